@@ -1,0 +1,20 @@
+"""Database backups for Django, configured in a few typed lines and proved by restoring them."""
+
+from django_cfg.backup.config import (
+    BackupConfig,
+    BackupDatabaseConfig,
+    BackupRetentionConfig,
+    BackupScheduleConfig,
+    BackupStorageConfig,
+)
+from django_cfg.config import DatabaseConfig, DjangoConfig
+
+__all__ = [
+    "BackupConfig",
+    "BackupDatabaseConfig",
+    "BackupRetentionConfig",
+    "BackupScheduleConfig",
+    "BackupStorageConfig",
+    "DatabaseConfig",
+    "DjangoConfig",
+]

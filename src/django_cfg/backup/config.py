@@ -1,0 +1,239 @@
+"""The configuration of backups: typed, checked when it is built, secrets kept out of every message.
+
+The parameters, types, defaults and ranges are those of the configuration guide; the few added ones
+say so. Every string may hold ``${VAR}`` or ``${VAR:default}`` (see :mod:`django_cfg.environment`).
+"""
+
+from __future__ import annotations
+
+import os
+import string
+from datetime import UTC, datetime, time
+from typing import Any, Literal, Self
+
+from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from django_cfg.environment import substitute
+
+DEFAULT_CRON = "0 2 * * *"
+_CRON_NICKNAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+_TEMPLATE_VARIABLES = {"database", "timestamp", "env"}
+
+Compression = Literal["gzip", "bz2", "xz", "none"]
+
+
+class ConfigModel(BaseModel):
+    """What all configuration models share: closed, unchangeable, silent about their input."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _from_environment(cls, value: Any, info: ValidationInfo) -> Any:
+        parameter = f"{cls.__name__}.{info.field_name}"
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        if isinstance(value, str):
+            return substitute(value, wanted_by=parameter)
+        if isinstance(value, list | tuple):
+            return [substitute(v, wanted_by=parameter) if isinstance(v, str) else v for v in value]
+        return value
+
+
+class BackupStorageConfig(ConfigModel):
+    """Where backups are kept: a local folder, or a bucket of any S3-compatible service."""
+
+    backend: Literal["local", "s3"] = Field("local", description="Storage type: `local` or `s3`")
+    local_path: str = Field(
+        "backups/", min_length=1, description="Local folder, absolute or relative to BASE_DIR"
+    )
+    s3_bucket: str | None = Field(None, description="Bucket name")
+    s3_endpoint_url: str | None = Field(None, description="Custom endpoint (R2, MinIO)")
+    s3_access_key: str | None = Field(None, repr=False, description="Access key ID")
+    s3_secret_key: str | None = Field(None, repr=False, description="Secret access key")
+    s3_region: str = Field("auto", description="Region; `auto` for R2")
+    s3_prefix: str = Field("db-backups/", description="Key prefix in the bucket")
+
+    @model_validator(mode="after")
+    def _s3_is_complete(self) -> Self:
+        needed = ("s3_bucket", "s3_access_key", "s3_secret_key")
+        missing = [name for name in needed if not getattr(self, name)]
+        if self.backend == "s3" and missing:
+            raise ValueError(
+                f'backend="s3" needs {", ".join(missing)}: set them here, for secrets as "${{VAR}}", '
+                'or use backend="local"'
+            )
+        return self
+
+
+class BackupScheduleConfig(ConfigModel):
+    """When backups run by themselves: one of cron, interval_hours and daily_time."""
+
+    enabled: bool = Field(True, description="Run backups by schedule")
+    cron: str | None = Field(
+        None, description="Cron expression, or `@daily` and its like; `0 2 * * *` when nothing else is given"
+    )
+    interval_hours: int | None = Field(None, ge=1, le=168, description="Interval in hours")
+    daily_time: time | None = Field(None, description="Time of a daily backup, in TIME_ZONE")
+    queue: str = Field("default", min_length=1, description="RQ queue of the backup jobs")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_to_daily(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        given = [name for name in ("cron", "interval_hours", "daily_time") if data.get(name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other: give only one of them")
+        return data if given else {**data, "cron": DEFAULT_CRON}
+
+    @field_validator("cron")
+    @classmethod
+    def _cron_is_valid(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        expression = _CRON_NICKNAMES.get(value.strip().lower(), value)
+        try:
+            next(CronSim(expression, datetime.now(UTC)))
+        except CronSimError as error:
+            raise ValueError(
+                f"cron {value!r} is not a cron expression ({error}): "
+                "it has five fields, minute hour day month weekday, as in '0 2 * * *'"
+            ) from None
+        except StopIteration:
+            raise ValueError(f"cron {value!r} names a day that never comes") from None
+        return value
+
+    @field_validator("daily_time")
+    @classmethod
+    def _daily_time_has_no_zone(cls, value: time | None) -> time | None:
+        if value is not None and value.tzinfo is not None:
+            raise ValueError("daily_time is read in settings.TIME_ZONE: give a time without a time zone")
+        return value
+
+
+class BackupRetentionConfig(ConfigModel):
+    """How long backups are kept: grandfather, father, son, and a limit of size."""
+
+    enabled: bool = Field(True, description="Delete old backups after each successful one")
+    keep_daily: int = Field(7, ge=1, le=365, description="Days of backups to keep")
+    keep_weekly: int = Field(4, ge=0, le=52, description="Weekly backups to keep")
+    keep_monthly: int = Field(3, ge=0, le=24, description="Monthly backups to keep")
+    max_total_size_mb: int | None = Field(None, gt=0, description="Limit of the total size in MB (10^6 bytes)")
+
+
+class BackupDatabaseConfig(ConfigModel):
+    """What differs for one database of settings.DATABASES."""
+
+    alias: str = Field(min_length=1, description="Database alias of settings.DATABASES")
+    enabled: bool = Field(True, description="Back up this database")
+    exclude_tables: list[str] = Field(
+        [], description="Tables whose rows are left out (shell patterns); their definition stays"
+    )
+    include_tables: list[str] = Field([], description="Only these tables (shell patterns); empty: all")
+    extra_options: list[str] = Field([], description="Further options of the dump tool, one item each")
+    schedule_override: BackupScheduleConfig | None = Field(None, description="A schedule of its own")
+
+    @model_validator(mode="after")
+    def _tables_are_not_on_both_lists(self) -> Self:
+        if both := sorted(set(self.exclude_tables) & set(self.include_tables)):
+            raise ValueError(
+                f"{', '.join(both)} cannot be in exclude_tables and in include_tables: take it out of one"
+            )
+        return self
+
+
+class BackupConfig(ConfigModel):
+    """Backups of a Django project: ``settings.BACKUP``."""
+
+    enabled: bool = Field(False, description="Make backups; listing and restoring work in any case")
+    project: str | None = Field(
+        None,
+        min_length=1,
+        description="Name of the project in its backups; else DjangoConfig.project_name, "
+        "else the first component of the settings module (not in the guide)",
+    )
+    storage: BackupStorageConfig = Field(
+        default_factory=BackupStorageConfig, description="Where backups are kept"
+    )
+    schedule: BackupScheduleConfig = Field(
+        default_factory=BackupScheduleConfig, description="When backups run: daily at 2:00"
+    )
+    retention: BackupRetentionConfig = Field(
+        default_factory=BackupRetentionConfig, description="How long backups are kept: 7/4/3"
+    )
+    databases: list[BackupDatabaseConfig] = Field([], description="Overrides per database")
+    compression: Compression = Field("gzip", description="Compression: `gzip`, `bz2`, `xz`, `none`")
+    encryption_key: str | None = Field(
+        None, repr=False, description="OpenPGP public key, its fingerprint, or a passphrase"
+    )
+    notify_on_success: bool = Field(False, description="Tell of successful backups")
+    notify_on_failure: bool = Field(True, description="Tell of failed backups")
+    filename_template: str = Field(
+        "{database}_{timestamp}_{env}",
+        description="Name of a backup, from `{database}`, `{timestamp}` and `{env}`; `/` makes folders",
+    )
+
+    @field_validator("encryption_key")
+    @classmethod
+    def _key_is_not_empty(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("encryption_key is empty: give a key, or None for backups without encryption")
+        return value
+
+    @field_validator("filename_template")
+    @classmethod
+    def _template_is_usable(cls, value: str) -> str:
+        _check_variables(value)
+        _check_path(value)
+        return value
+
+    @model_validator(mode="after")
+    def _aliases_are_unique(self) -> Self:
+        aliases = [database.alias for database in self.databases]
+        if twice := sorted({alias for alias in aliases if aliases.count(alias) > 1}):
+            raise ValueError(f"databases holds {', '.join(twice)} more than once: merge the entries")
+        return self
+
+    def for_database(self, alias: str) -> BackupDatabaseConfig:
+        """The override of *alias*, or one that changes nothing."""
+        found = (database for database in self.databases if database.alias == alias)
+        return next(found, BackupDatabaseConfig.model_construct(alias=alias))
+
+
+def _check_variables(template: str) -> None:
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"filename_template has a brace too many or too few ({error})") from None
+    names = {name for _, name, _, _ in parsed if name is not None}
+    if unknown := sorted(names - _TEMPLATE_VARIABLES):
+        raise ValueError(
+            f"filename_template may hold {{database}}, {{timestamp}} and {{env}}, not {{{unknown[0]}}}"
+        )
+    if missing := sorted({"database", "timestamp"} - names):
+        wanted = " and ".join(f"{{{name}}}" for name in missing)
+        raise ValueError(f"filename_template must include {wanted}: without it backups share a name")
+    if any(spec or conversion for _, _, spec, conversion in parsed):
+        raise ValueError("filename_template takes plain {database}, {timestamp}, {env}, without format")
+
+
+def _check_path(template: str) -> None:
+    if "\\" in template or not template.isprintable():
+        raise ValueError("filename_template may not hold backslashes or control characters")
+    parts = template.split("/")
+    if "" in parts or any(part.startswith(".") for part in parts):
+        raise ValueError(
+            "filename_template makes a relative path: no leading, trailing or double /, no part that begins with a dot"
+        )
+    if template.endswith((".json", ".proof", ".pin")):
+        raise ValueError("filename_template may not end in .json, .proof or .pin: those name our own objects")

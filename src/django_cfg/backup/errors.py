@@ -1,0 +1,117 @@
+"""Everything that can go wrong, as one tree. The number is the exit code of a command that meets it.
+
+::
+
+    BackupError                  1   the root: catch this to catch all of them
+    ├── ConfigurationError       2   settings.BACKUP is missing or cannot be used
+    ├── UsageError               2   the call is wrong: an unknown alias, an ambiguous name
+    ├── BackupNotFound           5   no backup of that name, or none at all
+    ├── UnsupportedEngine        1   no engine of ours knows this database
+    ├── DatabaseUnavailable      1   the database is missing, empty or does not answer
+    ├── DumpFailed               1   the dump did not come to its end: nothing was published
+    ├── EncryptionError          1   encrypting or decrypting failed: nothing was stored in plain
+    ├── StorageError             1   the storage refused or failed
+    │   ├── NameTaken            1   an object of that name is there already; nothing is overwritten
+    │   └── NotEnoughSpace       1   told with the bytes needed and the bytes free
+    ├── ManifestError            1   a manifest that cannot be read or believed
+    ├── IntegrityError           1   the bytes are not the ones that were stored
+    ├── RestoreRefused           1   refused before anything was touched
+    ├── RestoreFailed            1   failed; the target is as it was
+    ├── Declined                 1   asked, and the answer was no
+    └── SomeFailed               3   some databases failed, others succeeded
+
+A message says what happened, to what, and what to do next. None of them carries a secret.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+MB = 1_000_000
+
+
+def megabytes(size: int) -> str:
+    """*size* bytes for a reader: ``512 bytes``, ``1.2 MB``; MB is 10^6 bytes."""
+    return f"{size:,} bytes" if size < MB // 10 else f"{size / MB:,.1f} MB"
+
+
+class BackupError(Exception):
+    """The root of all errors of this package."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigurationError(BackupError):
+    exit_code = 2
+
+
+class UsageError(BackupError):
+    exit_code = 2
+
+
+class BackupNotFound(BackupError):
+    exit_code = 5
+
+
+class UnsupportedEngine(BackupError):
+    pass
+
+
+class DatabaseUnavailable(BackupError):
+    pass
+
+
+class DumpFailed(BackupError):
+    pass
+
+
+class EncryptionError(BackupError):
+    pass
+
+
+class StorageError(BackupError):
+    @classmethod
+    def from_os(cls, doing: str, where: object, error: OSError) -> StorageError:
+        """Put an operating system's error into words."""
+        return StorageError(f"Could not {doing} {where}: {error.strerror or error}.")
+
+
+class NameTaken(StorageError):
+    @classmethod
+    def of(cls, key: str, location: str) -> Self:
+        return cls(
+            f"{key} exists already in {location}, and nothing is ever overwritten. "
+            "Another backup took the name while this one was written: run the backup again."
+        )
+
+
+class NotEnoughSpace(StorageError):
+    @classmethod
+    def of(cls, where: object, needed: int, free: int, advice: str) -> Self:
+        return cls(
+            f"Not enough space in {where}: {megabytes(needed)} needed, {megabytes(free)} free. {advice}"
+        )
+
+
+class ManifestError(BackupError):
+    pass
+
+
+class IntegrityError(BackupError):
+    pass
+
+
+class RestoreRefused(BackupError):
+    pass
+
+
+class RestoreFailed(BackupError):
+    pass
+
+
+class Declined(BackupError):
+    pass
+
+
+class SomeFailed(BackupError):
+    exit_code = 3

@@ -1,0 +1,156 @@
+"""The manifest: the JSON beside an archive that says what it is. No manifest: no backup.
+
+Schema 1. Times are UTC, ISO 8601; sizes are bytes; ``raw`` is what the dump tool wrote, before
+compression. A manifest is written last, deleted first and never changed. It holds no secret.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from django_cfg.backup.config import Compression
+from django_cfg.backup.errors import ManifestError
+
+SCHEMA = 1
+SUFFIX = ".json"
+Trigger = Literal["manual", "scheduled", "before-restore"]
+
+
+def _to_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+def _plain_file_name(value: str) -> str:
+    if "/" in value or "\\" in value or value.startswith("."):
+        raise ValueError("not a plain file name")
+    return value
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Record(BaseModel):
+    """Frozen; unknown keys are passed over, so that a later schema 1 may add some."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class Source(Record):
+    """What was backed up. Retention and status are per source."""
+
+    project: str
+    env: str
+    database: str
+
+    def __str__(self) -> str:
+        return f"{self.project}/{self.env}/{self.database}"
+
+
+class Archive(Record):
+    """The one object that holds the dump."""
+
+    key: Annotated[str, AfterValidator(_plain_file_name)]  # beside the manifest
+    size: int = Field(ge=0)  # as stored
+    sha256: Digest
+    raw_size: int = Field(ge=0)  # as the dump tool wrote it
+    raw_sha256: Digest
+
+
+class Encryption(Record):
+    method: Literal["none", "passphrase", "public-key"] = "none"
+    recipients: tuple[str, ...] = ()  # fingerprints
+
+
+class EngineFacts(Record):
+    """What made the dump, and what can read it."""
+
+    vendor: str  # sqlite, postgresql, mysql, mariadb
+    server_version: str
+    tool: str
+    tool_version: str
+    format: Literal["pgdump", "sql", "sqlite3"]
+
+
+class Table(Record):
+    name: str
+    rows: int = Field(ge=0)
+    exact: bool  # an inexact count is never compared
+
+
+class Manifest(Record):
+    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    name: str
+    source: Source
+    host: str
+    trigger: Trigger
+    slot: Moment | None = None
+    partial: bool = False  # include_tables was given
+    started_at: Moment
+    finished_at: Moment
+    archive: Archive
+    compression: Compression
+    encryption: Encryption = Encryption()
+    engine: EngineFacts
+    tables: tuple[Table, ...]
+    excluded: tuple[str, ...] = ()  # tables whose rows were left out
+    migrations: dict[str, str] = {}  # app: last applied
+    packages: dict[str, str] = {}  # package: version
+    note: str = ""
+    restore_hint: str  # a shell command, for whoever has not got this package
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}{SUFFIX}"
+
+    @property
+    def archive_key(self) -> str:
+        """The archive's key in the storage: beside the manifest."""
+        folder, slash, _ = self.name.rpartition("/")
+        return f"{folder}{slash}{self.archive.key}"
+
+    @property
+    def rows(self) -> int:
+        return sum(table.rows for table in self.tables)
+
+    def to_json(self) -> bytes:
+        return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes, key: str) -> Manifest:
+        """Read the manifest stored under *key*.
+
+        :raises ManifestError: cut short, of a newer schema, or not the manifest of this name.
+        """
+        manifest = cls._parse(data, key)
+        if manifest.key != key:
+            raise ManifestError(
+                f"The manifest {key} says it is {manifest.key}: it was renamed or moved. Give it its name back."
+            )
+        return manifest
+
+    @classmethod
+    def _parse(cls, data: bytes, key: str) -> Manifest:
+        try:
+            document = json.loads(data)
+        except ValueError as error:
+            raise ManifestError(
+                f"The manifest {key} is not whole JSON ({error}): it was cut short or damaged. Its archive may "
+                "still be good: docs/restore-by-hand.md tells how to open it without a manifest."
+            ) from None
+        schema = document.get("schema") if isinstance(document, dict) else None
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise ManifestError(
+                f"The manifest {key} has schema {schema}, and this version reads up to {SCHEMA}: "
+                "upgrade django-cfg-backup."
+            )
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "it"
+            raise ManifestError(f"The manifest {key} is not one of ours: {where}: {first['msg']}.") from None
