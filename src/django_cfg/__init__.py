@@ -1,5 +1,6 @@
 """Database backups for Django, configured in a few typed lines and proved by restoring them."""
 
+from django_cfg import checks as _checks  # noqa: F401 (registers the check of an app that is not installed)
 from django_cfg.backup.config import (
     BackupConfig,
     BackupDatabaseConfig,

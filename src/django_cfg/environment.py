@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from dotenv import dotenv_values
 
@@ -32,6 +33,17 @@ def substitute(text: str, *, wanted_by: str) -> str:
     :raises ValueError: ``${...}`` holds something that cannot be a variable's name.
     """
     return _REFERENCE.sub(lambda match: _resolve(match, wanted_by), text)
+
+
+def substitute_all(value: Any, *, wanted_by: str) -> Any:
+    """:func:`substitute` in every string within dicts, lists and tuples; all else stays as it is."""
+    if isinstance(value, str):
+        return substitute(value, wanted_by=wanted_by)
+    if isinstance(value, dict):
+        return {key: substitute_all(inner, wanted_by=f"{wanted_by}[{key!r}]") for key, inner in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(substitute_all(inner, wanted_by=wanted_by) for inner in value)
+    return value
 
 
 def lookup(name: str) -> str | None:

@@ -9,10 +9,21 @@ from __future__ import annotations
 import os
 import string
 from datetime import UTC, datetime, time
+from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 from cronsim import CronSim, CronSimError
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 from django_cfg.environment import substitute
 
@@ -47,6 +58,37 @@ class ConfigModel(BaseModel):
         if isinstance(value, list | tuple):
             return [substitute(v, wanted_by=parameter) if isinstance(v, str) else v for v in value]
         return value
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        # A wrap validator would run inside the after validators of a subclass and miss their errors.
+        return core_schema.no_info_wrap_validator_function(cls._without_input, handler(source))
+
+    @classmethod
+    def _without_input(cls, value: Any, handler: core_schema.ValidatorFunctionWrapHandler) -> Any:
+        """Validate, and tell the errors anew without input: `errors()` would show it, hidden or not."""
+        try:
+            return handler(value)
+        except ValidationError as error:
+            title, details = error.title, error.errors(include_url=False, include_input=False)
+        told = [
+            InitErrorDetails(
+                type=PydanticCustomError(detail["type"], cls._message(detail)),
+                loc=detail["loc"],
+                input=None,
+            )
+            for detail in details
+        ]
+        raise ValidationError.from_exception_data(title, told, hide_input=True)
+
+    @classmethod
+    def _message(cls, detail: ErrorDetails) -> str:
+        if detail["type"] != "extra_forbidden" or len(detail["loc"]) > 1:
+            return detail["msg"]
+        close = get_close_matches(str(detail["loc"][0]), cls.model_fields, n=1)
+        return f"{cls.__name__} has no such parameter" + "".join(f": did you mean {name}?" for name in close)
 
 
 class BackupStorageConfig(ConfigModel):
@@ -128,7 +170,9 @@ class BackupRetentionConfig(ConfigModel):
     keep_daily: int = Field(7, ge=1, le=365, description="Days of backups to keep")
     keep_weekly: int = Field(4, ge=0, le=52, description="Weekly backups to keep")
     keep_monthly: int = Field(3, ge=0, le=24, description="Monthly backups to keep")
-    max_total_size_mb: int | None = Field(None, gt=0, description="Limit of the total size in MB (10^6 bytes)")
+    max_total_size_mb: int | None = Field(
+        None, gt=0, description="Limit of the total size in MB (10^6 bytes)"
+    )
 
 
 class BackupDatabaseConfig(ConfigModel):
@@ -233,7 +277,8 @@ def _check_path(template: str) -> None:
     parts = template.split("/")
     if "" in parts or any(part.startswith(".") for part in parts):
         raise ValueError(
-            "filename_template makes a relative path: no leading, trailing or double /, no part that begins with a dot"
+            "filename_template makes a relative path: no leading, trailing or double /, "
+            "no part that begins with a dot"
         )
     if template.endswith((".json", ".proof", ".pin")):
         raise ValueError("filename_template may not end in .json, .proof or .pin: those name our own objects")

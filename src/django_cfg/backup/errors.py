@@ -8,6 +8,8 @@
     ├── BackupNotFound           5   no backup of that name, or none at all
     ├── UnsupportedEngine        1   no engine of ours knows this database
     ├── DatabaseUnavailable      1   the database is missing, empty or does not answer
+    ├── ToolNotFound             1   a program that is needed is not installed
+    ├── ToolFailed               1   a program ended with an error; its last words are in the message
     ├── DumpFailed               1   the dump did not come to its end: nothing was published
     ├── EncryptionError          1   encrypting or decrypting failed: nothing was stored in plain
     ├── StorageError             1   the storage refused or failed
@@ -59,6 +61,19 @@ class UnsupportedEngine(BackupError):
 
 class DatabaseUnavailable(BackupError):
     pass
+
+
+class ToolNotFound(BackupError):
+    pass
+
+
+class ToolFailed(BackupError):
+    """Carries the tool's exit code and last lines, so that an engine can say what they mean."""
+
+    def __init__(self, tool: str, exit_code: int, last_words: str) -> None:
+        self.tool, self.tool_exit_code, self.last_words = tool, exit_code, last_words
+        ending = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
+        super().__init__(f"{tool} {ending}: {last_words or 'it said nothing'}")
 
 
 class DumpFailed(BackupError):

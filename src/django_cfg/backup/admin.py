@@ -1,0 +1,24 @@
+"""The history in the admin: to read, not to change."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from django_cfg.backup.models import BackupRun
+
+
+@admin.register(BackupRun)
+class BackupRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs only
+    list_display = ("started_at", "project", "env", "database", "state", "trigger", "name", "size")
+    list_filter = ("state", "database", "trigger")
+    search_fields = ("name", "message")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: BackupRun | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: BackupRun | None = None) -> bool:
+        return False

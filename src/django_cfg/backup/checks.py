@@ -1,0 +1,59 @@
+"""System checks. They start no process and open no connection; those are `backup_check`'s.
+
+Only an unusable BACKUP is an Error, since an Error blocks `migrate`; the rest are Warnings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
+
+from django_cfg.backup.errors import BackupError, ConfigurationError
+from django_cfg.backup.services.placement import refuse_served_folder
+from django_cfg.backup.services.project import Project, current_project
+
+
+@register("database")
+def check_backup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """All checks of settings.BACKUP."""
+    if getattr(settings, "BACKUP", None) is None:
+        return [
+            Warning(
+                "django_cfg.backup is installed, but settings.BACKUP is missing: nothing is backed up.",
+                hint="Add BACKUP = BackupConfig(enabled=True) to your settings.",
+                id="django_cfg_backup.W002",
+            )
+        ]
+    try:
+        project = current_project()
+        refuse_served_folder(project)
+    except ConfigurationError as error:
+        return [Error(str(error), id="django_cfg_backup.E001")]
+    return [*_unknown_aliases(project), *_unsupported_engines(project)]
+
+
+def _unknown_aliases(project: Project) -> Iterator[CheckMessage]:
+    for database in project.config.databases:
+        if database.alias not in settings.DATABASES:
+            yield Warning(
+                f"BackupConfig.databases names {database.alias!r}, which settings.DATABASES does not have.",
+                hint=f"Its aliases are: {', '.join(settings.DATABASES)}.",
+                id="django_cfg_backup.W003",
+            )
+
+
+def _unsupported_engines(project: Project) -> Iterator[CheckMessage]:
+    if not project.config.enabled:
+        return
+    for alias in project.aliases():
+        try:
+            project.engine(alias)
+        except BackupError as error:
+            yield Warning(
+                str(error),
+                hint=f"Leave it out with BackupDatabaseConfig(alias={alias!r}, enabled=False).",
+                id="django_cfg_backup.W004",
+            )

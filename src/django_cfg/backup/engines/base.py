@@ -1,0 +1,181 @@
+"""The contract of an engine. The same test suite runs over all of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar, Literal
+
+from django_cfg.backup.errors import IntegrityError, UsageError
+from django_cfg.backup.manifest import EngineFacts, Manifest, Table
+from django_cfg.backup.pipeline.stream import Readable
+
+
+@dataclass(frozen=True)
+class Database:
+    """One entry of settings.DATABASES."""
+
+    alias: str
+    settings: Mapping[str, Any] = field(repr=False)  # holds the password
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which tables a dump holds, in shell patterns, and further options of the dump tool."""
+
+    include: tuple[str, ...] = ()  # empty: all
+    exclude: tuple[str, ...] = ()  # rows left out, definition kept
+    extra_options: tuple[str, ...] = ()
+
+    @property
+    def partial(self) -> bool:
+        return bool(self.include)
+
+
+@dataclass(frozen=True)
+class DumpReport:
+    """What a finished dump tells for the manifest."""
+
+    engine: EngineFacts
+    tables: tuple[Table, ...]
+    excluded: tuple[str, ...]
+    migrations: Mapping[str, str]  # app: last applied
+
+
+class Dump(ABC):
+    """A dump under way: read ``stream`` to its end, then ask for the report."""
+
+    stream: Readable
+    expected_size: int  # bytes of the stream, a guess from above
+
+    @abstractmethod
+    def report(self) -> DumpReport:
+        """Wait for all that runs beside the stream and check that the dump is whole.
+
+        :raises DumpFailed: it is not.
+        """
+
+
+@dataclass(frozen=True)
+class Switched:
+    """What a restore leaves behind."""
+
+    old_data: str | None  # where it was set aside; None: there was none
+    advice: str = ""  # what the operator has to do now
+
+
+class Restoration(ABC):
+    """A restore under way. Until ``switch`` the target is untouched; leaving the block discards the rest."""
+
+    @abstractmethod
+    def load(self, plain: Readable) -> None:
+        """Read *plain* to its end into the scratch."""
+
+    @abstractmethod
+    def check(self, manifest: Manifest) -> None:
+        """Check the scratch's structure, and its row counts against the manifest.
+
+        :raises IntegrityError: they differ.
+        """
+
+    @abstractmethod
+    def switch(self) -> Switched:
+        """Make the scratch the target, wholly or not at all, with the old data set aside.
+
+        :raises RestoreFailed: the target is as it was.
+        """
+
+
+class Engine(ABC):
+    """Knows one vendor. Made for one database; opens nothing before it is asked to."""
+
+    format: ClassVar[Literal["pgdump", "sql", "sqlite3"]]
+    name: ClassVar[str]  # for messages
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Equal for two aliases exactly when they name the same database."""
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where the database is, for messages; without any secret."""
+
+    @abstractmethod
+    def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
+        """A consistent dump, taken while others write.
+
+        :raises DatabaseUnavailable: missing, empty, or it does not answer.
+        :raises UsageError: the selection cannot be honoured.
+        """
+
+    @abstractmethod
+    def restoration(self, manifest: Manifest) -> AbstractContextManager[Restoration]:
+        """Prepare to restore the backup of *manifest* into the database, touching nothing.
+
+        :raises RestoreRefused: what can be known beforehand stands in the way.
+        """
+
+    @abstractmethod
+    def is_empty(self) -> bool:
+        """True when the database is absent or holds no table."""
+
+    @classmethod
+    @abstractmethod
+    def examine(cls, plain: Readable, manifest: Manifest) -> None:
+        """Check the plain bytes of an archive by the format's own rules, without any server.
+
+        :raises IntegrityError: the dump is not whole.
+        """
+
+    @classmethod
+    @abstractmethod
+    def restore_hint(cls, unpack: str, archive: str) -> str:
+        """The shell command that restores *archive* without this package.
+
+        :param unpack: the command that prints the plain bytes of the archive, as ``gzip -dc``.
+        """
+
+
+def matching(names: Iterable[str], patterns: Iterable[str], parameter: str, alias: str) -> tuple[str, ...]:
+    """The names that one of the shell *patterns* matches, in their order.
+
+    :raises UsageError: a pattern matches nothing; a misspelt table must not go unnoticed.
+    """
+    names, patterns = list(names), list(patterns)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UsageError(
+                f"{parameter} of the database {alias!r} names {pattern!r}, and no table there matches. "
+                f"Correct it in settings.BACKUP. Tables: {_shortened(names)}"
+            )
+    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def compare_tables(expected: Iterable[Table], found: Mapping[str, int], where: str) -> None:
+    """Compare the tables *found* (name: rows) with those of a manifest.
+
+    :raises IntegrityError: a table is missing, is too many, or has other rows; all are named.
+    """
+    wanted = {table.name: table for table in expected}
+    differences = [f"{name} is missing" for name in wanted if name not in found]
+    differences += [f"{name} is not in the manifest" for name in found if name not in wanted]
+    differences += [
+        f"{name} has {found[name]:,} rows instead of {table.rows:,}"
+        for name, table in wanted.items()
+        if name in found and table.exact and found[name] != table.rows
+    ]
+    if differences:
+        raise IntegrityError(f"{where} differs from its manifest: {_shortened(differences)}.")
+
+
+def _shortened(items: list[str], most: int = 20) -> str:
+    more = f", and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more

@@ -1,0 +1,75 @@
+"""The SQLite engine: its face to the services."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from shlex import quote
+
+from django_cfg.backup.engines.base import Dump, Engine, Restoration, Selection, compare_tables
+from django_cfg.backup.engines.sqlite import schema
+from django_cfg.backup.engines.sqlite.dump import dumping, full_check
+from django_cfg.backup.engines.sqlite.files import database_path, live, open_live, open_private
+from django_cfg.backup.engines.sqlite.restore import restoring
+from django_cfg.backup.errors import IntegrityError, UsageError
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.stream import Readable, pump
+
+_PLAIN = {"ENGINE": "django.db.backends.sqlite3"}
+
+
+class SQLiteEngine(Engine):
+    format = "sqlite3"
+    name = "SQLite"
+
+    @property
+    def identity(self) -> str:
+        return f"sqlite:{database_path(self.database).resolve()}"
+
+    @property
+    def place(self) -> str:
+        return str(database_path(self.database))
+
+    def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
+        if selection.extra_options:
+            raise UsageError(
+                f"extra_options of the database {self.database.alias!r} are for a dump tool, and SQLite has none: "
+                "remove them."
+            )
+        return dumping(self.database, selection)
+
+    def restoration(self, manifest: Manifest) -> AbstractContextManager[Restoration]:
+        return restoring(self.database, manifest)
+
+    def is_empty(self) -> bool:
+        path = database_path(self.database)
+        if not path.exists() or path.stat().st_size == 0:
+            return True
+        with live(self.database) as (_, connection):
+            return not schema.tables(connection).selectable
+
+    @classmethod
+    def examine(cls, plain: Readable, manifest: Manifest) -> None:
+        with tempfile.TemporaryDirectory(prefix="django-cfg-backup-") as folder:
+            copy = Path(folder, "copy.sqlite3")
+            with copy.open("wb") as file:
+                pump(plain, file)
+            try:
+                _examine(copy, manifest)
+            except sqlite3.DatabaseError as error:
+                raise IntegrityError(f"{manifest.archive.key} does not hold a readable SQLite database: {error}.") from error
+
+    @classmethod
+    def restore_hint(cls, unpack: str, archive: str) -> str:
+        return f"{unpack} {quote(archive)} > restored.sqlite3"
+
+
+def _examine(copy: Path, manifest: Manifest) -> None:
+    with closing(open_live(copy)):
+        pass  # a file that is no database at all is told by SQLite before Django is asked
+    with open_private(copy, _PLAIN, immutable=True) as connection:
+        if findings := full_check(connection):
+            raise IntegrityError(f"{manifest.archive.key} holds a damaged SQLite database: {findings}.")
+        compare_tables(manifest.tables, schema.count_rows(connection), manifest.archive.key)

@@ -1,0 +1,201 @@
+"""The restore: into a scratch file, checked there, then copied into the live file by SQLite itself.
+
+The copy is one transaction of the live database: killed at any moment, its journal brings back the
+old state, and connections that stay open see the new data. Replacing the file instead would leave
+them writing to the old one (https://sqlite.org/howtocorrupt.html, 1.4 and 2.4); that is done only
+where SQLite itself can no longer read the old file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from django_cfg.backup.engines.base import Database, Restoration, Switched, compare_tables
+from django_cfg.backup.engines.sqlite import aside, schema
+from django_cfg.backup.engines.sqlite.dump import Locked, quick_check, refuse_to_wait
+from django_cfg.backup.engines.sqlite.files import COMPANIONS, LOCK_TIMEOUT, database_path, open_private, uri
+from django_cfg.backup.errors import (
+    BackupError,
+    IntegrityError,
+    NotEnoughSpace,
+    RestoreFailed,
+    RestoreRefused,
+)
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.stream import Readable, pump
+
+# Pages copied at a time, and pages the live connection may hold before it writes them to the file:
+# after the first step, while the old data is set aside, the file has to be as it was.
+_STEP = 64
+_CACHE = 4 * _STEP
+
+_UNREADABLE = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+
+
+@contextmanager
+def restoring(database: Database, manifest: Manifest) -> Iterator[Restoration]:
+    """A restore of *database*, with a workshop folder beside it that no second restore may enter."""
+    target = database_path(database)
+    if not target.parent.is_dir():
+        raise RestoreRefused(f"The folder {target.parent} of the database {database.alias!r} is missing: create it.")
+    if target.is_dir():
+        raise RestoreRefused(f"{target}, the NAME of the database {database.alias!r}, is a folder: correct it.")
+    with _workshop(target, database.alias) as workshop:
+        _require_space(target, manifest)
+        yield SQLiteRestoration(database, target, workshop)
+
+
+class SQLiteRestoration(Restoration):
+    def __init__(self, database: Database, target: Path, workshop: Path) -> None:
+        self._database = database
+        self._target = target
+        self._workshop = workshop
+        self._scratch = workshop / "scratch.sqlite3"
+
+    def load(self, plain: Readable) -> None:
+        try:
+            with self._scratch.open("xb") as file:
+                pump(plain, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RestoreFailed(
+                f"The scratch file {self._scratch} could not be written: {error.strerror}. "
+                f"The database {self._database.alias!r} was not touched."
+            ) from error
+
+    def check(self, manifest: Manifest) -> None:
+        try:
+            with open_private(self._scratch, self._database.settings, immutable=True) as connection:
+                if findings := quick_check(connection):
+                    raise IntegrityError(f"{manifest.name} holds a damaged SQLite database: {findings}.")
+                compare_tables(manifest.tables, schema.count_rows(connection), manifest.name)
+        except sqlite3.DatabaseError as error:
+            raise IntegrityError(f"{manifest.name} holds no readable SQLite database: {error}.") from error
+
+    def switch(self) -> Switched:
+        old_data = aside.free_name(self._target)
+        if not self._target.exists():
+            aside.replace(self._target, self._scratch, old_data)
+            return Switched(None)
+        try:
+            self._copy_into_live(old_data)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname not in _UNREADABLE:
+                raise self._failed(error) from error
+            aside.replace(self._target, self._scratch, old_data)
+            return Switched(
+                str(old_data),
+                "SQLite could not read the old file, so it was replaced as a whole: "
+                "restart the processes that had it open.",
+            )
+        return Switched(str(old_data))
+
+    def _copy_into_live(self, old_data: Path) -> None:
+        """One transaction of the live database. Its first step takes the write lock, under which the
+        old data is set aside: what nobody can change any more is what gets saved."""
+
+        def after_step(status: int, remaining: int, total: int) -> None:
+            refuse_to_wait(status, remaining, total)
+            if not old_data.exists():
+                aside.save(self._target, old_data, self._workshop, through_sqlite=wal)
+
+        with closing(_open(self._target, "rw")) as live:
+            wal = _pragma(live, "journal_mode") == "wal"
+            if wal:
+                self._fit_page_size(int(_pragma(live, "page_size")))
+            live.execute(f"PRAGMA cache_size = {_CACHE}")
+            with closing(_open(self._scratch, "ro")) as scratch:
+                scratch.backup(live, pages=_STEP, progress=after_step)
+
+    def _fit_page_size(self, page_size: int) -> None:
+        """Give the scratch the live page size, which cannot change under a write-ahead log."""
+        with closing(_open(self._scratch, "rw")) as scratch:
+            if int(_pragma(scratch, "page_size")) != page_size:
+                scratch.execute("PRAGMA journal_mode = DELETE")
+                scratch.execute(f"PRAGMA page_size = {page_size}")
+                scratch.execute("VACUUM")
+
+    def _failed(self, error: sqlite3.DatabaseError) -> BackupError:
+        if isinstance(error, Locked) or error.sqlite_errorname.startswith("SQLITE_BUSY"):
+            return RestoreFailed(
+                f"Another connection keeps the database {self._database.alias!r} locked, so nothing was changed. "
+                f"Find it with `lsof {self._target}`, stop it, and restore again."
+            )
+        return RestoreFailed(
+            f"SQLite could not write into {self._target}: {error}. "
+            f"The database {self._database.alias!r} is as it was."
+        )
+
+
+@contextmanager
+def _workshop(target: Path, alias: str) -> Iterator[Path]:
+    """A private folder beside *target*, ours alone while we live; what a dead restore left is removed."""
+    folder = target.with_name(f".{target.name}.restoring")
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise RestoreRefused(
+            f"The scratch folder {folder} cannot be used: {error.strerror}. "
+            "A restore needs to write in the folder of the database."
+        ) from error
+    try:
+        _require_lock(lock, folder, alias)
+        for left_over in folder.glob("scratch*"):
+            left_over.unlink()
+        yield folder
+    finally:
+        if _is_ours(lock, folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _require_lock(lock: int, folder: Path, alias: str) -> None:
+    if not _is_ours(lock, folder):
+        raise RestoreRefused(
+            f"Another restore of the database {alias!r} is running in {folder}: wait for its end, then try again."
+        )
+
+
+def _is_ours(lock: int, folder: Path) -> bool:
+    """Take the lock, or find it taken; a lock file whose folder is gone protects nothing."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(lock), os.stat(folder / "lock"))
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+def _require_space(target: Path, manifest: Manifest) -> None:
+    """The scratch, the old data set aside, and the journal or log of the copy have to fit."""
+    new = manifest.archive.raw_size
+    old = sum(path.stat().st_size for path in _files(target))
+    needed, free = new + old + max(new, old), shutil.disk_usage(target.parent).free
+    if free < needed:
+        raise NotEnoughSpace.of(
+            target.parent,
+            needed,
+            free,
+            f"It is needed for a scratch ({new:,} bytes), the old data set aside ({old:,} bytes) and SQLite's journal. "
+            "Nothing was touched.",
+        )
+
+
+def _files(target: Path) -> list[Path]:
+    candidates = [target, *(Path(f"{target}{suffix}") for suffix in COMPANIONS)]
+    return [path for path in candidates if path.exists()]
+
+
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri(path, mode=mode), uri=True, timeout=LOCK_TIMEOUT, isolation_level=None)
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> str:
+    return str(connection.execute(f"PRAGMA {name}").fetchone()[0])

@@ -1,0 +1,118 @@
+"""What all backup commands share: no system checks in the way, JSON, exit codes, one-paragraph errors."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from argparse import ArgumentParser
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from django_cfg.backup.errors import BackupError, Declined
+from django_cfg.backup.management.progress import TerminalProgress
+from django_cfg.backup.services.catalog import LATEST, Catalog
+
+_TERMINATED = 128 + signal.SIGTERM
+
+
+class BackupCommand(BaseCommand):
+    """A thin face: parse, call one service, show. Subclasses write ``run``.
+
+    With ``--json`` stdout gets exactly one document; everything else goes to stderr.
+    """
+
+    requires_system_checks: list[str] = []  # type: ignore[assignment]  # noqa: RUF012  on the worst day nothing unrelated may stand in the way
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="Print one JSON document on stdout.")
+        self.arguments(parser)
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        """The arguments of this command."""
+
+    def run(self, **options: Any) -> Any:
+        """Do it, show it, and return the document that ``--json`` prints."""
+        raise NotImplementedError
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.as_json = bool(options["json"])
+        self.progress = TerminalProgress(self.stderr, quiet=options["verbosity"] == 0)
+        handler = _end_in_order()
+        try:
+            document = self.run(**options)
+        except BackupError as error:
+            if options["traceback"]:
+                raise
+            raise CommandError(str(error), returncode=error.exit_code) from error
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted; what was under way has been undone.", returncode=130) from None
+        finally:
+            _give_back(handler)
+        if self.as_json:
+            self.print_document(document)
+
+    def print_document(self, document: Any) -> None:
+        self.stdout.write(json.dumps(document, indent=2))
+
+    def show(self, text: str) -> None:
+        """A result for a person; with ``--json`` nothing."""
+        if not self.as_json:
+            self.stdout.write(text)
+
+    @staticmethod
+    def plain(text: str) -> str:
+        """The style of what goes to stderr without being an error."""
+        return text
+
+    def warn(self, text: str) -> None:
+        self.stderr.write(text, self.style.WARNING)
+
+    def warn_of_damage(self, catalog: Catalog) -> None:
+        for damaged in catalog.damaged:
+            self.warn(f"Not a usable backup: {damaged.error}")
+
+    def ask(self, question: str, *, yes: bool) -> None:
+        """Go on only after a yes: from ``--yes``, or typed at a terminal; the default is no.
+
+        :raises Declined: anything else.
+        """
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise Declined(f"{question} There is no terminal to answer at: give --yes to go on. Nothing was done.")
+        self.stderr.write(f"{question} [y/N] ", self.plain, ending="")
+        self.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise Declined("Nothing was done.")
+
+
+def add_name(parser: ArgumentParser, *, optional: bool = False) -> None:
+    """The argument that names one backup."""
+    nargs = "?" if optional else None
+    name_help = "A backup's name, an unambiguous beginning of it, or `latest`."
+    parser.add_argument("name", metavar="NAME", nargs=nargs, default=LATEST, help=name_help)
+    parser.add_argument("--database", metavar="ALIAS", help="Look among the backups of this database.")
+
+
+def add_yes(parser: ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="Do not ask.")
+
+
+def _end_in_order() -> Any:
+    """Let SIGTERM end us as an exception does: children killed, parts removed, the run recorded."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(_TERMINATED)
+
+    try:
+        return signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not the main thread: whoever runs us there handles signals
+        return None
+
+
+def _give_back(handler: Any) -> None:
+    if handler is not None:
+        signal.signal(signal.SIGTERM, handler)

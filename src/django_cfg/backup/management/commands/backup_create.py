@@ -1,0 +1,53 @@
+"""manage.py backup_create"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django_cfg.backup.errors import megabytes
+from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.services.create import Failure, create_backups, verdict
+
+
+class Command(BackupCommand):
+    help = "Back up databases. Exit code 3: some failed; 1: all failed."
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("aliases", nargs="*", metavar="ALIAS", help="Databases; none: all that are enabled.")
+        parser.add_argument("--note", default="", help="A remark kept in the manifest.")
+
+    def run(self, *, aliases: list[str], note: str, **options: Any) -> Any:
+        results = []
+        for result in create_backups(aliases, note=note, progress=self.progress):
+            results.append(result)
+            if isinstance(result, Manifest):
+                self.show(_told(result))
+        if error := verdict(results):
+            self._fail(results, error)
+        if not results:
+            self.warn("No database is enabled for backups: see BackupDatabaseConfig.enabled in settings.BACKUP.")
+        return _document(results)
+
+    def _fail(self, results: list[Manifest | Failure], error: Exception) -> None:
+        if self.as_json:
+            self.print_document(_document(results))
+        raise error
+
+
+def _told(manifest: Manifest) -> str:
+    took = (manifest.finished_at - manifest.started_at).total_seconds()
+    return (
+        f"{manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows, "
+        f"{megabytes(manifest.archive.size)} stored in {took:.1f} s"
+    )
+
+
+def _document(results: list[Manifest | Failure]) -> list[dict[str, Any]]:
+    return [
+        result.model_dump(mode="json", by_alias=True)
+        if isinstance(result, Manifest)
+        else {"database": result.database, "error": str(result.error)}
+        for result in results
+    ]

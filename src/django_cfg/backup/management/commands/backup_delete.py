@@ -1,0 +1,32 @@
+"""manage.py backup_delete"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
+from django_cfg.backup.services.catalog import find, read_catalog
+from django_cfg.backup.services.delete import damaged_name, delete_backup
+from django_cfg.backup.services.project import current_project
+
+
+class Command(BackupCommand):
+    help = "Delete one backup for good."
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        add_name(parser)
+        add_yes(parser)
+
+    def run(self, *, name: str, database: str | None, yes: bool, **options: Any) -> Any:
+        project = current_project()
+        storage = project.storage
+        catalog = read_catalog(storage)
+        archive_key = None
+        if (chosen := damaged_name(catalog, name)) is None:
+            manifest = find(catalog, project, name, database)
+            chosen, archive_key = manifest.name, manifest.archive_key
+        self.ask(f"Delete the backup {chosen} in {catalog.location} for good?", yes=yes)
+        delete_backup(storage, chosen, archive_key)
+        self.show(f"{chosen} is deleted.")
+        return {"deleted": chosen}

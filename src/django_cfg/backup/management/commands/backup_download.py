@@ -1,0 +1,28 @@
+"""manage.py backup_download"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django_cfg.backup.management.command import BackupCommand, add_name
+from django_cfg.backup.services.catalog import find, read_catalog
+from django_cfg.backup.services.download import download_backup
+from django_cfg.backup.services.project import current_project
+
+
+class Command(BackupCommand):
+    help = "Copy a backup out of its storage, checked on the way."
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        add_name(parser)
+        parser.add_argument("--to", metavar="FOLDER", default=".", help="Where to put it; default: here.")
+        parser.add_argument("--plain", action="store_true", help="Decompressed, as the dump tool wrote it.")
+
+    def run(self, *, name: str, database: str | None, to: str, plain: bool, **options: Any) -> Any:
+        project = current_project()
+        manifest = find(read_catalog(project.storage), project, name, database)
+        path = download_backup(project.storage, manifest, Path(to), plain=plain, progress=self.progress)
+        self.show(f"{path}")
+        return {"name": manifest.name, "file": str(path)}

@@ -1,0 +1,33 @@
+"""manage.py backup_list"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django_cfg.backup.management import tables
+from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.services.catalog import read_catalog
+from django_cfg.backup.services.project import current_project
+
+
+class Command(BackupCommand):
+    help = "List the backups of this project and environment, newest first."
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--all", action="store_true", help="Those of other projects and environments too.")
+        parser.add_argument("--database", metavar="ALIAS", help="Only those of this database.")
+
+    def run(self, *, database: str | None, **options: Any) -> Any:
+        project = current_project()
+        catalog = read_catalog(project.storage)
+        own = list(catalog.backups) if options["all"] else catalog.of(project)
+        chosen = [manifest for manifest in own if database in (None, manifest.source.database)]
+        if chosen:
+            self.show(tables.backups(chosen, project.zone))
+        else:
+            self.warn(f"No backup of {project.name}/{project.env} in {catalog.location}.")
+        if hidden := len(catalog.backups) - len(own):
+            self.warn(f"{hidden} more of other projects or environments: --all shows them.")
+        self.warn_of_damage(catalog)
+        return [manifest.model_dump(mode="json", by_alias=True) for manifest in chosen]

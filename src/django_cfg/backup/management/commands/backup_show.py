@@ -1,0 +1,25 @@
+"""manage.py backup_show"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django_cfg.backup.management import tables
+from django_cfg.backup.management.command import BackupCommand, add_name
+from django_cfg.backup.services import migrations
+from django_cfg.backup.services.catalog import find, read_catalog
+from django_cfg.backup.services.project import current_project
+
+
+class Command(BackupCommand):
+    help = "Show all that is known of one backup."
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        add_name(parser)
+
+    def run(self, *, name: str, database: str | None, **options: Any) -> Any:
+        project = current_project()
+        manifest = find(read_catalog(project.storage), project, name, database)
+        self.show(tables.details(manifest, project.zone, migrations.compare(manifest.migrations)))
+        return manifest.model_dump(mode="json", by_alias=True)

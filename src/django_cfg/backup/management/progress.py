@@ -1,0 +1,43 @@
+"""Progress on stderr: a bar where a person watches, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from django.core.management.base import OutputWrapper
+from tqdm import tqdm
+
+from django_cfg.backup.errors import megabytes
+
+
+class TerminalProgress:
+    def __init__(self, stderr: OutputWrapper, *, quiet: bool) -> None:
+        self._stderr = stderr
+        self._quiet = quiet
+        self._bar: tqdm[None] | None = None
+        self._label = ""
+        self._passed = 0
+
+    def say(self, text: str) -> None:
+        if not self._quiet:
+            self._stderr.write(text, self._plain)
+
+    def begin(self, label: str, total: int) -> None:
+        self._label, self._passed = label, 0
+        if not self._quiet and self._stderr.isatty():
+            self._bar = tqdm(
+                desc=label, total=total or None, unit="B", unit_scale=True, file=self._stderr._out, leave=False
+            )
+
+    def advance(self, count: int) -> None:
+        self._passed += count
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def end(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        self.say(f"{self._label}: {megabytes(self._passed)}")
+
+    @staticmethod
+    def _plain(text: str) -> str:
+        return text  # progress is no error, and stderr would print it in red

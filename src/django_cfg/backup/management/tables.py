@@ -1,0 +1,61 @@
+"""Backups as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, tzinfo
+
+from django_cfg.backup.errors import megabytes
+from django_cfg.backup.manifest import Manifest
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose columns are as wide as they need to be."""
+    widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (header, *rows))
+
+
+def backups(manifests: Sequence[Manifest], zone: tzinfo) -> str:
+    header = ("NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER")
+    return columns(header, [_row(manifest, zone) for manifest in manifests])
+
+
+def _row(manifest: Manifest, zone: tzinfo) -> tuple[str, ...]:
+    return (
+        manifest.name,
+        str(manifest.source) + (" (partial)" if manifest.partial else ""),
+        local(manifest.started_at, zone),
+        megabytes(manifest.archive.size),
+        f"{manifest.rows:,}",
+        manifest.trigger,
+    )
+
+
+def details(manifest: Manifest, zone: tzinfo, migrations: str) -> str:
+    """Everything worth knowing of one backup."""
+    archive, engine = manifest.archive, manifest.engine
+    facts = {
+        "Name": manifest.name,
+        "Source": str(manifest.source),
+        "Started": local(manifest.started_at, zone),
+        "Took": f"{(manifest.finished_at - manifest.started_at).total_seconds():.1f} s",
+        "Trigger": f"{manifest.trigger}, on {manifest.host}",
+        "Archive": f"{manifest.archive_key}, {megabytes(archive.size)} ({megabytes(archive.raw_size)} unpacked)",
+        "SHA-256": archive.sha256,
+        "Compression": manifest.compression,
+        "Encryption": ", ".join((manifest.encryption.method, *manifest.encryption.recipients)),
+        "Engine": f"{engine.vendor} {engine.server_version}, by {engine.tool} {engine.tool_version}",
+        "Excluded": ", ".join(manifest.excluded) or "nothing",
+        "Partial": "yes: only the tables below" if manifest.partial else "no",
+        "Migrations": migrations or "as in your code",
+        "Note": manifest.note or "none",
+        "By hand": manifest.restore_hint,
+    }
+    tables = [(table.name, f"{table.rows:,}" if table.exact else f"about {table.rows:,}") for table in manifest.tables]
+    width = max(map(len, facts))
+    head = "\n".join(f"{name.ljust(width)}  {value}" for name, value in facts.items())
+    return f"{head}\n\n{columns(('TABLE', 'ROWS'), tables)}"
+
+
+def local(moment: datetime, zone: tzinfo) -> str:
+    return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")

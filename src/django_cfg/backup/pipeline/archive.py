@@ -1,0 +1,109 @@
+"""The two ways through an archive: packing a dump into storage, and unpacking it again, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django_cfg.backup.config import Compression
+from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.manifest import Archive
+from django_cfg.backup.pipeline.compression import compress, decompress
+from django_cfg.backup.pipeline.stream import (
+    Advance,
+    Digest,
+    Readable,
+    TallyReader,
+    TallyWriter,
+    Writable,
+    drain,
+    pump,
+)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The digests of both ends of the stream."""
+
+    raw: Digest
+    stored: Digest
+
+
+def pack(dump: Readable, sink: Writable, compression: Compression, advance: Advance | None = None) -> Packed:
+    """dump -> count and hash -> compress -> count and hash -> *sink*, in one pass."""
+    raw, stored = TallyReader(dump, advance), TallyWriter(sink)
+    with compress(stored, compression) as packer:
+        pump(raw, packer)
+    return Packed(raw.digest, stored.digest)
+
+
+@contextmanager
+def unpack(
+    stored: Readable, archive: Archive, compression: Compression, advance: Advance | None = None
+) -> Iterator[Readable]:
+    """The plain bytes of *archive*. Its end is reported only after both digests have been compared.
+
+    :raises IntegrityError: from ``read``, when the bytes are not the ones that were stored.
+    """
+    counted = TallyReader(stored, advance)
+    with decompress(counted, compression) as plain:
+        yield _Checked(plain, counted, archive)
+
+
+def copy_stored(stored: Readable, sink: Writable, archive: Archive, advance: Advance | None = None) -> None:
+    """Copy the stored bytes into *sink* and compare them with the manifest.
+
+    :raises IntegrityError: they differ.
+    """
+    counted = TallyReader(stored, advance)
+    pump(counted, sink)
+    _compare(counted.digest, Digest(archive.size, archive.sha256), archive.key, "stored")
+
+
+def check_stored(stored: Readable, archive: Archive, advance: Advance | None = None) -> None:
+    """Read the stored bytes to their end and compare them with the manifest.
+
+    :raises IntegrityError: they differ.
+    """
+    copy_stored(stored, _NOWHERE, archive, advance)
+
+
+class _Nowhere:
+    def write(self, block: bytes) -> int:
+        return len(block)
+
+
+_NOWHERE = _Nowhere()
+
+
+class _Checked:
+    def __init__(self, plain: Readable, stored: TallyReader, archive: Archive) -> None:
+        self._plain = TallyReader(plain)
+        self._stored = stored
+        self._archive = archive
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._plain.read(size)
+        if not block and size != 0:
+            self._compare()
+        return block
+
+    def _compare(self) -> None:
+        drain(self._stored)  # what a decompressor leaves unread after its end mark counts too
+        archive = self._archive
+        _compare(self._stored.digest, Digest(archive.size, archive.sha256), archive.key, "stored")
+        _compare(self._plain.digest, Digest(archive.raw_size, archive.raw_sha256), archive.key, "unpacked")
+
+
+def _compare(found: Digest, expected: Digest, key: str, what: str) -> None:
+    if found.size != expected.size:
+        raise IntegrityError(
+            f"{key} has {found.size:,} {what} bytes, its manifest says {expected.size:,}: it was cut short or replaced. "
+            "Use another backup, and keep this one for the inquiry."
+        )
+    if found.sha256 != expected.sha256:
+        raise IntegrityError(
+            f"The {what} bytes of {key} are not the ones its manifest tells (SHA-256 differs): it was damaged or "
+            "replaced after it was written. Use another backup, and keep this one for the inquiry."
+        )

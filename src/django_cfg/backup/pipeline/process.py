@@ -1,0 +1,151 @@
+"""Child processes: each in a group of its own, none left behind, none whose failure goes unseen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import IO, Self
+
+from django_cfg.backup.errors import ToolFailed, ToolNotFound
+from django_cfg.backup.pipeline.stream import BLOCK, Writable
+
+_LAST_WORDS = 20  # lines of stderr kept for the message
+
+
+class Child:
+    """A program running beside us; leaving the block kills what is still alive, with its whole group.
+
+    The group of its own also keeps a terminal's Ctrl-C from reaching the program before us: we end it.
+
+    :raises ToolNotFound: the program is not installed.
+    """
+
+    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, feed: bool = False):
+        self._tool = os.path.basename(argv[0])
+        try:
+            self._process = subprocess.Popen(
+                argv,
+                env=env,
+                stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise ToolNotFound(f"{argv[0]} is not installed, or not on the PATH of this process.") from None
+        self._stderr: deque[bytes] = deque(maxlen=_LAST_WORDS)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def wait(self) -> None:
+        """Wait for the end.
+
+        :raises ToolFailed: any exit code but 0.
+        """
+        code = self._process.wait()
+        self._listener.join()
+        if code != 0:
+            raise ToolFailed(self._tool, code, self.last_words)
+
+    @property
+    def last_words(self) -> str:
+        return b"\n".join(self._stderr).decode(errors="replace").strip()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._kill_group()
+        self._process.wait()
+        self._listener.join()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe:
+                _close(pipe)
+
+    def _kill_group(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._stderr.append(line.rstrip(b"\n"))
+
+
+class Filter:
+    """Writes through a program into *sink*: what it prints arrives there from a thread of its own.
+
+    Leaving the block normally waits for the program's last byte; leaving it by an exception kills it.
+
+    :raises ToolFailed: the program failed.
+    """
+
+    def __init__(self, argv: Sequence[str], sink: Writable) -> None:
+        self._child = Child(argv, feed=True)
+        self._sink = sink
+        self._sink_error: Exception | None = None
+        self._drain = threading.Thread(target=self._pass_on, daemon=True)
+        self._drain.start()
+
+    def write(self, block: bytes) -> int:
+        try:
+            return self._child.stdin.write(block)
+        except BrokenPipeError:
+            self._finish()  # the program died: its own words say more than a broken pipe
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._child:
+            if kind is None:
+                self._close_input()
+                self._finish()
+        self._drain.join()
+
+    def _close_input(self) -> None:
+        try:
+            self._child.stdin.close()
+        except BrokenPipeError:
+            pass  # the exit code tells
+
+    def _finish(self) -> None:
+        self._drain.join()
+        if self._sink_error:
+            raise self._sink_error
+        self._child.wait()
+
+    def _pass_on(self) -> None:
+        try:
+            while block := self._child.stdout.read(BLOCK):
+                self._sink.write(block)
+        except Exception as error:  # noqa: BLE001  carried to the thread that writes
+            self._sink_error = error
+            self._child.stdout.close()  # the program meets a broken pipe and ends
+
+
+def _close(pipe: IO[bytes]) -> None:
+    try:
+        pipe.close()
+    except BrokenPipeError:
+        pass  # unwritten bytes for a program that is gone

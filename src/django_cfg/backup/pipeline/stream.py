@@ -1,0 +1,95 @@
+"""The pump: reads blocks, counts and hashes them, hands them on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+BLOCK = 1 << 20  # bytes read at once
+
+Advance = Callable[[int], None]  # told the bytes just moved
+
+
+class Readable(Protocol):
+    """A plain stream of bytes: b"" is the end."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class Writable(Protocol):
+    def write(self, block: bytes, /) -> int: ...
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What passed: its length in bytes and its SHA-256 in hexadecimal."""
+
+    size: int
+    sha256: str
+
+
+class Tally:
+    """Counts and hashes what passes."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._hash = hashlib.sha256()
+
+    def add(self, block: bytes) -> None:
+        self._size += len(block)
+        self._hash.update(block)
+
+    @property
+    def digest(self) -> Digest:
+        return Digest(self._size, self._hash.hexdigest())
+
+
+class TallyWriter(Tally):
+    """A tally on the way into *sink*."""
+
+    def __init__(self, sink: Writable) -> None:
+        super().__init__()
+        self._sink = sink
+
+    def write(self, block: bytes) -> int:
+        self.add(block)
+        return self._sink.write(block)
+
+    def flush(self) -> None:
+        """Compressors flush what they write to; the sink is flushed when it is published."""
+
+
+class TallyReader(Tally):
+    """A tally on the way out of *source*."""
+
+    def __init__(self, source: Readable, advance: Advance | None = None) -> None:
+        super().__init__()
+        self._source = source
+        self._advance = advance
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._source.read(size)
+        self.add(block)
+        if self._advance:
+            self._advance(len(block))
+        return block
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """The way some decompressors read."""
+        block = self.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+
+def pump(source: Readable, sink: Writable) -> None:
+    """Move *source* to its end into *sink*."""
+    while block := source.read(BLOCK):
+        sink.write(block)
+
+
+def drain(source: Readable) -> None:
+    """Read *source* to its end, for the checks that happen on the way."""
+    while source.read(BLOCK):
+        pass

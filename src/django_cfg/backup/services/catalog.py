@@ -1,0 +1,123 @@
+"""Which backups there are: read from storage alone, never from the history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django_cfg.backup.errors import BackupError, BackupNotFound, IntegrityError, UsageError
+from django_cfg.backup.manifest import SUFFIX, Manifest
+from django_cfg.backup.services.project import Project, current_project
+from django_cfg.backup.storage.base import Storage
+
+LATEST = "latest"
+BESIDE = (".proof.json", ".pin.json")
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A pair that is no backup any more: its manifest cannot be read, or its archive is missing or cut."""
+
+    name: str
+    error: BackupError
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The content of a storage."""
+
+    location: str
+    backups: tuple[Manifest, ...]  # newest first
+    damaged: tuple[Damaged, ...]
+
+    def of(self, project: Project) -> list[Manifest]:
+        return [manifest for manifest in self.backups if project.owns(manifest.source)]
+
+
+def list_backups(*, every_source: bool = False) -> list[Manifest]:
+    """The backups of this project and environment, newest first; *every_source*: all in the storage."""
+    project = current_project()
+    catalog = read_catalog(project.storage)
+    return list(catalog.backups) if every_source else catalog.of(project)
+
+
+def read_catalog(storage: Storage) -> Catalog:
+    """Read every manifest. One that is damaged is told beside the others, not instead of them."""
+    objects = {found.key: found.size for found in storage.list()}
+    backups: list[Manifest] = []
+    damaged: list[Damaged] = []
+    for key, data in storage.read_many(sorted(filter(is_manifest, objects))):
+        try:
+            backups.append(_read(key, data, objects))
+        except BackupError as error:
+            damaged.append(Damaged(key.removesuffix(SUFFIX), error))
+    backups.sort(key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
+    return Catalog(storage.location, tuple(backups), tuple(damaged))
+
+
+def is_manifest(key: str) -> bool:
+    return key.endswith(SUFFIX) and not key.endswith(BESIDE)
+
+
+def find(catalog: Catalog, project: Project, name: str, alias: str | None = None) -> Manifest:
+    """The backup called *name*: exactly, by an unambiguous beginning, or ``latest``.
+
+    :raises BackupNotFound: there is none.
+    :raises UsageError: the beginning fits several, or ``latest`` of several databases.
+    """
+    if name == LATEST:
+        return latest(catalog, project, alias)
+    wanted = [m for m in catalog.backups if alias is None or m.source.database == alias]
+    exact = [manifest for manifest in wanted if manifest.name == name]
+    found = exact or [manifest for manifest in wanted if manifest.name.startswith(name)]
+    if len(found) > 1:
+        raise UsageError(f"{name!r} fits {len(found)} backups: {_names(found)}. Write more of the name.")
+    if not found:
+        raise _not_found(catalog, name)
+    return found[0]
+
+
+def latest(catalog: Catalog, project: Project, alias: str | None) -> Manifest:
+    """The newest backup of this project, environment and the one database."""
+    own = [m for m in catalog.of(project) if alias is None or m.source.database == alias]
+    databases = sorted({manifest.source.database for manifest in own})
+    if len(databases) > 1:
+        raise UsageError(f"There are backups of several databases ({', '.join(databases)}): choose one with --database.")
+    if not own:
+        whose = f"{project.name}/{project.env}" + (f"/{alias}" if alias else "")
+        raise BackupNotFound(
+            f"There is no backup of {whose} in {catalog.location}. `backup_list --all` shows those of other sources."
+        )
+    return own[0]
+
+
+def _not_found(catalog: Catalog, name: str) -> BackupError:
+    for damaged in catalog.damaged:
+        if damaged.name.startswith(name):
+            return damaged.error
+    return BackupNotFound(f"There is no backup {name!r} in {catalog.location}. `backup_list --all` shows what there is.")
+
+
+def _read(key: str, data: bytes | BackupError, sizes: dict[str, int]) -> Manifest:
+    if isinstance(data, BackupError):
+        raise data
+    manifest = Manifest.from_json(data, key)
+    size = sizes.get(manifest.archive_key)
+    if size is None:
+        raise IntegrityError(
+            f"The archive {manifest.archive_key} is missing, its manifest {key} is there: something other than this "
+            "package removed it. Look for a copy; `backup_delete` removes what is left."
+        )
+    if size != manifest.archive.size:
+        raise IntegrityError(
+            f"The archive {manifest.archive_key} has {size:,} bytes, its manifest says {manifest.archive.size:,}: it was "
+            "cut short or replaced. Use another backup; `backup_delete` removes this one."
+        )
+    return manifest
+
+
+def _names(manifests: Iterable[Manifest], most: int = 5) -> str:
+    names = [manifest.name for manifest in manifests]
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+

@@ -1,0 +1,205 @@
+"""Making backups: dump, pack, publish the archive, then the manifest, then tell."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import django
+
+from django_cfg.backup import signals
+from django_cfg.backup.config import BackupDatabaseConfig
+from django_cfg.backup.engines.base import DumpReport, Engine, Selection
+from django_cfg.backup.errors import BackupError, DumpFailed, EncryptionError, SomeFailed
+from django_cfg.backup.manifest import Archive, Manifest, Source, Trigger
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.pipeline.archive import Packed, pack
+from django_cfg.backup.pipeline.compression import SUFFIX, UNPACK_COMMAND
+from django_cfg.backup.services.history import RecordedRun
+from django_cfg.backup.services.naming import free_name, render
+from django_cfg.backup.services.placement import refuse_served_folder
+from django_cfg.backup.services.progress import SILENT, Progress, flowing
+from django_cfg.backup.services.project import Project, current_project, require_enabled
+from django_cfg.backup.storage.base import Storage
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A database that could not be backed up, and why."""
+
+    database: str
+    error: BackupError
+
+
+def create_backup(
+    alias: str = "default", *, trigger: Trigger = "manual", note: str = "", progress: Progress = SILENT
+) -> Manifest:
+    """Back up the database *alias*.
+
+    :returns: the manifest of the published backup.
+    :raises BackupError: it failed; nothing was published.
+    """
+    project = current_project()
+    _require_ready(project)
+    project.database(alias)
+    with _recorded(project.source(alias), trigger) as run:
+        return _Attempt(project, alias, trigger, note, progress).carry_out(run)
+
+
+def create_backups(
+    aliases: Iterable[str] = (), *, note: str = "", progress: Progress = SILENT
+) -> Iterator[Manifest | Failure]:
+    """Back up several databases, each on its own; none given: every source of the project."""
+    project = current_project()
+    _require_ready(project)
+    chosen = list(dict.fromkeys(aliases))
+    for alias in chosen:
+        project.database(alias)
+    for alias in chosen or project.aliases():
+        try:
+            yield create_backup(alias, note=note, progress=progress)
+        except BackupError as error:
+            yield Failure(alias, error)
+
+
+def verdict(results: list[Manifest | Failure]) -> BackupError | None:
+    """What a run over several databases comes to: nothing, its one error, or SomeFailed."""
+    failures = [result for result in results if isinstance(result, Failure)]
+    if not failures:
+        return None
+    if len(results) == 1:
+        return failures[0].error
+    told = "\n".join(f"{failure.database}: {failure.error}" for failure in failures)
+    summary = f"{len(failures)} of {len(results)} databases were not backed up:\n{told}"
+    return BackupError(summary) if len(failures) == len(results) else SomeFailed(summary)
+
+
+def _require_ready(project: Project) -> None:
+    require_enabled(project.config)
+    refuse_served_folder(project)
+    if project.config.encryption_key is not None:
+        raise EncryptionError(
+            "encryption_key is set, and this version cannot encrypt yet. No backup was made, since it would have been "
+            "stored in plain. Remove encryption_key if that is what you want."
+        )
+
+
+@contextmanager
+def _recorded(source: Source, trigger: Trigger) -> Iterator[RecordedRun]:
+    """Keep the history of what happens in the block, and tell a failure to whoever listens."""
+    run = RecordedRun(source, trigger)
+    try:
+        yield run
+    except BaseException as error:
+        run.failed(error)
+        signals.tell(signals.backup_failed, BackupRun, source=source, message=str(error) or type(error).__name__)
+        raise
+
+
+class _Attempt:
+    """One run: what stays the same from its first step to its last."""
+
+    def __init__(self, project: Project, alias: str, trigger: Trigger, note: str, progress: Progress) -> None:
+        self._project = project
+        self._source = project.source(alias)
+        self._trigger = trigger
+        self._note = note
+        self._progress = progress
+        self._compression = project.config.compression
+        self._started_at = _now()
+
+    def carry_out(self, run: RecordedRun) -> Manifest:
+        alias = self._source.database
+        engine, storage = self._project.engine(alias), self._project.storage
+        name = self._free_name(storage)
+        run.named(name)
+        self._progress.say(f"{alias}: reading the {engine.name} database")
+        archive, report = self._publish_archive(engine, storage, name)
+        manifest = self._manifest(engine, name, archive, report)
+        _publish_manifest(storage, manifest)
+        run.succeeded(manifest)
+        signals.tell(signals.backup_succeeded, BackupRun, manifest=manifest)
+        return manifest
+
+    def _free_name(self, storage: Storage) -> str:
+        project = self._project
+        template = project.config.filename_template
+        wanted = render(
+            template,
+            database=self._source.database,
+            env=project.env,
+            started_at=self._started_at,
+            zone=project.zone,
+        )
+        return free_name(storage, wanted)
+
+    def _publish_archive(self, engine: Engine, storage: Storage, name: str) -> tuple[Archive, DumpReport]:
+        """One pass from the database to the storage; the archive appears only if all of it went well."""
+        key = f"{name}.{engine.format}{SUFFIX[self._compression]}"
+        selection = _selection(self._project.config.for_database(self._source.database))
+        with engine.dump(selection) as dump, storage.publish(key, expected_size=dump.expected_size) as sink:
+            with flowing(self._progress, f"{self._source.database}: storing", dump.expected_size) as advance:
+                packed = pack(dump.stream, sink, self._compression, advance)
+            if packed.raw.size == 0:
+                raise DumpFailed(f"The dump of {self._source.database!r} is empty. Nothing was published.")
+            return _archive(key, packed), dump.report()
+
+    def _manifest(self, engine: Engine, name: str, archive: Archive, report: DumpReport) -> Manifest:
+        return Manifest(
+            name=name,
+            source=self._source,
+            host=socket.gethostname(),
+            trigger=self._trigger,
+            partial=bool(self._project.config.for_database(self._source.database).include_tables),
+            started_at=self._started_at,
+            finished_at=_now(),
+            archive=archive,
+            compression=self._compression,
+            engine=report.engine,
+            tables=report.tables,
+            excluded=report.excluded,
+            migrations=dict(report.migrations),
+            packages=_packages(),
+            note=self._note,
+            restore_hint=engine.restore_hint(UNPACK_COMMAND[self._compression], archive.key),
+        )
+
+
+def _publish_manifest(storage: Storage, manifest: Manifest) -> None:
+    """The last step, which makes the archive a backup."""
+    try:
+        storage.write(manifest.key, manifest.to_json())
+    except BaseException:
+        storage.delete(manifest.archive_key)
+        raise
+
+
+def _selection(config: BackupDatabaseConfig) -> Selection:
+    return Selection(tuple(config.include_tables), tuple(config.exclude_tables), tuple(config.extra_options))
+
+
+def _archive(key: str, packed: Packed) -> Archive:
+    return Archive(
+        key=key.rpartition("/")[2],
+        size=packed.stored.size,
+        sha256=packed.stored.sha256,
+        raw_size=packed.raw.size,
+        raw_sha256=packed.raw.sha256,
+    )
+
+
+def _packages() -> dict[str, str]:
+    return {
+        "django-cfg-backup": version("django-cfg-backup"),
+        "django": django.get_version(),
+        "python": platform.python_version(),
+    }
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,61 @@
+"""How a backup stands to the code: told in words before and after a restore."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.db.migrations.loader import MigrationLoader
+
+
+def compare(applied: Mapping[str, str]) -> str:
+    """What to know of a backup whose last migrations per app are *applied*; empty when it fits the code."""
+    if not applied:
+        return ""
+    loader = MigrationLoader(None, ignore_no_migrations=True)
+    behind = {app: count for app in sorted(loader.migrated_apps) if (count := _behind(loader, app, applied.get(app)))}
+    ahead = sorted(
+        f"{app}.{name}" for app, name in applied.items() if app in loader.migrated_apps and not _known(loader, app, name)
+    )
+    return " ".join(filter(None, (_behind_in_words(behind), _ahead_in_words(ahead))))
+
+
+def _behind(loader: MigrationLoader, app: str, last: str | None) -> int:
+    """How many migrations of *app* the code has beyond *last*."""
+    nodes = {key for key in loader.graph.nodes if key[0] == app}
+    if last is None:
+        return len(nodes)
+    key = _node(loader, app, last)
+    if key not in nodes:
+        return 0
+    return len(nodes - set(loader.graph.forwards_plan(key)))
+
+
+def _known(loader: MigrationLoader, app: str, name: str) -> bool:
+    return _node(loader, app, name) in loader.graph.nodes
+
+
+def _node(loader: MigrationLoader, app: str, name: str) -> tuple[str, str]:
+    """The graph's node of a migration: a squashed one stands for those it replaces."""
+    squashed = (key for key, migration in loader.graph.nodes.items() if migration and (app, name) in migration.replaces)
+    return next(squashed, (app, name))
+
+
+def _behind_in_words(behind: Mapping[str, int]) -> str:
+    if not behind:
+        return ""
+    total = sum(behind.values())
+    apps = ", ".join(f"{app} {count}" for app, count in behind.items())
+    return f"The backup is {total} {_migrations(total)} behind your code ({apps}): run migrate."
+
+
+def _ahead_in_words(ahead: list[str]) -> str:
+    if not ahead:
+        return ""
+    return (
+        f"The backup holds {_migrations(len(ahead))} your code does not have ({', '.join(ahead)}): "
+        "deploy the code that made it before the site runs."
+    )
+
+
+def _migrations(count: int) -> str:
+    return "migration" if count == 1 else "migrations"

@@ -1,0 +1,28 @@
+"""The name of a backup, which is its id."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from django_cfg.backup.storage.base import Storage
+
+_UNFIT = re.compile(r"[^\w.-]+")  # for a file name on any system
+
+
+def render(template: str, *, database: str, env: str, started_at: datetime, zone: ZoneInfo) -> str:
+    """*template* with its variables filled in; the time is local to *zone*."""
+    timestamp = started_at.astimezone(zone).strftime("%Y%m%d_%H%M%S")
+    return template.format(database=_fit(database), env=_fit(env), timestamp=timestamp)
+
+
+def free_name(storage: Storage, wanted: str) -> str:
+    """*wanted*, or with ``-2``, ``-3``... when it is taken: nothing is ever overwritten."""
+    candidates = itertools.chain([wanted], (f"{wanted}-{number}" for number in itertools.count(2)))
+    return next(name for name in candidates if not storage.is_taken(name))
+
+
+def _fit(value: str) -> str:
+    return _UNFIT.sub("-", value).lstrip(".") or "-"

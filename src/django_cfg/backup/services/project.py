@@ -1,0 +1,129 @@
+"""What is backed up, and where to: settings.BACKUP beside the rest of the project's settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from pydantic import ValidationError
+
+from django_cfg.backup.config import BackupConfig
+from django_cfg.backup.engines import engine_for
+from django_cfg.backup.engines.base import Database, Engine
+from django_cfg.backup.errors import BackupError, ConfigurationError, UsageError
+from django_cfg.backup.manifest import Source
+from django_cfg.backup.storage import open_storage
+from django_cfg.backup.storage.base import Storage
+
+_NO_DATABASE = "django.db.backends.dummy"  # what Django makes of an empty DATABASES
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project in one of its environments."""
+
+    config: BackupConfig
+    name: str
+    env: str
+    zone: ZoneInfo
+    base_dir: Path | None
+    databases: Mapping[str, Database]  # every alias of settings.DATABASES that names a database
+
+    @property
+    def storage(self) -> Storage:
+        return open_storage(self.config.storage, self.base_dir)
+
+    def source(self, alias: str) -> Source:
+        return Source(project=self.name, env=self.env, database=alias)
+
+    def owns(self, source: Source) -> bool:
+        return (source.project, source.env) == (self.name, self.env)
+
+    def database(self, alias: str) -> Database:
+        """
+        :raises UsageError: settings.DATABASES has no such alias.
+        """
+        if alias not in self.databases:
+            known = ", ".join(sorted(self.databases)) or "none"
+            raise UsageError(f"There is no database {alias!r} in settings.DATABASES; its aliases are: {known}.")
+        return self.databases[alias]
+
+    def engine(self, alias: str) -> Engine:
+        return engine_for(self.database(alias))
+
+    def aliases(self) -> list[str]:
+        """The aliases that are backed up: enabled, no test mirror, each database once."""
+        chosen: dict[str, str] = {}
+        for alias, database in self.databases.items():
+            is_mirror = database.settings.get("TEST", {}).get("MIRROR")
+            if self.config.for_database(alias).enabled and not is_mirror:
+                chosen.setdefault(_identity(database), alias)
+        return list(chosen.values())
+
+
+def current_project() -> Project:
+    """The project of the current settings.
+
+    :raises ConfigurationError: settings.BACKUP is missing or cannot be used.
+    """
+    config = backup_config()
+    base_dir = getattr(settings, "BASE_DIR", None)
+    return Project(
+        config=config,
+        name=config.project or getattr(settings, "PROJECT_NAME", "") or _settings_package(),
+        env=_environment(),
+        zone=ZoneInfo(settings.TIME_ZONE),
+        base_dir=Path(base_dir) if base_dir else None,
+        databases={
+            alias: Database(alias, values)
+            for alias, values in settings.DATABASES.items()
+            if values.get("ENGINE", _NO_DATABASE) != _NO_DATABASE
+        },
+    )
+
+
+def backup_config() -> BackupConfig:
+    """``settings.BACKUP``, which may be a BackupConfig or a dict of its parameters."""
+    value = getattr(settings, "BACKUP", None)
+    if isinstance(value, BackupConfig):
+        return value
+    if not isinstance(value, dict):
+        raise ConfigurationError(
+            "settings.BACKUP is missing. Add `from django_cfg import BackupConfig` and "
+            "`BACKUP = BackupConfig(enabled=True)` to your settings; docs/configuration.md lists the parameters."
+        )
+    try:
+        return BackupConfig.model_validate(value)
+    except ValidationError as error:
+        raise ConfigurationError(f"settings.BACKUP cannot be used: {error}") from None
+
+
+def require_enabled(config: BackupConfig) -> None:
+    """
+    :raises ConfigurationError: backups are switched off.
+    """
+    if not config.enabled:
+        raise ConfigurationError(
+            "Backups are switched off: set enabled=True in BackupConfig (settings.BACKUP). "
+            "Listing, verifying and restoring work in any case."
+        )
+
+
+def _identity(database: Database) -> str:
+    try:
+        return engine_for(database).identity
+    except BackupError:
+        return f"alias:{database.alias}"  # its backup will fail by name, not vanish here
+
+
+def _environment() -> str:
+    named = getattr(settings, "ENV_MODE", "") or os.environ.get("ENV_MODE", "")
+    return str(named or ("development" if settings.DEBUG else "production"))
+
+
+def _settings_package() -> str:
+    return str(os.environ.get("DJANGO_SETTINGS_MODULE", "") or "project").partition(".")[0]

@@ -1,0 +1,28 @@
+"""Where pairs of archive and manifest are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django_cfg.backup.config import BackupStorageConfig
+from django_cfg.backup.errors import ConfigurationError
+from django_cfg.backup.storage.base import Storage
+from django_cfg.backup.storage.local import LocalStorage
+
+
+def open_storage(config: BackupStorageConfig, base_dir: Path | None) -> Storage:
+    """The storage that *config* describes; a relative ``local_path`` starts at *base_dir*.
+
+    :raises ConfigurationError: the backend is not available, or the path has nothing to start from.
+    """
+    if config.backend == "s3":
+        raise ConfigurationError(
+            'BackupStorageConfig.backend="s3" is not available in this version: use backend="local".'
+        )
+    path = Path(config.local_path)
+    if not path.is_absolute() and base_dir is None:
+        raise ConfigurationError(
+            f"BackupStorageConfig.local_path is {config.local_path!r}, relative to BASE_DIR, "
+            "and the settings have no BASE_DIR: make it absolute or define BASE_DIR."
+        )
+    return LocalStorage((base_dir or Path()) / path)

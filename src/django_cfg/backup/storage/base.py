@@ -1,0 +1,84 @@
+"""The contract of a storage. The same test suite runs over all of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+
+from django_cfg.backup.errors import StorageError
+from django_cfg.backup.pipeline.stream import Readable, Writable
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object: its key below the storage's root, its size in bytes, when it was written (UTC)."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class Storage(ABC):
+    """Objects under keys. A key is a relative path with ``/``, without ``..``.
+
+    All methods raise StorageError, in words that name the place and the way out; none returns less
+    than it found because something went wrong on the way.
+    """
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """The place, for messages."""
+
+    @abstractmethod
+    def publish(self, key: str, *, expected_size: int = 0) -> AbstractContextManager[Writable]:
+        """A writer of the object *key*.
+
+        The object appears whole, and only when the block ends without an exception; after one nothing
+        is left. When it appears it is on stable storage. Nothing is ever overwritten.
+
+        :param expected_size: bytes, a guess from above; 0 when nobody knows.
+        :raises NameTaken: *key* exists.
+        :raises NotEnoughSpace: the place is full.
+        """
+
+    @abstractmethod
+    def open(self, key: str) -> AbstractContextManager[Readable]:
+        """A reader of the object *key*. A missing object is a StorageError."""
+
+    @abstractmethod
+    def stat(self, key: str) -> StoredObject | None:
+        """What *key* is, or None when there is no such object."""
+
+    @abstractmethod
+    def list(self) -> Iterator[StoredObject]:
+        """All published objects, in no order. Unfinished ones are not among them."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove the object *key*; one that is gone already is no error."""
+
+    @abstractmethod
+    def is_taken(self, name: str) -> bool:
+        """True when an object of the backup *name* exists or is being written."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Publish a small object."""
+        with self.publish(key, expected_size=len(data)) as sink:
+            sink.write(data)
+
+    def read(self, key: str) -> bytes:
+        """A small object, whole."""
+        with self.open(key) as source:
+            return source.read()
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | StorageError]]:
+        """Many small objects, each with its own error; an object that fails does not hide the others."""
+        for key in keys:
+            try:
+                yield key, self.read(key)
+            except StorageError as error:
+                yield key, error

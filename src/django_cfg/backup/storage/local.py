@@ -1,0 +1,208 @@
+"""A folder of this machine: private (0700), its files too (0600), each published whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+from django_cfg.backup.errors import NameTaken, NotEnoughSpace, StorageError
+from django_cfg.backup.pipeline.stream import Readable, Writable
+from django_cfg.backup.storage.base import Storage, StoredObject
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+class LocalStorage(Storage):
+    """Objects are files below *root*. What is being written is ``.<name>.<uuid>.part`` beside its place."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def location(self) -> str:
+        return str(self.root)
+
+    @contextmanager
+    def publish(self, key: str, *, expected_size: int = 0) -> Iterator[Writable]:
+        target = self._path(key)
+        _make_private_folder(target.parent)
+        if target.exists():
+            raise NameTaken.of(key, self.location)
+        part = _Part(target, expected_size)
+        try:
+            yield part
+            part.finish()
+            self._link(part.path, target, key)
+        finally:
+            part.discard()
+        _sync_folder(target.parent)
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[Readable]:
+        path = self._path(key)
+        try:
+            file = path.open("rb", buffering=0)
+        except FileNotFoundError:
+            raise StorageError(f"{key} is missing in {self.location}.") from None
+        except OSError as error:
+            raise StorageError.from_os("read", path, error) from error
+        with file:
+            yield _File(file, path)
+
+    def stat(self, key: str) -> StoredObject | None:
+        path = self._path(key)
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StorageError.from_os("look at", path, error) from error
+        return StoredObject(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def list(self) -> Iterator[StoredObject]:
+        if not self._exists():
+            return
+        for folder, folders, files in os.walk(self.root, onerror=self._cannot_list):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in files:
+                key = Path(folder, name).relative_to(self.root).as_posix()
+                if not name.startswith(".") and (found := self.stat(key)):
+                    yield found
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError.from_os("delete", path, error) from error
+
+    def is_taken(self, name: str) -> bool:
+        path = self._path(name)
+        beginnings = (f"{path.name}.", f".{path.name}.")
+        try:
+            return any(entry.startswith(beginnings) for entry in os.listdir(path.parent))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StorageError.from_os("list", path.parent, error) from error
+
+    def _path(self, key: str) -> Path:
+        if key.startswith("/") or ".." in key.split("/"):
+            raise StorageError(f"{key!r} leads out of {self.location}.")
+        return self.root / key
+
+    def _exists(self) -> bool:
+        try:
+            if self.root.is_dir():
+                return True
+            if self.root.exists():
+                raise StorageError(f"{self.root} is a file; local_path has to name a folder.")
+        except OSError as error:
+            raise StorageError.from_os("look at", self.root, error) from error
+        return False
+
+    def _cannot_list(self, error: OSError) -> None:
+        raise StorageError.from_os("list", error.filename or self.root, error) from error
+
+    def _link(self, part: Path, target: Path, key: str) -> None:
+        """Give the part its final name without ever replacing what is there."""
+        try:
+            try:
+                os.link(part, target)
+            except OSError as error:
+                if error.errno not in _NO_HARD_LINKS:
+                    raise
+                os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                part.rename(target)
+        except FileExistsError:
+            raise NameTaken.of(key, self.location) from None
+        except OSError as error:
+            raise StorageError.from_os("publish", target, error) from error
+
+
+class _Part:
+    """The unfinished file. Its own errors are told as ours; those of whoever writes pass untouched."""
+
+    def __init__(self, target: Path, expected_size: int) -> None:
+        self.path = target.with_name(f".{target.name}.{uuid4().hex}.part")
+        self._expected_size = expected_size
+        self._written = 0
+        try:
+            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except OSError as error:
+            raise self._told(error) from error
+        self._file = os.fdopen(descriptor, "wb")
+
+    def write(self, block: bytes) -> int:
+        try:
+            count = self._file.write(block)
+        except OSError as error:
+            raise self._told(error) from error
+        self._written += count
+        return count
+
+    def finish(self) -> None:
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._told(error) from error
+
+    def discard(self) -> None:
+        """Remove the part's own name; what was published keeps its data."""
+        try:
+            self._file.close()
+        except OSError:
+            pass  # unwritten bytes of a part that is thrown away
+        self.path.unlink(missing_ok=True)
+
+    def _told(self, error: OSError) -> StorageError:
+        folder = self.path.parent
+        if error.errno not in _FULL:
+            return StorageError.from_os("write in", folder, error)
+        needed = max(self._expected_size, self._written + 1)
+        advice = "Free some space there, or let local_path name another place. Nothing was published."
+        return NotEnoughSpace.of(folder, needed, shutil.disk_usage(folder).free, advice)
+
+
+class _File:
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file = file
+        self._path = path
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            raise StorageError.from_os("read", self._path, error) from error
+
+
+def _make_private_folder(folder: Path) -> None:
+    """Create *folder* and what is missing above it, readable by its owner only."""
+    try:
+        for missing in reversed([f for f in (folder, *folder.parents) if not f.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StorageError.from_os("create the folder", folder, error) from error
+    if not folder.is_dir():
+        raise StorageError(f"{folder} is a file, and backups need a folder there: change local_path.")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new or removed name survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,287 @@
+"""A project's settings as one typed class: subclass :class:`DjangoConfig`, hand the result to Django.
+
+In settings.py: ``globals().update(MyConfig().get_all_settings())``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import django
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
+
+from django_cfg.backup.config import BackupConfig, ConfigModel
+from django_cfg.environment import substitute_all
+from django_cfg.service_urls import parse_database_url, parse_email_url
+
+APPS = (
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_cfg.backup",
+)
+MIDDLEWARE = (
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+)
+CONTEXT_PROCESSORS = (
+    "django.template.context_processors.request",
+    "django.contrib.auth.context_processors.auth",
+    "django.contrib.messages.context_processors.messages",
+)
+PASSWORD_VALIDATORS = (
+    "UserAttributeSimilarityValidator",
+    "MinimumLengthValidator",
+    "CommonPasswordValidator",
+    "NumericPasswordValidator",
+)
+_MAILER_OPTIONS = {
+    "EMAIL_HOST": "host",
+    "EMAIL_PORT": "port",
+    "EMAIL_HOST_USER": "username",
+    "EMAIL_HOST_PASSWORD": "password",
+    "EMAIL_USE_TLS": "use_tls",
+    "EMAIL_USE_SSL": "use_ssl",
+    "EMAIL_FILE_PATH": "file_path",
+}
+
+EnvMode = Literal["development", "staging", "production", "test"]
+
+
+class DatabaseConfig(ConfigModel):
+    """One entry of DATABASES. A database URL is accepted in its place."""
+
+    engine: str = Field(
+        "django.db.backends.sqlite3", description="Django's database backend, as a dotted path"
+    )
+    name: str = Field(
+        min_length=1, description="Database name; for SQLite the file, absolute or relative to base_dir"
+    )
+    user: str = Field("", description="User name")
+    password: str = Field("", repr=False, description="Password")
+    host: str = Field("", description="Host name, or the folder of the server's socket")
+    port: int | str = Field("", description="Port")
+    conn_max_age: int | None = Field(
+        0, ge=0, description="Seconds a connection is kept; None: for as long as the process lives"
+    )
+    conn_health_checks: bool = Field(False, description="Test a kept connection before it is used again")
+    atomic_requests: bool = Field(False, description="One transaction per request")
+    autocommit: bool = Field(True, description="Django's AUTOCOMMIT")
+    disable_server_side_cursors: bool = Field(
+        False, description="True behind a pooler that pools by transaction"
+    )
+    options: dict[str, Any] = Field({}, repr=False, description="Further options of the backend")
+    test: dict[str, Any] = Field({}, description="Django's TEST settings of this database")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_url(cls, data: Any) -> Any:
+        return parse_database_url(data) if isinstance(data, str) else data
+
+    @field_validator("options", "test", mode="before")
+    @classmethod
+    def _options_from_environment(cls, value: Any, info: ValidationInfo) -> Any:
+        return substitute_all(value, wanted_by=f"{cls.__name__}.{info.field_name}")
+
+    def as_setting(self, base_dir: Path) -> dict[str, Any]:
+        """The entry in Django's words; a relative SQLite file becomes one in *base_dir*."""
+        setting = {name.upper(): value for name, value in self if value not in ("", {})}
+        if self._is_sqlite_file():
+            setting["NAME"] = str(base_dir / self.name)
+        return setting
+
+    def _is_sqlite_file(self) -> bool:
+        sqlite = self.engine.endswith(("sqlite3", "spatialite"))
+        return sqlite and self.name != ":memory:" and not self.name.startswith("file:")
+
+
+class DjangoConfig(ConfigModel):
+    """The settings of a Django project: subclass it and give what differs as class attributes.
+
+    Every string may hold ``${VAR}`` or ``${VAR:default}``. Its repr shows no value that could be a
+    secret, however a subclass declares its fields.
+
+    :raises ValidationError: when built from values that cannot be used; each parameter is named.
+    """
+
+    model_config = ConfigDict(validate_default=True)
+
+    # The order counts: validators look at the fields above theirs.
+    env_mode: EnvMode = Field(
+        "${ENV_MODE:development}",  # type: ignore[arg-type]  # substituted and validated like all else
+        description="`development`, `staging`, `production` or `test`",
+    )
+    base_dir: Path = Field(
+        Path(), description="The project's folder, absolute or relative to the file that defines the class"
+    )
+    project_name: str = Field("", description="Name of the project; default: the package of the class")
+    debug: bool | None = Field(None, description="Django's DEBUG; default: True in development only")
+    secret_key: str = Field(
+        "", repr=False, description="Django's SECRET_KEY; required outside development, made up in it"
+    )
+    allowed_hosts: list[str] = Field([], description="Host names the site answers to")
+    databases: Mapping[str, DatabaseConfig | str] = Field(
+        {"default": DatabaseConfig(name="db.sqlite3")},
+        repr=False,
+        description="Alias: `DatabaseConfig` or database URL; default: SQLite in base_dir",
+    )
+    installed_apps: list[str] = Field(
+        [], description="Your apps; the admin, what it needs and django_cfg.backup come after them"
+    )
+    root_urlconf: str = Field("", description="Module of the URLs; default: `urls` beside the class")
+    admin_emails: list[str] = Field([], description="Addresses told of errors (ADMINS)")
+    time_zone: str = Field("UTC", min_length=1, description="Django's TIME_ZONE; USE_TZ is True")
+    redis_url: str | None = Field(
+        None,
+        repr=False,
+        description="Redis of the RQ queues; makes RQ_QUEUES for every queue a schedule names",
+    )
+    email_url: str | None = Field(
+        None,
+        repr=False,
+        description="How mail leaves, as in `smtp+tls://user:password@host:587`; "
+        "default: the console in development, else localhost",
+    )
+    extra_settings: dict[str, Any] = Field(
+        {}, repr=False, description="Any further settings; they win over all"
+    )
+    backup: BackupConfig = Field(default_factory=BackupConfig, description="Backups: settings.BACKUP")
+
+    @field_validator("base_dir")
+    @classmethod
+    def _base_dir_is_absolute(cls, value: Path) -> Path:
+        return (_folder_of(cls) / value).resolve()
+
+    @field_validator("project_name")
+    @classmethod
+    def _project_has_a_name(cls, value: str) -> str:
+        package, dot, _ = cls.__module__.partition(".")
+        return value or (package if dot else _folder_of(cls).name)
+
+    @field_validator("debug")
+    @classmethod
+    def _debug_is_for_development(cls, value: bool | None, info: ValidationInfo) -> bool:
+        return info.data.get("env_mode") == "development" if value is None else value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _secret_key_is_given(cls, value: str, info: ValidationInfo) -> str:
+        if value:
+            return value
+        if info.data.get("env_mode", "development") != "development":
+            raise ValueError(
+                "secret_key is required outside development: write secret_key: str = "
+                '"${SECRET_KEY}" and set that variable to a long random text'
+            )
+        digest = sha256(str(info.data.get("base_dir")).encode()).hexdigest()
+        return f"django-insecure-{digest}"
+
+    @field_validator("databases", mode="plain")
+    @classmethod
+    def _databases_are_parsed(cls, value: Any) -> dict[str, DatabaseConfig]:
+        # plain: a subclass may narrow the annotation, to dict[str, str] say, and still give URLs.
+        return TypeAdapter(dict[str, DatabaseConfig]).validate_python(value)
+
+    @field_validator("root_urlconf")
+    @classmethod
+    def _urls_are_beside_the_class(cls, value: str) -> str:
+        package = cls.__module__.rpartition(".")[0]
+        return value or (f"{package}.urls" if package else "urls")
+
+    @field_validator("extra_settings", mode="before")
+    @classmethod
+    def _extras_from_environment(cls, value: Any) -> Any:
+        return substitute_all(value, wanted_by=f"{cls.__name__}.extra_settings")
+
+    @field_validator("email_url")
+    @classmethod
+    def _email_url_is_readable(cls, value: str | None) -> str | None:
+        if value:
+            parse_email_url(value)
+        return value
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        # A field declared anew in a subclass loses its repr=False; so only these are shown.
+        yield from ((name, getattr(self, name)) for name in ("project_name", "env_mode", "base_dir", "debug"))
+
+    def get_all_settings(self) -> dict[str, Any]:
+        """Everything ``settings.py`` needs, by Django's names; ``extra_settings`` win."""
+        return {
+            **self._site_settings(),
+            **self._mail_settings(),
+            **self._queue_settings(),
+            "DATABASES": {
+                alias: DatabaseConfig.model_validate(database).as_setting(self.base_dir)
+                for alias, database in self.databases.items()
+            },
+            "BACKUP": self.backup,
+            **self.extra_settings,
+        }
+
+    def _site_settings(self) -> dict[str, Any]:
+        return {
+            "PROJECT_NAME": self.project_name,
+            "ENV_MODE": self.env_mode,
+            "BASE_DIR": self.base_dir,
+            "DEBUG": self.debug,
+            "SECRET_KEY": self.secret_key,
+            "ALLOWED_HOSTS": self.allowed_hosts,
+            "INSTALLED_APPS": list(dict.fromkeys((*self.installed_apps, *APPS))),
+            "MIDDLEWARE": list(MIDDLEWARE),
+            "ROOT_URLCONF": self.root_urlconf,
+            "TEMPLATES": [
+                {
+                    "BACKEND": "django.template.backends.django.DjangoTemplates",
+                    "DIRS": [self.base_dir / "templates"],
+                    "APP_DIRS": True,
+                    "OPTIONS": {"context_processors": list(CONTEXT_PROCESSORS)},
+                }
+            ],
+            "AUTH_PASSWORD_VALIDATORS": [
+                {"NAME": f"django.contrib.auth.password_validation.{name}"} for name in PASSWORD_VALIDATORS
+            ],
+            "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
+            "STATIC_URL": "static/",
+            "STATIC_ROOT": self.base_dir / "staticfiles",
+            "TIME_ZONE": self.time_zone,
+            "USE_TZ": True,
+        }
+
+    def _queue_settings(self) -> dict[str, Any]:
+        if not self.redis_url:
+            return {}
+        overrides = (database.schedule_override for database in self.backup.databases)
+        schedules = [self.backup.schedule, *(schedule for schedule in overrides if schedule)]
+        queues = sorted({"default", *(schedule.queue for schedule in schedules)})
+        return {"RQ_QUEUES": {queue: {"URL": self.redis_url} for queue in queues}}
+
+    def _mail_settings(self) -> dict[str, Any]:
+        default = "consolemail://" if self.env_mode == "development" else "smtp://localhost:25"
+        given = parse_email_url(self.email_url or default)
+        # Django 6.0 deprecates pairs, 5.2 takes nothing else; 6.1 deprecates EMAIL_* for MAILERS.
+        admins = self.admin_emails if django.VERSION >= (6, 0) else [(a, a) for a in self.admin_emails]
+        if django.VERSION < (6, 1):
+            return {"ADMINS": admins, **given}
+        mailer = {
+            "BACKEND": given.pop("EMAIL_BACKEND"),
+            "OPTIONS": {_MAILER_OPTIONS[name]: value for name, value in given.items()},
+        }
+        return {"ADMINS": admins, "MAILERS": {"default": mailer}}
+
+
+def _folder_of(config: type[DjangoConfig]) -> Path:
+    """The folder of the file that defines the class; the working directory when it has no file."""
+    file = getattr(sys.modules.get(config.__module__), "__file__", None)
+    return Path(file).resolve().parent if file else Path.cwd()

@@ -1,0 +1,55 @@
+"""What many tests need: Django with the settings of the tests, and a project of the test's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import django
+import pytest
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+django.setup()
+
+from tests.site import Site  # noqa: E402  it needs Django
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the tables of the installed apps; copied, never used itself."""
+    folder = tmp_path_factory.mktemp("migrated")
+    with pytest.MonkeyPatch.context() as patch:
+        site = Site(folder, patch)
+        site.call("migrate", verbosity=0)
+        site.close()
+    return folder / "db.sqlite3"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: Path) -> Iterator[Site]:
+    """A project with one migrated SQLite database, ``default``, and a local storage in a folder of its own."""
+    shutil.copy(migrated_database, tmp_path / "db.sqlite3")
+    site = Site(tmp_path, monkeypatch)
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def books(site: Site) -> Path:
+    """The database of *site*, with two related tables and 250 rows in them."""
+    with closing(sqlite3.connect(site.database)) as connection:
+        connection.executescript(
+            """
+            CREATE TABLE author (id integer PRIMARY KEY, name text NOT NULL);
+            CREATE TABLE book (id integer PRIMARY KEY, title text NOT NULL, author_id integer REFERENCES author (id));
+            WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 50)
+                INSERT INTO author SELECT i, 'Author ' || i FROM n;
+            WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 200)
+                INSERT INTO book SELECT i, 'Book ' || i, 1 + i % 50 FROM n;
+            """
+        )
+    return site.database
