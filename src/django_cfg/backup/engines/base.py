@@ -108,6 +108,10 @@ class Engine(ABC):
     def place(self) -> str:
         """Where the database is, for messages; without any secret."""
 
+    def exists(self) -> bool:
+        """False when the database is known to be absent, where opening it would create it."""
+        return True
+
     @abstractmethod
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
         """A consistent dump, taken while others write.

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import DatabaseError, router, transaction
+from django.db import DatabaseError, connections, router, transaction
 from django.utils import timezone
 
+from django_cfg.backup.engines import engine_for
+from django_cfg.backup.engines.base import Database
+from django_cfg.backup.errors import UnsupportedEngine
 from django_cfg.backup.manifest import Manifest, Source, Trigger
 from django_cfg.backup.models import BackupRun
 
@@ -47,6 +50,9 @@ class RecordedRun:
         self._save()
 
     def _save(self) -> None:
+        if not _can_be_opened(home()):
+            _log.warning("The history is not written: its database %r does not exist.", home())
+            return
         with tolerated("write the history of a backup"), transaction.atomic(using=home()):
             self._row.save()
 
@@ -54,6 +60,14 @@ class RecordedRun:
 def home() -> str:
     """The alias of the database that holds the history."""
     return router.db_for_write(BackupRun) or "default"
+
+
+def _can_be_opened(alias: str) -> bool:
+    """False where connecting would create the database, as SQLite does: a lost one must not come back empty."""
+    try:
+        return engine_for(Database(alias, connections[alias].settings_dict)).exists()
+    except UnsupportedEngine:
+        return True  # an engine we cannot back up may still hold the history
 
 
 def reconcile(manifests: list[Manifest]) -> None:

@@ -32,6 +32,9 @@ class SQLiteEngine(Engine):
     def place(self) -> str:
         return str(database_path(self.database))
 
+    def exists(self) -> bool:
+        return database_path(self.database).exists()
+
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
         if selection.extra_options:
             raise UsageError(

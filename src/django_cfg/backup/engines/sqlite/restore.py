@@ -31,7 +31,8 @@ from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable, pump
 
 # Pages copied at a time, and pages the live connection may hold before it writes them to the file:
-# after the first step, while the old data is set aside, the file has to be as it was.
+# after the first step, while the old data is set aside, the file has to be as it was. The step with
+# the last page commits, so the first one may never hold them all.
 _STEP = 64
 _CACHE = 4 * _STEP
 
@@ -112,7 +113,8 @@ class SQLiteRestoration(Restoration):
                 self._fit_page_size(int(_pragma(live, "page_size")))
             live.execute(f"PRAGMA cache_size = {_CACHE}")
             with closing(_open(self._scratch, "ro")) as scratch:
-                scratch.backup(live, pages=_STEP, progress=after_step)
+                step = min(_STEP, int(_pragma(scratch, "page_count")) - 1)
+                scratch.backup(live, pages=step, progress=after_step)
 
     def _fit_page_size(self, page_size: int) -> None:
         """Give the scratch the live page size, which cannot change under a write-ahead log."""

@@ -1,0 +1,551 @@
+"""The SQLite engine: the contract in both journal modes, and what is special to SQLite."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db.backends.signals import connection_created
+
+from django_cfg.backup import create_backup, restore_backup, verify_backup
+from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.sqlite import SQLiteEngine, files
+from django_cfg.backup.errors import (
+    BackupError,
+    DatabaseUnavailable,
+    DumpFailed,
+    NotEnoughSpace,
+    RestoreFailed,
+    RestoreRefused,
+    UnsupportedEngine,
+    UsageError,
+)
+from django_cfg.backup.manifest import Manifest
+from tests.backup.engines.contract import AUTHORS, BOOKS, EngineContract, Server
+from tests.site import Site
+
+SQLITE = "django.db.backends.sqlite3"
+
+
+class SQLiteServer(Server):
+    def __init__(self, site: Site, journal_mode: str) -> None:
+        site.use_databases(
+            default={"ENGINE": SQLITE, "NAME": str(site.database)},
+            empty={"ENGINE": SQLITE, "NAME": str(site.root / "empty.sqlite3")},
+        )
+        site.sql(f"PRAGMA journal_mode = {journal_mode}")
+        with closing(sqlite3.connect(site.root / "empty.sqlite3")) as connection:
+            connection.execute("VACUUM")
+        super().__init__(site)
+
+    def path(self, alias: str) -> Path:
+        return self.site.database if alias == "default" else self.site.root / "empty.sqlite3"
+
+    def run(self, *statements: str, alias: str = "default") -> list[Any]:
+        with closing(sqlite3.connect(self.path(alias), timeout=30)) as connection, connection:
+            for statement in statements:
+                rows = connection.execute(statement).fetchall()
+        return rows
+
+    def table_names(self, alias: str = "default") -> list[str]:
+        names = self.run(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'", alias=alias
+        )
+        return sorted(name for (name,) in names)
+
+
+@pytest.fixture(params=["delete", "wal"])
+def journal_mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class TestSQLite(EngineContract):
+    @pytest.fixture
+    def server(self, site: Site, journal_mode: str) -> Server:
+        return SQLiteServer(site, journal_mode)
+
+
+@pytest.fixture
+def server(site: Site, journal_mode: str) -> SQLiteServer:
+    return SQLiteServer(site, journal_mode)
+
+
+def raw_bytes(site: Site, manifest: Manifest) -> bytes:
+    return gzip.decompress((site.backups / manifest.archive_key).read_bytes())
+
+
+# What a dump keeps
+
+
+def test_every_kind_of_table_view_and_trigger_survives(server: SQLiteServer) -> None:
+    server.run(
+        "CREATE VIRTUAL TABLE notes USING fts5 (body)",
+        "INSERT INTO notes VALUES ('the quick brown fox')",
+        "CREATE VIRTUAL TABLE places USING rtree (id, x0, x1)",
+        "INSERT INTO places VALUES (1, 0.5, 1.5)",
+        "CREATE TABLE price (code text PRIMARY KEY, net integer, gross integer AS (net * 2) STORED) WITHOUT ROWID",
+        "INSERT INTO price (code, net) VALUES ('a', 21)",
+        "CREATE TABLE log (entry text)",
+        "CREATE TRIGGER book_log AFTER DELETE ON book BEGIN INSERT INTO log VALUES (old.title); END",
+        "CREATE VIEW expensive AS SELECT code FROM price WHERE gross > 40",
+        "CREATE UNIQUE INDEX book_title ON book (title) WHERE id > 10",
+        "PRAGMA user_version = 77",
+    )
+    create_backup()
+    for table in ("notes", "places", "price", "log"):
+        server.run(f"DROP TABLE {table}")
+    restore_backup()
+    assert server.run("SELECT body FROM notes WHERE notes MATCH 'brown'") == [("the quick brown fox",)]
+    assert server.run("SELECT id FROM places WHERE x0 < 1") == [(1,)]
+    assert server.run("SELECT code FROM expensive") == [("a",)]
+    assert server.run("PRAGMA user_version") == [(77,)]
+    assert server.run("PRAGMA integrity_check") == [("ok",)]
+    server.run("DELETE FROM book WHERE id = 1")
+    assert server.run("SELECT entry FROM log") == [("Book 1",)]
+
+
+def test_the_journal_mode_of_the_target_stays(server: SQLiteServer, journal_mode: str) -> None:
+    create_backup()
+    restore_backup()
+    assert server.run("PRAGMA journal_mode") == [(journal_mode,)]
+
+
+def test_constraints_may_use_djangos_own_functions(server: SQLiteServer) -> None:
+    with closing(sqlite3.connect(server.site.database)) as connection, connection:
+        connection.create_function("REGEXP", 2, lambda pattern, text: True)
+        connection.execute("CREATE TABLE coded (code text CHECK (code REGEXP '^[a-z]+$'))")
+        connection.execute("INSERT INTO coded VALUES ('abc')")
+    create_backup()
+    restore_backup()
+    assert server.count("coded") == 1
+
+
+@contextmanager
+def on_every_connection(act: Any) -> Iterator[None]:
+    def receiver(connection: Any, **_: Any) -> None:
+        act(connection.connection)
+
+    connection_created.connect(receiver)
+    try:
+        yield
+    finally:
+        connection_created.disconnect(receiver)
+
+
+def test_collations_a_project_registers_are_known_to_the_check(server: SQLiteServer) -> None:
+    def register(connection: sqlite3.Connection) -> None:
+        connection.create_collation("backwards", lambda a, b: (a < b) - (a > b))
+
+    with closing(sqlite3.connect(server.site.database)) as connection, connection:
+        register(connection)
+        connection.execute("CREATE TABLE sorted (name text COLLATE backwards UNIQUE)")
+        connection.execute("INSERT INTO sorted VALUES ('a'), ('b')")
+    with on_every_connection(register):
+        create_backup()
+        restore_backup()
+    assert server.count("sorted") == 2
+
+
+def test_a_project_that_switches_connections_to_wal_does_not_change_the_copy(server: SQLiteServer) -> None:
+    server.site.configure(databases=[{"alias": "default", "exclude_tables": ["book"]}])
+    with on_every_connection(lambda connection: connection.execute("PRAGMA journal_mode = WAL")):
+        create_backup()
+        verify_backup()
+        restore_backup()
+    assert server.count("author") == AUTHORS
+
+
+def test_uri_names_are_understood(server: SQLiteServer) -> None:
+    odd = server.site.root / "o d?d #1 %41.sqlite3"
+    shutil.copy(server.site.database, odd)
+    name = files.uri(odd, mode="rwc", cache="private")
+    server.site.use_databases(default={"ENGINE": SQLITE, "NAME": name})
+    create_backup()
+    os.unlink(odd)
+    restore_backup()
+    assert odd.exists()
+
+
+# What a dump refuses
+
+
+@pytest.mark.parametrize("name", [":memory:", "", "file::memory:", "file:shared?mode=memory&cache=shared"])
+def test_a_database_in_memory_is_refused(site: Site, name: str) -> None:
+    with pytest.raises(UnsupportedEngine, match="lives in memory"):
+        SQLiteEngine(Database("default", {"ENGINE": SQLITE, "NAME": name})).is_empty()
+
+
+def test_a_missing_file_is_refused_and_not_created(site: Site) -> None:
+    site.database.unlink()
+    with pytest.raises(DatabaseUnavailable, match="missing"):
+        create_backup()
+    assert not site.backups.exists()
+
+
+def test_a_file_of_no_bytes_is_refused(site: Site) -> None:
+    site.database.write_bytes(b"")
+    with pytest.raises(DatabaseUnavailable, match="no table"):
+        create_backup()
+
+
+def test_a_file_that_is_no_database_is_refused(site: Site) -> None:
+    site.database.write_bytes(b"not a database" * 1000)
+    with pytest.raises(DatabaseUnavailable, match="not a SQLite database"):
+        create_backup()
+    assert not site.backups.exists()
+
+
+def test_a_damaged_page_is_found_and_nothing_is_published(server: SQLiteServer) -> None:
+    server.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = server.site.database.stat().st_size
+    root = server.run("SELECT rootpage FROM sqlite_master WHERE name = 'book'")[0][0]
+    with server.site.database.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\xff" * 200)
+    assert server.site.database.stat().st_size == size
+    with pytest.raises((DumpFailed, DatabaseUnavailable), match=r"damaged|malformed"):
+        create_backup()
+    assert server.site.stored() == []
+
+
+def test_space_for_the_copy_is_checked_first(server: SQLiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=1000))
+    with pytest.raises(NotEnoughSpace, match=r"0\.1 MB needed, 1,000 bytes free.*TMPDIR"):
+        create_backup()
+
+
+def test_options_of_a_dump_tool_are_refused(server: SQLiteServer) -> None:
+    server.site.configure(databases=[{"alias": "default", "extra_options": ["--fast"]}])
+    with pytest.raises(UsageError, match="extra_options"):
+        create_backup()
+
+
+def test_a_lock_that_does_not_end_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_cfg.backup.engines.sqlite.files.LOCK_TIMEOUT", 0.2)
+    site.use_databases(default={"ENGINE": SQLITE, "NAME": str(site.database), "OPTIONS": {"timeout": 0.1}})
+    with closing(sqlite3.connect(site.database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(DatabaseUnavailable, match="holds a lock"):
+            create_backup()
+
+
+# Excluded rows
+
+
+def test_excluded_rows_are_nowhere_in_the_archive(server: SQLiteServer) -> None:
+    server.run(
+        "CREATE TABLE secret (word text)",
+        "INSERT INTO secret WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 2000) "
+        "SELECT 'canary-' || i FROM n",
+    )
+    server.run("DELETE FROM secret WHERE rowid % 2")  # some are in free space already
+    assert b"canary-" in raw_bytes(server.site, create_backup())
+    server.site.configure(databases=[{"alias": "default", "exclude_tables": ["secret"]}])
+    assert b"canary-" not in raw_bytes(server.site, create_backup())
+
+
+def test_emptying_a_table_does_not_fire_its_triggers(server: SQLiteServer) -> None:
+    server.run(
+        "CREATE TABLE log (entry text)",
+        "CREATE TRIGGER book_log AFTER DELETE ON book BEGIN INSERT INTO log VALUES (old.title); END",
+    )
+    server.site.configure(databases=[{"alias": "default", "exclude_tables": ["book"]}])
+    create_backup()
+    restore_backup()
+    assert server.count("log") == 0
+    assert server.run("SELECT name FROM sqlite_master WHERE type = 'trigger'") == [("book_log",)]
+
+
+def test_an_excluded_search_table_is_emptied_with_its_shadows(server: SQLiteServer) -> None:
+    server.run(
+        "CREATE VIRTUAL TABLE notes USING fts5 (body)", "INSERT INTO notes VALUES ('the quick brown fox')"
+    )
+    server.site.configure(databases=[{"alias": "default", "exclude_tables": ["notes"]}])
+    create_backup()
+    restore_backup()
+    assert server.run("SELECT count(*) FROM notes WHERE notes MATCH 'brown'") == [(0,)]
+    server.run("INSERT INTO notes VALUES ('still a table')")
+
+
+def test_a_partial_backup_of_a_search_table_holds_its_shadows(server: SQLiteServer) -> None:
+    server.run(
+        "CREATE VIRTUAL TABLE notes USING fts5 (body)", "INSERT INTO notes VALUES ('the quick brown fox')"
+    )
+    server.site.configure(databases=[{"alias": "default", "include_tables": ["notes"]}])
+    create_backup()
+    restore_backup(to="empty")
+    assert server.run("SELECT count(*) FROM notes WHERE notes MATCH 'brown'", alias="empty") == [(1,)]
+
+
+# The live database during a dump
+
+
+def test_a_backup_changes_nothing_in_the_live_file(server: SQLiteServer) -> None:
+    server.site.use_databases(
+        default={"ENGINE": SQLITE, "NAME": str(server.site.root / "history.sqlite3")},
+        live={"ENGINE": SQLITE, "NAME": str(server.site.database)},
+    )
+    with closing(sqlite3.connect(server.site.database)) as keeps_the_log_open:
+        keeps_the_log_open.execute("SELECT count(*) FROM book").fetchone()
+        before = server.site.database.read_bytes()
+        create_backup("live")
+        assert server.site.database.read_bytes() == before
+
+
+def test_the_journal_of_a_crash_is_rolled_back(site: Site) -> None:
+    crash = """
+        import os, signal, sqlite3, sys
+        connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+        connection.execute("PRAGMA cache_size = 5")
+        connection.execute("CREATE TABLE crashed (x)")
+        connection.execute("INSERT INTO crashed WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n"
+                           " WHERE i < 1000) SELECT randomblob(1000) FROM n")
+        connection.execute("BEGIN")
+        connection.execute("UPDATE crashed SET x = randomblob(1000)")
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    live = site.root / "live.sqlite3"
+    subprocess.run([sys.executable, "-c", textwrap.dedent(crash), live], check=False)
+    assert Path(f"{live}-journal").stat().st_size > 0
+    site.use_databases(
+        default={"ENGINE": SQLITE, "NAME": str(site.database)}, live={"ENGINE": SQLITE, "NAME": str(live)}
+    )
+    manifest = create_backup("live")
+    assert [(table.name, table.rows) for table in manifest.tables] == [("crashed", 1000)]
+    verify_backup(manifest.name)
+
+
+# The restore
+
+
+def test_connections_that_stay_open_see_the_restored_data(server: SQLiteServer) -> None:
+    create_backup()
+    with closing(sqlite3.connect(server.site.database)) as other, other:
+        other.execute("DELETE FROM book")
+        other.commit()
+        restore_backup()
+        assert other.execute("SELECT count(*) FROM book").fetchone() == (BOOKS,)
+        other.execute("INSERT INTO author VALUES (1000, 'after')")
+    assert server.count("author") == AUTHORS + 1
+
+
+def test_the_old_data_is_set_aside_whole(server: SQLiteServer) -> None:
+    create_backup()
+    with (
+        closing(sqlite3.connect(server.site.database)) as other,
+        other,
+    ):  # in WAL: the newest data is in the log only
+        other.execute("INSERT INTO author VALUES (999, 'since')")
+        other.commit()
+        old_data = restore_backup().old_data
+    assert old_data
+    assert old_data.startswith(f"{server.site.database}.before-restore-")
+    assert server.site.sql("SELECT name FROM author WHERE id = 999", database=Path(old_data)) == [("since",)]
+    assert server.count("author") == AUTHORS
+
+
+def test_nothing_but_the_old_data_is_left_beside_the_database(server: SQLiteServer) -> None:
+    create_backup()
+    old_data = Path(restore_backup().old_data or "")
+    left = {path.name for path in server.site.root.iterdir()}
+    assert left - {"db.sqlite3", "db.sqlite3-wal", "db.sqlite3-shm"} == {
+        "backups",
+        "empty.sqlite3",
+        old_data.name,
+    }
+
+
+@pytest.mark.parametrize("page_size", [1024, 16384])
+def test_another_page_size_is_restored(server: SQLiteServer, page_size: int) -> None:
+    create_backup()
+    server.site.close()
+    with closing(sqlite3.connect(server.site.database, isolation_level=None)) as connection:
+        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        for pragma in ("journal_mode = DELETE", f"page_size = {page_size}"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("VACUUM")
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+        connection.execute("DELETE FROM book")
+        connection.commit()
+    restore_backup()
+    assert server.count("book") == BOOKS
+    assert server.run("PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.parametrize("damage", ["header", "cut", "garbage", "absent", "no bytes"])
+def test_a_damaged_database_is_brought_back(server: SQLiteServer, damage: str) -> None:
+    create_backup()
+    path = server.site.database
+    server.run("PRAGMA wal_checkpoint(TRUNCATE)")
+    whole = path.read_bytes()
+    broken = {
+        "header": b"\0" * 100 + whole[100:],
+        "cut": whole[: len(whole) // 3],
+        "garbage": b"?" * len(whole),
+        "absent": None,
+        "no bytes": b"",
+    }[damage]
+    if broken is None:
+        path.unlink()
+    else:
+        path.write_bytes(broken)
+    path.chmod(0o640) if broken else None
+    switched = restore_backup()
+    assert server.count("book") == BOOKS
+    assert server.run("PRAGMA integrity_check") == [("ok",)]
+    if broken:
+        assert Path(switched.old_data or "").read_bytes() == broken
+        assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("suffix", ["-journal", "-wal"])
+def test_a_journal_of_a_lost_database_is_not_applied_to_the_restored_one(
+    server: SQLiteServer, suffix: str
+) -> None:
+    create_backup()
+    server.site.close()
+    server.site.database.unlink()
+    stale = Path(f"{server.site.database}{suffix}")
+    stale.write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + b"\0" * 4088)
+    restore_backup()
+    assert server.count("book") == BOOKS
+    assert len(list(server.site.root.glob(f"db.sqlite3.before-restore-*{suffix}"))) == 1
+
+
+def test_a_writer_that_does_not_let_go_is_told_and_nothing_changes(
+    server: SQLiteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django_cfg.backup.engines.sqlite.restore.LOCK_TIMEOUT", 0.2)
+    create_backup()
+    server.run("DELETE FROM book WHERE id > 10")
+    with closing(sqlite3.connect(server.site.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RestoreFailed, match="locked.*lsof"):
+            restore_backup()
+    assert server.count("book") == 10
+
+
+def test_space_for_the_restore_is_checked_first(
+    server: SQLiteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_backup()
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=1000))
+    with pytest.raises(NotEnoughSpace, match="Nothing was touched"):
+        restore_backup()
+
+
+def test_a_second_restore_waits_for_the_first(server: SQLiteServer) -> None:
+    manifest = create_backup()
+    engine = SQLiteEngine(Database("default", {"ENGINE": SQLITE, "NAME": str(server.site.database)}))
+    with engine.restoration(manifest), pytest.raises(RestoreRefused, match="Another restore"):
+        restore_backup()
+    restore_backup()
+
+
+def test_what_a_killed_restore_left_is_removed_by_the_next(server: SQLiteServer) -> None:
+    create_backup()
+    workshop = server.site.root / ".db.sqlite3.restoring"
+    workshop.mkdir()
+    (workshop / "scratch.sqlite3").write_bytes(b"half")
+    restore_backup()
+    assert not workshop.exists()
+
+
+RESTORE = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+from django.conf import settings
+from pathlib import Path
+settings.BASE_DIR = Path(sys.argv[1])
+settings.DATABASES["default"]["NAME"] = str(settings.BASE_DIR / "db.sqlite3")
+import django
+django.setup()
+from django_cfg.backup import restore_backup
+print("ready", flush=True)
+sys.stdin.readline()
+restore_backup()
+print("done", flush=True)
+"""
+
+
+def test_killed_at_any_moment_the_database_is_wholly_old_or_wholly_new(server: SQLiteServer) -> None:
+    """kill -9 at 30 moments spread over the whole time a restore takes."""
+    fill = (
+        "INSERT INTO payload WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 15000) "
+        "SELECT i, {}, hex(randomblob(300)) FROM n"
+    )
+    server.run("CREATE TABLE payload (id integer PRIMARY KEY, generation integer, data text)", fill.format(1))
+    server.run("CREATE INDEX payload_data ON payload (data)")
+    create_backup()
+    server.run("DELETE FROM payload", fill.format(2), "CREATE TABLE later (id integer)")
+    old = server.site.root / "old.sqlite3"
+    _vacuum_into(server.site.database, old)
+
+    took = _restore_and_kill(server, after=None)
+    outcomes = []
+    for moment in range(30):
+        _put_back(server, old)
+        _restore_and_kill(server, after=took * (moment + 0.5) / 30)
+        outcomes.append(_generation(server))
+    assert set(outcomes) <= {1, 2}
+    assert 2 in outcomes, "no kill came early enough to matter"
+
+
+def _vacuum_into(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source, isolation_level=None)) as connection:
+        connection.execute("VACUUM INTO ?", (str(target),))
+
+
+def _put_back(server: SQLiteServer, old: Path) -> None:
+    with closing(sqlite3.connect(old)) as source, closing(sqlite3.connect(server.site.database)) as target:
+        source.backup(target)
+    for left in server.site.root.glob("*.before-restore-*"):
+        left.unlink()
+
+
+def _restore_and_kill(server: SQLiteServer, after: float | None) -> float:
+    process = subprocess.Popen(
+        [sys.executable, "-c", RESTORE, str(server.site.root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdout
+        assert process.stdin
+        assert process.stdout.readline() == "ready\n"
+        started = time.monotonic()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        if after is None:
+            assert process.stdout.readline() == "done\n"
+        else:
+            time.sleep(after)
+            os.killpg(process.pid, signal.SIGKILL)
+        took = time.monotonic() - started
+    return took
+
+
+def _generation(server: SQLiteServer) -> int:
+    """Which state the database is in; an assertion when it is a mixture."""
+    assert server.run("PRAGMA integrity_check") == [("ok",)]
+    (found,) = server.run("SELECT DISTINCT generation FROM payload")
+    assert server.count("payload") == 15000
+    assert ("later" in server.table_names()) == (found[0] == 2)
+    return int(found[0])

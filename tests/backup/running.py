@@ -1,0 +1,36 @@
+"""What runs: threads and child processes of this process, and processes by their number."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def children() -> set[int]:
+    """The child processes of this process, ended but unreaped ones too."""
+    lists = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return {int(pid) for path in lists for pid in path.read_text().split()}
+
+
+def threads() -> set[threading.Thread]:
+    return set(threading.enumerate())
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process *pid* still runs; a zombie that nobody has reaped does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in ("Z", "X")
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait until *condition* is true; fail after *seconds*."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"it did not come true within {seconds} s"
+        time.sleep(0.01)

@@ -1,0 +1,396 @@
+"""The five models of the configuration guide: parameters, defaults, ranges, rules, silence about secrets."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from datetime import UTC, time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from django_cfg import (
+    BackupConfig,
+    BackupDatabaseConfig,
+    BackupRetentionConfig,
+    BackupScheduleConfig,
+    BackupStorageConfig,
+)
+
+SECRET = "hunter2-do-not-print"
+REQUIRED = "required"
+
+# The guide's tables. What a parameter is when nothing else is given:
+DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
+    BackupConfig: {
+        "enabled": False,
+        "storage": BackupStorageConfig(),
+        "schedule": BackupScheduleConfig(),
+        "retention": BackupRetentionConfig(),
+        "databases": [],
+        "compression": "gzip",
+        "encryption_key": None,
+        "notify_on_success": False,
+        "notify_on_failure": True,
+        "filename_template": "{database}_{timestamp}_{env}",
+    },
+    BackupStorageConfig: {
+        "backend": "local",
+        "local_path": "backups/",
+        "s3_bucket": None,
+        "s3_endpoint_url": None,
+        "s3_access_key": None,
+        "s3_secret_key": None,
+        "s3_region": "auto",
+        "s3_prefix": "db-backups/",
+    },
+    BackupScheduleConfig: {
+        "enabled": True,
+        "cron": "0 2 * * *",
+        "interval_hours": None,
+        "daily_time": None,
+        "queue": "default",
+    },
+    BackupRetentionConfig: {
+        "enabled": True,
+        "keep_daily": 7,
+        "keep_weekly": 4,
+        "keep_monthly": 3,
+        "max_total_size_mb": None,
+    },
+    BackupDatabaseConfig: {
+        "alias": REQUIRED,
+        "enabled": True,
+        "exclude_tables": [],
+        "include_tables": [],
+        "extra_options": [],
+        "schedule_override": None,
+    },
+}
+# What is ours and not the guide's.
+ADDED = {BackupConfig: {"project": None}}
+# What else the parameters hold, so that no type is narrower than the guide's.
+ACCEPTED: dict[type[BaseModel], dict[str, list[Any]]] = {
+    BackupConfig: {
+        "enabled": [True],
+        "project": ["shop"],
+        "databases": [[BackupDatabaseConfig(alias="default")]],
+        "compression": ["bz2", "xz", "none"],
+        "encryption_key": ["a passphrase"],
+        "notify_on_success": [True],
+        "notify_on_failure": [False],
+        "filename_template": ["{env}/{database}/{timestamp}", "{database}-{timestamp}"],
+        "storage": [BackupStorageConfig(local_path="elsewhere")],
+        "schedule": [BackupScheduleConfig(enabled=False)],
+        "retention": [BackupRetentionConfig(enabled=False)],
+    },
+    BackupStorageConfig: {
+        "local_path": ["/var/backups"],
+        "s3_bucket": ["b"],
+        "s3_endpoint_url": ["https://xxx.r2.cloudflarestorage.com"],
+        "s3_access_key": ["k"],
+        "s3_secret_key": ["s"],
+        "s3_region": ["eu-west-1"],
+        "s3_prefix": ["production/", ""],
+    },
+    BackupScheduleConfig: {
+        "enabled": [False],
+        "cron": ["0 */6 * * *", "0 2 * * 0", "0 2 1 * *", "*/30 * * * *", "@daily", "@hourly", "@weekly"],
+        "interval_hours": [1, 6, 168],
+        "daily_time": [time(2, 0), time(23, 59)],
+        "queue": ["backups"],
+    },
+    BackupRetentionConfig: {
+        "enabled": [False],
+        "keep_daily": [1, 365],
+        "keep_weekly": [0, 52],
+        "keep_monthly": [0, 24],
+        "max_total_size_mb": [1, 50_000],
+    },
+    BackupDatabaseConfig: {
+        "alias": ["analytics"],
+        "enabled": [False],
+        "exclude_tables": [["django_session", "audit_*"]],
+        "include_tables": [["shop_*"]],
+        "extra_options": [["--no-comments"]],
+        "schedule_override": [BackupScheduleConfig(cron="0 4 * * *")],
+    },
+}
+# What lies outside, next to the border where there is one.
+REFUSED: dict[type[BaseModel], dict[str, list[Any]]] = {
+    BackupConfig: {
+        "enabled": ["perhaps", None],
+        "project": [""],
+        "storage": ["local", None],
+        "compression": ["zip", "", None],
+        "databases": ["default", None],
+        "encryption_key": ["", "  ", 5],
+    },
+    BackupStorageConfig: {"backend": ["ftp", "S3", None], "local_path": ["", None]},
+    BackupScheduleConfig: {
+        "interval_hours": [0, 169, 1.5],
+        "daily_time": ["25:00", time(2, 0, tzinfo=UTC)],
+        "queue": [""],
+        "cron": ["", "0 2 * *", "61 * * * *", "nightly", "0 0 30 2 *"],
+    },
+    BackupRetentionConfig: {
+        "keep_daily": [0, 366, None],
+        "keep_weekly": [-1, 53, None],
+        "keep_monthly": [-1, 25, None],
+        "max_total_size_mb": [0, -1],
+    },
+    BackupDatabaseConfig: {"alias": ["", None], "exclude_tables": ["django_session"]},
+}
+
+
+def build(model: type[BaseModel], **given: Any) -> BaseModel:
+    if model is BackupDatabaseConfig:
+        given = {"alias": "default"} | given
+    return model(**given)
+
+
+def cases(table: dict[type[BaseModel], dict[str, list[Any]]]) -> list[Any]:
+    return [
+        pytest.param(model, name, value, id=f"{model.__name__}.{name}={value!r}"[:80])
+        for model, parameters in table.items()
+        for name, values in parameters.items()
+        for value in values
+    ]
+
+
+class TestParameters:
+    @pytest.mark.parametrize("model", DEFAULTS)
+    def test_the_guides_and_no_others_but_ours(self, model: type[BaseModel]) -> None:
+        expected = DEFAULTS[model] | ADDED.get(model, {})
+        assert set(model.model_fields) == set(expected)
+
+    @pytest.mark.parametrize("model", DEFAULTS)
+    def test_defaults(self, model: type[BaseModel]) -> None:
+        made = build(model)
+        for name, default in DEFAULTS[model].items():
+            if default is REQUIRED:
+                assert model.model_fields[name].is_required()
+            else:
+                assert getattr(made, name) == default, name
+
+    @pytest.mark.parametrize(("model", "name", "value"), cases(ACCEPTED))
+    def test_accepted(self, model: type[BaseModel], name: str, value: Any) -> None:
+        assert getattr(build(model, **{name: value}), name) == value
+
+    @pytest.mark.parametrize(("model", "name", "value"), cases(REFUSED))
+    def test_refused_by_name(self, model: type[BaseModel], name: str, value: Any) -> None:
+        with pytest.raises(ValidationError, match=rf"(?m)^{name}\b"):
+            build(model, **{name: value})
+
+    @pytest.mark.parametrize("model", DEFAULTS)
+    def test_an_unknown_one_is_refused(self, model: type[BaseModel]) -> None:
+        with pytest.raises(ValidationError, match=f"{model.__name__} has no such parameter"):
+            build(model, colour="red")
+
+    def test_a_misspelt_one_is_told_with_the_likely_one(self) -> None:
+        with pytest.raises(ValidationError, match=r"retention\.keep_dayly\n.*did you mean keep_daily\?"):
+            BackupConfig(retention={"keep_dayly": 3})
+
+    @pytest.mark.parametrize("model", DEFAULTS)
+    def test_they_do_not_change_once_built(self, model: type[BaseModel]) -> None:
+        with pytest.raises(ValidationError, match="frozen"):
+            build(model).enabled = True  # type: ignore[attr-defined]
+
+    def test_the_alias_is_required(self) -> None:
+        with pytest.raises(ValidationError, match=r"alias\n.*required"):
+            BackupDatabaseConfig()  # type: ignore[call-arg]
+
+    def test_a_dict_serves_as_well(self) -> None:
+        """For `BACKUP = {...}` in settings.py."""
+        made = BackupConfig.model_validate(
+            {"enabled": True, "schedule": {"daily_time": "02:30"}, "databases": [{"alias": "default"}]}
+        )
+        assert made.schedule.daily_time == time(2, 30)
+        assert made.databases == [BackupDatabaseConfig(alias="default")]
+
+    def test_a_path_serves_as_well(self, tmp_path: Path) -> None:
+        assert BackupStorageConfig(local_path=tmp_path).local_path == str(tmp_path)  # type: ignore[arg-type]
+
+    def test_they_can_be_pickled_and_copied(self) -> None:
+        made = BackupConfig(enabled=True, encryption_key=SECRET)
+        assert pickle.loads(pickle.dumps(made)) == made == made.model_copy(deep=True)  # noqa: S301
+
+
+class TestS3IsComplete:
+    GIVEN = {"s3_bucket": "b", "s3_access_key": "k", "s3_secret_key": "s"}
+
+    def test_all_three_are_enough(self) -> None:
+        assert BackupStorageConfig(backend="s3", **self.GIVEN).backend == "s3"
+
+    @pytest.mark.parametrize("missing", GIVEN)
+    @pytest.mark.parametrize("absent", [None, ""])
+    def test_each_is_needed(self, missing: str, absent: str | None) -> None:
+        with pytest.raises(ValidationError) as caught:
+            BackupStorageConfig(backend="s3", **(self.GIVEN | {missing: absent}))
+        message = str(caught.value)
+        assert f'backend="s3" needs {missing}:' in message
+        assert 'or use backend="local"' in message
+
+    def test_all_that_miss_are_told_at_once(self) -> None:
+        with pytest.raises(ValidationError, match="needs s3_bucket, s3_access_key, s3_secret_key:"):
+            BackupStorageConfig(backend="s3")
+
+
+class TestOneSchedule:
+    GIVEN = {"cron": "0 2 * * *", "interval_hours": 6, "daily_time": time(2, 0)}
+
+    @pytest.mark.parametrize(
+        "names", [("cron", "interval_hours"), ("interval_hours", "daily_time"), tuple(GIVEN)]
+    )
+    def test_they_exclude_each_other(self, names: tuple[str, ...]) -> None:
+        with pytest.raises(ValidationError, match="exclude each other: give only one") as caught:
+            BackupScheduleConfig(**{name: self.GIVEN[name] for name in names})
+        assert " and ".join(names) in str(caught.value)
+
+    @pytest.mark.parametrize("name", ["interval_hours", "daily_time"])
+    def test_another_one_leaves_cron_empty(self, name: str) -> None:
+        assert BackupScheduleConfig(**{name: self.GIVEN[name]}).cron is None
+
+    def test_none_means_daily_at_two(self) -> None:
+        assert BackupScheduleConfig(cron=None, interval_hours=None, daily_time=None).cron == "0 2 * * *"
+
+    def test_a_bad_cron_is_told_with_a_good_one(self) -> None:
+        with pytest.raises(
+            ValidationError, match=r"'0 2 \* \*' is not a cron expression.*as in '0 2 \* \* \*'"
+        ):
+            BackupScheduleConfig(cron="0 2 * *")
+
+    def test_a_day_that_never_comes_is_told(self) -> None:
+        with pytest.raises(ValidationError, match=r"not a cron expression \(Bad day-of-month"):
+            BackupScheduleConfig(cron="0 0 31 4,6,9,11 *")
+
+    def test_a_time_with_a_zone_is_told(self) -> None:
+        with pytest.raises(ValidationError, match=r"settings\.TIME_ZONE: give a time without a time zone"):
+            BackupScheduleConfig(daily_time=time(2, 0, tzinfo=UTC))
+
+
+class TestFilenameTemplate:
+    @pytest.mark.parametrize(
+        ("template", "says"),
+        [
+            ("{database}", "must include {timestamp}"),
+            ("{timestamp}_{env}", "must include {database}"),
+            ("backup", "must include {database} and {timestamp}"),
+            ("{database}_{timestamp}_{host}", "may hold {database}, {timestamp} and {env}, not {host}"),
+            ("{database}_{timestamp}_{}", "not {}"),
+            ("{database}_{timestamp", "a brace too many or too few"),
+            ("{database}_{timestamp}}", "a brace too many or too few"),
+            ("{database!r}_{timestamp}", "without format"),
+            ("{database}_{timestamp:>20}", "without format"),
+            ("{database.__class__}_{timestamp}", "not {database.__class__}"),
+            ("/{database}_{timestamp}", "relative path"),
+            ("../{database}_{timestamp}", "relative path"),
+            ("a//{database}_{timestamp}", "relative path"),
+            ("{database}_{timestamp}/", "relative path"),
+            (".{database}_{timestamp}", "relative path"),
+            ("a\\{database}_{timestamp}", "backslashes"),
+            ("{database}\n{timestamp}", "control characters"),
+            ("{database}_{timestamp}.json", ".json"),
+            ("{database}_{timestamp}.proof", ".proof"),
+        ],
+    )
+    def test_refused(self, template: str, says: str) -> None:
+        with pytest.raises(ValidationError, match="filename_template") as caught:
+            BackupConfig(filename_template=template)
+        assert says in str(caught.value)
+
+
+class TestDatabases:
+    def test_an_alias_stands_once(self) -> None:
+        entries = [BackupDatabaseConfig(alias=alias) for alias in ("default", "logs", "default")]
+        with pytest.raises(ValidationError, match="databases holds default more than once: merge"):
+            BackupConfig(databases=entries)
+
+    def test_a_table_is_on_one_list(self) -> None:
+        with pytest.raises(ValidationError) as caught:
+            BackupDatabaseConfig(alias="a", exclude_tables=["t", "x"], include_tables=["t", "y"])
+        assert "t cannot be in exclude_tables and in include_tables: take it out of one" in str(caught.value)
+
+    def test_for_database_finds_the_override_or_one_that_changes_nothing(self) -> None:
+        logs = BackupDatabaseConfig(alias="logs", enabled=False)
+        config = BackupConfig(databases=[logs])
+        assert config.for_database("logs") is logs
+        assert config.for_database("default") == BackupDatabaseConfig(alias="default")
+
+
+class TestVariables:
+    @pytest.fixture(autouse=True)
+    def _no_env_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+
+    def test_any_string_may_hold_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TABLE", "audit_log")
+        monkeypatch.setenv("HOURS", "12")
+        assert BackupDatabaseConfig(alias="a", exclude_tables=["${TABLE}"]).exclude_tables == ["audit_log"]
+        assert BackupScheduleConfig(interval_hours="${HOURS}").interval_hours == 12  # type: ignore[arg-type]
+        assert BackupConfig(compression="${KIND:xz}").compression == "xz"  # type: ignore[arg-type]
+        nested = BackupConfig.model_validate({"databases": [{"alias": "${ALIAS:logs}"}]})
+        assert nested.databases[0].alias == "logs"
+
+    def test_a_nested_secret_is_substituted_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("KEY", "a${b}$${c")
+        storage = {"backend": "s3", "s3_bucket": "b", "s3_access_key": "k", "s3_secret_key": "${KEY}"}
+        assert BackupConfig.model_validate({"storage": storage}).storage.s3_secret_key == "a${b}$${c"
+
+    def test_a_missing_one_names_itself_and_the_parameter(self) -> None:
+        with pytest.raises(
+            ValidationError, match=r"BackupStorageConfig\.s3_secret_key needs the variable R2_SECRET_KEY"
+        ):
+            BackupStorageConfig(
+                backend="s3", s3_bucket="b", s3_access_key="k", s3_secret_key="${R2_SECRET_KEY}"
+            )
+
+
+def with_secrets() -> BackupConfig:
+    storage = BackupStorageConfig(backend="s3", s3_bucket="b", s3_access_key=SECRET, s3_secret_key=SECRET)
+    return BackupConfig(enabled=True, storage=storage, encryption_key=SECRET)
+
+
+class TestSecrets:
+    def test_neither_repr_nor_str_shows_them(self) -> None:
+        made = with_secrets()
+        assert made.storage.s3_secret_key == made.encryption_key == SECRET
+        for text in (repr(made), str(made), f"{made}", repr(made.storage), repr([made])):
+            assert SECRET not in text
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"storage": {"backend": "s3", "s3_secret_key": SECRET}},
+            {"storage": {"backend": "s3", "s3_secret_key": [SECRET]}},
+            {"storage": {"backend": "nowhere", "s3_access_key": SECRET}},
+            {"storage": {"s3_secret": SECRET}},
+            {"storage": SECRET},
+            {"encryption_key": [SECRET]},
+            {"encryption_key": SECRET, "databases": [{"alias": "a"}, {"alias": "a"}]},
+            {"encryption_key": SECRET, "filename_template": "x"},
+            {"encryption_kye": SECRET},
+            {"databases": [{"alias": "a", "extra_options": SECRET}]},
+            {"schedule": {"cron": "@daily", "interval_hours": 1, "queue": SECRET}},
+        ],
+    )
+    def test_no_form_of_a_validation_error_shows_them(self, given: dict[str, Any]) -> None:
+        """`errors()` is what structured logs take; Pydantic's own holds the input, hidden or not."""
+        for attempt in (lambda: BackupConfig(**given), lambda: BackupConfig.model_validate(given)):
+            with pytest.raises(ValidationError) as caught:
+                attempt()
+            error = caught.value
+            assert SECRET not in str(error) + repr(error) + repr(error.errors()) + error.json()
+            assert all(re.search(r"\w", detail["msg"]) for detail in error.errors())
+
+    def test_an_error_keeps_its_place_and_type(self) -> None:
+        with pytest.raises(ValidationError) as caught:
+            BackupConfig(databases=[{"alias": "a"}, {"alias": ""}], retention={"keep_daily": 0})
+        assert caught.value.title == "BackupConfig"
+        assert [(detail["loc"], detail["type"]) for detail in caught.value.errors()] == [
+            (("retention", "keep_daily"), "greater_than_equal"),
+            (("databases", 1, "alias"), "string_too_short"),
+        ]
