@@ -63,12 +63,8 @@ EnvMode = Literal["development", "staging", "production", "test"]
 class DatabaseConfig(ConfigModel):
     """One entry of DATABASES. A database URL is accepted in its place."""
 
-    engine: str = Field(
-        "django.db.backends.sqlite3", description="Django's database backend, as a dotted path"
-    )
-    name: str = Field(
-        min_length=1, description="Database name; for SQLite the file, absolute or relative to base_dir"
-    )
+    engine: str = Field("django.db.backends.sqlite3", description="Django's database backend, as a dotted path")
+    name: str = Field(min_length=1, description="Database name; for SQLite the file, absolute or relative to base_dir")
     user: str = Field("", description="User name")
     password: str = Field("", repr=False, description="Password")
     host: str = Field("", description="Host name, or the folder of the server's socket")
@@ -79,9 +75,7 @@ class DatabaseConfig(ConfigModel):
     conn_health_checks: bool = Field(False, description="Test a kept connection before it is used again")
     atomic_requests: bool = Field(False, description="One transaction per request")
     autocommit: bool = Field(True, description="Django's AUTOCOMMIT")
-    disable_server_side_cursors: bool = Field(
-        False, description="True behind a pooler that pools by transaction"
-    )
+    disable_server_side_cursors: bool = Field(False, description="True behind a pooler that pools by transaction")
     options: dict[str, Any] = Field({}, repr=False, description="Further options of the backend")
     test: dict[str, Any] = Field({}, description="Django's TEST settings of this database")
 
@@ -154,9 +148,7 @@ class DjangoConfig(ConfigModel):
         description="How mail leaves, as in `smtp+tls://user:password@host:587`; "
         "default: the console in development, else localhost",
     )
-    extra_settings: dict[str, Any] = Field(
-        {}, repr=False, description="Any further settings; they win over all"
-    )
+    extra_settings: dict[str, Any] = Field({}, repr=False, description="Any further settings; they win over all")
     backup: BackupConfig = Field(default_factory=BackupConfig, description="Backups: settings.BACKUP")
 
     @field_validator("base_dir")

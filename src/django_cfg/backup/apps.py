@@ -12,4 +12,4 @@ class BackupAppConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_cfg.backup import checks  # noqa: F401, PLC0415  registers them
+        from django_cfg.backup import checks  # noqa: F401  registers them

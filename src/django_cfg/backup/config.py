@@ -95,9 +95,7 @@ class BackupStorageConfig(ConfigModel):
     """Where backups are kept: a local folder, or a bucket of any S3-compatible service."""
 
     backend: Literal["local", "s3"] = Field("local", description="Storage type: `local` or `s3`")
-    local_path: str = Field(
-        "backups/", min_length=1, description="Local folder, absolute or relative to BASE_DIR"
-    )
+    local_path: str = Field("backups/", min_length=1, description="Local folder, absolute or relative to BASE_DIR")
     s3_bucket: str | None = Field(None, description="Bucket name")
     s3_endpoint_url: str | None = Field(None, description="Custom endpoint (R2, MinIO)")
     s3_access_key: str | None = Field(None, repr=False, description="Access key ID")
@@ -170,9 +168,7 @@ class BackupRetentionConfig(ConfigModel):
     keep_daily: int = Field(7, ge=1, le=365, description="Days of backups to keep")
     keep_weekly: int = Field(4, ge=0, le=52, description="Weekly backups to keep")
     keep_monthly: int = Field(3, ge=0, le=24, description="Monthly backups to keep")
-    max_total_size_mb: int | None = Field(
-        None, gt=0, description="Limit of the total size in MB (10^6 bytes)"
-    )
+    max_total_size_mb: int | None = Field(None, gt=0, description="Limit of the total size in MB (10^6 bytes)")
 
 
 class BackupDatabaseConfig(ConfigModel):
@@ -190,9 +186,7 @@ class BackupDatabaseConfig(ConfigModel):
     @model_validator(mode="after")
     def _tables_are_not_on_both_lists(self) -> Self:
         if both := sorted(set(self.exclude_tables) & set(self.include_tables)):
-            raise ValueError(
-                f"{', '.join(both)} cannot be in exclude_tables and in include_tables: take it out of one"
-            )
+            raise ValueError(f"{', '.join(both)} cannot be in exclude_tables and in include_tables: take it out of one")
         return self
 
 
@@ -206,9 +200,7 @@ class BackupConfig(ConfigModel):
         description="Name of the project in its backups; else DjangoConfig.project_name, "
         "else the first component of the settings module (not in the guide)",
     )
-    storage: BackupStorageConfig = Field(
-        default_factory=BackupStorageConfig, description="Where backups are kept"
-    )
+    storage: BackupStorageConfig = Field(default_factory=BackupStorageConfig, description="Where backups are kept")
     schedule: BackupScheduleConfig = Field(
         default_factory=BackupScheduleConfig, description="When backups run: daily at 2:00"
     )
@@ -261,9 +253,7 @@ def _check_variables(template: str) -> None:
         raise ValueError(f"filename_template has a brace too many or too few ({error})") from None
     names = {name for _, name, _, _ in parsed if name is not None}
     if unknown := sorted(names - _TEMPLATE_VARIABLES):
-        raise ValueError(
-            f"filename_template may hold {{database}}, {{timestamp}} and {{env}}, not {{{unknown[0]}}}"
-        )
+        raise ValueError(f"filename_template may hold {{database}}, {{timestamp}} and {{env}}, not {{{unknown[0]}}}")
     if missing := sorted({"database", "timestamp"} - names):
         wanted = " and ".join(f"{{{name}}}" for name in missing)
         raise ValueError(f"filename_template must include {wanted}: without it backups share a name")
@@ -277,8 +267,7 @@ def _check_path(template: str) -> None:
     parts = template.split("/")
     if "" in parts or any(part.startswith(".") for part in parts):
         raise ValueError(
-            "filename_template makes a relative path: no leading, trailing or double /, "
-            "no part that begins with a dot"
+            "filename_template makes a relative path: no leading, trailing or double /, no part that begins with a dot"
         )
     if template.endswith((".json", ".proof", ".pin")):
         raise ValueError("filename_template may not end in .json, .proof or .pin: those name our own objects")

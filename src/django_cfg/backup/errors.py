@@ -103,9 +103,7 @@ class NameTaken(StorageError):
 class NotEnoughSpace(StorageError):
     @classmethod
     def of(cls, where: object, needed: int, free: int, advice: str) -> Self:
-        return cls(
-            f"Not enough space in {where}: {megabytes(needed)} needed, {megabytes(free)} free. {advice}"
-        )
+        return cls(f"Not enough space in {where}: {megabytes(needed)} needed, {megabytes(free)} free. {advice}")
 
 
 class ManifestError(BackupError):

@@ -83,7 +83,7 @@ class Table(Record):
 
 
 class Manifest(Record):
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(1, alias="schema")
     name: str
     source: Source
     host: str

@@ -44,7 +44,7 @@ class Server(ABC):
             "CREATE TABLE author (id integer PRIMARY KEY, name varchar(100) NOT NULL)",
             "CREATE TABLE book (id integer PRIMARY KEY, title varchar(100) NOT NULL, "
             "author_id integer REFERENCES author (id))",
-            f"INSERT INTO author VALUES {', '.join(f'({i}, {chr(39)}Author {i}{chr(39)})' for i in range(1, AUTHORS + 1))}",
+            "INSERT INTO author VALUES " + ", ".join(f"({i}, 'Author {i}')" for i in range(1, AUTHORS + 1)),
             "INSERT INTO book VALUES "
             + ", ".join(f"({i}, 'Book {i}', {1 + i % AUTHORS})" for i in range(1, BOOKS + 1)),
         )
@@ -150,9 +150,7 @@ class EngineContract:
         restore_backup()
         assert server.count(odd) == 1
 
-    def test_a_manifest_that_lies_about_rows_is_caught_before_the_target_is_touched(
-        self, server: Server
-    ) -> None:
+    def test_a_manifest_that_lies_about_rows_is_caught_before_the_target_is_touched(self, server: Server) -> None:
         manifest = create_backup()
         server.run("DELETE FROM book WHERE id > 10")
         path = server.site.backups / manifest.key
@@ -202,6 +200,4 @@ def _add_authors(server: Server, stop: threading.Event) -> None:
     number = AUTHORS
     while not stop.is_set():
         number += 1
-        server.run(
-            f"INSERT INTO author VALUES ({number}, 'late')", f"UPDATE tally SET author_rows = {number}"
-        )
+        server.run(f"INSERT INTO author VALUES ({number}, 'late')", f"UPDATE tally SET author_rows = {number}")

@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -24,7 +23,6 @@ from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.sqlite import SQLiteEngine, files
 from django_cfg.backup.errors import (
-    BackupError,
     DatabaseUnavailable,
     DumpFailed,
     NotEnoughSpace,
@@ -61,9 +59,7 @@ class SQLiteServer(Server):
         return rows
 
     def table_names(self, alias: str = "default") -> list[str]:
-        names = self.run(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'", alias=alias
-        )
+        names = self.run("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'", alias=alias)
         return sorted(name for (name,) in names)
 
 
@@ -174,7 +170,7 @@ def test_uri_names_are_understood(server: SQLiteServer) -> None:
     name = files.uri(odd, mode="rwc", cache="private")
     server.site.use_databases(default={"ENGINE": SQLITE, "NAME": name})
     create_backup()
-    os.unlink(odd)
+    odd.unlink()
     restore_backup()
     assert odd.exists()
 
@@ -271,9 +267,7 @@ def test_emptying_a_table_does_not_fire_its_triggers(server: SQLiteServer) -> No
 
 
 def test_an_excluded_search_table_is_emptied_with_its_shadows(server: SQLiteServer) -> None:
-    server.run(
-        "CREATE VIRTUAL TABLE notes USING fts5 (body)", "INSERT INTO notes VALUES ('the quick brown fox')"
-    )
+    server.run("CREATE VIRTUAL TABLE notes USING fts5 (body)", "INSERT INTO notes VALUES ('the quick brown fox')")
     server.site.configure(databases=[{"alias": "default", "exclude_tables": ["notes"]}])
     create_backup()
     restore_backup()
@@ -282,9 +276,7 @@ def test_an_excluded_search_table_is_emptied_with_its_shadows(server: SQLiteServ
 
 
 def test_a_partial_backup_of_a_search_table_holds_its_shadows(server: SQLiteServer) -> None:
-    server.run(
-        "CREATE VIRTUAL TABLE notes USING fts5 (body)", "INSERT INTO notes VALUES ('the quick brown fox')"
-    )
+    server.run("CREATE VIRTUAL TABLE notes USING fts5 (body)", "INSERT INTO notes VALUES ('the quick brown fox')")
     server.site.configure(databases=[{"alias": "default", "include_tables": ["notes"]}])
     create_backup()
     restore_backup(to="empty")
@@ -413,9 +405,7 @@ def test_a_damaged_database_is_brought_back(server: SQLiteServer, damage: str) -
 
 
 @pytest.mark.parametrize("suffix", ["-journal", "-wal"])
-def test_a_journal_of_a_lost_database_is_not_applied_to_the_restored_one(
-    server: SQLiteServer, suffix: str
-) -> None:
+def test_a_journal_of_a_lost_database_is_not_applied_to_the_restored_one(server: SQLiteServer, suffix: str) -> None:
     create_backup()
     server.site.close()
     server.site.database.unlink()
@@ -434,14 +424,12 @@ def test_a_writer_that_does_not_let_go_is_told_and_nothing_changes(
     server.run("DELETE FROM book WHERE id > 10")
     with closing(sqlite3.connect(server.site.database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(RestoreFailed, match="locked.*lsof"):
+        with pytest.raises(RestoreFailed, match=r"locked.*lsof"):
             restore_backup()
     assert server.count("book") == 10
 
 
-def test_space_for_the_restore_is_checked_first(
-    server: SQLiteServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_space_for_the_restore_is_checked_first(server: SQLiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
     create_backup()
     real = shutil.disk_usage
     monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=1000))
@@ -538,8 +526,7 @@ def _restore_and_kill(server: SQLiteServer, after: float | None) -> float:
         else:
             time.sleep(after)
             os.killpg(process.pid, signal.SIGKILL)
-        took = time.monotonic() - started
-    return took
+        return time.monotonic() - started
 
 
 def _generation(server: SQLiteServer) -> int:

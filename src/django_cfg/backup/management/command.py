@@ -24,7 +24,7 @@ class BackupCommand(BaseCommand):
     With ``--json`` stdout gets exactly one document; everything else goes to stderr.
     """
 
-    requires_system_checks: list[str] = []  # type: ignore[assignment]  # noqa: RUF012  on the worst day nothing unrelated may stand in the way
+    requires_system_checks: list[str] = []  # noqa: RUF012  on the worst day nothing unrelated may stand in the way
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print one JSON document on stdout.")
@@ -33,7 +33,7 @@ class BackupCommand(BaseCommand):
     def arguments(self, parser: ArgumentParser) -> None:
         """The arguments of this command."""
 
-    def run(self, **options: Any) -> Any:
+    def run(self, *args: Any, **options: Any) -> Any:
         """Do it, show it, and return the document that ``--json`` prints."""
         raise NotImplementedError
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import NoReturn
+
 from django.core.management.base import OutputWrapper
 from tqdm import tqdm
 
@@ -12,7 +15,7 @@ class TerminalProgress:
     def __init__(self, stderr: OutputWrapper, *, quiet: bool) -> None:
         self._stderr = stderr
         self._quiet = quiet
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[NoReturn] | None = None
         self._label = ""
         self._passed = 0
 
@@ -23,9 +26,8 @@ class TerminalProgress:
     def begin(self, label: str, total: int) -> None:
         self._label, self._passed = label, 0
         if not self._quiet and self._stderr.isatty():
-            self._bar = tqdm(
-                desc=label, total=total or None, unit="B", unit_scale=True, file=self._stderr._out, leave=False
-            )
+            # not through Django's wrapper, which would end every redrawing with a new line
+            self._bar = tqdm(None, label, total or None, unit="B", unit_scale=True, file=sys.stderr, leave=False)
 
     def advance(self, count: int) -> None:
         self._passed += count

@@ -12,7 +12,10 @@ from django_cfg.backup.manifest import Manifest
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose columns are as wide as they need to be."""
     widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (header, *rows))
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    )
 
 
 def backups(manifests: Sequence[Manifest], zone: tzinfo) -> str:

@@ -4,33 +4,48 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='BackupRun',
+            name="BackupRun",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('project', models.CharField(max_length=100)),
-                ('env', models.CharField(max_length=50)),
-                ('database', models.CharField(max_length=100)),
-                ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('missed', 'Missed')], default='running', max_length=10)),
-                ('trigger', models.CharField(default='manual', max_length=20)),
-                ('slot', models.DateTimeField(blank=True, help_text='the due time that this run serves', null=True)),
-                ('name', models.CharField(blank=True, help_text='of the backup', max_length=255)),
-                ('host', models.CharField(blank=True, max_length=255)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('size', models.BigIntegerField(blank=True, help_text='bytes of the archive as stored', null=True)),
-                ('message', models.TextField(blank=True, help_text='why it failed')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("project", models.CharField(max_length=100)),
+                ("env", models.CharField(max_length=50)),
+                ("database", models.CharField(max_length=100)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("missed", "Missed"),
+                        ],
+                        default="running",
+                        max_length=10,
+                    ),
+                ),
+                ("trigger", models.CharField(default="manual", max_length=20)),
+                ("slot", models.DateTimeField(blank=True, help_text="the due time that this run serves", null=True)),
+                ("name", models.CharField(blank=True, help_text="of the backup", max_length=255)),
+                ("host", models.CharField(blank=True, max_length=255)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                ("size", models.BigIntegerField(blank=True, help_text="bytes of the archive as stored", null=True)),
+                ("message", models.TextField(blank=True, help_text="why it failed")),
             ],
             options={
-                'ordering': ('-id',),
-                'constraints': [models.UniqueConstraint(fields=('project', 'env', 'database', 'slot'), name='django_cfg_backup_one_claim_per_slot')],
+                "ordering": ("-id",),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("project", "env", "database", "slot"), name="django_cfg_backup_one_claim_per_slot"
+                    )
+                ],
             },
         ),
     ]

@@ -99,8 +99,8 @@ class _Checked:
 def _compare(found: Digest, expected: Digest, key: str, what: str) -> None:
     if found.size != expected.size:
         raise IntegrityError(
-            f"{key} has {found.size:,} {what} bytes, its manifest says {expected.size:,}: it was cut short or replaced. "
-            "Use another backup, and keep this one for the inquiry."
+            f"{key} has {found.size:,} {what} bytes, its manifest says {expected.size:,}: it was cut short or "
+            "replaced. Use another backup, and keep this one for the inquiry."
         )
     if found.sha256 != expected.sha256:
         raise IntegrityError(

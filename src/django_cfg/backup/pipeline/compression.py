@@ -14,17 +14,19 @@ import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import IO, TypeVar, cast
+from importlib import import_module
+from typing import IO, Any, TypeVar, cast
 
 from django_cfg.backup.config import Compression
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.pipeline.process import Filter
 from django_cfg.backup.pipeline.stream import BLOCK, Readable, Writable
 
+igzip_threaded: Any
 try:
-    from isal import igzip_threaded
+    igzip_threaded = import_module("isal.igzip_threaded")
 except ImportError:  # no wheel for this processor
-    igzip_threaded = None  # type: ignore[assignment]
+    igzip_threaded = None
 
 SUFFIX: dict[Compression, str] = {"gzip": ".gz", "bz2": ".bz2", "xz": ".xz", "none": ""}
 UNPACK_COMMAND: dict[Compression, str] = {"gzip": "gzip -dc", "bz2": "bzip2 -dc", "xz": "xz -dc", "none": "cat"}
@@ -72,7 +74,9 @@ class _Careful:
         try:
             return self._plain.read(size)
         except _DAMAGE as error:
-            raise IntegrityError(f"The archive cannot be decompressed ({error}): it is cut short or damaged.") from error
+            raise IntegrityError(
+                f"The archive cannot be decompressed ({error}): it is cut short or damaged."
+            ) from error
 
 
 def _gzip_writer(sink: Writable) -> AbstractContextManager[Writable]:

@@ -8,8 +8,10 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Self, cast
 
 from django_cfg.backup.errors import ToolFailed, ToolNotFound
 from django_cfg.backup.pipeline.stream import BLOCK, Writable
@@ -26,7 +28,7 @@ class Child:
     """
 
     def __init__(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, feed: bool = False):
-        self._tool = os.path.basename(argv[0])
+        self._tool = Path(argv[0]).name
         try:
             self._process = subprocess.Popen(
                 argv,
@@ -38,19 +40,19 @@ class Child:
             )
         except FileNotFoundError:
             raise ToolNotFound(f"{argv[0]} is not installed, or not on the PATH of this process.") from None
+        except OSError as error:
+            raise ToolNotFound(f"{argv[0]} cannot be started: {error.strerror}.") from error
         self._stderr: deque[bytes] = deque(maxlen=_LAST_WORDS)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
     @property
     def stdin(self) -> IO[bytes]:
-        assert self._process.stdin is not None
-        return self._process.stdin
+        return cast(IO[bytes], self._process.stdin)
 
     @property
     def stdout(self) -> IO[bytes]:
-        assert self._process.stdout is not None
-        return self._process.stdout
+        return cast(IO[bytes], self._process.stdout)
 
     def wait(self) -> None:
         """Wait for the end.
@@ -72,7 +74,8 @@ class Child:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._kill_group()
+        if error is not None or self._process.poll() is None:
+            self._kill_group()
         self._process.wait()
         self._listener.join()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
@@ -80,12 +83,12 @@ class Child:
                 _close(pipe)
 
     def _kill_group(self) -> None:
-        if self._process.poll() is None:
+        """The program and its children; they may live on, holding our pipes, when it has ended."""
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def _listen(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
+        for line in cast(IO[bytes], self._process.stderr):
             self._stderr.append(line.rstrip(b"\n"))
 
 
@@ -124,10 +127,8 @@ class Filter:
         self._drain.join()
 
     def _close_input(self) -> None:
-        try:
+        with suppress(BrokenPipeError):  # the exit code tells
             self._child.stdin.close()
-        except BrokenPipeError:
-            pass  # the exit code tells
 
     def _finish(self) -> None:
         self._drain.join()
@@ -145,7 +146,5 @@ class Filter:
 
 
 def _close(pipe: IO[bytes]) -> None:
-    try:
+    with suppress(BrokenPipeError):  # unwritten bytes for a program that is gone
         pipe.close()
-    except BrokenPipeError:
-        pass  # unwritten bytes for a program that is gone

@@ -82,7 +82,9 @@ def latest(catalog: Catalog, project: Project, alias: str | None) -> Manifest:
     own = [m for m in catalog.of(project) if alias is None or m.source.database == alias]
     databases = sorted({manifest.source.database for manifest in own})
     if len(databases) > 1:
-        raise UsageError(f"There are backups of several databases ({', '.join(databases)}): choose one with --database.")
+        raise UsageError(
+            f"There are backups of several databases ({', '.join(databases)}): choose one with --database."
+        )
     if not own:
         whose = f"{project.name}/{project.env}" + (f"/{alias}" if alias else "")
         raise BackupNotFound(
@@ -95,7 +97,9 @@ def _not_found(catalog: Catalog, name: str) -> BackupError:
     for damaged in catalog.damaged:
         if damaged.name.startswith(name):
             return damaged.error
-    return BackupNotFound(f"There is no backup {name!r} in {catalog.location}. `backup_list --all` shows what there is.")
+    return BackupNotFound(
+        f"There is no backup {name!r} in {catalog.location}. `backup_list --all` shows what there is."
+    )
 
 
 def _read(key: str, data: bytes | BackupError, sizes: dict[str, int]) -> Manifest:
@@ -110,8 +114,8 @@ def _read(key: str, data: bytes | BackupError, sizes: dict[str, int]) -> Manifes
         )
     if size != manifest.archive.size:
         raise IntegrityError(
-            f"The archive {manifest.archive_key} has {size:,} bytes, its manifest says {manifest.archive.size:,}: it was "
-            "cut short or replaced. Use another backup; `backup_delete` removes this one."
+            f"The archive {manifest.archive_key} has {size:,} bytes, its manifest says {manifest.archive.size:,}: it "
+            "was cut short or replaced. Use another backup; `backup_delete` removes this one."
         )
     return manifest
 
@@ -119,5 +123,3 @@ def _read(key: str, data: bytes | BackupError, sizes: dict[str, int]) -> Manifes
 def _names(manifests: Iterable[Manifest], most: int = 5) -> str:
     names = [manifest.name for manifest in manifests]
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-
-

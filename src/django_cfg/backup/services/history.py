@@ -21,9 +21,10 @@ _log = logging.getLogger("django_cfg.backup")
 
 
 class RecordedRun:
-    """The row of one run; each step is saved, or logged as not saved."""
+    """The row of one run; a first step that cannot be saved is logged, and the later ones are left out."""
 
     def __init__(self, source: Source, trigger: Trigger) -> None:
+        self._is_kept = True
         self._row = BackupRun(
             project=source.project,
             env=source.env,
@@ -50,11 +51,15 @@ class RecordedRun:
         self._save()
 
     def _save(self) -> None:
-        if not _can_be_opened(home()):
-            _log.warning("The history is not written: its database %r does not exist.", home())
+        if not self._is_kept:
             return
-        with tolerated("write the history of a backup"), transaction.atomic(using=home()):
+        self._is_kept = False
+        if not _can_be_opened(home()):
+            _log.warning("The history of this run is not written: its database %r does not exist.", home())
+            return
+        with tolerated("write the history of this run"), transaction.atomic(using=home()):
             self._row.save()
+            self._is_kept = True
 
 
 def home() -> str:
@@ -82,7 +87,9 @@ def _settle(row: BackupRun, manifest: Manifest | None) -> None:
     row.state = BackupRun.State.SUCCEEDED if manifest else BackupRun.State.FAILED
     row.finished_at = manifest.finished_at if manifest else timezone.now()
     row.size = manifest.archive.size if manifest else None
-    row.message = "" if manifest else "It was running in the backup that was restored; no backup of this name is stored."
+    row.message = (
+        "" if manifest else "It was running in the backup that was restored; no backup of this name is stored."
+    )
     row.save()
 
 
@@ -92,4 +99,4 @@ def tolerated(doing: str) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        _log.warning("Could not %s: %s", doing, str(error).strip())
+        _log.warning("Could not %s (%s); if its table is missing, run migrate.", doing, str(error).strip())

@@ -14,7 +14,9 @@ def compare(applied: Mapping[str, str]) -> str:
     loader = MigrationLoader(None, ignore_no_migrations=True)
     behind = {app: count for app in sorted(loader.migrated_apps) if (count := _behind(loader, app, applied.get(app)))}
     ahead = sorted(
-        f"{app}.{name}" for app, name in applied.items() if app in loader.migrated_apps and not _known(loader, app, name)
+        f"{app}.{name}"
+        for app, name in applied.items()
+        if app in loader.migrated_apps and not _known(loader, app, name)
     )
     return " ".join(filter(None, (_behind_in_words(behind), _ahead_in_words(ahead))))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -34,8 +35,7 @@ class LocalStorage(Storage):
     def publish(self, key: str, *, expected_size: int = 0) -> Iterator[Writable]:
         target = self._path(key)
         _make_private_folder(target.parent)
-        if target.exists():
-            raise NameTaken.of(key, self.location)
+        self._require_free(target, key)
         part = _Part(target, expected_size)
         try:
             yield part
@@ -65,6 +65,8 @@ class LocalStorage(Storage):
             return None
         except OSError as error:
             raise StorageError.from_os("look at", path, error) from error
+        if not stat.S_ISREG(found.st_mode):
+            return None
         return StoredObject(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def list(self) -> Iterator[StoredObject]:
@@ -82,7 +84,7 @@ class LocalStorage(Storage):
         try:
             path.unlink(missing_ok=True)
             _sync_folder(path.parent)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise StorageError.from_os("delete", path, error) from error
@@ -91,7 +93,7 @@ class LocalStorage(Storage):
         path = self._path(name)
         beginnings = (f"{path.name}.", f".{path.name}.")
         try:
-            return any(entry.startswith(beginnings) for entry in os.listdir(path.parent))
+            return any(entry.name.startswith(beginnings) for entry in path.parent.iterdir())
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -104,13 +106,22 @@ class LocalStorage(Storage):
 
     def _exists(self) -> bool:
         try:
-            if self.root.is_dir():
-                return True
-            if self.root.exists():
-                raise StorageError(f"{self.root} is a file; local_path has to name a folder.")
+            mode = self.root.stat().st_mode
+        except FileNotFoundError:
+            return False
         except OSError as error:
             raise StorageError.from_os("look at", self.root, error) from error
-        return False
+        if not stat.S_ISDIR(mode):
+            raise StorageError(f"{self.root} is a file; local_path has to name a folder.")
+        return True
+
+    def _require_free(self, target: Path, key: str) -> None:
+        try:
+            if not target.exists():
+                return
+        except OSError as error:
+            raise StorageError.from_os("look at", target, error) from error
+        raise NameTaken.of(key, self.location)
 
     def _cannot_list(self, error: OSError) -> None:
         raise StorageError.from_os("list", error.filename or self.root, error) from error
@@ -123,8 +134,7 @@ class LocalStorage(Storage):
             except OSError as error:
                 if error.errno not in _NO_HARD_LINKS:
                     raise
-                os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-                part.rename(target)
+                _rename_exclusively(part, target)
         except FileExistsError:
             raise NameTaken.of(key, self.location) from None
         except OSError as error:
@@ -161,10 +171,8 @@ class _Part:
 
     def discard(self) -> None:
         """Remove the part's own name; what was published keeps its data."""
-        try:
+        with suppress(OSError):  # unwritten bytes of a part that is thrown away
             self._file.close()
-        except OSError:
-            pass  # unwritten bytes of a part that is thrown away
         self.path.unlink(missing_ok=True)
 
     def _told(self, error: OSError) -> StorageError:
@@ -186,6 +194,16 @@ class _File:
             return self._file.read(size)
         except OSError as error:
             raise StorageError.from_os("read", self._path, error) from error
+
+
+def _rename_exclusively(part: Path, target: Path) -> None:
+    """Reserve the name with an empty file, then replace that: for where there are no hard links."""
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        part.rename(target)
+    except BaseException:
+        target.unlink()
+        raise
 
 
 def _make_private_folder(folder: Path) -> None:

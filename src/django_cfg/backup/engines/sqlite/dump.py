@@ -62,7 +62,7 @@ def refuse_to_wait(status: int, remaining: int, total: int) -> None:
 
 
 def _prepare(database: Database, selection: Selection, folder: Path) -> tuple[Path, schema.Cut]:
-    with live(database) as (path, source):
+    with live(database) as source:
         cut = _plan(database, source, selection)
         needs_vacuum = bool(cut.emptied or cut.dropped)
         _require_space(folder, source, copies=2 if needs_vacuum else 1)

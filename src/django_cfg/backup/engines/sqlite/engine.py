@@ -50,7 +50,7 @@ class SQLiteEngine(Engine):
         path = database_path(self.database)
         if not path.exists() or path.stat().st_size == 0:
             return True
-        with live(self.database) as (_, connection):
+        with live(self.database) as connection:
             return not schema.tables(connection).selectable
 
     @classmethod
@@ -62,7 +62,9 @@ class SQLiteEngine(Engine):
             try:
                 _examine(copy, manifest)
             except sqlite3.DatabaseError as error:
-                raise IntegrityError(f"{manifest.archive.key} does not hold a readable SQLite database: {error}.") from error
+                raise IntegrityError(
+                    f"{manifest.archive.key} does not hold a readable SQLite database: {error}."
+                ) from error
 
     @classmethod
     def restore_hint(cls, unpack: str, archive: str) -> str:

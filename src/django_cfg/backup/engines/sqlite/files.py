@@ -89,7 +89,7 @@ def open_private(path: Path, settings: Mapping[str, Any], *, immutable: bool = F
 
 
 @contextmanager
-def live(database: Database) -> Iterator[tuple[Path, sqlite3.Connection]]:
+def live(database: Database) -> Iterator[sqlite3.Connection]:
     """The live database, opened for reading.
 
     :raises DatabaseUnavailable: missing, not a database, or locked.
@@ -102,7 +102,7 @@ def live(database: Database) -> Iterator[tuple[Path, sqlite3.Connection]]:
         )
     try:
         with closing(open_live(path)) as connection:
-            yield path, connection
+            yield connection
     except sqlite3.DatabaseError as error:
         raise unavailable(database.alias, path, error) from error
 

@@ -131,8 +131,7 @@ class SQLiteRestoration(Restoration):
                 f"Find it with `lsof {self._target}`, stop it, and restore again."
             )
         return RestoreFailed(
-            f"SQLite could not write into {self._target}: {error}. "
-            f"The database {self._database.alias!r} is as it was."
+            f"SQLite could not write into {self._target}: {error}. The database {self._database.alias!r} is as it was."
         )
 
 
@@ -170,7 +169,7 @@ def _is_ours(lock: int, folder: Path) -> bool:
     """Take the lock, or find it taken; a lock file whose folder is gone protects nothing."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(lock), os.stat(folder / "lock"))
+        return os.path.samestat(os.fstat(lock), (folder / "lock").stat())
     except (BlockingIOError, FileNotFoundError):
         return False
 

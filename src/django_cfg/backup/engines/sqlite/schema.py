@@ -81,7 +81,11 @@ def cut(connection: sqlite3.Connection, selection: Selection, alias: str) -> Cut
     """
     found = tables(connection)
     emptied = matching(found.selectable, selection.exclude, "exclude_tables", alias)
-    kept = matching(found.selectable, selection.include, "include_tables", alias) if selection.partial else found.selectable
+    kept = (
+        matching(found.selectable, selection.include, "include_tables", alias)
+        if selection.partial
+        else found.selectable
+    )
     _refuse_dangling(connection, [name for name in kept if name not in emptied], emptied, alias)
     dropped = tuple(name for name in found.selectable if name not in kept)
     return Cut(tuple(name for name in emptied if name in kept), dropped)

@@ -42,9 +42,10 @@ class Command(BackupCommand):
 
 def _preview(plan: RestorePlan) -> str:
     manifest = plan.manifest
+    unpacked = megabytes(manifest.archive.raw_size)
     lines = [
         f"Backup   {manifest.name} of {manifest.source}, {local(manifest.started_at, plan.project.zone)}",
-        f"         {len(manifest.tables)} tables, {manifest.rows:,} rows, {megabytes(manifest.archive.raw_size)} unpacked",
+        f"         {len(manifest.tables)} tables, {manifest.rows:,} rows, {unpacked} unpacked",
         f"Target   the {plan.engine.name} database {plan.target!r} ({plan.engine.place})",
     ]
     if plan.crosses_sources:

@@ -23,9 +23,11 @@ class Command(BackupCommand):
     def run(self, *, names: list[str], database: str | None, **options: Any) -> Any:
         project = current_project()
         catalog = read_catalog(project.storage)
-        results = [] if names else [(damaged.name, damaged.error) for damaged in catalog.damaged]
-        for manifest in _chosen(catalog, project, names, database):
-            results.append((manifest.name, self._verify(project, manifest)))
+        results: list[tuple[str, BackupError | None]] = [
+            (manifest.name, self._verify(project, manifest)) for manifest in _chosen(catalog, project, names, database)
+        ]
+        if not names:
+            results += [(damaged.name, damaged.error) for damaged in catalog.damaged]
         self._report(results)
         return [{"name": name, "error": str(error) if error else None} for name, error in results]
 

@@ -1,0 +1,51 @@
+# Each target makes its own virtual environment; nothing has to be prepared but Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -X dev -W error -m pytest
+
+.PHONY: demo test test-long lint bench matrix clean
+
+demo: $(VENV)/.package
+	$(BIN)/python example/demo.py
+
+test: $(VENV)/.test
+	$(PYTEST) -m "not long"
+
+test-long: $(VENV)/.test
+	$(PYTEST) -m long
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate_configuration.py --check
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks
+
+# The tests under every other interpreter of this machine, with the newest Django it can run.
+matrix:
+	for python in $$(scripts/interpreters); do \
+	    $(MAKE) test PYTHON=$$python VENV=.venv-$$(basename $$(dirname $$(dirname $$python))) || exit 1; \
+	done
+
+$(VENV)/bin/pip:
+	scripts/make-venv $(PYTHON) $(VENV)
+
+$(VENV)/.package: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/.lint: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
