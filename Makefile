@@ -11,9 +11,11 @@ demo: $(VENV)/.package
 	$(BIN)/python example/demo.py
 
 test: $(VENV)/.test
+	scripts/test-programs
 	$(PYTEST) -m "not long"
 
 test-long: $(VENV)/.test
+	scripts/test-programs
 	$(PYTEST) -m long
 
 lint: $(VENV)/.lint

@@ -15,7 +15,7 @@ import pytest
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 django.setup()
 
-from tests.site import Site  # noqa: E402  it needs Django
+from tests.sites import Site  # noqa: E402  it needs Django
 
 
 @pytest.fixture(scope="session")

@@ -153,9 +153,7 @@ class TestVariables:
         with pytest.raises(ValidationError, match=r"Config\.secret_key needs the variable SHOP_KEY"):
             Config()
 
-    def test_a_secret_that_looks_like_a_reference_stays_as_it_is(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_secret_that_looks_like_a_reference_stays_as_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SHOP_KEY", "a${b}$${c")
         assert settings(secret_key="${SHOP_KEY}")["SECRET_KEY"] == "a${b}$${c"
 
@@ -288,9 +286,7 @@ class TestMail:
             expected = {"BACKEND": backend, "OPTIONS": dict(zip(names, options, strict=True))}
             assert made["MAILERS"] == {"default": expected}
 
-    @pytest.mark.parametrize(
-        "url", [f"smtp://u:{SECRET[:3]}/{SECRET}@h", f"pigeon://{SECRET}", f"smtp://h?{SECRET}=1"]
-    )
+    @pytest.mark.parametrize("url", [f"smtp://u:{SECRET[:3]}/{SECRET}@h", f"pigeon://{SECRET}", f"smtp://h?{SECRET}=1"])
     def test_a_url_that_cannot_be_read_is_told_without_its_password(self, url: str) -> None:
         with pytest.raises(ValidationError, match="email_url") as caught:
             DjangoConfig(email_url=url)

@@ -41,9 +41,7 @@ class TestSubstitute:
             ("", ""),
         ],
     )
-    def test_references_become_values(
-        self, monkeypatch: pytest.MonkeyPatch, text: str, expected: str
-    ) -> None:
+    def test_references_become_values(self, monkeypatch: pytest.MonkeyPatch, text: str, expected: str) -> None:
         monkeypatch.setenv("COLOUR", "red")
         assert replaced(text) == expected
 
@@ -52,9 +50,7 @@ class TestSubstitute:
         monkeypatch.setenv("COLOUR", "${OTHER} $${x")
         assert replaced("${COLOUR}") == "${OTHER} $${x"
 
-    def test_an_empty_variable_is_a_value_unless_there_is_a_default(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_empty_variable_is_a_value_unless_there_is_a_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COLOUR", "")
         assert replaced("${COLOUR}") == ""
         assert replaced("${COLOUR:blue}") == "blue"
@@ -119,9 +115,7 @@ class TestLookup:
         assert lookup("COLOUR") == "project"
         assert lookup("SIZE") == "3"
 
-    def test_the_settings_module_may_be_half_imported(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
+    def test_the_settings_module_may_be_half_imported(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """As it is when settings.py builds its configuration: no spec yet, but a file."""
         settings = project_with_settings(monkeypatch, tmp_path / "project")
         half = ModuleType(settings)
@@ -131,9 +125,7 @@ class TestLookup:
         (tmp_path / "project" / ".env").write_text("COLOUR=project\n")
         assert lookup("COLOUR") == "project"
 
-    def test_a_settings_module_that_does_not_exist_is_passed_over(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_settings_module_that_does_not_exist_is_passed_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "no.such.settings")
         Path(".env").write_text("COLOUR=work\n")
         assert lookup("COLOUR") == "work"

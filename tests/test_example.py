@@ -66,9 +66,7 @@ def test_it_has_no_issues_and_no_missing_migrations(shop: Path) -> None:
 def test_everything_stays_in_its_folder(shop: Path) -> None:
     assert (shop / "bookshop.sqlite3").is_file()
     place = "s.BASE_DIR, s.PROJECT_NAME, s.BACKUP.storage.local_path"
-    assert python(shop, f"from django.conf import settings as s\nprint({place})") == [
-        f"{shop} bookshop backups/"
-    ]
+    assert python(shop, f"from django.conf import settings as s\nprint({place})") == [f"{shop} bookshop backups/"]
 
 
 def test_its_admin_pages_answer(shop: Path) -> None:

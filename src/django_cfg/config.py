@@ -14,7 +14,8 @@ from typing import Any, Literal
 import django
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
-from django_cfg.backup.config import BackupConfig, ConfigModel
+from django_cfg.backup.config import BackupConfig
+from django_cfg.config_model import ConfigModel
 from django_cfg.environment import substitute_all
 from django_cfg.service_urls import parse_database_url, parse_email_url
 

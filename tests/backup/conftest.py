@@ -37,7 +37,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that other users may enter and write in; those of ``tmp_path`` are closed to them."""
-    with TemporaryDirectory(prefix="open-") as name:
+    with TemporaryDirectory(prefix="open-", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o777)
         yield folder

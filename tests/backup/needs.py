@@ -11,16 +11,16 @@ import pytest
 
 def program(name: str) -> str:
     """The path of a program."""
-    return shutil.which(name) or _missing(f"the program {name} is not installed")
+    return shutil.which(name) or missing(f"the program {name} is not installed")
 
 
 def root() -> None:
     """The right to mount a file system."""
     if os.geteuid() != 0:
-        _missing("only root may mount a file system")
+        missing("only root may mount a file system")
 
 
-def _missing(reason: str) -> NoReturn:
+def missing(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{reason}, and on CI nothing is skipped")
     pytest.skip(reason)

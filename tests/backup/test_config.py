@@ -70,7 +70,10 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
     },
 }
 # What is ours and not the guide's.
-ADDED = {BackupConfig: {"project": None}}
+ADDED = {
+    BackupConfig: {"project": None, "tools_dir": None, "lock_timeout": 60},
+    BackupDatabaseConfig: {"connection": {}},
+}
 # What else the parameters hold, so that no type is narrower than the guide's.
 ACCEPTED: dict[type[BaseModel], dict[str, list[Any]]] = {
     BackupConfig: {
@@ -241,9 +244,7 @@ class TestS3IsComplete:
 class TestOneSchedule:
     GIVEN = {"cron": "0 2 * * *", "interval_hours": 6, "daily_time": time(2, 0)}
 
-    @pytest.mark.parametrize(
-        "names", [("cron", "interval_hours"), ("interval_hours", "daily_time"), tuple(GIVEN)]
-    )
+    @pytest.mark.parametrize("names", [("cron", "interval_hours"), ("interval_hours", "daily_time"), tuple(GIVEN)])
     def test_they_exclude_each_other(self, names: tuple[str, ...]) -> None:
         with pytest.raises(ValidationError, match="exclude each other: give only one") as caught:
             BackupScheduleConfig(**{name: self.GIVEN[name] for name in names})
@@ -257,9 +258,7 @@ class TestOneSchedule:
         assert BackupScheduleConfig(cron=None, interval_hours=None, daily_time=None).cron == "0 2 * * *"
 
     def test_a_bad_cron_is_told_with_a_good_one(self) -> None:
-        with pytest.raises(
-            ValidationError, match=r"'0 2 \* \*' is not a cron expression.*as in '0 2 \* \* \*'"
-        ):
+        with pytest.raises(ValidationError, match=r"'0 2 \* \*' is not a cron expression.*as in '0 2 \* \* \*'"):
             BackupScheduleConfig(cron="0 2 * *")
 
     def test_a_day_that_never_comes_is_told(self) -> None:
@@ -344,9 +343,7 @@ class TestVariables:
         with pytest.raises(
             ValidationError, match=r"BackupStorageConfig\.s3_secret_key needs the variable R2_SECRET_KEY"
         ):
-            BackupStorageConfig(
-                backend="s3", s3_bucket="b", s3_access_key="k", s3_secret_key="${R2_SECRET_KEY}"
-            )
+            BackupStorageConfig(backend="s3", s3_bucket="b", s3_access_key="k", s3_secret_key="${R2_SECRET_KEY}")
 
 
 def with_secrets() -> BackupConfig:

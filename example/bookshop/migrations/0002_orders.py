@@ -15,9 +15,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("name", models.CharField(max_length=100)),
                 ("email", models.EmailField(max_length=254, unique=True)),
@@ -41,9 +39,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("placed_at", models.DateTimeField()),
                 ("shipped", models.BooleanField(default=False)),
@@ -65,16 +61,12 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
                 ),
                 ("quantity", models.PositiveSmallIntegerField(default=1)),
                 (
                     "price",
-                    models.DecimalField(
-                        decimal_places=2, help_text="Of one copy, when it was ordered", max_digits=7
-                    ),
+                    models.DecimalField(decimal_places=2, help_text="Of one copy, when it was ordered", max_digits=7),
                 ),
                 (
                     "book",
@@ -95,9 +87,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="order",
             name="books",
-            field=models.ManyToManyField(
-                related_name="orders", through="bookshop.OrderLine", to="bookshop.book"
-            ),
+            field=models.ManyToManyField(related_name="orders", through="bookshop.OrderLine", to="bookshop.book"),
         ),
         migrations.AddConstraint(
             model_name="orderline",

@@ -6,26 +6,15 @@ say so. Every string may hold ``${VAR}`` or ``${VAR:default}`` (see :mod:`django
 
 from __future__ import annotations
 
-import os
 import string
 from datetime import UTC, datetime, time
-from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 from cronsim import CronSim, CronSimError
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
+from pydantic import Field, field_validator, model_validator
 
-from django_cfg.environment import substitute
+from django_cfg.config_model import ConfigModel
+from django_cfg.environment import substitute_all
 
 DEFAULT_CRON = "0 2 * * *"
 _CRON_NICKNAMES = {
@@ -40,55 +29,6 @@ _CRON_NICKNAMES = {
 _TEMPLATE_VARIABLES = {"database", "timestamp", "env"}
 
 Compression = Literal["gzip", "bz2", "xz", "none"]
-
-
-class ConfigModel(BaseModel):
-    """What all configuration models share: closed, unchangeable, silent about their input."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _from_environment(cls, value: Any, info: ValidationInfo) -> Any:
-        parameter = f"{cls.__name__}.{info.field_name}"
-        if isinstance(value, os.PathLike):
-            value = os.fspath(value)
-        if isinstance(value, str):
-            return substitute(value, wanted_by=parameter)
-        if isinstance(value, list | tuple):
-            return [substitute(v, wanted_by=parameter) if isinstance(v, str) else v for v in value]
-        return value
-
-    @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        # A wrap validator would run inside the after validators of a subclass and miss their errors.
-        return core_schema.no_info_wrap_validator_function(cls._without_input, handler(source))
-
-    @classmethod
-    def _without_input(cls, value: Any, handler: core_schema.ValidatorFunctionWrapHandler) -> Any:
-        """Validate, and tell the errors anew without input: `errors()` would show it, hidden or not."""
-        try:
-            return handler(value)
-        except ValidationError as error:
-            title, details = error.title, error.errors(include_url=False, include_input=False)
-        told = [
-            InitErrorDetails(
-                type=PydanticCustomError(detail["type"], cls._message(detail)),
-                loc=detail["loc"],
-                input=None,
-            )
-            for detail in details
-        ]
-        raise ValidationError.from_exception_data(title, told, hide_input=True)
-
-    @classmethod
-    def _message(cls, detail: ErrorDetails) -> str:
-        if detail["type"] != "extra_forbidden" or len(detail["loc"]) > 1:
-            return detail["msg"]
-        close = get_close_matches(str(detail["loc"][0]), cls.model_fields, n=1)
-        return f"{cls.__name__} has no such parameter" + "".join(f": did you mean {name}?" for name in close)
 
 
 class BackupStorageConfig(ConfigModel):
@@ -182,6 +122,27 @@ class BackupDatabaseConfig(ConfigModel):
     include_tables: list[str] = Field([], description="Only these tables (shell patterns); empty: all")
     extra_options: list[str] = Field([], description="Further options of the dump tool, one item each")
     schedule_override: BackupScheduleConfig | None = Field(None, description="A schedule of its own")
+    connection: dict[str, Any] = Field(
+        {},
+        repr=False,
+        description="HOST, PORT, USER, PASSWORD, OPTIONS that differ for dump and restore: a replica, "
+        "a direct port beside a pooler, a privileged role (not in the guide)",
+    )
+
+    @field_validator("connection", mode="before")
+    @classmethod
+    def _connection_from_environment(cls, value: Any) -> Any:
+        return substitute_all(value, wanted_by=f"{cls.__name__}.connection")
+
+    @field_validator("connection")
+    @classmethod
+    def _connection_is_known(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if unknown := sorted(value.keys() - {"HOST", "PORT", "USER", "PASSWORD", "OPTIONS"}):
+            raise ValueError(
+                f"connection may hold HOST, PORT, USER, PASSWORD and OPTIONS, not {', '.join(unknown)}: "
+                "another database is an alias of its own in DATABASES"
+            )
+        return value
 
     @model_validator(mode="after")
     def _tables_are_not_on_both_lists(self) -> Self:
@@ -214,6 +175,14 @@ class BackupConfig(ConfigModel):
     )
     notify_on_success: bool = Field(False, description="Tell of successful backups")
     notify_on_failure: bool = Field(True, description="Tell of failed backups")
+    tools_dir: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder of the dump tools; default: where packages put them, then PATH (not in the guide)",
+    )
+    lock_timeout: int = Field(
+        60, ge=1, le=86_400, description="Seconds a dump or a restore waits for a lock (not in the guide)"
+    )
     filename_template: str = Field(
         "{database}_{timestamp}_{env}",
         description="Name of a backup, from `{database}`, `{timestamp}` and `{env}`; `/` makes folders",

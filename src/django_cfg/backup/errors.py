@@ -9,6 +9,7 @@
     ├── UnsupportedEngine        1   no engine of ours knows this database
     ├── DatabaseUnavailable      1   the database is missing, empty or does not answer
     ├── ToolNotFound             1   a program that is needed is not installed
+    ├── ToolTooOld               1   a program that is needed is older than the server
     ├── ToolFailed               1   a program ended with an error; its last words are in the message
     ├── DumpFailed               1   the dump did not come to its end: nothing was published
     ├── EncryptionError          1   encrypting or decrypting failed: nothing was stored in plain
@@ -64,6 +65,10 @@ class DatabaseUnavailable(BackupError):
 
 
 class ToolNotFound(BackupError):
+    pass
+
+
+class ToolTooOld(BackupError):
     pass
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from django_cfg.backup.config import Compression
 from django_cfg.backup.errors import ManifestError
@@ -74,6 +74,7 @@ class EngineFacts(Record):
     tool: str
     tool_version: str
     format: Literal["pgdump", "sql", "sqlite3"]
+    roles: tuple[str, ...] = ()  # that own something in the dump or are granted something
 
 
 class Table(Record):
@@ -102,6 +103,12 @@ class Manifest(Record):
     packages: dict[str, str] = {}  # package: version
     note: str = ""
     restore_hint: str  # a shell command, for whoever has not got this package
+
+    @model_validator(mode="after")
+    def _archive_bears_the_name(self) -> Self:
+        if not self.archive.key.startswith(f"{self.name.rpartition('/')[2]}."):
+            raise ValueError(f"the archive {self.archive.key} does not bear the name {self.name}")
+        return self
 
     @property
     def key(self) -> str:
@@ -142,7 +149,7 @@ class Manifest(Record):
                 f"The manifest {key} is not whole JSON ({error}): it was cut short or damaged. Its archive may "
                 "still be good: docs/restore-by-hand.md tells how to open it without a manifest."
             ) from None
-        schema = document.get("schema") if isinstance(document, dict) else None
+        schema = document.setdefault("schema", 0) if isinstance(document, dict) else None
         if isinstance(schema, int) and schema > SCHEMA:
             raise ManifestError(
                 f"The manifest {key} has schema {schema}, and this version reads up to {SCHEMA}: "

@@ -17,7 +17,7 @@ from django_cfg.backup.errors import (
     UsageError,
 )
 from django_cfg.backup.manifest import Manifest
-from tests.site import Site
+from tests.sites import Site
 
 AUTHORS, BOOKS = 50, 200
 

@@ -33,7 +33,7 @@ from django_cfg.backup.errors import (
 )
 from django_cfg.backup.manifest import Manifest
 from tests.backup.engines.contract import AUTHORS, BOOKS, EngineContract, Server
-from tests.site import Site
+from tests.sites import Site
 
 SQLITE = "django.db.backends.sqlite3"
 

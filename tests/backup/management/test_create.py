@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from tests.site import Site
+from pathlib import Path
+
+import pytest
+
+from tests.sites import Site
+
+SQLITE = "django.db.backends.sqlite3"
+
+
+@pytest.fixture
+def shop(site: Site, books: Path) -> Path:
+    """A second database beside ``default``, called ``shop``."""
+    path = site.root / "shop.sqlite3"
+    site.sql("CREATE TABLE item (id integer)", database=path)
+    site.use_databases(default={"ENGINE": SQLITE, "NAME": str(books)}, shop={"ENGINE": SQLITE, "NAME": str(path)})
+    return path
 
 
 def test_a_backup_is_listed_and_its_pair_is_stored(site: Site) -> None:
@@ -13,9 +28,59 @@ def test_a_backup_is_listed_and_its_pair_is_stored(site: Site) -> None:
     assert [m["name"] for m in site.call("backup_list", "--json").json] == [manifest["name"]]
 
 
-def test_an_unknown_alias_is_wrong_usage_and_nothing_is_published(site: Site) -> None:
-    answer = site.call("backup_create", "nosuch")
-    assert answer.code == 2
-    assert "'nosuch'" in answer.stderr
-    assert "default" in answer.stderr
-    assert not site.backups.exists()
+def test_a_person_is_told_what_was_stored(site: Site, books: Path) -> None:
+    """One line on stdout for each; the steps on the way go to stderr."""
+    answer = site.call("backup_create", "--note", "before the sale")
+    (name,) = {file.partition(".")[0] for file in site.stored()}
+    assert answer.stdout.startswith(f"{name}: ")
+    assert answer.stdout.count("\n") == 1
+    assert " tables, " in answer.stdout
+    assert " bytes stored in " in answer.stdout
+    assert "default: reading the SQLite database" in answer.stderr
+    assert site.call("backup_list", "--json").json[0]["note"] == "before the sale"
+
+
+def test_quiet_is_quiet(site: Site, books: Path) -> None:
+    """For cron: with --verbosity 0 nothing but the result."""
+    assert site.call("backup_create", verbosity=0).stderr == ""
+
+
+@pytest.mark.usefixtures("shop")
+def test_without_a_name_all_databases_are_backed_up(site: Site) -> None:
+    answer = site.call("backup_create", "--json")
+    assert [manifest["source"]["database"] for manifest in answer.json] == ["default", "shop"]
+
+
+@pytest.mark.usefixtures("shop")
+def test_only_the_named_ones_are_backed_up(site: Site) -> None:
+    answer = site.call("backup_create", "shop", "--json")
+    assert [manifest["source"]["database"] for manifest in answer.json] == ["shop"]
+
+
+def test_one_of_two_failing_is_exit_code_3(site: Site, shop: Path) -> None:
+    """The other is stored, and both are in the one document."""
+    shop.unlink()
+    answer = site.call("backup_create", "--json")
+    assert answer.code == 3
+    good, bad = answer.json
+    assert good["source"]["database"] == "default"
+    assert bad["database"] == "shop"
+    assert f"no file {shop}" in bad["error"]
+    assert "1 of 2 databases were not backed up" in answer.stderr
+    assert len(site.stored()) == 2
+
+
+def test_all_failing_is_exit_code_1(site: Site, shop: Path) -> None:
+    shop.unlink()
+    site.database.unlink()
+    answer = site.call("backup_create", "--json")
+    assert answer.code == 1
+    assert [set(result) for result in answer.json] == [{"database", "error"}] * 2
+
+
+def test_no_database_enabled_is_told(site: Site) -> None:
+    """An empty document and a warning, no failure: it is what the settings say."""
+    site.configure(databases=[{"alias": "default", "enabled": False}])
+    answer = site.call("backup_create", "--json")
+    assert (answer.code, answer.json) == (0, [])
+    assert "No database is enabled" in answer.stderr

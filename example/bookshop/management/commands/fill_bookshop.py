@@ -68,9 +68,7 @@ class Command(BaseCommand):
         random = Random(books)
         stock = add_books(random, books)
         add_orders(random, stock, customers=max(1, books // 5), orders=books)
-        self.stdout.write(
-            f"{books} books, {Order.objects.count()} orders, {OrderLine.objects.count()} lines."
-        )
+        self.stdout.write(f"{books} books, {Order.objects.count()} orders, {OrderLine.objects.count()} lines.")
 
 
 def add_books(random: Random, count: int) -> list[Book]:

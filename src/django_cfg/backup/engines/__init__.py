@@ -10,7 +10,9 @@ from django.db.utils import load_backend
 from django_cfg.backup.engines.base import Database, Engine
 from django_cfg.backup.errors import UnsupportedEngine
 
-_HOMES = {"sqlite": ("django_cfg.backup.engines.sqlite", "SQLiteEngine")}
+_HOMES = {
+    "sqlite": ("django_cfg.backup.engines.sqlite", "SQLiteEngine"),
+}
 
 
 def engine_for(database: Database) -> Engine:

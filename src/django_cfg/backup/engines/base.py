@@ -20,6 +20,9 @@ class Database:
 
     alias: str
     settings: Mapping[str, Any] = field(repr=False)  # holds the password
+    connection: Mapping[str, Any] = field(default_factory=dict, repr=False)  # laid over them for dump and restore
+    tools_dir: str | None = None  # where the vendor's programs are; None: where they usually are
+    lock_timeout: int = 60  # seconds
 
 
 @dataclass(frozen=True)
@@ -133,9 +136,10 @@ class Engine(ABC):
 
     @classmethod
     @abstractmethod
-    def examine(cls, plain: Readable, manifest: Manifest) -> None:
+    def examine(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
         """Check the plain bytes of an archive by the format's own rules, without any server.
 
+        :param tools_dir: where the vendor's programs are; None: where they usually are.
         :raises IntegrityError: the dump is not whole.
         """
 

@@ -21,7 +21,8 @@ _TERMINATED = 128 + signal.SIGTERM
 class BackupCommand(BaseCommand):
     """A thin face: parse, call one service, show. Subclasses write ``run``.
 
-    With ``--json`` stdout gets exactly one document; everything else goes to stderr.
+    With ``--json`` stdout gets exactly one document; everything else goes to stderr. A failure without
+    results of its own is ``{"error": "..."}``.
     """
 
     requires_system_checks: list[str] = []  # noqa: RUF012  on the worst day nothing unrelated may stand in the way
@@ -39,11 +40,14 @@ class BackupCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.as_json = bool(options["json"])
+        self._is_printed = False
         self.progress = TerminalProgress(self.stderr, quiet=options["verbosity"] == 0)
         handler = _end_in_order()
         try:
             document = self.run(**options)
         except BackupError as error:
+            if self.as_json and not self._is_printed:
+                self.print_document({"error": str(error)})
             if options["traceback"]:
                 raise
             raise CommandError(str(error), returncode=error.exit_code) from error
@@ -55,6 +59,8 @@ class BackupCommand(BaseCommand):
             self.print_document(document)
 
     def print_document(self, document: Any) -> None:
+        """The one document; what fails afterwards prints no second one."""
+        self._is_printed = True
         self.stdout.write(json.dumps(document, indent=2))
 
     def show(self, text: str) -> None:
@@ -101,11 +107,18 @@ def add_yes(parser: ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="Do not ask.")
 
 
+class _Terminated(SystemExit):
+    """An exit whose reason is fit for the history."""
+
+    def __str__(self) -> str:
+        return "It was ended by SIGTERM."
+
+
 def _end_in_order() -> Any:
     """Let SIGTERM end us as an exception does: children killed, parts removed, the run recorded."""
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(_TERMINATED)
+        raise _Terminated(_TERMINATED)
 
     try:
         return signal.signal(signal.SIGTERM, terminate)

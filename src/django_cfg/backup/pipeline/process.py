@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -143,6 +143,47 @@ class Filter:
         except Exception as error:  # noqa: BLE001  carried to the thread that writes
             self._sink_error = error
             self._child.stdout.close()  # the program meets a broken pipe and ends
+
+
+class Feeder:
+    """Feeds a program from a thread of its own. Its error is raised at the end of the block, before any other:
+    it is the cause, and what the program made of it the consequence.
+
+    :param to_the_end: read on when the program wants no more, for the checks at the stream's end.
+    """
+
+    def __init__(self, blocks: Iterator[bytes], *, to_the_end: bool) -> None:
+        self._blocks = blocks
+        self._to_the_end = to_the_end
+        self._stopped = False
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, sink: IO[bytes]) -> None:
+        self._thread = threading.Thread(target=self._feed, args=(sink,), daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped = kind is not None
+        if self._thread:
+            self._thread.join()
+        if self._error:
+            raise self._error from None
+
+    def _feed(self, sink: IO[bytes]) -> None:
+        try:
+            with suppress(BrokenPipeError), sink:
+                for block in self._blocks:
+                    sink.write(block)
+            while self._to_the_end and not self._stopped and next(self._blocks, None):
+                pass
+        except BaseException as error:  # noqa: BLE001  carried to the thread that leaves the block
+            self._error = error
 
 
 def _close(pipe: IO[bytes]) -> None:

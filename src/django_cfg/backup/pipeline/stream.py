@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,13 +83,19 @@ class TallyReader(Tally):
         return len(block)
 
 
+def blocks(source: Readable) -> Iterator[bytes]:
+    """*source* to its end."""
+    while block := source.read(BLOCK):
+        yield block
+
+
 def pump(source: Readable, sink: Writable) -> None:
     """Move *source* to its end into *sink*."""
-    while block := source.read(BLOCK):
+    for block in blocks(source):
         sink.write(block)
 
 
 def drain(source: Readable) -> None:
     """Read *source* to its end, for the checks that happen on the way."""
-    while source.read(BLOCK):
+    for _ in blocks(source):
         pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django_cfg.backup.errors import BackupError, BackupNotFound, IntegrityError, UsageError
@@ -20,6 +19,7 @@ class Damaged:
 
     name: str
     error: BackupError
+    archive_key: str | None  # None when the manifest that would tell it cannot be read
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,13 @@ def read_catalog(storage: Storage) -> Catalog:
     backups: list[Manifest] = []
     damaged: list[Damaged] = []
     for key, data in storage.read_many(sorted(filter(is_manifest, objects))):
+        manifest = None
         try:
-            backups.append(_read(key, data, objects))
+            manifest = _read(key, data)
+            _require_whole_archive(manifest, objects)
+            backups.append(manifest)
         except BackupError as error:
-            damaged.append(Damaged(key.removesuffix(SUFFIX), error))
+            damaged.append(Damaged(key.removesuffix(SUFFIX), error, manifest.archive_key if manifest else None))
     backups.sort(key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
     return Catalog(storage.location, tuple(backups), tuple(damaged))
 
@@ -67,11 +70,16 @@ def find(catalog: Catalog, project: Project, name: str, alias: str | None = None
     """
     if name == LATEST:
         return latest(catalog, project, alias)
+    if not name:
+        raise UsageError("The name of the backup is empty; `backup_list` shows the names.")
     wanted = [m for m in catalog.backups if alias is None or m.source.database == alias]
     exact = [manifest for manifest in wanted if manifest.name == name]
     found = exact or [manifest for manifest in wanted if manifest.name.startswith(name)]
-    if len(found) > 1:
-        raise UsageError(f"{name!r} fits {len(found)} backups: {_names(found)}. Write more of the name.")
+    fitting = [manifest.name for manifest in found]
+    if not exact:
+        fitting += [damaged.name for damaged in catalog.damaged if damaged.name.startswith(name)]
+    if found and len(fitting) > 1:
+        raise UsageError(f"{name!r} fits {len(fitting)} backups: {_shortened(fitting)}. Write more of the name.")
     if not found:
         raise _not_found(catalog, name)
     return found[0]
@@ -102,24 +110,25 @@ def _not_found(catalog: Catalog, name: str) -> BackupError:
     )
 
 
-def _read(key: str, data: bytes | BackupError, sizes: dict[str, int]) -> Manifest:
+def _read(key: str, data: bytes | BackupError) -> Manifest:
     if isinstance(data, BackupError):
         raise data
-    manifest = Manifest.from_json(data, key)
+    return Manifest.from_json(data, key)
+
+
+def _require_whole_archive(manifest: Manifest, sizes: dict[str, int]) -> None:
     size = sizes.get(manifest.archive_key)
     if size is None:
         raise IntegrityError(
-            f"The archive {manifest.archive_key} is missing, its manifest {key} is there: something other than this "
-            "package removed it. Look for a copy; `backup_delete` removes what is left."
+            f"The archive {manifest.archive_key} is missing, its manifest {manifest.key} is there: something other "
+            "than this package removed it. Look for a copy; `backup_delete` removes what is left."
         )
     if size != manifest.archive.size:
         raise IntegrityError(
             f"The archive {manifest.archive_key} has {size:,} bytes, its manifest says {manifest.archive.size:,}: it "
             "was cut short or replaced. Use another backup; `backup_delete` removes this one."
         )
-    return manifest
 
 
-def _names(manifests: Iterable[Manifest], most: int = 5) -> str:
-    names = [manifest.name for manifest in manifests]
+def _shortened(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django_cfg.backup.manifest import SUFFIX
-from django_cfg.backup.services.catalog import BESIDE, Catalog
+from django_cfg.backup.services.catalog import BESIDE, Catalog, Damaged
 from django_cfg.backup.storage.base import Storage
 
 
@@ -19,6 +19,6 @@ def delete_backup(storage: Storage, name: str, archive_key: str | None) -> None:
         storage.delete(archive_key)
 
 
-def damaged_name(catalog: Catalog, name: str) -> str | None:
-    """*name* when it is exactly that of a damaged pair: only then may it be deleted unread."""
-    return next((damaged.name for damaged in catalog.damaged if damaged.name == name), None)
+def find_damaged(catalog: Catalog, name: str) -> Damaged | None:
+    """The damaged pair of exactly this *name*: only by it may one be deleted unread."""
+    return next((damaged for damaged in catalog.damaged if damaged.name == name), None)

@@ -38,5 +38,14 @@ def download_backup(
         else:
             copy_stored(stored, sink, archive, advance)
     if not plain:
-        target.write(manifest.key, manifest.to_json())
+        _add_manifest(target, manifest)
     return target.root / key
+
+
+def _add_manifest(target: Storage, manifest: Manifest) -> None:
+    """Make the archive a backup there too; half a pair would look like one that was damaged."""
+    try:
+        target.write(manifest.key, manifest.to_json())
+    except BaseException:
+        target.delete(manifest.archive_key)
+        raise

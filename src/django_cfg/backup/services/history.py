@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import DatabaseError, connections, router, transaction
+from django.db import Error, connections, router, transaction
 from django.utils import timezone
 
 from django_cfg.backup.engines import engine_for
@@ -24,7 +24,7 @@ class RecordedRun:
     """The row of one run; a first step that cannot be saved is logged, and the later ones are left out."""
 
     def __init__(self, source: Source, trigger: Trigger) -> None:
-        self._is_kept = True
+        self._given_up = False
         self._row = BackupRun(
             project=source.project,
             env=source.env,
@@ -34,6 +34,7 @@ class RecordedRun:
             started_at=timezone.now(),
         )
         self._save()
+        self._given_up = self._row.pk is None
 
     def named(self, name: str) -> None:
         self._row.name = name
@@ -51,15 +52,13 @@ class RecordedRun:
         self._save()
 
     def _save(self) -> None:
-        if not self._is_kept:
+        if self._given_up:
             return
-        self._is_kept = False
         if not _can_be_opened(home()):
             _log.warning("The history of this run is not written: its database %r does not exist.", home())
             return
         with tolerated("write the history of this run"), transaction.atomic(using=home()):
             self._row.save()
-            self._is_kept = True
 
 
 def home() -> str:
@@ -98,5 +97,5 @@ def tolerated(doing: str) -> Iterator[None]:
     """Log a database's refusal instead of raising it."""
     try:
         yield
-    except DatabaseError as error:
+    except Error as error:
         _log.warning("Could not %s (%s); if its table is missing, run migrate.", doing, str(error).strip())

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from django_cfg.backup.storage.base import Storage
 
-_UNFIT = re.compile(r"[^\w.-]+")  # for a file name on any system
+_UNFIT = re.compile(r"[^\w-]+")  # for a file name on any system; a dot would begin a suffix
 
 
 def render(template: str, *, database: str, env: str, started_at: datetime, zone: ZoneInfo) -> str:
@@ -25,4 +25,4 @@ def free_name(storage: Storage, wanted: str) -> str:
 
 
 def _fit(value: str) -> str:
-    return _UNFIT.sub("-", value).lstrip(".") or "-"
+    return _UNFIT.sub("-", value) or "-"

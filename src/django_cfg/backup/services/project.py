@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -79,11 +80,16 @@ def current_project() -> Project:
         zone=ZoneInfo(settings.TIME_ZONE),
         base_dir=Path(base_dir) if base_dir else None,
         databases={
-            alias: Database(alias, values)
+            alias: _database(config, alias, values)
             for alias, values in settings.DATABASES.items()
             if values.get("ENGINE", _NO_DATABASE) != _NO_DATABASE
         },
     )
+
+
+def _database(config: BackupConfig, alias: str, settings: Mapping[str, Any]) -> Database:
+    connection = config.for_database(alias).connection
+    return Database(alias, settings, connection, config.tools_dir, config.lock_timeout)
 
 
 def backup_config() -> BackupConfig:

@@ -18,11 +18,11 @@ def verify_backup(name: str = LATEST, *, database: str | None = None, progress: 
     """
     project = current_project()
     manifest = find(read_catalog(project.storage), project, name, database)
-    verify(project.storage, manifest, progress)
+    verify(project.storage, manifest, progress, tools_dir=project.config.tools_dir)
     return manifest
 
 
-def verify(storage: Storage, manifest: Manifest, progress: Progress = SILENT) -> None:
+def verify(storage: Storage, manifest: Manifest, progress: Progress = SILENT, *, tools_dir: str | None = None) -> None:
     """
     :raises IntegrityError: *manifest*'s archive is not what was stored, or not a whole dump.
     """
@@ -35,4 +35,4 @@ def verify(storage: Storage, manifest: Manifest, progress: Progress = SILENT) ->
             storage.open(manifest.archive_key) as stored,
             unpack(stored, archive, manifest.compression, advance) as plain,
         ):
-            engine.examine(plain, manifest)
+            engine.examine(plain, manifest, tools_dir)

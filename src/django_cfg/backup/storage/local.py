@@ -93,7 +93,7 @@ class LocalStorage(Storage):
         path = self._path(name)
         beginnings = (f"{path.name}.", f".{path.name}.")
         try:
-            return any(entry.name.startswith(beginnings) for entry in path.parent.iterdir())
+            return self._exists() and any(entry.name.startswith(beginnings) for entry in path.parent.iterdir())
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -214,7 +214,7 @@ def _make_private_folder(folder: Path) -> None:
     except OSError as error:
         raise StorageError.from_os("create the folder", folder, error) from error
     if not folder.is_dir():
-        raise StorageError(f"{folder} is a file, and backups need a folder there: change local_path.")
+        raise StorageError(f"{folder} is a file, and a folder is needed there: name another place.")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import tempfile
 from contextlib import AbstractContextManager, closing
@@ -13,7 +14,7 @@ from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.dump import dumping, full_check
 from django_cfg.backup.engines.sqlite.files import database_path, live, open_live, open_private
 from django_cfg.backup.engines.sqlite.restore import restoring
-from django_cfg.backup.errors import IntegrityError, UsageError
+from django_cfg.backup.errors import IntegrityError, NotEnoughSpace, UsageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable, pump
 
@@ -33,7 +34,11 @@ class SQLiteEngine(Engine):
         return str(database_path(self.database))
 
     def exists(self) -> bool:
-        return database_path(self.database).exists()
+        path = database_path(self.database)
+        try:
+            return path.exists()
+        except OSError:
+            return True  # behind a closed door; opening it will tell
 
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
         if selection.extra_options:
@@ -54,9 +59,10 @@ class SQLiteEngine(Engine):
             return not schema.tables(connection).selectable
 
     @classmethod
-    def examine(cls, plain: Readable, manifest: Manifest) -> None:
+    def examine(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
         with tempfile.TemporaryDirectory(prefix="django-cfg-backup-") as folder:
             copy = Path(folder, "copy.sqlite3")
+            _require_space(copy.parent, manifest)
             with copy.open("wb") as file:
                 pump(plain, file)
             try:
@@ -69,6 +75,13 @@ class SQLiteEngine(Engine):
     @classmethod
     def restore_hint(cls, unpack: str, archive: str) -> str:
         return f"{unpack} {quote(archive)} > restored.sqlite3"
+
+
+def _require_space(folder: Path, manifest: Manifest) -> None:
+    needed, free = manifest.archive.raw_size, shutil.disk_usage(folder).free
+    if free < needed:
+        advice = "The archive is unpacked there: free some, or set TMPDIR to another place."
+        raise NotEnoughSpace.of(folder.parent, needed, free, advice)
 
 
 def _examine(copy: Path, manifest: Manifest) -> None:

@@ -95,7 +95,7 @@ def live(database: Database) -> Iterator[sqlite3.Connection]:
     :raises DatabaseUnavailable: missing, not a database, or locked.
     """
     path = database_path(database)
-    if not path.is_file():
+    if not _is_file(path, database.alias):
         raise DatabaseUnavailable(
             f"The database {database.alias!r} is missing: there is no file {path}. "
             "Check NAME in DATABASES, or run migrate to create it."
@@ -105,6 +105,13 @@ def live(database: Database) -> Iterator[sqlite3.Connection]:
             yield connection
     except sqlite3.DatabaseError as error:
         raise unavailable(database.alias, path, error) from error
+
+
+def _is_file(path: Path, alias: str) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise DatabaseUnavailable(f"The database {alias!r} ({path}) cannot be reached: {error.strerror}.") from error
 
 
 def unavailable(alias: str, path: Path, error: sqlite3.DatabaseError) -> DatabaseUnavailable:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
 from django_cfg.backup.services.catalog import find, read_catalog
-from django_cfg.backup.services.delete import damaged_name, delete_backup
+from django_cfg.backup.services.delete import delete_backup, find_damaged
 from django_cfg.backup.services.project import current_project
 
 
@@ -22,11 +22,8 @@ class Command(BackupCommand):
         project = current_project()
         storage = project.storage
         catalog = read_catalog(storage)
-        archive_key = None
-        if (chosen := damaged_name(catalog, name)) is None:
-            manifest = find(catalog, project, name, database)
-            chosen, archive_key = manifest.name, manifest.archive_key
-        self.ask(f"Delete the backup {chosen} in {catalog.location} for good?", yes=yes)
-        delete_backup(storage, chosen, archive_key)
-        self.show(f"{chosen} is deleted.")
-        return {"deleted": chosen}
+        chosen = find_damaged(catalog, name) or find(catalog, project, name, database)
+        self.ask(f"Delete the backup {chosen.name} in {catalog.location} for good?", yes=yes)
+        delete_backup(storage, chosen.name, chosen.archive_key)
+        self.show(f"{chosen.name} is deleted.")
+        return {"deleted": chosen.name}

@@ -28,19 +28,22 @@ class Command(BackupCommand):
         ]
         if not names:
             results += [(damaged.name, damaged.error) for damaged in catalog.damaged]
-        self._report(results)
-        return [{"name": name, "error": str(error) if error else None} for name, error in results]
+        document = [{"name": name, "error": str(error) if error else None} for name, error in results]
+        self._report(results, document)
+        return document
 
     def _verify(self, project: Project, manifest: Manifest) -> BackupError | None:
         try:
-            verify(project.storage, manifest, self.progress)
+            verify(project.storage, manifest, self.progress, tools_dir=project.config.tools_dir)
         except BackupError as error:
             return error
         self.show(f"{manifest.name}: good")
         return None
 
-    def _report(self, results: list[tuple[str, BackupError | None]]) -> None:
+    def _report(self, results: list[tuple[str, BackupError | None]], document: list[dict[str, str | None]]) -> None:
         failed = [error for _, error in results if error]
+        if failed and self.as_json:
+            self.print_document(document)
         if len(failed) == 1:
             raise failed[0]
         if failed:

@@ -1,0 +1,82 @@
+"""Measuring programs in turns, so that a noisy machine is noisy for all of them."""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to do the job: a command, what to clear away before it, and what it leaves."""
+
+    name: str
+    command: Sequence[str]
+    prepare: Callable[[], None]
+    size: Callable[[], int]  # bytes left on disk
+    env: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    wall: float  # seconds
+    cpu: float  # seconds, children included
+    peak: int  # bytes of the process itself
+    size: int  # bytes left on disk
+
+
+def in_turns(contenders: Sequence[Contender], turns: int) -> dict[str, list[Turn]]:
+    results: dict[str, list[Turn]] = {contender.name: [] for contender in contenders}
+    for number in range(turns):
+        for contender in contenders:
+            results[contender.name].append(_run(contender))
+            print(".", end="", flush=True, file=sys.stderr)
+        print(f" turn {number + 1} of {turns}", file=sys.stderr)
+    return results
+
+
+def report(results: Mapping[str, Sequence[Turn]], baseline: str) -> str:
+    """A table of medians; the ratio is the median of the ratios of each turn to the baseline's."""
+    lines = [f"{'':34}{'wall s':>8}{'ratio':>8}{'cpu s':>8}{'peak MB':>9}{'MB left':>9}"]
+    for name, turns in results.items():
+        ratios = [turn.wall / base.wall for turn, base in zip(turns, results[baseline], strict=True)]
+        lines.append(
+            f"{name:34}{_median(t.wall for t in turns):8.2f}{statistics.median(ratios):8.2f}"
+            f"{_median(t.cpu for t in turns):8.2f}{_median(t.peak / 1e6 for t in turns):9.0f}"
+            f"{_median(t.size / 1e6 for t in turns):9.0f}"
+        )
+    return "\n".join(lines)
+
+
+def _median(values: object) -> float:
+    return statistics.median(list(values))  # type: ignore[call-overload]
+
+
+def _run(contender: Contender) -> Turn:
+    contender.prepare()
+    os.sync()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    process = subprocess.Popen(contender.command, env=contender.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr
+    told = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stderr.close()
+    if process.returncode != 0:
+        sys.exit(f"{contender.name} failed: {told.decode()}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Turn(wall, cpu, usage.ru_maxrss * 1024, contender.size())
+
+
+def folder_size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

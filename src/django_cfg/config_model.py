@@ -1,0 +1,61 @@
+"""What all configuration models share: closed, unchangeable, silent about their input."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
+
+from django_cfg.environment import substitute
+
+
+class ConfigModel(BaseModel):
+    """A model whose strings may hold ``${VAR}``, and whose errors never show what they were given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _from_environment(cls, value: Any, info: ValidationInfo) -> Any:
+        parameter = f"{cls.__name__}.{info.field_name}"
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        if isinstance(value, str):
+            return substitute(value, wanted_by=parameter)
+        if isinstance(value, list | tuple):
+            return [substitute(v, wanted_by=parameter) if isinstance(v, str) else v for v in value]
+        return value
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        # A wrap validator would run inside the after validators of a subclass and miss their errors.
+        return core_schema.no_info_wrap_validator_function(cls._without_input, handler(source))
+
+    @classmethod
+    def _without_input(cls, value: Any, handler: core_schema.ValidatorFunctionWrapHandler) -> Any:
+        """Validate, and tell the errors anew without input: `errors()` would show it, hidden or not."""
+        try:
+            return handler(value)
+        except ValidationError as error:
+            title, details = error.title, error.errors(include_url=False, include_input=False)
+        told = [
+            InitErrorDetails(
+                type=PydanticCustomError(detail["type"], cls._message(detail)),
+                loc=detail["loc"],
+                input=None,
+            )
+            for detail in details
+        ]
+        raise ValidationError.from_exception_data(title, told, hide_input=True)
+
+    @classmethod
+    def _message(cls, detail: ErrorDetails) -> str:
+        if detail["type"] != "extra_forbidden" or len(detail["loc"]) > 1:
+            return detail["msg"]
+        close = get_close_matches(str(detail["loc"][0]), cls.model_fields, n=1)
+        return f"{cls.__name__} has no such parameter" + "".join(f": did you mean {name}?" for name in close)

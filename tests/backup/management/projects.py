@@ -1,0 +1,65 @@
+"""A real project in a folder, whose ``manage.py`` runs in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[3]
+
+MANAGE = """\
+import os
+import signal
+import sys
+
+from django.core.management import execute_from_command_line
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as at a terminal, whoever started the tests
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+execute_from_command_line(sys.argv)
+"""
+SETTINGS = """\
+from pathlib import Path
+
+from django_cfg import BackupConfig
+from tests.settings import *
+
+BASE_DIR = Path(__file__).parent
+DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": str(BASE_DIR / "db.sqlite3")}}}}
+BACKUP = BackupConfig(enabled=True, **{parameters!r})
+"""
+
+
+class RealProject:
+    """The project of ``tests.settings``, with the database *database* and *parameters* of BACKUP."""
+
+    def __init__(self, folder: Path, database: Path, more: str = "", **parameters: object) -> None:
+        folder.mkdir()
+        shutil.copy(database, folder / "db.sqlite3")
+        (folder / "manage.py").write_text(MANAGE)
+        (folder / "settings.py").write_text(SETTINGS.format(parameters=parameters) + more)
+        self.folder = folder
+        self.database = folder / "db.sqlite3"
+        self.backups = folder / "backups"
+        self.path = os.environ["PATH"]
+
+    def stored(self) -> list[str]:
+        """All files of the storage, hidden ones too."""
+        return sorted(str(path.relative_to(self.backups)) for path in self.backups.rglob("*") if path.is_file())
+
+    def start(self, *arguments: str, **options: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-X", "dev", "-W", "error", "manage.py", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PATH": self.path, "PYTHONPATH": str(REPOSITORY)},
+            text=True,
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        with self.start(*arguments) as process:
+            stdout, stderr = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)

@@ -1,0 +1,344 @@
+"""What bad input gets: a one-paragraph error, the right exit code, nothing published, the target untouched."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_cfg.backup.manifest import Manifest
+from tests.backup.conftest import Unprivileged
+from tests.sites import Answer, Site
+
+SQLITE = "django.db.backends.sqlite3"
+ROWS = ("SELECT * FROM author", "SELECT * FROM book", "SELECT name, sql FROM sqlite_master")
+
+
+@dataclass
+class Scene:
+    """A site with a database of books and one good backup of it."""
+
+    site: Site
+    backup: Manifest
+
+    @property
+    def archive(self) -> Path:
+        return self.site.backups / self.backup.archive_key
+
+    @property
+    def manifest(self) -> Path:
+        return self.site.backups / self.backup.key
+
+    def rewrite(self, **values: Any) -> None:
+        """Change what the manifest says."""
+        self.manifest.write_text(json.dumps({**json.loads(self.manifest.read_text()), **values}))
+
+
+@pytest.fixture
+def scene(site: Site, books: Path) -> Scene:
+    return Scene(site, site.create())
+
+
+def snapshot(site: Site) -> dict[str, object]:
+    """All that bad input may not change: the storage's files, the database's rows, the files beside it."""
+    stored = {str(path): path.read_bytes() for path in site.backups.rglob("*") if path.is_file()}
+    beside = sorted(path.name for path in site.root.iterdir() if path.name.startswith((".", "db.sqlite3")))
+    return {"stored": stored, "beside": beside, "rows": [site.sql(query) for query in ROWS]}
+
+
+def expect(scene: Scene, command: str, code: int, *words: str) -> Answer:
+    """*command* is refused with *code* and an error that holds *words*, and has changed nothing."""
+    before = snapshot(scene.site)
+    answer = scene.site.call(*command.split())
+    assert answer.code == code, answer.stderr
+    for word in words:
+        assert word in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert "\n\n" not in answer.stderr
+    assert answer.stdout == ""
+    assert snapshot(scene.site) == before
+    return answer
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "backup_create nosuch",
+            "backup_create default nosuch",
+            "backup_restore latest --to nosuch --yes",
+        ],
+    )
+    def test_an_unknown_alias_is_wrong_usage(self, scene: Scene, command: str) -> None:
+        """With the aliases there are."""
+        expect(scene, command, 2, "no database 'nosuch' in settings.DATABASES", "aliases are: default.")
+
+    @pytest.mark.parametrize("command", ["show", "restore --yes", "verify", "delete --yes", "download"])
+    def test_an_unknown_name_is_exit_code_5(self, scene: Scene, command: str) -> None:
+        """With where it was looked for, and what shows the names."""
+        words = ("There is no backup 'nosuch'", str(scene.site.backups), "`backup_list --all`")
+        expect(scene, f"backup_{command} nosuch", 5, *words)
+
+    @pytest.mark.parametrize("command", ["show latest", "restore latest --yes", "delete latest --yes", "restore --yes"])
+    def test_no_backup_at_all_is_exit_code_5(self, site: Site, books: Path, command: str) -> None:
+        answer = site.call(*f"backup_{command}".split())
+        assert answer.code == 5
+        assert "There is no backup of tests/test" in answer.stderr
+
+    @pytest.mark.parametrize("command", ["show", "restore --yes", "verify", "delete --yes", "download"])
+    def test_an_ambiguous_name_is_wrong_usage(self, scene: Scene, command: str) -> None:
+        """With the names it fits."""
+        second = scene.site.create()
+        words = ("'default_' fits 2 backups", scene.backup.name, second.name, "Write more of the name.")
+        expect(scene, f"backup_{command} default_", 2, *words)
+
+
+class TestPlaces:
+    @pytest.mark.parametrize(
+        "command", ["create", "list", "show latest", "restore --yes", "verify", "delete latest --yes"]
+    )
+    def test_an_unreadable_folder_is_told(
+        self, site: Site, books: Path, open_folder: Path, unprivileged: Unprivileged, command: str
+    ) -> None:
+        """Not taken for an empty one."""
+        backups = open_folder / "backups"
+        site.database = Path(shutil.copy(books, open_folder / "db.sqlite3"))
+        site.database.chmod(0o666)
+        site.use_databases(default={"ENGINE": SQLITE, "NAME": str(site.database)})
+        site.configure(storage={"local_path": str(backups)})
+        site.create()
+        rows = site.sql(*ROWS[:2])
+        backups.chmod(0o000)
+        with unprivileged():
+            answer = site.call(*f"backup_{command}".split())
+        backups.chmod(0o700)
+        assert answer.code == 1
+        assert f"{backups}" in answer.stderr
+        assert "Permission denied." in answer.stderr
+        assert "\n\n" not in answer.stderr
+        assert len(list(backups.iterdir())) == 2
+        assert site.sql(*ROWS[:2]) == rows
+
+    @pytest.mark.parametrize(
+        "command", ["create", "list", "show latest", "restore --yes", "verify", "delete latest --yes"]
+    )
+    def test_a_path_that_is_a_file_is_told(self, site: Site, books: Path, command: str) -> None:
+        """With the parameter to change; the file stays what it is."""
+        path = site.root / "file"
+        path.write_text("somebody's own")
+        site.configure(storage={"local_path": "file"})
+        answer = site.call(*f"backup_{command}".split())
+        assert answer.code == 1
+        assert f"{path} is a file; local_path has to name a folder." in answer.stderr
+        assert path.read_text() == "somebody's own"
+
+    @pytest.mark.parametrize("name", ["MEDIA_ROOT", "STATIC_ROOT"])
+    def test_a_folder_that_is_served_is_refused(self, site: Site, books: Path, name: str) -> None:
+        site.set(**{name: str(site.root)})
+        answer = site.call("backup_create")
+        assert answer.code == 2
+        assert f"lies inside {name}" in answer.stderr
+        assert not site.backups.exists()
+
+
+class TestPatterns:
+    @pytest.mark.parametrize("parameter", ["exclude_tables", "include_tables"])
+    @pytest.mark.parametrize("patterns", [["nosuch"], ["book", "nosuch_*"], ["BOOK"]], ids=str)
+    def test_one_that_matches_nothing_is_wrong_usage(self, scene: Scene, parameter: str, patterns: list[str]) -> None:
+        """A misspelt table does not end up in the backup, or is missed in it, unnoticed."""
+        scene.site.configure(databases=[{"alias": "default", parameter: patterns}])
+        expect(scene, "backup_create", 2, f"{parameter} of the database 'default' names '{patterns[-1]}'", "author")
+
+    def test_rows_that_others_refer_to_are_not_left_out(self, scene: Scene) -> None:
+        scene.site.configure(databases=[{"alias": "default", "exclude_tables": ["author"]}])
+        expect(scene, "backup_create", 2, "leaves out the rows of author", "book.author_id")
+
+
+COMMANDS = ["show {0}", "restore {0} --yes", "verify {0}", "download {0}"]
+
+
+class TestDamagedBackups:
+    @pytest.fixture(params=COMMANDS)
+    def command(self, request: pytest.FixtureRequest, scene: Scene) -> str:
+        return "backup_" + str(request.param).format(scene.backup.name)
+
+    @pytest.mark.parametrize("kept", [0, 1, 100, -3])
+    def test_a_manifest_cut_short(self, scene: Scene, command: str, kept: int) -> None:
+        scene.manifest.write_bytes(scene.manifest.read_bytes()[:kept])
+        expect(scene, command, 1, f"The manifest {scene.backup.key} is not whole JSON", "cut short")
+
+    def test_a_manifest_of_a_newer_schema(self, scene: Scene, command: str) -> None:
+        scene.rewrite(schema=2)
+        expect(scene, command, 1, "has schema 2, and this version reads up to 1: upgrade django-cfg-backup.")
+
+    def test_an_archive_that_is_missing(self, scene: Scene, command: str) -> None:
+        scene.archive.unlink()
+        expect(scene, command, 1, f"The archive {scene.backup.archive_key} is missing")
+
+    def test_an_archive_that_is_cut_short(self, scene: Scene, command: str) -> None:
+        scene.archive.write_bytes(scene.archive.read_bytes()[:-1])
+        expect(scene, command, 1, "it was cut short or replaced")
+
+
+@pytest.mark.parametrize("position", [0, 5, 0.5, -1], ids=lambda where: f"at {where}")
+@pytest.mark.parametrize("compression", ["gzip", "none"])
+@pytest.mark.parametrize("command", COMMANDS[1:])
+def test_an_archive_with_one_flipped_byte(
+    site: Site, books: Path, command: str, compression: str, position: float
+) -> None:
+    """Found before anything of the target changes, by restore as by verify and download."""
+    site.configure(compression=compression)
+    scene = Scene(site, site.create())
+    content = bytearray(scene.archive.read_bytes())
+    content[int(position * len(content)) if isinstance(position, float) else position] ^= 1
+    scene.archive.write_bytes(content)
+    expect(scene, "backup_" + command.format(scene.backup.name), 1, "damaged")
+    assert not list(site.root.glob("*before-restore*"))
+
+
+class TestRestoreTargets:
+    @pytest.mark.parametrize("command", ["restore {0} --yes", "restore {0} --to default --yes"])
+    def test_a_backup_of_another_engine_is_refused(self, scene: Scene, command: str) -> None:
+        """A PostgreSQL dump does not become a SQLite file."""
+        facts = {"vendor": "postgresql", "server_version": "17.2", "tool": "pg_dump", "tool_version": "17.2"}
+        scene.rewrite(engine={**facts, "format": "pgdump"})
+        answer = expect(scene, "backup_" + command.format(scene.backup.name), 1, scene.backup.name)
+        assert "postgresql" in answer.stderr.lower()
+
+    @pytest.mark.parametrize("command", ["restore {0} --yes", "verify {0}"])
+    def test_a_backup_of_an_engine_that_nobody_knows_is_refused(self, scene: Scene, command: str) -> None:
+        """One that a later version made: named, with those that are known."""
+        facts = {"vendor": "oracle", "server_version": "23", "tool": "expdp", "tool_version": "23"}
+        scene.rewrite(engine={**facts, "format": "sql"})
+        words = (f"The backup {scene.backup.name} is of the vendor 'oracle'", "sqlite")
+        expect(scene, "backup_" + command.format(scene.backup.name), 1, *words)
+
+    def test_a_backup_that_is_encrypted_is_refused(self, scene: Scene) -> None:
+        scene.rewrite(encryption={"method": "passphrase"})
+        expect(scene, f"backup_restore {scene.backup.name} --yes", 1, "is encrypted")
+
+    def test_a_partial_backup_onto_a_whole_database_is_refused(self, scene: Scene) -> None:
+        """The other tables would be lost."""
+        scene.site.configure(databases=[{"alias": "default", "include_tables": ["author"]}])
+        partial = scene.site.create()
+        expect(
+            scene, f"backup_restore {partial.name} --yes", 1, "only some tables", "tables that would be lost", "--to"
+        )
+
+    def test_a_partial_backup_into_an_empty_database_is_restored(self, scene: Scene) -> None:
+        scene.site.configure(databases=[{"alias": "default", "include_tables": ["author"]}])
+        partial = scene.site.create()
+        empty = scene.site.root / "empty.sqlite3"
+        scene.site.use_databases(
+            default={"ENGINE": SQLITE, "NAME": str(scene.site.database)}, empty={"ENGINE": SQLITE, "NAME": str(empty)}
+        )
+        assert scene.site.call("backup_restore", partial.name, "--to", "empty", "--yes").code == 0
+        assert scene.site.sql("SELECT count(*) FROM author", database=empty) == [(50,)]
+
+    def test_another_environments_backup_needs_to(self, scene: Scene) -> None:
+        scene.site.set(ENV_MODE="production")
+        words = ("is a backup of tests/test/default", "this is tests/production", "--to default")
+        expect(scene, f"backup_restore {scene.backup.name} --yes", 1, *words)
+
+    @pytest.mark.parametrize("command", ["restore", "delete"])
+    def test_no_answer_is_a_no(self, scene: Scene, command: str) -> None:
+        expect(scene, f"backup_{command} {scene.backup.name}", 1, "no terminal to answer at: give --yes")
+
+
+class TestDiskFull:
+    @pytest.fixture(autouse=True)
+    def _temporary_files_elsewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "temporary").mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+    @pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
+    def test_where_the_backups_are(self, scene: Scene, small_disk: Path, compression: str) -> None:
+        """Told with the bytes needed and free, whichever thread or program met it first."""
+        scene.site.sql("CREATE TABLE noise (x)", "INSERT INTO noise VALUES (randomblob(2000000))")
+        scene.site.configure(storage={"local_path": str(small_disk / "backups")}, compression=compression)
+        before = snapshot(scene.site)
+        answer = scene.site.call("backup_create")
+        assert answer.code == 1
+        assert f"Not enough space in {small_disk / 'backups'}" in answer.stderr
+        assert " MB needed, " in answer.stderr
+        assert " bytes free" in answer.stderr
+        assert not [path for path in small_disk.rglob("*") if path.is_file()]
+        assert snapshot(scene.site) == before
+
+    def test_where_temporary_files_are(self, scene: Scene, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Looked at before the copy is made; the message names TMPDIR."""
+        (small_disk / "filler").write_bytes(bytes(980_000))
+        monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+        expect(scene, "backup_create", 1, f"Not enough space in {small_disk}", "TMPDIR")
+        assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+    def test_where_the_database_is(self, scene: Scene, small_disk: Path) -> None:
+        """Looked at before the restore begins."""
+        target = small_disk / "db.sqlite3"
+        scene.site.sql(f"VACUUM INTO '{target}'")
+        (small_disk / "filler").write_bytes(bytes(700_000))
+        before = target.read_bytes()
+        scene.site.use_databases(default={"ENGINE": SQLITE, "NAME": str(target)})
+        expect(scene, "backup_restore --yes", 1, f"Not enough space in {small_disk}", "Nothing was touched.")
+        assert target.read_bytes() == before
+        assert sorted(path.name for path in small_disk.iterdir()) == ["db.sqlite3", "filler"]
+
+    def test_where_a_verification_unpacks(
+        self, scene: Scene, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The backup is not called damaged because the disk is full."""
+        (small_disk / "filler").write_bytes(bytes(980_000))
+        monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+        answer = expect(scene, "backup_verify latest", 1, "TMPDIR")
+        assert "damaged" not in answer.stderr
+        assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
+WRONG: dict[str, tuple[Callable[[Scene], object], str, int]] = {
+    "unknown alias": (lambda scene: None, "backup_create nosuch", 2),
+    "unknown name": (lambda scene: None, "backup_show nosuch", 5),
+    "declined": (lambda scene: None, "backup_restore", 1),
+    "cut manifest": (lambda scene: scene.manifest.write_text("{"), "backup_verify", 1),
+    "missing archive": (lambda scene: scene.archive.unlink(), "backup_verify", 1),
+    "flipped byte": (
+        lambda scene: scene.archive.write_bytes(bytes(scene.backup.archive.size)),
+        "backup_restore --yes",
+        1,
+    ),
+    "unknown pattern": (
+        lambda scene: scene.site.configure(databases=[{"alias": "default", "exclude_tables": ["nosuch"]}]),
+        "backup_create",
+        2,
+    ),
+    "switched off": (lambda scene: scene.site.configure(enabled=False), "backup_create", 2),
+    "no configuration": (lambda scene: scene.site.set(BACKUP=None), "backup_list", 2),
+    "file": (lambda scene: scene.site.configure(storage={"local_path": "db.sqlite3"}), "backup_list", 1),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_json_is_one_document_when_it_fails_too(scene: Scene, case: str) -> None:
+    """It tells the error, as stderr does; the exit code is the same."""
+    prepare, command, code = WRONG[case]
+    prepare(scene)
+    answer = scene.site.call(*command.split(), "--json")
+    assert answer.code == code
+    document = answer.json
+    (error,) = [document["error"]] if isinstance(document, dict) else [result["error"] for result in document]
+    assert error in answer.stderr
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a download would leave lands in a folder that has to stay empty."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    yield
+    assert list(here.iterdir()) == []

@@ -1,0 +1,87 @@
+"""backup_delete and backup_download"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup.manifest import Manifest
+from tests.sites import Site
+
+
+@pytest.fixture
+def backup(site: Site, books: Path) -> Manifest:
+    return site.create()
+
+
+class TestDelete:
+    def test_it_is_gone_for_good(self, site: Site, backup: Manifest) -> None:
+        """And no other."""
+        other = site.create()
+        answer = site.call("backup_delete", backup.name, "--yes")
+        assert (answer.code, answer.stdout) == (0, f"{backup.name} is deleted.\n")
+        assert site.stored() == [other.key, other.archive_key]
+
+    def test_json_names_it(self, site: Site, backup: Manifest) -> None:
+        assert site.call("backup_delete", "latest", "--yes", "--json").json == {"deleted": backup.name}
+
+    def test_without_a_terminal_and_without_yes_nothing_is_done(self, site: Site, backup: Manifest) -> None:
+        answer = site.call("backup_delete", backup.name)
+        assert answer.code == 1
+        assert f"Delete the backup {backup.name} in {site.backups} for good?" in answer.stderr
+        assert "Nothing was done" in answer.stderr
+        assert site.stored() == [backup.key, backup.archive_key]
+
+    def test_an_empty_name_is_no_name(self, site: Site, backup: Manifest) -> None:
+        """``backup_delete "$NAME" --yes`` with the variable unset must not take the only one there is."""
+        assert site.call("backup_delete", "", "--yes").code == 2
+        assert site.stored() == [backup.key, backup.archive_key]
+
+    @pytest.mark.parametrize("damage", ["archive missing", "archive cut", "manifest cut"])
+    def test_what_is_left_of_a_damaged_one_is_deleted_by_its_full_name(
+        self, site: Site, backup: Manifest, damage: str
+    ) -> None:
+        """As the error message of such a backup says."""
+        if damage == "archive missing":
+            (site.backups / backup.archive_key).unlink()
+        if damage == "archive cut":
+            (site.backups / backup.archive_key).write_bytes(b"cut")
+        if damage == "manifest cut":
+            (site.backups / backup.key).write_text("{")
+        assert site.call("backup_delete", backup.name[:-1], "--yes").code == 1
+        answer = site.call("backup_delete", backup.name, "--yes")
+        assert answer.code == 0
+        left = site.stored()
+        assert left == ([backup.archive_key] if damage == "manifest cut" else [])  # whose archive, nobody can tell
+
+
+class TestDownload:
+    def test_the_file_is_told(self, site: Site, backup: Manifest) -> None:
+        """Alone on stdout, for a script to go on with."""
+        out = site.root / "out"
+        answer = site.call("backup_download", "latest", "--to", str(out))
+        assert (answer.code, answer.stdout) == (0, f"{out / backup.archive_key}\n")
+        assert sorted(path.name for path in out.iterdir()) == [backup.key, backup.archive_key]
+
+    def test_json_names_backup_and_file(self, site: Site, backup: Manifest) -> None:
+        out = site.root / "out"
+        answer = site.call("backup_download", "latest", "--to", str(out), "--plain", "--json")
+        assert answer.json == {"name": backup.name, "file": str(out / f"{backup.name}.sqlite3")}
+        content = Path(answer.json["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == backup.archive.raw_sha256
+
+    def test_a_file_that_is_there_is_not_overwritten(self, site: Site, backup: Manifest) -> None:
+        out = site.root / "out"
+        site.call("backup_download", "latest", "--to", str(out))
+        answer = site.call("backup_download", "latest", "--to", str(out), "--json")
+        assert answer.code == 1
+        assert "nothing is ever overwritten" in answer.json["error"]
+
+    def test_the_default_place_is_here(self, site: Site, backup: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+        here = site.root / "here"
+        here.mkdir()
+        monkeypatch.chdir(here)
+        site.call("backup_download", "latest")
+        assert (here / backup.archive_key).is_file()

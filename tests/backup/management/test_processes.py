@@ -1,0 +1,197 @@
+"""The commands as processes: real exit codes, real signals, a real terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.backup.management.projects import RealProject
+from tests.backup.running import is_running, wait_until
+
+RUNS = "SELECT state, message FROM django_cfg_backup_backuprun ORDER BY id"
+# A storage that takes its time: the process can be met in the middle of writing.
+SLOW = """
+import time
+from django_cfg.backup.storage import local
+
+write = local._Part.write
+
+def slowly(self, block):
+    count = write(self, block)
+    (BASE_DIR / "writing").touch()
+    time.sleep(600)
+    return count
+
+local._Part.write = slowly
+"""
+# A compressor with a child of its own, which never comes to its end.
+STUCK = """\
+#!/bin/sh
+sleep 600 &
+echo $$ $! > {folder}/new && mv {folder}/new {folder}/writing
+wait
+"""
+
+
+def sql(project: RealProject, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(project.database)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_exit_codes_are_real(tmp_path: Path, migrated_database: Path) -> None:
+    """From done to no such backup; the error is one paragraph on stderr, and stdout stays clean."""
+    project = RealProject(tmp_path / "project", migrated_database)
+    created = project.run("backup_create", "--json")
+    assert created.returncode == 0, created.stderr
+    (manifest,) = json.loads(created.stdout)
+    assert project.stored() == [f"{manifest['name']}.json", f"{manifest['name']}.sqlite3.gz"]
+    for arguments, code in {
+        ("backup_create", "nosuch"): 2,
+        ("backup_show", "nosuch"): 5,
+        ("backup_delete", "latest"): 1,
+        ("backup_nosuch",): 1,
+    }.items():
+        done = project.run(*arguments)
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        assert "Traceback" not in done.stderr
+    assert sql(project, "SELECT state FROM django_cfg_backup_backuprun") == [("succeeded",)]
+
+
+def test_some_failed_is_a_real_exit_code_3(tmp_path: Path, migrated_database: Path) -> None:
+    more = 'DATABASES["shop"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(BASE_DIR / "missing")}\n'
+    project = RealProject(tmp_path / "project", migrated_database, more)
+    done = project.run("backup_create", "--json")
+    assert done.returncode == 3
+    assert len(json.loads(done.stdout)) == 2
+
+
+def test_unrelated_checks_do_not_stand_in_the_way(tmp_path: Path, migrated_database: Path) -> None:
+    """On the worst day a project whose system check fails can still be listed and restored."""
+    more = """
+from django.core.checks import Error, register
+
+@register()
+def broken(**kwargs):
+    return [Error("nothing works today", id="shop.E001")]
+"""
+    project = RealProject(tmp_path / "project", migrated_database, more)
+    assert project.run("check").returncode == 1
+    assert project.run("backup_create").returncode == 0
+    assert project.run("backup_restore", "--yes").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "message"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "KeyboardInterrupt")]
+)
+@pytest.mark.parametrize("means", ["slow storage", "stuck program"])
+def test_a_signal_in_the_middle_leaves_nothing(
+    tmp_path: Path, migrated_database: Path, means: str, number: int, code: int, message: str
+) -> None:
+    """No object, no part, no process, no temporary copy; the run is recorded as failed."""
+    folder = tmp_path / "project"
+    if means == "slow storage":
+        project = RealProject(folder, migrated_database, SLOW, compression="none")
+    else:
+        project = RealProject(folder, migrated_database, compression="bz2")
+        programs = tmp_path / "programs"
+        programs.mkdir()
+        (programs / "lbzip2").write_text(STUCK.format(folder=folder))
+        (programs / "lbzip2").chmod(0o755)
+        project.path = f"{programs}:{project.path}"
+    with project.start("backup_create") as process:
+        try:
+            wait_until((folder / "writing").exists)
+            assert [file for file in project.stored() if file.endswith(".part")]
+            process.send_signal(number)
+            _, stderr = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == code, stderr
+    assert "Traceback" not in stderr
+    assert project.stored() == []
+    ((state, told),) = sql(project, RUNS)
+    assert state == "failed"
+    assert message in str(told)
+    if means == "stuck program":
+        family = [int(pid) for pid in (folder / "writing").read_text().split()]
+        wait_until(lambda: not any(map(is_running, family)))
+
+
+def test_a_kill_in_the_middle_publishes_nothing(tmp_path: Path, migrated_database: Path) -> None:
+    """kill -9 leaves a hidden part and a run that is still called running; the next backup works."""
+    project = RealProject(tmp_path / "project", migrated_database, SLOW, compression="none")
+    with project.start("backup_create") as process:
+        wait_until((project.folder / "writing").exists)
+        process.kill()
+    (part,) = project.stored()
+    assert part.startswith(".")
+    assert part.endswith(".part")
+    settings = project.folder / "settings.py"
+    settings.write_text(settings.read_text().replace(SLOW, ""))
+    assert json.loads(project.run("backup_list", "--json").stdout) == []
+    assert project.run("backup_create").returncode == 0
+    assert len(json.loads(project.run("backup_list", "--json").stdout)) == 1
+
+
+@contextmanager
+def terminal(project: RealProject, *arguments: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """A command at a terminal; the number of its other end."""
+    ours, theirs = pty.openpty()
+    try:
+        process = project.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        with process:
+            try:
+                yield ours, process
+            finally:
+                process.kill()
+    finally:
+        os.close(ours)
+
+
+def read_until(ours: int, end: bytes) -> bytes:
+    """What the command writes, up to *end*, or all when it ends before."""
+    text = b""
+    deadline = time.monotonic() + 20
+    while end not in text and time.monotonic() < deadline:
+        try:
+            text += os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+    return text
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "rows"), [(b"\n", 1, 0), (b"n\n", 1, 0), (b"yes please\n", 1, 0), (b"y\n", 0, 1)], ids=repr
+)
+def test_at_a_terminal_the_default_is_no(
+    tmp_path: Path, migrated_database: Path, typed: bytes, code: int, rows: int
+) -> None:
+    """Only a yes replaces the database."""
+    project = RealProject(tmp_path / "project", migrated_database)
+    with closing(sqlite3.connect(project.database)) as connection, connection:
+        connection.execute("INSERT INTO django_content_type (id, app_label, model) VALUES (9999, 'shop', 'book')")
+    assert project.run("backup_create").returncode == 0
+    with closing(sqlite3.connect(project.database)) as connection, connection:
+        connection.execute("DELETE FROM django_content_type WHERE id = 9999")
+    before = project.database.read_bytes()
+    with terminal(project, "backup_restore") as (ours, process):
+        asked = read_until(ours, b"[y/N]")
+        assert b"Replace the database 'default' with it? [y/N]" in asked
+        os.write(ours, typed)
+        said = read_until(ours, b"\0")
+        assert process.wait(timeout=20) == code, said
+    assert sql(project, "SELECT count(*) FROM django_content_type WHERE id = 9999") == [(rows,)]
+    if code:
+        assert b"Nothing was done." in said
+        assert project.database.read_bytes() == before

@@ -1,0 +1,196 @@
+"""Packing and unpacking: every byte is accounted for, at both ends, in bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup.config import Compression
+from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.manifest import Archive
+from django_cfg.backup.pipeline.archive import check_stored, copy_stored, pack, unpack
+from django_cfg.backup.pipeline.compression import SUFFIX, UNPACK_COMMAND
+from tests.backup import needs
+
+PLAIN = b"".join(b"row %d\n" % number for number in range(30_000)) + random.Random(26).randbytes(100_000)
+every_method = pytest.mark.parametrize("method", ["gzip", "bz2", "xz", "none"])
+
+
+def packed(method: Compression, plain: bytes = PLAIN) -> tuple[bytes, Archive]:
+    """What is stored of *plain*, and what a manifest would tell of it."""
+    sink = io.BytesIO()
+    result = pack(io.BytesIO(plain), sink, method)
+    return sink.getvalue(), Archive(
+        key=f"shop.sqlite3{SUFFIX[method]}",
+        size=result.stored.size,
+        sha256=result.stored.sha256,
+        raw_size=result.raw.size,
+        raw_sha256=result.raw.sha256,
+    )
+
+
+def unpacked(stored: bytes, archive: Archive, method: Compression, at_once: int = 65536) -> bytes:
+    content = b""
+    with unpack(io.BytesIO(stored), archive, method) as plain:
+        while block := plain.read(at_once):
+            content += block
+    return content
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@every_method
+def test_both_digests_are_those_of_the_bytes(method: Compression) -> None:
+    stored, archive = packed(method)
+    assert (archive.raw_size, archive.raw_sha256) == (len(PLAIN), digest(PLAIN))
+    assert (archive.size, archive.sha256) == (len(stored), digest(stored))
+
+
+@every_method
+def test_the_shell_finds_the_same_digests(method: Compression, tmp_path: Path) -> None:
+    """``sha256sum`` of the file, and of what its program unpacks: a backup is checked without us."""
+    stored, archive = packed(method)
+    (tmp_path / archive.key).write_bytes(stored)
+    needs.program(UNPACK_COMMAND[method].split()[0])
+    commands = f"sha256sum < {archive.key}; {UNPACK_COMMAND[method]} {archive.key} | sha256sum"
+    done = subprocess.run(["sh", "-c", commands], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[::2] == [archive.sha256, archive.raw_sha256]
+
+
+@every_method
+@pytest.mark.parametrize("at_once", [7919, 10_000_000])
+def test_what_was_packed_is_unpacked(method: Compression, at_once: int) -> None:
+    """In small reads as in one."""
+    stored, archive = packed(method)
+    assert unpacked(stored, archive, method, at_once) == PLAIN
+
+
+@every_method
+def test_progress_tells_all_bytes_of_both_ways(method: Compression) -> None:
+    """Plain bytes on the way in, stored bytes on the way out."""
+    stored, archive = packed(method)
+    told_in: list[int] = []
+    told_out: list[int] = []
+    pack(io.BytesIO(PLAIN), io.BytesIO(), method, told_in.append)
+    with unpack(io.BytesIO(stored), archive, method, told_out.append) as plain:
+        while plain.read(65536):
+            pass
+    assert (sum(told_in), sum(told_out)) == (len(PLAIN), len(stored))
+
+
+@every_method
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"size": 1}, "stored bytes, its manifest says 1:"),
+        ({"sha256": "0" * 64}, "The stored bytes of .* are not the ones"),
+        ({"raw_size": 1}, "unpacked bytes, its manifest says 1:"),
+        ({"raw_sha256": "0" * 64}, "The unpacked bytes of .* are not the ones"),
+    ],
+    ids=["size", "sha256", "raw_size", "raw_sha256"],
+)
+def test_a_manifest_that_tells_other_bytes_is_not_believed(
+    method: Compression, wrong: dict[str, object], message: str
+) -> None:
+    """The end of the stream is never reported before both digests were compared."""
+    stored, archive = packed(method)
+    with pytest.raises(IntegrityError, match=message):
+        unpacked(stored, archive.model_copy(update=wrong), method)
+
+
+@every_method
+@pytest.mark.parametrize("garbage", [b"\0", b"garbage", bytes(300_000)], ids=["one zero", "word", "many zeros"])
+def test_anything_behind_the_end_is_noticed(method: Compression, garbage: bytes) -> None:
+    """gzip itself ignores zeros there, xz and bzip2 anything: the stored size does not."""
+    stored, archive = packed(method)
+    with pytest.raises(IntegrityError):
+        unpacked(stored + garbage, archive, method)
+
+
+@every_method
+@pytest.mark.parametrize("position", [0, 4, 9, 0.3, 0.7, -8, -1], ids=lambda where: f"at {where}")
+def test_one_flipped_bit_is_noticed_anywhere(method: Compression, position: float) -> None:
+    """Also in the header's time stamp, which no decompressor looks at."""
+    stored, archive = packed(method)
+    damaged = bytearray(stored)
+    damaged[int(position * len(stored)) if isinstance(position, float) else position] ^= 1
+    with pytest.raises(IntegrityError):
+        unpacked(bytes(damaged), archive, method)
+    with pytest.raises(IntegrityError, match="SHA-256 differs"):
+        check_stored(io.BytesIO(damaged), archive)
+
+
+@every_method
+@pytest.mark.parametrize("kept", [0, 1, 0.5, -1], ids=lambda kept: f"kept {kept}")
+def test_an_archive_cut_short_is_noticed(method: Compression, kept: float) -> None:
+    """An empty file too, which gzip takes for an empty stream."""
+    stored, archive = packed(method)
+    cut = stored[: int(kept * len(stored)) if isinstance(kept, float) else int(kept)]
+    with pytest.raises(IntegrityError):
+        unpacked(cut, archive, method)
+    with pytest.raises(IntegrityError, match="cut short"):
+        check_stored(io.BytesIO(cut), archive)
+
+
+def test_another_whole_archive_in_its_place_is_noticed() -> None:
+    """Whole and readable, but of other data of the same length."""
+    _, archive = packed("none")
+    stored, _ = packed("none", PLAIN[::-1])
+    with pytest.raises(IntegrityError, match="damaged or replaced"):
+        unpacked(stored, archive, "none")
+
+
+def test_stored_bytes_are_copied_as_they_are() -> None:
+    stored, archive = packed("gzip")
+    sink = io.BytesIO()
+    copy_stored(io.BytesIO(stored), sink, archive)
+    assert sink.getvalue() == stored
+
+
+STREAM_300_MB = """
+import random, resource, sys
+from django_cfg.backup.manifest import Archive
+from django_cfg.backup.pipeline.archive import pack, unpack
+from django_cfg.backup.pipeline.stream import drain
+
+method, content, path = sys.argv[1:]
+BLOCK = bytes(1_000_000) if content == "zeros" else random.Random(26).randbytes(1_000_000)
+
+class Dump:
+    left = 300
+
+    def read(self, size=-1):
+        self.left -= 1
+        return BLOCK if self.left >= 0 else b""
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+before = peak()
+with open(path, "wb", buffering=0) as sink:
+    result = pack(Dump(), sink, method)
+archive = Archive(key="a", size=result.stored.size, sha256=result.stored.sha256,
+                  raw_size=result.raw.size, raw_sha256=result.raw.sha256)
+with open(path, "rb", buffering=0) as stored, unpack(stored, archive, method) as plain:
+    drain(plain)
+assert archive.raw_size == 300_000_000
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize(("method", "content"), [("gzip", "noise"), ("gzip", "zeros"), ("none", "noise")])
+def test_memory_stays_bounded(method: Compression, content: str, tmp_path: Path) -> None:
+    """300 MB through both ways take less than 60 MB: noise, which no queue can shrink, and zeros, of
+    which a few stored bytes unpack to a flood."""
+    argv = [sys.executable, "-c", STREAM_300_MB, method, content, str(tmp_path / "stored")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 60, f"the peak grew by {done.stdout.strip()} MB"

@@ -1,0 +1,169 @@
+"""Child processes: no failure goes unseen, none is left behind. Real programs: the shell and its children."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup.errors import StorageError, ToolFailed, ToolNotFound
+from django_cfg.backup.pipeline.process import Child, Filter
+from tests.backup.running import is_running, wait_until
+
+
+def shell(script: str) -> list[str]:
+    return ["sh", "-c", script]
+
+
+class TestChild:
+    def test_what_it_prints_is_read(self) -> None:
+        """Its stdout is a pipe of ours; exit code 0 is no error."""
+        with Child(shell("echo some words")) as child:
+            assert child.stdout.read() == b"some words\n"
+            child.wait()
+
+    def test_what_it_is_fed_arrives(self) -> None:
+        with Child(["cat"], feed=True) as child:
+            child.stdin.write(b"some words")
+            child.stdin.close()
+            assert child.stdout.read() == b"some words"
+
+    def test_without_feeding_its_input_is_empty(self) -> None:
+        """A tool that asks on stdin gets an end, not the operator's terminal."""
+        with Child(["cat"]) as child:
+            assert child.stdout.read() == b""
+
+    def test_it_gets_the_environment_it_is_given(self) -> None:
+        """Secrets travel there, and nothing else does."""
+        with Child(["/usr/bin/env"], env={"PGPASSWORD": "secret"}) as child:
+            assert child.stdout.read() == b"PGPASSWORD=secret\n"
+
+    @pytest.mark.parametrize("code", [1, 3, 255])
+    def test_any_other_exit_code_is_a_failure(self, code: int) -> None:
+        """The error carries the tool, its code and its last words."""
+        with (
+            Child(shell(f"echo it went wrong >&2; exit {code}")) as child,
+            pytest.raises(ToolFailed, match=f"^sh ended with exit code {code}: it went wrong$") as caught,
+        ):
+            child.wait()
+        assert (caught.value.tool, caught.value.tool_exit_code) == ("sh", code)
+        assert caught.value.last_words == "it went wrong"
+
+    def test_a_tool_that_fails_in_silence_is_told_so(self) -> None:
+        with Child(["false"]) as child, pytest.raises(ToolFailed, match="it said nothing"):
+            child.wait()
+
+    def test_death_by_a_signal_is_a_failure(self) -> None:
+        """The kernel's out-of-memory killer looks like this."""
+        with Child(shell("kill -9 $$")) as child, pytest.raises(ToolFailed, match="killed by signal 9"):
+            child.wait()
+
+    def test_only_the_last_lines_of_stderr_are_kept(self) -> None:
+        """A tool may complain a million times: it is read to the end, neither blocking it nor kept."""
+        with Child(shell("seq 100000 >&2; exit 1")) as child, pytest.raises(ToolFailed) as caught:
+            child.wait()
+        assert caught.value.last_words.splitlines() == [str(number) for number in range(99_981, 100_001)]
+
+    def test_last_words_in_another_encoding_are_told_nevertheless(self) -> None:
+        with Child(shell(r"printf 'caf\351' >&2; exit 1")) as child, pytest.raises(ToolFailed, match="caf\ufffd"):
+            child.wait()
+
+    @pytest.mark.parametrize("kind", ["missing", "not executable", "below a file"])
+    def test_a_program_that_cannot_be_started_is_named(self, kind: str, tmp_path: Path) -> None:
+        plain_file = tmp_path / "tool"
+        plain_file.write_text("no program")
+        path = {"missing": tmp_path / "nosuch", "not executable": plain_file, "below a file": plain_file / "tool"}[kind]
+        with pytest.raises(ToolNotFound, match=str(path)):
+            Child([str(path)])
+
+    def test_leaving_by_an_exception_kills_it_and_its_children(self) -> None:
+        """A dump tool's own children must not go on reading the database."""
+        with pytest.raises(KeyboardInterrupt), Child(shell("sleep 600 & echo $! $$; wait")) as child:  # noqa: PT012
+            family = [int(pid) for pid in child.stdout.readline().split()]
+            assert all(map(is_running, family))
+            raise KeyboardInterrupt
+        wait_until(lambda: not any(map(is_running, family)))
+
+    def test_children_of_a_program_that_is_gone_are_killed_too(self) -> None:
+        """A wrapper script that ended before its worker, which still holds our pipes."""
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), Child(shell("sleep 5 & echo $!")) as child:  # noqa: PT012
+            worker = int(child.stdout.readline())
+            wait_until(lambda: child._process.poll() is not None)
+            raise KeyboardInterrupt
+        assert time.monotonic() - started < 4, "it waited for the worker instead of ending it"
+        assert not is_running(worker)
+
+    def test_a_program_that_ignores_sigterm_is_killed(self) -> None:
+        with pytest.raises(KeyboardInterrupt), Child(shell("trap '' TERM INT; echo $$; sleep 600")) as child:  # noqa: PT012
+            pid = int(child.stdout.readline())
+            raise KeyboardInterrupt
+        assert not is_running(pid)
+
+    def test_it_is_in_a_group_of_its_own(self) -> None:
+        """A Ctrl-C at the terminal reaches us first, and we end it in order."""
+        with Child(shell("echo $$; sleep 600")) as child:
+            assert os.getpgid(int(child.stdout.readline())) != os.getpgrp()
+
+
+class TestFilter:
+    def test_what_is_written_arrives_changed(self) -> None:
+        """Whole, in order, by the time the block is left."""
+        sink = io.BytesIO()
+        with Filter(["tr", "a-z", "A-Z"], sink) as upper:
+            for _ in range(1000):
+                upper.write(b"some words " * 100)
+        assert sink.getvalue() == b"SOME WORDS " * 100_000
+
+    def test_a_program_that_fails_at_the_end_fails_the_block(self) -> None:
+        """Although all its output had arrived."""
+        with (
+            pytest.raises(ToolFailed, match="sh ended with exit code 4: no more"),
+            Filter(shell("cat; echo no more >&2; exit 4"), io.BytesIO()) as program,
+        ):
+            program.write(b"some words")
+
+    def test_a_program_that_dies_in_the_middle_is_told_by_its_last_words(self) -> None:
+        """Not by the broken pipe that its death leaves."""
+        with (  # noqa: PT012
+            pytest.raises(ToolFailed, match="sh ended with exit code 4: no more"),
+            Filter(shell("head -c 100; echo no more >&2; exit 4"), io.BytesIO()) as program,
+        ):
+            for _ in range(1000):
+                program.write(bytes(10_000))
+
+    def test_a_program_that_stops_reading_early_and_calls_it_a_success_is_a_failure(self) -> None:
+        """Exit code 0, and half of the dump unread: that is no archive."""
+        with pytest.raises(BrokenPipeError), Filter(shell("head -c 100"), io.BytesIO()) as program:  # noqa: PT012
+            for _ in range(1000):
+                program.write(bytes(10_000))
+
+    def test_a_sink_that_fails_ends_the_program(self) -> None:
+        """The program meets a broken pipe; the sink's error is the one that is told."""
+
+        class Full:
+            def write(self, block: bytes) -> int:
+                raise StorageError("the storage is full")
+
+        with pytest.raises(StorageError, match="the storage is full"), Filter(["cat"], Full()) as program:  # noqa: PT012
+            for _ in range(1000):
+                program.write(bytes(10_000))
+
+    def test_leaving_by_an_exception_kills_the_program(self) -> None:
+        """Even one that still has much to say."""
+        sink = io.BytesIO()
+        with pytest.raises(KeyboardInterrupt), Filter(shell("echo $$; yes & wait"), sink):  # noqa: PT012
+            wait_until(lambda: b"\n" in sink.getvalue())
+            raise KeyboardInterrupt
+        assert not is_running(int(sink.getvalue().split()[0]))
+
+    def test_a_killed_program_is_a_failure(self, tmp_path: Path) -> None:
+        told = tmp_path / "pid"
+        script = shell(f"echo $$ > {told}.new; mv {told}.new {told}; exec sleep 600")
+        with pytest.raises(ToolFailed, match="killed by signal 15"), Filter(script, io.BytesIO()):  # noqa: PT012
+            wait_until(told.exists)
+            os.kill(int(told.read_text()), signal.SIGTERM)

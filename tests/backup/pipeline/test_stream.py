@@ -1,0 +1,49 @@
+"""The pump and its tallies."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+
+import pytest
+
+from django_cfg.backup.pipeline.stream import BLOCK, Digest, TallyReader, TallyWriter, drain, pump
+
+CONTENTS = [b"", b"x", random.Random(26).randbytes(2 * BLOCK + 5)]
+
+
+def digest(data: bytes) -> Digest:
+    return Digest(len(data), hashlib.sha256(data).hexdigest())
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=len)
+def test_what_is_pumped_is_counted_and_hashed_at_both_ends(content: bytes) -> None:
+    """And arrives as it was."""
+    sink = io.BytesIO()
+    reader, writer = TallyReader(io.BytesIO(content)), TallyWriter(sink)
+    pump(reader, writer)
+    assert sink.getvalue() == content
+    assert reader.digest == writer.digest == digest(content)
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=len)
+def test_draining_reads_to_the_end(content: bytes) -> None:
+    reader = TallyReader(io.BytesIO(content))
+    drain(reader)
+    assert reader.digest == digest(content)
+
+
+def test_reading_into_a_buffer_counts_what_was_read() -> None:
+    """The last buffer is not full; what stands behind its end is not counted."""
+    reader, buffer = TallyReader(io.BytesIO(b"some words")), bytearray(7)
+    assert [reader.readinto(buffer), bytes(buffer)] == [7, b"some wo"]
+    assert [reader.readinto(memoryview(buffer)), bytes(buffer[:3])] == [3, b"rds"]
+    assert reader.readinto(buffer) == 0
+    assert reader.digest == digest(b"some words")
+
+
+def test_progress_is_told_the_bytes_that_just_passed() -> None:
+    passed: list[int] = []
+    pump(TallyReader(io.BytesIO(bytes(BLOCK + 5)), passed.append), io.BytesIO())
+    assert passed == [BLOCK, 5, 0]

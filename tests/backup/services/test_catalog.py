@@ -1,0 +1,195 @@
+"""Which backups there are, and which one a name means. From storage alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup import list_backups
+from django_cfg.backup.errors import BackupNotFound, IntegrityError, ManifestError, StorageError, UsageError
+from django_cfg.backup.manifest import Manifest, Source
+from django_cfg.backup.services.catalog import Catalog, find, read_catalog
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.storage.base import Storage
+from django_cfg.backup.storage.local import LocalStorage
+from tests.backup.conftest import Unprivileged
+from tests.backup.manifests import STARTED, make_manifest, publish
+from tests.sites import Site
+
+
+@pytest.fixture
+def storage(site: Site) -> Storage:
+    return current_project().storage
+
+
+def source(database: str = "default", env: str = "test", project: str = "tests") -> Source:
+    return Source(project=project, env=env, database=database)
+
+
+def backup(name: str, *, hours: float = 0, of: Source | None = None) -> Manifest:
+    """One that began *hours* after the first."""
+    moment = STARTED + timedelta(hours=hours)
+    return make_manifest(name, started_at=moment, finished_at=moment, source=of or source())
+
+
+def catalog() -> Catalog:
+    return read_catalog(current_project().storage)
+
+
+def found(name: str, alias: str | None = None) -> str:
+    return find(catalog(), current_project(), name, alias).name
+
+
+class TestReading:
+    def test_an_empty_storage_is_an_empty_list(self, site: Site) -> None:
+        """Also before the folder exists."""
+        assert list_backups() == []
+
+    def test_the_newest_is_first_by_time_not_by_name(self, storage: Storage) -> None:
+        """A changed template or a renamed alias does not reorder them."""
+        publish(storage, backup("z", hours=1), backup("b/a", hours=3), backup("m", hours=2), backup("a", hours=0))
+        assert [manifest.name for manifest in list_backups()] == ["b/a", "m", "z", "a"]
+
+    def test_only_this_project_and_environment_unless_asked(self, storage: Storage) -> None:
+        publish(
+            storage,
+            backup("mine", hours=0),
+            backup("theirs", hours=1, of=source(project="other")),
+            backup("live", hours=2, of=source(env="production")),
+            backup("logs", hours=3, of=source("logs")),
+        )
+        assert [manifest.name for manifest in list_backups()] == ["logs", "mine"]
+        assert [manifest.name for manifest in list_backups(every_source=True)] == ["logs", "live", "theirs", "mine"]
+
+    def test_proofs_and_pins_are_no_backups(self, storage: Storage) -> None:
+        publish(storage, backup("shop"))
+        storage.write("shop.proof.json", b"{}")
+        storage.write("shop.pin.json", b"{}")
+        assert [manifest.name for manifest in catalog().backups] == ["shop"]
+        assert catalog().damaged == ()
+
+    def test_an_archive_alone_is_no_backup(self, storage: Storage) -> None:
+        """No manifest: no backup."""
+        storage.write("lonely.sqlite3.gz", b"x")
+        assert catalog() == Catalog(storage.location, (), ())
+
+    def test_the_damaged_are_told_beside_the_others(self, storage: Storage) -> None:
+        """Each with its own error, and never among the backups."""
+        publish(storage, backup("good"), backup("cut"), backup("gone"), backup("short"), backup("long"))
+        root = Path(storage.location)
+        (root / "cut.json").write_bytes((root / "cut.json").read_bytes()[:100])
+        (root / "gone.sqlite3").unlink()
+        (root / "short.sqlite3").write_bytes(b"")
+        (root / "long.sqlite3").write_bytes(bytes(1000))
+        assert [manifest.name for manifest in catalog().backups] == ["good"]
+        told = {damaged.name: damaged.error for damaged in catalog().damaged}
+        assert {name: type(error) for name, error in told.items()} == {
+            "cut": ManifestError,
+            "gone": IntegrityError,
+            "short": IntegrityError,
+            "long": IntegrityError,
+        }
+        assert "gone.sqlite3 is missing" in str(told["gone"])
+        assert "short.sqlite3 has 0 bytes" in str(told["short"])
+
+    def test_a_manifest_one_may_not_read_is_told_beside_the_others(
+        self, site: Site, open_folder: Path, unprivileged: Unprivileged
+    ) -> None:
+        storage = LocalStorage(open_folder)
+        publish(storage, backup("good"), backup("closed"))
+        for file in open_folder.iterdir():
+            file.chmod(0o644)
+        (open_folder / "closed.json").chmod(0o000)
+        with unprivileged():
+            read = read_catalog(storage)
+        assert [manifest.name for manifest in read.backups] == ["good"]
+        assert [(damaged.name, type(damaged.error)) for damaged in read.damaged] == [("closed", StorageError)]
+
+    def test_a_storage_that_cannot_be_listed_is_an_error(self, open_folder: Path, unprivileged: Unprivileged) -> None:
+        """Not an empty list."""
+        folder = open_folder / "backups"
+        folder.mkdir(mode=0o700)
+        with unprivileged(), pytest.raises(StorageError, match="Permission denied"):
+            read_catalog(LocalStorage(folder))
+
+
+class TestFinding:
+    @pytest.fixture(autouse=True)
+    def _backups(self, storage: Storage) -> None:
+        publish(
+            storage,
+            backup("shop_1", hours=1),
+            backup("shop_10", hours=2),
+            backup("shop_11", hours=3),
+            backup("logs_1", hours=9, of=source("logs")),
+            backup("live_1", hours=20, of=source(env="production")),
+            backup("alien_1", hours=30, of=source(project="other")),
+        )
+
+    @pytest.mark.parametrize(("name", "expected"), [("shop_1", "shop_1"), ("shop_10", "shop_10"), ("log", "logs_1")])
+    def test_a_name_or_its_unambiguous_beginning(self, name: str, expected: str) -> None:
+        """An exact name is never ambiguous, although others begin with it."""
+        assert found(name) == expected
+
+    def test_an_ambiguous_beginning_names_what_it_fits(self) -> None:
+        with pytest.raises(UsageError, match=r"'shop' fits 3 backups: shop_11, shop_10, shop_1\. Write more"):
+            found("shop")
+
+    def test_a_beginning_is_looked_for_within_the_database(self) -> None:
+        """``--database`` may make it unambiguous, or leave nothing."""
+        assert found("l", "logs") == "logs_1"
+        with pytest.raises(BackupNotFound):
+            found("logs_1", "default")
+
+    def test_other_sources_are_found_by_name(self) -> None:
+        """To be looked at, downloaded, or restored with --to."""
+        assert found("live_1") == "live_1"
+        assert found("alien") == "alien_1"
+
+    @pytest.mark.parametrize("name", ["nosuch", "hop_1", "1", "SHOP_1", "shop_1.json"])
+    def test_an_unknown_name_is_not_found(self, name: str, site: Site) -> None:
+        """Only beginnings count, as they are written. The error says where it looked and what to do."""
+        with pytest.raises(BackupNotFound, match=rf"no backup '{name}' in {site.backups}.*`backup_list --all`"):
+            found(name)
+
+    def test_nothing_is_not_the_beginning_of_everything(self) -> None:
+        """``backup_delete "$NAME" --yes`` with an unset variable must not pick one, though it be the only one."""
+        with pytest.raises((UsageError, BackupNotFound)):
+            found("", "logs")
+
+    def test_latest_is_the_newest_of_one_database(self) -> None:
+        """Newer ones of another environment or project are not ours."""
+        assert found("latest", "default") == "shop_11"
+        assert found("latest", "logs") == "logs_1"
+
+    def test_latest_of_several_databases_has_to_say_which(self) -> None:
+        with pytest.raises(UsageError, match=r"several databases \(default, logs\).*--database"):
+            found("latest")
+
+    def test_latest_of_a_database_without_backups_is_not_found(self) -> None:
+        with pytest.raises(BackupNotFound, match="no backup of tests/test/nosuch"):
+            found("latest", "nosuch")
+
+    def test_latest_needs_no_alias_when_there_is_one_database(self, site: Site) -> None:
+        site.set(ENV_MODE="production")
+        assert found("latest") == "live_1"
+
+    def test_a_damaged_one_is_told_when_it_is_asked_for(self, storage: Storage) -> None:
+        """Its own error, not "there is no such backup"."""
+        Path(storage.location, "logs_1.json").write_bytes(b"{")
+        with pytest.raises(ManifestError, match=r"logs_1\.json is not whole JSON"):
+            found("logs_1")
+
+    def test_a_damaged_one_makes_a_beginning_ambiguous(self, storage: Storage) -> None:
+        """The operator may have meant it: nothing else is restored or deleted in its place."""
+        storage.delete("shop_1.json")
+        storage.delete("shop_10.sqlite3")
+        with pytest.raises(UsageError, match="'shop_1' fits 2 backups"):
+            found("shop_1")
+
+    def test_latest_when_the_newest_is_damaged_is_the_newest_good_one(self, storage: Storage) -> None:
+        """The commands warn of the damaged one."""
+        Path(storage.location, "shop_11.sqlite3").unlink()
+        assert found("latest", "default") == "shop_10"

@@ -1,0 +1,370 @@
+"""Making backups: in which order, what is left when it fails, and who is told."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+from django.dispatch import Signal
+
+from django_cfg.backup import create_backup, list_backups
+from django_cfg.backup.errors import (
+    BackupError,
+    ConfigurationError,
+    DatabaseUnavailable,
+    DumpFailed,
+    EncryptionError,
+    SomeFailed,
+    StorageError,
+    UsageError,
+)
+from django_cfg.backup.manifest import Manifest, Source
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services.create import Failure, create_backups, verdict
+from django_cfg.backup.signals import backup_failed, backup_succeeded
+from tests.backup.conftest import Unprivileged
+from tests.backup.storages import Recording
+from tests.sites import Site
+
+SQLITE = "django.db.backends.sqlite3"
+Use = Callable[..., Recording]
+
+
+@pytest.fixture
+def use_storage(site: Site, monkeypatch: pytest.MonkeyPatch) -> Use:
+    """Let the project have a storage that records, and fails where it is told to."""
+
+    def use(failing: str = "") -> Recording:
+        storage = Recording(site.backups, failing)
+        monkeypatch.setattr("django_cfg.backup.services.project.open_storage", lambda *args: storage)
+        return storage
+
+    return use
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of temporary files, which has to be empty after each of these tests."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    assert list(folder.iterdir()) == []
+
+
+@contextmanager
+def heard(signal: Signal) -> Iterator[list[dict[str, Any]]]:
+    """What *signal* tells while the block runs."""
+    told: list[dict[str, Any]] = []
+
+    def listen(**facts: Any) -> None:
+        told.append(facts)
+
+    signal.connect(listen)
+    try:
+        yield told
+    finally:
+        signal.disconnect(listen)
+
+
+def two_databases(site: Site, second: Path) -> None:
+    site.use_databases(
+        default={"ENGINE": SQLITE, "NAME": str(site.database)}, shop={"ENGINE": SQLITE, "NAME": str(second)}
+    )
+
+
+class TestManifest:
+    def test_it_tells_what_happened(self, site: Site, books: Path) -> None:
+        before = datetime.now(UTC)
+        manifest = create_backup(note="before the sale")
+        assert manifest.source == Source(project="tests", env="test", database="default")
+        assert (manifest.trigger, manifest.note, manifest.partial) == ("manual", "before the sale", False)
+        assert manifest.host == socket.gethostname()
+        assert before <= manifest.started_at <= manifest.finished_at <= datetime.now(UTC)
+        assert {table.name: table.rows for table in manifest.tables if table.name in ("book", "author")} == {
+            "book": 200,
+            "author": 50,
+        }
+        assert all(table.exact for table in manifest.tables)
+        assert manifest.migrations["django_cfg_backup"] == "0001_initial"
+        assert manifest.packages["django"] == django.get_version()
+        assert {"django-cfg-backup", "python"} < set(manifest.packages)
+        assert manifest.archive.raw_size == books.stat().st_size
+
+    @pytest.mark.usefixtures("books")
+    def test_what_is_returned_is_what_is_stored(self, site: Site) -> None:
+        manifest = create_backup()
+        assert list_backups() == [manifest]
+        assert site.stored() == [manifest.key, manifest.archive_key]
+
+    @pytest.mark.usefixtures("books")
+    def test_it_holds_no_secret(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing of the settings and the environment but the names that are meant to be told."""
+        monkeypatch.setenv("PGPASSWORD", "secret-of-the-environment")
+        site.set(SECRET_KEY="secret-of-django")
+        site.use_databases(
+            default={
+                "ENGINE": SQLITE,
+                "NAME": str(site.database),
+                "PASSWORD": "secret-of-the-database",
+                "USER": "secret-user",
+            }
+        )
+        site.configure(storage={"s3_access_key": "secret-access", "s3_secret_key": "secret-key"})
+        assert b"secret" not in create_backup().to_json()
+
+    @pytest.mark.usefixtures("books")
+    def test_two_in_one_second_have_two_names(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        moment = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+        monkeypatch.setattr("django_cfg.backup.services.create._now", lambda: moment)
+        names = [create_backup().name for _ in range(3)]
+        assert names == [f"default_20261025_023000_test{suffix}" for suffix in ("", "-2", "-3")]
+        moment += timedelta(hours=1)  # the clock is put back, and the hour comes again
+        monkeypatch.setattr("django_cfg.backup.services.create._now", lambda: moment)
+        assert create_backup().name == "default_20261025_023000_test-4"
+
+    @pytest.mark.usefixtures("books")
+    def test_a_template_with_folders_makes_folders(self, site: Site) -> None:
+        site.configure(filename_template="{env}/{database}/{timestamp}", compression="none")
+        manifest = create_backup()
+        assert manifest.name.startswith("test/default/")
+        assert manifest.archive.key == manifest.name.rpartition("/")[2] + ".sqlite3"
+        assert site.stored() == [manifest.key, manifest.archive_key]
+
+
+class TestOrder:
+    @pytest.mark.usefixtures("books")
+    def test_the_manifest_is_written_last(self, use_storage: Use) -> None:
+        storage = use_storage()
+        manifest = create_backup()
+        assert storage.steps == [f"publish {manifest.archive_key}", f"publish {manifest.key}"]
+
+    @pytest.mark.usefixtures("books")
+    def test_a_manifest_that_cannot_be_written_takes_its_archive_along(self, site: Site, use_storage: Use) -> None:
+        storage = use_storage(failing=".json")
+        with pytest.raises(StorageError, match=r"Could not publish .*\.json: the storage is gone"):
+            create_backup()
+        archive, manifest, deletion = storage.steps
+        assert manifest.endswith(".json")
+        assert deletion == archive.replace("publish", "delete")
+        assert site.stored() == []
+        assert list_backups() == []
+
+    @pytest.mark.usefixtures("books")
+    def test_an_archive_that_cannot_be_written_writes_no_manifest(self, site: Site, use_storage: Use) -> None:
+        storage = use_storage(failing="sqlite3.gz")
+        with pytest.raises(StorageError, match="the storage is gone"):
+            create_backup()
+        assert len(storage.steps) == 1
+        assert site.stored() == []
+
+    @pytest.mark.usefixtures("books")
+    def test_success_is_told_only_when_it_is_published(self) -> None:
+        """Whoever is told may look: the backup is there, and its run is settled."""
+
+        def look(manifest: Manifest, **facts: Any) -> None:
+            seen.extend((list_backups(), BackupRun.objects.get().state))
+
+        seen: list[Any] = []
+        backup_succeeded.connect(look)
+        try:
+            manifest = create_backup()
+        finally:
+            backup_succeeded.disconnect(look)
+        assert seen == [[manifest], "succeeded"]
+
+
+class TestFailure:
+    @staticmethod
+    def _damage(database: Path) -> None:
+        """Overwrite the middle of a table's pages, as a dying disk does."""
+        with database.open("r+b") as file:
+            file.seek(database.stat().st_size - 3 * 4096)
+            file.write(b"\xff" * 2 * 4096)
+
+    def test_a_damaged_database_publishes_nothing(self, site: Site, books: Path) -> None:
+        """It is found while the dump streams, and what was streamed is thrown away."""
+        self._damage(books)
+        with pytest.raises((DumpFailed, DatabaseUnavailable)):
+            create_backup()
+        assert site.stored() == []
+
+    @pytest.mark.parametrize(
+        ("parameters", "kind"),
+        [
+            ({"databases": [{"alias": "default", "exclude_tables": ["nosuch"]}]}, UsageError),
+            ({"databases": [{"alias": "default", "include_tables": ["nosuch_*"]}]}, UsageError),
+            ({"databases": [{"alias": "default", "extra_options": ["--verbose"]}]}, UsageError),
+            ({"encryption_key": "correct horse battery staple"}, EncryptionError),
+            ({"enabled": False}, ConfigurationError),
+        ],
+    )
+    def test_what_cannot_be_honoured_publishes_nothing(
+        self, site: Site, books: Path, parameters: dict[str, Any], kind: type[BackupError]
+    ) -> None:
+        """And the database is not touched beyond its history."""
+        rows = site.sql("SELECT * FROM book")
+        site.configure(**parameters)
+        with pytest.raises(kind):
+            create_backup()
+        assert site.stored() == [] if site.backups.exists() else True
+        assert site.sql("SELECT * FROM book") == rows
+
+    def test_encryption_that_is_not_there_is_never_left_out(self, site: Site, books: Path) -> None:
+        """The key is not told either."""
+        site.configure(encryption_key="correct horse battery staple")
+        with pytest.raises(EncryptionError, match="encryption_key is set") as caught:
+            create_backup()
+        assert "horse" not in str(caught.value)
+        assert not site.backups.exists()
+
+    def test_switched_off_tells_how_to_switch_on(self, site: Site) -> None:
+        """Of that no run is recorded: nothing was tried."""
+        site.configure(enabled=False)
+        with pytest.raises(ConfigurationError, match="set enabled=True in BackupConfig"):
+            create_backup()
+        assert not BackupRun.objects.exists()
+
+    def test_an_unknown_alias_is_no_run(self, site: Site) -> None:
+        with pytest.raises(UsageError, match="'nosuch'"):
+            create_backup("nosuch")
+        assert not BackupRun.objects.exists()
+
+    def test_an_interruption_leaves_nothing(self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ctrl-C in the middle of the stream."""
+
+        def interrupt(count: int) -> None:
+            raise KeyboardInterrupt
+
+        class Interrupting:
+            advance = staticmethod(interrupt)
+
+            def say(self, text: str) -> None: ...
+            def begin(self, label: str, total: int) -> None: ...
+            def end(self) -> None: ...
+
+        with pytest.raises(KeyboardInterrupt):
+            create_backup(progress=Interrupting())
+        assert site.stored() == []
+
+    def test_a_database_behind_a_closed_door_is_told(
+        self, site: Site, open_folder: Path, unprivileged: Unprivileged, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One error of ours, with the place and the reason."""
+        monkeypatch.setattr(tempfile, "tempdir", str(open_folder))
+        closed = open_folder / "closed"
+        closed.mkdir()
+        site.sql("CREATE TABLE book (id integer)", database=closed / "db")
+        site.use_databases(default={"ENGINE": SQLITE, "NAME": str(closed / "db")})
+        site.configure(storage={"local_path": str(open_folder / "backups")})
+        closed.chmod(0o000)
+        with unprivileged(), pytest.raises(BackupError, match=f"{closed}.*Permission denied"):
+            create_backup()
+        closed.chmod(0o700)
+
+    def test_a_missing_database_is_not_made(self, site: Site) -> None:
+        """Connecting to it for the history would, and the next backup would hold an empty one."""
+        site.database.unlink()
+        with pytest.raises(DatabaseUnavailable, match=f"no file {site.database}"):
+            create_backup()
+        assert not site.database.exists()
+
+
+class TestSeveral:
+    @pytest.mark.usefixtures("books")
+    def test_each_is_on_its_own(self, site: Site) -> None:
+        """The first is missing, the second is backed up; the outcome is SomeFailed, exit code 3."""
+        two_databases(site, site.root / "second.sqlite3")
+        site.sql("CREATE TABLE book (id integer)", database=site.root / "second.sqlite3")
+        site.database.unlink()
+        results = list(create_backups())
+        assert [type(result) for result in results] == [Failure, Manifest]
+        assert [manifest.source.database for manifest in list_backups()] == ["shop"]
+        error = verdict(results)
+        assert isinstance(error, SomeFailed)
+        assert error.exit_code == 3
+        assert str(error).startswith("1 of 2 databases were not backed up:\ndefault: The database 'default' is missing")
+
+    def test_all_failed_is_a_failure(self, site: Site) -> None:
+        """Exit code 1, not 3; every database is told."""
+        two_databases(site, site.root / "missing.sqlite3")
+        site.database.unlink()
+        error = verdict(list(create_backups()))
+        assert error is not None
+        assert (type(error), error.exit_code) == (BackupError, 1)
+        assert "default: " in str(error)
+        assert "shop: " in str(error)
+
+    def test_a_single_one_fails_with_its_own_error(self, site: Site) -> None:
+        """Not wrapped into a count of one."""
+        site.database.unlink()
+        assert isinstance(verdict(list(create_backups())), DatabaseUnavailable)
+
+    def test_all_good_needs_no_error(self, site: Site) -> None:
+        assert verdict(list(create_backups())) is None
+
+    def test_an_unknown_alias_stops_before_the_first(self, site: Site) -> None:
+        """Half of a misspelt command is not carried out."""
+        with pytest.raises(UsageError, match="nosuch"):
+            list(create_backups(["default", "nosuch"]))
+        assert not site.backups.exists()
+
+    def test_an_alias_given_twice_is_backed_up_once(self, site: Site) -> None:
+        assert len(list(create_backups(["default", "default"]))) == 1
+
+    @pytest.mark.usefixtures("books")
+    def test_one_that_is_switched_off_is_backed_up_when_it_is_named(self, site: Site) -> None:
+        """``enabled=False`` says what happens by itself."""
+        site.configure(databases=[{"alias": "default", "enabled": False}])
+        assert list(create_backups()) == []
+        assert len(list(create_backups(["default"]))) == 1
+
+
+class TestSignals:
+    @pytest.mark.usefixtures("books")
+    def test_success_tells_the_manifest(self) -> None:
+        with heard(backup_succeeded) as good, heard(backup_failed) as bad:
+            manifest = create_backup()
+        assert [facts["manifest"] for facts in good] == [manifest]
+        assert good[0]["sender"] is BackupRun
+        assert bad == []
+
+    def test_failure_tells_the_source_and_why(self, site: Site) -> None:
+        site.configure(databases=[{"alias": "default", "exclude_tables": ["nosuch"]}])
+        with heard(backup_succeeded) as good, heard(backup_failed) as bad, pytest.raises(UsageError) as caught:
+            create_backup()
+        assert [(facts["source"], facts["message"]) for facts in bad] == [
+            (Source(project="tests", env="test", database="default"), str(caught.value))
+        ]
+        assert good == []
+
+    @pytest.mark.parametrize("outcome", ["success", "failure"])
+    def test_a_receiver_that_fails_changes_nothing(
+        self, site: Site, caplog: pytest.LogCaptureFixture, outcome: str
+    ) -> None:
+        """It is logged, the next receiver is called, and the outcome stays what it was."""
+
+        def fail(**facts: Any) -> None:
+            raise RuntimeError("the mail server is down")
+
+        signal = backup_succeeded if outcome == "success" else backup_failed
+        signal.connect(fail)
+        try:
+            with heard(signal) as told:
+                if outcome == "success":
+                    assert create_backup() == list_backups()[0]
+                else:
+                    site.configure(databases=[{"alias": "default", "exclude_tables": ["nosuch"]}])
+                    with pytest.raises(UsageError):
+                        create_backup()
+        finally:
+            signal.disconnect(fail)
+        assert len(told) == 1
+        assert "the mail server is down" in caplog.text

@@ -1,0 +1,50 @@
+"""Deleting: in the order that never leaves a listed backup without its archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup.errors import StorageError
+from django_cfg.backup.services.catalog import read_catalog
+from django_cfg.backup.services.delete import delete_backup
+from tests.backup.manifests import make_manifest, publish
+from tests.backup.storages import Recording
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_the_manifest_goes_first_and_the_archive_last(tmp_path: Path) -> None:
+    """What stands beside it in between."""
+    storage, manifest = Recording(tmp_path), make_manifest("shop")
+    publish(storage, manifest)
+    storage.write("shop.proof.json", b"{}")
+    storage.write("shop.pin.json", b"{}")
+    storage.steps.clear()
+    delete_backup(storage, "shop", manifest.archive_key)
+    assert storage.steps[0] == "delete shop.json"
+    assert set(storage.steps[1:-1]) == {"delete shop.proof.json", "delete shop.pin.json"}
+    assert storage.steps[-1] == "delete shop.sqlite3"
+    assert files(tmp_path) == set()
+
+
+@pytest.mark.parametrize("failing", ["delete shop.json", "delete shop.proof.json", "delete shop.sqlite3"])
+def test_a_refused_step_is_told_and_stops(tmp_path: Path, failing: str) -> None:
+    """Either the whole backup is still listed, or it is none any more."""
+    storage, manifest = Recording(tmp_path, failing), make_manifest("shop")
+    publish(storage, manifest)
+    with pytest.raises(StorageError, match="the storage is gone"):
+        delete_backup(storage, "shop", manifest.archive_key)
+    catalog = read_catalog(storage)
+    assert catalog.damaged == ()
+    assert [found.name for found in catalog.backups] == (["shop"] if failing == "delete shop.json" else [])
+
+
+def test_alike_names_stay(tmp_path: Path) -> None:
+    storage = Recording(tmp_path)
+    publish(storage, make_manifest("app"), make_manifest("app_logs"), make_manifest("app-2"))
+    delete_backup(storage, "app", "app.sqlite3")
+    assert files(tmp_path) == {"app_logs.json", "app_logs.sqlite3", "app-2.json", "app-2.sqlite3"}

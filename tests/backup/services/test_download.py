@@ -1,0 +1,113 @@
+"""Taking a backup out of its storage, checked before it appears."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup.config import Compression
+from django_cfg.backup.errors import IntegrityError, NameTaken, NotEnoughSpace, StorageError
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.services.catalog import read_catalog
+from django_cfg.backup.services.download import download_backup
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.verify import verify
+from django_cfg.backup.storage.local import LocalStorage
+from tests.sites import Site
+
+
+def download(manifest: Manifest, folder: Path, *, plain: bool = False) -> Path:
+    return download_backup(current_project().storage, manifest, folder, plain=plain)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.usefixtures("books")
+class TestAsStored:
+    def test_the_pair_is_a_storage_of_its_own(self, site: Site) -> None:
+        """Carried to another machine it is listed, verified and restored there."""
+        manifest = site.create()
+        path = download(manifest, site.root / "out")
+        assert path == site.root / "out" / manifest.archive_key
+        storage = LocalStorage(site.root / "out")
+        assert read_catalog(storage).backups == (manifest,)
+        verify(storage, manifest)
+        assert path.read_bytes() == (site.backups / manifest.archive_key).read_bytes()
+
+    def test_folders_in_the_name_stay(self, site: Site) -> None:
+        site.configure(filename_template="{env}/{database}/{timestamp}")
+        manifest = site.create()
+        path = download(manifest, site.root / "out")
+        assert path == site.root / "out" / manifest.archive_key
+        assert read_catalog(LocalStorage(site.root / "out")).backups == (manifest,)
+
+
+@pytest.mark.usefixtures("books")
+@pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
+def test_plain_is_what_the_dump_tool_wrote(site: Site, compression: Compression) -> None:
+    """The manifest's raw digest, under a name without the suffix, and alone: no pair, no backup."""
+    site.configure(compression=compression)
+    manifest = site.create()
+    path = download(manifest, site.root / "out", plain=True)
+    assert path.name == f"{manifest.name}.sqlite3"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == manifest.archive.raw_sha256
+    assert site.sql("SELECT count(*) FROM book", database=path) == [(200,)]
+    assert files(site.root / "out") == [path.name]
+
+
+@pytest.mark.usefixtures("books")
+class TestRefusals:
+    @pytest.mark.parametrize("plain", [False, True])
+    def test_nothing_is_overwritten(self, site: Site, plain: bool) -> None:
+        manifest = site.create()
+        path = download(manifest, site.root / "out", plain=plain)
+        path.write_bytes(b"somebody's own")
+        with pytest.raises(NameTaken, match=path.name):
+            download(manifest, site.root / "out", plain=plain)
+        assert path.read_bytes() == b"somebody's own"
+
+    def test_a_manifest_that_is_there_leaves_no_archive_either(self, site: Site) -> None:
+        """Half a pair would look like one that lost its other half."""
+        manifest = site.create()
+        (site.root / "out").mkdir()
+        (site.root / "out" / manifest.key).write_text("somebody's own")
+        with pytest.raises(NameTaken):
+            download(manifest, site.root / "out")
+        assert files(site.root / "out") == [manifest.key]
+
+    @pytest.mark.parametrize("plain", [False, True])
+    @pytest.mark.parametrize("position", [0, 0.5, -1])
+    def test_a_damaged_one_makes_no_file(self, site: Site, plain: bool, position: float) -> None:
+        manifest = site.create()
+        archive = site.backups / manifest.archive_key
+        content = bytearray(archive.read_bytes())
+        content[int(position * len(content)) if isinstance(position, float) else position] ^= 1
+        archive.write_bytes(content)
+        with pytest.raises(IntegrityError):
+            download(manifest, site.root / "out", plain=plain)
+        assert files(site.root / "out") == []
+
+    def test_a_missing_one_makes_no_folder(self, site: Site) -> None:
+        manifest = site.create()
+        (site.backups / manifest.archive_key).unlink()
+        with pytest.raises(StorageError, match="is missing"):
+            download(manifest, site.root / "out")
+        assert not (site.root / "out").exists()
+
+    def test_a_full_disk_makes_no_file(self, site: Site, small_disk: Path) -> None:
+        manifest = site.create()
+        (small_disk / "filler").write_bytes(bytes(1_000_000))
+        with pytest.raises(NotEnoughSpace):
+            download(manifest, small_disk / "out", plain=True)
+        assert files(small_disk) == ["filler"]
+
+    def test_a_folder_that_is_a_file_is_told(self, site: Site) -> None:
+        """By its name, and not as if the storage were wrong."""
+        (site.root / "out").write_text("a file")
+        with pytest.raises(StorageError, match=str(site.root / "out")) as caught:
+            download(site.create(), site.root / "out")
+        assert "local_path" not in str(caught.value)

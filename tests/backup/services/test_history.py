@@ -1,0 +1,242 @@
+"""The history: written as well as it can be, needed by nothing."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django import db
+from django.db import router
+
+from django_cfg.backup import create_backup, list_backups, restore_backup, verify_backup
+from django_cfg.backup.errors import BackupError
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services import history
+from django_cfg.backup.services.create import create_backups
+from tests.backup.conftest import Unprivileged
+from tests.sites import Site
+
+SQLITE = "django.db.backends.sqlite3"
+RUNS = "django_cfg_backup_backuprun"
+
+
+def runs(site: Site, columns: str = "state") -> list[Any]:
+    """Of the history, oldest first."""
+    return site.sql(f"SELECT {columns} FROM {RUNS} ORDER BY id")
+
+
+class TestWhatIsWritten:
+    def test_a_backup_is_a_run_that_succeeded(self, site: Site, books: Path) -> None:
+        manifest = site.create()
+        ((project, env, database, state, trigger, name, size, message),) = runs(
+            site, "project, env, database, state, trigger, name, size, message"
+        )
+        assert (project, env, database) == ("tests", "test", "default")
+        assert (state, trigger, message) == ("succeeded", "manual", "")
+        assert (name, size) == (manifest.name, manifest.archive.size)
+        (run,) = BackupRun.objects.all()
+        assert run.host == manifest.host
+        assert run.started_at <= manifest.started_at <= manifest.finished_at <= run.finished_at
+
+    def test_a_failure_is_a_run_that_failed_and_why(self, site: Site) -> None:
+        site.configure(databases=[{"alias": "default", "exclude_tables": ["nosuch"]}])
+        with pytest.raises(BackupError) as caught:
+            site.create()
+        assert runs(site, "state, message, size") == [("failed", str(caught.value), None)]
+
+    def test_an_interruption_is_a_run_that_failed(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ctrl-C has no message of its own, so its name is told."""
+
+        def interrupt(*args: object, **kwargs: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("django_cfg.backup.services.create.pack", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            site.create()
+        assert runs(site, "state, message") == [("failed", "KeyboardInterrupt")]
+
+    def test_the_dump_holds_its_own_run_as_running(self, site: Site) -> None:
+        """With the name it will have, by which it is found in storage after a restore."""
+        manifest = site.create()
+        assert site.call("backup_download", "latest", "--to", str(site.root / "out"), "--plain").code == 0
+        (copy,) = (site.root / "out").iterdir()
+        assert site.sql(f"SELECT state, name FROM {RUNS}", database=copy) == [("running", manifest.name)]
+
+
+class TestWithoutIt:
+    """The database of the history is unmigrated, missing, garbage or locked; the one of the shop is well."""
+
+    @pytest.fixture(params=["unmigrated", "missing", "no folder", "empty", "garbage", "folder", "locked"])
+    def _bad_default(self, site: Site, books: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+        bad = site.root / "bad.sqlite3"
+        with ExitStack() as held:
+            if request.param == "no folder":
+                bad = site.root / "nosuch" / "bad.sqlite3"
+            if request.param in ("unmigrated", "locked"):
+                site.sql("CREATE TABLE other (id integer)", database=bad)
+            if request.param == "empty":
+                bad.touch()
+            if request.param == "garbage":
+                bad.write_bytes(b"this is no database, and it is long enough to be looked at " * 100)
+            if request.param == "folder":
+                bad.mkdir()
+            if request.param == "locked":
+                connection = held.enter_context(closing(sqlite3.connect(bad)))
+                connection.execute("BEGIN EXCLUSIVE")
+            sqlite = {"ENGINE": "django.db.backends.sqlite3"}
+            site.use_databases(
+                default={**sqlite, "NAME": str(bad), "OPTIONS": {"timeout": 0.05}},
+                shop={**sqlite, "NAME": str(books)},
+            )
+            self.bad, self.before = bad, state(bad)
+            yield
+
+    @pytest.mark.usefixtures("_bad_default")
+    def test_everything_works(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        """Create, list, verify, restore; a warning tells that the history was not written."""
+        manifest = create_backup("shop")
+        assert [found.name for found in list_backups()] == [manifest.name]
+        assert verify_backup(manifest.name) == manifest
+        site.sql("DELETE FROM book")
+        restore_backup(manifest.name)
+        assert site.sql("SELECT count(*) FROM book") == [(200,)]
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert "history of this run" in record.message
+
+    @pytest.mark.usefixtures("_bad_default")
+    def test_the_bad_database_is_left_as_it_is(self) -> None:
+        """Above all a missing one is not made: the next migrate would believe in it."""
+        create_backup("shop")
+        assert state(self.bad) == self.before
+
+    @pytest.mark.usefixtures("_bad_default")
+    @pytest.mark.parametrize("command", ["backup_list", "backup_show", "backup_verify", "backup_restore"])
+    def test_every_command_works(self, site: Site, command: str) -> None:
+        name = create_backup("shop").name
+        arguments = {"backup_show": [name], "backup_restore": [name, "--yes"]}.get(command, [])
+        assert site.call(command, *arguments).code == 0
+
+
+def state(path: Path) -> object:
+    """What a file or folder is, as far as a bystander may not change it."""
+    if not path.exists():
+        return None
+    return path.read_bytes() if path.is_file() else "folder"
+
+
+def test_a_history_behind_a_closed_door_is_no_obstacle(
+    site: Site, books: Path, open_folder: Path, unprivileged: Unprivileged
+) -> None:
+    """Its folder may not even be entered; the shop's database and the storage may."""
+    closed = open_folder / "closed"
+    closed.mkdir()
+    shop = Path(shutil.copy(books, open_folder / "shop.sqlite3"))
+    shop.chmod(0o666)
+    site.use_databases(
+        default={"ENGINE": SQLITE, "NAME": str(closed / "db")}, shop={"ENGINE": SQLITE, "NAME": str(shop)}
+    )
+    site.configure(storage={"local_path": str(open_folder / "backups")})
+    closed.chmod(0o000)
+    with unprivileged():
+        manifest = create_backup("shop")
+        assert list_backups() == [manifest]
+
+
+class TestFailingWrites:
+    @pytest.mark.parametrize("error", ["OperationalError", "DataError", "IntegrityError", "InterfaceError"])
+    def test_a_failing_write_never_fails_a_backup(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: str
+    ) -> None:
+        """Whatever the driver calls it: a closed connection is an InterfaceError, which is no DatabaseError."""
+
+        def refuse(*args: object, **kwargs: object) -> None:
+            raise getattr(db, error)("the disk is on fire")
+
+        monkeypatch.setattr(BackupRun, "save", refuse)
+        assert site.create().name in {manifest.name for manifest in list_backups()}
+        assert "the disk is on fire" in caplog.text
+
+    def test_a_backup_that_fails_says_why_although_its_history_fails_too(
+        self, site: Site, books: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The first error is the one that counts."""
+        site.sql(f"DROP TABLE {RUNS}")
+        site.configure(databases=[{"alias": "default", "exclude_tables": ["nosuch"]}])
+        with pytest.raises(BackupError, match="nosuch"):
+            site.create()
+        assert "Could not write the history" in caplog.text
+
+    def test_the_first_database_does_not_stop_the_second(self, site: Site, books: Path) -> None:
+        """Without its history either."""
+        site.sql(f"DROP TABLE {RUNS}")
+        sqlite = {"ENGINE": "django.db.backends.sqlite3"}
+        site.use_databases(
+            default={**sqlite, "NAME": str(books)}, gone={**sqlite, "NAME": str(site.root / "gone.sqlite3")}
+        )
+        results = list(create_backups())
+        assert [type(result).__name__ for result in results] == ["Manifest", "Failure"]
+
+
+class TestReconciling:
+    def test_the_restored_row_of_the_run_itself_is_succeeded(self, site: Site, books: Path) -> None:
+        """In the dump it was running; storage knows that it came to its end."""
+        manifest = site.create()
+        restore_backup(manifest.name)
+        assert runs(site, "state, name, size, message") == [("succeeded", manifest.name, manifest.archive.size, "")]
+        (run,) = BackupRun.objects.all()
+        assert run.finished_at == manifest.finished_at
+
+    def test_a_run_that_storage_does_not_know_has_failed(self, site: Site, books: Path) -> None:
+        """Nobody is going to finish it."""
+        BackupRun.objects.create(project="tests", env="test", database="logs", name="logs_1")
+        manifest = site.create()
+        restore_backup(manifest.name)
+        assert runs(site, "name, state") == [("logs_1", "failed"), (manifest.name, "succeeded")]
+        assert "no backup of this name is stored" in runs(site, "message")[0][0]
+
+    def test_rows_that_are_settled_stay_as_they_are(self, site: Site, books: Path) -> None:
+        first = site.create()
+        second = site.create()
+        before = runs(site, "*")[0]
+        restore_backup(second.name)
+        assert runs(site, "*")[0] == before
+        assert runs(site, "name") == [(first.name,), (second.name,)]
+
+    def test_another_database_leaves_the_history_alone(self, site: Site, books: Path) -> None:
+        """A restore of the shop says nothing about runs that go on."""
+        BackupRun.objects.create(project="tests", env="test", database="logs", name="logs_1")
+        sqlite = {"ENGINE": "django.db.backends.sqlite3"}
+        shop = site.root / "shop.sqlite3"
+        site.sql("CREATE TABLE book (id integer)", database=shop)
+        site.use_databases(default={**sqlite, "NAME": str(books)}, shop={**sqlite, "NAME": str(shop)})
+        restore_backup(create_backup("shop").name)
+        assert runs(site, "name, state")[0] == ("logs_1", "running")
+
+    def test_the_history_lives_where_the_router_says(
+        self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As with a database of its own for it."""
+        sqlite = {"ENGINE": "django.db.backends.sqlite3"}
+        default = site.root / "default.sqlite3"
+        site.sql("CREATE TABLE book (id integer)", database=default)
+        site.use_databases(default={**sqlite, "NAME": str(default)}, history={**sqlite, "NAME": str(books)})
+        monkeypatch.setattr(router, "routers", [HistoryRouter()])
+        assert history.home() == "history"
+        create_backup("default")
+        assert runs(site, "database, state") == [("default", "succeeded")]
+
+
+class HistoryRouter:
+    """Keeps the history in a database of its own."""
+
+    def db_for_read(self, model: type, **hints: object) -> str | None:
+        return "history" if model is BackupRun else None
+
+    db_for_write = db_for_read

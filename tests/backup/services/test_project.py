@@ -1,0 +1,137 @@
+"""What is backed up, and under which names: the settings as the services see them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from django_cfg import BackupConfig
+from django_cfg.backup.errors import ConfigurationError, UsageError
+from django_cfg.backup.services.project import current_project
+from tests.sites import Site
+
+SQLITE = "django.db.backends.sqlite3"
+
+
+def database(site: Site, file: str, **values: Any) -> dict[str, Any]:
+    return {"ENGINE": SQLITE, "NAME": str(site.root / file), **values}
+
+
+class TestSources:
+    def test_every_database_is_one(self, site: Site) -> None:
+        """In the order of the settings, without any word in BACKUP."""
+        site.use_databases(default=database(site, "a"), shop=database(site, "b"), archive=database(site, "c"))
+        assert current_project().aliases() == ["default", "shop", "archive"]
+
+    def test_a_switched_off_one_is_none(self, site: Site) -> None:
+        site.use_databases(default=database(site, "a"), shop=database(site, "b"))
+        site.configure(databases=[{"alias": "default", "enabled": False}])
+        assert current_project().aliases() == ["shop"]
+
+    def test_a_test_mirror_is_none(self, site: Site) -> None:
+        """A replica, as Django's documentation has one declared."""
+        site.use_databases(default=database(site, "a"), replica=database(site, "b", TEST={"MIRROR": "default"}))
+        assert current_project().aliases() == ["default"]
+
+    @pytest.mark.parametrize("same", ["db.sqlite3", "link.sqlite3", "sub/../db.sqlite3"])
+    def test_two_aliases_of_one_database_are_backed_up_once(self, site: Site, same: str) -> None:
+        """Under the first; by whatever path the second goes to it."""
+        (site.root / "sub").mkdir()
+        (site.root / "link.sqlite3").symlink_to(site.database)
+        site.use_databases(default=database(site, "db.sqlite3"), replica=database(site, same))
+        assert current_project().aliases() == ["default"]
+
+    def test_a_uri_and_a_path_name_the_same_database(self, site: Site) -> None:
+        uri = {"ENGINE": SQLITE, "NAME": f"file:{site.database}?mode=ro", "OPTIONS": {"uri": True}}
+        site.use_databases(default=database(site, "db.sqlite3"), readonly=uri)
+        assert current_project().aliases() == ["default"]
+
+    def test_the_second_alias_serves_when_the_first_is_switched_off(self, site: Site) -> None:
+        """The database is enabled under one of its names, so it is backed up."""
+        site.use_databases(default=database(site, "a"), same=database(site, "a"))
+        site.configure(databases=[{"alias": "default", "enabled": False}])
+        assert current_project().aliases() == ["same"]
+
+    def test_one_that_cannot_be_backed_up_stays_among_them(self, site: Site) -> None:
+        """It fails by its name, instead of vanishing in silence."""
+        memory = {"ENGINE": SQLITE, "NAME": ":memory:"}
+        unknown = {"ENGINE": "nosuch.backend", "NAME": "x"}
+        site.use_databases(default=memory, other=memory, unknown=unknown)
+        assert current_project().aliases() == ["default", "other", "unknown"]
+
+    def test_a_project_without_a_database_has_none(self, site: Site) -> None:
+        """Django puts a dummy into an empty DATABASES."""
+        site.use_databases(default={"ENGINE": "django.db.backends.dummy"})
+        assert current_project().aliases() == []
+
+    def test_an_unknown_alias_is_told_with_the_known_ones(self, site: Site) -> None:
+        site.use_databases(default=database(site, "a"), shop=database(site, "b"))
+        with pytest.raises(UsageError, match=r"no database 'shopp' in settings\.DATABASES.*: default, shop\."):
+            current_project().database("shopp")
+
+
+class TestNames:
+    def test_the_project_is_named_by_its_backup_configuration_first(self, site: Site) -> None:
+        site.configure(project="bookshop")
+        site.set(PROJECT_NAME="other")
+        assert current_project().name == "bookshop"
+
+    def test_then_by_project_name(self, site: Site) -> None:
+        """Which DjangoConfig sets."""
+        site.set(PROJECT_NAME="bookshop")
+        assert current_project().name == "bookshop"
+
+    @pytest.mark.parametrize(
+        ("module", "expected"), [("bookshop.settings.production", "bookshop"), ("settings", "settings")]
+    )
+    def test_then_by_the_settings_module(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, module: str, expected: str
+    ) -> None:
+        """By its first component."""
+        site.set(PROJECT_NAME="")
+        monkeypatch.setitem(os.environ, "DJANGO_SETTINGS_MODULE", module)
+        assert current_project().name == expected
+
+    @pytest.mark.parametrize(
+        ("setting", "variable", "debug", "expected"),
+        [
+            ("staging", "production", True, "staging"),
+            ("", "production", True, "production"),
+            ("", "", True, "development"),
+            ("", "", False, "production"),
+        ],
+    )
+    def test_the_environment_is_the_first_one_told(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, setting: str, variable: str, debug: bool, expected: str
+    ) -> None:
+        """settings.ENV_MODE, then the variable, then what DEBUG says."""
+        site.set(ENV_MODE=setting, DEBUG=debug)
+        monkeypatch.setenv("ENV_MODE", variable)
+        assert current_project().env == expected
+
+    def test_the_source_is_all_three(self, site: Site) -> None:
+        assert str(current_project().source("default")) == "tests/test/default"
+
+
+class TestConfiguration:
+    def test_a_dict_serves_as_well(self, site: Site) -> None:
+        """For settings without the models."""
+        site.set(BACKUP={"enabled": True, "compression": "xz"})
+        assert current_project().config == BackupConfig(enabled=True, compression="xz")
+
+    @pytest.mark.parametrize("value", [None, 1, "yes", []])
+    def test_a_missing_one_tells_how_to_add_it(self, site: Site, value: object) -> None:
+        site.set(BACKUP=value)
+        with pytest.raises(ConfigurationError, match=r"BACKUP = BackupConfig\(enabled=True\)"):
+            current_project()
+
+    def test_a_wrong_one_names_the_parameter_and_keeps_its_secrets(self, site: Site) -> None:
+        site.set(BACKUP={"compresion": "gzip", "encryption_key": ["hunter2"], "storage": {"s3_secret_key": 17042}})
+        with pytest.raises(ConfigurationError) as caught:
+            current_project()
+        assert "compresion" in str(caught.value)
+        assert "compression" in str(caught.value)
+        assert "hunter2" not in str(caught.value)
+        assert "17042" not in str(caught.value)

@@ -1,0 +1,309 @@
+"""The local storage: the contract, and what a folder of files promises beyond it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup.config import BackupStorageConfig
+from django_cfg.backup.errors import ConfigurationError, NotEnoughSpace, StorageError
+from django_cfg.backup.pipeline.stream import BLOCK
+from django_cfg.backup.storage import open_storage
+from django_cfg.backup.storage.local import LocalStorage
+from tests.backup.conftest import Unprivileged
+from tests.backup.storage.contract import StorageContract
+
+OPEN = "from pathlib import Path; from django_cfg.backup.storage.local import LocalStorage"
+NO_HARD_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK]
+
+
+class TestLocalStorage(StorageContract):
+    """On a file system with hard links."""
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> LocalStorage:
+        return LocalStorage(tmp_path / "backups")
+
+    @pytest.fixture
+    def reopen(self, storage: LocalStorage) -> str:
+        return f"{OPEN}; storage = LocalStorage(Path({storage.location!r}))"
+
+
+class TestLocalStorageWithoutHardLinks(StorageContract):
+    """As on FAT and some network folders: nothing is overwritten there either."""
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStorage:
+        refuse_links(monkeypatch, errno.EPERM)
+        return LocalStorage(tmp_path / "backups")
+
+    @pytest.fixture
+    def reopen(self, storage: LocalStorage) -> str:
+        return f"""{OPEN}
+def link(*args): raise PermissionError({errno.EPERM}, "no hard links")
+os.link = link
+storage = LocalStorage(Path({storage.location!r}))"""
+
+
+def refuse_links(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """What a file system says that has no hard links."""
+
+    def link(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", link)
+
+
+@pytest.mark.parametrize("number", NO_HARD_LINKS, ids=errno.errorcode.get)
+def test_every_way_to_say_no_hard_links_is_understood(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """FAT, network folders and FUSE say it differently."""
+    refuse_links(monkeypatch, number)
+    storage.write("shop.gz", b"x")
+    assert (storage.read("shop.gz"), mode(storage.root / "shop.gz"), files(storage.root)) == (b"x", 0o600, ["shop.gz"])
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalStorage:
+    return LocalStorage(tmp_path / "backups")
+
+
+def files(folder: Path) -> list[str]:
+    """All of them, hidden ones too."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+class TestPrivacy:
+    @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
+    def _umask(self, request: pytest.FixtureRequest) -> Iterator[None]:
+        old = os.umask(request.param)
+        yield
+        os.umask(old)
+
+    @pytest.mark.usefixtures("_umask")
+    def test_folders_and_files_are_the_owners_alone(self, storage: LocalStorage) -> None:
+        """Whatever the umask; while they are written as well as afterwards."""
+        with storage.publish("2026/10/shop.gz") as sink:
+            sink.write(b"x")
+            (part,) = files(storage.root)
+            assert mode(storage.root / part) == 0o600
+        assert mode(storage.root / "2026/10/shop.gz") == 0o600
+        assert [mode(storage.root / folder) for folder in (".", "2026", "2026/10")] == [0o700] * 3
+
+    def test_a_folder_that_is_there_keeps_its_mode(self, storage: LocalStorage) -> None:
+        """Its owner may share it with a group that fetches the backups."""
+        storage.root.mkdir()
+        storage.root.chmod(0o750)
+        storage.write("shop.gz", b"x")
+        assert mode(storage.root) == 0o750
+
+
+class TestUnfinished:
+    def test_the_part_is_hidden_beside_its_place(self, storage: LocalStorage) -> None:
+        """So that the last step is within one folder, and its name tells what it was to be."""
+        with storage.publish("2026/shop.gz") as sink:
+            sink.write(b"x")
+            (part,) = files(storage.root)
+            assert re.fullmatch(r"2026/\.shop\.gz\.[0-9a-f]{32}\.part", part)
+        assert files(storage.root) == ["2026/shop.gz"]
+
+    def test_an_exception_leaves_no_file(self, storage: LocalStorage) -> None:
+        with pytest.raises(KeyboardInterrupt), storage.publish("shop.gz") as sink:  # noqa: PT012
+            sink.write(bytes(BLOCK))
+            raise KeyboardInterrupt
+        assert files(storage.root) == []
+
+    def test_a_name_taken_meanwhile_leaves_no_part(self, storage: LocalStorage) -> None:
+        with pytest.raises(StorageError), storage.publish("shop.gz"):
+            storage.write("shop.gz", b"x")
+        assert files(storage.root) == ["shop.gz"]
+
+    def test_a_hidden_file_of_others_is_not_listed(self, storage: LocalStorage) -> None:
+        """Nor what lies in hidden folders, as snapshots do."""
+        storage.write("shop.gz", b"x")
+        (storage.root / ".nfs0001").write_bytes(b"x")
+        (storage.root / ".snapshot").mkdir()
+        (storage.root / ".snapshot" / "old.json").write_bytes(b"x")
+        assert [found.key for found in storage.list()] == ["shop.gz"]
+
+
+class TestFullDisk:
+    def test_it_is_told_with_both_numbers_and_nothing_is_left(self, small_disk: Path) -> None:
+        """Needed: what was expected. Free: what the file system says."""
+        storage = LocalStorage(small_disk / "backups")
+        with pytest.raises(NotEnoughSpace) as caught, storage.publish("shop.gz", expected_size=5_000_000) as sink:  # noqa: PT012
+            for _ in range(5):
+                sink.write(bytes(1_000_000))
+        assert re.search(r"Not enough space in .*/backups: 5\.0 MB needed, [\d,]+ bytes free\.", str(caught.value))
+        assert "local_path" in str(caught.value)
+        assert files(small_disk) == []
+
+    def test_a_size_that_nobody_knew_is_told_from_below(self, small_disk: Path) -> None:
+        """At least what was written."""
+        storage = LocalStorage(small_disk)
+        with pytest.raises(NotEnoughSpace, match=r"1\.\d MB needed"), storage.publish("shop.gz") as sink:  # noqa: PT012
+            for _ in range(50):
+                sink.write(bytes(100_000))
+        assert files(small_disk) == []
+
+    def test_no_room_for_the_last_bytes_either(self, small_disk: Path) -> None:
+        """What is still in a buffer when the block ends meets the full disk then."""
+        (small_disk / "filler").write_bytes(bytes(900_000))
+        storage = LocalStorage(small_disk)
+        with pytest.raises(NotEnoughSpace), storage.publish("shop.gz") as sink:  # noqa: PT012
+            with (small_disk / "more").open("wb", buffering=0) as more:
+                while more.write(bytes(4096)) == 4096:
+                    if os.statvfs(small_disk).f_bfree == 0:
+                        break
+            sink.write(b"a few bytes")
+        assert files(small_disk) == ["filler", "more"]
+
+    def test_the_storage_works_again_when_there_is_room(self, small_disk: Path) -> None:
+        storage = LocalStorage(small_disk)
+        with pytest.raises(NotEnoughSpace):
+            storage.write("shop.gz", bytes(2_000_000))
+        storage.write("shop.gz", bytes(500_000))
+        assert files(small_disk) == ["shop.gz"]
+
+
+USES: dict[str, Callable[[LocalStorage], object]] = {
+    "publish": lambda storage: storage.write("folder/new.gz", b"x"),
+    "open": lambda storage: storage.read("folder/shop.gz"),
+    "stat": lambda storage: storage.stat("folder/shop.gz"),
+    "list": lambda storage: list(storage.list()),
+    "delete": lambda storage: storage.delete("folder/shop.gz"),
+    "is_taken": lambda storage: storage.is_taken("folder/shop"),
+}
+
+
+class TestUnreadable:
+    """Root reads everything, so root becomes nobody for the length of these."""
+
+    @pytest.fixture
+    def storage(self, open_folder: Path) -> LocalStorage:
+        storage = LocalStorage(open_folder / "backups")
+        storage.write("folder/shop.gz", b"x")
+        (storage.root).chmod(0o755)
+        return storage
+
+    @pytest.mark.parametrize("use", USES)
+    @pytest.mark.parametrize("closed", ["backups", "backups/folder"])
+    def test_every_use_is_an_error_that_names_the_place(
+        self, storage: LocalStorage, use: str, closed: str, open_folder: Path, unprivileged: Unprivileged
+    ) -> None:
+        """Above all ``list``: "there are no backups" would be a lie."""
+        (open_folder / closed).chmod(0o000)
+        with unprivileged(), pytest.raises(StorageError, match=r"Permission denied\.$") as caught:
+            USES[use](storage)
+        assert storage.location in str(caught.value)
+        (open_folder / closed).chmod(0o700)
+        assert files(storage.root) == ["folder/shop.gz"]
+
+    @pytest.mark.parametrize("use", ["publish", "delete"])
+    def test_a_folder_one_may_only_read_is_an_error_for_a_writer(
+        self, storage: LocalStorage, use: str, unprivileged: Unprivileged
+    ) -> None:
+        (storage.root / "folder").chmod(0o555)
+        with unprivileged(), pytest.raises(StorageError, match="Permission denied"):
+            USES[use](storage)
+        assert files(storage.root) == ["folder/shop.gz"]
+
+    def test_a_file_one_may_not_read_is_an_error(self, storage: LocalStorage, unprivileged: Unprivileged) -> None:
+        """It is listed, and opening it says why it cannot be read."""
+        (storage.root / "folder").chmod(0o755)
+        (storage.root / "folder/shop.gz").chmod(0o000)
+        with unprivileged():
+            assert [found.key for found in storage.list()] == ["folder/shop.gz"]
+            with pytest.raises(StorageError, match=r"Could not read .*shop\.gz: Permission denied"):
+                storage.read("folder/shop.gz")
+
+
+class TestMisplaced:
+    @pytest.mark.parametrize("use", ["publish", "list", "is_taken"])
+    def test_a_path_that_is_a_file_is_an_error(self, tmp_path: Path, use: str) -> None:
+        """It names the file, and the file stays."""
+        path = tmp_path / "backups"
+        path.write_text("a file")
+        with pytest.raises(StorageError, match=str(path)):
+            {**USES, "publish": lambda s: s.write("new.gz", b"x"), "is_taken": lambda s: s.is_taken("new")}[use](
+                LocalStorage(path)
+            )
+        assert path.read_text() == "a file"
+
+    @pytest.mark.parametrize("use", ["publish", "list", "is_taken"])
+    def test_a_path_below_a_file_is_an_error(self, tmp_path: Path, use: str) -> None:
+        (tmp_path / "file").write_text("a file")
+        with pytest.raises(StorageError, match=str(tmp_path / "file")):
+            USES[use](LocalStorage(tmp_path / "file" / "backups"))
+
+    def test_a_name_longer_than_the_system_allows_is_an_error(self, storage: LocalStorage) -> None:
+        with pytest.raises(StorageError, match="File name too long"):
+            storage.write("a" * 300, b"x")
+        assert files(storage.root) == []
+
+    def test_a_fallback_that_fails_leaves_no_empty_object(
+        self, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without hard links the name is reserved by an empty file, which must not stay there."""
+
+        def rename(*args: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        refuse_links(monkeypatch, errno.EPERM)
+        monkeypatch.setattr(os, "rename", rename)
+        with pytest.raises(StorageError, match="Input/output error"):
+            storage.write("shop.gz", b"x")
+        assert files(storage.root) == []
+
+
+class TestOpenStorage:
+    def test_a_relative_path_starts_at_the_base_folder(self, tmp_path: Path) -> None:
+        assert open_storage(BackupStorageConfig(local_path="kept/here"), tmp_path).location == str(
+            tmp_path / "kept/here"
+        )
+
+    def test_an_absolute_path_is_taken_as_it_is(self, tmp_path: Path) -> None:
+        config = BackupStorageConfig(local_path=str(tmp_path / "kept"))
+        assert open_storage(config, Path("/elsewhere")).location == str(tmp_path / "kept")
+        assert open_storage(config, None).location == str(tmp_path / "kept")
+
+    def test_a_relative_path_needs_a_base_folder(self) -> None:
+        """Not the working directory, which is another one under cron."""
+        with pytest.raises(ConfigurationError, match="BASE_DIR"):
+            open_storage(BackupStorageConfig(), None)
+
+    def test_nothing_is_created_before_the_first_backup(self, tmp_path: Path) -> None:
+        assert list(open_storage(BackupStorageConfig(), tmp_path).list()) == []
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_published_is_on_the_disk(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is flushed before it gets its name, the folder after: a power cut takes neither."""
+    calls: list[str] = []
+    flush, link = os.fsync, os.link
+
+    def seen_flush(descriptor: int) -> None:
+        calls.append("flush " + str(Path(f"/proc/self/fd/{descriptor}").readlink()).rpartition(".")[2])
+        flush(descriptor)
+
+    def seen_link(part: Path, target: Path) -> None:
+        calls.append("name")
+        link(part, target)
+
+    monkeypatch.setattr(os, "fsync", seen_flush)
+    monkeypatch.setattr(os, "link", seen_link)
+    storage.write("shop.gz", b"x")
+    storage.delete("shop.gz")
+    folder = f"flush {storage.root}"
+    assert calls == ["flush part", "name", folder, folder]

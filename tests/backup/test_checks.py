@@ -1,0 +1,177 @@
+"""The system checks: what they say, by their ids, and that they touch nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage, Error, Warning, run_checks  # noqa: A004 (Django's name)
+from django.core.management import call_command
+
+from django_cfg.backup.checks import check_backup
+from tests.sites import Site
+
+SQLITE = "django.db.backends.sqlite3"
+TOUCHING = ("sqlite3.connect", "socket.connect", "subprocess.Popen", "os.posix_spawn", "os.fork", "os.mkdir")
+_touched: list[str] | None = None
+
+
+def _notice(event: str, arguments: tuple[Any, ...]) -> None:
+    if _touched is not None and event in TOUCHING:
+        _touched.append(event)
+
+
+sys.addaudithook(_notice)  # for good: there is no way to remove one
+
+
+@contextmanager
+def touched() -> Iterator[list[str]]:
+    """What the block starts, opens and makes."""
+    global _touched
+    _touched = []
+    try:
+        yield _touched
+    finally:
+        _touched = None
+
+
+def ids(messages: list[CheckMessage]) -> list[str]:
+    return [str(message.id).removeprefix("django_cfg_backup.") for message in messages]
+
+
+def test_a_good_configuration_needs_no_words(site: Site) -> None:
+    assert check_backup() == []
+
+
+def test_they_are_run_by_manage_py_check(site: Site) -> None:
+    """Without a tag and without a database being named."""
+    site.set(BACKUP={"nosuch": 1})
+    assert "E001" in ids(run_checks())
+    with pytest.raises(Exception, match=r"django_cfg_backup\.E001"):
+        call_command("check")
+
+
+class TestUnusable:
+    """E001: the only Error, since an Error blocks ``migrate``."""
+
+    @pytest.mark.parametrize(
+        ("value", "words"),
+        [
+            (7, "settings.BACKUP is missing"),
+            ({"compresion": "gzip"}, "did you mean compression?"),
+            ({"storage": {"backend": "s3"}}, "s3_bucket"),
+            ({"schedule": {"cron": "whenever"}}, "is not a cron expression"),
+        ],
+        ids=["no model", "misspelt", "incomplete", "cron"],
+    )
+    def test_a_value_that_cannot_be_used(self, site: Site, value: object, words: str) -> None:
+        site.set(BACKUP=value)
+        (error,) = check_backup()
+        assert isinstance(error, Error)
+        assert error.id == "django_cfg_backup.E001"
+        assert words in error.msg
+
+    def test_its_secrets_are_not_shown(self, site: Site) -> None:
+        site.set(BACKUP={"encryption_key": ["hunter2"], "storage": {"s3_secret_key": ["hunter2"]}})
+        (error,) = check_backup()
+        assert "hunter2" not in str(error)
+
+    def test_a_relative_path_without_a_base_folder(self, site: Site) -> None:
+        site.set(BASE_DIR=None)
+        assert ids(check_backup()) == ["E001"]
+
+    @pytest.mark.parametrize("inside", ["", "backups", "deep/inside"])
+    @pytest.mark.parametrize("name", ["MEDIA_ROOT", "STATIC_ROOT", "STATICFILES_DIRS"])
+    def test_a_folder_that_web_servers_show(self, site: Site, name: str, inside: str) -> None:
+        """The folder itself and all below it."""
+        served = site.root / "served"
+        site.configure(storage={"local_path": str(served / inside)})
+        site.set(**{name: [served] if name == "STATICFILES_DIRS" else str(served)})
+        (error,) = check_backup()
+        assert isinstance(error, Error)
+        assert error.id == "django_cfg_backup.E001"
+        assert f"lies inside {name} ({served})" in error.msg
+
+    def test_a_static_folder_with_a_prefix(self, site: Site) -> None:
+        site.set(STATICFILES_DIRS=[("downloads", str(site.root))])
+        assert ids(check_backup()) == ["E001"]
+
+    def test_a_link_into_a_served_folder(self, site: Site) -> None:
+        """It is the place that counts, not its name."""
+        (site.root / "media").mkdir()
+        site.backups.symlink_to(site.root / "media")
+        site.set(MEDIA_ROOT=site.root / "media")
+        assert ids(check_backup()) == ["E001"]
+
+    @pytest.mark.parametrize("media", ["", "media", "backups-of-media", "backups/media"])
+    def test_a_folder_beside_it_is_no_matter(self, site: Site, media: str) -> None:
+        """Nor an unset one, nor one within the backups."""
+        site.set(MEDIA_ROOT=str(site.root / media) if media else "", STATIC_ROOT=None)
+        assert check_backup() == []
+
+
+class TestWarnings:
+    def test_a_missing_configuration(self, site: Site) -> None:
+        """W002: installed, and nothing is backed up."""
+        site.set(BACKUP=None)
+        (warning,) = check_backup()
+        assert isinstance(warning, Warning)
+        assert warning.id == "django_cfg_backup.W002"
+        assert "nothing is backed up" in warning.msg
+
+    def test_an_unknown_alias(self, site: Site) -> None:
+        """W003, with the aliases there are; an alias that is switched off counts too."""
+        site.configure(databases=[{"alias": "defualt", "enabled": False}, {"alias": "default"}])
+        (warning,) = check_backup()
+        assert isinstance(warning, Warning)
+        assert warning.id == "django_cfg_backup.W003"
+        assert "'defualt'" in warning.msg
+        assert warning.hint == "Its aliases are: default."
+
+    def test_a_database_without_an_engine_of_ours(self, site: Site) -> None:
+        """W004, with the way to leave it out, which works."""
+        site.use_databases(
+            default={"ENGINE": SQLITE, "NAME": str(site.database)},
+            legacy={"ENGINE": "nosuch.backend", "NAME": "legacy"},
+        )
+        (warning,) = check_backup()
+        assert isinstance(warning, Warning)
+        assert warning.id == "django_cfg_backup.W004"
+        assert "'legacy'" in warning.msg
+        assert "BackupDatabaseConfig(alias='legacy', enabled=False)" in str(warning.hint)
+        site.configure(databases=[{"alias": "legacy", "enabled": False}])
+        assert check_backup() == []
+
+    def test_a_database_in_memory(self, site: Site) -> None:
+        """Its backup fails every night: that is known before."""
+        site.use_databases(default={"ENGINE": SQLITE, "NAME": ":memory:"})
+        assert ids(check_backup()) == ["W004"]
+
+    def test_switched_off_backups_do_not_care_for_engines(self, site: Site) -> None:
+        site.use_databases(default={"ENGINE": "nosuch.backend", "NAME": "legacy"})
+        site.configure(enabled=False)
+        assert check_backup() == []
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_they_touch_nothing(site: Site, good: bool) -> None:
+    """No connection, no process, no folder; a missing database is not made."""
+    missing: Path = site.root / "missing.sqlite3"
+    site.use_databases(default={"ENGINE": SQLITE, "NAME": str(missing)})
+    site.configure(databases=[] if good else [{"alias": "nosuch"}])
+    with touched() as events:
+        assert ids(check_backup()) == ([] if good else ["W003"])
+    assert events == []
+    assert not missing.exists()
+    assert not site.backups.exists()
+
+
+def test_a_touch_would_be_noticed(site: Site) -> None:
+    """The test above can fail."""
+    with touched() as events:
+        site.sql("SELECT 1")
+    assert events == ["sqlite3.connect"]

@@ -1,0 +1,202 @@
+"""The manifest: what a backup says of itself, for years, to whoever reads it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from django_cfg.backup.errors import ManifestError
+from django_cfg.backup.manifest import Encryption, Manifest, Table
+from tests.backup.manifests import STARTED, make_manifest
+
+FULL = make_manifest(
+    "2026/shop",
+    slot=STARTED,
+    partial=True,
+    trigger="scheduled",
+    compression="xz",
+    encryption=Encryption(method="public-key", recipients=("A" * 40,)),
+    tables=(Table(name="book", rows=200, exact=True), Table(name="log", rows=5, exact=False)),
+    excluded=("audit",),
+    migrations={"shop": "0003_price"},
+    packages={"django": "5.2"},
+    note="before the sale, naïvely",
+)
+
+
+def changed(**values: Any) -> bytes:
+    """FULL's JSON with *values* in the place of its own; None takes a key out."""
+    document = {**json.loads(FULL.to_json()), **values}
+    return json.dumps({key: value for key, value in document.items() if value is not None}).encode()
+
+
+@pytest.mark.parametrize("manifest", [make_manifest(), FULL], ids=["short", "full"])
+def test_what_is_written_is_read(manifest: Manifest) -> None:
+    """Every fact, in the same type."""
+    assert Manifest.from_json(manifest.to_json(), manifest.key) == manifest
+
+
+def test_it_is_json_for_people() -> None:
+    """Indented, one fact a line, and under the names of the format's description."""
+    text = FULL.to_json().decode()
+    assert text.startswith('{\n  "schema": 1,\n  "name": "2026/shop",\n')
+    assert text.endswith("}\n")
+    assert set(json.loads(text)) == {
+        *("schema", "name", "source", "host", "trigger", "slot", "partial", "started_at", "finished_at", "archive"),
+        *("compression", "encryption", "engine", "tables", "excluded", "migrations", "packages", "note"),
+        "restore_hint",
+    }
+
+
+@pytest.mark.parametrize("length", range(0, len(FULL.to_json()) - 1, 50))
+def test_one_cut_short_is_not_believed(length: int) -> None:
+    """Wherever the cut is; the message names the object and where to read on."""
+    with pytest.raises(ManifestError, match=r"2026/shop\.json is not whole JSON.*cut short.*docs/restore-by-hand\.md"):
+        Manifest.from_json(FULL.to_json()[:length], FULL.key)
+
+
+@pytest.mark.parametrize("data", [bytes(700), b"\xff\xfe\x00", b"<html>", b"\x1f\x8b\x08"], ids=repr)
+def test_other_bytes_are_not_believed(data: bytes) -> None:
+    """Zeros after a power cut, a proxy's error page."""
+    with pytest.raises(ManifestError, match=r"2026/shop\.json"):
+        Manifest.from_json(data, FULL.key)
+
+
+@pytest.mark.parametrize("document", ["[]", "null", "1", '"text"', "{}", '{"schema": 1}', "[1, 2]"])
+def test_json_that_is_no_manifest_is_not_believed(document: str) -> None:
+    with pytest.raises(ManifestError, match=r"2026/shop\.json is not one of ours"):
+        Manifest.from_json(document.encode(), FULL.key)
+
+
+@pytest.mark.parametrize("schema", [2, 17])
+def test_a_newer_schema_asks_for_a_newer_version(schema: int) -> None:
+    """Also when the rest of it is unlike anything we know."""
+    for data in (changed(schema=schema), json.dumps({"schema": schema, "quite": "different"}).encode()):
+        with pytest.raises(ManifestError, match=rf"has schema {schema}, .* reads up to 1: upgrade django-cfg-backup"):
+            Manifest.from_json(data, FULL.key)
+
+
+@pytest.mark.parametrize("schema", [0, -1, "1", 1.5, [1]])
+def test_no_schema_of_ours_is_not_believed(schema: object) -> None:
+    with pytest.raises(ManifestError, match="is not one of ours: schema"):
+        Manifest.from_json(changed(schema=schema), FULL.key)
+
+
+@pytest.mark.parametrize("key", ["2026/other.json", "shop.json", "2027/2026/shop.json", "2026/shop.json.json"])
+def test_a_renamed_one_is_not_believed(key: str) -> None:
+    """Its name is its id, and its archive stands beside that name."""
+    with pytest.raises(ManifestError, match=f"{key} says it is 2026/shop.json: it was renamed or moved"):
+        Manifest.from_json(FULL.to_json(), key)
+
+
+@pytest.mark.parametrize("key", ["../shop", "/etc/passwd", "other/shop.gz", ".hidden", "..", "..\\shop", "a/../../b"])
+def test_an_archive_that_lies_elsewhere_is_not_believed(key: str) -> None:
+    """Deleting the backup would delete that file."""
+    archive = {**json.loads(FULL.to_json())["archive"], "key": key}
+    with pytest.raises(ManifestError, match=r"is not one of ours: archive\.key"):
+        Manifest.from_json(changed(archive=archive), FULL.key)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [
+        ({"started_at": "2026-10-25T02:30:00"}, "started_at"),  # without a zone it is no moment
+        ({"compression": "zip"}, "compression"),
+        ({"trigger": "whim"}, "trigger"),
+        ({"tables": [{"name": "book", "rows": -1, "exact": True}]}, r"tables\.0\.rows"),
+        ({"source": {"project": "shop", "env": "test"}}, r"source\.database"),
+        ({"archive": {"key": "shop.gz", "size": 1, "sha256": "ABC", "raw_size": 1, "raw_sha256": "0" * 64}}, "sha256"),
+        ({"host": None}, "host"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_wrong_fact_is_named(wrong: dict[str, object], where: str) -> None:
+    """The first one, by its place in the document."""
+    with pytest.raises(ManifestError, match=f"is not one of ours: .*{where}"):
+        Manifest.from_json(changed(**wrong), FULL.key)
+
+
+def test_keys_of_a_later_version_are_passed_over() -> None:
+    """At any level: a later schema 1 may tell more."""
+    document = json.loads(FULL.to_json())
+    document["mood"] = "good"
+    for part in ("source", "archive", "encryption", "engine"):
+        document[part]["mood"] = "good"
+    document["tables"][0]["mood"] = "good"
+    assert Manifest.from_json(json.dumps(document).encode(), FULL.key) == FULL
+
+
+def test_times_are_in_utc() -> None:
+    """Whatever zone they were given in; the moment stays the same."""
+    berlin = timezone(timedelta(hours=2))
+    manifest = make_manifest(
+        started_at=datetime(2026, 7, 1, 2, 0, tzinfo=berlin), slot=datetime(2026, 7, 1, 2, tzinfo=berlin)
+    )
+    document = json.loads(manifest.to_json())
+    assert document["started_at"] == document["slot"] == "2026-07-01T00:00:00Z"
+    assert manifest.started_at.tzinfo is UTC
+    read = Manifest.from_json(
+        manifest.to_json().replace(b"2026-07-01T00:00:00Z", b"2026-07-01T05:30:00+05:30"), manifest.key
+    )
+    assert read.started_at == manifest.started_at
+    assert read.started_at.tzinfo is UTC
+
+
+def test_it_has_no_place_for_a_secret() -> None:
+    """No field whose name could hold a password, a passphrase, a key or a credential."""
+    names = set(all_keys(json.loads(FULL.to_json())))
+    assert "raw_sha256" in names
+    suspicious = ("pass", "secret", "credential", "token", "user", "login", "private")
+    assert [name for name in names if any(word in name for word in suspicious)] == []
+    assert [name for name in names if "key" in name] == ["key"]  # the archive's name in the storage
+
+
+def all_keys(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [*value, *(key for inner in value.values() for key in all_keys(inner))]
+    if isinstance(value, list):
+        return [key for inner in value for key in all_keys(inner)]
+    return []
+
+
+@pytest.mark.parametrize(("part", "fact"), [("", "note"), ("source", "env"), ("archive", "size"), ("engine", "vendor")])
+def test_it_cannot_be_changed(part: str, fact: str) -> None:
+    """What was written is what happened."""
+    record = getattr(FULL, part) if part else FULL
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(record, fact, "changed")
+    assert isinstance(FULL.tables, tuple)
+
+
+def test_rows_are_the_sum_of_its_tables() -> None:
+    assert FULL.rows == 205
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "archive_key"),
+    [("shop", "shop.json", "shop.sqlite3"), ("2026/10/shop", "2026/10/shop.json", "2026/10/shop.sqlite3")],
+)
+def test_the_archive_is_beside_the_manifest(name: str, key: str, archive_key: str) -> None:
+    """Both move with their folder."""
+    manifest = make_manifest(name)
+    assert (manifest.key, manifest.archive_key, manifest.archive.key) == (key, archive_key, "shop.sqlite3")
+
+
+def test_a_source_reads_as_a_path() -> None:
+    assert str(FULL.source) == "tests/test/default"
+
+
+def test_an_archive_of_another_name_is_refused() -> None:
+    """Under this name only this backup's archive may be restored or deleted."""
+    archive = json.loads(FULL.to_json())["archive"]
+    with pytest.raises(ManifestError, match="does not bear the name"):
+        Manifest.from_json(changed(archive={**archive, "key": f"other.{archive['key']}"}), FULL.key)
+
+
+def test_one_without_a_schema_is_refused() -> None:
+    with pytest.raises(ManifestError, match="schema"):
+        Manifest.from_json(changed(schema=None), FULL.key)
