@@ -41,6 +41,7 @@ class Site:
         self.root = root
         self.database = root / "db.sqlite3"
         self.backups = root / "backups"
+        self.always: dict[str, Any] = {}
         self._patch = monkeypatch
         self.set(BASE_DIR=root)
         self.use_databases(default={"ENGINE": "django.db.backends.sqlite3", "NAME": str(self.database)})
@@ -51,8 +52,8 @@ class Site:
             self._patch.setattr(settings, name, value, raising=False)
 
     def configure(self, **parameters: Any) -> None:
-        """``settings.BACKUP``: enabled, with *parameters*."""
-        self.set(BACKUP=BackupConfig(**{"enabled": True, **parameters}))
+        """``settings.BACKUP``: enabled, with *parameters* and those that hold always."""
+        self.set(BACKUP=BackupConfig(**{"enabled": True, **self.always, **parameters}))
 
     def use_databases(self, **databases: dict[str, Any]) -> None:
         """``settings.DATABASES``; open connections are closed first."""

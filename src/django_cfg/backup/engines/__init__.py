@@ -12,6 +12,7 @@ from django_cfg.backup.errors import UnsupportedEngine
 
 _HOMES = {
     "sqlite": ("django_cfg.backup.engines.sqlite", "SQLiteEngine"),
+    "postgresql": ("django_cfg.backup.engines.postgresql", "PostgreSQLEngine"),
 }
 
 

@@ -1,0 +1,122 @@
+"""What makes room for a restore in place: every object of the user is dropped, those of extensions stay.
+
+One transaction with the restore that follows, so nothing is gone before everything is there. Schemas
+go as a whole; ``public``, and schemas that hold parts of an extension, are emptied piece by piece,
+since a database's owner may not always create them again.
+"""
+
+from __future__ import annotations
+
+CLEAR = """
+DO $clear$
+DECLARE
+    item record;
+BEGIN
+    FOR item IN SELECT evtname FROM pg_event_trigger t WHERE NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = t.oid AND deptype = 'e')
+    LOOP EXECUTE format('DROP EVENT TRIGGER %I', item.evtname); END LOOP;
+
+    FOR item IN SELECT pubname FROM pg_publication
+    LOOP EXECUTE format('DROP PUBLICATION %I', item.pubname); END LOOP;
+
+    FOR item IN SELECT srvname FROM pg_foreign_server s WHERE NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_foreign_server'::regclass AND objid = s.oid AND deptype = 'e')
+    LOOP EXECUTE format('DROP SERVER %I CASCADE', item.srvname); END LOOP;
+
+    FOR item IN SELECT fdwname FROM pg_foreign_data_wrapper w WHERE NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_foreign_data_wrapper'::regclass AND objid = w.oid AND deptype = 'e')
+    LOOP EXECUTE format('DROP FOREIGN DATA WRAPPER %I CASCADE', item.fdwname); END LOOP;
+
+    FOR item IN SELECT castsource::regtype AS source, casttarget::regtype AS target FROM pg_cast c
+        WHERE c.oid >= 16384 AND NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_cast'::regclass AND objid = c.oid AND deptype = 'e')
+    LOOP EXECUTE format('DROP CAST IF EXISTS (%s AS %s) CASCADE', item.source, item.target); END LOOP;
+
+    CREATE TEMP TABLE clear_schema ON COMMIT DROP AS
+        SELECT n.oid, n.nspname, n.nspname = 'public' OR EXISTS (
+            SELECT FROM pg_depend e
+            WHERE e.deptype = 'e' AND (
+                (e.classid = 'pg_namespace'::regclass AND e.objid = n.oid)
+                OR EXISTS (SELECT FROM pg_extension x WHERE x.oid = e.refobjid AND x.extnamespace = n.oid)
+                OR EXISTS (SELECT FROM pg_class c
+                           WHERE e.classid = 'pg_class'::regclass AND c.oid = e.objid AND c.relnamespace = n.oid)
+            )) AS stays
+        FROM pg_namespace n
+        WHERE n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%';
+
+    FOR item IN SELECT nspname FROM clear_schema WHERE NOT stays
+    LOOP EXECUTE format('DROP SCHEMA %I CASCADE', item.nspname); END LOOP;
+
+    FOR item IN
+        SELECT c.oid, c.oid::regclass AS name, CASE c.relkind
+            WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
+            WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END AS kind
+        FROM pg_class c JOIN clear_schema s ON s.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND NOT EXISTS (
+            SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+            AND (d.deptype = 'e' OR (c.relkind = 'S' AND d.deptype IN ('a', 'i'))))
+    LOOP
+        -- CASCADE may have taken it along
+        IF EXISTS (SELECT FROM pg_class WHERE oid = item.oid) THEN
+            EXECUTE format('DROP %s %s CASCADE', item.kind, item.name);
+        END IF;
+    END LOOP;
+
+    FOR item IN SELECT p.oid, p.oid::regprocedure AS name FROM pg_proc p JOIN clear_schema s ON s.oid = p.pronamespace
+        WHERE NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
+    LOOP
+        IF EXISTS (SELECT FROM pg_proc WHERE oid = item.oid) THEN
+            EXECUTE format('DROP ROUTINE %s CASCADE', item.name);
+        END IF;
+    END LOOP;
+
+    FOR item IN SELECT t.oid, t.oid::regtype AS name FROM pg_type t JOIN clear_schema s ON s.oid = t.typnamespace
+        WHERE t.typtype <> 'm' AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
+        AND (t.typrelid = 0 OR EXISTS (SELECT FROM pg_class c WHERE c.oid = t.typrelid AND c.relkind = 'c'))
+        AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_type'::regclass AND objid = t.oid AND deptype = 'e')
+    LOOP
+        IF EXISTS (SELECT FROM pg_type WHERE oid = item.oid) THEN
+            EXECUTE format('DROP TYPE %s CASCADE', item.name);
+        END IF;
+    END LOOP;
+
+    FOR item IN
+        SELECT 'COLLATION' AS kind, 'pg_collation'::regclass AS class, oid, collname AS name, collnamespace AS schema
+            FROM pg_collation
+        UNION ALL SELECT 'CONVERSION', 'pg_conversion'::regclass, oid, conname, connamespace FROM pg_conversion
+        UNION ALL SELECT 'TEXT SEARCH CONFIGURATION', 'pg_ts_config'::regclass, oid, cfgname, cfgnamespace
+            FROM pg_ts_config
+        UNION ALL SELECT 'TEXT SEARCH DICTIONARY', 'pg_ts_dict'::regclass, oid, dictname, dictnamespace FROM pg_ts_dict
+    LOOP
+        IF EXISTS (SELECT FROM clear_schema s WHERE s.oid = item.schema) AND NOT EXISTS (
+            SELECT FROM pg_depend WHERE classid = item.class AND objid = item.oid AND deptype = 'e')
+        THEN
+            EXECUTE format('DROP %s IF EXISTS %I.%I CASCADE', item.kind,
+                (SELECT nspname FROM clear_schema s WHERE s.oid = item.schema), item.name);
+        END IF;
+    END LOOP;
+
+    FOR item IN SELECT o.oid, o.oid::regoperator AS name FROM pg_operator o
+        JOIN clear_schema s ON s.oid = o.oprnamespace
+        WHERE NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_operator'::regclass AND objid = o.oid AND deptype = 'e')
+    LOOP
+        IF EXISTS (SELECT FROM pg_operator WHERE oid = item.oid) THEN
+            EXECUTE format('DROP OPERATOR %s CASCADE', item.name);
+        END IF;
+    END LOOP;
+
+    FOR item IN SELECT f.opfname, s.nspname, a.amname FROM pg_opfamily f
+        JOIN clear_schema s ON s.oid = f.opfnamespace JOIN pg_am a ON a.oid = f.opfmethod
+        WHERE NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_opfamily'::regclass AND objid = f.oid AND deptype = 'e')
+    LOOP
+        EXECUTE format(
+            'DROP OPERATOR FAMILY IF EXISTS %I.%I USING %I CASCADE', item.nspname, item.opfname, item.amname);
+    END LOOP;
+
+    PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
+    DROP TABLE clear_schema;
+END $clear$;
+"""

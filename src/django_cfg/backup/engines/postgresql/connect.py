@@ -1,0 +1,212 @@
+"""How a PostgreSQL database is reached: by Django's driver for questions, by libpq's variables for tools."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from django.db.utils import DatabaseError, load_backend
+
+from django_cfg.backup.engines.base import Database
+from django_cfg.backup.errors import (
+    BackupError,
+    ConfigurationError,
+    DatabaseUnavailable,
+    DumpFailed,
+    IntegrityError,
+    RestoreFailed,
+    ToolFailed,
+)
+
+# libpq's parameters that have a variable; https://www.postgresql.org/docs/current/libpq-envars.html
+_VARIABLES = {
+    "channel_binding": "PGCHANNELBINDING",
+    "client_encoding": "PGCLIENTENCODING",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "dbname": "PGDATABASE",
+    "gssencmode": "PGGSSENCMODE",
+    "gsslib": "PGGSSLIB",
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "krbsrvname": "PGKRBSRVNAME",
+    "load_balance_hosts": "PGLOADBALANCEHOSTS",
+    "options": "PGOPTIONS",
+    "passfile": "PGPASSFILE",
+    "password": "PGPASSWORD",
+    "port": "PGPORT",
+    "require_auth": "PGREQUIREAUTH",
+    "requirepeer": "PGREQUIREPEER",
+    "service": "PGSERVICE",
+    "sslcert": "PGSSLCERT",
+    "sslcertmode": "PGSSLCERTMODE",
+    "sslcrl": "PGSSLCRL",
+    "sslcrldir": "PGSSLCRLDIR",
+    "sslkey": "PGSSLKEY",
+    "sslmode": "PGSSLMODE",
+    "sslnegotiation": "PGSSLNEGOTIATION",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslsni": "PGSSLSNI",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+    "user": "PGUSER",
+}
+# Parameters of libpq without a variable, none of them a secret: they go into the connection string.
+_CONNECTION_STRING = (
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+    "sslcompression",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+)
+_OVERRIDES = ("HOST", "PORT", "USER", "PASSWORD", "OPTIONS")
+
+
+def connection_settings(database: Database) -> dict[str, Any]:
+    """Django's settings of *database*, with ``BackupDatabaseConfig.connection`` laid over them."""
+    settings = dict(database.settings)
+    for name in _OVERRIDES:
+        if name in database.connection:
+            settings[name] = database.connection[name]
+    if "OPTIONS" in database.connection:
+        settings["OPTIONS"] = {**database.settings.get("OPTIONS", {}), **database.connection["OPTIONS"]}
+    return settings
+
+
+def parameters(settings: Mapping[str, Any]) -> dict[str, str]:
+    """libpq's parameters in Django's *settings*; what is Django's or the driver's own is left out."""
+    options = settings.get("OPTIONS", {})
+    if "sslpassword" in options:
+        raise ConfigurationError(
+            "OPTIONS['sslpassword'] cannot be handed to pg_dump without showing it to every user of this machine: use "
+            "a key file without a password, readable by this user alone, and name it in "
+            "BackupDatabaseConfig.connection."
+        )
+    known = (*_VARIABLES, *_CONNECTION_STRING)
+    named = {
+        "dbname": settings.get("NAME") or ("" if "service" in options else "postgres"),
+        "host": settings.get("HOST"),
+        "port": settings.get("PORT"),
+        "user": settings.get("USER"),
+        "password": settings.get("PASSWORD"),
+    }
+    chosen = {name: options[name] for name in known if name in options} | named
+    return {name: str(value) for name, value in chosen.items() if value not in (None, "")}
+
+
+def environment(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The variables under which PostgreSQL's programs reach the database; the password is nowhere else."""
+    mine = {_VARIABLES[name]: value for name, value in parameters(settings).items() if name in _VARIABLES}
+    inherited = {name: value for name, value in os.environ.items() if name not in _VARIABLES.values()}
+    return {**inherited, **mine, "LC_MESSAGES": "C"}
+
+
+def connection_string(settings: Mapping[str, Any], database: str | None = None) -> str:
+    """What cannot be said by a variable, as a connection string; it holds no secret."""
+    found = parameters(settings)
+    parts = {name: found[name] for name in _CONNECTION_STRING if name in found}
+    if name := database or found.get("dbname"):
+        parts["dbname"] = name
+    return " ".join(f"{name}={_quoted(value)}" for name, value in parts.items())
+
+
+@contextmanager
+def connected(database: Database) -> Iterator[Any]:
+    """A connection of Django's driver (psycopg 2 or 3) of our own, in autocommit; closed afterwards.
+
+    :raises DatabaseUnavailable: the server does not let us in.
+    """
+    settings = connection_settings(database)
+    own = {name: value for name, value in settings.get("OPTIONS", {}).items() if name != "pool"}
+    wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(_complete(settings, own), database.alias)
+    try:
+        wrapper.connect()
+    except DatabaseError as error:
+        raise unavailable(database, error) from error
+    try:
+        yield wrapper.connection
+    finally:
+        wrapper.connection.close()
+
+
+def unavailable(database: Database, error: Exception) -> DatabaseUnavailable:
+    """What the server's refusal means for the reader."""
+    text = str(error).strip()
+    advice = next((advice for sign, advice in _ADVICE.items() if sign in text.lower()), "Check that the server runs.")
+    return DatabaseUnavailable(f"The database {database.alias!r} ({place(database)}) does not answer: {text}. {advice}")
+
+
+def explained(alias: str, error: Exception, text: str) -> DumpFailed:
+    """What it means that pg_dump, or the counting beside it, gave up."""
+    text = text.strip()
+    advice = next((advice for sign, advice in _DUMP_ADVICE.items() if sign in text.lower()), "Nothing was published.")
+    what = str(error) if isinstance(error, ToolFailed) else f"counting rows: {text}"
+    return DumpFailed(f"The dump of the database {alias!r} failed. {what}. {advice}")
+
+
+def refused(database: Database, error: ToolFailed) -> BackupError:
+    """What it means that the server did not take a restore; the transaction has been rolled back."""
+    text = error.last_words
+    if "django-cfg-backup:" in text:
+        found = text.rpartition("django-cfg-backup:")[2].strip().splitlines()[0]
+        return IntegrityError(f"The restored data differs from its manifest: {found}. The database is as it was.")
+    advice = next((advice for sign, advice in _RESTORE_ADVICE.items() if sign in text.lower()), "")
+    return RestoreFailed(
+        f"The restore of the database {database.alias!r} failed, and it is as it was. {error}. {advice}".rstrip()
+    )
+
+
+def place(database: Database) -> str:
+    """Where the database is, without any secret."""
+    found = parameters(connection_settings(database))
+    host = found.get("host") or (f"service {found['service']}" if "service" in found else "local socket")
+    return f"{found.get('dbname', '')} on {host}" + (f":{found['port']}" if "port" in found else "")
+
+
+_ADVICE = {
+    "password authentication failed": "Correct USER and PASSWORD in DATABASES, or in BackupDatabaseConfig.connection.",
+    "no password supplied": "Set PASSWORD in DATABASES, or in BackupDatabaseConfig.connection.",
+    "starting up": "The server is starting: try again in a moment.",
+    "shutting down": "The server is stopping: start it and try again.",
+    "does not exist": "Check NAME and USER in DATABASES.",
+    "connection refused": "Nothing listens there: start the server, or correct HOST and PORT in DATABASES.",
+    "no such file": "No server listens on that socket: start it, or correct HOST and PORT in DATABASES.",
+    "could not translate host": "Correct HOST in DATABASES.",
+    "ssl": "Check sslmode and the certificates in OPTIONS against what the server offers.",
+    "pg_hba.conf": "The server's pg_hba.conf does not let this user in from here.",
+    "timeout": "Check that the server can be reached from here.",
+    "too many": "The server has no connection left: raise max_connections or close some.",
+}
+
+
+_DUMP_ADVICE = {
+    "lock timeout": "Another transaction, often a migration, holds a lock: let it end and try again, "
+    "or raise lock_timeout.",
+    "permission denied": "Grant this role the right to read everything: GRANT pg_read_all_data TO it "
+    "(docs/postgresql.md).",
+    "row-level security": "Row security hides rows from this role: ALTER ROLE ... BYPASSRLS, or name another role in "
+    "BackupDatabaseConfig.connection.",
+    "server closed the connection": "The server stopped in the middle of the dump: start it and try again.",
+    "terminating connection": "The server ended the connection in the middle of the dump: try again.",
+    "killed by signal": "Something ended pg_dump; the kernel does when memory runs out (see dmesg).",
+}
+_RESTORE_ADVICE = {
+    "lock timeout": "Other connections use its tables: stop the site and its workers, then restore again.",
+    "must be owner": "Restore with a role that owns everything in it, or a superuser: BackupDatabaseConfig.connection.",
+    "permission denied": "Restore with a role that owns the database, or a superuser: BackupDatabaseConfig.connection.",
+    "max_locks_per_transaction": "Raise max_locks_per_transaction of the server.",
+    "no space left": "The server's disk is full: free some space there.",
+    "server closed the connection": "The server stopped: start it and restore again.",
+}
+
+
+def _complete(settings: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = {"TIME_ZONE": None, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False, "AUTOCOMMIT": True}
+    return {**defaults, **settings, "OPTIONS": dict(options)}
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

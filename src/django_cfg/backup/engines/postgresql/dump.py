@@ -1,0 +1,118 @@
+"""The dump: pg_dump's stream, while a second connection counts the rows in the same snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
+from django_cfg.backup.engines.postgresql import schema
+from django_cfg.backup.engines.postgresql.connect import (
+    connected,
+    connection_settings,
+    connection_string,
+    environment,
+    explained,
+)
+from django_cfg.backup.engines.postgresql.options import checked
+from django_cfg.backup.engines.postgresql.tools import Tools, choose, major
+from django_cfg.backup.errors import ToolFailed
+from django_cfg.backup.manifest import EngineFacts, Table
+from django_cfg.backup.pipeline.process import Child
+
+
+class PostgreSQLDump(Dump):
+    """pg_dump under way, and the counting beside it."""
+
+    def __init__(self, child: Child, expected_size: int, counted: Future[DumpReport], alias: str) -> None:
+        self.stream = child.stdout
+        self.expected_size = expected_size
+        self._child = child
+        self._counted = counted
+        self._alias = alias
+
+    def report(self) -> DumpReport:
+        try:
+            self._child.wait()
+        except ToolFailed as error:
+            raise explained(self._alias, error, error.last_words) from error
+        return self._counted.result()
+
+
+@contextmanager
+def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
+    """A dump of *database* in one snapshot, its tables counted in the same one."""
+    options = checked(selection.extra_options, database.alias)
+    with connected(database) as connection:
+        version = schema.server_version(connection)
+        tools = choose(major(version), database.tools_dir, f"To dump the database {database.alias!r}")
+        expected_size = schema.size(connection)
+        snapshot = _open_snapshot(connection, database)
+        cut = schema.cut(connection, selection, database.alias)
+        schema.require_readable(connection, cut, database.alias)
+        argv = _argv(tools, database, cut, snapshot, options)
+        with Child(argv, env=environment(connection_settings(database))) as child, ThreadPoolExecutor(1) as beside:
+            counted = beside.submit(_count, connection, database, cut, tools, version)
+            try:
+                yield PostgreSQLDump(child, expected_size, counted, database.alias)
+            except BaseException:
+                connection.cancel()  # the counting has nobody left to count for
+                raise
+
+
+def _open_snapshot(connection: Any, database: Database) -> str:
+    """Begin the transaction whose view of the data pg_dump takes over."""
+    schema.execute(
+        connection,
+        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        "SET LOCAL row_security = off",  # rows that a policy hides are an error, not a smaller backup
+        f"SET LOCAL lock_timeout = '{database.lock_timeout}s'",
+        "SET LOCAL statement_timeout = 0",
+        "SET LOCAL idle_in_transaction_session_timeout = 0",
+    )
+    snapshot: str = schema.rows(connection, "SELECT pg_export_snapshot()")[0][0]
+    return snapshot
+
+
+def _argv(tools: Tools, database: Database, cut: schema.Cut, snapshot: str, options: Sequence[str]) -> list[str]:
+    settings = connection_settings(database)
+    role = settings.get("OPTIONS", {}).get("assume_role")
+    return [
+        tools.path("pg_dump"),
+        "--format=custom",
+        "--compress=0",
+        "--no-password",
+        f"--lock-wait-timeout={database.lock_timeout * 1000}",
+        f"--snapshot={snapshot}",
+        *([f"--role={role}"] if role else []),
+        *(f"--exclude-table-data={name.quoted}" for name in cut.emptied),
+        *(f"--table={name.quoted}" for name in cut.included),
+        *options,
+        f"--dbname={connection_string(settings)}",
+    ]
+
+
+def _count(connection: Any, database: Database, cut: schema.Cut, tools: Tools, version: str) -> DumpReport:
+    try:
+        counted = schema.count_rows(connection, [name for name in cut.tables if name not in cut.emptied])
+        migrations = schema.last_migrations(connection)
+        roles = schema.roles(connection)
+    except Exception as error:  # psycopg 2 and 3 share no class but Exception
+        raise explained(database.alias, error, str(error)) from error
+    facts = EngineFacts(
+        vendor="postgresql",
+        server_version=version,
+        tool="pg_dump",
+        tool_version=tools.version,
+        format="pgdump",
+        roles=tuple(roles),
+    )
+    rows = {str(name): counted.get(str(name), 0) for name in cut.tables}
+    return DumpReport(
+        facts,
+        tuple(Table(name=name, rows=count, exact=True) for name, count in rows.items()),
+        tuple(map(str, cut.emptied)),
+        migrations,
+    )

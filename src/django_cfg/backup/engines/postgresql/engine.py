@@ -1,0 +1,58 @@
+"""The PostgreSQL engine: its face to the services."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from shlex import quote
+
+from django_cfg.backup.engines.base import Dump, Engine, Restoration, Selection
+from django_cfg.backup.engines.postgresql import schema
+from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, parameters, place
+from django_cfg.backup.engines.postgresql.dump import dumping
+from django_cfg.backup.engines.postgresql.restore import restoring
+from django_cfg.backup.engines.postgresql.tools import choose, major
+from django_cfg.backup.errors import IntegrityError, ToolFailed
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.process import Child, Feeder
+from django_cfg.backup.pipeline.stream import Readable, blocks
+
+
+class PostgreSQLEngine(Engine):
+    format = "pgdump"
+    name = "PostgreSQL"
+
+    @property
+    def identity(self) -> str:
+        found = parameters(connection_settings(self.database))
+        where = [found.get(name, "") for name in ("service", "host", "hostaddr", "port", "dbname")]
+        return "postgresql:" + "/".join(where)
+
+    @property
+    def place(self) -> str:
+        return place(self.database)
+
+    def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
+        return dumping(self.database, selection)
+
+    def restoration(self, manifest: Manifest) -> AbstractContextManager[Restoration]:
+        return restoring(self.database, manifest)
+
+    def is_empty(self) -> bool:
+        with connected(self.database) as connection:
+            return not schema.tables(connection)
+
+    @classmethod
+    def examine(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
+        """``--list`` is content with half a file; making the whole script is not."""
+        tools = choose(major(manifest.engine.tool_version), tools_dir, f"To read {manifest.archive.key}")
+        argv = [tools.path("pg_restore"), "--file=/dev/null"]
+        with Feeder(blocks(plain), to_the_end=True) as feeder, Child(argv, feed=True) as reader:
+            feeder.start(reader.stdin)
+            try:
+                reader.wait()
+            except ToolFailed as error:
+                raise IntegrityError(f"{manifest.archive.key} is not a whole dump: {error}.") from error
+
+    @classmethod
+    def restore_hint(cls, unpack: str, archive: str) -> str:
+        return f"createdb restored && {unpack} {quote(archive)} | pg_restore --no-owner --dbname=restored"
