@@ -21,6 +21,7 @@
     ├── RestoreRefused           1   refused before anything was touched
     ├── RestoreFailed            1   failed; the target is as it was
     ├── Declined                 1   asked, and the answer was no
+    ├── Unhealthy                4   nothing failed, and something wants attention
     └── SomeFailed               3   some databases failed, others succeeded
 
 A message says what happened, to what, and what to do next. None of them carries a secret.
@@ -129,6 +130,10 @@ class RestoreFailed(BackupError):
 
 class Declined(BackupError):
     pass
+
+
+class Unhealthy(BackupError):
+    exit_code = 4
 
 
 class SomeFailed(BackupError):

@@ -17,6 +17,7 @@ from django_cfg.backup.errors import ManifestError
 
 SCHEMA = 1
 SUFFIX = ".json"
+PIN_SUFFIX = ".pin.json"
 Trigger = Literal["manual", "scheduled", "before-restore"]
 
 
@@ -81,6 +82,17 @@ class Table(Record):
     name: str
     rows: int = Field(ge=0)
     exact: bool  # an inexact count is never compared
+
+
+class Pin(Record):
+    """Beside a backup that is never deleted: by whom, when, why."""
+
+    by: str
+    at: Moment
+    why: str = ""
+
+    def to_json(self) -> bytes:
+        return self.model_dump_json(indent=2).encode() + b"\n"
 
 
 class Manifest(Record):

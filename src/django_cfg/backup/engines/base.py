@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal
 
@@ -92,6 +93,21 @@ class Restoration(ABC):
         """
 
 
+class Level(StrEnum):
+    OK = "OK"
+    WARNING = "WARNING"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a check: what was looked at, and what was found."""
+
+    level: Level
+    subject: str
+    text: str
+
+
 class Engine(ABC):
     """Knows one vendor. Made for one database; opens nothing before it is asked to."""
 
@@ -128,6 +144,13 @@ class Engine(ABC):
         """Prepare to restore the backup of *manifest* into the database, touching nothing.
 
         :raises RestoreRefused: what can be known beforehand stands in the way.
+        """
+
+    @abstractmethod
+    def inspect(self, selection: Selection) -> Iterator[Finding]:
+        """Look, without dumping, whether a dump would succeed: server, tools, permissions, selection.
+
+        :raises BackupError: it would not.
         """
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime, tzinfo
 
 from django_cfg.backup.errors import megabytes
@@ -18,19 +18,19 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def backups(manifests: Sequence[Manifest], zone: tzinfo) -> str:
+def backups(manifests: Sequence[Manifest], pinned: Container[str], zone: tzinfo) -> str:
     header = ("NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER")
-    return columns(header, [_row(manifest, zone) for manifest in manifests])
+    return columns(header, [_row(manifest, manifest.name in pinned, zone) for manifest in manifests])
 
 
-def _row(manifest: Manifest, zone: tzinfo) -> tuple[str, ...]:
+def _row(manifest: Manifest, is_pinned: bool, zone: tzinfo) -> tuple[str, ...]:
     return (
         manifest.name,
         str(manifest.source) + (" (partial)" if manifest.partial else ""),
         local(manifest.started_at, zone),
         megabytes(manifest.archive.size),
         f"{manifest.rows:,}",
-        manifest.trigger,
+        manifest.trigger + (", pinned" if is_pinned else ""),
     )
 
 

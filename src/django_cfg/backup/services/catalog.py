@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django_cfg.backup.errors import BackupError, BackupNotFound, IntegrityError, UsageError
-from django_cfg.backup.manifest import SUFFIX, Manifest
+from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, Manifest
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.storage.base import Storage
 
 LATEST = "latest"
-BESIDE = (".proof.json", ".pin.json")
+BESIDE = (".proof.json", PIN_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Catalog:
     location: str
     backups: tuple[Manifest, ...]  # newest first
     damaged: tuple[Damaged, ...]
+    pinned: frozenset[str] = frozenset()  # names
 
     def of(self, project: Project) -> list[Manifest]:
         return [manifest for manifest in self.backups if project.owns(manifest.source)]
@@ -50,12 +51,13 @@ def read_catalog(storage: Storage) -> Catalog:
         manifest = None
         try:
             manifest = _read(key, data)
-            _require_whole_archive(manifest, objects)
+            _require_whole_archive(manifest, objects.get(manifest.archive_key) or _look_again(storage, manifest))
             backups.append(manifest)
         except BackupError as error:
             damaged.append(Damaged(key.removesuffix(SUFFIX), error, manifest.archive_key if manifest else None))
     backups.sort(key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
-    return Catalog(storage.location, tuple(backups), tuple(damaged))
+    pinned = frozenset(key.removesuffix(PIN_SUFFIX) for key in objects if key.endswith(PIN_SUFFIX))
+    return Catalog(storage.location, tuple(backups), tuple(damaged), pinned)
 
 
 def is_manifest(key: str) -> bool:
@@ -116,8 +118,13 @@ def _read(key: str, data: bytes | BackupError) -> Manifest:
     return Manifest.from_json(data, key)
 
 
-def _require_whole_archive(manifest: Manifest, sizes: dict[str, int]) -> None:
-    size = sizes.get(manifest.archive_key)
+def _look_again(storage: Storage, manifest: Manifest) -> int | None:
+    """The archive's size: a pair published while the storage was listed may have been seen by half."""
+    found = storage.stat(manifest.archive_key)
+    return found.size if found else None
+
+
+def _require_whole_archive(manifest: Manifest, size: int | None) -> None:
     if size is None:
         raise IntegrityError(
             f"The archive {manifest.archive_key} is missing, its manifest {manifest.key} is there: something other "

@@ -13,7 +13,6 @@ from importlib.metadata import version
 import django
 
 from django_cfg.backup import signals
-from django_cfg.backup.config import BackupDatabaseConfig
 from django_cfg.backup.engines.base import DumpReport, Engine, Selection
 from django_cfg.backup.errors import BackupError, DumpFailed, EncryptionError, SomeFailed
 from django_cfg.backup.manifest import Archive, Manifest, Source, Trigger
@@ -45,7 +44,7 @@ def create_backup(
     :raises BackupError: it failed; nothing was published.
     """
     project = current_project()
-    _require_ready(project)
+    require_ready(project)
     project.database(alias)
     with _recorded(project.source(alias), trigger) as run:
         return _Attempt(project, alias, trigger, note, progress).carry_out(run)
@@ -56,7 +55,7 @@ def create_backups(
 ) -> Iterator[Manifest | Failure]:
     """Back up several databases, each on its own; none given: every source of the project."""
     project = current_project()
-    _require_ready(project)
+    require_ready(project)
     chosen = list(dict.fromkeys(aliases))
     for alias in chosen:
         project.database(alias)
@@ -79,7 +78,10 @@ def verdict(results: list[Manifest | Failure]) -> BackupError | None:
     return BackupError(summary) if len(failures) == len(results) else SomeFailed(summary)
 
 
-def _require_ready(project: Project) -> None:
+def require_ready(project: Project) -> None:
+    """
+    :raises BackupError: the settings do not allow a backup.
+    """
     require_enabled(project.config)
     refuse_served_folder(project)
     if project.config.encryption_key is not None:
@@ -87,6 +89,12 @@ def _require_ready(project: Project) -> None:
             "encryption_key is set, and this version cannot encrypt yet. No backup was made, since it would have been "
             "stored in plain. Remove encryption_key if that is what you want."
         )
+
+
+def selection_of(project: Project, alias: str) -> Selection:
+    """What the configuration chooses of the database *alias*."""
+    config = project.config.for_database(alias)
+    return Selection(tuple(config.include_tables), tuple(config.exclude_tables), tuple(config.extra_options))
 
 
 @contextmanager
@@ -141,7 +149,7 @@ class _Attempt:
     def _publish_archive(self, engine: Engine, storage: Storage, name: str) -> tuple[Archive, DumpReport]:
         """One pass from the database to the storage; the archive appears only if all of it went well."""
         key = f"{name}.{engine.format}{SUFFIX[self._compression]}"
-        selection = _selection(self._project.config.for_database(self._source.database))
+        selection = selection_of(self._project, self._source.database)
         with engine.dump(selection) as dump, storage.publish(key, expected_size=dump.expected_size) as sink:
             with flowing(self._progress, f"{self._source.database}: storing", dump.expected_size) as advance:
                 packed = pack(dump.stream, sink, self._compression, advance)
@@ -177,10 +185,6 @@ def _publish_manifest(storage: Storage, manifest: Manifest) -> None:
     except BaseException:
         storage.delete(manifest.archive_key)
         raise
-
-
-def _selection(config: BackupDatabaseConfig) -> Selection:
-    return Selection(tuple(config.include_tables), tuple(config.exclude_tables), tuple(config.extra_options))
 
 
 def _archive(key: str, packed: Packed) -> Archive:

@@ -65,6 +65,10 @@ class Storage(ABC):
     def is_taken(self, name: str) -> bool:
         """True when an object of the backup *name* exists or is being written."""
 
+    def free_space(self) -> int | None:
+        """Bytes that can still be stored, or None where nobody knows."""
+        return None
+
     def write(self, key: str, data: bytes) -> None:
         """Publish a small object."""
         with self.publish(key, expected_size=len(data)) as sink:

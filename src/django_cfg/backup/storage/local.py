@@ -89,6 +89,13 @@ class LocalStorage(Storage):
         except OSError as error:
             raise StorageError.from_os("delete", path, error) from error
 
+    def free_space(self) -> int | None:
+        folder = next(path for path in (self.root, *self.root.parents) if path.exists())
+        try:
+            return shutil.disk_usage(folder).free
+        except OSError as error:
+            raise StorageError.from_os("look at", folder, error) from error
+
     def is_taken(self, name: str) -> bool:
         path = self._path(name)
         beginnings = (f"{path.name}.", f".{path.name}.")

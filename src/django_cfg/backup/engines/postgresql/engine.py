@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from shlex import quote
 
-from django_cfg.backup.engines.base import Dump, Engine, Restoration, Selection
+from django_cfg.backup.engines.base import Dump, Engine, Finding, Restoration, Selection
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, parameters, place
 from django_cfg.backup.engines.postgresql.dump import dumping
+from django_cfg.backup.engines.postgresql.inspect import inspecting
 from django_cfg.backup.engines.postgresql.restore import restoring
 from django_cfg.backup.engines.postgresql.tools import choose, major
 from django_cfg.backup.errors import IntegrityError, ToolFailed
@@ -36,6 +38,9 @@ class PostgreSQLEngine(Engine):
 
     def restoration(self, manifest: Manifest) -> AbstractContextManager[Restoration]:
         return restoring(self.database, manifest)
+
+    def inspect(self, selection: Selection) -> Iterator[Finding]:
+        return inspecting(self.database, selection)
 
     def is_empty(self) -> bool:
         with connected(self.database) as connection:

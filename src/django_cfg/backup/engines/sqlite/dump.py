@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -13,8 +11,15 @@ from typing import Any
 
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
 from django_cfg.backup.engines.sqlite import schema
-from django_cfg.backup.engines.sqlite.files import LOCK_TIMEOUT, live, open_private, unavailable
-from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, NotEnoughSpace
+from django_cfg.backup.engines.sqlite.files import (
+    LOCK_TIMEOUT,
+    live,
+    open_private,
+    private_folder,
+    require_temporary_space,
+    unavailable,
+)
+from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, UsageError
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.pipeline.stream import Readable
 
@@ -42,8 +47,8 @@ class SQLiteDump(Dump):
 @contextmanager
 def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
     """A dump of *database*: copied under a short read lock, then checked and streamed at once."""
-    with tempfile.TemporaryDirectory(prefix="django-cfg-backup-") as folder:  # 0700
-        copy, cut = _prepare(database, selection, Path(folder))
+    with private_folder() as folder:
+        copy, cut = _prepare(database, selection, folder)
         with copy.open("rb", buffering=0) as stream, ThreadPoolExecutor(1) as beside:
             check = beside.submit(_check, copy, database, cut)
             yield SQLiteDump(stream, copy.stat().st_size, check)
@@ -63,9 +68,7 @@ def refuse_to_wait(status: int, remaining: int, total: int) -> None:
 
 def _prepare(database: Database, selection: Selection, folder: Path) -> tuple[Path, schema.Cut]:
     with live(database) as source:
-        cut = _plan(database, source, selection)
-        needs_vacuum = bool(cut.emptied or cut.dropped)
-        _require_space(folder, source, copies=2 if needs_vacuum else 1)
+        cut = plan(database, source, selection)
         copy = folder / "copy.sqlite3"
         copy.touch(mode=0o600)
         with closing(sqlite3.connect(copy, isolation_level=None)) as target:
@@ -74,27 +77,31 @@ def _prepare(database: Database, selection: Selection, folder: Path) -> tuple[Pa
             for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = 16"):
                 target.execute(f"PRAGMA {pragma}")
             copy_online(source, target)
-    if needs_vacuum:
+    if cut.copies > 1:
         copy = _take_out(cut, copy, database)
     return copy, cut
 
 
-def _plan(database: Database, source: sqlite3.Connection, selection: Selection) -> schema.Cut:
+def plan(database: Database, source: sqlite3.Connection, selection: Selection) -> schema.Cut:
+    """What the dump will leave out, found possible.
+
+    :raises DatabaseUnavailable: there is nothing to back up.
+    :raises UsageError: the selection cannot be honoured.
+    :raises NotEnoughSpace: for the temporary copies.
+    """
+    if selection.extra_options:
+        raise UsageError(
+            f"extra_options of the database {database.alias!r} are for a dump tool, and SQLite has none: remove them."
+        )
     if not schema.tables(source).selectable:
         raise DatabaseUnavailable(
             f"The database {database.alias!r} has no table: an empty database is not backed up. "
             "Check NAME in DATABASES, or run migrate first."
         )
-    return schema.cut(source, selection, database.alias)
-
-
-def _require_space(folder: Path, source: sqlite3.Connection, copies: int) -> None:
+    cut = schema.cut(source, selection, database.alias)
     pages, page_size = (source.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-    needed, free = pages * page_size * copies, shutil.disk_usage(folder).free
-    if free < needed:
-        raise NotEnoughSpace.of(
-            folder.parent, needed, free, "A temporary copy is made there: free some, or set TMPDIR to another place."
-        )
+    require_temporary_space(pages * page_size * cut.copies)
+    return cut
 
 
 def _take_out(cut: schema.Cut, copy: Path, database: Database) -> Path:

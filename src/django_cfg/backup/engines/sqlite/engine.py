@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from shlex import quote
 
-from django_cfg.backup.engines.base import Dump, Engine, Restoration, Selection, compare_tables
+from django_cfg.backup.engines.base import (
+    Dump,
+    Engine,
+    Finding,
+    Level,
+    Restoration,
+    Selection,
+    compare_tables,
+)
 from django_cfg.backup.engines.sqlite import schema
-from django_cfg.backup.engines.sqlite.dump import dumping, full_check
-from django_cfg.backup.engines.sqlite.files import database_path, live, open_live, open_private
+from django_cfg.backup.engines.sqlite.dump import dumping, full_check, plan
+from django_cfg.backup.engines.sqlite.files import (
+    database_path,
+    live,
+    open_live,
+    open_private,
+    private_folder,
+    require_temporary_space,
+    write_temporary,
+)
 from django_cfg.backup.engines.sqlite.restore import restoring
-from django_cfg.backup.errors import IntegrityError, NotEnoughSpace, UsageError
+from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.stream import Readable, pump
+from django_cfg.backup.pipeline.stream import Readable
 
 _PLAIN = {"ENGINE": "django.db.backends.sqlite3"}
 
@@ -41,15 +56,15 @@ class SQLiteEngine(Engine):
             return True  # behind a closed door; opening it will tell
 
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
-        if selection.extra_options:
-            raise UsageError(
-                f"extra_options of the database {self.database.alias!r} are for a dump tool, and SQLite has none: "
-                "remove them."
-            )
         return dumping(self.database, selection)
 
     def restoration(self, manifest: Manifest) -> AbstractContextManager[Restoration]:
         return restoring(self.database, manifest)
+
+    def inspect(self, selection: Selection) -> Iterator[Finding]:
+        with live(self.database) as connection:
+            plan(self.database, connection, selection)
+            yield Finding(Level.OK, self.database.alias, f"SQLite {sqlite3.sqlite_version}, {self.place}, can be read")
 
     def is_empty(self) -> bool:
         path = database_path(self.database)
@@ -60,11 +75,10 @@ class SQLiteEngine(Engine):
 
     @classmethod
     def examine(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
-        with tempfile.TemporaryDirectory(prefix="django-cfg-backup-") as folder:
-            copy = Path(folder, "copy.sqlite3")
-            _require_space(copy.parent, manifest)
-            with copy.open("wb") as file:
-                pump(plain, file)
+        require_temporary_space(manifest.archive.raw_size)
+        with private_folder() as folder:
+            copy = folder / "copy.sqlite3"
+            write_temporary(copy, plain)
             try:
                 _examine(copy, manifest)
             except sqlite3.DatabaseError as error:
@@ -75,13 +89,6 @@ class SQLiteEngine(Engine):
     @classmethod
     def restore_hint(cls, unpack: str, archive: str) -> str:
         return f"{unpack} {quote(archive)} > restored.sqlite3"
-
-
-def _require_space(folder: Path, manifest: Manifest) -> None:
-    needed, free = manifest.archive.raw_size, shutil.disk_usage(folder).free
-    if free < needed:
-        advice = "The archive is unpacked there: free some, or set TMPDIR to another place."
-        raise NotEnoughSpace.of(folder.parent, needed, free, advice)
 
 
 def _examine(copy: Path, manifest: Manifest) -> None:

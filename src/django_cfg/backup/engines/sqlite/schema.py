@@ -73,6 +73,11 @@ class Cut:
     emptied: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
+    @property
+    def copies(self) -> int:
+        """How many copies of the database are on disk at a time: what is cut is written anew."""
+        return 2 if self.emptied or self.dropped else 1
+
 
 def cut(connection: sqlite3.Connection, selection: Selection, alias: str) -> Cut:
     """What *selection* takes out of the database.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from django_cfg.backup.errors import UsageError
 from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
 from django_cfg.backup.services.catalog import find, read_catalog
 from django_cfg.backup.services.delete import delete_backup, find_damaged
@@ -23,6 +24,8 @@ class Command(BackupCommand):
         storage = project.storage
         catalog = read_catalog(storage)
         chosen = find_damaged(catalog, name) or find(catalog, project, name, database)
+        if chosen.name in catalog.pinned:
+            raise UsageError(f"{chosen.name} is pinned; `backup_pin {chosen.name} --unpin` allows to delete it.")
         self.ask(f"Delete the backup {chosen.name} in {catalog.location} for good?", yes=yes)
         delete_backup(storage, chosen.name, chosen.archive_key)
         self.show(f"{chosen.name} is deleted.")

@@ -24,7 +24,7 @@ class Command(BackupCommand):
         own = list(catalog.backups) if options["all"] else catalog.of(project)
         chosen = [manifest for manifest in own if database in (None, manifest.source.database)]
         if chosen:
-            self.show(tables.backups(chosen, project.zone))
+            self.show(tables.backups(chosen, catalog.pinned, project.zone))
         else:
             self.warn(f"No backup of {project.name}/{project.env} in {catalog.location}.")
         if hidden := len(catalog.backups) - len(own):

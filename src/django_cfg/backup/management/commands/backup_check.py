@@ -1,0 +1,38 @@
+"""manage.py backup_check"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django_cfg.backup.engines.base import Finding, Level
+from django_cfg.backup.errors import BackupError, Unhealthy
+from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.services.check import check_project
+from django_cfg.backup.services.project import current_project
+
+
+class Command(BackupCommand):
+    help = "Check all that a backup needs, without making one. Exit code 1: something failed; 4: there are warnings."
+
+    def run(self, **options: Any) -> Any:
+        findings = []
+        for finding in check_project(current_project()):
+            findings.append(finding)
+            self.show(self._line(finding))
+        document = [{"level": str(f.level), "subject": f.subject, "text": f.text} for f in findings]
+        if error := _verdict(findings):
+            if self.as_json:
+                self.print_document(document)
+            raise error
+        return document
+
+    def _line(self, finding: Finding) -> str:
+        style = {Level.OK: self.style.SUCCESS, Level.WARNING: self.style.WARNING, Level.FAILED: self.style.ERROR}
+        return f"{style[finding.level](finding.level.ljust(7))}  {finding.subject}: {finding.text}"
+
+
+def _verdict(findings: list[Finding]) -> BackupError | None:
+    failed, warned = (sum(f.level is level for f in findings) for level in (Level.FAILED, Level.WARNING))
+    if failed:
+        return BackupError(f"{failed} of {len(findings)} checks failed; backups will fail until they are mended.")
+    return Unhealthy(f"{warned} of {len(findings)} checks warn.") if warned else None

@@ -1,0 +1,32 @@
+"""manage.py backup_pin"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django_cfg.backup.management.command import BackupCommand, add_name
+from django_cfg.backup.services.catalog import find, read_catalog
+from django_cfg.backup.services.pin import pin_backup, unpin_backup
+from django_cfg.backup.services.project import current_project
+
+
+class Command(BackupCommand):
+    help = "Pin a backup, so that nothing deletes it; or unpin it."
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        add_name(parser)
+        parser.add_argument("--why", default="", help="A remark kept with the pin.")
+        parser.add_argument("--unpin", action="store_true", help="Take the pin away.")
+
+    def run(self, *, name: str, database: str | None, why: str, unpin: bool, **options: Any) -> Any:
+        project = current_project()
+        storage = project.storage
+        manifest = find(read_catalog(storage), project, name, database)
+        if unpin:
+            unpin_backup(storage, manifest)
+            self.show(f"{manifest.name} is not pinned any more.")
+        else:
+            pin_backup(storage, manifest, why)
+            self.show(f"{manifest.name} is pinned: nothing deletes it until backup_pin --unpin.")
+        return {"name": manifest.name, "pinned": not unpin}

@@ -1,0 +1,96 @@
+"""Checking beforehand all that a backup needs: really writing, really connecting, in a few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from django_cfg.backup.engines.base import Finding, Level
+from django_cfg.backup.errors import BackupError, IntegrityError, megabytes
+from django_cfg.backup.services.catalog import Catalog, read_catalog
+from django_cfg.backup.services.create import require_ready, selection_of
+from django_cfg.backup.services.project import Project
+from django_cfg.backup.storage.base import Storage, StoredObject
+
+MAX_SKEW = timedelta(minutes=5)
+_PROBE = b"written by backup_check, and deleted by it\n"
+
+
+def check_project(project: Project) -> Iterator[Finding]:
+    """One finding after the other; what fails does not keep the rest from being looked at."""
+    yield from _told("settings", lambda: _check_settings(project))
+    yield from _told("storage", lambda: _check_storage(project))
+    for alias in project.aliases():
+        yield from _told(alias, lambda alias=alias: _check_database(project, alias))  # type: ignore[misc]
+
+
+def _told(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except BackupError as error:
+        yield Finding(Level.FAILED, subject, str(error))
+
+
+def _check_settings(project: Project) -> Iterator[Finding]:
+    require_ready(project)
+    yield Finding(Level.OK, "settings", f"{project.name}/{project.env}, {len(project.aliases())} databases")
+
+
+def _check_database(project: Project, alias: str) -> Iterator[Finding]:
+    return project.engine(alias).inspect(selection_of(project, alias))
+
+
+def _check_storage(project: Project) -> Iterator[Finding]:
+    storage = project.storage
+    probe = _round_trip(storage)
+    yield Finding(Level.OK, "storage", f"{storage.location} takes, gives back and deletes")
+    catalog = read_catalog(storage)
+    yield from _check_clock(probe, catalog)
+    yield from _check_space(storage, catalog, project)
+    for damaged in catalog.damaged:
+        yield Finding(Level.WARNING, "storage", str(damaged.error))
+
+
+def _round_trip(storage: Storage) -> StoredObject:
+    """Write, look at, read and delete an object of our own."""
+    key = f"backup-check-{uuid4().hex}.probe"
+    storage.write(key, _PROBE)
+    try:
+        found, content = storage.stat(key), storage.read(key)
+    finally:
+        storage.delete(key)
+    if found is None or content != _PROBE:
+        raise IntegrityError(f"{storage.location} did not give back what was written there. Do not rely on it.")
+    return found
+
+
+def _check_clock(probe: StoredObject, catalog: Catalog) -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    if (skew := abs(now - probe.modified)) > MAX_SKEW:
+        yield Finding(
+            Level.WARNING,
+            "clock",
+            f"the storage's clock and this machine's differ by {skew.total_seconds():,.0f} s: set the clock (NTP)",
+        )
+        return
+    future = [manifest.name for manifest in catalog.backups if manifest.started_at > now + MAX_SKEW]
+    if future:
+        yield Finding(
+            Level.WARNING, "clock", f"{future[0]} is dated in the future: set the clock of this machine (NTP)"
+        )
+        return
+    yield Finding(Level.OK, "clock", "agrees with the storage's")
+
+
+def _check_space(storage: Storage, catalog: Catalog, project: Project) -> Iterator[Finding]:
+    """Room for one more backup of each source, as large as its newest."""
+    free = storage.free_space()
+    if free is None:
+        return
+    newest: dict[str, int] = {}
+    for manifest in catalog.of(project):
+        newest.setdefault(manifest.source.database, manifest.archive.size)
+    needed = sum(newest.values())
+    level = Level.WARNING if free < needed else Level.OK
+    yield Finding(level, "space", f"{megabytes(free)} free, the newest backups take {megabytes(needed)}")

@@ -1,0 +1,27 @@
+"""Pinning: a backup that nothing deletes until it is unpinned."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, datetime
+
+from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Pin
+from django_cfg.backup.storage.base import Storage
+
+
+def pin_backup(storage: Storage, manifest: Manifest, why: str = "") -> None:
+    """Pin the backup; its first pin is kept when it has one."""
+    key = f"{manifest.name}{PIN_SUFFIX}"
+    if storage.stat(key) is None:
+        storage.write(key, Pin(by=_user(), at=datetime.now(UTC), why=why).to_json())
+
+
+def unpin_backup(storage: Storage, manifest: Manifest) -> None:
+    storage.delete(f"{manifest.name}{PIN_SUFFIX}")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in many containers
+        return "unknown"
