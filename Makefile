@@ -25,7 +25,8 @@ lint: $(VENV)/.lint
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate_configuration.py --check
 
-bench: $(VENV)/.test
+bench: $(VENV)/.bench
+	scripts/test-programs
 	$(BIN)/python -m benchmarks
 
 # The tests under every other interpreter of this machine, with the newest Django it can run.
@@ -43,6 +44,10 @@ $(VENV)/.package: $(VENV)/bin/pip pyproject.toml
 
 $(VENV)/.test: $(VENV)/bin/pip pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
 	touch $@
 
 $(VENV)/.lint: $(VENV)/bin/pip pyproject.toml
