@@ -16,7 +16,7 @@ from django_cfg.backup.services.placement import refuse_served_folder
 from django_cfg.backup.services.project import Project, current_project
 
 
-@register("database")
+@register("backup")  # not "database": those run only when databases are named
 def check_backup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """All checks of settings.BACKUP."""
     if getattr(settings, "BACKUP", None) is None:

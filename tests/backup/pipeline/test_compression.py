@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import subprocess
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from django_cfg.backup.config import Compression
 from django_cfg.backup.errors import DumpFailed, IntegrityError, StorageError
 from django_cfg.backup.pipeline.compression import UNPACK_COMMAND, compress, decompress, threads
 from django_cfg.backup.pipeline.process import Filter
-from django_cfg.backup.pipeline.stream import BLOCK, TallyReader, TallyWriter, pump
+from django_cfg.backup.pipeline.stream import BLOCK, TallyReader, TallyWriter, drain, pump
 from tests.backup import needs
 from tests.backup.pipeline.writers import PROGRAMS, Way, every_way
 
@@ -185,3 +186,18 @@ def test_a_reader_may_stop_early(method: Compression) -> None:
     """Leaving the block before the end leaves nothing behind."""
     with decompress(io.BytesIO(packed(method)), method) as plain:
         assert plain.read(10) == PLAIN[:10]
+
+
+@pytest.mark.parametrize("method", ["gzip", "bz2", "xz"])
+def test_any_flipped_bit_is_told_as_damage_and_as_nothing_else(method: Compression) -> None:
+    """Each library has several errors of its own for the many ways a stream can be broken."""
+    choose = random.Random(5)
+    data = bytes(choose.choices(range(60), k=100_000))
+    packed = io.BytesIO()
+    with compress(packed, method) as writer:
+        writer.write(data)
+    for _ in range(300):
+        damaged = bytearray(packed.getvalue())
+        damaged[choose.randrange(len(damaged))] ^= 1 << choose.randrange(8)
+        with suppress(IntegrityError), decompress(io.BytesIO(damaged), method) as plain:
+            drain(plain)

@@ -25,8 +25,10 @@ from django_cfg.backup.pipeline.stream import BLOCK, Readable, Writable
 igzip_threaded: Any
 try:
     igzip_threaded = import_module("isal.igzip_threaded")
+    _ISAL_DAMAGE: tuple[type[Exception], ...] = (import_module("isal.igzip_lib").IsalError,)
 except ImportError:  # no wheel for this processor
     igzip_threaded = None
+    _ISAL_DAMAGE = ()
 
 SUFFIX: dict[Compression, str] = {"gzip": ".gz", "bz2": ".bz2", "xz": ".xz", "none": ""}
 UNPACK_COMMAND: dict[Compression, str] = {"gzip": "gzip -dc", "bz2": "bzip2 -dc", "xz": "xz -dc", "none": "cat"}
@@ -36,7 +38,7 @@ _Stream = TypeVar("_Stream")
 _ISAL_LEVEL = 2  # 2 % larger than gzip -6 at a sixteenth of its time; 3 is slower, no smaller (measured)
 _GZIP_LEVEL = 6
 _XZ_MEMORY = "512MiB"  # xz lowers its threads, then its dictionary, to stay below
-_DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, ValueError)
+_DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, ValueError, *_ISAL_DAMAGE)
 
 
 def threads() -> int:
