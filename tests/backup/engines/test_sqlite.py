@@ -20,7 +20,7 @@ import pytest
 from django.db.backends.signals import connection_created
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
-from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.base import Database, Selection
 from django_cfg.backup.engines.sqlite import SQLiteEngine, files
 from django_cfg.backup.errors import (
     DatabaseUnavailable,
@@ -32,6 +32,7 @@ from django_cfg.backup.errors import (
     UsageError,
 )
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.stream import drain
 from tests.backup.engines.contract import AUTHORS, BOOKS, EngineContract, Server
 from tests.sites import Site
 
@@ -319,6 +320,32 @@ def test_the_journal_of_a_crash_is_rolled_back(site: Site) -> None:
     manifest = create_backup("live")
     assert [(table.name, table.rows) for table in manifest.tables] == [("crashed", 1000)]
     verify_backup(manifest.name)
+
+
+def test_the_lock_is_held_for_the_copy_alone(server: SQLiteServer) -> None:
+    """A slow storage must not keep the site from writing."""
+    engine = SQLiteEngine(Database("default", {"ENGINE": SQLITE, "NAME": str(server.site.database)}))
+    with engine.dump(Selection()) as dump:
+        assert dump.stream.read(100)
+        server.run("INSERT INTO author VALUES (1000, 'while the stream waits')")
+        drain(dump.stream)
+        assert {table.name: table.rows for table in dump.report().tables}["author"] == AUTHORS
+
+
+@pytest.mark.parametrize("journal_mode", ["delete"], indirect=True)
+def test_a_copy_that_is_cut_short_is_told(
+    server: SQLiteServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As on a disk that fills after the space was checked."""
+    (tmp_path / "dd").write_text(
+        "#!/bin/sh\nof=${2#of=}; head -c 5000 ${1#if=} > $of; echo no space left >&2; exit 1\n"
+    )
+    (tmp_path / "dd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(DumpFailed, match=r"ended after 5,000 of .* bytes: no space left.*TMPDIR"):
+        create_backup()
+    assert server.site.stored() == []
+    server.run("INSERT INTO author VALUES (1000, 'the lock is gone')")
 
 
 # The restore

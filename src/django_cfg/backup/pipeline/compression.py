@@ -38,7 +38,7 @@ _Stream = TypeVar("_Stream")
 _ISAL_LEVEL = 2  # 2 % larger than gzip -6 at a sixteenth of its time; 3 is slower, no smaller (measured)
 _GZIP_LEVEL = 6
 _XZ_MEMORY = "512MiB"  # xz lowers its threads, then its dictionary, to stay below
-_DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, ValueError, *_ISAL_DAMAGE)
+_DAMAGE: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, lzma.LZMAError, ValueError, *_ISAL_DAMAGE)
 
 
 def threads() -> int:

@@ -18,7 +18,8 @@ from django_cfg.backup.engines.base import (
     compare_tables,
 )
 from django_cfg.backup.engines.sqlite import schema
-from django_cfg.backup.engines.sqlite.dump import dumping, full_check, plan
+from django_cfg.backup.engines.sqlite.copy import plan
+from django_cfg.backup.engines.sqlite.dump import dumping, full_check
 from django_cfg.backup.engines.sqlite.files import (
     database_path,
     live,

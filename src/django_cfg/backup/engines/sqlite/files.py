@@ -55,19 +55,26 @@ def open_live(path: Path) -> sqlite3.Connection:
     Read-only first. A journal left by a crash can only be rolled back with write access: then a
     writing connection is used, as any other user of the database would, and closed to statements that write.
     """
-    connection = sqlite3.connect(uri(path, mode="ro"), uri=True, timeout=LOCK_TIMEOUT, isolation_level=None)
+    connection = _connect(path, "ro")
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
         connection.close()
         if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             raise
-        connection = sqlite3.connect(uri(path, mode="rw"), uri=True, timeout=LOCK_TIMEOUT, isolation_level=None)
+        connection = _connect(path, "rw")
         connection.execute("PRAGMA query_only = ON")
     except sqlite3.DatabaseError:
         connection.close()
         raise
     return connection
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    """For any thread: the one that sees the end of a copy gives the lock back."""
+    return sqlite3.connect(
+        uri(path, mode=mode), uri=True, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
+    )
 
 
 @contextmanager

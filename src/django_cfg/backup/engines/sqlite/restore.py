@@ -18,7 +18,8 @@ from pathlib import Path
 
 from django_cfg.backup.engines.base import Database, Restoration, Switched, compare_tables
 from django_cfg.backup.engines.sqlite import aside, schema
-from django_cfg.backup.engines.sqlite.dump import Locked, quick_check, refuse_to_wait
+from django_cfg.backup.engines.sqlite.copy import Locked, refuse_to_wait
+from django_cfg.backup.engines.sqlite.dump import quick_check
 from django_cfg.backup.engines.sqlite.files import COMPANIONS, LOCK_TIMEOUT, database_path, open_private, uri
 from django_cfg.backup.errors import (
     BackupError,
