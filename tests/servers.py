@@ -49,7 +49,15 @@ class PostgreSQL:
                   "-o", flags)  # fmt: skip
 
     def stop(self, mode: str = "fast") -> None:
-        self._run("pg_ctl", "stop", "--wait", f"--mode={mode}", f"--pgdata={self.folder / 'data'}")
+        if self.is_running():
+            self._run("pg_ctl", "stop", "--wait", f"--mode={mode}", f"--pgdata={self.folder / 'data'}")
+
+    @property
+    def major(self) -> int:
+        return int((self.folder / "data" / "PG_VERSION").read_text())
+
+    def is_running(self) -> bool:
+        return (self.folder / "data" / "postmaster.pid").exists()
 
     def connect(self, database: str = "postgres", user: str = USER, password: str = PASSWORD) -> psycopg.Connection:
         return psycopg.connect(

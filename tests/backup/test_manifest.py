@@ -200,3 +200,13 @@ def test_an_archive_of_another_name_is_refused() -> None:
 def test_one_without_a_schema_is_refused() -> None:
     with pytest.raises(ManifestError, match="schema"):
         Manifest.from_json(changed(schema=None), FULL.key)
+
+
+def test_one_that_is_nested_without_end_is_refused() -> None:
+    with pytest.raises(ManifestError):
+        Manifest.from_json(b"[" * 200_000, FULL.key)
+
+
+def test_a_time_beyond_all_times_is_refused() -> None:
+    with pytest.raises(ManifestError, match="out of range"):
+        Manifest.from_json(changed(started_at="9999-12-31T23:59:59-12:00"), FULL.key)

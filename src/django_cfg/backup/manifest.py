@@ -22,7 +22,10 @@ Trigger = Literal["manual", "scheduled", "before-restore"]
 
 
 def _to_utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("out of range") from None
 
 
 def _plain_file_name(value: str) -> str:
@@ -156,7 +159,7 @@ class Manifest(Record):
     def _parse(cls, data: bytes, key: str) -> Manifest:
         try:
             document = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ManifestError(
                 f"The manifest {key} is not whole JSON ({error}): it was cut short or damaged. Its archive may "
                 "still be good: docs/restore-by-hand.md tells how to open it without a manifest."

@@ -4,28 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.backup.engines.postgresql_server import PostgreSQLServer
 from tests.servers import PostgreSQL, postgresql_programs
+from tests.sites import Site
 
 
 @pytest.fixture(scope="session", params=[0, -1], ids=["oldest", "newest"])
-def postgresql(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+def postgresql(request: pytest.FixtureRequest) -> Iterator[PostgreSQL]:
     """A PostgreSQL server of the oldest, then of the newest major version on this machine."""
     programs = postgresql_programs()
     if request.param == -1 and len(programs) == 1:
         pytest.skip("this machine has only one major version of PostgreSQL")
-    yield from _started(programs[request.param], tmp_path_factory)
+    yield from _started(programs[request.param])
 
 
 @pytest.fixture(scope="session")
-def one_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+def one_postgresql() -> Iterator[PostgreSQL]:
     """A PostgreSQL server that tests may stop and start."""
-    yield from _started(postgresql_programs()[0], tmp_path_factory)
+    yield from _started(postgresql_programs()[0])
 
 
-def _started(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
-    server = PostgreSQL(programs, tmp_path_factory.mktemp("postgresql") / "server")
+@pytest.fixture
+def postgresql_server(site: Site, postgresql: PostgreSQL) -> Iterator[PostgreSQLServer]:
+    """A project whose databases are on ``postgresql``: ``default``, filled, and ``empty``."""
+    server = PostgreSQLServer(site, postgresql)
     yield server
-    server.stop("immediate")
+    server.drop()
+
+
+@pytest.fixture
+def one_postgresql_server(site: Site, one_postgresql: PostgreSQL) -> Iterator[PostgreSQLServer]:
+    """Likewise, on the server that tests may stop; it is started again if one has."""
+    server = PostgreSQLServer(site, one_postgresql)
+    yield server
+    if not one_postgresql.is_running():
+        one_postgresql.start()
+    server.drop()
+
+
+def _started(programs: Path) -> Iterator[PostgreSQL]:
+    """A server in a folder of its own: another run of pytest closes pytest's folders to the server's user."""
+    with TemporaryDirectory(prefix="servers-", dir="/tmp") as folder:
+        server = PostgreSQL(programs, Path(folder) / "server")
+        yield server
+        server.stop("immediate")

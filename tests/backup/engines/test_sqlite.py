@@ -22,6 +22,7 @@ from django.db.backends.signals import connection_created
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.engines.base import Database, Selection
 from django_cfg.backup.engines.sqlite import SQLiteEngine, files
+from django_cfg.backup.engines.sqlite.private import holds_lock, open_lock
 from django_cfg.backup.errors import (
     DatabaseUnavailable,
     DumpFailed,
@@ -403,6 +404,70 @@ def test_another_page_size_is_restored(server: SQLiteServer, page_size: int) -> 
     restore_backup()
     assert server.count("book") == BOOKS
     assert server.run("PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.parametrize(("page_size", "live_page_size"), [(4096, 1024), (65536, 4096), (4096, 512), (512, 4096)])
+def test_the_old_data_is_set_aside_whole_whatever_the_page_sizes(
+    server: SQLiteServer, page_size: int, live_page_size: int
+) -> None:
+    """A first step too large would write into the live file before it is saved."""
+    server.run(
+        "CREATE TABLE bulk (data text)",
+        "INSERT INTO bulk WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 4000) "
+        "SELECT hex(randomblob(400)) FROM n",
+    )
+    _change_page_size(server, page_size)
+    create_backup()
+    _change_page_size(server, live_page_size)
+    server.run("INSERT INTO author VALUES (999, 'since')")
+    old_data = Path(restore_backup().old_data or "")
+    assert server.site.sql("PRAGMA integrity_check", database=old_data) == [("ok",)]
+    assert server.site.sql("SELECT name FROM author WHERE id = 999", database=old_data) == [("since",)]
+    assert server.run("PRAGMA integrity_check") == [("ok",)]
+    assert server.count("author") == AUTHORS
+
+
+def _change_page_size(server: SQLiteServer, page_size: int) -> None:
+    server.site.close()
+    with closing(sqlite3.connect(server.site.database, isolation_level=None)) as connection:
+        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        for pragma in ("journal_mode = DELETE", f"page_size = {page_size}"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("VACUUM")
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_name_that_is_a_link_stays_one(server: SQLiteServer, is_lost: bool) -> None:
+    create_backup()
+    server.site.close()
+    real = server.site.root / "data" / "real.sqlite3"
+    real.parent.mkdir()
+    server.site.database.rename(real)
+    server.site.database.symlink_to(real)
+    if is_lost:
+        real.unlink()
+    else:
+        real.write_bytes(b"?" * 5000)
+    restore_backup()
+    assert server.site.database.is_symlink()
+    assert server.count("book") == BOOKS
+
+
+def test_a_copy_left_by_a_killed_backup_is_removed_by_the_next(
+    server: SQLiteServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = tmp_path / "tmp"
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    dead, alive, foreign = (place / f"django-cfg-backup-{name}" for name in ("dead", "alive", "foreign"))
+    for folder in (dead, alive, foreign):
+        folder.mkdir(parents=True)
+        (folder / "copy.sqlite3").write_bytes(b"data")
+    (dead / "lock").touch()
+    with open_lock(alive) as lock:
+        assert holds_lock(lock, alive)
+        create_backup()
+        assert sorted(place.iterdir()) == sorted([alive, foreign])
 
 
 @pytest.mark.parametrize("damage", ["header", "cut", "garbage", "absent", "no bytes"])

@@ -30,7 +30,8 @@ class TestDelete:
     def test_without_a_terminal_and_without_yes_nothing_is_done(self, site: Site, backup: Manifest) -> None:
         answer = site.call("backup_delete", backup.name)
         assert answer.code == 1
-        assert f"Delete the backup {backup.name} in {site.backups} for good?" in answer.stderr
+        assert f"Delete the backup {backup.name} of tests/test/default (" in answer.stderr
+        assert f"in {site.backups} for good?" in answer.stderr
         assert "Nothing was done" in answer.stderr
         assert site.stored() == [backup.key, backup.archive_key]
 
@@ -85,3 +86,13 @@ class TestDownload:
         monkeypatch.chdir(here)
         site.call("backup_download", "latest")
         assert (here / backup.archive_key).is_file()
+
+
+def test_another_projects_backup_is_deleted_by_its_whole_name_only(site: Site) -> None:
+    name = site.create().name
+    site.configure(project="other")
+    refused = site.call("backup_delete", name[:-2], "--yes")
+    assert refused.code == 2
+    assert "tests/test/default" in refused.stderr
+    assert f"{name}.json" in site.stored()
+    assert site.call("backup_delete", name, "--yes").code == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ import pytest
 from django.dispatch import Signal
 
 from django_cfg.backup import create_backup, list_backups
+from django_cfg.backup.engines.base import Dump, Selection
+from django_cfg.backup.engines.sqlite import SQLiteEngine
 from django_cfg.backup.errors import (
     BackupError,
     ConfigurationError,
@@ -368,3 +370,31 @@ class TestSignals:
             signal.disconnect(fail)
         assert len(told) == 1
         assert "the mail server is down" in caplog.text
+
+
+def test_a_failure_nobody_has_foreseen_does_not_stop_the_other_databases(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_databases(site, site.root / "second.sqlite3")
+    site.sql("CREATE TABLE book (id integer)", database=site.root / "second.sqlite3")
+    dump = SQLiteEngine.dump
+
+    def fail_for_default(self: SQLiteEngine, selection: Selection) -> AbstractContextManager[Dump]:
+        if self.database.alias == "default":
+            raise RuntimeError("a defect of ours")
+        return dump(self, selection)
+
+    monkeypatch.setattr(SQLiteEngine, "dump", fail_for_default)
+    failure, manifest = list(create_backups())
+    assert isinstance(failure, Failure)
+    assert "a defect of ours" in str(failure.error)
+    assert isinstance(manifest, Manifest)
+
+
+def test_a_time_zone_of_none_is_the_machines_own(site: Site) -> None:
+    site.set(TIME_ZONE=None)
+    assert create_backup().name.startswith("default_")
+
+
+def test_a_note_that_is_no_text_is_kept_as_well_as_it_can_be(site: Site) -> None:
+    assert create_backup(note="caf\udce9").note == "caf?"

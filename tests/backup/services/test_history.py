@@ -240,3 +240,13 @@ class HistoryRouter:
         return "history" if model is BackupRun else None
 
     db_for_write = db_for_read
+
+
+def test_a_history_that_no_engine_of_ours_knows_does_not_fail_a_restore(site: Site, books: Path) -> None:
+    """The database was switched: nothing after that may say otherwise."""
+    live = {"ENGINE": SQLITE, "NAME": str(books)}
+    site.use_databases(default={"ENGINE": SQLITE, "NAME": ":memory:"}, shop=live)
+    name = site.create("shop").name
+    site.sql("DELETE FROM book")
+    assert restore_backup(name).old_data
+    assert site.sql("SELECT count(*) FROM book") == [(200,)]

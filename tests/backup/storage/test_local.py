@@ -307,3 +307,40 @@ def test_what_is_published_is_on_the_disk(storage: LocalStorage, monkeypatch: py
     storage.delete("shop.gz")
     folder = f"flush {storage.root}"
     assert calls == ["flush part", "name", folder, folder]
+
+
+def test_what_cannot_be_made_sure_of_is_withdrawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is given, and then the folder's fsync fails: nothing half done stays."""
+    storage = LocalStorage(tmp_path / "store")
+    _fail_folder_sync(monkeypatch, errno.EIO)
+    with pytest.raises(StorageError, match="make sure"):
+        storage.write("a.json", b"{}")
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_file_system_without_folder_sync_is_good_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = LocalStorage(tmp_path / "store")
+    _fail_folder_sync(monkeypatch, errno.EINVAL)
+    storage.write("a.json", b"{}")
+    assert storage.read("a.json") == b"{}"
+
+
+def _fail_folder_sync(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def test_what_belongs_to_the_mount_is_not_listed(tmp_path: Path) -> None:
+    """lost+found, where nobody but root may look; and a link to itself."""
+    storage = LocalStorage(tmp_path)
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "lost+found" / "1").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    storage.write("a.json", b"{}")
+    assert [found.key for found in storage.list()] == ["a.json"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 from argparse import ArgumentParser
 from types import FrameType
 from typing import Any
@@ -15,7 +16,7 @@ from django_cfg.backup.errors import BackupError, Declined
 from django_cfg.backup.management.progress import TerminalProgress
 from django_cfg.backup.services.catalog import LATEST, Catalog
 
-_TERMINATED = 128 + signal.SIGTERM
+_UNDONE = "What had not ended has been undone."
 
 
 class BackupCommand(BaseCommand):
@@ -42,7 +43,7 @@ class BackupCommand(BaseCommand):
         self.as_json = bool(options["json"])
         self._is_printed = False
         self.progress = TerminalProgress(self.stderr, quiet=options["verbosity"] == 0)
-        handler = _end_in_order()
+        handlers = _end_in_order()
         try:
             document = self.run(**options)
         except BackupError as error:
@@ -52,10 +53,13 @@ class BackupCommand(BaseCommand):
                 raise
             raise CommandError(str(error), returncode=error.exit_code) from error
         except KeyboardInterrupt:
-            raise CommandError("Interrupted; what was under way has been undone.", returncode=130) from None
+            raise CommandError(f"Interrupted. {_UNDONE}", returncode=130) from None
+        except _Ended as ended:
+            self.stderr.write(f"{ended} {_UNDONE}")
+            raise
         finally:
-            _give_back(handler)
-        if self.as_json:
+            _give_back(handlers)
+        if self.as_json and not self._is_printed:
             self.print_document(document)
 
     def print_document(self, document: Any) -> None:
@@ -107,25 +111,29 @@ def add_yes(parser: ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="Do not ask.")
 
 
-class _Terminated(SystemExit):
+class _Ended(SystemExit):
     """An exit whose reason is fit for the history."""
 
+    def __init__(self, number: int) -> None:
+        self.name = signal.Signals(number).name
+        super().__init__(128 + number)
+
     def __str__(self) -> str:
-        return "It was ended by SIGTERM."
+        return f"It was ended by {self.name}."
 
 
-def _end_in_order() -> Any:
-    """Let SIGTERM end us as an exception does: children killed, parts removed, the run recorded."""
+def _end_in_order() -> dict[signal.Signals, Any]:
+    """Let SIGTERM, and SIGHUP of a lost terminal, end us as an exception does: children killed, parts and copies
+    removed, the run recorded."""
 
-    def terminate(number: int, frame: FrameType | None) -> None:
-        raise _Terminated(_TERMINATED)
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _Ended(number)
 
-    try:
-        return signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # not the main thread: whoever runs us there handles signals
-        return None
+    if threading.current_thread() is not threading.main_thread():
+        return {}  # whoever runs us there handles signals
+    return {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
 
 
-def _give_back(handler: Any) -> None:
-    if handler is not None:
-        signal.signal(signal.SIGTERM, handler)
+def _give_back(handlers: dict[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler or signal.SIG_DFL)

@@ -10,10 +10,11 @@ import bz2
 import gzip
 import lzma
 import os
+import queue
 import shutil
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import import_module
 from typing import IO, Any, TypeVar, cast
 
@@ -85,10 +86,31 @@ def _gzip_writer(sink: Writable) -> AbstractContextManager[Writable]:
     target = cast(IO[bytes], sink)
     if igzip_threaded is None:
         return gzip.GzipFile(filename="", fileobj=target, mode="wb", compresslevel=_GZIP_LEVEL, mtime=0)
-    return cast(
-        AbstractContextManager[Writable],
-        igzip_threaded.open(target, "wb", compresslevel=_ISAL_LEVEL, threads=threads(), block_size=BLOCK),
-    )
+    return _isal_writer(target)
+
+
+@contextmanager
+def _isal_writer(target: IO[bytes]) -> Iterator[Writable]:
+    writer = igzip_threaded.open(target, "wb", compresslevel=_ISAL_LEVEL, threads=threads(), block_size=BLOCK)
+    try:
+        yield writer
+    except BaseException:
+        _abandon(writer.raw)
+        raise
+    writer.close()
+
+
+def _abandon(writer: Any) -> None:
+    """End the threads of an ISA-L writer. Its ``close`` would wait for ever for a block that a signal lost on its
+    way to a thread, and its ``stop`` for a thread that waits for room in a queue: so the queues are emptied."""
+    writer.running = False
+    workers = [*writer.compression_workers, writer.output_worker]
+    while any(worker.is_alive() for worker in workers):
+        for waiting in (*writer.input_queues, *writer.output_queues):
+            with suppress(queue.Empty):
+                waiting.get_nowait()
+        workers[0].join(0.01)
+    writer._closed = True
 
 
 def _reader(source: Readable, method: Compression) -> AbstractContextManager[Readable]:

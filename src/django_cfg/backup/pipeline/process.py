@@ -177,13 +177,24 @@ class Feeder:
 
     def _feed(self, sink: IO[bytes]) -> None:
         try:
-            with suppress(BrokenPipeError), sink:
+            try:
                 for block in self._blocks:
-                    sink.write(block)
+                    if not _taken(sink, block):
+                        break
+            finally:
+                _close(sink)  # else the program waits for more
             while self._to_the_end and not self._stopped and next(self._blocks, None):
                 pass
         except BaseException as error:  # noqa: BLE001  carried to the thread that leaves the block
             self._error = error
+
+
+def _taken(sink: IO[bytes], block: bytes) -> bool:
+    try:
+        sink.write(block)
+    except (BrokenPipeError, ValueError):  # the program is gone; its pipe may be closed already
+        return False
+    return True
 
 
 def _close(pipe: IO[bytes]) -> None:

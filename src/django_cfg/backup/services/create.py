@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import socket
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,8 @@ import django
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import DumpReport, Engine, Selection
-from django_cfg.backup.errors import BackupError, DumpFailed, EncryptionError, SomeFailed
+from django_cfg.backup.errors import BackupError, DumpFailed, EncryptionError, NameTaken, SomeFailed
+from django_cfg.backup.manifest import SUFFIX as MANIFEST_SUFFIX
 from django_cfg.backup.manifest import Archive, Manifest, Source, Trigger
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.archive import Packed, pack
@@ -25,6 +27,8 @@ from django_cfg.backup.services.placement import refuse_served_folder
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import Project, current_project, require_enabled
 from django_cfg.backup.storage.base import Storage
+
+_log = logging.getLogger("django_cfg.backup")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,9 @@ def create_backups(
             yield create_backup(alias, note=note, progress=progress)
         except BackupError as error:
             yield Failure(alias, error)
+        except Exception as error:  # noqa: BLE001  one database must not keep the others from being backed up
+            _log.exception("The backup of %r failed in a way nobody has foreseen", alias)
+            yield Failure(alias, DumpFailed(f"The backup of {alias!r} failed unexpectedly: {error!r}"))
 
 
 def verdict(results: list[Manifest | Failure]) -> BackupError | None:
@@ -116,7 +123,7 @@ class _Attempt:
         self._project = project
         self._source = project.source(alias)
         self._trigger = trigger
-        self._note = note
+        self._note = note.encode(errors="replace").decode()  # a shell may hand over what is no text
         self._progress = progress
         self._compression = project.config.compression
         self._started_at = _now()
@@ -127,9 +134,11 @@ class _Attempt:
         name = self._free_name(storage)
         run.named(name)
         self._progress.say(f"{alias}: reading the {engine.name} database")
-        archive, report = self._publish_archive(engine, storage, name)
-        manifest = self._manifest(engine, name, archive, report)
-        _publish_manifest(storage, manifest)
+        key = f"{name}.{engine.format}{SUFFIX[self._compression]}"
+        archive, report = self._publish_archive(engine, storage, key)
+        with _archive_withdrawn_on_error(storage, key, f"{name}{MANIFEST_SUFFIX}"):
+            manifest = self._manifest(engine, name, archive, report)
+            storage.write(manifest.key, manifest.to_json())  # the last step, which makes the archive a backup
         run.succeeded(manifest)
         signals.tell(signals.backup_succeeded, BackupRun, manifest=manifest)
         return manifest
@@ -146,9 +155,8 @@ class _Attempt:
         )
         return free_name(storage, wanted)
 
-    def _publish_archive(self, engine: Engine, storage: Storage, name: str) -> tuple[Archive, DumpReport]:
+    def _publish_archive(self, engine: Engine, storage: Storage, key: str) -> tuple[Archive, DumpReport]:
         """One pass from the database to the storage; the archive appears only if all of it went well."""
-        key = f"{name}.{engine.format}{SUFFIX[self._compression]}"
         selection = selection_of(self._project, self._source.database)
         with engine.dump(selection) as dump, storage.publish(key, expected_size=dump.expected_size) as sink:
             with flowing(self._progress, f"{self._source.database}: storing", dump.expected_size) as advance:
@@ -178,12 +186,17 @@ class _Attempt:
         )
 
 
-def _publish_manifest(storage: Storage, manifest: Manifest) -> None:
-    """The last step, which makes the archive a backup."""
+@contextmanager
+def _archive_withdrawn_on_error(storage: Storage, key: str, manifest_key: str) -> Iterator[None]:
+    """No archive stays without its manifest; one whose manifest is there is a backup and stays."""
     try:
-        storage.write(manifest.key, manifest.to_json())
+        yield
+    except NameTaken:  # the manifest's name: it is another backup's
+        storage.delete(key)
+        raise
     except BaseException:
-        storage.delete(manifest.archive_key)
+        if storage.stat(manifest_key) is None:
+            storage.delete(key)
         raise
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from datetime import datetime
-from zoneinfo import ZoneInfo
+from datetime import datetime, tzinfo
 
 from django_cfg.backup.storage.base import Storage
 
 _UNFIT = re.compile(r"[^\w-]+")  # for a file name on any system; a dot would begin a suffix
 
 
-def render(template: str, *, database: str, env: str, started_at: datetime, zone: ZoneInfo) -> str:
+def render(template: str, *, database: str, env: str, started_at: datetime, zone: tzinfo) -> str:
     """*template* with its variables filled in; the time is local to *zone*."""
     timestamp = started_at.astimezone(zone).strftime("%Y%m%d_%H%M%S")
     return template.format(database=_fit(database), env=_fit(env), timestamp=timestamp)

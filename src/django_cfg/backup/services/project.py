@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -30,7 +31,7 @@ class Project:
     config: BackupConfig
     name: str
     env: str
-    zone: ZoneInfo
+    zone: tzinfo
     base_dir: Path | None
     databases: Mapping[str, Database]  # every alias of settings.DATABASES that names a database
 
@@ -62,7 +63,7 @@ class Project:
         for alias, database in self.databases.items():
             is_mirror = database.settings.get("TEST", {}).get("MIRROR")
             if self.config.for_database(alias).enabled and not is_mirror:
-                chosen.setdefault(_identity(database), alias)
+                chosen.setdefault(identity(database), alias)
         return list(chosen.values())
 
 
@@ -77,7 +78,7 @@ def current_project() -> Project:
         config=config,
         name=config.project or getattr(settings, "PROJECT_NAME", "") or _settings_package(),
         env=_environment(),
-        zone=ZoneInfo(settings.TIME_ZONE),
+        zone=_zone(),
         base_dir=Path(base_dir) if base_dir else None,
         databases={
             alias: _database(config, alias, values)
@@ -119,11 +120,17 @@ def require_enabled(config: BackupConfig) -> None:
         )
 
 
-def _identity(database: Database) -> str:
+def identity(database: Database) -> str:
+    """Equal for two aliases of one database, also where no engine of ours knows it."""
     try:
         return engine_for(database).identity
     except BackupError:
         return f"alias:{database.alias}"  # its backup will fail by name, not vanish here
+
+
+def _zone() -> tzinfo:
+    """TIME_ZONE; None stands for the machine's own, as in Django."""
+    return ZoneInfo(settings.TIME_ZONE) if settings.TIME_ZONE else datetime.now().astimezone().tzinfo or UTC
 
 
 def _environment() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.db import connections
@@ -13,8 +14,9 @@ from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import unpack
 from django_cfg.backup.services import history, migrations
 from django_cfg.backup.services.catalog import LATEST, Catalog, find, read_catalog
+from django_cfg.backup.services.interruption import uninterrupted
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
-from django_cfg.backup.services.project import Project, current_project
+from django_cfg.backup.services.project import Project, current_project, identity
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,13 @@ def plan_restore(name: str = LATEST, *, database: str | None = None, to: str | N
     return plan
 
 
-def carry_out(plan: RestorePlan, progress: Progress = SILENT) -> Switched:
-    """Restore as planned. Until the last step the target is as it was."""
+def carry_out(
+    plan: RestorePlan, progress: Progress = SILENT, tell: Callable[[Switched], None] | None = None
+) -> Switched:
+    """Restore as planned. Until the last step the target is as it was.
+
+    :param tell: called as soon as the data is back, before a signal that came meanwhile can interrupt.
+    """
     manifest = plan.manifest
     connections[plan.target].close()
     with plan.engine.restoration(manifest) as restoration:
@@ -76,7 +83,10 @@ def carry_out(plan: RestorePlan, progress: Progress = SILENT) -> Switched:
         progress.say(f"{plan.target}: checking the restored data")
         restoration.check(manifest)
         progress.say(f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching")
-        switched = restoration.switch()
+        with uninterrupted():
+            switched = restoration.switch()
+            if tell:
+                tell(switched)
     _reconcile_history(plan)
     return switched
 
@@ -111,5 +121,5 @@ def _refuse_the_impossible(plan: RestorePlan) -> None:
 def _reconcile_history(plan: RestorePlan) -> None:
     """The restored history may hold runs that were going on in the backup."""
     alias = history.home()
-    if alias in plan.project.databases and plan.project.engine(alias).identity == plan.engine.identity:
+    if alias in plan.project.databases and identity(plan.project.database(alias)) == plan.engine.identity:
         history.reconcile(list(plan.catalog.backups))

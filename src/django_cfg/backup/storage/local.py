@@ -17,7 +17,9 @@ from django_cfg.backup.errors import NameTaken, NotEnoughSpace, StorageError
 from django_cfg.backup.pipeline.stream import Readable, Writable
 from django_cfg.backup.storage.base import Storage, StoredObject
 
+_OF_THE_MOUNT = "lost+found"  # of an ext4 mount; nobody but root may look into it
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.EOPNOTSUPP}  # some network and FUSE mounts
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -40,10 +42,11 @@ class LocalStorage(Storage):
         try:
             yield part
             part.finish()
-            self._link(part.path, target, key)
+            with part.withdrawn_on_error(target):
+                self._link(part.path, target, key)
+                _sync_folder(target.parent)
         finally:
             part.discard()
-        _sync_folder(target.parent)
 
     @contextmanager
     def open(self, key: str) -> Iterator[Readable]:
@@ -64,6 +67,8 @@ class LocalStorage(Storage):
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None  # a link to itself
             raise StorageError.from_os("look at", path, error) from error
         if not stat.S_ISREG(found.st_mode):
             return None
@@ -73,7 +78,7 @@ class LocalStorage(Storage):
         if not self._exists():
             return
         for folder, folders, files in os.walk(self.root, onerror=self._cannot_list):
-            folders[:] = [name for name in folders if not name.startswith(".")]
+            folders[:] = [name for name in folders if not name.startswith(".") and name != _OF_THE_MOUNT]
             for name in files:
                 key = Path(folder, name).relative_to(self.root).as_posix()
                 if not name.startswith(".") and (found := self.stat(key)):
@@ -176,6 +181,18 @@ class _Part:
         except OSError as error:
             raise self._told(error) from error
 
+    @contextmanager
+    def withdrawn_on_error(self, target: Path) -> Iterator[None]:
+        """Take the final name back if the block fails after giving it: nothing half done is published."""
+        mine = os.fstat(self._file.fileno())
+        try:
+            yield
+        except BaseException:
+            with suppress(FileNotFoundError):
+                if os.path.samestat(target.stat(), mine):
+                    target.unlink()
+            raise
+
     def discard(self) -> None:
         """Remove the part's own name; what was published keeps its data."""
         with suppress(OSError):  # unwritten bytes of a part that is thrown away
@@ -229,5 +246,8 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise StorageError.from_os("make sure of what was written in", folder, error) from error
     finally:
         os.close(descriptor)

@@ -7,7 +7,60 @@ since a database's owner may not always create them again.
 
 from __future__ import annotations
 
-CLEAR = """
+from django_cfg.backup.engines.postgresql.schema import EXTENSION_SCHEMAS
+
+# Privileges that new objects would get by themselves, and what differs from initdb's in ``public``: a dump tells
+# only how its own differ from the usual.
+_PRIVILEGES = """
+DO $clear$
+DECLARE
+    item record;
+BEGIN
+    FOR item IN
+        SELECT d.defaclrole::regrole AS owner, d.defaclrole, d.defaclobjtype AS kind,
+            'ALTER DEFAULT PRIVILEGES FOR ROLE ' || d.defaclrole::regrole
+                || coalesce(' IN SCHEMA ' || quote_ident(n.nspname), '') AS prefix,
+            CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS'
+                WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END AS objects,
+            n.oid IS NULL AS everywhere,
+            array(SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
+                  FROM aclexplode(d.defaclacl)) AS grantees
+        FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
+    LOOP
+        IF item.grantees <> '{}' THEN
+            EXECUTE format('%s REVOKE ALL ON %s FROM %s', item.prefix, item.objects,
+                array_to_string(item.grantees, ', '));
+        END IF;
+        IF item.everywhere THEN
+            EXECUTE format('%s GRANT ALL ON %s TO %s', item.prefix, item.objects, item.owner);
+            IF item.kind IN ('f', 'T') THEN
+                EXECUTE format('%s GRANT %s ON %s TO PUBLIC', item.prefix,
+                    CASE item.kind WHEN 'f' THEN 'EXECUTE' ELSE 'USAGE' END, item.objects);
+            END IF;
+        END IF;
+    END LOOP;
+
+    CREATE SCHEMA IF NOT EXISTS public;
+    IF pg_has_role((SELECT nspowner FROM pg_namespace WHERE nspname = 'public'), 'USAGE') THEN
+        FOR item IN SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS grantee
+            FROM pg_namespace n, aclexplode(n.nspacl)
+            WHERE nspname = 'public' AND grantee <> n.nspowner
+        LOOP EXECUTE format('REVOKE ALL ON SCHEMA public FROM %s', item.grantee); END LOOP;
+        IF current_setting('server_version_num')::int >= 150000 THEN
+            IF current_setting('is_superuser') = 'on' THEN
+                ALTER SCHEMA public OWNER TO pg_database_owner;
+            END IF;
+            GRANT USAGE ON SCHEMA public TO PUBLIC;
+        ELSE
+            GRANT USAGE, CREATE ON SCHEMA public TO PUBLIC;
+        END IF;
+        COMMENT ON SCHEMA public IS 'standard public schema';
+    END IF;
+END $clear$;
+"""
+
+CLEAR = (
+    """
 DO $clear$
 DECLARE
     item record;
@@ -29,18 +82,11 @@ BEGIN
 
     FOR item IN SELECT castsource::regtype AS source, casttarget::regtype AS target FROM pg_cast c
         WHERE c.oid >= 16384 AND NOT EXISTS (
-        SELECT FROM pg_depend WHERE classid = 'pg_cast'::regclass AND objid = c.oid AND deptype = 'e')
+        SELECT FROM pg_depend WHERE classid = 'pg_cast'::regclass AND objid = c.oid AND deptype IN ('e', 'i'))
     LOOP EXECUTE format('DROP CAST IF EXISTS (%s AS %s) CASCADE', item.source, item.target); END LOOP;
 
     CREATE TEMP TABLE clear_schema ON COMMIT DROP AS
-        SELECT n.oid, n.nspname, n.nspname = 'public' OR EXISTS (
-            SELECT FROM pg_depend e
-            WHERE e.deptype = 'e' AND (
-                (e.classid = 'pg_namespace'::regclass AND e.objid = n.oid)
-                OR EXISTS (SELECT FROM pg_extension x WHERE x.oid = e.refobjid AND x.extnamespace = n.oid)
-                OR EXISTS (SELECT FROM pg_class c
-                           WHERE e.classid = 'pg_class'::regclass AND c.oid = e.objid AND c.relnamespace = n.oid)
-            )) AS stays
+        SELECT n.oid, n.nspname, n.nspname = 'public' OR n.oid IN (SELECT oid FROM (%EXTENSION_SCHEMAS%) e) AS stays
         FROM pg_namespace n
         WHERE n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%';
 
@@ -64,7 +110,7 @@ BEGIN
 
     FOR item IN SELECT p.oid, p.oid::regprocedure AS name FROM pg_proc p JOIN clear_schema s ON s.oid = p.pronamespace
         WHERE NOT EXISTS (
-        SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
+        SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype IN ('e', 'i'))
     LOOP
         IF EXISTS (SELECT FROM pg_proc WHERE oid = item.oid) THEN
             EXECUTE format('DROP ROUTINE %s CASCADE', item.name);
@@ -118,5 +164,13 @@ BEGIN
 
     PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
     DROP TABLE clear_schema;
+
+    -- what an extension's tables hold of the user's; the dump brings its own
+    FOR item IN SELECT config.name, coalesce(config.condition, '') AS condition
+        FROM pg_extension x, unnest(x.extconfig::regclass[], x.extcondition) AS config (name, condition)
+        JOIN pg_class c ON c.oid = config.name AND c.relkind = 'r'
+    LOOP EXECUTE format('DELETE FROM ONLY %s %s', item.name, item.condition); END LOOP;
 END $clear$;
-"""
+""".replace("%EXTENSION_SCHEMAS%", EXTENSION_SCHEMAS)
+    + _PRIVILEGES
+)

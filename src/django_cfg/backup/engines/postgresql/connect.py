@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from django.db.utils import DatabaseError, load_backend
+from django.db.utils import Error, load_backend
 
 from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.postgresql.recount import SIGN
 from django_cfg.backup.errors import (
     BackupError,
     ConfigurationError,
@@ -23,7 +24,6 @@ from django_cfg.backup.errors import (
 # libpq's parameters that have a variable; https://www.postgresql.org/docs/current/libpq-envars.html
 _VARIABLES = {
     "channel_binding": "PGCHANNELBINDING",
-    "client_encoding": "PGCLIENTENCODING",
     "connect_timeout": "PGCONNECT_TIMEOUT",
     "dbname": "PGDATABASE",
     "gssencmode": "PGGSSENCMODE",
@@ -51,8 +51,13 @@ _VARIABLES = {
     "target_session_attrs": "PGTARGETSESSIONATTRS",
     "user": "PGUSER",
 }
-# Parameters of libpq without a variable, none of them a secret: they go into the connection string.
+# What goes into the connection string, none of it a secret: what has no variable, and what names the
+# server and the user, since a service file outranks variables and not the connection string.
 _CONNECTION_STRING = (
+    "host",
+    "hostaddr",
+    "port",
+    "user",
     "keepalives",
     "keepalives_idle",
     "keepalives_interval",
@@ -85,7 +90,7 @@ def parameters(settings: Mapping[str, Any]) -> dict[str, str]:
             "a key file without a password, readable by this user alone, and name it in "
             "BackupDatabaseConfig.connection."
         )
-    known = (*_VARIABLES, *_CONNECTION_STRING)
+    known = dict.fromkeys((*_VARIABLES, *_CONNECTION_STRING))
     named = {
         "dbname": settings.get("NAME") or ("" if "service" in options else "postgres"),
         "host": settings.get("HOST"),
@@ -98,10 +103,12 @@ def parameters(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def environment(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The variables under which PostgreSQL's programs reach the database; the password is nowhere else."""
+    """The variables under which PostgreSQL's programs reach the database; the password is nowhere else.
+
+    What the settings leave open comes from our own environment, as it does for Django's driver.
+    """
     mine = {_VARIABLES[name]: value for name, value in parameters(settings).items() if name in _VARIABLES}
-    inherited = {name: value for name, value in os.environ.items() if name not in _VARIABLES.values()}
-    return {**inherited, **mine, "LC_MESSAGES": "C"}
+    return {**os.environ, **mine, "LC_MESSAGES": "C"}
 
 
 def connection_string(settings: Mapping[str, Any], database: str | None = None) -> str:
@@ -123,35 +130,52 @@ def connected(database: Database) -> Iterator[Any]:
     own = {name: value for name, value in settings.get("OPTIONS", {}).items() if name != "pool"}
     wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(_complete(settings, own), database.alias)
     try:
-        wrapper.connect()
-    except DatabaseError as error:
+        with wrapper.wrap_database_errors:
+            wrapper.connect()
+    except Error as error:
         raise unavailable(database, error) from error
     try:
-        yield wrapper.connection
+        with wrapper.wrap_database_errors:
+            yield wrapper.connection
+    except Error as error:
+        raise unavailable(database, error) from error
     finally:
         wrapper.connection.close()
 
 
 def unavailable(database: Database, error: Exception) -> DatabaseUnavailable:
     """What the server's refusal means for the reader."""
-    text = str(error).strip()
+    text = str(error).strip().rstrip(".")
     advice = next((advice for sign, advice in _ADVICE.items() if sign in text.lower()), "Check that the server runs.")
     return DatabaseUnavailable(f"The database {database.alias!r} ({place(database)}) does not answer: {text}. {advice}")
 
 
-def explained(alias: str, error: Exception, text: str) -> DumpFailed:
-    """What it means that pg_dump, or the counting beside it, gave up."""
-    text = text.strip()
+@contextmanager
+def explaining(alias: str) -> Iterator[None]:
+    """Say what it means that pg_dump, or the looking and counting beside it, gave up.
+
+    :raises DumpFailed: for any error that is not one of ours already.
+    """
+    try:
+        yield
+    except ToolFailed as error:
+        raise _dump_failed(alias, f"{error}") from error
+    except BackupError:
+        raise
+    except Exception as error:  # psycopg 2 and 3 share no class but Exception
+        raise _dump_failed(alias, f"{error}".strip()) from error
+
+
+def _dump_failed(alias: str, text: str) -> DumpFailed:
     advice = next((advice for sign, advice in _DUMP_ADVICE.items() if sign in text.lower()), "Nothing was published.")
-    what = str(error) if isinstance(error, ToolFailed) else f"counting rows: {text}"
-    return DumpFailed(f"The dump of the database {alias!r} failed. {what}. {advice}")
+    return DumpFailed(f"The dump of the database {alias!r} failed. {text}. {advice}")
 
 
 def refused(database: Database, error: ToolFailed) -> BackupError:
     """What it means that the server did not take a restore; the transaction has been rolled back."""
     text = error.last_words
-    if "django-cfg-backup:" in text:
-        found = text.rpartition("django-cfg-backup:")[2].strip().splitlines()[0]
+    if SIGN in text:
+        found = text.rpartition(SIGN)[2].strip().splitlines()[0]
         return IntegrityError(f"The restored data differs from its manifest: {found}. The database is as it was.")
     advice = next((advice for sign, advice in _RESTORE_ADVICE.items() if sign in text.lower()), "")
     return RestoreFailed(
@@ -171,6 +195,7 @@ _ADVICE = {
     "no password supplied": "Set PASSWORD in DATABASES, or in BackupDatabaseConfig.connection.",
     "starting up": "The server is starting: try again in a moment.",
     "shutting down": "The server is stopping: start it and try again.",
+    "certificate": "Check sslmode and the certificates in OPTIONS against what the server offers.",
     "does not exist": "Check NAME and USER in DATABASES.",
     "connection refused": "Nothing listens there: start the server, or correct HOST and PORT in DATABASES.",
     "no such file": "No server listens on that socket: start it, or correct HOST and PORT in DATABASES.",
@@ -185,6 +210,10 @@ _ADVICE = {
 _DUMP_ADVICE = {
     "lock timeout": "Another transaction, often a migration, holds a lock: let it end and try again, "
     "or raise lock_timeout.",
+    "statement timeout": "Another transaction, often a migration, holds a lock: let it end and try again, "
+    "or raise lock_timeout.",
+    "permission denied for large object": "pg_read_all_data does not cover large objects: let a superuser "
+    "ALTER ROLE ... SET lo_compat_privileges = on for this role (docs/postgresql.md).",
     "permission denied": "Grant this role the right to read everything: GRANT pg_read_all_data TO it "
     "(docs/postgresql.md).",
     "row-level security": "Row security hides rows from this role: ALTER ROLE ... BYPASSRLS, or name another role in "
@@ -198,6 +227,9 @@ _RESTORE_ADVICE = {
     "must be owner": "Restore with a role that owns everything in it, or a superuser: BackupDatabaseConfig.connection.",
     "permission denied": "Restore with a role that owns the database, or a superuser: BackupDatabaseConfig.connection.",
     "max_locks_per_transaction": "Raise max_locks_per_transaction of the server.",
+    "is not available": "Install the package of that extension on the server.",
+    "could not open extension": "Install the package of that extension on the server.",
+    "does not exist": "Create there first what the backup builds upon and does not hold.",
     "no space left": "The server's disk is full: free some space there.",
     "server closed the connection": "The server stopped: start it and restore again.",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
@@ -14,11 +14,11 @@ from django_cfg.backup.engines.postgresql.connect import (
     connection_settings,
     connection_string,
     environment,
-    explained,
+    explaining,
 )
 from django_cfg.backup.engines.postgresql.options import checked
 from django_cfg.backup.engines.postgresql.tools import Tools, choose, major
-from django_cfg.backup.errors import ToolFailed
+from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.pipeline.process import Child
 
@@ -27,18 +27,36 @@ class PostgreSQLDump(Dump):
     """pg_dump under way, and the counting beside it."""
 
     def __init__(self, child: Child, expected_size: int, counted: Future[DumpReport], alias: str) -> None:
-        self.stream = child.stdout
+        self.stream = _Output(child, counted, alias)
         self.expected_size = expected_size
+        self._counted = counted
+
+    def report(self) -> DumpReport:
+        return self._counted.result()
+
+
+class _Output:
+    """What pg_dump writes. Its end is told only when pg_dump ended well: before that it is no dump."""
+
+    def __init__(self, child: Child, counted: Future[DumpReport], alias: str) -> None:
         self._child = child
         self._counted = counted
         self._alias = alias
 
-    def report(self) -> DumpReport:
+    def read(self, size: int = -1) -> bytes:
+        block = self._child.stdout.read(size)
+        if not block and size != 0:
+            self._finish()
+        return block
+
+    def _finish(self) -> None:
         try:
-            self._child.wait()
-        except ToolFailed as error:
-            raise explained(self._alias, error, error.last_words) from error
-        return self._counted.result()
+            with explaining(self._alias):
+                self._child.wait()
+        except DumpFailed:
+            if self._counted.done():
+                self._counted.result()  # failed first, it took the snapshot with it: the cause
+            raise
 
 
 @contextmanager
@@ -49,16 +67,18 @@ def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
         version = schema.server_version(connection)
         tools = choose(major(version), database.tools_dir, f"To dump the database {database.alias!r}")
         expected_size = schema.size(connection)
-        snapshot = _open_snapshot(connection, database)
-        cut = schema.cut(connection, selection, database.alias)
-        schema.require_readable(connection, cut, database.alias)
+        with explaining(database.alias):
+            snapshot = _open_snapshot(connection, database)
+            cut = schema.cut(connection, selection, database.alias)
+            schema.require_readable(connection, cut, database.alias)
         argv = _argv(tools, database, cut, snapshot, options)
         with Child(argv, env=environment(connection_settings(database))) as child, ThreadPoolExecutor(1) as beside:
             counted = beside.submit(_count, connection, database, cut, tools, version)
             try:
                 yield PostgreSQLDump(child, expected_size, counted, database.alias)
             except BaseException:
-                connection.cancel()  # the counting has nobody left to count for
+                with suppress(Exception):  # the server may be gone; the error that is raised says more
+                    connection.cancel()  # the counting has nobody left to count for
                 raise
 
 
@@ -95,12 +115,10 @@ def _argv(tools: Tools, database: Database, cut: schema.Cut, snapshot: str, opti
 
 
 def _count(connection: Any, database: Database, cut: schema.Cut, tools: Tools, version: str) -> DumpReport:
-    try:
+    with explaining(database.alias):
         counted = schema.count_rows(connection, [name for name in cut.tables if name not in cut.emptied])
         migrations = schema.last_migrations(connection)
         roles = schema.roles(connection)
-    except Exception as error:  # psycopg 2 and 3 share no class but Exception
-        raise explained(database.alias, error, str(error)) from error
     facts = EngineFacts(
         vendor="postgresql",
         server_version=version,

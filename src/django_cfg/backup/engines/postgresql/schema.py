@@ -41,12 +41,29 @@ JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamesp
 JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
 WHERE k.contype = 'f'
 """
-# Owners and grantees of anything in this database, and the roles its row security policies name.
+# Owners and grantees of anything in this database, and the roles its row security policies name. What
+# belongs to the role that initdb made is noted nowhere, so it is looked for among the likely things.
 _ROLES = """
-SELECT DISTINCT r.rolname FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
+SELECT r.rolname FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
 WHERE d.refclassid = 'pg_authid'::regclass AND r.rolname NOT LIKE 'pg\\_%'
   AND d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+UNION
+SELECT rolname FROM pg_roles WHERE oid = 10 AND oid IN (
+    SELECT relowner FROM pg_class WHERE oid >= 16384
+    UNION ALL SELECT proowner FROM pg_proc WHERE oid >= 16384
+    UNION ALL SELECT typowner FROM pg_type WHERE oid >= 16384
+    UNION ALL SELECT nspowner FROM pg_namespace WHERE oid >= 16384 OR nspname = 'public'
+    UNION ALL SELECT lomowner FROM pg_largeobject_metadata)
 ORDER BY 1
+"""
+# Schemas that hold parts of extensions, or belong to one: a restore in place cannot drop them.
+EXTENSION_SCHEMAS = """
+SELECT n.oid, n.nspname FROM pg_namespace n
+WHERE n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+  AND (EXISTS (SELECT FROM pg_extension x WHERE x.extnamespace = n.oid)
+       OR EXISTS (SELECT FROM pg_depend e LEFT JOIN pg_class c ON e.classid = 'pg_class'::regclass AND c.oid = e.objid
+                  WHERE e.deptype = 'e' AND n.oid IN (c.relnamespace,
+                      CASE WHEN e.classid = 'pg_namespace'::regclass THEN e.objid END)))
 """
 
 
@@ -131,6 +148,8 @@ def cut(connection: Any, selection: Selection, alias: str) -> Cut:
     kept = tuple(name for name in included or found)
     _refuse_dangling(connection, [name for name in kept if name not in emptied], set(emptied), alias)
     wholes = tuple(whole for whole, parts in leaves.items() if set(parts) & set(included))
+    if included:
+        _refuse_missing(connection, {*included, *wholes}, alias)
     return Cut(kept, tuple(name for name in emptied if name in kept), (*included, *wholes) if included else ())
 
 
@@ -168,6 +187,16 @@ def _refuse_dangling(connection: Any, kept: Sequence[Name], emptied: set[Name], 
             )
 
 
+def _refuse_missing(connection: Any, included: set[Name], alias: str) -> None:
+    for constraint, schema, table, target_schema, target, _ in rows(connection, _FOREIGN_KEYS):
+        child, parent = Name(schema, table), Name(target_schema, target)
+        if child in included and parent not in included:
+            raise UsageError(
+                f"include_tables of the database {alias!r} names {child} and not {parent}, to which it refers by the "
+                f"constraint {constraint}: restoring would fail there. Include {parent} too."
+            )
+
+
 def count_rows(connection: Any, names: Iterable[Name]) -> dict[str, int]:
     """The exact rows of each table, by the connection's snapshot."""
     return {str(name): rows(connection, f"SELECT count(*) FROM ONLY {name.quoted}")[0][0] for name in names}
@@ -182,6 +211,10 @@ def last_migrations(connection: Any) -> dict[str, str]:
 
 def roles(connection: Any) -> list[str]:
     return [name for (name,) in rows(connection, _ROLES)]
+
+
+def extension_schemas(connection: Any) -> list[str]:
+    return [name for _, name in rows(connection, EXTENSION_SCHEMAS) if name != "public"]
 
 
 def missing_roles(connection: Any, needed: Iterable[str]) -> list[str]:

@@ -17,13 +17,8 @@ from typing import IO
 
 from django_cfg.backup.engines.base import Database, Selection
 from django_cfg.backup.engines.sqlite import schema
-from django_cfg.backup.engines.sqlite.files import (
-    LOCK_TIMEOUT,
-    database_path,
-    live,
-    open_private,
-    require_temporary_space,
-)
+from django_cfg.backup.engines.sqlite.files import LOCK_TIMEOUT, database_path, live, open_private
+from django_cfg.backup.engines.sqlite.private import require_temporary_space
 from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, ToolFailed, UsageError
 from django_cfg.backup.pipeline.process import Child
 from django_cfg.backup.pipeline.stream import BLOCK
@@ -170,7 +165,7 @@ def _take_out(cut: schema.Cut, copy: Path, database: Database) -> Path:
     result = copy.with_name("cut.sqlite3")
     result.touch(mode=0o600)
     try:
-        with open_private(copy, database.settings) as connection:
+        with open_private(copy, database) as connection:
             connection.execute("PRAGMA journal_mode = MEMORY")
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("BEGIN")

@@ -12,7 +12,8 @@ from typing import Any
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
 from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.copy import Copy, copying
-from django_cfg.backup.engines.sqlite.files import open_private, private_folder, unavailable
+from django_cfg.backup.engines.sqlite.files import open_private, unavailable
+from django_cfg.backup.engines.sqlite.private import private_folder
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.pipeline.stream import Readable
@@ -45,7 +46,7 @@ def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
 def _check(copy: Copy, database: Database) -> DumpReport:
     copy.wait()
     try:
-        with open_private(copy.path, database.settings, immutable=True) as connection:
+        with open_private(copy.path, database, immutable=True) as connection:
             structure_errors = quick_check(connection)
             rows = schema.count_rows(connection)
             migrations = schema.last_migrations(connection)

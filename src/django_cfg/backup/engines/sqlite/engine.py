@@ -9,6 +9,7 @@ from pathlib import Path
 from shlex import quote
 
 from django_cfg.backup.engines.base import (
+    Database,
     Dump,
     Engine,
     Finding,
@@ -20,21 +21,15 @@ from django_cfg.backup.engines.base import (
 from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.copy import plan
 from django_cfg.backup.engines.sqlite.dump import dumping, full_check
-from django_cfg.backup.engines.sqlite.files import (
-    database_path,
-    live,
-    open_live,
-    open_private,
-    private_folder,
-    require_temporary_space,
-    write_temporary,
-)
+from django_cfg.backup.engines.sqlite.files import database_path, live, open_live, open_private
+from django_cfg.backup.engines.sqlite.private import private_folder, require_temporary_space, write_temporary
 from django_cfg.backup.engines.sqlite.restore import restoring
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
 
-_PLAIN = {"ENGINE": "django.db.backends.sqlite3"}
+# No database of the project is at hand; the alias is the one its connection_created receivers know best.
+_UNNAMED = Database("default", {"ENGINE": "django.db.backends.sqlite3"})
 
 
 class SQLiteEngine(Engine):
@@ -95,7 +90,7 @@ class SQLiteEngine(Engine):
 def _examine(copy: Path, manifest: Manifest) -> None:
     with closing(open_live(copy)):
         pass  # a file that is no database at all is told by SQLite before Django is asked
-    with open_private(copy, _PLAIN, immutable=True) as connection:
+    with open_private(copy, _UNNAMED, immutable=True) as connection:
         if findings := full_check(connection):
             raise IntegrityError(f"{manifest.archive.key} holds a damaged SQLite database: {findings}.")
         compare_tables(manifest.tables, schema.count_rows(connection), manifest.archive.key)

@@ -6,9 +6,7 @@ drop the POSIX locks that connections of this process hold (https://sqlite.org/h
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,8 +16,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from django.db.utils import DatabaseError, load_backend
 
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.errors import DatabaseUnavailable, NotEnoughSpace, StorageError, UnsupportedEngine
-from django_cfg.backup.pipeline.stream import Readable, blocks
+from django_cfg.backup.errors import DatabaseUnavailable, UnsupportedEngine
 
 LOCK_TIMEOUT = 30.0  # seconds to wait for another connection's lock
 COMPANIONS = ("-wal", "-shm", "-journal")
@@ -78,14 +75,15 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 @contextmanager
-def open_private(path: Path, settings: Mapping[str, Any], *, immutable: bool = False) -> Iterator[sqlite3.Connection]:
+def open_private(path: Path, database: Database, *, immutable: bool = False) -> Iterator[sqlite3.Connection]:
     """A connection to a copy of ours, with the SQL functions the project's own connections have.
 
     Constraints, generated columns and indexes may call functions that Django, the backend or a
     ``connection_created`` receiver registers: without them SQLite could not check the copy.
     """
     options = {"immutable": "1"} if immutable else {"mode": "rwc"}
-    wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(_settings_for(settings, uri(path, **options)), "backup")
+    settings = _settings_for(database.settings, uri(path, **options))
+    wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, database.alias)
     try:
         wrapper.connect()
         connection = wrapper.connection
@@ -96,44 +94,6 @@ def open_private(path: Path, settings: Mapping[str, Any], *, immutable: bool = F
     finally:
         if wrapper.connection is not None:
             wrapper.connection.close()
-
-
-@contextmanager
-def private_folder() -> Iterator[Path]:
-    """A temporary folder (0700), removed with all that is in it.
-
-    :raises StorageError: none can be made.
-    """
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="django-cfg-backup-")
-    except OSError as error:
-        raise StorageError(
-            f"No temporary folder can be made: {error.strerror}. Set TMPDIR to a usable place."
-        ) from error
-    with folder as name:
-        yield Path(name)
-
-
-def require_temporary_space(needed: int) -> None:
-    """
-    :raises NotEnoughSpace: fewer than *needed* bytes are free where temporary files go.
-    """
-    place = tempfile.gettempdir()
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise NotEnoughSpace.of(
-            place, needed, free, "A temporary copy is made there: free some, or set TMPDIR to another place."
-        )
-
-
-def write_temporary(path: Path, plain: Readable) -> None:
-    """Write *plain* into the temporary file *path*."""
-    with path.open("wb") as file:
-        for block in blocks(plain):
-            try:
-                file.write(block)
-            except OSError as error:
-                raise StorageError.from_os("write the temporary file", path, error) from error
 
 
 @contextmanager

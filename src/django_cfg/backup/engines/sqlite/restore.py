@@ -8,7 +8,6 @@ where SQLite itself can no longer read the old file.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -21,6 +20,7 @@ from django_cfg.backup.engines.sqlite import aside, schema
 from django_cfg.backup.engines.sqlite.copy import Locked, refuse_to_wait
 from django_cfg.backup.engines.sqlite.dump import quick_check
 from django_cfg.backup.engines.sqlite.files import COMPANIONS, LOCK_TIMEOUT, database_path, open_private, uri
+from django_cfg.backup.engines.sqlite.private import holds_lock
 from django_cfg.backup.errors import (
     BackupError,
     IntegrityError,
@@ -31,7 +31,7 @@ from django_cfg.backup.errors import (
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable, pump
 
-# Pages copied at a time, and pages the live connection may hold before it writes them to the file:
+# Live pages copied at a time, and live pages the connection may hold before it writes them to the file:
 # after the first step, while the old data is set aside, the file has to be as it was. The step with
 # the last page commits, so the first one may never hold them all.
 _STEP = 64
@@ -43,7 +43,7 @@ _UNREADABLE = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 @contextmanager
 def restoring(database: Database, manifest: Manifest) -> Iterator[Restoration]:
     """A restore of *database*, with a workshop folder beside it that no second restore may enter."""
-    target = database_path(database)
+    target = database_path(database).resolve()  # the file itself, not a link to it
     if not target.parent.is_dir():
         raise RestoreRefused(f"The folder {target.parent} of the database {database.alias!r} is missing: create it.")
     if target.is_dir():
@@ -74,7 +74,7 @@ class SQLiteRestoration(Restoration):
 
     def check(self, manifest: Manifest) -> None:
         try:
-            with open_private(self._scratch, self._database.settings, immutable=True) as connection:
+            with open_private(self._scratch, self._database, immutable=True) as connection:
                 if findings := quick_check(connection):
                     raise IntegrityError(f"{manifest.name} holds a damaged SQLite database: {findings}.")
                 compare_tables(manifest.tables, schema.count_rows(connection), manifest.name)
@@ -114,8 +114,7 @@ class SQLiteRestoration(Restoration):
                 self._fit_page_size(int(_pragma(live, "page_size")))
             live.execute(f"PRAGMA cache_size = {_CACHE}")
             with closing(_open(self._scratch, "ro")) as scratch:
-                step = min(_STEP, int(_pragma(scratch, "page_count")) - 1)
-                scratch.backup(live, pages=step, progress=after_step)
+                scratch.backup(live, pages=_step(scratch, live), progress=after_step)
 
     def _fit_page_size(self, page_size: int) -> None:
         """Give the scratch the live page size, which cannot change under a write-ahead log."""
@@ -136,6 +135,12 @@ class SQLiteRestoration(Restoration):
         )
 
 
+def _step(scratch: sqlite3.Connection, live: sqlite3.Connection) -> int:
+    """How many pages of *scratch* make _STEP pages of *live*; at least one, never all."""
+    page_size, pages = (int(_pragma(scratch, name)) for name in ("page_size", "page_count"))
+    return min(max(1, _STEP * int(_pragma(live, "page_size")) // page_size), pages - 1)
+
+
 @contextmanager
 def _workshop(target: Path, alias: str) -> Iterator[Path]:
     """A private folder beside *target*, ours alone while we live; what a dead restore left is removed."""
@@ -154,25 +159,16 @@ def _workshop(target: Path, alias: str) -> Iterator[Path]:
             left_over.unlink()
         yield folder
     finally:
-        if _is_ours(lock, folder):
+        if holds_lock(lock, folder):
             shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 
 
 def _require_lock(lock: int, folder: Path, alias: str) -> None:
-    if not _is_ours(lock, folder):
+    if not holds_lock(lock, folder):
         raise RestoreRefused(
             f"Another restore of the database {alias!r} is running in {folder}: wait for its end, then try again."
         )
-
-
-def _is_ours(lock: int, folder: Path) -> bool:
-    """Take the lock, or find it taken; a lock file whose folder is gone protects nothing."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(lock), (folder / "lock").stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
 
 
 def _require_space(target: Path, manifest: Manifest) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.errors import UsageError
+from django_cfg.backup.errors import UsageError, megabytes
 from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
-from django_cfg.backup.services.catalog import find, read_catalog
+from django_cfg.backup.management.tables import local
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.services.catalog import LATEST, Damaged, find, read_catalog
 from django_cfg.backup.services.delete import delete_backup, find_damaged
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.project import Project, current_project
 
 
 class Command(BackupCommand):
@@ -23,10 +25,27 @@ class Command(BackupCommand):
         project = current_project()
         storage = project.storage
         catalog = read_catalog(storage)
-        chosen = find_damaged(catalog, name) or find(catalog, project, name, database)
+        chosen = find_damaged(catalog, name) or _found(find(catalog, project, name, database), project, name)
         if chosen.name in catalog.pinned:
             raise UsageError(f"{chosen.name} is pinned; `backup_pin {chosen.name} --unpin` allows to delete it.")
-        self.ask(f"Delete the backup {chosen.name} in {catalog.location} for good?", yes=yes)
+        self.ask(f"Delete {_described(chosen, project)} in {catalog.location} for good?", yes=yes)
         delete_backup(storage, chosen.name, chosen.archive_key)
         self.show(f"{chosen.name} is deleted.")
         return {"deleted": chosen.name}
+
+
+def _found(manifest: Manifest, project: Project, name: str) -> Manifest:
+    """Another project's backup is deleted by its whole name only, never by a beginning that happens to fit."""
+    if not project.owns(manifest.source) and manifest.name != name and name != LATEST:
+        raise UsageError(
+            f"{manifest.name} is a backup of {manifest.source}, and this is {project.name}/{project.env}: "
+            "to delete it from here, write its whole name."
+        )
+    return manifest
+
+
+def _described(chosen: Manifest | Damaged, project: Project) -> str:
+    if isinstance(chosen, Damaged):
+        return f"the damaged backup {chosen.name}"
+    size = megabytes(chosen.archive.size)
+    return f"the backup {chosen.name} of {chosen.source} ({local(chosen.started_at, project.zone)}, {size})"

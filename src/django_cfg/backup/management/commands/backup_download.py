@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.management.command import BackupCommand, add_name
 from django_cfg.backup.services.catalog import find, read_catalog
 from django_cfg.backup.services.download import download_backup
@@ -23,6 +24,13 @@ class Command(BackupCommand):
     def run(self, *, name: str, database: str | None, to: str, plain: bool, **options: Any) -> Any:
         project = current_project()
         manifest = find(read_catalog(project.storage), project, name, database)
-        path = download_backup(project.storage, manifest, Path(to), plain=plain, progress=self.progress)
+        folder = Path(to).absolute()
+        try:
+            path = download_backup(project.storage, manifest, folder, plain=plain, progress=self.progress)
+        except NameTaken:
+            raise StorageError(
+                f"{folder} holds a file of the backup {manifest.name} already, and nothing is ever overwritten: "
+                "choose another --to."
+            ) from None
         self.show(f"{path}")
         return {"name": manifest.name, "file": str(path)}

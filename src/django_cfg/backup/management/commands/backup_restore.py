@@ -27,9 +27,7 @@ class Command(BackupCommand):
         self.warn_of_damage(plan.catalog)
         self.stderr.write(_preview(plan), self.plain)
         self.ask(f"Replace the database {plan.target!r} with it?", yes=yes)
-        switched = carry_out(plan, self.progress)
-        self._tell(plan, switched)
-        return {"restored": plan.manifest.name, "to": plan.target, "old_data": switched.old_data}
+        carry_out(plan, self.progress, lambda switched: self._tell(plan, switched))
 
     def _tell(self, plan: RestorePlan, switched: Switched) -> None:
         manifest = plan.manifest
@@ -38,6 +36,8 @@ class Command(BackupCommand):
             self.show(f"Its old data is kept in {switched.old_data}; delete it when you no longer need it.")
         for advice in filter(None, (switched.advice, plan.migrations)):
             self.warn(advice)
+        if self.as_json:
+            self.print_document({"restored": manifest.name, "to": plan.target, "old_data": switched.old_data})
 
 
 def _preview(plan: RestorePlan) -> str:

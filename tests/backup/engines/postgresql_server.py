@@ -1,0 +1,140 @@
+"""A database of a test's own on one of the PostgreSQL servers, and what a test wants to know of it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.backup.engines.contract import Server
+from tests.backup.running import children
+from tests.servers import PostgreSQL
+from tests.sites import Site
+
+_numbers = itertools.count(1)
+
+
+class PostgreSQLServer(Server):
+    def __init__(self, site: Site, server: PostgreSQL) -> None:
+        number = next(_numbers)
+        self.site, self.server = site, server
+        self.databases = {alias: f"{alias}_{number}" for alias in ("default", "empty")}
+        self._roles: list[str] = []
+        for name in self.databases.values():
+            server.sql(f"CREATE DATABASE {name} TEMPLATE template0")
+        self.use()
+        site.always = {"tools_dir": str(server.programs)}
+        site.configure()
+        super().__init__(site)
+
+    def use(self, **changes: Any) -> None:
+        """Let the project's settings of both databases be those of the superuser, but for *changes*."""
+        aliases = {alias: self.server.settings(name, **changes) for alias, name in self.databases.items()}
+        self.site.use_databases(**aliases)
+
+    def run(self, *statements: str, alias: str = "default") -> list[tuple[Any, ...]]:
+        with self.connect(alias) as connection, connection.transaction():
+            for statement in statements:
+                cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def connect(self, alias: str = "default") -> psycopg.Connection:
+        return self.server.connect(self.databases[alias])
+
+    def table_names(self, alias: str = "default") -> list[str]:
+        query = (
+            "SELECT schemaname || '.' || tablename FROM pg_tables "
+            "WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY schemaname, tablename"
+        )
+        return [name for (name,) in self.run(query, alias=alias)]
+
+    def text(self, alias: str = "default") -> list[str]:
+        """Everything in the database - structure, owners, privileges, comments, rows - as pg_dump tells it."""
+        done = self.tool("pg_dump", self.databases[alias], "--encoding=UTF8")
+        ours = ("\\restrict", "\\unrestrict")  # they hold a key that is new each time
+        return [line for line in done.stdout.splitlines() if not line.startswith(ours)]
+
+    def tool(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [str(self.server.programs / program), *arguments]
+        return subprocess.run(argv, env=self.environment(), capture_output=True, text=True, check=True)
+
+    def environment(self) -> dict[str, str]:
+        """What PostgreSQL's own programs need to reach the server."""
+        variables = {"PGHOST": "127.0.0.1", "PGPORT": str(self.server.port), "PGUSER": PostgreSQL.USER}
+        path = f"{self.server.programs}:{os.environ['PATH']}"
+        return {**os.environ, **variables, "PGPASSWORD": PostgreSQL.PASSWORD, "PATH": path}
+
+    def role(self, name: str, attributes: str = "LOGIN PASSWORD 'pw'") -> str:
+        """A role that goes with the databases."""
+        self.server.sql(f"DROP ROLE IF EXISTS {name}", f"CREATE ROLE {name} {attributes}")
+        self._roles.append(name)
+        return name
+
+    def stored(self) -> list[str]:
+        return self.site.stored() if self.site.backups.exists() else []
+
+    def drop(self) -> None:
+        self.site.close()
+        for name in self.databases.values():
+            self.server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+        for name in self._roles:
+            self.server.sql(f"DROP ROLE IF EXISTS {name}")
+
+
+def fail_unless_equal(before: Sequence[str], after: Sequence[str]) -> None:
+    """Compare two texts of a database by what one has and the other has not."""
+    lost, new = [line for line in before if line not in after], [line for line in after if line not in before]
+    told = "\n".join([*("- " + line for line in lost), *("+ " + line for line in new)])
+    assert list(before) == list(after), told or "the same lines in another order"
+
+
+@contextmanager
+def locked(server: PostgreSQLServer, table: str, mode: str = "ACCESS EXCLUSIVE") -> Iterator[None]:
+    """A block during which another session holds a lock."""
+    with server.connect() as connection, connection.transaction():
+        connection.execute(f"LOCK TABLE {table} IN {mode} MODE")
+        yield
+
+
+@contextmanager
+def beside(action: Callable[[], object]) -> Iterator[None]:
+    """A block during which *action* is carried out by another thread, whose error is the block's."""
+    errors: list[Exception] = []
+
+    def act() -> None:
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001  raised again below
+            errors.append(error)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def child_running(program: str) -> int | None:
+    """The process id of our own child that runs *program* on a database."""
+    for pid in children():
+        line = command_line(pid)
+        if line.partition("\0")[0].endswith(f"/{program}") and "--dbname" in line:
+            return pid
+    return None
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,372 @@
+"""What bad input and bad luck get: a clear error, nothing published, the target untouched."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from django_cfg.backup import create_backup, restore_backup, verify_backup
+from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.postgresql import PostgreSQLEngine
+from django_cfg.backup.engines.postgresql.connect import unavailable
+from django_cfg.backup.errors import (
+    BackupError,
+    DatabaseUnavailable,
+    DumpFailed,
+    IntegrityError,
+    RestoreFailed,
+    ToolNotFound,
+    ToolTooOld,
+)
+from django_cfg.backup.pipeline.stream import Readable
+from tests.backup.engines.contract import BOOKS
+from tests.backup.engines.postgresql_server import (
+    PostgreSQLServer,
+    beside,
+    child_running,
+    command_line,
+    fail_unless_equal,
+    locked,
+)
+from tests.backup.running import children, wait_until
+from tests.servers import postgresql_programs
+
+MANY = "INSERT INTO book SELECT i, repeat('x', 90), 1 FROM generate_series(1000, 20000) i"
+
+
+@pytest.fixture
+def server(postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
+    yield postgresql_server
+    assert not children()
+
+
+@pytest.fixture
+def fragile(one_postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+    """A server that the test may stop."""
+    return one_postgresql_server
+
+
+def fail_to_back_up(server: PostgreSQLServer, kind: type[BackupError], message: str) -> None:
+    """A backup fails with *message*, names the database and leaves nothing in the storage."""
+    with pytest.raises(kind, match=f"(?s){message}") as failure:
+        create_backup()
+    assert type(failure.value) is kind
+    assert "'default'" in str(failure.value)
+    assert server.stored() == []
+
+
+# --- nothing to connect to
+
+
+def test_wrong_password(server: PostgreSQLServer) -> None:
+    server.use(PASSWORD="wr0ng-Secret")
+    fail_to_back_up(server, DatabaseUnavailable, "password authentication failed.*Correct USER and PASSWORD")
+    answer = server.site.call("backup_create")
+    assert answer.code == 1
+    assert "wr0ng-Secret" not in answer.stdout + answer.stderr
+
+
+def test_server_down(fragile: PostgreSQLServer) -> None:
+    fragile.server.stop()
+    fail_to_back_up(fragile, DatabaseUnavailable, r"refused.*start the server, or correct HOST and PORT")
+
+
+def test_database_absent(server: PostgreSQLServer) -> None:
+    server.use(NAME="absent")
+    fail_to_back_up(server, DatabaseUnavailable, '"absent" does not exist.*Check NAME')
+
+
+def test_tls_refused(server: PostgreSQLServer) -> None:
+    server.use(OPTIONS={"sslmode": "require"})
+    fail_to_back_up(server, DatabaseUnavailable, "server does not support SSL.*Check sslmode")
+
+
+def test_server_starting() -> None:
+    """Too short a moment to meet; the server's words are those of its source."""
+    told = unavailable(Database("default", {"NAME": "x"}), Exception("FATAL:  the database system is starting up"))
+    assert "try again in a moment" in str(told)
+
+
+# --- the tools
+
+
+def test_tools_dir_without_tools(server: PostgreSQLServer, tmp_path: Path) -> None:
+    server.site.configure(tools_dir=str(tmp_path))
+    fail_to_back_up(server, ToolNotFound, rf"tools_dir.*install postgresql-client-{server.server.major}")
+
+
+def test_tools_older_than_the_server(server: PostgreSQLServer) -> None:
+    oldest = postgresql_programs()[0]
+    if oldest == server.server.programs:
+        pytest.skip("the oldest tools are not older than the oldest server")
+    server.site.configure(tools_dir=str(oldest))
+    fail_to_back_up(server, ToolTooOld, rf"install postgresql-client-{server.server.major} or set .*tools_dir")
+
+
+def test_newer_tools_serve_an_older_server(server: PostgreSQLServer) -> None:
+    """Where only newer programs are installed, what they dump comes back, though they write settings it refuses."""
+    server.site.configure(tools_dir=str(postgresql_programs()[-1]))
+    before = server.text()
+    create_backup()
+    server.run("DELETE FROM book")
+    restore_backup()
+    fail_unless_equal(before, server.text())
+
+
+# --- during a dump
+
+
+def test_table_locked_by_a_migration(server: PostgreSQLServer) -> None:
+    server.site.configure(lock_timeout=1)
+    with locked(server, "book"):
+        fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock.*lock_timeout")
+
+
+def test_table_locked_while_the_selection_is_looked_at(server: PostgreSQLServer) -> None:
+    server.site.configure(lock_timeout=1, databases=[{"alias": "default", "exclude_tables": ["author"]}])
+    with locked(server, "book"):
+        fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock")
+
+
+def test_no_permission_on_one_table(server: PostgreSQLServer) -> None:
+    role = server.role("half")
+    server.run(f"GRANT SELECT ON author TO {role}")
+    server.use(USER=role, PASSWORD="pw")
+    fail_to_back_up(server, DatabaseUnavailable, r"'half' may not read public\.book.*GRANT pg_read_all_data")
+
+
+def test_no_permission_on_a_large_object(server: PostgreSQLServer) -> None:
+    """pg_read_all_data does not cover large objects; a setting of the role does."""
+    role = server.role("reader", "LOGIN PASSWORD 'pw' IN ROLE pg_read_all_data")
+    server.run("SELECT lo_from_bytea(99, 'x')")
+    server.use(USER=role, PASSWORD="pw")
+    fail_to_back_up(server, DumpFailed, "permission denied for large object 99.*ALTER ROLE.*lo_compat_privileges")
+    server.server.sql(f"ALTER ROLE {role} SET lo_compat_privileges = on")
+    create_backup()
+
+
+def test_rows_hidden_by_row_security(server: PostgreSQLServer) -> None:
+    """Never a partial dump in silence."""
+    role = server.role("reader", "LOGIN PASSWORD 'pw' IN ROLE pg_read_all_data")
+    server.run("ALTER TABLE book ENABLE ROW LEVEL SECURITY", "CREATE POLICY few ON book USING (id < 10)")
+    server.use(USER=role, PASSWORD="pw")
+    fail_to_back_up(server, DumpFailed, "row-level security.*BYPASSRLS")
+    server.server.sql(f"ALTER ROLE {role} BYPASSRLS")
+    assert create_backup().rows == BOOKS + 50
+
+
+def test_pg_dump_killed(server: PostgreSQLServer) -> None:
+    def kill() -> None:
+        wait_until(lambda: child_running("pg_dump"))
+        os.kill(child_running("pg_dump") or 0, signal.SIGKILL)
+
+    with locked(server, "book"), beside(kill):
+        fail_to_back_up(server, DumpFailed, "pg_dump was killed by signal 9.*memory")
+
+
+def test_server_stopped_in_mid_dump(fragile: PostgreSQLServer) -> None:
+    def stop() -> None:
+        wait_until(lambda: child_running("pg_dump"))
+        wait_until(lambda: fragile.run("SELECT count(*) FROM pg_locks WHERE NOT granted") == [(2,)])
+        fragile.server.stop("immediate")
+
+    with closing(fragile.connect()) as other:
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE book")
+        with beside(stop):
+            fail_to_back_up(fragile, DumpFailed, "The server (stopped|ended the connection)")
+
+
+# --- secrets
+
+
+def test_no_password_is_seen(server: PostgreSQLServer) -> None:
+    """Neither in the command line of any child, nor in a message, of a backup and of a restore."""
+    secret = "t0p s3cret'\"\\ ü$;"
+    role = server.role("hidden", "SUPERUSER LOGIN PASSWORD '" + secret.replace("'", "''") + "'")
+    server.use(USER=role, PASSWORD=secret)
+    seen: dict[str, str] = {}
+
+    def watch(program: str) -> None:
+        wait_until(lambda: child_running(program))
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            for pid in children():
+                line = command_line(pid)
+                seen[Path(line.partition("\0")[0]).name] = line
+
+    create_backup()
+    server.site.configure(lock_timeout=1)
+    for program, action in (("pg_dump", create_backup), ("psql", restore_backup)):
+        watching = beside(partial(watch, program))
+        with locked(server, "book"), watching, pytest.raises(BackupError) as failure:
+            action()
+        assert secret not in str(failure.value)
+    assert {"pg_dump", "psql"} <= set(seen)
+    assert not [line for line in seen.values() if secret in line]
+
+
+# --- during a restore
+
+
+def fail_to_restore(server: PostgreSQLServer, kind: type[BackupError], message: str) -> None:
+    """A restore fails with *message*, and the database is as it was."""
+    before = server.text()
+    with pytest.raises(kind, match=f"(?s){message}") as failure:
+        restore_backup()
+    assert type(failure.value) is kind
+    fail_unless_equal(before, server.text())
+
+
+@pytest.fixture
+def changed(server: PostgreSQLServer) -> PostgreSQLServer:
+    """A backup was made, with a large object, and the database changed afterwards."""
+    server.run("SELECT lo_from_bytea(7, 'before')")
+    create_backup()
+    server.run("DELETE FROM book WHERE id > 10", "SELECT lo_put(7, 0, 'after!')", "CREATE TABLE later (i int)")
+    return server
+
+
+def test_another_session_holds_a_lock(changed: PostgreSQLServer) -> None:
+    changed.site.configure(lock_timeout=1)
+    told = r"(?s)'default'.*as it was.*lock timeout.*stop the site"
+    with locked(changed, "book", "ROW EXCLUSIVE"), pytest.raises(RestoreFailed, match=told):
+        restore_backup()
+    assert changed.count("book") == 10
+
+
+def test_a_wrong_count_rolls_large_objects_back_too(changed: PostgreSQLServer) -> None:
+    """Large objects are restored in the same transaction as everything else."""
+    (path,) = changed.site.backups.glob("*.json")
+    path.write_text(path.read_text().replace(f'"rows": {BOOKS}', f'"rows": {BOOKS + 1}'))
+    fail_to_restore(changed, IntegrityError, "book has 200 rows instead of 201.*as it was")
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_a_damaged_archive(server: PostgreSQLServer, compression: str) -> None:
+    """One bit at three quarters: the restore is under way when it is met."""
+    server.run(MANY)
+    server.site.configure(compression=compression)
+    manifest = create_backup()
+    server.run("DELETE FROM book WHERE id > 10")
+    path = server.site.backups / manifest.archive_key
+    data = bytearray(path.read_bytes())
+    data[len(data) * 3 // 4] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError):
+        verify_backup()
+    fail_to_restore(server, IntegrityError, "damaged")
+
+
+def test_server_killed_in_mid_restore(fragile: PostgreSQLServer) -> None:
+    create_backup()
+    fragile.run("DELETE FROM book WHERE id > 10")
+    before = fragile.text()
+
+    def stop() -> None:
+        wait_until(lambda: fragile.run("SELECT count(*) FROM pg_locks WHERE NOT granted") == [(1,)])
+        fragile.server.stop("immediate")
+
+    with closing(fragile.connect()) as other:
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE book")
+        with beside(stop), pytest.raises(RestoreFailed, match=r"(?s)'default'.*as it was.*The server"):
+            restore_backup()
+    fragile.server.start()
+    fail_unless_equal(before, fragile.text())
+
+
+def orphans(server: PostgreSQLServer) -> bool:
+    """Whether psql, or what it began on the server, has outlived the process that started it."""
+    lines = (command_line(int(path.name)) for path in Path("/proc").glob("[0-9]*"))
+    if any("/psql\0" in line and f"'{server.databases['default']}'" in line for line in lines):
+        return True
+    return server.run("SELECT FROM pg_stat_activity WHERE application_name = 'psql'") != []
+
+
+def test_we_are_killed_in_mid_restore(server: PostgreSQLServer) -> None:
+    """kill -9 at ten random moments: each time the database is wholly old or wholly new."""
+    server.run(MANY, "SELECT lo_from_bytea(7, 'the backup')")
+    states = [server.text()]
+    create_backup()
+    ends = []
+    for number in range(10):
+        server.run(f"UPDATE book SET title = '{number}'", "SELECT lo_put(7, 0, 'later')", f"CREATE TABLE t{number} ()")
+        states[1:] = [server.text()]
+        server.site.close()
+        pid = os.fork()
+        if pid == 0:
+            with suppress(BaseException):
+                restore_backup()
+            os._exit(0)
+        time.sleep(random.uniform(0.02, 0.4))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        wait_until(lambda: not orphans(server))
+        found = server.text()
+        if found not in states:
+            fail_unless_equal(states[1], found)
+        ends.append(states.index(found))
+    assert 1 in ends, "no kill came before the end"
+    restore_backup()
+    fail_unless_equal(states[0], server.text())
+
+
+# --- archives
+
+
+class Bytes(Readable):
+    """Bytes as a stream."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+
+    def read(self, size: int = -1, /) -> bytes:
+        count = len(self._data) if size < 0 else size
+        block, self._data = bytes(self._data[:count]), self._data[count:]
+        return block
+
+
+def test_half_an_archive_is_no_archive(server: PostgreSQLServer) -> None:
+    """Wherever it is cut it is refused, where ``pg_restore --list`` still accepts it."""
+    server.run(MANY)
+    server.site.configure(compression="none")
+    manifest = create_backup()
+    server.run("DELETE FROM book WHERE id > 10")
+    before = server.text()
+    engine = PostgreSQLEngine(Database("default", settings.DATABASES["default"], tools_dir=str(server.server.programs)))
+    data = (server.site.backups / manifest.archive_key).read_bytes()
+    tools = str(server.server.programs)
+    PostgreSQLEngine.examine(Bytes(data), manifest, tools)
+    accepted = 0
+    for kept in (0, 4, len(data) // 20, len(data) // 3, len(data) // 2, len(data) * 9 // 10, len(data) - 1):
+        listing = [server.server.programs / "pg_restore", "--list"]
+        accepted += not subprocess.run(listing, input=data[:kept], capture_output=True, check=False).returncode
+        with pytest.raises(IntegrityError, match="is not a whole dump"):
+            PostgreSQLEngine.examine(Bytes(data[:kept]), manifest, tools)
+        with engine.restoration(manifest) as restoration, pytest.raises(IntegrityError, match="is not whole"):
+            restoration.load(Bytes(data[:kept]))
+    fail_unless_equal(before, server.text())
+    assert accepted >= 3
+
+
+@pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
+def test_the_hint_restores_as_printed(server: PostgreSQLServer, compression: str) -> None:
+    """With stock tools, in the folder of the archive, where the environment names the server."""
+    server.run("SELECT lo_from_bytea(7, 'x')")
+    server.site.configure(compression=compression, filename_template="it's {database} {timestamp}")
+    manifest = create_backup()
+    server.server.sql("DROP DATABASE IF EXISTS restored")
+    subprocess.run(["sh", "-c", manifest.restore_hint], cwd=server.site.backups, env=server.environment(), check=True)
+    assert server.server.sql("SELECT count(*) FROM book", database="restored") == [(BOOKS,)]
+    server.server.sql("DROP DATABASE restored")
