@@ -250,3 +250,4 @@ def test_a_history_that_no_engine_of_ours_knows_does_not_fail_a_restore(site: Si
     site.sql("DELETE FROM book")
     assert restore_backup(name).old_data
     assert site.sql("SELECT count(*) FROM book") == [(200,)]
+    db.connections["default"].connection.close()  # Django keeps a database in memory open
