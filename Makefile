@@ -29,7 +29,7 @@ bench: $(VENV)/.bench
 	scripts/test-programs
 	$(BIN)/python -m benchmarks
 
-# The tests under every other interpreter of this machine, with the newest Django it can run.
+# The tests under the newest interpreter of this machine, with the newest Django it can run.
 matrix:
 	for python in $$(scripts/interpreters); do \
 	    $(MAKE) test PYTHON=$$python VENV=.venv-$$(basename $$(dirname $$(dirname $$python))) || exit 1; \
