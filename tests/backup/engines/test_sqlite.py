@@ -392,15 +392,8 @@ def test_nothing_but_the_old_data_is_left_beside_the_database(server: SQLiteServ
 @pytest.mark.parametrize("page_size", [1024, 16384])
 def test_another_page_size_is_restored(server: SQLiteServer, page_size: int) -> None:
     create_backup()
-    server.site.close()
-    with closing(sqlite3.connect(server.site.database, isolation_level=None)) as connection:
-        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-        for pragma in ("journal_mode = DELETE", f"page_size = {page_size}"):
-            connection.execute(f"PRAGMA {pragma}")
-        connection.execute("VACUUM")
-        connection.execute(f"PRAGMA journal_mode = {mode}")
-        connection.execute("DELETE FROM book")
-        connection.commit()
+    _change_page_size(server, page_size)
+    server.run("DELETE FROM book")
     restore_backup()
     assert server.count("book") == BOOKS
     assert server.run("PRAGMA integrity_check") == [("ok",)]
