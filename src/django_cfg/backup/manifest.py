@@ -18,6 +18,7 @@ from django_cfg.backup.errors import ManifestError
 SCHEMA = 1
 SUFFIX = ".json"
 PIN_SUFFIX = ".pin.json"
+PROOF_SUFFIX = ".proof.json"
 Trigger = Literal["manual", "scheduled", "before-restore"]
 
 
@@ -96,6 +97,43 @@ class Pin(Record):
 
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=2).encode() + b"\n"
+
+
+class Proof(Record):
+    """The last drill of a backup: it was restored into a scratch database, compared, and thrown away."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    name: str  # of the backup
+    archive_sha256: Digest  # of the archive that was restored, as stored
+    at: Moment  # when the drill began
+    duration: float = Field(ge=0)  # seconds
+    succeeded: bool
+    differences: tuple[str, ...] = ()  # from the manifest; empty when it succeeded
+    tables: int = Field(0, ge=0)  # compared
+    rows: int = Field(0, ge=0)  # compared
+    queries: int = Field(0, ge=0)  # verification_queries that gave a truthy value
+    server_version: str = ""
+    tool: str = ""
+    tool_version: str = ""
+    host: str = ""  # where it was restored
+    migrations: str = ""  # how the backup stands to the code, in words; empty when it fits
+
+    def to_json(self) -> bytes:
+        return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes, key: str) -> Proof:
+        """Read the proof stored under *key*.
+
+        :raises ManifestError: it cannot be read, or belongs to another backup.
+        """
+        try:
+            proof = cls.model_validate_json(data)
+        except ValidationError as error:
+            raise ManifestError(f"The proof {key} cannot be read: {error.errors()[0]['msg']}. Drill again.") from None
+        if f"{proof.name}{PROOF_SUFFIX}" != key:
+            raise ManifestError(f"The proof {key} is of {proof.name}: it was renamed or moved. Drill again.")
+        return proof
 
 
 class Manifest(Record):

@@ -47,6 +47,7 @@ class DumpReport:
     tables: tuple[Table, ...]
     excluded: tuple[str, ...]
     migrations: Mapping[str, str]  # app: last applied
+    warnings: tuple[str, ...] = ()  # what the operator should know of a dump that is whole
 
 
 class Dump(ABC):

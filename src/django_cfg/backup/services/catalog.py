@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from django_cfg.backup.errors import BackupError, BackupNotFound, IntegrityError, UsageError
-from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, Manifest
+from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX, Manifest, Proof
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.storage.base import Storage
 
 LATEST = "latest"
-BESIDE = (".proof.json", PIN_SUFFIX)
+_log = logging.getLogger("django_cfg.backup")
+BESIDE = (PROOF_SUFFIX, PIN_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,12 @@ class Catalog:
     backups: tuple[Manifest, ...]  # newest first
     damaged: tuple[Damaged, ...]
     pinned: frozenset[str] = frozenset()  # names
+    proofs: Mapping[str, Proof] = field(default_factory=dict)  # name: its last drill, succeeded or failed
+
+    def is_proved(self, manifest: Manifest) -> bool:
+        """The last drill of this very archive succeeded."""
+        proof = self.proofs.get(manifest.name)
+        return proof is not None and proof.succeeded and proof.archive_sha256 == manifest.archive.sha256
 
     def of(self, project: Project) -> list[Manifest]:
         return [manifest for manifest in self.backups if project.owns(manifest.source)]
@@ -57,7 +66,19 @@ def read_catalog(storage: Storage) -> Catalog:
             damaged.append(Damaged(key.removesuffix(SUFFIX), error, manifest.archive_key if manifest else None))
     backups.sort(key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
     pinned = frozenset(key.removesuffix(PIN_SUFFIX) for key in objects if key.endswith(PIN_SUFFIX))
-    return Catalog(storage.location, tuple(backups), tuple(damaged), pinned)
+    return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, _proofs(storage, objects))
+
+
+def _proofs(storage: Storage, keys: Iterable[str]) -> dict[str, Proof]:
+    """One that cannot be read proves nothing, and hides no backup."""
+    proofs = {}
+    for key, data in storage.read_many(sorted(key for key in keys if key.endswith(PROOF_SUFFIX))):
+        try:
+            proof = Proof.from_json(_whole(data), key)
+            proofs[proof.name] = proof
+        except BackupError as error:
+            _log.warning("A proof counts for nothing: %s", error)
+    return proofs
 
 
 def is_manifest(key: str) -> bool:
@@ -113,9 +134,13 @@ def _not_found(catalog: Catalog, name: str) -> BackupError:
 
 
 def _read(key: str, data: bytes | BackupError) -> Manifest:
+    return Manifest.from_json(_whole(data), key)
+
+
+def _whole(data: bytes | BackupError) -> bytes:
     if isinstance(data, BackupError):
         raise data
-    return Manifest.from_json(data, key)
+    return data
 
 
 def _look_again(storage: Storage, manifest: Manifest) -> int | None:
