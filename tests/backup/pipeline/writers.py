@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup.config import Compression
-from django_cfg.backup.pipeline import compression
+from django_cfg.backup.pipeline import compression, gzip_members
 from tests.backup import needs
 
 
@@ -27,6 +27,8 @@ class Way:
         """Let the machine have what this way needs and nothing better."""
         if self.by != "isal":
             monkeypatch.setattr(compression, "igzip_threaded", None)
+            for compressor in ("_fast", "_small"):
+                monkeypatch.setattr(gzip_members, compressor, gzip_members._by_zlib)
         path = folder / "path"
         path.mkdir()
         if self.by in PROGRAMS:

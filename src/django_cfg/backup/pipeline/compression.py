@@ -1,6 +1,6 @@
 """Compression, both ways. What is written opens with plain gzip, bzip2 and xz.
 
-gzip goes through ISA-L on several threads (about the speed of a dump tool) where its wheel exists;
+gzip is ours (gzip_members), read by ISA-L on a thread of its own where its wheel exists;
 bz2 and xz use a parallel program where the machine has one, else the standard library.
 """
 
@@ -9,19 +9,18 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import os
-import queue
 import shutil
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from typing import IO, Any, TypeVar, cast
 
 from django_cfg.backup.config import Compression
 from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.pipeline.gzip_members import GzipMembers, threads
 from django_cfg.backup.pipeline.process import Filter
-from django_cfg.backup.pipeline.stream import BLOCK, Readable, Writable
+from django_cfg.backup.pipeline.stream import Readable, Writable
 
 igzip_threaded: Any
 try:
@@ -36,22 +35,15 @@ UNPACK_COMMAND: dict[Compression, str] = {"gzip": "gzip -dc", "bz2": "bzip2 -dc"
 
 _Stream = TypeVar("_Stream")
 
-_ISAL_LEVEL = 2  # 2 % larger than gzip -6 at a sixteenth of its time; 3 is slower, no smaller (measured)
-_GZIP_LEVEL = 6
 _XZ_MEMORY = "512MiB"  # xz lowers its threads, then its dictionary, to stay below
 _DAMAGE: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, lzma.LZMAError, ValueError, *_ISAL_DAMAGE)
-
-
-def threads() -> int:
-    """How many threads compression may use: one a core this process may run on, at most four."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
 
 
 def compress(sink: Writable, method: Compression) -> AbstractContextManager[Writable]:
     """A writer that compresses into *sink*; leaving the block writes the last bytes."""
     match method:
         case "gzip":
-            return _gzip_writer(sink)
+            return GzipMembers(sink)
         case "bz2":
             return _program_writer(_bz2_program(), sink) or bz2.BZ2File(cast(IO[bytes], sink), "wb")
         case "xz":
@@ -80,37 +72,6 @@ class _Careful:
             raise IntegrityError(
                 f"The archive cannot be decompressed ({error}): it is cut short or damaged."
             ) from error
-
-
-def _gzip_writer(sink: Writable) -> AbstractContextManager[Writable]:
-    target = cast(IO[bytes], sink)
-    if igzip_threaded is None:
-        return gzip.GzipFile(filename="", fileobj=target, mode="wb", compresslevel=_GZIP_LEVEL, mtime=0)
-    return _isal_writer(target)
-
-
-@contextmanager
-def _isal_writer(target: IO[bytes]) -> Iterator[Writable]:
-    writer = igzip_threaded.open(target, "wb", compresslevel=_ISAL_LEVEL, threads=threads(), block_size=BLOCK)
-    try:
-        yield writer
-    except BaseException:
-        _abandon(writer.raw)
-        raise
-    writer.close()
-
-
-def _abandon(writer: Any) -> None:
-    """End the threads of an ISA-L writer. Its ``close`` would wait for ever for a block that a signal lost on its
-    way to a thread, and its ``stop`` for a thread that waits for room in a queue: so the queues are emptied."""
-    writer.running = False
-    workers = [*writer.compression_workers, writer.output_worker]
-    while any(worker.is_alive() for worker in workers):
-        for waiting in (*writer.input_queues, *writer.output_queues):
-            with suppress(queue.Empty):
-                waiting.get_nowait()
-        workers[0].join(0.01)
-    writer._closed = True
 
 
 def _reader(source: Readable, method: Compression) -> AbstractContextManager[Readable]:

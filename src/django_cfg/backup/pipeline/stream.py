@@ -57,9 +57,6 @@ class TallyWriter(Tally):
         self.add(block)
         return self._sink.write(block)
 
-    def flush(self) -> None:
-        """Compressors flush what they write to; the sink is flushed when it is published."""
-
 
 class TallyReader(Tally):
     """A tally on the way out of *source*."""
