@@ -14,7 +14,7 @@ from django.db.utils import load_backend
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines import engine_for
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.postgresql.connect import connection_string, environment
+from django_cfg.backup.engines.postgresql.connect import connection_settings, connection_string, environment
 from django_cfg.backup.engines.postgresql.tools import choose
 from django_cfg.backup.errors import (
     ConfigurationError,
@@ -238,3 +238,16 @@ def test_what_does_not_run_is_no_tool(tmp_path: Path, script: str | None) -> Non
         (tmp_path / "pg_dump").chmod(0o755)
     with pytest.raises(ToolNotFound, match=r"^To test, .*install postgresql-client-16"):
         choose(16, str(tmp_path), "To test")
+
+
+def test_nobody_waits_for_minutes_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timeout(**options: object) -> object:
+        return connection_settings(Database("default", {"NAME": "x", "OPTIONS": options}))["OPTIONS"].get(
+            "connect_timeout"
+        )
+
+    assert timeout() == 10
+    assert timeout(connect_timeout=99) == 99
+    assert timeout(service="site") is None
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "3")
+    assert timeout() is None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from django.conf import settings
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.postgresql import PostgreSQLEngine
+from django_cfg.backup.engines.postgresql import PostgreSQLEngine, connect
 from django_cfg.backup.engines.postgresql.connect import unavailable
 from django_cfg.backup.errors import (
     BackupError,
@@ -86,6 +88,14 @@ def test_database_absent(server: PostgreSQLServer) -> None:
     fail_to_back_up(server, DatabaseUnavailable, '"absent" does not exist.*Check NAME')
 
 
+def test_a_server_that_never_answers(server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A black hole is told after seconds, not after the minutes that libpq would wait."""
+    monkeypatch.setattr(connect, "_CONNECT_TIMEOUT", 2)
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        server.use(PORT=hole.getsockname()[1])
+        fail_to_back_up(server, DatabaseUnavailable, "timeout.*Check that the server can be reached from here")
+
+
 def test_tls_refused(server: PostgreSQLServer) -> None:
     server.use(OPTIONS={"sslmode": "require"})
     fail_to_back_up(server, DatabaseUnavailable, "server does not support SSL.*Check sslmode")
@@ -121,6 +131,17 @@ def test_newer_tools_serve_an_older_server(server: PostgreSQLServer) -> None:
     server.run("DELETE FROM book")
     restore_backup()
     fail_unless_equal(before, server.text())
+
+
+def test_newer_tools_are_told_in_the_run_itself(server: PostgreSQLServer, caplog: pytest.LogCaptureFixture) -> None:
+    """By the check as well as where a schedule's run is read: in its log."""
+    newest = postgresql_programs()[-1]
+    if newest == server.server.programs:
+        pytest.skip("the newest tools are those of the newest server")
+    server.site.configure(tools_dir=str(newest))
+    told = f"is newer than the server.*Install postgresql-client-{server.server.major}"
+    assert re.search(told, server.site.call("backup_create").stderr)
+    assert [record for record in caplog.records if re.search(told, record.getMessage())]
 
 
 # --- during a dump

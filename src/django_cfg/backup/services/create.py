@@ -139,9 +139,15 @@ class _Attempt:
         with _archive_withdrawn_on_error(storage, key, f"{name}{MANIFEST_SUFFIX}"):
             manifest = self._manifest(engine, name, archive, report)
             storage.write(manifest.key, manifest.to_json())  # the last step, which makes the archive a backup
+        self._warn(report.warnings)
         run.succeeded(manifest)
         signals.tell(signals.backup_succeeded, BackupRun, manifest=manifest)
         return manifest
+
+    def _warn(self, warnings: Iterable[str]) -> None:
+        for warning in warnings:
+            _log.warning("%s: %s", self._source, warning)
+            self._progress.say(f"{self._source.database}: warning: {warning}")
 
     def _free_name(self, storage: Storage) -> str:
         project = self._project

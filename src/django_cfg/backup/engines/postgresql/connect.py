@@ -67,6 +67,7 @@ _CONNECTION_STRING = (
     "ssl_min_protocol_version",
     "ssl_max_protocol_version",
 )
+_CONNECT_TIMEOUT = 10  # seconds for each address of the server, where nobody says otherwise
 _OVERRIDES = ("HOST", "PORT", "USER", "PASSWORD", "OPTIONS")
 
 
@@ -78,7 +79,13 @@ def connection_settings(database: Database) -> dict[str, Any]:
             settings[name] = database.connection[name]
     if "OPTIONS" in database.connection:
         settings["OPTIONS"] = {**database.settings.get("OPTIONS", {}), **database.connection["OPTIONS"]}
-    return settings
+    return settings | {"OPTIONS": _patient(settings.get("OPTIONS", {}))}
+
+
+def _patient(options: Mapping[str, Any]) -> dict[str, Any]:
+    """libpq itself would wait for minutes, in silence; a service may hold a timeout of its own."""
+    said = "service" in options or "PGCONNECT_TIMEOUT" in os.environ
+    return {**({} if said else {"connect_timeout": _CONNECT_TIMEOUT}), **options}
 
 
 def parameters(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from django_cfg.backup.engines.postgresql.connect import (
     explaining,
 )
 from django_cfg.backup.engines.postgresql.options import checked
-from django_cfg.backup.engines.postgresql.tools import Tools, choose, major
+from django_cfg.backup.engines.postgresql.tools import Tools, choose, major, newer_than
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.pipeline.process import Child
@@ -133,4 +133,5 @@ def _count(connection: Any, database: Database, cut: schema.Cut, tools: Tools, v
         tuple(Table(name=name, rows=count, exact=True) for name, count in rows.items()),
         tuple(map(str, cut.emptied)),
         migrations,
+        tuple(filter(None, [newer_than(tools, version)])),
     )

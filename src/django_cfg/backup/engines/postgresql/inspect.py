@@ -8,7 +8,7 @@ from django_cfg.backup.engines.base import Database, Finding, Level, Selection
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.connect import connected, place
 from django_cfg.backup.engines.postgresql.options import checked
-from django_cfg.backup.engines.postgresql.tools import choose, major
+from django_cfg.backup.engines.postgresql.tools import choose, major, newer_than
 
 
 def inspecting(database: Database, selection: Selection) -> Iterator[Finding]:
@@ -22,15 +22,10 @@ def inspecting(database: Database, selection: Selection) -> Iterator[Finding]:
         version = schema.server_version(connection)
         yield Finding(Level.OK, alias, f"PostgreSQL {version}, {place(database)}, answers")
         tools = choose(major(version), database.tools_dir, f"To dump the database {alias!r}")
-        if tools.major == major(version):
-            yield Finding(Level.OK, alias, f"pg_dump {tools.version} fits the server")
+        if warning := newer_than(tools, version):
+            yield Finding(Level.WARNING, alias, warning)
         else:
-            yield Finding(
-                Level.WARNING,
-                alias,
-                f"pg_dump {tools.version} is newer than the server ({version}): what it writes may not restore into an "
-                f"older server. Install postgresql-client-{major(version)}.",
-            )
+            yield Finding(Level.OK, alias, f"pg_dump {tools.version} fits the server")
         cut = schema.cut(connection, selection, alias)
         schema.require_readable(connection, cut, alias)
         yield Finding(Level.OK, alias, f"{len(cut.tables)} tables can be read")

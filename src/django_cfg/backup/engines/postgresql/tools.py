@@ -69,6 +69,16 @@ def choose(wanted: int, tools_dir: str | None, purpose: str) -> Tools:
     return fitting[0]
 
 
+def newer_than(tools: Tools, server_version: str) -> str:
+    """What to know when the programs are newer than the server; empty when they fit it."""
+    if tools.major == major(server_version):
+        return ""
+    return (
+        f"pg_dump {tools.version} is newer than the server ({server_version}): what it writes may not restore into an "
+        f"older server. Install postgresql-client-{major(server_version)}."
+    )
+
+
 def _installed(tools_dir: str | None) -> Iterator[Tools]:
     for folder in [Path(tools_dir)] if tools_dir else _usual_folders():
         program = folder / "pg_dump"
