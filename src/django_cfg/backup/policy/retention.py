@@ -20,6 +20,7 @@ from django_cfg.backup.manifest import Manifest, Proof, Source
 
 TOLERANCE = timedelta(minutes=5)  # between the clocks of the machines that share a storage
 Reason = tuple[Manifest, str]  # a backup, and what keeps it
+Reasons = dict[str, tuple[str, ...]]  # by the backup's name
 
 
 @dataclass(frozen=True)
@@ -100,22 +101,15 @@ def plan(
     _refuse_the_future(own, now)
     left_alone = _by_name(_left_alone(newest_first, scope))
     all_series = _series(manifest for manifest in own if manifest.name not in left_alone)
-    protected = _by_name(reason for series in all_series for reason in _never_deleted(series, beside))
-    wanted = _by_name(reason for series in all_series for reason in _by_the_rules(series, policy, zone, scope))
-    kept = _joined(left_alone, protected, wanted)
-    over, warnings = _over_the_limit(
-        [manifest for manifest in own if manifest.name in kept], left_alone.keys() | protected.keys(), policy
+    protected = left_alone | _by_name(r for series in all_series for r in _never_deleted(series, beside))
+    wanted = _by_name(r for series in all_series for r in _by_the_rules(series, policy, zone))
+    kept = _joined(protected, wanted)
+    over, warnings = _over_the_limit([manifest for manifest in own if manifest.name in kept], protected, policy)
+    stays = {name: why for name, why in (_by_name(_waiting(own, scope)) | kept).items() if name not in over}
+    decisions = (
+        Decision(m, m.name in stays, stays.get(m.name) or over.get(m.name) or _dropped(policy)) for m in newest_first
     )
-    dropped = (f"none of {policy.keep_daily} days, {policy.keep_weekly} weeks, {policy.keep_monthly} months",)
-    return Plan(
-        tuple(
-            Decision(manifest, False, over[manifest.name])
-            if manifest.name in over
-            else Decision(manifest, manifest.name in kept, kept.get(manifest.name, dropped))
-            for manifest in newest_first
-        ),
-        warnings,
-    )
+    return Plan(tuple(decisions), warnings)
 
 
 def _refuse_the_future(own: Iterable[Manifest], now: datetime) -> None:
@@ -156,25 +150,29 @@ def _never_deleted(series: Sequence[Manifest], beside: Beside) -> Iterator[Reaso
             yield manifest, "its proof cannot be read"
 
 
-def _by_the_rules(
-    series: Sequence[Manifest], policy: BackupRetentionConfig, zone: tzinfo, scope: Scope
-) -> Iterator[Reason]:
+def _by_the_rules(series: Sequence[Manifest], policy: BackupRetentionConfig, zone: tzinfo) -> Iterator[Reason]:
     """Grandfather, father, son. Only what exists is counted: gaps use up nothing, and no age is measured."""
     days = {manifest.name: manifest.started_at.astimezone(zone).date() for manifest in series}
     regular = [(manifest, days[manifest.name]) for manifest in series if _is_regular(manifest)]
     daily = _newest_periods(regular, policy.keep_daily, date.isoformat)
     weekly = _newest_periods(regular, policy.keep_weekly, _iso_week)
     monthly = _newest_periods(regular, policy.keep_monthly, lambda day: day.isoformat()[:7])
+    wanted_days = _counted(policy.keep_daily, "day")
     for day, backups in daily:
-        yield from ((manifest, f"one of {policy.keep_daily} days: {day}") for manifest in backups)
+        yield from ((manifest, f"one of {wanted_days}: {day}") for manifest in backups)
     yield from ((backups[0], f"newest of week {week}") for week, backups in weekly)
     yield from ((backups[0], f"newest of month {month}") for month, backups in monthly)
     reach = daily[-1][0] if len(daily) == policy.keep_daily else ""
     for manifest in series:
         if not _is_regular(manifest) and days[manifest.name].isoformat() >= reach:
-            yield manifest, f"made before a restore, as young as the {policy.keep_daily} days"
+            yield manifest, f"made before a restore, as young as the {wanted_days}"
+
+
+def _waiting(own: Iterable[Manifest], scope: Scope) -> Iterator[Reason]:
+    """What the rules drop of a database that has not just been backed up: its own next backup comes first."""
+    for manifest in own:
         if not scope.has_turn(manifest.source):
-            yield manifest, f"not the turn of {manifest.source.database!r}"
+            yield manifest, f"waits for the next backup of {manifest.source.database!r}"
 
 
 def _newest_periods(
@@ -192,17 +190,22 @@ def _newest_periods(
 
 def _over_the_limit(
     kept: Sequence[Manifest], protected: Collection[str], policy: BackupRetentionConfig
-) -> tuple[dict[str, tuple[str]], tuple[str, ...]]:
+) -> tuple[Reasons, tuple[str, ...]]:
     """The oldest unprotected ones, until the rest is within the limit; a warning when they are not enough."""
     if policy.max_total_size_mb is None:
         return {}, ()
     excess = sum(manifest.archive.size for manifest in kept) - policy.max_total_size_mb * MB
-    over: dict[str, tuple[str]] = {}
+    over: Reasons = {}
     for manifest in reversed(kept):
         if excess > 0 and manifest.name not in protected:
             over[manifest.name] = (f"over {policy.max_total_size_mb:,} MB: oldest unprotected",)
             excess -= manifest.archive.size
     return over, (_exceeded(policy.max_total_size_mb, excess),) if excess > 0 else ()
+
+
+def _dropped(policy: BackupRetentionConfig) -> tuple[str]:
+    wanted = {"day": policy.keep_daily, "week": policy.keep_weekly, "month": policy.keep_monthly}
+    return ("none of " + ", ".join(_counted(number, period) for period, number in wanted.items()),)
 
 
 def _exceeded(limit: int, excess: int) -> str:
@@ -221,22 +224,22 @@ def _iso_week(day: date) -> str:
     return f"{year:04}-W{week:02}"
 
 
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" + "s" * (number != 1)
+
+
 def _first(manifests: Iterator[Manifest], reason: str) -> Iterator[Reason]:
     for manifest in manifests:
         yield manifest, reason
         return
 
 
-def _by_name(reasons: Iterable[Reason]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+def _by_name(reasons: Iterable[Reason]) -> Reasons:
+    found: Reasons = {}
     for manifest, reason in reasons:
         found[manifest.name] = (*found.get(manifest.name, ()), reason)
     return found
 
 
-def _joined(*several: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    joined: dict[str, tuple[str, ...]] = {}
-    for reasons in several:
-        for name, told in reasons.items():
-            joined[name] = (*joined.get(name, ()), *told)
-    return joined
+def _joined(some: Reasons, others: Reasons) -> Reasons:
+    return {name: (*some.get(name, ()), *others.get(name, ())) for name in some | others}

@@ -156,7 +156,7 @@ def prune_after_backup(project: Project, manifest: Manifest, progress: Progress 
         _prune_after(project, manifest, progress)
     except BackupError as error:
         _tell_failure(manifest, str(error))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  the backup is made, and whoever asked for it shall get it
         _log.exception("The prune after the backup %s failed in a way nobody has foreseen", manifest.name)
         _tell_failure(manifest, repr(error))
 
