@@ -99,7 +99,7 @@ class Case:
 
 
 def read_cases(text: str) -> Iterator[Case]:
-    for block in text.split("\n\n"):
+    for block in text.strip().split("\n\n"):
         title, *lines = block.splitlines()
         if title.startswith("#"):
             continue
