@@ -75,24 +75,25 @@ class Kind:
     mark: str
 
 
-# one draw each: hypothesis is quicker with few big choices than with many small ones
+# one draw for all: hypothesis is quicker with few big choices than with many small ones; the common is the most likely
 KINDS = [
     Kind(*chosen)
     for chosen in itertools.product(
-        SOURCES,
-        [False, False, True],
-        ["scheduled", "manual", "before-restore"],
-        ["", "", "proved", "failed", "pinned", "unreadable"],
+        SOURCES[:1] * 5 + SOURCES[1:],
+        [False] * 4 + [True],
+        ["scheduled"] * 5 + ["before-restore"],
+        [""] * 8 + ["proved", "failed", "pinned", "unreadable"],
     )
 ]
 # half of them within a few days, so that days, weeks and moments coincide
 MINUTES = some.integers(0, 20 * 48).map(lambda number: 30 * number) | some.integers(0, 800 * 24).map(lambda n: 60 * n)
-LINES = some.lists(some.tuples(some.sampled_from(KINDS), MINUTES, some.integers(0, 30)), max_size=24)
+LINE = some.tuples(some.sampled_from(KINDS), MINUTES, some.integers(0, 30))
+LINES = some.integers(0, 16).flatmap(lambda least: some.lists(LINE, min_size=least, max_size=24))
 POLICIES = some.builds(
     BackupRetentionConfig,
-    keep_daily=some.integers(1, 8) | some.just(365),
-    keep_weekly=some.integers(0, 5),
-    keep_monthly=some.integers(0, 4),
+    keep_daily=some.integers(1, 4) | some.sampled_from([7, 365]),
+    keep_weekly=some.integers(0, 3),
+    keep_monthly=some.integers(0, 3),
     max_total_size_mb=some.none() | some.integers(1, 300),
 )
 SCOPES = [
