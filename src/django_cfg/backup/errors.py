@@ -42,6 +42,11 @@ def megabytes(size: int) -> str:
     return f"{size:,} bytes" if size < MB // 10 else f"{size / MB:,.1f} MB"
 
 
+def counted(number: int, word: str) -> str:
+    """``1 day``, ``7 days``."""
+    return f"{number:,} {word}" + "s" * (number != 1)
+
+
 class BackupError(Exception):
     """The root of all errors of this package."""
 

@@ -41,10 +41,6 @@ class TestList:
         assert "tests/test/default (partial)" in newer
         assert "2026-10-25 02:30:00 CET" in newer
         assert "  scheduled  " in newer
-        assert newer.endswith(
-            "  newest partial backup; one of 7 days: 2026-10-25; newest of week 2026-W43; newest of month 2026-10"
-        )
-        assert "  newest backup; one of 7 days: 2026-10-25" in older
         assert "2026-10-25 02:30:00 CEST" in older
         assert "22 bytes" in older
         assert "250" in older

@@ -1,6 +1,6 @@
 """What retention promises of every history: tried with histories that chance makes up.
 
-Some hundred for each promise in `make test`; 100,000, each for all promises, in `make test-long`.
+Some dozens for each promise in `make test`; 100,000, each for all promises, in `make test-long`.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ PROMISES: list[Callable[[History, Random], None]] = [
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 def test_of_some_histories(promise: Callable[[History, Random], None]) -> None:
-    for_all_histories(promise, 200)
+    for_all_histories(promise, 60)
 
 
 @pytest.mark.long

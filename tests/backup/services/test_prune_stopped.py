@@ -51,7 +51,7 @@ def listed_whole(history: History, storage: Memory) -> list[Manifest]:
     return [manifest for manifest in history.manifests if manifest.name in names]
 
 
-@pytest.mark.parametrize("examples", [100, pytest.param(100_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [50, pytest.param(100_000, marks=pytest.mark.long)])
 def test_stopped_after_any_step_no_listed_backup_is_broken(examples: int) -> None:
     def promise(history: History, chance: Random) -> None:
         storage, due = stored(history), history.plan()

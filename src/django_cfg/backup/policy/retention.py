@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta, tzinfo
 from itertools import groupby
 
 from django_cfg.backup.config import BackupRetentionConfig
-from django_cfg.backup.errors import MB, ClockSkew, megabytes
+from django_cfg.backup.errors import MB, ClockSkew, counted, megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
 
 TOLERANCE = timedelta(minutes=5)  # between the clocks of the machines that share a storage
@@ -157,7 +157,7 @@ def _by_the_rules(series: Sequence[Manifest], policy: BackupRetentionConfig, zon
     daily = _newest_periods(regular, policy.keep_daily, date.isoformat)
     weekly = _newest_periods(regular, policy.keep_weekly, _iso_week)
     monthly = _newest_periods(regular, policy.keep_monthly, lambda day: day.isoformat()[:7])
-    wanted_days = _counted(policy.keep_daily, "day")
+    wanted_days = counted(policy.keep_daily, "day")
     for day, backups in daily:
         yield from ((manifest, f"one of {wanted_days}: {day}") for manifest in backups)
     yield from ((backups[0], f"newest of week {week}") for week, backups in weekly)
@@ -205,7 +205,7 @@ def _over_the_limit(
 
 def _dropped(policy: BackupRetentionConfig) -> tuple[str]:
     wanted = {"day": policy.keep_daily, "week": policy.keep_weekly, "month": policy.keep_monthly}
-    return ("none of " + ", ".join(_counted(number, period) for period, number in wanted.items()),)
+    return ("none of " + ", ".join(counted(number, period) for period, number in wanted.items()),)
 
 
 def _exceeded(limit: int, excess: int) -> str:
@@ -222,10 +222,6 @@ def _is_regular(manifest: Manifest) -> bool:
 def _iso_week(day: date) -> str:
     year, week, _ = day.isocalendar()
     return f"{year:04}-W{week:02}"
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}" + "s" * (number != 1)
 
 
 def _first(manifests: Iterator[Manifest], reason: str) -> Iterator[Reason]:

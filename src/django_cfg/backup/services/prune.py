@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from django_cfg.backup import signals
-from django_cfg.backup.errors import BackupError, ObjectLocked, StorageError, megabytes
+from django_cfg.backup.errors import BackupError, ObjectLocked, StorageError, counted, megabytes
 from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, Manifest, Proof
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.policy.retention import Beside, Plan, Scope, plan
@@ -86,8 +86,9 @@ class Pruned:
             told = "\n".join(f"{outcome.manifest.name}: {outcome.error}" for outcome in failed[:5])
             more = f"\nand {len(failed) - 5} more" if len(failed) > 5 else ""
             raise StorageError(
-                f"{len(failed)} of {len(self.outcomes)} backups could not be deleted; the next prune tries again, and "
-                f"`backup_prune --leftovers` removes an archive that has lost its manifest:\n{told}{more}"
+                f"{len(failed)} of {counted(len(self.outcomes), 'backup')} could not be deleted; the next prune tries "
+                "again, and `backup_prune --leftovers` removes an archive that has lost its manifest:\n"
+                f"{told}{more}"
             )
 
 
@@ -144,7 +145,7 @@ def carry_out(due: PrunePlan, progress: Progress = SILENT) -> Pruned:
         outcomes = tuple(threads.map(lambda manifest: _delete(due, manifest), oldest_first))
     pruned = Pruned(due, outcomes, _sweep(due.storage, due.abandoned))
     if outcomes:
-        progress.say(f"{len(pruned.deleted)} old backups deleted, {megabytes(pruned.freed)}")
+        progress.say(f"{counted(len(pruned.deleted), 'old backup')} deleted, {megabytes(pruned.freed)}")
     return pruned
 
 

@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.errors import StorageError, megabytes
+from django_cfg.backup.errors import StorageError, counted, megabytes
 from django_cfg.backup.management import prune_tables
 from django_cfg.backup.management.command import BackupCommand, add_yes
 from django_cfg.backup.services.leftovers import Leftover, find_leftovers, remove_leftover
@@ -35,7 +35,7 @@ class Command(BackupCommand):
         due = plan_prune(orphans=orphans)
         self._show_plan(project, due)
         if not self._agreed(
-            f"{len(due.retention.due)} backups ({megabytes(due.size)})", due.storage, due.retention.due
+            f"{counted(len(due.retention.due), 'backup')} ({megabytes(due.size)})", due.storage, due.retention.due
         ):
             return prune_tables.document(Pruned(due), project)
         if not self._yes:
@@ -61,7 +61,7 @@ class Command(BackupCommand):
             self.warn(warning)
         self.warn_of_damage(due.catalog)
         if leftovers := find_leftovers(project):
-            self.warn(f"{len(leftovers)} archives, proofs or pins without a manifest: see backup_prune --leftovers.")
+            self.warn(f"Without a manifest: {_told(leftovers)}; see backup_prune --leftovers.")
 
     def _leftovers(self, project: Project) -> Any:
         found, storage = find_leftovers(project), project.storage
@@ -71,7 +71,7 @@ class Command(BackupCommand):
         size = megabytes(sum(leftover.size for leftover in removable))
         removed: list[str] = []
         errors: list[str] = []
-        if self._agreed(f"what is left of {len(removable)} names ({size})", storage, removable):
+        if self._agreed(f"what is left of {counted(len(removable), 'name')} ({size})", storage, removable):
             for leftover in removable:
                 self._remove(storage, leftover, removed, errors)
         document = prune_tables.leftover_document(found, removed)
@@ -102,3 +102,8 @@ class Command(BackupCommand):
         else:
             self.ask(f"Delete {what} in {storage.location} for good?", yes=self._yes)
         return True
+
+
+def _told(leftovers: list[Leftover]) -> str:
+    first = leftovers[0].objects[0].key
+    return first if len(leftovers) == 1 else f"{first} and what is left of {counted(len(leftovers) - 1, 'other name')}"
