@@ -193,7 +193,7 @@ def test_the_warning_of_the_limit_is_told(site: Site, caplog: pytest.LogCaptureF
 def test_an_interruption_of_the_prune_leaves_the_run_a_success(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The backup is made; only the prune is cut short."""
 
-    def interrupted(*args: object) -> None:
+    def interrupted(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     put(*daily(3))

@@ -25,7 +25,7 @@ from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.storage.base import Storage, StoredObject
 
 UNFINISHED_FOR = timedelta(hours=24)  # nobody has written to it for so long: its run is dead
-_AT_ONCE = 16  # deletions; most of each is waiting for the storage
+_AT_ONCE = 32  # deletions; most of each is waiting for the storage
 _log = logging.getLogger("django_cfg.backup")
 
 
@@ -190,33 +190,31 @@ def _planned(project: Project, *, orphans: bool = False, only: str | None = None
 
 
 def _delete(due: PrunePlan, manifest: Manifest) -> Outcome:
+    """Look at it once more, and delete it. No request is made in vain: there may be a thousand of them."""
+    storage = due.storage
     try:
-        return Outcome(manifest, kept=_reprieve(due, manifest) or _refusal(due.storage, manifest))
+        if storage.stat(f"{manifest.name}{PIN_SUFFIX}"):
+            return Outcome(manifest, kept="pinned meanwhile")
+        is_drilled = storage.stat(f"{manifest.name}{PROOF_SUFFIX}") is not None
+        if is_drilled and not due.catalog.is_proved(manifest) and _may_be_proved(storage, manifest):
+            return Outcome(manifest, kept="proved meanwhile")
+        return Outcome(manifest, kept=_refusal(storage, manifest, [PROOF_SUFFIX] if is_drilled else []))
     except StorageError as error:
         return Outcome(manifest, error=error)
 
 
-def _reprieve(due: PrunePlan, manifest: Manifest) -> str:
-    """What has happened since the decision and keeps the backup; usually nothing."""
-    if due.storage.stat(f"{manifest.name}{PIN_SUFFIX}"):
-        return "pinned meanwhile"
-    proof = f"{manifest.name}{PROOF_SUFFIX}"
-    if not due.catalog.is_proved(manifest) and due.storage.stat(proof) and _proves(due.storage, proof, manifest):
-        return "proved meanwhile"
-    return ""
-
-
-def _proves(storage: Storage, key: str, manifest: Manifest) -> bool:
+def _may_be_proved(storage: Storage, manifest: Manifest) -> bool:
+    key = f"{manifest.name}{PROOF_SUFFIX}"
     try:
         return Proof.from_json(storage.read(key), key).proves(manifest)
     except BackupError:
         return True  # nobody knows what it says
 
 
-def _refusal(storage: Storage, manifest: Manifest) -> str:
+def _refusal(storage: Storage, manifest: Manifest, beside: Sequence[str]) -> str:
     """Delete it; why the storage does not let it go, and empty when it is gone."""
     try:
-        delete_backup(storage, manifest.name, manifest.archive_key)
+        delete_backup(storage, manifest.name, manifest.archive_key, beside=beside)
     except ObjectLocked:
         if storage.stat(manifest.key) is None:
             raise  # what is left is no backup any more
