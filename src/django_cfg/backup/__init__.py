@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from django_cfg.backup.services.catalog import list_backups
     from django_cfg.backup.services.create import create_backup
+    from django_cfg.backup.services.prune import prune_backups
     from django_cfg.backup.services.restore import restore_backup
     from django_cfg.backup.services.verify import verify_backup
 
-__all__ = ["create_backup", "list_backups", "restore_backup", "verify_backup"]
+__all__ = ["create_backup", "list_backups", "prune_backups", "restore_backup", "verify_backup"]
 
 _HOMES = {
     "create_backup": "create",
     "list_backups": "catalog",
+    "prune_backups": "prune",
     "restore_backup": "restore",
     "verify_backup": "verify",
 }

@@ -15,11 +15,13 @@
     ├── EncryptionError          1   encrypting or decrypting failed: nothing was stored in plain
     ├── StorageError             1   the storage refused or failed
     │   ├── NameTaken            1   an object of that name is there already; nothing is overwritten
-    │   └── NotEnoughSpace       1   told with the bytes needed and the bytes free
+    │   ├── NotEnoughSpace       1   told with the bytes needed and the bytes free
+    │   └── ObjectLocked         1   the storage does not allow to delete it yet
     ├── ManifestError            1   a manifest that cannot be read or believed
     ├── IntegrityError           1   the bytes are not the ones that were stored
     ├── RestoreRefused           1   refused before anything was touched
     ├── RestoreFailed            1   failed; the target is as it was
+    ├── ClockSkew                1   a backup from the future: nothing is pruned by a wrong clock
     ├── Declined                 1   asked, and the answer was no
     ├── Unhealthy                4   nothing failed, and something wants attention
     └── SomeFailed               3   some databases failed, others succeeded
@@ -29,6 +31,7 @@ A message says what happened, to what, and what to do next. None of them carries
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar, Self
 
 MB = 1_000_000
@@ -37,6 +40,11 @@ MB = 1_000_000
 def megabytes(size: int) -> str:
     """*size* bytes for a reader: ``512 bytes``, ``1.2 MB``; MB is 10^6 bytes."""
     return f"{size:,} bytes" if size < MB // 10 else f"{size / MB:,.1f} MB"
+
+
+def counted(number: int, word: str) -> str:
+    """``1 day``, ``7 days``."""
+    return f"{number:,} {word}" + "s" * (number != 1)
 
 
 class BackupError(Exception):
@@ -112,6 +120,10 @@ class NotEnoughSpace(StorageError):
         return cls(f"Not enough space in {where}: {megabytes(needed)} needed, {megabytes(free)} free. {advice}")
 
 
+class ObjectLocked(StorageError):
+    pass
+
+
 class ManifestError(BackupError):
     pass
 
@@ -126,6 +138,17 @@ class RestoreRefused(BackupError):
 
 class RestoreFailed(BackupError):
     pass
+
+
+class ClockSkew(BackupError):
+    @classmethod
+    def of(cls, name: str, source: object, started_at: datetime, now: datetime) -> Self:
+        return cls(
+            f"{name} of {source} is dated {started_at:%Y-%m-%d %H:%M:%S} UTC, and here it is "
+            f"{now:%Y-%m-%d %H:%M:%S} UTC: one of the two clocks is wrong. Nothing was pruned, and nothing will be. "
+            "Set this machine's clock; if it is right, "
+            f"`backup_delete {name}` removes that backup."
+        )
 
 
 class Declined(BackupError):

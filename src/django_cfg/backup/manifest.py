@@ -118,6 +118,10 @@ class Proof(Record):
     host: str = ""  # where it was restored
     migrations: str = ""  # how the backup stands to the code, in words; empty when it fits
 
+    def proves(self, manifest: Manifest) -> bool:
+        """The drill succeeded, and what it restored is this very archive."""
+        return self.succeeded and (self.name, self.archive_sha256) == (manifest.name, manifest.archive.sha256)
+
     def to_json(self) -> bytes:
         return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
 

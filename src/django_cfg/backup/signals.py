@@ -2,6 +2,7 @@
 
 ``backup_succeeded``: ``manifest`` (:class:`~django_cfg.backup.manifest.Manifest`).
 ``backup_failed``: ``source`` (:class:`~django_cfg.backup.manifest.Source`), ``message`` (str, no secret).
+``prune_failed``: ``source``, ``message`` (str); the backup that the prune followed is made.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from django.dispatch import Signal
 
 backup_succeeded = Signal()
 backup_failed = Signal()
+prune_failed = Signal()
 
 _log = logging.getLogger("django_cfg.backup")
 

@@ -36,11 +36,11 @@ class TestList:
         """With the time of the project's zone, on the night of the clock change."""
         answer = site.call("backup_list")
         header, newer, older = answer.stdout.splitlines()
-        assert header.split() == ["NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER"]
+        assert header.split() == ["NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER", "KEPT", "AS"]
         assert newer.split("  ")[0] == "a_newer"
         assert "tests/test/default (partial)" in newer
         assert "2026-10-25 02:30:00 CET" in newer
-        assert newer.endswith("scheduled")
+        assert "  scheduled  " in newer
         assert "2026-10-25 02:30:00 CEST" in older
         assert "22 bytes" in older
         assert "250" in older

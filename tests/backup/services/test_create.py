@@ -146,7 +146,8 @@ class TestOrder:
     def test_the_manifest_is_written_last(self, use_storage: Use) -> None:
         storage = use_storage()
         manifest = create_backup()
-        assert storage.steps == [f"publish {manifest.archive_key}", f"publish {manifest.key}"]
+        published = [step for step in storage.steps if step.startswith("publish")]
+        assert published == [f"publish {manifest.archive_key}", f"publish {manifest.key}"]
 
     @pytest.mark.usefixtures("books")
     def test_a_manifest_that_cannot_be_written_takes_its_archive_along(self, site: Site, use_storage: Use) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime, tzinfo
 
 from django_cfg.backup.errors import megabytes
@@ -18,9 +18,9 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def backups(manifests: Sequence[Manifest], pinned: Container[str], zone: tzinfo) -> str:
-    header = ("NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER")
-    return columns(header, [_row(manifest, manifest.name in pinned, zone) for manifest in manifests])
+def backups(manifests: Sequence[Manifest], pinned: Container[str], zone: tzinfo, what_keeps: Mapping[str, str]) -> str:
+    header = ("NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER", "KEPT AS")
+    return columns(header, [(*_row(m, m.name in pinned, zone), what_keeps[m.name]) for m in manifests])
 
 
 def _row(manifest: Manifest, is_pinned: bool, zone: tzinfo) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def _row(manifest: Manifest, is_pinned: bool, zone: tzinfo) -> tuple[str, ...]:
     )
 
 
-def details(manifest: Manifest, zone: tzinfo, migrations: str) -> str:
+def details(manifest: Manifest, zone: tzinfo, migrations: str, what_keeps: str) -> str:
     """Everything worth knowing of one backup."""
     archive, engine = manifest.archive, manifest.engine
     facts = {
@@ -51,6 +51,7 @@ def details(manifest: Manifest, zone: tzinfo, migrations: str) -> str:
         "Excluded": ", ".join(manifest.excluded) or "nothing",
         "Partial": "yes: only the tables below" if manifest.partial else "no",
         "Migrations": migrations or "as in your code",
+        "Kept as": what_keeps,
         "Note": manifest.note or "none",
         "By hand": manifest.restore_hint,
     }

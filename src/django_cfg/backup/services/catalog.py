@@ -34,11 +34,12 @@ class Catalog:
     damaged: tuple[Damaged, ...]
     pinned: frozenset[str] = frozenset()  # names
     proofs: Mapping[str, Proof] = field(default_factory=dict)  # name: its last drill, succeeded or failed
+    unreadable_proofs: frozenset[str] = frozenset()  # names; what was drilled there, nobody knows
 
     def is_proved(self, manifest: Manifest) -> bool:
         """The last drill of this very archive succeeded."""
         proof = self.proofs.get(manifest.name)
-        return proof is not None and proof.succeeded and proof.archive_sha256 == manifest.archive.sha256
+        return proof is not None and proof.proves(manifest)
 
     def of(self, project: Project) -> list[Manifest]:
         return [manifest for manifest in self.backups if project.owns(manifest.source)]
@@ -66,19 +67,22 @@ def read_catalog(storage: Storage) -> Catalog:
             damaged.append(Damaged(key.removesuffix(SUFFIX), error, manifest.archive_key if manifest else None))
     backups.sort(key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
     pinned = frozenset(key.removesuffix(PIN_SUFFIX) for key in objects if key.endswith(PIN_SUFFIX))
-    return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, _proofs(storage, objects))
+    proofs, unreadable = _proofs(storage, objects)
+    return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable)
 
 
-def _proofs(storage: Storage, keys: Iterable[str]) -> dict[str, Proof]:
-    """One that cannot be read proves nothing, and hides no backup."""
+def _proofs(storage: Storage, keys: Iterable[str]) -> tuple[dict[str, Proof], frozenset[str]]:
+    """One that cannot be read proves nothing, and hides no backup; the names of such ones are told beside."""
     proofs = {}
+    unreadable = set()
     for key, data in storage.read_many(sorted(key for key in keys if key.endswith(PROOF_SUFFIX))):
         try:
             proof = Proof.from_json(_whole(data), key)
             proofs[proof.name] = proof
         except BackupError as error:
+            unreadable.add(key.removesuffix(PROOF_SUFFIX))
             _log.warning("A proof counts for nothing: %s", error)
-    return proofs
+    return proofs, frozenset(unreadable)
 
 
 def is_manifest(key: str) -> bool:

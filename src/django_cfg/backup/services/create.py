@@ -26,6 +26,7 @@ from django_cfg.backup.services.naming import free_name, render
 from django_cfg.backup.services.placement import refuse_served_folder
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import Project, current_project, require_enabled
+from django_cfg.backup.services.prune import prune_after_backup
 from django_cfg.backup.storage.base import Storage
 
 _log = logging.getLogger("django_cfg.backup")
@@ -42,7 +43,7 @@ class Failure:
 def create_backup(
     alias: str = "default", *, trigger: Trigger = "manual", note: str = "", progress: Progress = SILENT
 ) -> Manifest:
-    """Back up the database *alias*.
+    """Back up the database *alias*; then prune what its retention does not keep.
 
     :returns: the manifest of the published backup.
     :raises BackupError: it failed; nothing was published.
@@ -51,7 +52,9 @@ def create_backup(
     require_ready(project)
     project.database(alias)
     with _recorded(project.source(alias), trigger) as run:
-        return _Attempt(project, alias, trigger, note, progress).carry_out(run)
+        manifest = _Attempt(project, alias, trigger, note, progress).carry_out(run)
+    prune_after_backup(project, manifest, progress)
+    return manifest
 
 
 def create_backups(

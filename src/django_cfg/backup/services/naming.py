@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from datetime import datetime, tzinfo
+from string import Formatter
 
 from django_cfg.backup.storage.base import Storage
 
@@ -15,6 +16,13 @@ def render(template: str, *, database: str, env: str, started_at: datetime, zone
     """*template* with its variables filled in; the time is local to *zone*."""
     timestamp = started_at.astimezone(zone).strftime("%Y%m%d_%H%M%S")
     return template.format(database=_fit(database), env=_fit(env), timestamp=timestamp)
+
+
+def pattern(template: str, *, env: str) -> re.Pattern[str]:
+    """What matches every name that *template* gives in *env*, whatever the database and the time."""
+    fitting = {"database": r"[\w-]+", "timestamp": r"\d{8}_\d{6}", "env": re.escape(_fit(env))}
+    parts = Formatter().parse(template)
+    return re.compile("".join(re.escape(text) + fitting.get(name or "", "") for text, name, _, _ in parts) + r"(-\d+)?")
 
 
 def free_name(storage: Storage, wanted: str) -> str:

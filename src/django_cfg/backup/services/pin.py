@@ -5,15 +5,22 @@ from __future__ import annotations
 import getpass
 from datetime import UTC, datetime
 
+from django_cfg.backup.errors import BackupNotFound
 from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Pin
 from django_cfg.backup.storage.base import Storage
 
 
 def pin_backup(storage: Storage, manifest: Manifest, why: str = "") -> None:
-    """Pin the backup; its first pin is kept when it has one."""
+    """Pin the backup; its first pin is kept when it has one.
+
+    :raises BackupNotFound: something deleted the backup before the pin was there.
+    """
     key = f"{manifest.name}{PIN_SUFFIX}"
     if storage.stat(key) is None:
         storage.write(key, Pin(by=_user(), at=datetime.now(UTC), why=why).to_json())
+    if storage.stat(manifest.key) is None:
+        storage.delete(key)
+        raise BackupNotFound(f"{manifest.name} was deleted in this moment: it is not pinned. Choose another backup.")
 
 
 def unpin_backup(storage: Storage, manifest: Manifest) -> None:

@@ -25,7 +25,8 @@ class Storage(ABC):
     """Objects under keys. A key is a relative path with ``/``, without ``..``.
 
     All methods raise StorageError, in words that name the place and the way out; none returns less
-    than it found because something went wrong on the way.
+    than it found because something went wrong on the way. ``stat``, ``read`` and ``delete`` may be called
+    from several threads at once.
     """
 
     @property
@@ -59,7 +60,10 @@ class Storage(ABC):
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove the object *key*; one that is gone already is no error."""
+        """Remove the object *key*; one that is gone already is no error.
+
+        :raises ObjectLocked: the storage does not allow it yet.
+        """
 
     @abstractmethod
     def is_taken(self, name: str) -> bool:
@@ -68,6 +72,10 @@ class Storage(ABC):
     def free_space(self) -> int | None:
         """Bytes that can still be stored, or None where nobody knows."""
         return None
+
+    def abandoned(self, before: datetime) -> Iterator[StoredObject]:
+        """What unfinished ones of ours nobody has written to since *before*; :meth:`delete` removes them."""
+        return iter(())
 
     def write(self, key: str, data: bytes) -> None:
         """Publish a small object."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from django_cfg.backup.pipeline.stream import Readable, Writable
 from django_cfg.backup.storage.base import Storage, StoredObject
 
 _OF_THE_MOUNT = "lost+found"  # of an ext4 mount; nobody but root may look into it
+_PART = re.compile(r"\..+\.[0-9a-f]{32}\.part", re.DOTALL)
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.EOPNOTSUPP}  # some network and FUSE mounts
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -75,14 +77,11 @@ class LocalStorage(Storage):
         return StoredObject(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def list(self) -> Iterator[StoredObject]:
-        if not self._exists():
-            return
-        for folder, folders, files in os.walk(self.root, onerror=self._cannot_list):
-            folders[:] = [name for name in folders if not name.startswith(".") and name != _OF_THE_MOUNT]
-            for name in files:
-                key = Path(folder, name).relative_to(self.root).as_posix()
-                if not name.startswith(".") and (found := self.stat(key)):
-                    yield found
+        return (found for name, key in self._files() if not name.startswith(".") and (found := self.stat(key)))
+
+    def abandoned(self, before: datetime) -> Iterator[StoredObject]:
+        parts = (key for name, key in self._files() if _PART.fullmatch(name))
+        return (found for key in parts if (found := self.stat(key)) and found.modified < before)
 
     def delete(self, key: str) -> None:
         path = self._path(key)
@@ -134,6 +133,15 @@ class LocalStorage(Storage):
         except OSError as error:
             raise StorageError.from_os("look at", target, error) from error
         raise NameTaken.of(key, self.location)
+
+    def _files(self) -> Iterator[tuple[str, str]]:
+        """Name and key of each file, hidden ones too; nothing of hidden folders."""
+        if not self._exists():
+            return
+        for folder, folders, files in os.walk(self.root, onerror=self._cannot_list):
+            folders[:] = [name for name in folders if not name.startswith(".") and name != _OF_THE_MOUNT]
+            for name in files:
+                yield name, Path(folder, name).relative_to(self.root).as_posix()
 
     def _cannot_list(self, error: OSError) -> None:
         raise StorageError.from_os("list", error.filename or self.root, error) from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from django_cfg.backup.management import tables
 from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.management.prune_tables import what_keeps
 from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.project import current_project
 
@@ -24,7 +25,7 @@ class Command(BackupCommand):
         own = list(catalog.backups) if options["all"] else catalog.of(project)
         chosen = [manifest for manifest in own if database in (None, manifest.source.database)]
         if chosen:
-            self.show(tables.backups(chosen, catalog.pinned, project.zone))
+            self.show(tables.backups(chosen, catalog.pinned, project.zone, what_keeps(project, catalog)))
         else:
             self.warn(f"No backup of {project.name}/{project.env} in {catalog.location}.")
         if hidden := len(catalog.backups) - len(own):

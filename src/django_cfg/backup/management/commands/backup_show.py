@@ -7,6 +7,7 @@ from typing import Any
 
 from django_cfg.backup.management import tables
 from django_cfg.backup.management.command import BackupCommand, add_name
+from django_cfg.backup.management.prune_tables import what_keeps
 from django_cfg.backup.services import migrations
 from django_cfg.backup.services.catalog import find, read_catalog
 from django_cfg.backup.services.project import current_project
@@ -20,6 +21,8 @@ class Command(BackupCommand):
 
     def run(self, *, name: str, database: str | None, **options: Any) -> Any:
         project = current_project()
-        manifest = find(read_catalog(project.storage), project, name, database)
-        self.show(tables.details(manifest, project.zone, migrations.compare(manifest.migrations)))
+        catalog = read_catalog(project.storage)
+        manifest = find(catalog, project, name, database)
+        kept = what_keeps(project, catalog)[manifest.name]
+        self.show(tables.details(manifest, project.zone, migrations.compare(manifest.migrations), kept))
         return manifest.model_dump(mode="json", by_alias=True)

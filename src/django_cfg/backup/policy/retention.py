@@ -1,0 +1,241 @@
+"""Which backups stay, and why. The rules of docs/retention.md, a function each; the words are theirs.
+
+Pure: from what a storage holds, a policy, the time and its zone to decisions. Nothing is read or deleted.
+
+The rules count within a *series*: the backups of one source, newest first, whole and partial ones apart,
+so that a backup of some tables never stands for a whole one. A *regular* backup is any but one that was
+made before a restore: that one holds what somebody was about to replace, and stands for no day, week or month.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, tzinfo
+from itertools import groupby
+
+from django_cfg.backup.config import BackupRetentionConfig
+from django_cfg.backup.errors import MB, ClockSkew, counted, megabytes
+from django_cfg.backup.manifest import Manifest, Proof, Source
+
+TOLERANCE = timedelta(minutes=5)  # between the clocks of the machines that share a storage
+Reason = tuple[Manifest, str]  # a backup, and what keeps it
+Reasons = dict[str, tuple[str, ...]]  # by the backup's name
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose backups the rules are for."""
+
+    project: str
+    env: str
+    databases: Collection[str]  # the aliases of settings.DATABASES
+    orphans: bool = False  # the rules are also for the backups of databases that are not among them
+    only: str | None = None  # the one alias whose turn it is; None: everyone's
+
+    def owns(self, source: Source) -> bool:
+        return (source.project, source.env) == (self.project, self.env)
+
+    def is_orphaned(self, source: Source) -> bool:
+        return source.database not in self.databases
+
+    def has_turn(self, source: Source) -> bool:
+        return self.only in (None, source.database)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside the backups, by their names."""
+
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
+    pinned: Collection[str] = frozenset()
+    unreadable: Collection[str] = frozenset()  # a proof is there, and nobody knows what it says
+
+    def proves(self, manifest: Manifest) -> bool:
+        proof = self.proofs.get(manifest.name)
+        return proof is not None and proof.proves(manifest)
+
+
+@dataclass(frozen=True)
+class Decision:
+    manifest: Manifest
+    keep: bool
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(self.reasons)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A decision on every backup of the storage, newest first; nothing has been touched."""
+
+    decisions: tuple[Decision, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> list[Manifest]:
+        return [decision.manifest for decision in self.decisions if decision.keep]
+
+    @property
+    def due(self) -> list[Manifest]:
+        """What the rules want deleted."""
+        return [decision.manifest for decision in self.decisions if not decision.keep]
+
+
+def plan(
+    manifests: Iterable[Manifest],
+    beside: Beside,
+    policy: BackupRetentionConfig,
+    now: datetime,
+    zone: tzinfo,
+    scope: Scope,
+) -> Plan:
+    """Decide on every one of *manifests*, which are all backups of a storage in any order.
+
+    :param zone: where days, ISO weeks and months begin.
+    :raises ClockSkew: a backup of this project and environment is dated ahead of *now*.
+    """
+    newest_first = sorted(manifests, key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
+    own = [manifest for manifest in newest_first if scope.owns(manifest.source)]
+    _refuse_the_future(own, now)
+    left_alone = _by_name(_left_alone(newest_first, scope))
+    all_series = _series(manifest for manifest in own if manifest.name not in left_alone)
+    protected = left_alone | _by_name(r for series in all_series for r in _never_deleted(series, beside))
+    wanted = _by_name(r for series in all_series for r in _by_the_rules(series, policy, zone))
+    kept = _joined(protected, wanted)
+    over, warnings = _over_the_limit([manifest for manifest in own if manifest.name in kept], protected, policy)
+    stays = {name: why for name, why in (_by_name(_waiting(own, scope)) | kept).items() if name not in over}
+    decisions = (
+        Decision(m, m.name in stays, stays.get(m.name) or over.get(m.name) or _dropped(policy)) for m in newest_first
+    )
+    return Plan(tuple(decisions), warnings)
+
+
+def _refuse_the_future(own: Iterable[Manifest], now: datetime) -> None:
+    """Either its clock is wrong or ours is; by a wrong clock nothing is deleted."""
+    for manifest in own:
+        if manifest.started_at > now + TOLERANCE:
+            raise ClockSkew.of(manifest.name, manifest.source, manifest.started_at, now)
+
+
+def _left_alone(newest_first: Iterable[Manifest], scope: Scope) -> Iterator[Reason]:
+    """Other projects and environments are none of our business; orphans wait until somebody asks for them."""
+    for manifest in newest_first:
+        source = manifest.source
+        if not scope.owns(source):
+            yield manifest, f"of another source: {source}"
+        elif scope.is_orphaned(source) and not scope.orphans:
+            yield manifest, f"orphaned: DATABASES has no {source.database!r}"
+
+
+def _series(newest_first: Iterable[Manifest]) -> list[list[Manifest]]:
+    def kind(manifest: Manifest) -> tuple[str, bool]:
+        return manifest.source.database, manifest.partial
+
+    return [list(group) for _, group in groupby(sorted(newest_first, key=kind), kind)]  # sorting keeps the order
+
+
+def _never_deleted(series: Sequence[Manifest], beside: Beside) -> Iterator[Reason]:
+    """The newest, the newest proved, the pinned: no limit of size deletes these."""
+    partial = "partial " if series[0].partial else ""
+    yield series[0], f"newest {partial}backup"
+    if not _is_regular(series[0]):
+        yield from _first(filter(_is_regular, series), f"newest {partial}backup not made before a restore")
+    yield from _first(filter(beside.proves, series), f"newest proved {partial}backup")
+    for manifest in series:
+        if manifest.name in beside.pinned:
+            yield manifest, "pinned"
+        if manifest.name in beside.unreadable:
+            yield manifest, "its proof cannot be read"
+
+
+def _by_the_rules(series: Sequence[Manifest], policy: BackupRetentionConfig, zone: tzinfo) -> Iterator[Reason]:
+    """Grandfather, father, son. Only what exists is counted: gaps use up nothing, and no age is measured."""
+    days = {manifest.name: manifest.started_at.astimezone(zone).date() for manifest in series}
+    regular = [(manifest, days[manifest.name]) for manifest in series if _is_regular(manifest)]
+    daily = _newest_periods(regular, policy.keep_daily, date.isoformat)
+    weekly = _newest_periods(regular, policy.keep_weekly, _iso_week)
+    monthly = _newest_periods(regular, policy.keep_monthly, lambda day: day.isoformat()[:7])
+    wanted_days = counted(policy.keep_daily, "day")
+    for day, backups in daily:
+        yield from ((manifest, f"one of {wanted_days}: {day}") for manifest in backups)
+    yield from ((backups[0], f"newest of week {week}") for week, backups in weekly)
+    yield from ((backups[0], f"newest of month {month}") for month, backups in monthly)
+    reach = daily[-1][0] if len(daily) == policy.keep_daily else ""
+    for manifest in series:
+        if not _is_regular(manifest) and days[manifest.name].isoformat() >= reach:
+            yield manifest, f"made before a restore, as young as the {wanted_days}"
+
+
+def _waiting(own: Iterable[Manifest], scope: Scope) -> Iterator[Reason]:
+    """What the rules drop of a database that has not just been backed up: its own next backup comes first."""
+    for manifest in own:
+        if not scope.has_turn(manifest.source):
+            yield manifest, f"waits for the next backup of {manifest.source.database!r}"
+
+
+def _newest_periods(
+    regular: Iterable[tuple[Manifest, date]], count: int, period_of: Callable[[date], str]
+) -> list[tuple[str, list[Manifest]]]:
+    """The newest *count* periods that have backups, each with its backups, newest first.
+
+    Sorted by the period: where clocks go back over midnight, a day is left and entered again.
+    """
+    periods: dict[str, list[Manifest]] = {}
+    for manifest, day in regular:
+        periods.setdefault(period_of(day), []).append(manifest)
+    return sorted(periods.items(), reverse=True)[:count]
+
+
+def _over_the_limit(
+    kept: Sequence[Manifest], protected: Collection[str], policy: BackupRetentionConfig
+) -> tuple[Reasons, tuple[str, ...]]:
+    """The oldest unprotected ones, until the rest is within the limit; a warning when they are not enough."""
+    if policy.max_total_size_mb is None:
+        return {}, ()
+    excess = sum(manifest.archive.size for manifest in kept) - policy.max_total_size_mb * MB
+    over: Reasons = {}
+    for manifest in reversed(kept):
+        if excess > 0 and manifest.name not in protected:
+            over[manifest.name] = (f"over {policy.max_total_size_mb:,} MB: oldest unprotected",)
+            excess -= manifest.archive.size
+    return over, (_exceeded(policy.max_total_size_mb, excess),) if excess > 0 else ()
+
+
+def _dropped(policy: BackupRetentionConfig) -> tuple[str]:
+    wanted = {"day": policy.keep_daily, "week": policy.keep_weekly, "month": policy.keep_monthly}
+    return ("none of " + ", ".join(counted(number, period) for period, number in wanted.items()),)
+
+
+def _exceeded(limit: int, excess: int) -> str:
+    return (
+        f"What is never deleted takes {megabytes(limit * MB + excess)}, and max_total_size_mb is {limit:,}: "
+        "it is kept. Raise the limit, unpin or delete backups, or look at the orphans (backup_prune --orphans)."
+    )
+
+
+def _is_regular(manifest: Manifest) -> bool:
+    return manifest.trigger != "before-restore"
+
+
+def _iso_week(day: date) -> str:
+    year, week, _ = day.isocalendar()
+    return f"{year:04}-W{week:02}"
+
+
+def _first(manifests: Iterator[Manifest], reason: str) -> Iterator[Reason]:
+    for manifest in manifests:
+        yield manifest, reason
+        return
+
+
+def _by_name(reasons: Iterable[Reason]) -> Reasons:
+    found: Reasons = {}
+    for manifest, reason in reasons:
+        found[manifest.name] = (*found.get(manifest.name, ()), reason)
+    return found
+
+
+def _joined(some: Reasons, others: Reasons) -> Reasons:
+    return {name: (*some.get(name, ()), *others.get(name, ())) for name in some | others}

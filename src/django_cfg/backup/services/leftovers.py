@@ -1,0 +1,95 @@
+"""Leftovers: archives, proofs and pins whose manifest is gone or never came. They are no backups.
+
+Nothing removes them by itself: without the manifest nobody can tell for sure whose they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX
+from django_cfg.backup.services.catalog import is_manifest
+from django_cfg.backup.services.naming import pattern
+from django_cfg.backup.services.project import Project
+from django_cfg.backup.storage.base import Storage, StoredObject
+
+YOUNG = timedelta(hours=24)  # its manifest may be on its way
+_ARCHIVE = re.compile(r"(?P<name>.+)\.(pgdump|sql|sqlite3)(\.(gz|bz2|xz))?(\.gpg)?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What is left of one name."""
+
+    name: str
+    objects: tuple[StoredObject, ...]
+    spared: str  # why it is not removed; empty when it may be
+
+    @property
+    def size(self) -> int:
+        return sum(found.size for found in self.objects)
+
+    @property
+    def modified(self) -> datetime:
+        return max(found.modified for found in self.objects)
+
+
+def find_leftovers(project: Project) -> list[Leftover]:
+    """All in the storage, by name; those that may be removed have no reason to be spared."""
+    objects = {found.key: found for found in project.storage.list()}
+    by_name: dict[str, list[StoredObject]] = {}
+    for key, found in sorted(objects.items()):
+        name = _name_of(key)
+        if name and not _has_manifest(key, objects):
+            by_name.setdefault(name, []).append(found)
+    return [_leftover(project, name, tuple(found)) for name, found in by_name.items()]
+
+
+def remove_leftover(storage: Storage, leftover: Leftover) -> bool:
+    """Remove what is left of one name; false, and nothing removed, when its manifest has come meanwhile.
+
+    :raises StorageError: some of it could not be removed.
+    """
+    if storage.stat(f"{leftover.name}{SUFFIX}"):
+        return False
+    for found in leftover.objects:
+        storage.delete(found.key)
+    return True
+
+
+def _leftover(project: Project, name: str, objects: tuple[StoredObject, ...]) -> Leftover:
+    unchecked = Leftover(name, objects, "")
+    return Leftover(name, objects, next(_reasons_to_spare(project, unchecked), ""))
+
+
+def _reasons_to_spare(project: Project, leftover: Leftover) -> Iterator[str]:
+    keys = {found.key for found in leftover.objects}
+    if not pattern(project.config.filename_template, env=project.env).fullmatch(leftover.name):
+        yield "not named as the backups of this project and environment are"
+    if leftover.modified > datetime.now(UTC) - YOUNG:
+        yield "younger than 24 hours: its backup may be on its way"
+    if f"{leftover.name}{PIN_SUFFIX}" in keys and len(keys) > 1:
+        yield "pinned: somebody wanted to keep it; docs/restore-by-hand.md tells how to open it"
+
+
+def _name_of(key: str) -> str:
+    """The name of the backup that the object belongs to; empty for a manifest and for what is not ours."""
+    for suffix in (PROOF_SUFFIX, PIN_SUFFIX):
+        if key.endswith(suffix):
+            return key.removesuffix(suffix)
+    if is_manifest(key):
+        return ""
+    match = _ARCHIVE.fullmatch(key)
+    return match["name"] if match else ""
+
+
+def _has_manifest(key: str, objects: Mapping[str, StoredObject]) -> bool:
+    """Whether any manifest may claim the object, a damaged one too: an archive's key begins with the name and a dot."""
+    folder, slash, file = key.rpartition("/")
+    parts = file.split(".")
+    beginnings = (".".join(parts[:count]) for count in range(1, len(parts)))
+    claimants = (f"{folder}{slash}{beginning}{SUFFIX}" for beginning in beginnings)
+    return any(claimant in objects and claimant != key for claimant in claimants)

@@ -1,0 +1,151 @@
+"""backup_prune --leftovers: archives, proofs and pins without a manifest"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.backup.services.pruning import Locking, daily, put, use_storage
+from tests.sites import Site
+
+NAME = "default_20250115_020000_test"
+
+
+@pytest.fixture
+def left(site: Site) -> Path:
+    """The storage's folder, with an archive of ours that lost its manifest long ago."""
+    site.backups.mkdir()
+    leave(site, f"{NAME}.sqlite3.gz")
+    return site.backups
+
+
+def leave(site: Site, key: str, hours: float = 25) -> None:
+    path = site.backups / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * 30)
+    when = time.time() - hours * 3600
+    os.utime(path, (when, when))
+
+
+@pytest.mark.usefixtures("left")
+class TestRemoved:
+    def test_they_are_shown_and_stay_until_somebody_agrees(self, site: Site) -> None:
+        answer = site.call("backup_prune", "--leftovers")
+        assert answer.code == 0
+        _, row = answer.stdout.splitlines()
+        assert row.split()[:2] == ["DELETE", f"{NAME}.sqlite3.gz"]
+        assert row.endswith("30 bytes  no manifest")
+        assert site.stored() == [f"{NAME}.sqlite3.gz"]
+
+    def test_a_prune_of_backups_leaves_them(self, site: Site) -> None:
+        assert site.call("backup_prune", "--yes").code == 0
+        assert site.stored() == [f"{NAME}.sqlite3.gz"]
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            f"{NAME}-2.sql",
+            "app_logs_20250115_020000_test.pgdump.xz.gpg",
+            f"{NAME}.proof.json",
+            f"{NAME}.pin.json",
+        ],
+    )
+    def test_agreed_they_go(self, site: Site, key: str) -> None:
+        put(*daily(1))
+        (site.backups / f"{NAME}.sqlite3.gz").unlink()
+        leave(site, key)
+        document = site.call("backup_prune", "--leftovers", "--yes", "--json").json
+        assert [(found["keys"], found["removed"]) for found in document] == [([key], True)]
+        assert site.stored() == ["default_1.json", "default_1.sqlite3"]
+
+    def test_in_folders_of_the_template(self, site: Site) -> None:
+        site.configure(filename_template="{env}/{database}.{timestamp}")
+        leave(site, "test/default.20250115_020000.sql.bz2")
+        assert site.call("backup_prune", "--leftovers", "--yes").code == 0
+        assert site.stored() == [f"{NAME}.sqlite3.gz"]
+
+    def test_a_refusal_is_told(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And the others go."""
+        leave(site, f"{NAME}-2.sqlite3.gz")
+        use_storage(monkeypatch, Locking(site.backups, f"{NAME}-2.sqlite3.gz"))
+        answer = site.call("backup_prune", "--leftovers", "--yes", "--json")
+        assert answer.code == 1
+        assert "is locked until" in answer.stderr
+        assert {found["name"]: found["removed"] for found in answer.json} == {NAME: True, f"{NAME}-2": False}
+        assert site.stored() == [f"{NAME}-2.sqlite3.gz"]
+
+
+class TestSpared:
+    @pytest.mark.parametrize(
+        ("key", "why"),
+        [
+            ("export.sql.gz", "not named as the backups of this project and environment are"),
+            ("default_20250115_020000_production.sql", "not named as"),
+            ("default_20250115_020000_testing.sql", "not named as"),
+            (f"old-{NAME}x.sql", "not named as"),
+            (f"folder/{NAME}.sql", "not named as"),
+        ],
+    )
+    def test_what_others_may_have_written(self, site: Site, key: str, why: str) -> None:
+        leave(site, key)
+        (found,) = site.call("backup_prune", "--leftovers", "--yes", "--json").json
+        assert why in found["spared"]
+        assert site.stored() == [key]
+
+    @pytest.mark.parametrize("key", ["notes.txt", "shop.sqlite3-journal", "README", f"{NAME}.tar.gz", "x.json.bak"])
+    def test_what_is_no_archive_is_not_even_looked_at(self, site: Site, key: str) -> None:
+        leave(site, key)
+        assert site.call("backup_prune", "--leftovers", "--yes", "--json").json == []
+        assert site.stored() == [key]
+
+    def test_the_young(self, site: Site) -> None:
+        """Another machine may be about to write its manifest."""
+        leave(site, f"{NAME}.sqlite3.gz", hours=23.9)
+        (found,) = site.call("backup_prune", "--leftovers", "--yes", "--json").json
+        assert "younger than 24 hours" in found["spared"]
+        assert site.stored() == [f"{NAME}.sqlite3.gz"]
+
+    @pytest.mark.usefixtures("left")
+    def test_the_pinned(self, site: Site) -> None:
+        """Its manifest was lost, and the archive may be the one that somebody wanted to keep."""
+        leave(site, f"{NAME}.pin.json")
+        (found,) = site.call("backup_prune", "--leftovers", "--yes", "--json").json
+        assert "pinned" in found["spared"]
+        assert len(site.stored()) == 2
+
+    @pytest.mark.usefixtures("left")
+    def test_an_archive_whose_manifest_is_damaged(self, site: Site) -> None:
+        """It is told as a damaged backup instead; its data may still be good."""
+        leave(site, f"{NAME}.json")
+        assert site.call("backup_prune", "--leftovers", "--yes", "--json").json == []
+        assert len(site.stored()) == 2
+
+    def test_one_that_any_manifest_may_claim(self, site: Site) -> None:
+        """``NAME.old.sql`` may be the archive of the backup NAME."""
+        leave(site, f"{NAME}.json")
+        leave(site, f"{NAME}.old.sql")
+        assert site.call("backup_prune", "--leftovers", "--yes", "--json").json == []
+
+    @pytest.mark.usefixtures("left")
+    def test_one_whose_manifest_comes_while_it_is_asked(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Slow:
+            def isatty(self) -> bool:
+                return True
+
+            def readline(self) -> str:
+                leave(site, f"{NAME}.json")
+                return "y\n"
+
+        monkeypatch.setattr("sys.stdin", Slow())
+        (found,) = site.call("backup_prune", "--leftovers", "--json").json
+        assert not found["removed"]
+        assert len(site.stored()) == 2
+
+
+def test_none_is_told(site: Site) -> None:
+    put(*daily(1))
+    answer = site.call("backup_prune", "--leftovers", "--yes")
+    assert (answer.code, answer.stdout) == (0, "Nothing to delete.\n")

@@ -1,0 +1,293 @@
+"""Deleting what retention does not keep: what is looked at once more, what fails, what is told."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup import prune_backups
+from django_cfg.backup.errors import BackupNotFound, ClockSkew, StorageError
+from django_cfg.backup.manifest import PROOF_SUFFIX, Manifest
+from django_cfg.backup.services.catalog import read_catalog
+from django_cfg.backup.services.pin import pin_backup
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.prune import carry_out, plan_prune, still_due
+from django_cfg.backup.storage.local import LocalStorage
+from tests.backup.policy.histories import proof_of
+from tests.backup.services.pruning import ONE_DAY, Locking, backups, daily, put, use_storage
+from tests.backup.storages import Recording
+from tests.sites import Site
+
+DAY = 24 * 3600
+
+
+@pytest.fixture(autouse=True)
+def _one_day(site: Site) -> None:
+    site.configure(retention=ONE_DAY)
+
+
+def test_what_is_due_is_deleted_with_all_that_stands_beside(site: Site) -> None:
+    put(*daily(3))
+    (site.backups / "default_2.proof.json").write_bytes(proof_of(daily(2)[1], succeeded=False).to_json())
+    (site.backups / "default_3.proof.json").write_bytes(proof_of(daily(3)[2], succeeded=False).to_json())
+    pruned = prune_backups()
+    assert [manifest.name for manifest in pruned.deleted] == ["default_3", "default_2"]
+    assert pruned.freed == sum(manifest.archive.size for manifest in daily(3)[1:])
+    assert site.stored() == ["default_1.json", "default_1.sqlite3"]
+
+
+def test_a_dry_run_deletes_nothing(site: Site) -> None:
+    put(*daily(3))
+    before = site.stored()
+    pruned = prune_backups(dry_run=True)
+    assert [manifest.name for manifest in pruned.plan.retention.due] == ["default_2", "default_3"]
+    assert (pruned.deleted, site.stored()) == ([], before)
+
+
+def test_many_go_at_once_and_the_oldest_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each by itself, manifest before archive."""
+    storage = Recording(site.backups)
+    use_storage(monkeypatch, storage)
+    put(*daily(60))
+    storage.steps.clear()
+    assert len(prune_backups().deleted) == 59
+    assert backups(site) == {"default_1"}
+    deletions = [step for step in storage.steps if step.startswith("delete")]
+    first = [deletions.index(f"delete default_{number}.json") for number in range(2, 61)]
+    last = [deletions.index(f"delete default_{number}.sqlite3") for number in range(2, 61)]
+    assert all(manifest < archive for manifest, archive in zip(first, last, strict=True))
+    assert first[-1] < first[0]
+
+
+def test_a_damaged_pair_is_no_backup_and_is_left_to_a_person(site: Site) -> None:
+    """It stands for no day, and nothing deletes it by itself, however old."""
+    put(*daily(4))
+    (site.backups / "default_1.sqlite3").write_bytes(b"cut")
+    (site.backups / "default_4.json").write_text("{")
+    assert [manifest.name for manifest in prune_backups().deleted] == ["default_3"]
+    assert backups(site) == {"default_1", "default_2", "default_4"}
+
+
+def test_other_environments_and_alike_names_stay(site: Site) -> None:
+    site.use_databases(
+        default={"ENGINE": "django.db.backends.sqlite3", "NAME": str(site.database)},
+        app={"ENGINE": "django.db.backends.sqlite3", "NAME": "a"},
+        app_logs={"ENGINE": "django.db.backends.sqlite3", "NAME": "b"},
+    )
+    put(*daily(2, database="app"), *daily(2, database="app_logs"), *daily(2, database="app", env="production"))
+    prune_backups()
+    assert backups(site) == {"app_1", "app_logs_1", "production_app_1", "production_app_2"}
+
+
+def test_a_backup_from_the_future_stops_it(site: Site) -> None:
+    future = daily(1)[0].model_copy(update={"started_at": daily(1)[0].started_at.replace(year=2090)})
+    put(*daily(3)[1:], future)
+    with pytest.raises(ClockSkew, match=r"default_1 of tests/test/default is dated 2090-.*backup_delete default_1"):
+        prune_backups()
+    assert backups(site) == {"default_1", "default_2", "default_3"}
+
+
+def test_an_unreadable_proof_keeps_its_backup(site: Site) -> None:
+    """It may be the only proved one."""
+    put(*daily(3))
+    (site.backups / "default_3.proof.json").write_text("{")
+    assert read_catalog(current_project().storage).unreadable_proofs == {"default_3"}
+    prune_backups()
+    assert backups(site) == {"default_1", "default_3"}
+
+
+class TestSinceTheDecision:
+    def test_a_pin_saves(self, site: Site) -> None:
+        put(*daily(3))
+        due = plan_prune()
+        pin_backup(due.storage, daily(3)[2])
+        pruned = carry_out(due)
+        assert [(outcome.manifest.name, outcome.kept) for outcome in pruned.kept] == [("default_3", "pinned meanwhile")]
+        assert backups(site) == {"default_1", "default_3"}
+
+    @pytest.mark.parametrize(("succeeded", "stays"), [(True, {"default_3"}), (False, set())])
+    def test_a_proof_saves_a_failed_drill_does_not(self, site: Site, succeeded: bool, stays: set[str]) -> None:
+        """Else two prunes could each delete what the other takes for the newest proved one."""
+        put(*daily(3))
+        due = plan_prune()
+        due.storage.write(f"default_3{PROOF_SUFFIX}", proof_of(daily(3)[2], succeeded=succeeded).to_json())
+        assert [outcome.kept for outcome in carry_out(due).kept] == ["proved meanwhile"] * len(stays)
+        assert backups(site) == {"default_1"} | stays
+
+    def test_a_proof_that_cannot_be_read_saves_too(self, site: Site) -> None:
+        put(*daily(3))
+        due = plan_prune()
+        due.storage.write(f"default_3{PROOF_SUFFIX}", b"{")
+        carry_out(due)
+        assert backups(site) == {"default_1", "default_3"}
+
+    def test_what_is_not_due_any_more_is_spared(self, site: Site) -> None:
+        """While a person reads the table, somebody removes the newer ones."""
+        put(*daily(4))
+        shown = plan_prune()
+        shown.storage.delete("default_1.json")
+        put(*daily(6)[5:])
+        due = still_due(shown, plan_prune())
+        assert [manifest.name for manifest in due.retention.due] == ["default_3", "default_4"]  # 6 was not shown
+
+    def test_pinning_what_is_just_gone_is_told(self, site: Site) -> None:
+        put(*daily(2))
+        gone = daily(2)[1]
+        prune_backups()
+        with pytest.raises(BackupNotFound, match="default_2 was deleted in this moment"):
+            pin_backup(current_project().storage, gone)
+        assert backups(site) == {"default_1"}
+        assert not (site.backups / "default_2.pin.json").exists()
+
+
+class TestRefused:
+    def test_one_that_fails_is_told_the_others_go_and_the_next_time_tries_again(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(*daily(4))
+        use_storage(monkeypatch, Recording(site.backups, "delete default_3.json"))
+        with pytest.raises(StorageError, match=r"1 of 3 backups could not be deleted.*\ndefault_3: .*storage is gone"):
+            prune_backups()
+        assert backups(site) == {"default_1", "default_3"}
+        use_storage(monkeypatch, Recording(site.backups))
+        assert [manifest.name for manifest in prune_backups().deleted] == ["default_3"]
+
+    def test_of_many_the_first_few_are_told(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(*daily(9))
+        use_storage(monkeypatch, Recording(site.backups, "delete"))
+        with pytest.raises(StorageError, match="8 of 8 backups could not be deleted") as caught:
+            prune_backups()
+        assert str(caught.value).endswith("and 3 more")
+        assert len(backups(site)) == 9
+
+    def test_the_locked_are_kept_and_that_is_no_failure(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(*daily(3))
+        use_storage(monkeypatch, Locking(site.backups, "default_2.json"))
+        pruned = prune_backups()
+        assert [(outcome.manifest.name, outcome.kept) for outcome in pruned.kept] == [("default_2", "locked")]
+        assert backups(site) == {"default_1", "default_2"}
+
+    def test_an_archive_locked_without_its_manifest_is_a_failure(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is no backup any more, so nobody may say that one was kept."""
+        put(*daily(2))
+        use_storage(monkeypatch, Locking(site.backups, "default_2.sqlite3"))
+        with pytest.raises(StorageError, match=r"--leftovers[^:]*:\ndefault_2: default_2\.sqlite3 is locked until"):
+            prune_backups()
+
+
+class TestTwoAtOnce:
+    def test_both_have_what_they_wanted(self, site: Site) -> None:
+        put(*daily(60))
+        plans = [plan_prune(), plan_prune()]
+        with ThreadPoolExecutor(2) as threads:
+            done = list(threads.map(carry_out, plans))
+        assert [pruned.failed for pruned in done] == [[], []]
+        assert backups(site) == {"default_1"}
+
+
+class TestUnfinished:
+    @pytest.fixture
+    def part(self, site: Site) -> Callable[[str, float], Path]:
+        def make(name: str, hours: float) -> Path:
+            path = site.backups / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+            when = time.time() - hours * 3600
+            os.utime(path, (when, when))
+            return path
+
+        return make
+
+    @pytest.mark.parametrize(
+        ("name", "hours", "goes"),
+        [
+            (f".default_1.sqlite3.gz.{'0a' * 16}.part", 24.1, True),
+            (f"2026/10/.default_1.json.{'0a' * 16}.part", 1000, True),
+            (f".default_1.sqlite3.gz.{'0a' * 16}.part", 23.9, False),
+            (f"default_1.sqlite3.gz.{'0a' * 16}.part", 1000, False),
+            (f".default_1.sqlite3.gz.{'0A' * 16}.part", 1000, False),
+            (f".{'0a' * 16}.part", 1000, False),
+            (".default_1.sqlite3.gz.part", 1000, False),
+            (f".mine/.default_1.sqlite3.gz.{'0a' * 16}.part", 1000, False),
+            ("notes.part", 1000, False),
+        ],
+    )
+    def test_only_ours_and_only_old_ones_are_swept(
+        self, site: Site, part: Callable[[str, float], Path], name: str, hours: float, goes: bool
+    ) -> None:
+        path = part(name, hours)
+        assert prune_backups(dry_run=True).swept == ()
+        assert path.exists()
+        assert prune_backups().swept == ((name,) if goes else ())
+        assert path.exists() is not goes
+
+    def test_one_that_is_written_to_since_is_in_use_however_long(self, site: Site) -> None:
+        """A dump of more than a day: the last write tells, not the beginning."""
+        storage = LocalStorage(site.backups)
+        with storage.publish("default_1.sqlite3") as sink:
+            sink.write(b"x" * 1_000_000)
+            (path,) = site.backups.glob(".*.part")
+            os.utime(path, (time.time() - 2 * DAY, time.time() - 2 * DAY))
+            sink.write(b"x" * 1_000_000)
+            assert prune_backups().swept == ()
+        assert storage.stat("default_1.sqlite3")
+
+    def test_one_that_was_swept_while_its_run_slept_publishes_nothing(self, site: Site) -> None:
+        """And fails in words."""
+        storage = LocalStorage(site.backups)
+
+        def publish() -> None:
+            with storage.publish("default_1.sqlite3") as sink:
+                sink.write(b"x")
+                (path,) = site.backups.glob(".*.part")
+                os.utime(path, (time.time() - 2 * DAY, time.time() - 2 * DAY))
+                assert len(prune_backups().swept) == 1
+
+        with pytest.raises(StorageError, match=r"Could not publish .*No such file"):
+            publish()
+        assert site.stored() == []
+
+    def test_one_that_cannot_be_removed_is_told_and_stops_nothing(
+        self,
+        site: Site,
+        part: Callable[[str, float], Path],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        part(f".default_1.sqlite3.gz.{'0a' * 16}.part", 25)
+        put(*daily(2))
+        use_storage(monkeypatch, Recording(site.backups, ".part"))
+        assert [manifest.name for manifest in prune_backups().deleted] == ["default_2"]
+        assert "What an interrupted run left stays" in caplog.text
+
+
+def test_no_thread_outlives_it(site: Site) -> None:
+    put(*daily(40))
+    before = threading.active_count()
+    prune_backups()
+    assert threading.active_count() == before
+
+
+def test_backups_named_in_a_plan_are_deleted_by_their_whole_names(site: Site) -> None:
+    """Not by a beginning: the clean-up of ``app`` that took ``app-2`` along."""
+    made: list[Manifest] = daily(2)
+    longer = made[0].model_copy(
+        update={
+            "name": "default_2-2",
+            "archive": made[0].archive.model_copy(update={"key": "default_2-2.sqlite3", "size": 30}),
+        }
+    )
+    put(made[1])
+    storage = current_project().storage
+    storage.write("default_2-2.sqlite3", bytes(30))
+    storage.write("default_2-2.json", longer.to_json())
+    assert [manifest.name for manifest in prune_backups().deleted] == ["default_2"]
+    assert backups(site) == {"default_2-2"}

@@ -1,0 +1,72 @@
+"""A prune that is stopped after any of its steps: what is listed is whole, and what was to stay is there."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, Manifest
+from django_cfg.backup.services.catalog import read_catalog
+from django_cfg.backup.services.prune import Pruned, PrunePlan, carry_out
+from tests.backup.manifests import archive_of
+from tests.backup.policy.histories import History, for_all_histories
+from tests.backup.storages import Memory, Stopped
+
+
+def stored(history: History) -> Memory:
+    """The history in a storage; its archives are small, whatever the retention believes."""
+    storage = Memory()
+    for manifest in history.manifests:
+        content = archive_of(manifest)
+        archive = manifest.archive.model_copy(update={"size": len(content)})
+        storage.write(manifest.archive_key, content)
+        storage.write(manifest.key, manifest.model_copy(update={"archive": archive}).to_json())
+    for name, proof in history.beside.proofs.items():
+        storage.write(f"{name}{PROOF_SUFFIX}", proof.to_json())
+    for name in history.beside.unreadable:
+        storage.write(f"{name}{PROOF_SUFFIX}", b"{")
+    for name in history.beside.pinned:
+        storage.write(f"{name}{PIN_SUFFIX}", b"{}")
+    return storage
+
+
+def prune(history: History, storage: Memory, steps: float) -> Pruned | None:
+    """Prune, and stop after *steps*; None when it was stopped."""
+    due = PrunePlan(storage, read_catalog(storage), history.plan())
+    storage.steps = steps
+    try:
+        return carry_out(due)
+    except Stopped:
+        return None
+    finally:
+        storage.steps = float("inf")
+
+
+def listed_whole(history: History, storage: Memory) -> list[Manifest]:
+    """The backups of the history that are listed, each found whole."""
+    catalog = read_catalog(storage)
+    assert catalog.damaged == ()
+    names = {manifest.name for manifest in catalog.backups}
+    return [manifest for manifest in history.manifests if manifest.name in names]
+
+
+@pytest.mark.parametrize("examples", [50, pytest.param(100_000, marks=pytest.mark.long)])
+def test_stopped_after_any_step_no_listed_backup_is_broken(examples: int) -> None:
+    def promise(history: History, chance: Random) -> None:
+        storage, due = stored(history), history.plan()
+        prune(history, storage, chance.randrange(6 * len(due.due) + 1))
+        left = listed_whole(history, storage)
+        assert {m.name for m in due.kept} <= {m.name for m in left}
+        gone = [manifest for manifest in history.manifests if manifest not in left]
+        rest = history.without(gone)
+        finished = prune(rest, storage, float("inf"))
+        assert finished
+        assert {outcome.manifest.name for outcome in finished.outcomes} <= {m.name for m in due.due}
+        assert not finished.failed
+        assert not finished.kept
+        assert [m.name for m in listed_whole(rest, storage)] == [
+            m.name for m in rest.manifests if m in rest.plan().kept
+        ]
+
+    for_all_histories(promise, examples)
