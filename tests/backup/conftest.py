@@ -13,8 +13,17 @@ from typing import Protocol
 import pytest
 
 from tests.backup import needs
+from tests.backup.storage.s3_server import S3Server
 
 NOBODY = 65534
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server for the whole session; each test makes a bucket of its own."""
+    server = S3Server(tmp_path_factory.mktemp("s3") / "server")
+    yield server
+    server.stop()
 
 
 class Unprivileged(Protocol):

@@ -40,6 +40,9 @@ class BackupStorageConfig(ConfigModel):
     s3_endpoint_url: str | None = Field(None, description="Custom endpoint (R2, MinIO)")
     s3_access_key: str | None = Field(None, repr=False, description="Access key ID")
     s3_secret_key: str | None = Field(None, repr=False, description="Secret access key")
+    s3_session_token: str | None = Field(
+        None, repr=False, description="Session token of temporary keys (not in the guide)"
+    )
     s3_region: str = Field("auto", description="Region; `auto` for R2")
     s3_prefix: str = Field("db-backups/", description="Key prefix in the bucket")
 

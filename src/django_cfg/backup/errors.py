@@ -15,8 +15,8 @@
     ├── EncryptionError          1   encrypting or decrypting failed: nothing was stored in plain
     ├── StorageError             1   the storage refused or failed
     │   ├── NameTaken            1   an object of that name is there already; nothing is overwritten
-    │   ├── NotEnoughSpace       1   told with the bytes needed and the bytes free
-    │   └── ObjectLocked         1   the storage does not allow to delete it yet
+    │   ├── NotEnoughSpace       1   told with the bytes needed and the bytes free, where they are known
+    │   └── ObjectLocked         1   the storage keeps the object and lets nobody delete it yet
     ├── ManifestError            1   a manifest that cannot be read or believed
     ├── IntegrityError           1   the bytes are not the ones that were stored
     ├── RestoreRefused           1   refused before anything was touched
@@ -121,7 +121,7 @@ class NotEnoughSpace(StorageError):
 
 
 class ObjectLocked(StorageError):
-    pass
+    """Nothing is wrong: object lock, a legal hold, a retention rule of the bucket."""
 
 
 class ManifestError(BackupError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from django_cfg.backup.config import BackupStorageConfig
@@ -16,9 +17,7 @@ def open_storage(config: BackupStorageConfig, base_dir: Path | None) -> Storage:
     :raises ConfigurationError: the backend is not available, or the path has nothing to start from.
     """
     if config.backend == "s3":
-        raise ConfigurationError(
-            'BackupStorageConfig.backend="s3" is not available in this version: use backend="local".'
-        )
+        return _open_bucket(config)
     path = Path(config.local_path)
     if not path.is_absolute() and base_dir is None:
         raise ConfigurationError(
@@ -26,3 +25,14 @@ def open_storage(config: BackupStorageConfig, base_dir: Path | None) -> Storage:
             "and the settings have no BASE_DIR: make it absolute or define BASE_DIR."
         )
     return LocalStorage((base_dir or Path()) / path)
+
+
+def _open_bucket(config: BackupStorageConfig) -> Storage:
+    if find_spec("obstore") is None:
+        raise ConfigurationError(
+            "BackupStorageConfig.backend=\"s3\" needs obstore: pip install 'django-cfg-backup[s3]'."
+        )
+    from django_cfg.backup.storage.s3 import S3Storage
+    from django_cfg.backup.storage.s3.bucket import Bucket
+
+    return S3Storage(Bucket.of(config))

@@ -21,6 +21,14 @@ class StoredObject:
     modified: datetime
 
 
+def require_inside(key: str, location: str) -> None:
+    """
+    :raises StorageError: *key* is no path below the storage's root.
+    """
+    if key.startswith("/") or ".." in key.split("/"):
+        raise StorageError(f"{key!r} leads out of {location}.")
+
+
 class Storage(ABC):
     """Objects under keys. A key is a relative path with ``/``, without ``..``.
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from django_cfg.backup.errors import NameTaken, NotEnoughSpace, StorageError
 from django_cfg.backup.pipeline.stream import Readable, Writable
-from django_cfg.backup.storage.base import Storage, StoredObject
+from django_cfg.backup.storage.base import Storage, StoredObject, require_inside
 
 _OF_THE_MOUNT = "lost+found"  # of an ext4 mount; nobody but root may look into it
 _PART = re.compile(r"\..+\.[0-9a-f]{32}\.part", re.DOTALL)
@@ -111,8 +111,7 @@ class LocalStorage(Storage):
             raise StorageError.from_os("list", path.parent, error) from error
 
     def _path(self, key: str) -> Path:
-        if key.startswith("/") or ".." in key.split("/"):
-            raise StorageError(f"{key!r} leads out of {self.location}.")
+        require_inside(key, self.location)
         return self.root / key
 
     def _exists(self) -> bool:

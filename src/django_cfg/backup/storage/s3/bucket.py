@@ -1,0 +1,151 @@
+"""The bucket that a configuration names: where it answers, who we are there, how messages call it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from django_cfg.backup.config import BackupStorageConfig
+from django_cfg.backup.errors import ConfigurationError, StorageError
+
+AUTO = "auto"
+_AWS = "https://s3.amazonaws.com"  # knows every bucket's region, but those of China
+_TELLING = 6  # a shorter "key" gives nothing away, and may be part of any word
+_LOOKUP_TIMEOUT = 20  # seconds
+_REGION_IN_HOST = re.compile(r"(?:^|\.)s3[.-]([a-z]+-[a-z0-9-]+)\.")  # s3.eu-central-1.amazonaws.com
+_LOOPBACK = re.compile(r"localhost$|.*\.localhost$|127\.|::1$")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What BackupStorageConfig says of S3, checked and made whole."""
+
+    name: str
+    endpoint: str | None  # None: AWS
+    region: str
+    prefix: str  # "" or ends with a slash
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    session_token: str | None = field(repr=False)
+
+    @classmethod
+    def of(cls, config: BackupStorageConfig) -> Bucket:
+        """
+        :raises ConfigurationError: a parameter cannot be used.
+        """
+        bucket = config.s3_bucket or ""
+        endpoint = _endpoint(config.s3_endpoint_url, bucket) if config.s3_endpoint_url else None
+        return cls(
+            name=bucket,
+            endpoint=endpoint,
+            region=_region_in_host(endpoint) if endpoint and config.s3_region == AUTO else config.s3_region,
+            prefix=_prefix(config.s3_prefix),
+            access_key=config.s3_access_key or "",
+            secret_key=config.s3_secret_key or "",
+            session_token=config.s3_session_token or None,
+        )
+
+    @property
+    def location(self) -> str:
+        where = f"s3://{self.name}/{self.prefix}"
+        return f"{where} at {self.endpoint}" if self.endpoint else where
+
+    @property
+    def is_virtual_hosted(self) -> bool:
+        """The bucket's name is part of the host's. A name with dots would not fit AWS's certificate."""
+        if self.endpoint is None:
+            return "." not in self.name
+        return (urlsplit(self.endpoint).hostname or "").startswith(f"{self.name}.")
+
+    @property
+    def sends_in_the_clear(self) -> bool:
+        """Whether backups cross a network unencrypted."""
+        parts = urlsplit(self.endpoint or "")
+        return parts.scheme == "http" and not _LOOPBACK.match(parts.hostname or "")
+
+    def address(self, region: str) -> str:
+        """The URL that requests go to."""
+        if self.endpoint is not None:
+            return self.endpoint
+        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        host = f"{self.name}." if self.is_virtual_hosted else ""
+        return f"https://{host}s3.{region}.{domain}"
+
+    def actual_region(self) -> str:
+        """The region to sign for: AWS is asked where the bucket is when the configuration leaves it open."""
+        return _look_up_region(self) if self.endpoint is None and self.region == AUTO else self.region
+
+    def redact(self, text: str) -> str:
+        """*text* without what must not be told."""
+        for secret in (self.secret_key, self.session_token, self.access_key):
+            if secret and len(secret) >= _TELLING:
+                text = text.replace(secret, "***")
+        return text
+
+
+def _prefix(value: str) -> str:
+    parts = value.strip("/").split("/")
+    if parts == [""]:
+        return ""
+    if {"", ".", ".."} & set(parts) or not value.isprintable():
+        raise ConfigurationError(
+            f"BackupStorageConfig.s3_prefix is {value!r}: it is a path of plain names with single slashes between them."
+        )
+    return f"{'/'.join(parts)}/"
+
+
+def _endpoint(url: str, bucket: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(
+            "BackupStorageConfig.s3_endpoint_url is no URL: write it with https:// in front, "
+            "or leave it out to use Amazon S3."
+        )
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigurationError(
+            "BackupStorageConfig.s3_endpoint_url may hold a host, a port and a path only; "
+            "the keys belong into s3_access_key and s3_secret_key."
+        )
+    if parts.path.strip("/").split("/")[-1] == bucket:
+        raise ConfigurationError(
+            f"BackupStorageConfig.s3_endpoint_url ends in the bucket's name, {bucket!r}: leave it out there, "
+            "s3_bucket tells it."
+        )
+    return url.rstrip("/")
+
+
+def _region_in_host(endpoint: str) -> str:
+    """Many services name the region in the endpoint; those that do not take ``auto``, or tell which they want."""
+    found = _REGION_IN_HOST.search(urlsplit(endpoint).hostname or "")
+    return found[1] if found else AUTO
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    def redirect_request(self, *args: object) -> None:
+        """The answer itself tells the region."""
+
+
+def _look_up_region(bucket: Bucket) -> str:
+    """AWS tells a bucket's region to everybody, also with an answer that refuses the rest."""
+    request = Request(f"{_AWS}/{bucket.name}", method="HEAD")  # noqa: S310  an https URL of our own
+    try:
+        with build_opener(_NoRedirect).open(request, timeout=_LOOKUP_TIMEOUT) as answer:
+            headers = answer.headers
+    except HTTPError as error:
+        error.close()
+        headers = error.headers
+    except (URLError, OSError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise StorageError(
+            f"Could not ask Amazon S3 for the region of the bucket {bucket.name!r}: {reason}. Check the network, or "
+            "set s3_region; for another service than Amazon's set s3_endpoint_url."
+        ) from None
+    if region := headers.get("x-amz-bucket-region"):
+        return str(region)
+    raise StorageError(
+        f"Amazon S3 knows no bucket {bucket.name!r}: check s3_bucket; for another service than Amazon's set "
+        "s3_endpoint_url, and in a separate part of AWS (China, GovCloud) s3_region."
+    )

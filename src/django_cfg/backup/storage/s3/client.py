@@ -1,0 +1,86 @@
+"""obstore's client for a bucket: how long it waits, and how often it tries again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from obstore.store import S3Store
+
+from django_cfg.backup.storage.s3.bucket import Bucket
+from django_cfg.backup.storage.s3.refusals import REFUSED, told
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig, S3Credential
+
+_CONNECT = timedelta(seconds=10)
+# An endpoint that does not answer is told within a minute: no attempt begins after `retry_timeout`.
+_REQUEST = timedelta(seconds=20)
+_REQUEST_RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
+# A part has to get through a slow line whole: 16 MiB at half a megabit a second. Its signature holds 15 minutes.
+_PART = timedelta(seconds=300)
+_PART_RETRIES: RetryConfig = {"max_retries": 8, "retry_timeout": timedelta(seconds=500)}
+
+
+class Client:
+    """Opened at its first use: what is only configured connects nowhere."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self._is_seen = False
+
+    @cached_property
+    def requests(self) -> S3Store:
+        """For everything small."""
+        return self._open(_REQUEST, _REQUEST_RETRIES)
+
+    @cached_property
+    def parts(self) -> S3Store:
+        """For the parts of an upload."""
+        return self._open(_PART, _PART_RETRIES)
+
+    @cached_property
+    def _region(self) -> str:
+        return self.bucket.actual_region()
+
+    def once(self, look: Callable[[], None]) -> None:
+        """Make sure of the bucket, the first time only; *look* raises when there is none."""
+        if not self._is_seen:
+            look()
+            self._is_seen = True
+
+    def _open(self, timeout: timedelta, retries: RetryConfig) -> S3Store:
+        """Everything is told: what is not, obstore would take from environment variables meant for others."""
+        address = self.bucket.address(self._region)
+        try:
+            return S3Store(
+                self.bucket.name,
+                config={
+                    "endpoint": address,
+                    "aws_endpoint_url_s3": address,
+                    "region": self._region,
+                    "virtual_hosted_style_request": self.bucket.is_virtual_hosted,
+                    "skip_signature": False,
+                    "conditional_put": "etag",
+                    "disable_bulk_delete": True,  # not every service has it
+                },
+                client_options={
+                    "allow_http": address.startswith("http:"),
+                    "connect_timeout": _CONNECT,
+                    "timeout": timeout,
+                },
+                retry_config=retries,
+                credential_provider=self._credential,
+            )
+        except REFUSED as error:
+            raise told(error, "use the configuration", self.bucket) from None
+
+    def _credential(self) -> S3Credential:
+        return {
+            "access_key_id": self.bucket.access_key,
+            "secret_access_key": self.bucket.secret_key,
+            "token": self.bucket.session_token,
+            "expires_at": None,
+        }

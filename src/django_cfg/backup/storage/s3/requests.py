@@ -1,0 +1,126 @@
+"""The requests that one operation makes, each answered, or refused in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import obstore
+
+from django_cfg.backup.errors import NameTaken, StorageError
+from django_cfg.backup.storage.s3.client import Client
+from django_cfg.backup.storage.s3.refusals import REFUSED, code_of, says_why, told
+from django_cfg.backup.storage.s3.waiting import Waiting, waiting
+
+if TYPE_CHECKING:
+    from obstore import AsyncWritableFile, ObjectMeta
+
+_T = TypeVar("_T")
+_PAGE = 1_000  # objects that a service lists at once
+
+
+class Requests:
+    """To the objects of *client*'s bucket, by their keys below the prefix."""
+
+    def __init__(self, client: Client, wait: Waiting) -> None:
+        self.wait = wait
+        self.bucket = client.bucket
+        self._client = client
+
+    def do(self, doing: str, call: Callable[[], Awaitable[_T]]) -> _T:
+        """The answer to *call*.
+
+        :raises StorageError: it was refused, or none came.
+        """
+        with self.refused_as(doing):
+            return self.wait.until(call)
+
+    @contextmanager
+    def refused_as(self, doing: str) -> Iterator[None]:
+        """Tell what obstore raises in the block as one of our errors."""
+        try:
+            yield
+        except CancelledError:
+            raise StorageError(f"Could not {doing}, in {self.bucket.location}: it was given up.") from None
+        except REFUSED as error:
+            raise told(error, doing, self.bucket) from None
+
+    def find(self, key: str) -> ObjectMeta | None:
+        """What stands under *key*."""
+        with self.refused_as(f"look at {key}"):
+            try:
+                return self.wait.until(lambda: obstore.head_async(self._client.requests, self._path(key)))
+            except FileNotFoundError:  # or the bucket is: this answer does not say
+                self._client.once(self._look_around)
+                return None
+            except REFUSED as error:
+                if not says_why(error):
+                    self._look_around()
+                raise
+
+    def require_free(self, key: str) -> None:
+        """
+        :raises NameTaken: there is an object *key*.
+        """
+        if self.find(key) is not None:
+            raise NameTaken.of(key, self.bucket.location)
+
+    def pages(self, folder: str = "", after: str = "") -> Iterator[Sequence[ObjectMeta]]:
+        """All objects below *folder*, or those whose key is greater than *after*; their ``path`` is the whole one."""
+        store, prefix = self._client.requests, self._path(folder).rstrip("/") or None
+        stream = obstore.list(store, prefix, offset=self._path(after) if after else None, chunk_size=_PAGE)
+
+        async def page() -> Sequence[ObjectMeta]:
+            async for found in stream:
+                return found
+            return []
+
+        while found := self.do("list the objects", page):
+            yield found
+
+    def fetch(self, key: str) -> bytes:
+        """A small object, whole."""
+        return self.do(f"read {key}", lambda: self.fetching(key))
+
+    async def fetching(self, key: str) -> bytes:
+        answer = await obstore.get_async(self._client.requests, self._path(key))
+        return (await answer.bytes_async()).to_bytes()
+
+    async def fetching_range(self, key: str, start: int, end: int) -> bytes:
+        found = await obstore.get_range_async(self._client.parts, self._path(key), start=start, end=end)
+        return found.to_bytes()
+
+    async def putting(self, key: str, data: bytes, *, new: bool) -> None:
+        """Write a small object; *new*: only if the service sees none under *key*. Not every service looks."""
+        mode: Literal["create", "overwrite"] = "create" if new else "overwrite"
+        await obstore.put_async(self._client.parts, self._path(key), data, mode=mode, use_multipart=False)
+
+    def delete(self, key: str) -> None:
+        """One that is gone already is no error."""
+        with self.refused_as(f"delete {key}"):
+            try:
+                self.wait.until(lambda: obstore.delete_async(self._client.requests, self._path(key)))
+            except FileNotFoundError as error:
+                if code_of(error) == "NoSuchBucket":
+                    raise
+
+    def open_writer(self, key: str, part_size: int, at_once: int) -> AsyncWritableFile:
+        """A writer that begins a multipart upload as soon as it is given a part's worth."""
+        return obstore.open_writer_async(
+            self._client.parts, self._path(key), buffer_size=part_size, max_concurrency=at_once
+        )
+
+    def _path(self, key: str) -> str:
+        return f"{self.bucket.prefix}{key}"
+
+    def _look_around(self) -> None:
+        """Ask for the beginning of a list: refusing that is explained, and an answer to HEAD has no room for it."""
+        next(self.pages(), None)
+
+
+@contextmanager
+def requests_to(client: Client) -> Iterator[Requests]:
+    with waiting() as wait:
+        yield Requests(client, wait)

@@ -1,0 +1,71 @@
+"""Waiting for obstore's coroutines, from any thread, in a way that a signal can end.
+
+obstore's own blocking calls would hold a signal's exception back until the request is over, which on a line
+that has gone dead takes minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+class Waiting:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="s3", daemon=True)
+        self._thread.start()
+
+    def start(self, call: Callable[[], Awaitable[_T]]) -> Future[_T]:
+        """It goes on by itself; the future's ``result`` waits for its end."""
+
+        async def called() -> _T:
+            return await call()
+
+        return asyncio.run_coroutine_threadsafe(called(), self._loop)
+
+    def until(self, call: Callable[[], Awaitable[_T]], seconds: float | None = None) -> _T:
+        """Its result. Whoever stops waiting for it ends it, too.
+
+        :raises TimeoutError: it took longer than *seconds*.
+        """
+        future = self.start(call)
+        try:
+            return future.result(seconds)
+        except BaseException:
+            future.cancel()
+            raise
+
+    def cancel(self) -> None:
+        """End everything that goes on; who waits for it gets a CancelledError."""
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
+
+    def close(self) -> None:
+        self.cancel()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _cancel_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+@contextmanager
+def waiting() -> Iterator[Waiting]:
+    wait = Waiting()
+    try:
+        yield wait
+    finally:
+        wait.close()

@@ -1,0 +1,73 @@
+"""A real S3 server over HTTP: ``rclone serve s3`` on a free loopback port, its objects files of a folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from django_cfg.backup.config import BackupStorageConfig
+from django_cfg.backup.storage.s3 import S3Storage
+from django_cfg.backup.storage.s3.bucket import Bucket
+from tests.backup import needs
+from tests.backup.running import wait_until
+from tests.servers import end, free_port
+
+ACCESS_KEY, SECRET_KEY = "AKIDEXAMPLE0", "s3cret-of-the-bucket"
+
+
+class S3Server:
+    """The server, and its buckets, which are folders of *folder*."""
+
+    def __init__(self, folder: Path, *options: str, scheme: str = "http", host: str = "127.0.0.1") -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.data.mkdir(parents=True)
+        self.port = free_port()
+        self.endpoint = f"{scheme}://{host}:{self.port}"
+        self._numbers = count(1)
+        self._log = folder / "log"
+        self._process = subprocess.Popen(
+            [rclone(), "serve", "s3", f"--addr=127.0.0.1:{self.port}", f"--auth-key={ACCESS_KEY},{SECRET_KEY}",
+             "--config=/dev/null", "--dir-cache-time=0s", f"--cache-dir={folder / 'cache'}", f"--log-file={self._log}",
+             *options, str(self.data)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        wait_until(lambda: self._log.exists() and "Starting s3 server on" in self._log.read_text())
+
+    def stop(self) -> None:
+        end(self._process)
+
+    def new_bucket(self, name: str = "") -> str:
+        name = name or f"bucket-{next(self._numbers)}"
+        (self.data / name).mkdir()
+        return name
+
+    def config(self, bucket: str, **changes: Any) -> BackupStorageConfig:
+        return BackupStorageConfig(**{**self.parameters(bucket), **changes})
+
+    def parameters(self, bucket: str) -> dict[str, Any]:
+        return {
+            "backend": "s3",
+            "s3_bucket": bucket,
+            "s3_endpoint_url": self.endpoint,
+            "s3_access_key": ACCESS_KEY,
+            "s3_secret_key": SECRET_KEY,
+        }
+
+    def storage(self, bucket: str, **changes: Any) -> S3Storage:
+        return S3Storage(Bucket.of(self.config(bucket, **changes)))
+
+    def files(self, bucket: str) -> list[str]:
+        """All files on the server's disk, those of unfinished uploads too."""
+        root = self.data / bucket
+        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def rclone() -> str:
+    """Beside this interpreter, where its wheel puts it, or on PATH."""
+    beside = Path(sys.executable).with_name("rclone")
+    return str(beside) if beside.exists() else needs.program("rclone")
