@@ -22,7 +22,6 @@ def check_encryption(config: BackupConfig) -> Iterator[Finding]:
     :raises BackupError: nothing can be encrypted, or it cannot be decrypted again.
     """
     if config.encryption_key is None:
-        yield Finding(Level.OK, _SUBJECT, "none is configured (encryption_key): backups are stored in plain")
         return
     with encrypting(config.encryption_key) as encryptor:
         sealed = _sealed(encryptor)
