@@ -11,7 +11,7 @@ from django_cfg.backup.errors import EncryptionError, IntegrityError, KeyMissing
 from django_cfg.backup.manifest import Encryption
 from django_cfg.backup.pipeline.encryption.gpg import Answer, Gpg, secret_pipe, without_status
 from django_cfg.backup.pipeline.encryption.home import private_home
-from django_cfg.backup.pipeline.encryption.keyring import Keys, keyring, user_home
+from django_cfg.backup.pipeline.encryption.keyring import Keys, holds_any, keyring, user_home
 from django_cfg.backup.pipeline.process import Child, Feeder
 from django_cfg.backup.pipeline.stream import Readable, blocks
 
@@ -79,10 +79,10 @@ def _try_private_key(gpg: Gpg, head: bytes, encryption: Encryption, keys: Keys) 
     answer = _try(gpg, head, keys.unlocking, f"--pinentry-mode={keys.pinentry}")
     if answer.told(_OPENED):
         return
-    wanted = answer.told("ENC_TO")
+    wanted = [arguments.split()[0] for arguments in answer.told("ENC_TO")]
     if not wanted:
         _refuse_damage(answer)
-    if len(answer.told("NO_SECKEY")) >= len(wanted):
+    if not holds_any(gpg, wanted):
         raise _missing(encryption, keys)
     raise EncryptionError(
         "The private key that opens the archive is here, and it could not be unlocked"
@@ -107,7 +107,8 @@ def _refuse_damage(answer: Answer) -> NoReturn:
 
 
 def _told(answer: Answer) -> str:
-    return f" ({answer.last_words.splitlines()[-1]})" if answer.last_words else ""
+    """The first of gpg's last words: what follows are consequences."""
+    return f" ({answer.last_words.splitlines()[0]})" if answer.last_words else ""
 
 
 @contextmanager

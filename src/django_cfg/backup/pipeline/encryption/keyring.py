@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,13 @@ def keyring(keys: Keys) -> Iterator[Gpg | None]:
         gpg = Gpg(home)
         _import(gpg, content, keys.private_key)
         yield gpg
+
+
+def holds_any(gpg: Gpg, key_ids: Collection[str]) -> bool:
+    """Whether a private key of these ids, of 16 digits each, is there itself and not only known of."""
+    listed = gpg.ask("--with-colons", "--list-secret-keys", *key_ids)
+    records = [line.split(":") for line in listed.lines]
+    return any(record[0] in ("sec", "ssb") and record[4] in key_ids and record[14] != "#" for record in records)
 
 
 def is_locked(private_key: Path) -> bool:
