@@ -24,6 +24,7 @@ while read -r line; do
     esac
 done
 """
+QUICK = "s2k-count 65536"  # of the passphrases of private keys: nobody attacks them here
 LONG_AGO = "20200101T000000"
 
 
@@ -34,6 +35,7 @@ class Home:
         needs.program("gpg")
         self.folder = Path(mkdtemp(prefix="gpg-", dir="/tmp"))
         self._answer = self.folder / "answer"
+        self._configure(QUICK)
 
     def run(self, *arguments: str, given: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
         """gpg as a person would call it, but for its questions."""
@@ -66,9 +68,12 @@ class Home:
         pinentry = self.folder / "pinentry"
         pinentry.write_text(PINENTRY.format(answer=self._answer))
         pinentry.chmod(0o700)
-        (self.folder / "gpg-agent.conf").write_text(f"pinentry-program {pinentry}\n")
         self._answer.write_text(passphrase)
+        self._configure(QUICK, f"pinentry-program {pinentry}")
         self.end_agent()
+
+    def _configure(self, *lines: str) -> None:
+        (self.folder / "gpg-agent.conf").write_text("\n".join([*lines, ""]))
 
     def end_agent(self) -> None:
         subprocess.run(["gpgconf", "--homedir", self.folder, "--kill", "all"], check=True, capture_output=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -50,6 +51,9 @@ class Child:
             raise ToolNotFound(f"{argv[0]} is not installed, or not on the PATH of this process.") from None
         except OSError as error:
             raise ToolNotFound(f"{argv[0]} cannot be started: {error.strerror}.") from error
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                _widen(pipe)
         self._stderr: deque[bytes] = deque(maxlen=_LAST_WORDS)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -210,6 +214,12 @@ def _taken(sink: IO[bytes], block: bytes) -> bool:
     except (BrokenPipeError, ValueError):  # the program is gone; its pipe may be closed already
         return False
     return True
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Room for a whole block, where the system has it: the two ends wait for each other less often."""
+    with suppress(AttributeError, OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, BLOCK)
 
 
 def _close(pipe: IO[bytes]) -> None:

@@ -41,6 +41,18 @@ class Answer:
         return [arguments for word, _, arguments in found if word == keyword]
 
 
+def program() -> str:
+    """
+    :raises ToolNotFound: gpg is not installed.
+    """
+    found = shutil.which("gpg")
+    if found is None:
+        raise ToolNotFound(
+            "gpg is not installed, or not on the PATH of this process, and encryption needs it: install gnupg."
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class Gpg:
     """gpg with one home.
@@ -52,14 +64,9 @@ class Gpg:
     may_start_agent: bool = True  # needed for private keys only
 
     def argv(self, *arguments: str) -> list[str]:
-        program = shutil.which("gpg")
-        if program is None:
-            raise ToolNotFound(
-                "gpg is not installed, or not on the PATH of this process, and encryption needs it: install gnupg."
-            )
         home = [f"--homedir={self.home}"] if self.home else []
         agent = [] if self.may_start_agent else ["--no-autostart"]
-        return [program, *home, *_ALWAYS, *agent, *arguments]
+        return [program(), *home, *_ALWAYS, *agent, *arguments]
 
     def ask(self, *arguments: str, given: bytes = b"", secret: str | None = None) -> Answer:
         """Run gpg to its end, fed with *given*; whatever goes wrong with the keys is in the answer."""

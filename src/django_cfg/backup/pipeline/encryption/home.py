@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from django_cfg.backup.pipeline.encryption.gpg import program
 from django_cfg.backup.pipeline.private import private_folder
 
 _PREFIX = "django-cfg-gpg-"
@@ -20,8 +21,10 @@ _log = logging.getLogger("django_cfg.backup")
 def private_home() -> Iterator[Path]:
     """An empty home, removed with all keys in it; homes of killed processes are removed first.
 
+    :raises ToolNotFound: there is no gpg to use it.
     :raises StorageError: none can be made.
     """
+    program()
     with private_folder(_PREFIX, _place(), _end_daemons) as home:
         yield home
 
