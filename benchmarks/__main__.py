@@ -1,4 +1,4 @@
-"""``python -m benchmarks [sqlite|postgresql ...] [--turns N] [--scale X] [--slow]``"""
+"""``python -m benchmarks [sqlite|postgresql ...] [--turns N] [--scale X] [--slow] [--encrypted]``"""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ parser.add_argument("engines", nargs="*", choices=["sqlite", "postgresql", []], 
 parser.add_argument("--turns", type=int, default=5)
 parser.add_argument("--scale", type=float, default=1.0, help="1.0: about 1 GB")
 parser.add_argument("--slow", action="store_true", help="xz too, which takes minutes a turn")
+parser.add_argument("--encrypted", action="store_true", help="PostgreSQL: only gzip, encrypted and not")
 options = parser.parse_args()
 if "sqlite" in options.engines or not options.engines:
     sqlite.main(options.turns, options.scale)
 if "postgresql" in options.engines or not options.engines:
-    postgresql.main(options.turns, options.scale, options.slow)
+    postgresql.main(options.turns, options.scale, options.slow, options.encrypted)

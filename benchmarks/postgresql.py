@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.backup.gnupg import Laptop
 from tests.servers import PostgreSQL, postgresql_programs
 
 from benchmarks.measure import Contender, folder_size, in_turns, report
@@ -23,7 +24,7 @@ SECRET_KEY = "bench"
 USE_TZ = True
 INSTALLED_APPS = ["django_cfg.backup", {apps}]
 DATABASES = {{"default": {database!r}}}
-BACKUP = BackupConfig(enabled=True, compression="{compression}", tools_dir="{tools}")
+BACKUP = BackupConfig(enabled=True, compression="{compression}", tools_dir="{tools}", encryption_key={key!r})
 STORAGES = {{
     "default": {{"BACKEND": "django.core.files.storage.FileSystemStorage"}},
     "staticfiles": {{"BACKEND": "django.core.files.storage.FileSystemStorage"}},
@@ -62,19 +63,20 @@ schema.count_rows = lambda connection, names: {str(name): 0 for name in names}
 execute_from_command_line(["manage.py", "backup_create", "--verbosity=0"])
 """
 BASELINE = "pg_dump -Fc -Z0 >/dev/null"
+IN_PLAIN = "backup_create, gzip"
 
 
-def main(turns: int = 5, scale: float = 1.0, slow: bool = False) -> None:
+def main(turns: int = 5, scale: float = 1.0, slow: bool = False, encrypted: bool = False) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         server = PostgreSQL(postgresql_programs()[0], folder / "server")
         try:
             _fill(server, scale)
-            contenders = list(_contenders(folder, server, slow))
+            contenders = list(_encrypted(folder, server) if encrypted else _contenders(folder, server, slow))
             results = in_turns(contenders, turns)
             size = server.sql("SELECT pg_database_size('bench')")[0][0]
             print(f"PostgreSQL, {size / 1e6:,.0f} MB on its disk, {turns} turns, medians")  # type: ignore[operator]
-            print(report(results, BASELINE))
+            print(report(results, IN_PLAIN if encrypted else BASELINE))
         finally:
             server.stop("immediate")
 
@@ -102,7 +104,7 @@ def _contenders(folder: Path, server: PostgreSQL, slow: bool) -> Iterable[Conten
         env,
     )
     create = [sys.executable, "-m", "django", "backup_create", "--verbosity=0"]
-    yield _django(folder, server, "backup_create, gzip", "gzip", create)
+    yield _django(folder, server, IN_PLAIN, "gzip", create)
     yield _django(folder, server, "backup_create, gzip, not counted", "gzip", [sys.executable, "-c", UNCOUNTED])
     yield _django(folder, server, "backup_create, none", "none", create)
     if slow:
@@ -113,12 +115,24 @@ def _contenders(folder: Path, server: PostgreSQL, slow: bool) -> Iterable[Conten
         yield _django(folder, server, "django-dbbackup -z", "none", [*other, "-z"])
 
 
-def _django(folder: Path, server: PostgreSQL, name: str, compression: str, command: list[str]) -> Contender:
+def _encrypted(folder: Path, server: PostgreSQL) -> Iterable[Contender]:
+    create = [sys.executable, "-m", "django", "backup_create", "--verbosity=0"]
+    laptop = Laptop.make()
+    public = laptop.public
+    laptop.home.remove()
+    yield _django(folder, server, IN_PLAIN, "gzip", create)
+    yield _django(folder, server, "gzip, to a public key", "gzip", create, public)
+    yield _django(folder, server, "gzip, with a passphrase", "gzip", create, "correct horse battery staple")
+
+
+def _django(
+    folder: Path, server: PostgreSQL, name: str, compression: str, command: list[str], key: str | None = None
+) -> Contender:
     project = folder / name.replace(" ", "_").replace(",", "")
     project.mkdir()
     apps = '"dbbackup"' if "dbbackup" in name else ""
     database = server.settings("bench")
-    text = SETTINGS.format(apps=apps, database=database, compression=compression, tools=server.programs)
+    text = SETTINGS.format(apps=apps, database=database, compression=compression, tools=server.programs, key=key)
     (project / "bench_settings.py").write_text(text)
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "bench_settings", "PYTHONPATH": str(project),
            "PATH": f"{server.programs}:{os.environ['PATH']}"}  # fmt: skip

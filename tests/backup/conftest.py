@@ -13,6 +13,7 @@ from typing import Protocol
 import pytest
 
 from tests.backup import needs
+from tests.backup.gnupg import Home, Laptop
 from tests.backup.storage.s3_server import S3Server
 
 NOBODY = 65534
@@ -68,3 +69,28 @@ def unprivileged() -> Unprivileged:
             os.seteuid(0)
 
     return as_nobody
+
+
+@pytest.fixture(scope="session")
+def laptop() -> Iterator[Laptop]:
+    """Private keys on another machine."""
+    laptop = Laptop.make()
+    yield laptop
+    laptop.home.remove()
+
+
+@pytest.fixture
+def server_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """The keyring of the user who makes the backups: empty, and where gpg looks for it."""
+    home = Home()
+    monkeypatch.setenv("GNUPGHOME", str(home.folder))
+    yield home
+    home.remove()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where temporary files go, on a path that is short enough for gpg."""
+    with TemporaryDirectory(prefix="t-", dir="/tmp") as name:
+        monkeypatch.setattr("tempfile.tempdir", name)
+        yield Path(name)

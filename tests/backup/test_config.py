@@ -71,7 +71,7 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
 }
 # What is ours and not the guide's.
 ADDED = {
-    BackupConfig: {"project": None, "tools_dir": None, "lock_timeout": 60},
+    BackupConfig: {"project": None, "tools_dir": None, "lock_timeout": 60, "decryption_keys": []},
     BackupDatabaseConfig: {"connection": {}},
 }
 # What else the parameters hold, so that no type is narrower than the guide's.

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from django_cfg.backup.services.create import create_backup
     from django_cfg.backup.services.prune import prune_backups
     from django_cfg.backup.services.restore import restore_backup
+    from django_cfg.backup.services.unlock import Unlock
     from django_cfg.backup.services.verify import verify_backup
 
-__all__ = ["create_backup", "list_backups", "prune_backups", "restore_backup", "verify_backup"]
+__all__ = ["Unlock", "create_backup", "list_backups", "prune_backups", "restore_backup", "verify_backup"]
 
 _HOMES = {
+    "Unlock": "unlock",
     "create_backup": "create",
     "list_backups": "catalog",
     "prune_backups": "prune",

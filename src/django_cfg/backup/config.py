@@ -7,12 +7,14 @@ say so. Every string may hold ``${VAR}`` or ``${VAR:default}`` (see :mod:`django
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 from datetime import UTC, datetime, time
 from typing import Any, Literal, Self
 
 from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator, model_validator
 
+from django_cfg.backup import encryption_key as keys
 from django_cfg.config_model import ConfigModel
 from django_cfg.environment import substitute_all
 
@@ -176,6 +178,11 @@ class BackupConfig(ConfigModel):
     encryption_key: str | None = Field(
         None, repr=False, description="OpenPGP public key, its fingerprint, or a passphrase"
     )
+    decryption_keys: list[str] = Field(
+        [],
+        repr=False,
+        description="Earlier passphrases, so that old backups stay readable (not in the guide)",
+    )
     notify_on_success: bool = Field(False, description="Tell of successful backups")
     notify_on_failure: bool = Field(True, description="Tell of failed backups")
     tools_dir: str | None = Field(
@@ -193,10 +200,13 @@ class BackupConfig(ConfigModel):
 
     @field_validator("encryption_key")
     @classmethod
-    def _key_is_not_empty(cls, value: str | None) -> str | None:
-        if value is not None and not value.strip():
-            raise ValueError("encryption_key is empty: give a key, or None for backups without encryption")
-        return value
+    def _key_is_usable(cls, value: str | None) -> str | None:
+        return None if value is None else _understood("encryption_key", value, keys.read)
+
+    @field_validator("decryption_keys")
+    @classmethod
+    def _earlier_keys_are_usable(cls, value: list[str]) -> list[str]:
+        return [_understood("decryption_keys", key, keys.earlier_passphrase) for key in value]
 
     @field_validator("filename_template")
     @classmethod
@@ -216,6 +226,16 @@ class BackupConfig(ConfigModel):
         """The override of *alias*, or one that changes nothing."""
         found = (database for database in self.databases if database.alias == alias)
         return next(found, BackupDatabaseConfig.model_construct(alias=alias))
+
+
+def _understood(parameter: str, value: str, reading: Callable[[str], object]) -> str:
+    """The secret *value*, from its file where it names one, after *reading* understood it."""
+    try:
+        text = keys.secret(value)
+        reading(text)
+    except ValueError as error:
+        raise ValueError(f"{parameter} cannot be used: {error}") from None
+    return text
 
 
 def _check_variables(template: str) -> None:

@@ -13,6 +13,7 @@
     ├── ToolFailed               1   a program ended with an error; its last words are in the message
     ├── DumpFailed               1   the dump did not come to its end: nothing was published
     ├── EncryptionError          1   encrypting or decrypting failed: nothing was stored in plain
+    │   └── KeyMissing           1   what opens the archive is not on this machine
     ├── StorageError             1   the storage refused or failed
     │   ├── NameTaken            1   an object of that name is there already; nothing is overwritten
     │   ├── NotEnoughSpace       1   told with the bytes needed and the bytes free, where they are known
@@ -95,6 +96,10 @@ class DumpFailed(BackupError):
 
 
 class EncryptionError(BackupError):
+    pass
+
+
+class KeyMissing(EncryptionError):
     pass
 
 

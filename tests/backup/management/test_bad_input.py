@@ -219,9 +219,9 @@ class TestRestoreTargets:
         words = (f"The backup {scene.backup.name} is of the vendor 'oracle'", "sqlite")
         expect(scene, "backup_" + command.format(scene.backup.name), 1, *words)
 
-    def test_a_backup_that_is_encrypted_is_refused(self, scene: Scene) -> None:
+    def test_a_backup_whose_passphrase_nobody_has_is_refused(self, scene: Scene) -> None:
         scene.rewrite(encryption={"method": "passphrase"})
-        expect(scene, f"backup_restore {scene.backup.name} --yes", 1, "is encrypted")
+        expect(scene, f"backup_restore {scene.backup.name} --yes", 1, "is encrypted with a passphrase, and none is")
 
     def test_a_partial_backup_onto_a_whole_database_is_refused(self, scene: Scene) -> None:
         """The other tables would be lost."""

@@ -22,7 +22,6 @@ from django_cfg.backup.errors import (
     ConfigurationError,
     DatabaseUnavailable,
     DumpFailed,
-    EncryptionError,
     SomeFailed,
     StorageError,
     UsageError,
@@ -205,7 +204,6 @@ class TestFailure:
             ({"databases": [{"alias": "default", "exclude_tables": ["nosuch"]}]}, UsageError),
             ({"databases": [{"alias": "default", "include_tables": ["nosuch_*"]}]}, UsageError),
             ({"databases": [{"alias": "default", "extra_options": ["--verbose"]}]}, UsageError),
-            ({"encryption_key": "correct horse battery staple"}, EncryptionError),
             ({"enabled": False}, ConfigurationError),
         ],
     )
@@ -219,14 +217,6 @@ class TestFailure:
             create_backup()
         assert site.stored() == [] if site.backups.exists() else True
         assert site.sql("SELECT * FROM book") == rows
-
-    def test_encryption_that_is_not_there_is_never_left_out(self, site: Site, books: Path) -> None:
-        """The key is not told either."""
-        site.configure(encryption_key="correct horse battery staple")
-        with pytest.raises(EncryptionError, match="encryption_key is set") as caught:
-            create_backup()
-        assert "horse" not in str(caught.value)
-        assert not site.backups.exists()
 
     def test_switched_off_tells_how_to_switch_on(self, site: Site) -> None:
         """Of that no run is recorded: nothing was tried."""

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 from django_cfg.backup.config import Compression
 from django_cfg.backup.errors import IntegrityError
-from django_cfg.backup.manifest import Archive
+from django_cfg.backup.manifest import Archive, Encryption
 from django_cfg.backup.pipeline.compression import compress, decompress
+from django_cfg.backup.pipeline.encryption.decrypt import decrypt
+from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor
+from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
 from django_cfg.backup.pipeline.stream import (
     Advance,
     Digest,
@@ -30,24 +33,36 @@ class Packed:
     stored: Digest
 
 
-def pack(dump: Readable, sink: Writable, compression: Compression, advance: Advance | None = None) -> Packed:
-    """dump -> count and hash -> compress -> count and hash -> *sink*, in one pass."""
+def pack(
+    dump: Readable,
+    sink: Writable,
+    compression: Compression,
+    advance: Advance | None = None,
+    encryptor: Encryptor = UNENCRYPTED,
+) -> Packed:
+    """dump -> count and hash -> compress -> encrypt -> count and hash -> *sink*, in one pass."""
     raw, stored = TallyReader(dump, advance), TallyWriter(sink)
-    with compress(stored, compression) as packer:
+    with encryptor.into(stored) as sealed, compress(sealed, compression) as packer:
         pump(raw, packer)
     return Packed(raw.digest, stored.digest)
 
 
 @contextmanager
 def unpack(
-    stored: Readable, archive: Archive, compression: Compression, advance: Advance | None = None
+    stored: Readable,
+    archive: Archive,
+    compression: Compression,
+    advance: Advance | None = None,
+    encryption: Encryption = UNENCRYPTED.facts,
+    keys: Keys = USERS_KEYRING,
 ) -> Iterator[Readable]:
     """The plain bytes of *archive*. Its end is reported only after both digests have been compared.
 
     :raises IntegrityError: from ``read``, when the bytes are not the ones that were stored.
+    :raises EncryptionError: *keys* do not open it.
     """
     counted = TallyReader(stored, advance)
-    with decompress(counted, compression) as plain:
+    with decrypt(counted, encryption, keys) as packed, decompress(packed, compression) as plain:
         yield _Checked(plain, counted, archive)
 
 

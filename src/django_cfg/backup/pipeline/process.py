@@ -28,7 +28,14 @@ class Child:
     :raises ToolNotFound: the program is not installed.
     """
 
-    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, feed: bool = False):
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        feed: bool = False,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self._tool = Path(argv[0]).name
         try:
             self._process = subprocess.Popen(
@@ -38,6 +45,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
         except FileNotFoundError:
             raise ToolNotFound(f"{argv[0]} is not installed, or not on the PATH of this process.") from None
@@ -103,8 +111,8 @@ class Filter:
     :raises ToolFailed: the program failed.
     """
 
-    def __init__(self, argv: Sequence[str], sink: Writable) -> None:
-        self._child = Child(argv, feed=True)
+    def __init__(self, argv: Sequence[str], sink: Writable, *, pass_fds: Sequence[int] = ()) -> None:
+        self._child = Child(argv, feed=True, pass_fds=pass_fds)
         self._sink = sink
         self._sink_error: Exception | None = None
         self._drain = threading.Thread(target=self._pass_on, daemon=True)
@@ -116,6 +124,9 @@ class Filter:
         except BrokenPipeError:
             self._finish()  # the program died: its own words say more than a broken pipe
             raise
+
+    def flush(self) -> None:
+        """Compressors flush what they write to; the program gets its bytes when it is left."""
 
     def __enter__(self) -> Self:
         return self
@@ -173,6 +184,10 @@ class Feeder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopped = kind is not None
+        self.finish()
+
+    def finish(self) -> None:
+        """Wait until all is fed, and read where that was asked for; raise what went wrong."""
         if self._thread:
             self._thread.join()
         if self._error:

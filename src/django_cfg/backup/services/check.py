@@ -9,6 +9,7 @@ from uuid import uuid4
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, IntegrityError, megabytes
 from django_cfg.backup.services.catalog import Catalog, read_catalog
+from django_cfg.backup.services.check_encryption import check_encryption
 from django_cfg.backup.services.create import require_ready, selection_of
 from django_cfg.backup.services.project import Project
 from django_cfg.backup.storage.base import Storage, StoredObject
@@ -20,6 +21,7 @@ _PROBE = b"written by backup_check, and deleted by it\n"
 def check_project(project: Project) -> Iterator[Finding]:
     """One finding after the other; what fails does not keep the rest from being looked at."""
     yield from _told("settings", lambda: _check_settings(project))
+    yield from _told("encryption", lambda: check_encryption(project.config))
     yield from _told("storage", lambda: _check_storage(project))
     for alias in project.aliases():
         yield from _told(alias, lambda alias=alias: _check_database(project, alias))  # type: ignore[misc]

@@ -15,12 +15,14 @@ import django
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import DumpReport, Engine, Selection
-from django_cfg.backup.errors import BackupError, DumpFailed, EncryptionError, NameTaken, SomeFailed
+from django_cfg.backup.errors import BackupError, DumpFailed, NameTaken, SomeFailed
 from django_cfg.backup.manifest import SUFFIX as MANIFEST_SUFFIX
 from django_cfg.backup.manifest import Archive, Manifest, Source, Trigger
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.archive import Packed, pack
-from django_cfg.backup.pipeline.compression import SUFFIX, UNPACK_COMMAND
+from django_cfg.backup.pipeline.compression import SUFFIX
+from django_cfg.backup.pipeline.encryption.encrypt import Encryptor, encrypting
+from django_cfg.backup.services.hint import restore_hint
 from django_cfg.backup.services.history import RecordedRun
 from django_cfg.backup.services.naming import free_name, render
 from django_cfg.backup.services.placement import refuse_served_folder
@@ -51,8 +53,8 @@ def create_backup(
     project = current_project()
     require_ready(project)
     project.database(alias)
-    with _recorded(project.source(alias), trigger) as run:
-        manifest = _Attempt(project, alias, trigger, note, progress).carry_out(run)
+    with _recorded(project.source(alias), trigger) as run, encrypting(project.config.encryption_key) as encryptor:
+        manifest = _Attempt(project, alias, trigger, note, progress, encryptor).carry_out(run)
     prune_after_backup(project, manifest, progress)
     return manifest
 
@@ -94,11 +96,6 @@ def require_ready(project: Project) -> None:
     """
     require_enabled(project.config)
     refuse_served_folder(project)
-    if project.config.encryption_key is not None:
-        raise EncryptionError(
-            "encryption_key is set, and this version cannot encrypt yet. No backup was made, since it would have been "
-            "stored in plain. Remove encryption_key if that is what you want."
-        )
 
 
 def selection_of(project: Project, alias: str) -> Selection:
@@ -122,13 +119,16 @@ def _recorded(source: Source, trigger: Trigger) -> Iterator[RecordedRun]:
 class _Attempt:
     """One run: what stays the same from its first step to its last."""
 
-    def __init__(self, project: Project, alias: str, trigger: Trigger, note: str, progress: Progress) -> None:
+    def __init__(
+        self, project: Project, alias: str, trigger: Trigger, note: str, progress: Progress, encryptor: Encryptor
+    ) -> None:
         self._project = project
         self._source = project.source(alias)
         self._trigger = trigger
         self._note = note.encode(errors="replace").decode()  # a shell may hand over what is no text
         self._progress = progress
         self._compression = project.config.compression
+        self._encryptor = encryptor
         self._started_at = _now()
 
     def carry_out(self, run: RecordedRun) -> Manifest:
@@ -136,8 +136,9 @@ class _Attempt:
         engine, storage = self._project.engine(alias), self._project.storage
         name = self._free_name(storage)
         run.named(name)
+        self._warn(self._encryptor.warnings)
         self._progress.say(f"{alias}: reading the {engine.name} database")
-        key = f"{name}.{engine.format}{SUFFIX[self._compression]}"
+        key = f"{name}.{engine.format}{SUFFIX[self._compression]}{self._encryptor.suffix}"
         archive, report = self._publish_archive(engine, storage, key)
         with _archive_withdrawn_on_error(storage, key, f"{name}{MANIFEST_SUFFIX}"):
             manifest = self._manifest(engine, name, archive, report)
@@ -169,7 +170,7 @@ class _Attempt:
         selection = selection_of(self._project, self._source.database)
         with engine.dump(selection) as dump, storage.publish(key, expected_size=dump.expected_size) as sink:
             with flowing(self._progress, f"{self._source.database}: storing", dump.expected_size) as advance:
-                packed = pack(dump.stream, sink, self._compression, advance)
+                packed = pack(dump.stream, sink, self._compression, advance, self._encryptor)
             if packed.raw.size == 0:
                 raise DumpFailed(f"The dump of {self._source.database!r} is empty. Nothing was published.")
             return _archive(key, packed), dump.report()
@@ -185,13 +186,14 @@ class _Attempt:
             finished_at=_now(),
             archive=archive,
             compression=self._compression,
+            encryption=self._encryptor.facts,
             engine=report.engine,
             tables=report.tables,
             excluded=report.excluded,
             migrations=dict(report.migrations),
             packages=_packages(),
             note=self._note,
-            restore_hint=engine.restore_hint(UNPACK_COMMAND[self._compression], archive.key),
+            restore_hint=restore_hint(engine, archive.key, self._compression, self._encryptor.facts),
         )
 
 

@@ -9,14 +9,17 @@ from django.db import connections
 
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine, Switched
-from django_cfg.backup.errors import EncryptionError, RestoreRefused
+from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import unpack
+from django_cfg.backup.pipeline.encryption.decrypt import require_key
+from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
 from django_cfg.backup.services import history, migrations
 from django_cfg.backup.services.catalog import LATEST, Catalog, find, read_catalog
 from django_cfg.backup.services.interruption import uninterrupted
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import Project, current_project, identity
+from django_cfg.backup.services.unlock import CONFIGURED, Unlock, keys_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class RestorePlan:
     manifest: Manifest
     target: str  # alias
     engine: Engine
+    keys: Keys = USERS_KEYRING  # that open it
 
     @property
     def crosses_sources(self) -> bool:
@@ -40,27 +44,37 @@ class RestorePlan:
 
 
 def restore_backup(
-    name: str = LATEST, *, database: str | None = None, to: str | None = None, progress: Progress = SILENT
+    name: str = LATEST,
+    *,
+    database: str | None = None,
+    to: str | None = None,
+    progress: Progress = SILENT,
+    unlock: Unlock = CONFIGURED,
 ) -> Switched:
     """Restore the backup *name* without asking; see :func:`plan_restore` for the parameters."""
-    return carry_out(plan_restore(name, database=database, to=to), progress)
+    return carry_out(plan_restore(name, database=database, to=to, unlock=unlock), progress)
 
 
-def plan_restore(name: str = LATEST, *, database: str | None = None, to: str | None = None) -> RestorePlan:
+def plan_restore(
+    name: str = LATEST, *, database: str | None = None, to: str | None = None, unlock: Unlock = CONFIGURED
+) -> RestorePlan:
     """Look at all that can be known before a restore.
 
     :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
     :param database: the alias whose backups *name* is looked for among.
     :param to: the alias to restore into; needed when the backup is of another project, environment or alias.
+    :param unlock: what opens an encrypted backup beside what the configuration knows.
     :raises RestoreRefused: it cannot be restored there, or the target has to be named.
+    :raises EncryptionError: it cannot be decrypted here.
     """
     project = current_project()
     catalog = read_catalog(project.storage)
     manifest = find(catalog, project, name, database)
     target = to or _own_target(project, manifest)
     engine = project.engine(target)
-    plan = RestorePlan(project, catalog, manifest, target, engine)
+    plan = RestorePlan(project, catalog, manifest, target, engine, keys_of(project.config, unlock))
     _refuse_the_impossible(plan)
+    _require_key(plan)
     return plan
 
 
@@ -77,7 +91,7 @@ def carry_out(
         with (
             plan.project.storage.open(manifest.archive_key) as stored,
             flowing(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.archive.size) as advance,
-            unpack(stored, manifest.archive, manifest.compression, advance) as plain,
+            unpack(stored, manifest.archive, manifest.compression, advance, manifest.encryption, plan.keys) as plain,
         ):
             restoration.load(plain)
         progress.say(f"{plan.target}: checking the restored data")
@@ -103,8 +117,6 @@ def _own_target(project: Project, manifest: Manifest) -> str:
 
 def _refuse_the_impossible(plan: RestorePlan) -> None:
     manifest = plan.manifest
-    if manifest.encryption.method != "none":
-        raise EncryptionError(f"{manifest.name} is encrypted, and this version cannot decrypt; use gpg by hand.")
     needed = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
     if not isinstance(plan.engine, needed):
         raise RestoreRefused(
@@ -116,6 +128,16 @@ def _refuse_the_impossible(plan: RestorePlan) -> None:
             f"{manifest.name} holds only some tables (include_tables), so it is restored only into an empty database; "
             f"{plan.target!r} has tables that would be lost. Name an empty one with --to."
         )
+
+
+def _require_key(plan: RestorePlan) -> None:
+    """
+    :raises EncryptionError: the backup is encrypted, and what is here does not open it.
+    """
+    manifest = plan.manifest
+    if manifest.encryption.method != "none":
+        with plan.project.storage.open(manifest.archive_key) as stored:
+            require_key(stored, manifest.encryption, plan.keys)
 
 
 def _reconcile_history(plan: RestorePlan) -> None:

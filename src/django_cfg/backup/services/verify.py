@@ -5,26 +5,41 @@ from __future__ import annotations
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import check_stored, unpack
+from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
 from django_cfg.backup.services.catalog import LATEST, find, read_catalog
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.unlock import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.storage.base import Storage
 
 
-def verify_backup(name: str = LATEST, *, database: str | None = None, progress: Progress = SILENT) -> Manifest:
+def verify_backup(
+    name: str = LATEST, *, database: str | None = None, progress: Progress = SILENT, unlock: Unlock = CONFIGURED
+) -> Manifest:
     """Verify the backup *name*.
 
+    :param unlock: what opens an encrypted backup beside what the configuration knows.
     :raises IntegrityError: it is not what was stored, or not a whole dump.
+    :raises KeyMissing: the stored bytes are good; what they hold cannot be checked here, without the private key.
     """
     project = current_project()
     manifest = find(read_catalog(project.storage), project, name, database)
-    verify(project.storage, manifest, progress, tools_dir=project.config.tools_dir)
+    keys = keys_of(project.config, unlock)
+    verify(project.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
     return manifest
 
 
-def verify(storage: Storage, manifest: Manifest, progress: Progress = SILENT, *, tools_dir: str | None = None) -> None:
+def verify(
+    storage: Storage,
+    manifest: Manifest,
+    progress: Progress = SILENT,
+    *,
+    tools_dir: str | None = None,
+    keys: Keys = USERS_KEYRING,
+) -> None:
     """
     :raises IntegrityError: *manifest*'s archive is not what was stored, or not a whole dump.
+    :raises KeyMissing: it is what was stored; the rest needs a private key that is not on this machine.
     """
     engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
     archive = manifest.archive
@@ -33,6 +48,6 @@ def verify(storage: Storage, manifest: Manifest, progress: Progress = SILENT, *,
             check_stored(stored, archive, advance)
         with (
             storage.open(manifest.archive_key) as stored,
-            unpack(stored, archive, manifest.compression, advance) as plain,
+            unpack(stored, archive, manifest.compression, advance, manifest.encryption, keys) as plain,
         ):
             engine.examine(plain, manifest, tools_dir)

@@ -1,57 +1,13 @@
-"""Temporary copies of a database: in a private folder, and not left behind by a process that was killed."""
+"""Temporary copies of a database: room for them, and writing them."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from django_cfg.backup.errors import NotEnoughSpace, StorageError
 from django_cfg.backup.pipeline.stream import Readable, blocks
-
-_PREFIX = "django-cfg-backup-"
-_LOCK = "lock"
-
-
-@contextmanager
-def private_folder() -> Iterator[Path]:
-    """A temporary folder (0700), removed with all that is in it; those of dead processes are removed first.
-
-    :raises StorageError: none can be made.
-    """
-    _sweep()
-    try:
-        temporary = tempfile.TemporaryDirectory(prefix=_PREFIX)
-    except OSError as error:
-        raise StorageError(
-            f"No temporary folder can be made: {error.strerror}. Set TMPDIR to a usable place."
-        ) from error
-    with temporary as name, open_lock(Path(name)) as lock:
-        holds_lock(lock, Path(name))
-        yield Path(name)
-
-
-@contextmanager
-def open_lock(folder: Path) -> Iterator[int]:
-    """The lock file of *folder*, open and not yet locked."""
-    descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def holds_lock(lock: int, folder: Path) -> bool:
-    """Take the lock, or find it taken; a lock file whose folder is gone protects nothing."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(lock), (folder / _LOCK).stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
 
 
 def require_temporary_space(needed: int) -> None:
@@ -74,17 +30,3 @@ def write_temporary(path: Path, plain: Readable) -> None:
                 file.write(block)
             except OSError as error:
                 raise StorageError.from_os("write the temporary file", path, error) from error
-
-
-def _sweep() -> None:
-    """Remove the folders of this user whose process is dead: its lock went with it, a copy of the data did not."""
-    with suppress(OSError):
-        for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-            if folder.stat().st_uid == os.geteuid() and (folder / _LOCK).exists():
-                _remove_if_dead(folder)
-
-
-def _remove_if_dead(folder: Path) -> None:
-    with suppress(OSError), open_lock(folder) as lock:
-        if (folder / "copy.sqlite3").exists() and holds_lock(lock, folder):
-            shutil.rmtree(folder, ignore_errors=True)

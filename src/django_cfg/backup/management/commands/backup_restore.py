@@ -9,6 +9,7 @@ from django_cfg.backup.engines.base import Switched
 from django_cfg.backup.errors import megabytes
 from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
 from django_cfg.backup.management.tables import local
+from django_cfg.backup.management.unlock import add_unlock, unlock
 from django_cfg.backup.services.restore import RestorePlan, carry_out, plan_restore
 
 
@@ -18,12 +19,14 @@ class Command(BackupCommand):
     def arguments(self, parser: ArgumentParser) -> None:
         add_name(parser, optional=True)
         add_yes(parser)
+        add_unlock(parser)
         parser.add_argument(
             "--to", metavar="ALIAS", help="The database to replace; needed for a backup of another source."
         )
 
     def run(self, *, name: str, database: str | None, to: str | None, yes: bool, **options: Any) -> Any:
-        plan = plan_restore(name, database=database, to=to)
+        opened_by = unlock(options["private_key"], options["passphrase_fd"])
+        plan = plan_restore(name, database=database, to=to, unlock=opened_by)
         self.warn_of_damage(plan.catalog)
         self.stderr.write(_preview(plan), self.plain)
         self.ask(f"Replace the database {plan.target!r} with it?", yes=yes)

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from dataclasses import dataclass
 from typing import Any
 
-from django_cfg.backup.errors import BackupError, IntegrityError
+from django_cfg.backup.errors import BackupError, IntegrityError, KeyMissing
 from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.management.unlock import add_unlock, unlock
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.encryption.keyring import Keys
 from django_cfg.backup.services.catalog import Catalog, find, read_catalog
 from django_cfg.backup.services.project import Project, current_project
+from django_cfg.backup.services.unlock import keys_of
 from django_cfg.backup.services.verify import verify
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What one backup came to."""
+
+    name: str
+    error: BackupError | None = None
+    unchecked: KeyMissing | None = None  # why what the stored bytes hold was not looked at
+
+    @property
+    def document(self) -> dict[str, str | None]:
+        told = {"name": self.name, "error": str(self.error) if self.error else None}
+        return told | {"unchecked": str(self.unchecked)} if self.unchecked else told
 
 
 class Command(BackupCommand):
@@ -19,29 +37,38 @@ class Command(BackupCommand):
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("names", nargs="*", metavar="NAME", help="Backups; none: all of this project and env.")
         parser.add_argument("--database", metavar="ALIAS", help="Only backups of this database.")
+        add_unlock(parser)
 
     def run(self, *, names: list[str], database: str | None, **options: Any) -> Any:
         project = current_project()
+        opened_by = unlock(options["private_key"], options["passphrase_fd"])
+        keys = keys_of(project.config, opened_by)
         catalog = read_catalog(project.storage)
-        results: list[tuple[str, BackupError | None]] = [
-            (manifest.name, self._verify(project, manifest)) for manifest in _chosen(catalog, project, names, database)
+        results = [
+            self._verify(project, manifest, keys, key_is_given=opened_by.private_key is not None)
+            for manifest in _chosen(catalog, project, names, database)
         ]
         if not names:
-            results += [(damaged.name, damaged.error) for damaged in catalog.damaged]
-        document = [{"name": name, "error": str(error) if error else None} for name, error in results]
+            results += [_Result(damaged.name, damaged.error) for damaged in catalog.damaged]
+        document = [result.document for result in results]
         self._report(results, document)
         return document
 
-    def _verify(self, project: Project, manifest: Manifest) -> BackupError | None:
+    def _verify(self, project: Project, manifest: Manifest, keys: Keys, *, key_is_given: bool) -> _Result:
         try:
-            verify(project.storage, manifest, self.progress, tools_dir=project.config.tools_dir)
+            verify(project.storage, manifest, self.progress, tools_dir=project.config.tools_dir, keys=keys)
+        except KeyMissing as error:
+            if key_is_given:
+                return _Result(manifest.name, error)
+            self.show(f"{manifest.name}: stored as it was written; what it holds cannot be checked here. {error}")
+            return _Result(manifest.name, unchecked=error)
         except BackupError as error:
-            return error
+            return _Result(manifest.name, error)
         self.show(f"{manifest.name}: good")
-        return None
+        return _Result(manifest.name)
 
-    def _report(self, results: list[tuple[str, BackupError | None]], document: list[dict[str, str | None]]) -> None:
-        failed = [error for _, error in results if error]
+    def _report(self, results: list[_Result], document: list[dict[str, str | None]]) -> None:
+        failed = [result.error for result in results if result.error]
         if failed and self.as_json:
             self.print_document(document)
         if len(failed) == 1:

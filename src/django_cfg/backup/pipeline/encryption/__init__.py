@@ -1,0 +1,1 @@
+"""Encryption, both ways, by the gpg program: what is written opens with plain ``gpg --decrypt``."""

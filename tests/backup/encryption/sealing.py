@@ -1,0 +1,47 @@
+"""Sealing and opening some bytes, as the pipeline does."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from django_cfg.backup.manifest import Encryption
+from django_cfg.backup.pipeline.encryption.decrypt import decrypt
+from django_cfg.backup.pipeline.encryption.encrypt import encrypting
+from django_cfg.backup.pipeline.encryption.keyring import Keys
+from tests.backup.running import is_running
+
+PASSPHRASE = "correct horse battery staple"
+
+
+def seal(plain: bytes, encryption_key: str = PASSPHRASE) -> tuple[bytes, Encryption]:
+    """What is stored of *plain*, and what its manifest would tell."""
+    sink = io.BytesIO()
+    with encrypting(encryption_key) as encryptor:
+        with encryptor.into(sink) as writer:
+            writer.write(plain)
+        return sink.getvalue(), encryptor.facts
+
+
+def unseal(sealed: bytes, facts: Encryption, keys: Keys, at_once: int = 65536) -> bytes:
+    content = b""
+    with decrypt(io.BytesIO(sealed), facts, keys) as plain:
+        while block := plain.read(at_once):
+            content += block
+    return content
+
+
+def processes_in(folder: Path) -> list[str]:
+    """The command lines that name *folder*: an agent of a home in it."""
+    return [
+        path.read_text().replace("\0", " ")
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if is_running(int(path.parent.name)) and str(folder) in _text(path)
+    ]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,231 @@
+"""Both ways through gpg: what is written opens with plain gpg, in bounded memory, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup.errors import EncryptionError, KeyMissing, UsageError
+from django_cfg.backup.pipeline.encryption.encrypt import encrypting
+from django_cfg.backup.pipeline.encryption.keyring import Keys, is_locked
+from tests.backup.encryption.sealing import PASSPHRASE, processes_in, seal, unseal
+from tests.backup.gnupg import Home, Laptop
+from tests.backup.running import children, threads, wait_until
+
+PLAIN = random.Random(6).randbytes(300_000)
+
+
+def private_key(laptop: Laptop, fingerprint: str, folder: Path) -> Path:
+    path = folder / "private.asc"
+    path.write_text(laptop.home.private(fingerprint, laptop.PASSPHRASE if fingerprint == laptop.protected else ""))
+    return path
+
+
+class TestPlainGpg:
+    """No option but --decrypt, and no word of this package."""
+
+    @pytest.mark.parametrize("size", [1, 300_000])
+    def test_it_opens_what_was_sealed_to_a_public_key(self, laptop: Laptop, size: int) -> None:
+        sealed, _ = seal(PLAIN[:size], laptop.public)
+        done = subprocess.run(
+            ["gpg", "--decrypt"], env=laptop.home.environment, input=sealed, capture_output=True, check=True
+        )
+        assert done.stdout == PLAIN[:size]
+
+    @pytest.mark.parametrize("passphrase", [PASSPHRASE, "x" * 255, "pässword ünïcödé"])
+    def test_it_opens_what_was_sealed_with_a_passphrase(self, server_home: Home, passphrase: str) -> None:
+        """Typed into its own prompt."""
+        sealed, _ = seal(PLAIN, passphrase)
+        server_home.answer_with(passphrase)
+        done = subprocess.run(["gpg", "--decrypt"], input=sealed, capture_output=True, check=True)
+        assert done.stdout == PLAIN
+
+    @pytest.mark.parametrize("by", ["public key", "passphrase"])
+    def test_the_form_is_aes256_with_integrity_protection(self, laptop: Laptop, by: str) -> None:
+        """RFC 4880, uncompressed, and as slow as OpenPGP allows to guess passphrases."""
+        sealed, _ = seal(PLAIN, laptop.public if by == "public key" else PASSPHRASE)
+        secret = ["--pinentry-mode=loopback", f"--passphrase={PASSPHRASE}"]
+        listed = laptop.home.run(*secret, "--status-fd=1", "--verbose", "--list-packets", given=sealed)
+        told = listed.stdout.decode()
+        assert "mdc_method: 2" in told
+        assert "[GNUPG:] DECRYPTION_INFO 2 9" in told  # 9 is AES-256
+        assert "compressed packet" not in told
+        if by == "passphrase":
+            assert "s2k 3, hash 10" in told
+            assert "count 65011712" in told
+
+
+class TestOpening:
+    def test_a_passphrase_of_the_configuration_opens(self) -> None:
+        assert unseal(*seal(PLAIN), Keys((PASSPHRASE,))) == PLAIN
+
+    def test_an_earlier_one_opens(self) -> None:
+        """Whichever it is of several."""
+        assert unseal(*seal(PLAIN), Keys(("newest", PASSPHRASE, "oldest"))) == PLAIN
+
+    @pytest.mark.parametrize(("keys", "message"), [(("a", "b"), "None of the 2 passphrases"), ((), "none is configur")])
+    def test_without_the_right_one_it_is_told(self, keys: tuple[str, ...], message: str) -> None:
+        with pytest.raises(EncryptionError, match=message):
+            unseal(*seal(PLAIN), Keys(keys))
+
+    def test_the_users_keyring_opens(self, laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+        sealed, facts = seal(PLAIN, laptop.public)
+        assert (facts.method, facts.recipients) == ("public-key", (laptop.good,))
+        monkeypatch.setenv("GNUPGHOME", str(laptop.home.folder))
+        assert unseal(sealed, facts, Keys(), 7919) == PLAIN
+
+    def test_each_of_several_recipients_opens(self, laptop: Laptop, tmp_path: Path) -> None:
+        """A recovery key is a second recipient."""
+        sealed, facts = seal(PLAIN, laptop.public + laptop.home.public(laptop.recovery))
+        assert facts.recipients == (laptop.good, laptop.recovery)
+        for fingerprint in facts.recipients:
+            assert unseal(sealed, facts, Keys(private_key=private_key(laptop, fingerprint, tmp_path))) == PLAIN
+
+    def test_a_protected_private_key_opens_with_its_passphrase(self, laptop: Laptop, tmp_path: Path) -> None:
+        sealed, facts = seal(PLAIN, laptop.home.public(laptop.protected))
+        path = private_key(laptop, laptop.protected, tmp_path)
+        assert unseal(sealed, facts, Keys(private_key=path, unlocking=laptop.PASSPHRASE)) == PLAIN
+        for wrong in ("wrong", None, ""):
+            with pytest.raises(EncryptionError, match="could not be unlocked"):
+                unseal(sealed, facts, Keys(private_key=path, unlocking=wrong))
+
+    def test_a_protected_key_of_the_keyring_opens_by_its_agent(
+        self, laptop: Laptop, server_home: Home, tmp_path: Path
+    ) -> None:
+        """The agent asks whoever sits there; or is told the passphrase by us."""
+        sealed, facts = seal(PLAIN, laptop.home.public(laptop.protected))
+        server_home.run("--import", str(private_key(laptop, laptop.protected, tmp_path)))
+        with pytest.raises(EncryptionError, match="could not be unlocked"):
+            unseal(sealed, facts, Keys(may_ask=False))
+        assert unseal(sealed, facts, Keys(unlocking=laptop.PASSPHRASE)) == PLAIN
+        server_home.answer_with(laptop.PASSPHRASE)
+        assert unseal(sealed, facts, Keys()) == PLAIN
+
+    def test_a_missing_private_key_is_told_with_the_recipients(self, laptop: Laptop, tmp_path: Path) -> None:
+        """With a keyring and without any, and when the file holds another key."""
+        sealed, facts = seal(PLAIN, laptop.public)
+        other = private_key(laptop, laptop.recovery, tmp_path)
+        for keys in (Keys(), Keys(private_key=other)):
+            with pytest.raises(KeyMissing, match=laptop.good):
+                unseal(sealed, facts, keys)
+
+    def test_without_a_keyring_none_is_made(
+        self, laptop: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sealed, facts = seal(PLAIN, laptop.public)
+        monkeypatch.setenv("GNUPGHOME", str(tmp_path / "none"))
+        with pytest.raises(KeyMissing, match="does not hold the private key"):
+            unseal(sealed, facts, Keys())
+        assert not (tmp_path / "none").exists()
+
+    @pytest.mark.parametrize("content", ["public", "garbage", "nothing"])
+    def test_a_file_without_a_private_key_is_told(self, laptop: Laptop, tmp_path: Path, content: str) -> None:
+        sealed, facts = seal(PLAIN, laptop.public)
+        path = tmp_path / "key"
+        path.write_text({"public": laptop.public, "garbage": "garbage", "nothing": ""}[content])
+        with pytest.raises(EncryptionError, match=f"{path} holds no private key"):
+            unseal(sealed, facts, Keys(private_key=path))
+
+    def test_a_missing_file_is_told(self, laptop: Laptop, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="nosuch cannot be read"):
+            unseal(*seal(PLAIN, laptop.public), Keys(private_key=tmp_path / "nosuch"))
+
+    def test_a_file_tells_whether_it_wants_a_passphrase(self, laptop: Laptop, tmp_path: Path) -> None:
+        assert is_locked(private_key(laptop, laptop.protected, tmp_path))
+        assert not is_locked(private_key(laptop, laptop.good, tmp_path))
+
+
+class TestNothingIsLeft:
+    def test_no_home_no_agent_no_child_no_thread(self, laptop: Laptop, temporary: Path, tmp_path: Path) -> None:
+        """After success and after an error, encrypting and decrypting."""
+        before = threads()
+        path = private_key(laptop, laptop.protected, tmp_path)
+        sealed, facts = seal(PLAIN, laptop.home.public(laptop.protected))
+        unseal(sealed, facts, Keys(private_key=path, unlocking=laptop.PASSPHRASE))
+        with pytest.raises(EncryptionError):
+            unseal(sealed, facts, Keys(private_key=path, unlocking="wrong"))
+        with (
+            pytest.raises(KeyboardInterrupt),
+            encrypting(laptop.public) as encryptor,
+            encryptor.into(sys.stderr.buffer),
+        ):
+            raise KeyboardInterrupt
+        assert list(temporary.iterdir()) == []
+        wait_until(lambda: not processes_in(temporary))
+        assert children() == set()
+        assert threads() <= before
+
+    def test_what_a_killed_process_left_is_removed_by_the_next(self, laptop: Laptop, temporary: Path) -> None:
+        """Its home with the private key in it, and the agent that still runs there."""
+        script = (
+            "import sys, tempfile, os\n"
+            "from pathlib import Path\n"
+            "from django_cfg.backup.pipeline.encryption.keyring import Keys, keyring\n"
+            f"tempfile.tempdir = {str(temporary)!r}\n"
+            "with keyring(Keys(private_key=Path(sys.argv[1]))) as gpg:\n"
+            "    os.kill(os.getpid(), 9)\n"
+        )
+        path = private_key(laptop, laptop.good, temporary)
+        done = subprocess.run([sys.executable, "-c", script, path], check=False)
+        assert done.returncode == -9
+        (left,) = temporary.glob("django-cfg-gpg-*")
+        assert processes_in(left)
+        seal(b"", laptop.public)
+        assert list(temporary.iterdir()) == [path]
+        wait_until(lambda: not processes_in(temporary))
+
+    def test_a_home_of_a_living_process_stays(self, temporary: Path) -> None:
+        with encrypting(PASSPHRASE):
+            (home,) = temporary.iterdir()
+            seal(b"")
+            assert list(temporary.iterdir()) == [home]
+            assert home.stat().st_mode & 0o777 == 0o700
+
+    def test_a_long_place_for_temporary_files_is_no_obstacle(
+        self, laptop: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The agent's socket would not fit into it."""
+        long = tmp_path / ("x" * 60)
+        long.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(long))
+        path = private_key(laptop, laptop.good, tmp_path)
+        assert unseal(*seal(PLAIN, laptop.public), Keys(private_key=path)) == PLAIN
+
+
+STREAM_300_MB = """
+import os, resource, sys
+from django_cfg.backup.pipeline.encryption.decrypt import decrypt
+from django_cfg.backup.pipeline.encryption.encrypt import encrypting
+from django_cfg.backup.pipeline.encryption.keyring import Keys
+
+def peak(who):
+    return resource.getrusage(who).ru_maxrss // 1024
+
+block = os.urandom(1_000_000)
+path, key = sys.argv[1:]
+before = peak(resource.RUSAGE_SELF)
+with open(path, "wb") as sink, encrypting(key) as encryptor, encryptor.into(sink) as writer:
+    for _ in range(300):
+        writer.write(block)
+with open(path, "rb") as stored, decrypt(stored, encryptor.facts, Keys((key,))) as plain:
+    total = 0
+    while found := plain.read(1_000_000):
+        total += len(found)
+assert total == 300_000_000
+print(max(peak(resource.RUSAGE_SELF), peak(resource.RUSAGE_CHILDREN)) - before)
+"""
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """300 MB through both ways take less than 60 MB, of ours and of gpg's, which begins as a copy of us."""
+    done = subprocess.run(
+        [sys.executable, "-c", STREAM_300_MB, tmp_path / "sealed", PASSPHRASE],
+        capture_output=True, text=True, check=True, env=os.environ,
+    )  # fmt: skip
+    (tmp_path / "sealed").unlink()
+    assert int(done.stdout) < 60, f"the peak grew by {done.stdout.strip()} MB"

@@ -1,0 +1,108 @@
+"""GnuPG homes of the tests: real keys in temporary folders, their agents ended with them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+
+from tests.backup import needs
+
+# What gpg's agent asks a person by; it answers with what the file of this name in the home holds.
+PINENTRY = """\
+#!/bin/sh
+echo "OK at your service"
+while read -r line; do
+    case "$line" in
+        GETPIN*) printf 'D %s\\n' "$(cat {answer})"; echo OK ;;
+        BYE*) echo OK; exit 0 ;;
+        *) echo OK ;;
+    esac
+done
+"""
+QUICK = "s2k-count 65536"  # of the passphrases of private keys: nobody attacks them here
+LONG_AGO = "20200101T000000"
+
+
+class Home:
+    """A home of gpg on a short path."""
+
+    def __init__(self) -> None:
+        needs.program("gpg")
+        self.folder = Path(mkdtemp(prefix="gpg-", dir="/tmp"))
+        self._answer = self.folder / "answer"
+        self._configure(QUICK)
+
+    def run(self, *arguments: str, given: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
+        """gpg as a person would call it, but for its questions."""
+        argv = ["gpg", "--batch", "--quiet", *arguments]
+        return subprocess.run(argv, env=self.environment, input=given, capture_output=True, check=check, timeout=60)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "GNUPGHOME": str(self.folder)}
+
+    def make(
+        self, name: str, *, kind: Sequence[str] = ("future-default", "default", "never"), passphrase: str = "",
+        at: str = "",
+    ) -> str:  # fmt: skip
+        """A key of one's own; its fingerprint."""
+        faked = [f"--faked-system-time={at}"] if at else []
+        secret = ["--pinentry-mode=loopback", f"--passphrase={passphrase}"]
+        done = self.run(*faked, *secret, "--status-fd=1", "--quick-generate-key", f"{name} <{name}@example.org>", *kind)
+        return done.stdout.split()[-1].decode()
+
+    def public(self, *fingerprints: str) -> str:
+        return self.run("--armor", "--export", *fingerprints).stdout.decode()
+
+    def private(self, fingerprint: str, passphrase: str = "") -> str:
+        secret = ["--pinentry-mode=loopback", f"--passphrase={passphrase}"]
+        return self.run(*secret, "--armor", "--export-secret-keys", fingerprint).stdout.decode()
+
+    def answer_with(self, passphrase: str) -> None:
+        """Whoever is asked for a passphrase answers with this one."""
+        pinentry = self.folder / "pinentry"
+        pinentry.write_text(PINENTRY.format(answer=self._answer))
+        pinentry.chmod(0o700)
+        self._answer.write_text(passphrase)
+        self._configure(QUICK, f"pinentry-program {pinentry}")
+        self.end_agent()
+
+    def _configure(self, *lines: str) -> None:
+        (self.folder / "gpg-agent.conf").write_text("\n".join([*lines, ""]))
+
+    def end_agent(self) -> None:
+        subprocess.run(["gpgconf", "--homedir", self.folder, "--kill", "all"], check=True, capture_output=True)
+
+    def remove(self) -> None:
+        self.end_agent()
+        shutil.rmtree(self.folder, ignore_errors=True)  # the agent removes its sockets meanwhile
+
+
+@dataclass(frozen=True)
+class Laptop:
+    """Where the private keys are: away from the server. Fingerprints of one good key, and of others."""
+
+    home: Home
+    good: str
+    recovery: str
+    protected: str  # by ``PASSPHRASE``
+    PASSPHRASE = "of the private key"
+
+    @classmethod
+    def make(cls) -> Laptop:
+        home = Home()
+        return cls(
+            home,
+            good=home.make("good"),
+            recovery=home.make("recovery"),
+            protected=home.make("protected", passphrase=cls.PASSPHRASE),
+        )
+
+    @property
+    def public(self) -> str:
+        return self.home.public(self.good)
