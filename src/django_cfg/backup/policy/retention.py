@@ -105,7 +105,7 @@ def plan(
     wanted = _by_name(r for series in all_series for r in _by_the_rules(series, policy, zone))
     kept = _joined(protected, wanted)
     over, warnings = _over_the_limit([manifest for manifest in own if manifest.name in kept], protected, policy)
-    stays = {name: why for name, why in (_by_name(_waiting(own, scope)) | kept).items() if name not in over}
+    stays = {name: why for name, why in (_by_name(_waiting(own, scope, over)) | kept).items() if name not in over}
     decisions = (
         Decision(m, m.name in stays, stays.get(m.name) or over.get(m.name) or _dropped(policy)) for m in newest_first
     )
@@ -168,9 +168,14 @@ def _by_the_rules(series: Sequence[Manifest], policy: BackupRetentionConfig, zon
             yield manifest, f"made before a restore, as young as the {wanted_days}"
 
 
-def _waiting(own: Iterable[Manifest], scope: Scope) -> Iterator[Reason]:
-    """What the rules drop of a database that has not just been backed up: its own next backup comes first."""
+def _waiting(own: Iterable[Manifest], scope: Scope, over: Collection[str]) -> Iterator[Reason]:
+    """What the rules drop of a database that has not just been backed up: its own next backup comes first.
+
+    Unless a newer one is over the limit: it would take the place of that one, and be over the limit next time.
+    """
     for manifest in own:
+        if manifest.name in over:
+            return
         if not scope.has_turn(manifest.source):
             yield manifest, f"waits for the next backup of {manifest.source.database!r}"
 
