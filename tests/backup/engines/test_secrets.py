@@ -61,7 +61,8 @@ class TestSuccess:
         scene.call("backup_check")
         scene.call("backup_create", "--note", "before the release", "--verbosity=3")
         for command in (
-            "backup_list --json", "backup_show latest", "backup_verify", "backup_pin latest", "backup_restore --yes",
+            "backup_list --json", "backup_show latest", "backup_verify", "backup_pin latest",
+            "backup_pin latest --unpin", "backup_restore --yes",
             f"backup_download latest --to {scene.site.root / 'stored'}", "backup_delete latest --yes",
         ):  # fmt: skip
             scene.call(*command.split())
@@ -83,6 +84,18 @@ class TestSuccess:
         for command in ("backup_verify", "backup_restore --yes"):
             scene.call(*command.split(), f"--private-key={path}", scene.passphrase(secret))
         restore_backup(unlock=Unlock(path, secret))
+
+    def test_no_row_of_an_encrypted_backup_can_be_read(self, scene: Scene) -> None:
+        """Neither in the storage nor in what is left of temporary files; without encryption it is found there."""
+        rows = Canaries()
+        scene.server.run(f"UPDATE author SET name = '{rows.plant('a row')}'")
+        places = [scene.site.backups, scene.temporary]
+        scene.configure(compression="none")
+        create_backup()
+        assert rows.in_files(places) == []
+        scene.configure(compression="none", encryption_key=None)
+        create_backup()
+        assert rows.in_files(places)
 
 
 class TestFailure:
