@@ -25,6 +25,7 @@ while read -r line; do
 done
 """
 QUICK = "s2k-count 65536"  # of the passphrases of private keys: nobody attacks them here
+FROM_STDIN = ("--pinentry-mode=loopback", "--passphrase-fd=0")  # no secret on a command line, nor in the tests
 LONG_AGO = "20200101T000000"
 
 
@@ -52,16 +53,18 @@ class Home:
     ) -> str:  # fmt: skip
         """A key of one's own; its fingerprint."""
         faked = [f"--faked-system-time={at}"] if at else []
-        secret = ["--pinentry-mode=loopback", f"--passphrase={passphrase}"]
-        done = self.run(*faked, *secret, "--status-fd=1", "--quick-generate-key", f"{name} <{name}@example.org>", *kind)
+        user = f"{name} <{name}@example.org>"
+        done = self.run(
+            *faked, *FROM_STDIN, "--status-fd=1", "--quick-generate-key", user, *kind, given=_line(passphrase)
+        )
         return done.stdout.split()[-1].decode()
 
     def public(self, *fingerprints: str) -> str:
         return self.run("--armor", "--export", *fingerprints).stdout.decode()
 
     def private(self, fingerprint: str, passphrase: str = "") -> str:
-        secret = ["--pinentry-mode=loopback", f"--passphrase={passphrase}"]
-        return self.run(*secret, "--armor", "--export-secret-keys", fingerprint).stdout.decode()
+        given = _line(passphrase)
+        return self.run(*FROM_STDIN, "--armor", "--export-secret-keys", fingerprint, given=given).stdout.decode()
 
     def answer_with(self, passphrase: str) -> None:
         """Whoever is asked for a passphrase answers with this one."""
@@ -81,6 +84,10 @@ class Home:
     def remove(self) -> None:
         self.end_agent()
         shutil.rmtree(self.folder, ignore_errors=True)  # the agent removes its sockets meanwhile
+
+
+def _line(passphrase: str) -> bytes:
+    return f"{passphrase}\n".encode()
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from tests.backup.gnupg import Laptop
 
 
 @pytest.fixture(autouse=True)
 def _apart(server_home: object, temporary: object) -> None:
     """No test meets the keyring of whoever runs the tests."""
+
+
+@pytest.fixture
+def key(laptop: Laptop, tmp_path: Path) -> Path:
+    """The file of the protected private key."""
+    path = tmp_path / "private.asc"
+    path.write_text(laptop.home.private(laptop.protected, laptop.PASSPHRASE))
+    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 from django_cfg.backup.manifest import Encryption
@@ -32,16 +33,11 @@ def unseal(sealed: bytes, facts: Encryption, keys: Keys, at_once: int = 65536) -
 
 
 def processes_in(folder: Path) -> list[str]:
-    """The command lines that name *folder*: an agent of a home in it."""
-    return [
-        path.read_text().replace("\0", " ")
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if is_running(int(path.parent.name)) and str(folder) in _text(path)
-    ]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+    """The command lines of running processes that name *folder*: an agent of a home in it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            line = path.read_text().replace("\0", " ")
+            if str(folder) in line and is_running(int(path.parent.name)):
+                found.append(line)
+    return found

@@ -14,22 +14,11 @@ import pytest
 from django_cfg.backup import Unlock, restore_backup, verify_backup
 from django_cfg.backup.errors import EncryptionError, IntegrityError, KeyMissing
 from django_cfg.backup.manifest import Manifest
-from tests.backup.encryption.sealing import PASSPHRASE, processes_in
+from tests.backup.encryption.sealing import PASSPHRASE
 from tests.backup.gnupg import Home, Laptop
-from tests.backup.management.projects import RealProject
-from tests.backup.management.test_processes import read_until, terminal
-from tests.backup.running import wait_until
 from tests.sites import Site
 
 pytestmark = pytest.mark.usefixtures("books")
-
-
-@pytest.fixture
-def key(laptop: Laptop, tmp_path: Path) -> Path:
-    """The file of the protected private key."""
-    path = tmp_path / "private.asc"
-    path.write_text(laptop.home.private(laptop.protected, laptop.PASSPHRASE))
-    return path
 
 
 @pytest.fixture
@@ -239,47 +228,3 @@ class TestCheck:
 
     def test_it_says_nothing_where_nothing_is_encrypted(self, site: Site) -> None:
         assert "encryption" not in site.call("backup_check").stdout
-
-
-class TestAtATerminal:
-    """A real process, a real terminal; the passphrase is not shown."""
-
-    def test_the_passphrase_of_a_locked_key_is_asked_for(
-        self, site: Site, laptop: Laptop, key: Path, tmp_path: Path, migrated_database: Path, temporary: Path
-    ) -> None:
-        public = laptop.home.public(laptop.protected)
-        project = RealProject(tmp_path / "project", migrated_database, encryption_key=public)
-        assert project.run("backup_create").returncode == 0
-        with terminal(project, "backup_verify", "--private-key", str(key)) as (ours, process):
-            assert b"Passphrase of" in read_until(ours, b": ")
-            os.write(ours, laptop.PASSPHRASE.encode() + b"\n")
-            said = read_until(ours, b"\0")
-            assert process.wait(timeout=20) == 0, said
-        assert b": good" in said
-        assert laptop.PASSPHRASE.encode() not in said
-        wait_until(lambda: not processes_in(temporary))
-
-    def test_an_open_key_is_not_asked_for(
-        self, site: Site, laptop: Laptop, tmp_path: Path, migrated_database: Path
-    ) -> None:
-        key = tmp_path / "open.asc"
-        key.write_text(laptop.home.private(laptop.good))
-        project = RealProject(tmp_path / "project", migrated_database, encryption_key=laptop.public)
-        assert project.run("backup_create").returncode == 0
-        with terminal(project, "backup_verify", "--private-key", str(key)) as (ours, process):
-            said = read_until(ours, b"\0")
-            assert process.wait(timeout=20) == 0, said
-        assert b"Passphrase" not in said
-
-
-def test_standard_input_gives_the_passphrase_in_a_pipe(
-    laptop: Laptop, key: Path, tmp_path: Path, migrated_database: Path
-) -> None:
-    """``--passphrase-fd 0``, as in a script."""
-    project = RealProject(tmp_path / "project", migrated_database, encryption_key=laptop.home.public(laptop.protected))
-    assert project.run("backup_create").returncode == 0
-    arguments = ("backup_verify", "--private-key", str(key), "--passphrase-fd", "0")
-    with project.start(*arguments, stdin=subprocess.PIPE) as process:
-        stdout, stderr = process.communicate(laptop.PASSPHRASE + "\n", timeout=60)
-    assert process.returncode == 0, stderr
-    assert ": good" in stdout

@@ -63,7 +63,7 @@ def unpack(
     """
     counted = TallyReader(stored, advance)
     with decrypt(counted, encryption, keys) as packed, decompress(packed, compression) as plain:
-        yield _Checked(plain, counted, archive)
+        yield _Checked(plain, packed, counted, archive)
 
 
 def copy_stored(stored: Readable, sink: Writable, archive: Archive, advance: Advance | None = None) -> None:
@@ -93,8 +93,9 @@ _NOWHERE = _Nowhere()
 
 
 class _Checked:
-    def __init__(self, plain: Readable, stored: TallyReader, archive: Archive) -> None:
+    def __init__(self, plain: Readable, packed: Readable, stored: TallyReader, archive: Archive) -> None:
         self._plain = TallyReader(plain)
+        self._packed = packed
         self._stored = stored
         self._archive = archive
 
@@ -105,7 +106,9 @@ class _Checked:
         return block
 
     def _compare(self) -> None:
-        drain(self._stored)  # what a decompressor leaves unread after its end mark counts too
+        drain(
+            self._packed
+        )  # what a decompressor leaves unread after its end mark counts too, and gpg has the last word
         archive = self._archive
         _compare(self._stored.digest, Digest(archive.size, archive.sha256), archive.key, "stored")
         _compare(self._plain.digest, Digest(archive.raw_size, archive.raw_sha256), archive.key, "unpacked")

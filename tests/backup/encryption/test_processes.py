@@ -1,0 +1,79 @@
+"""The commands as processes: a real terminal, real pipes, real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.backup.encryption.sealing import PASSPHRASE, processes_in
+from tests.backup.gnupg import Laptop
+from tests.backup.management.projects import RealProject
+from tests.backup.management.test_processes import SLOW, read_until, terminal
+from tests.backup.running import wait_until
+
+
+class TestAtATerminal:
+    """A real process, a real terminal; the passphrase is not shown."""
+
+    def test_the_passphrase_of_a_locked_key_is_asked_for(
+        self, laptop: Laptop, key: Path, tmp_path: Path, migrated_database: Path, temporary: Path
+    ) -> None:
+        public = laptop.home.public(laptop.protected)
+        project = RealProject(tmp_path / "project", migrated_database, encryption_key=public)
+        assert project.run("backup_create").returncode == 0
+        with terminal(project, "backup_verify", "--private-key", str(key)) as (ours, process):
+            assert b"Passphrase of" in read_until(ours, b": ")
+            os.write(ours, laptop.PASSPHRASE.encode() + b"\n")
+            said = read_until(ours, b"\0")
+            assert process.wait(timeout=20) == 0, said
+        assert b": good" in said
+        assert laptop.PASSPHRASE.encode() not in said
+        wait_until(lambda: not processes_in(temporary))
+
+    def test_an_open_key_is_not_asked_for(self, laptop: Laptop, tmp_path: Path, migrated_database: Path) -> None:
+        key = tmp_path / "open.asc"
+        key.write_text(laptop.home.private(laptop.good))
+        project = RealProject(tmp_path / "project", migrated_database, encryption_key=laptop.public)
+        assert project.run("backup_create").returncode == 0
+        with terminal(project, "backup_verify", "--private-key", str(key)) as (ours, process):
+            said = read_until(ours, b"\0")
+            assert process.wait(timeout=20) == 0, said
+        assert b"Passphrase" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_middle_leaves_nothing(
+    tmp_path: Path, migrated_database: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """No object, no part, no home of gpg, and no gpg."""
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    project = RealProject(tmp_path / "project", migrated_database, SLOW, encryption_key=PASSPHRASE)
+    with project.start("backup_create") as process:
+        try:
+            wait_until((project.folder / "writing").exists)
+            assert list(temporary.glob("django-cfg-gpg-*"))
+            process.send_signal(number)
+            _, stderr = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert "What had not ended has been undone." in stderr
+    assert project.stored() == []
+    assert list(temporary.iterdir()) == []
+    wait_until(lambda: not processes_in(temporary))
+
+
+def test_standard_input_gives_the_passphrase_in_a_pipe(
+    laptop: Laptop, key: Path, tmp_path: Path, migrated_database: Path
+) -> None:
+    """``--passphrase-fd 0``, as in a script."""
+    project = RealProject(tmp_path / "project", migrated_database, encryption_key=laptop.home.public(laptop.protected))
+    assert project.run("backup_create").returncode == 0
+    arguments = ("backup_verify", "--private-key", str(key), "--passphrase-fd", "0")
+    with project.start(*arguments, stdin=subprocess.PIPE) as process:
+        stdout, stderr = process.communicate(laptop.PASSPHRASE + "\n", timeout=60)
+    assert process.returncode == 0, stderr
+    assert ": good" in stdout
