@@ -18,6 +18,7 @@ from django_cfg.backup.pipeline.stream import (
     TallyWriter,
     Writable,
     drain,
+    interrupting,
     pump,
 )
 
@@ -33,7 +34,7 @@ class Packed:
 def pack(dump: Readable, sink: Writable, compression: Compression, advance: Advance | None = None) -> Packed:
     """dump -> count and hash -> compress -> count and hash -> *sink*, in one pass."""
     raw, stored = TallyReader(dump, advance), TallyWriter(sink)
-    with compress(stored, compression) as packer:
+    with compress(stored, compression) as packer, interrupting(sink):
         pump(raw, packer)
     return Packed(raw.digest, stored.digest)
 
