@@ -90,6 +90,7 @@ class FaultyProxy:
     def __init__(self, server: S3Server) -> None:
         self.server = server
         self.seen: list[str] = []  # the kinds of all requests, in order
+        self.released = threading.Event()  # what is held goes on
         self._next: dict[str, list[Fault]] = defaultdict(list)
         self._every: dict[str, Fault] = {}
         self._lock = threading.Lock()
@@ -99,6 +100,7 @@ class FaultyProxy:
         self._thread.start()
 
     def stop(self) -> None:
+        self.released.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -108,6 +110,11 @@ class FaultyProxy:
 
     def every(self, kind: str, fault: Fault) -> None:
         self._every[kind] = fault
+
+    def hold(self, exchange: Exchange) -> Answer:
+        """No answer, as on a line gone dead, until the end of the test."""
+        self.released.wait()
+        raise Cut
 
     def answer(self, exchange: Exchange) -> Answer:
         with self._lock:
@@ -191,3 +198,9 @@ def on_condition() -> Fault:
             return exchange.forward()
 
     return create
+
+
+def as_partial(exchange: Exchange) -> Answer:
+    """A range is answered with 206, as everywhere but by rclone."""
+    answer = exchange.forward()
+    return Answer(206, answer.body, answer.headers) if "Content-Range" in answer.headers else answer

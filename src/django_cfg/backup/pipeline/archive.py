@@ -21,6 +21,7 @@ from django_cfg.backup.pipeline.stream import (
     TallyWriter,
     Writable,
     drain,
+    interrupting,
     pump,
 )
 
@@ -42,7 +43,7 @@ def pack(
 ) -> Packed:
     """dump -> count and hash -> compress -> encrypt -> count and hash -> *sink*, in one pass."""
     raw, stored = TallyReader(dump, advance), TallyWriter(sink)
-    with encryptor.into(stored) as sealed, compress(sealed, compression) as packer:
+    with encryptor.into(stored) as sealed, compress(sealed, compression) as packer, interrupting(sink):
         pump(raw, packer)
     return Packed(raw.digest, stored.digest)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 BLOCK = 1 << 20  # bytes read at once
 
@@ -20,6 +21,14 @@ class Readable(Protocol):
 
 class Writable(Protocol):
     def write(self, block: bytes, /) -> int: ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A sink whose ``write`` may wait for long, for a network."""
+
+    def interrupt(self) -> None:
+        """End a ``write`` that waits in another thread."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,18 @@ def pump(source: Readable, sink: Writable) -> None:
     """Move *source* to its end into *sink*."""
     for block in blocks(source):
         sink.write(block)
+
+
+@contextmanager
+def interrupting(sink: Writable) -> Iterator[None]:
+    """When the block fails, nothing waits for *sink* any more. Compressors write from threads of their own, and wait
+    for these when they are left."""
+    try:
+        yield
+    except BaseException:
+        if isinstance(sink, Interruptible):
+            sink.interrupt()
+        raise
 
 
 def drain(source: Readable) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from obstore.store import S3Store
 
@@ -13,7 +13,7 @@ from django_cfg.backup.storage.s3.bucket import Bucket
 from django_cfg.backup.storage.s3.refusals import REFUSED, told
 
 if TYPE_CHECKING:
-    from obstore.store import RetryConfig, S3Credential
+    from obstore.store import ClientConfig, RetryConfig, S3Credential
 
 _CONNECT = timedelta(seconds=10)
 # An endpoint that does not answer is told within a minute: no attempt begins after `retry_timeout`.
@@ -21,6 +21,8 @@ _REQUEST = timedelta(seconds=20)
 _REQUEST_RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
 # A part has to get through a slow line whole: 16 MiB at half a megabit a second. Its signature holds 15 minutes.
 _PART = timedelta(seconds=300)
+# A download may take days, but no minute without a byte.
+_STREAM, _SILENCE = timedelta(days=7), timedelta(seconds=60)
 _PART_RETRIES: RetryConfig = {"max_retries": 8, "retry_timeout": timedelta(seconds=500)}
 
 
@@ -34,12 +36,17 @@ class Client:
     @cached_property
     def requests(self) -> S3Store:
         """For everything small."""
-        return self._open(_REQUEST, _REQUEST_RETRIES)
+        return self._open(_REQUEST_RETRIES, timeout=_REQUEST)
 
     @cached_property
     def parts(self) -> S3Store:
         """For the parts of an upload."""
-        return self._open(_PART, _PART_RETRIES)
+        return self._open(_PART_RETRIES, timeout=_PART)
+
+    @cached_property
+    def streams(self) -> S3Store:
+        """For reading something large."""
+        return self._open(_REQUEST_RETRIES, timeout=_STREAM, read_timeout=_SILENCE)
 
     @cached_property
     def _region(self) -> str:
@@ -51,7 +58,7 @@ class Client:
             look()
             self._is_seen = True
 
-    def _open(self, timeout: timedelta, retries: RetryConfig) -> S3Store:
+    def _open(self, retries: RetryConfig, **timeouts: Unpack[ClientConfig]) -> S3Store:
         """Everything is told: what is not, obstore would take from environment variables meant for others."""
         address = self.bucket.address(self._region)
         try:
@@ -69,7 +76,7 @@ class Client:
                 client_options={
                     "allow_http": address.startswith("http:"),
                     "connect_timeout": _CONNECT,
-                    "timeout": timeout,
+                    **timeouts,
                 },
                 retry_config=retries,
                 credential_provider=self._credential,

@@ -1,30 +1,32 @@
-"""Reading one object in ranges: each is asked for on its own, so that a connection may break and time may pass."""
+"""Reading one object as it comes.
+
+In one request: some services answer a range wrongly (seen: 200 instead of 206). When the connection breaks,
+obstore asks for the rest.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
+from django_cfg.backup.pipeline.stream import BLOCK
 from django_cfg.backup.storage.s3.requests import Requests
 
-_RANGE = 8 << 20  # bytes
-_AHEAD = 2  # ranges under way while one is read
+if TYPE_CHECKING:
+    from obstore import BytesStream
 
 
 class Download:
-    """The object *key* of *size* bytes, from its start to its end."""
+    """The object *key*, from its start to its end."""
 
-    def __init__(self, requests: Requests, key: str, size: int) -> None:
+    def __init__(self, requests: Requests, key: str) -> None:
         self._requests = requests
         self._key = key
-        self._size = size
-        self._asked = 0  # bytes
-        self._coming: deque[Future[bytes]] = deque()
+        self._stream: BytesStream = requests.do(f"read {key}", lambda: requests.streaming(key))
         self._rest = memoryview(b"")
 
     def read(self, size: int = -1) -> bytes:
         if size < 0:
-            return b"".join(iter(lambda: self.read(_RANGE), b""))
+            return b"".join(iter(lambda: self.read(BLOCK), b""))
         if not self._rest:
             self._rest = memoryview(self._next())
         block = bytes(self._rest[:size])
@@ -32,17 +34,9 @@ class Download:
         return block
 
     def _next(self) -> bytes:
-        """The next range, or b"" at the end."""
-        while self._asked < self._size and len(self._coming) <= _AHEAD:
-            self._coming.append(self._ask())
-        if not self._coming:
+        async def block() -> bytes:
+            async for found in self._stream:
+                return bytes(found)
             return b""
-        with self._requests.refused_as(f"read {self._key}"):
-            return self._coming.popleft().result()
 
-    def _ask(self) -> Future[bytes]:
-        start, end = self._asked, min(self._asked + _RANGE, self._size)
-        self._asked = end
-        if end - start == self._size:  # some services answer that with 200, which obstore refuses
-            return self._requests.wait.start(lambda: self._requests.fetching(self._key))
-        return self._requests.wait.start(lambda: self._requests.fetching_range(self._key, start, end))
+        return self._requests.do(f"read {self._key}", block)

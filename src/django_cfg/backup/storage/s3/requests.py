@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import obstore
 
 from django_cfg.backup.errors import NameTaken, StorageError
+from django_cfg.backup.pipeline.stream import BLOCK
 from django_cfg.backup.storage.s3.client import Client
 from django_cfg.backup.storage.s3.refusals import REFUSED, code_of, says_why, told
 from django_cfg.backup.storage.s3.waiting import Waiting, waiting
 
 if TYPE_CHECKING:
-    from obstore import AsyncWritableFile, ObjectMeta
+    from obstore import AsyncWritableFile, BytesStream, ObjectMeta
 
 _T = TypeVar("_T")
 _PAGE = 1_000  # objects that a service lists at once
@@ -88,9 +89,10 @@ class Requests:
         answer = await obstore.get_async(self._client.requests, self._path(key))
         return (await answer.bytes_async()).to_bytes()
 
-    async def fetching_range(self, key: str, start: int, end: int) -> bytes:
-        found = await obstore.get_range_async(self._client.parts, self._path(key), start=start, end=end)
-        return found.to_bytes()
+    async def streaming(self, key: str) -> BytesStream:
+        """The content in blocks."""
+        answer = await obstore.get_async(self._client.streams, self._path(key))
+        return answer.stream(min_chunk_size=BLOCK)
 
     async def putting(self, key: str, data: bytes, *, new: bool) -> None:
         """Write a small object; *new*: only if the service sees none under *key*. Not every service looks."""

@@ -55,10 +55,9 @@ class S3Storage(Storage):
     @contextmanager
     def open(self, key: str) -> Iterator[Readable]:
         with self._requests_for(key) as requests:
-            found = requests.find(key)
-            if found is None:
-                raise self._missing(key)
-            yield Download(requests, key, found["size"])
+            if requests.find(key) is None:
+                raise StorageError(f"{key} is missing in {self.location}.")
+            yield Download(requests, key)
 
     def stat(self, key: str) -> StoredObject | None:
         with self._requests_for(key) as requests:
@@ -109,10 +108,8 @@ class S3Storage(Storage):
             yield requests
 
     def _object(self, found: ObjectMeta) -> StoredObject:
-        return StoredObject(found["path"].removeprefix(self.bucket.prefix), found["size"], found["last_modified"])
-
-    def _missing(self, key: str) -> StorageError:
-        return StorageError(f"{key} is missing in {self.location}.")
+        modified = found["last_modified"].replace(microsecond=0)  # HEAD knows seconds only
+        return StoredObject(found["path"].removeprefix(self.bucket.prefix), found["size"], modified)
 
 
 def _asked(requests: Requests, keys: Iterable[str]) -> Iterator[tuple[str, Future[bytes]]]:

@@ -54,8 +54,11 @@ class Upload:
         self._gathered_size = 0
         self._size = 0
         self._writer: AsyncWritableFile | None = None
+        self._is_interrupted = False
 
     def write(self, block: bytes) -> int:
+        if self._is_interrupted:
+            raise StorageError(f"The upload of {self._key} was given up.")
         self._size += len(block)
         if self._size > self._part_size * MOST_PARTS:
             raise self._too_large()
@@ -67,6 +70,7 @@ class Upload:
 
     def interrupt(self) -> None:
         """End a ``write`` that waits in another thread: nothing more is wanted of it."""
+        self._is_interrupted = True
         self._requests.wait.cancel()
 
     def finish(self) -> None:

@@ -1,0 +1,283 @@
+"""The S3 storage on broken networks and failing services: what can be retried is, else nothing is published."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from django_cfg.backup.errors import NameTaken, StorageError
+from django_cfg.backup.pipeline.archive import pack
+from django_cfg.backup.pipeline.stream import pump
+from django_cfg.backup.storage.s3 import S3Storage, client, upload
+from tests.backup.running import wait_until
+from tests.backup.storage import faulty_proxy as faults
+from tests.backup.storage.faulty_proxy import Answer, Exchange, Fault, FaultyProxy
+from tests.backup.storage.s3_server import S3Server
+
+PARTS = random.Random(4).randbytes(18 * upload.MIB + 1)  # four parts of 5 MiB
+SMALL = b"a manifest"
+PASSING: dict[str, Fault] = {
+    "dropped": faults.drop,
+    "cut in the middle": faults.cut_in_the_middle,
+    "500": faults.status(500),
+    "503": faults.status(503, "SlowDown", "Please reduce your request rate."),
+    "answer lost": faults.lose_answer,
+}
+IN_PARTS = ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "HeadObject"]
+IN_ONE = ["PutObject", "HeadObject"]
+COMPLETED = b"<CompleteMultipartUploadResult><ETag>&quot;0-4&quot;</ETag></CompleteMultipartUploadResult>"
+
+
+@pytest.fixture(autouse=True)
+def _small_and_hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "SMALLEST_PART", 5 * upload.MIB)
+    soon = {"init_backoff": timedelta(milliseconds=1), "max_backoff": timedelta(milliseconds=10)}
+    quick = {"max_retries": 2, "retry_timeout": timedelta(seconds=20), "backoff": soon}
+    monkeypatch.setattr(client, "_PART_RETRIES", quick)
+    monkeypatch.setattr(client, "_REQUEST_RETRIES", quick)
+
+
+@pytest.fixture
+def storage(s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> S3Storage:
+    return s3_server.storage(bucket, s3_endpoint_url=proxy.endpoint)
+
+
+@pytest.fixture
+def disk(s3_server: S3Server, bucket: str) -> Iterator[list[str]]:
+    """The files on the server's disk at the end of the test have to be these; parts of uploads are files, too."""
+    expected: list[str] = []
+    yield expected
+    assert s3_server.files(bucket) == expected
+
+
+class TestWhatPassesIsRetried:
+    @pytest.mark.parametrize("kind", IN_PARTS)
+    @pytest.mark.parametrize("fault", PASSING)
+    def test_in_an_upload_of_parts(
+        self, storage: S3Storage, proxy: FaultyProxy, s3_server: S3Server, bucket: str, kind: str, fault: str
+    ) -> None:
+        """The request is sent again, and not the dump; the bytes are right."""
+        proxy.next(kind, PASSING[fault])
+        with storage.publish("shop.gz") as sink:
+            sink.write(PARTS)
+        assert (s3_server.data / bucket / "db-backups/shop.gz").read_bytes() == PARTS
+        if kind == "UploadPart":
+            assert proxy.seen.count("UploadPart") == 5
+
+    @pytest.mark.parametrize("kind", IN_ONE)
+    @pytest.mark.parametrize("fault", PASSING)
+    def test_in_an_upload_of_one_request(
+        self, storage: S3Storage, proxy: FaultyProxy, disk: list[str], kind: str, fault: str
+    ) -> None:
+        """Created on condition: the second attempt may meet what the first one made, and knows it for its own."""
+        proxy.every("PutObject", faults.on_condition())
+        proxy.next(kind, PASSING[fault])
+        storage.write("shop.json", SMALL)
+        assert storage.read("shop.json") == SMALL
+        disk.append("db-backups/shop.json")
+
+    @pytest.mark.parametrize("kind", ["GetObject", "HeadObject", "ListObjects", "DeleteObject"])
+    @pytest.mark.parametrize("fault", PASSING)
+    def test_in_everything_else(self, storage: S3Storage, proxy: FaultyProxy, kind: str, fault: str) -> None:
+        storage.write("shop.json", SMALL)
+        proxy.next(kind, PASSING[fault])
+        assert storage.read("shop.json") == SMALL
+        assert [found.key for found in storage.list()] == ["shop.json"]
+        storage.delete("shop.json")
+        assert storage.stat("shop.json") is None
+
+    def test_a_part_that_is_never_answered(
+        self, storage: S3Storage, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A line gone dead is given up after a while, and another one taken."""
+        monkeypatch.setattr(client, "_PART", timedelta(seconds=3))
+        proxy.next("UploadPart", proxy.hold)
+        with storage.publish("shop.gz") as sink:
+            sink.write(PARTS)
+        assert storage.read("shop.gz") == PARTS
+
+    @pytest.mark.parametrize("code", ["InternalError", "SlowDown"])
+    def test_an_error_in_an_answer_of_200(self, storage: S3Storage, proxy: FaultyProxy, code: str) -> None:
+        proxy.next("CompleteMultipartUpload", faults.status(200, code))
+        with storage.publish("shop.gz") as sink:
+            sink.write(PARTS)
+        assert storage.read("shop.gz") == PARTS
+
+    def test_a_download_that_breaks(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+        """The rest is asked for. (rclone answers that with 200, which the proxy makes the 206 of other services.)"""
+        storage.write("shop.gz", PARTS)
+        proxy.next("GetObject", faults.cut_answer, faults.cut_answer, faults.as_partial)
+        assert storage.read("shop.gz") == PARTS
+
+
+class TestWhatStaysBroken:
+    """A clear error, no object, no unfinished upload, and the name is free again."""
+
+    @pytest.mark.parametrize("kind", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
+    @pytest.mark.parametrize(
+        ("fault", "told"),
+        [
+            (faults.status(500), "the service failed"),
+            (faults.status(503, "SlowDown"), "asks to slow down"),
+            (faults.status(403, "AccessDenied"), "access was denied"),
+            (faults.drop, "the connection broke"),
+        ],
+        ids=["500", "503", "403", "dropped"],
+    )
+    @pytest.mark.usefixtures("disk")
+    def test_an_upload(self, storage: S3Storage, proxy: FaultyProxy, kind: str, fault: Fault, told: str) -> None:
+        proxy.every(kind, fault)
+        with pytest.raises(StorageError, match=f"Could not store shop.gz.*{told}"), storage.publish("shop.gz") as sink:  # noqa: PT012
+            for start in range(0, len(PARTS), 1_000_000):
+                sink.write(PARTS[start : start + 1_000_000])
+        assert storage.stat("shop.gz") is None
+        assert not storage.is_taken("shop")
+        if kind != "CreateMultipartUpload":
+            assert "AbortMultipartUpload" in proxy.seen
+
+    @pytest.mark.usefixtures("disk")
+    @pytest.mark.parametrize("code", ["InternalError", "SlowDown", "InvalidPart"])
+    def test_an_error_in_every_answer_of_200(self, storage: S3Storage, proxy: FaultyProxy, code: str) -> None:
+        """ "Done", says the status, and the body that it is not."""
+        proxy.every("CompleteMultipartUpload", faults.status(200, code))
+        with pytest.raises(StorageError, match="Could not store shop"), storage.publish("shop.gz") as sink:
+            sink.write(PARTS)
+        assert storage.stat("shop.gz") is None
+
+    def test_a_yes_without_an_object(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+        proxy.next("CompleteMultipartUpload", lambda exchange: Answer(200, exchange.body and COMPLETED))
+        with pytest.raises(StorageError, match="said yes, but it is not there"), storage.publish("shop.gz") as sink:
+            sink.write(PARTS)
+
+    @pytest.mark.usefixtures("disk")
+    @pytest.mark.parametrize("content", [SMALL, PARTS], ids=["in one request", "in parts"])
+    def test_a_yes_and_a_short_object(self, storage: S3Storage, proxy: FaultyProxy, content: bytes) -> None:
+        """It is removed again."""
+        proxy.next("PutObject", cut_on_disk)
+        proxy.next("CompleteMultipartUpload", cut_on_disk)
+        with pytest.raises(StorageError, match="bytes instead of"), storage.publish("shop.gz") as sink:
+            sink.write(content)
+        assert storage.stat("shop.gz") is None
+
+    def test_a_download(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+        storage.write("shop.gz", PARTS)
+        proxy.every("GetObject", faults.cut_answer)
+        with pytest.raises(StorageError, match="Could not read shop"):
+            storage.read("shop.gz")
+
+    def test_an_abort_is_logged_beside_the_error_that_led_to_it(
+        self, storage: S3Storage, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        proxy.every("AbortMultipartUpload", faults.status(403, "AccessDenied"))
+        with pytest.raises(ValueError, match="the dump failed"), storage.publish("shop.gz") as sink:  # noqa: PT012
+            sink.write(PARTS)
+            raise ValueError("the dump failed")
+        assert [(record.levelno, "lifecycle rule" in record.message) for record in caplog.records] == [
+            (logging.WARNING, True)
+        ]
+
+
+class TestConditions:
+    def test_a_service_without_conditions_is_asked_plainly(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+        def refuse(exchange: Exchange) -> Answer:
+            if "if-none-match" in exchange.headers:
+                return faults.status(501, "NotImplemented")(exchange)
+            return exchange.forward()
+
+        proxy.every("PutObject", refuse)
+        storage.write("shop.json", SMALL)
+        assert storage.read("shop.json") == SMALL
+
+    def test_what_another_made_in_the_last_moment_stays(
+        self, storage: S3Storage, proxy: FaultyProxy, s3_server: S3Server, bucket: str
+    ) -> None:
+        """After the look and before the request."""
+        condition = faults.on_condition()
+
+        def after_another(exchange: Exchange) -> Answer:
+            exchange.stored.parent.mkdir()
+            exchange.stored.write_bytes(b"another")
+            return condition(exchange)
+
+        proxy.next("PutObject", after_another)
+        with pytest.raises(NameTaken):
+            storage.write("shop.json", SMALL)
+        assert storage.read("shop.json") == b"another"
+
+
+@pytest.mark.usefixtures("disk")
+class TestSignals:
+    """Ctrl-C gets through at once, and nothing is left."""
+
+    def test_while_parts_are_not_answered(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+        proxy.every("UploadPart", proxy.hold)
+        full = interrupted_when(lambda: proxy.seen.count("UploadPart") >= upload.parts_at_once(5 * upload.MIB))
+        with full, pytest.raises(KeyboardInterrupt), storage.publish("shop.gz") as sink:
+            pump(Endless(), sink)
+        assert "AbortMultipartUpload" in proxy.seen
+
+    @pytest.mark.parametrize("compression", ["gzip", "bz2", "none"])
+    def test_while_a_compressor_waits_for_the_upload(
+        self, storage: S3Storage, proxy: FaultyProxy, compression: str
+    ) -> None:
+        """It writes from a thread of its own, and its end is waited for."""
+        proxy.every("UploadPart", proxy.hold)
+        begun = interrupted_when(lambda: "UploadPart" in proxy.seen)
+        with begun, pytest.raises(KeyboardInterrupt), storage.publish("shop.gz") as sink:
+            pack(Endless(), sink, compression)  # type: ignore[arg-type]
+        assert "AbortMultipartUpload" in proxy.seen
+
+    @pytest.mark.parametrize("content", [SMALL, PARTS], ids=["in one request", "in parts"])
+    def test_in_the_request_that_publishes(self, storage: S3Storage, proxy: FaultyProxy, content: bytes) -> None:
+        """It comes to its end, and what it published is taken back."""
+
+        def interrupt(exchange: Exchange) -> Answer:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            return exchange.forward()
+
+        proxy.next("PutObject", interrupt)
+        proxy.next("CompleteMultipartUpload", interrupt)
+        with pytest.raises(KeyboardInterrupt), storage.publish("shop.gz") as sink:
+            sink.write(content)
+        assert storage.stat("shop.gz") is None
+
+
+class Endless:
+    """A dump that goes on and does not compress."""
+
+    def __init__(self) -> None:
+        self._random = random.Random(5)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._random.randbytes(upload.MIB)
+
+
+class interrupted_when:  # noqa: N801  it reads as a block
+    """A block in which Ctrl-C comes as soon as *condition* is true."""
+
+    def __init__(self, condition: object) -> None:
+        self._thread = threading.Thread(target=self._interrupt, args=(condition,))
+
+    def _interrupt(self, condition: object) -> None:
+        wait_until(condition)  # type: ignore[arg-type]
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *args: object) -> None:
+        self._thread.join()
+
+
+def cut_on_disk(exchange: Exchange) -> Answer:
+    """The service stores the half of it, and says yes."""
+    answer = exchange.forward()
+    content = exchange.stored.read_bytes()
+    exchange.stored.write_bytes(content[: len(content) // 2])
+    return answer
