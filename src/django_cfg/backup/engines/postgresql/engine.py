@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from shlex import quote
 
-from django_cfg.backup.engines.base import Dump, Engine, Finding, Restoration, Selection
+from django_cfg.backup.engines.base import (
+    DEFAULTS,
+    Dump,
+    Engine,
+    Finding,
+    Restoration,
+    RestoreOptions,
+    Selection,
+)
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, parameters, place
 from django_cfg.backup.engines.postgresql.dump import dumping
@@ -36,7 +44,9 @@ class PostgreSQLEngine(Engine):
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
         return dumping(self.database, selection)
 
-    def restoration(self, manifest: Manifest) -> AbstractContextManager[Restoration]:
+    def restoration(
+        self, manifest: Manifest, options: RestoreOptions = DEFAULTS
+    ) -> AbstractContextManager[Restoration]:
         return restoring(self.database, manifest)
 
     def inspect(self, selection: Selection) -> Iterator[Finding]:

@@ -9,12 +9,14 @@ from pathlib import Path
 from shlex import quote
 
 from django_cfg.backup.engines.base import (
+    DEFAULTS,
     Database,
     Dump,
     Engine,
     Finding,
     Level,
     Restoration,
+    RestoreOptions,
     Selection,
     compare_tables,
 )
@@ -54,7 +56,9 @@ class SQLiteEngine(Engine):
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
         return dumping(self.database, selection)
 
-    def restoration(self, manifest: Manifest) -> AbstractContextManager[Restoration]:
+    def restoration(
+        self, manifest: Manifest, options: RestoreOptions = DEFAULTS
+    ) -> AbstractContextManager[Restoration]:
         return restoring(self.database, manifest)
 
     def inspect(self, selection: Selection) -> Iterator[Finding]:
