@@ -254,9 +254,10 @@ def matching(names: Iterable[str], patterns: Iterable[str], parameter: str, alia
     names, patterns = list(names), list(patterns)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
+            where = "" if parameter.startswith("-") else " in settings.BACKUP"
             raise UsageError(
                 f"{parameter} of the database {alias!r} names {pattern!r}, and no table there matches. "
-                f"Correct it in settings.BACKUP. Tables: {_shortened(names)}"
+                f"Correct it{where}. Tables: {_shortened(names)}"
             )
     return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from django_cfg.backup.engines import engine_class
+from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import check_stored, unpack
+from django_cfg.backup.pipeline.stream import Advance
 from django_cfg.backup.services.catalog import LATEST, find, read_catalog
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import current_project
@@ -31,8 +33,23 @@ def verify(storage: Storage, manifest: Manifest, progress: Progress = SILENT, *,
     with flowing(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance:
         with storage.open(manifest.archive_key) as stored:
             check_stored(stored, archive, advance)
-        with (
-            storage.open(manifest.archive_key) as stored,
-            unpack(stored, archive, manifest.compression, advance) as plain,
-        ):
-            engine.examine(plain, manifest, tools_dir)
+        _examine(storage, manifest, engine, advance, tools_dir)
+
+
+def read_through(
+    storage: Storage, manifest: Manifest, progress: Progress = SILENT, *, tools_dir: str | None = None
+) -> None:
+    """Like :func:`verify` in one pass over the stored bytes, both digests compared at its end."""
+    engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
+    with flowing(progress, f"{manifest.name}: reading it through", manifest.archive.size) as advance:
+        _examine(storage, manifest, engine, advance, tools_dir)
+
+
+def _examine(
+    storage: Storage, manifest: Manifest, engine: type[Engine], advance: Advance, tools_dir: str | None
+) -> None:
+    with (
+        storage.open(manifest.archive_key) as stored,
+        unpack(stored, manifest.archive, manifest.compression, advance) as plain,
+    ):
+        engine.examine(plain, manifest, tools_dir)
