@@ -143,7 +143,7 @@ def _foreign_keys(database: Database, manifest: Manifest, options: RestoreOption
 def _space(database: Database, manifest: Manifest, target: Target) -> Iterator[Finding]:
     """The rows as text take more than on the server's disk, its indexes take some of it again: a guess."""
     needed = max(manifest.archive.raw_size, target.size)
-    free = _free_on_the_server(database)
+    free = _free_on_the_server(target.door or database)
     about = f"about {megabytes(needed)} are needed on the server's disk"
     if free is None:
         yield Finding(Level.OK, database.alias, f"{about}, which cannot be asked from here")

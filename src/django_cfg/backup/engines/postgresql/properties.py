@@ -19,7 +19,8 @@ FROM pg_database d WHERE datname = %s
 _GRANTS = """
 SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
     string_agg(privilege_type, ', '), is_grantable
-FROM pg_database, aclexplode(datacl) WHERE datname = %s GROUP BY grantee, is_grantable ORDER BY 1, 3
+FROM pg_database, aclexplode(datacl) WITH ORDINALITY AS item (grantor, grantee, privilege_type, is_grantable, place)
+WHERE datname = %s GROUP BY grantee, is_grantable ORDER BY min(place)
 """
 _SETTINGS = """
 SELECT CASE setrole WHEN 0 THEN NULL ELSE pg_get_userbyid(setrole) END, unnest(setconfig)
