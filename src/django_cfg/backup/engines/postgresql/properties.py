@@ -9,10 +9,12 @@ from typing import Any
 
 from django_cfg.backup.engines.postgresql.schema import literal, quoted, rows
 
+# The tablespace is named only where it is not the usual one, for which no privilege is needed that way.
 _ROW = """
 SELECT (to_jsonb(d) || jsonb_build_object(
     'encoding_name', pg_encoding_to_char(encoding), 'owner', pg_get_userbyid(datdba),
-    'tablespace', (SELECT spcname FROM pg_tablespace WHERE oid = dattablespace),
+    'tablespace', (SELECT spcname FROM pg_tablespace WHERE oid = dattablespace AND oid <> (
+        SELECT dattablespace FROM pg_database WHERE datname = 'template0')),
     'comment', shobj_description(oid, 'pg_database')))::text
 FROM pg_database d WHERE datname = %s
 """
@@ -48,8 +50,9 @@ def create_statement(connection: Any, name: str, like: str) -> str:
         "ENCODING": literal(row["encoding_name"]),
         "LC_COLLATE": literal(row["datcollate"]),
         "LC_CTYPE": literal(row["datctype"]),
-        "TABLESPACE": quoted(row["tablespace"]),
     }
+    if row["tablespace"]:
+        choices["TABLESPACE"] = quoted(row["tablespace"])
     if row.get("datlocprovider") == "i":
         choices |= {"LOCALE_PROVIDER": "icu", "ICU_LOCALE": locale}
         choices |= {"ICU_RULES": literal(row["daticurules"])} if row.get("daticurules") else {}

@@ -19,8 +19,10 @@ from django_cfg.backup.manifest import Manifest
 # Databases from which another one can be made and renamed; nobody can rename the one he is connected to.
 _DOORS = ("postgres", "template1")
 _DATABASE = """
-SELECT pg_has_role(datdba, 'USAGE'),
-    pg_has_role(datdba, CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)
+SELECT pg_has_role(datdba, 'USAGE')
+    AND pg_has_role(datdba, CASE WHEN current_setting('server_version_num') >= '160000' THEN 'SET' ELSE 'MEMBER' END),
+    dattablespace = (SELECT dattablespace FROM pg_database WHERE datname = 'template0')
+    OR has_tablespace_privilege(dattablespace, 'CREATE')
 FROM pg_database WHERE datname = %s
 """
 _ROLE = """
@@ -174,8 +176,9 @@ def _absent(database: Database, manifest: Manifest, door: Database) -> Target:
 
 
 def _obstacles(connection: Any, name: str, user: str) -> list[str]:
-    ((owns, may_give),) = schema.rows(connection, _DATABASE, [name])
-    obstacles = [] if owns and may_give else [f"the role {user} does not own the database"]
+    ((owns, may_place),) = schema.rows(connection, _DATABASE, [name])
+    obstacles = [] if owns else [f"the role {user} does not own the database"]
+    obstacles += [] if may_place else [f"the role {user} may not create anything in the database's tablespace"]
     if extensions := [extension for (extension,) in schema.rows(connection, _FORBIDDEN_EXTENSIONS)]:
         obstacles.append(f"the role {user} may not create {_extensions(extensions)}")
     return obstacles + [f"{bound} belongs to it" for (bound,) in schema.rows(connection, _BOUND)]
