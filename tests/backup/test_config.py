@@ -72,7 +72,7 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
 # What is ours and not the guide's.
 ADDED = {
     BackupConfig: {"project": None, "tools_dir": None, "lock_timeout": 60, "decryption_keys": []},
-    BackupDatabaseConfig: {"connection": {}},
+    BackupDatabaseConfig: {"connection": {}, "verification_queries": []},
 }
 # What else the parameters hold, so that no type is narrower than the guide's.
 ACCEPTED: dict[type[BaseModel], dict[str, list[Any]]] = {

@@ -126,6 +126,11 @@ class BackupDatabaseConfig(ConfigModel):
     )
     include_tables: list[str] = Field([], description="Only these tables (shell patterns); empty: all")
     extra_options: list[str] = Field([], description="Further options of the dump tool, one item each")
+    verification_queries: list[str] = Field(
+        [],
+        description="SQL asked of restored data before it takes the place of the old; each has to give one truthy "
+        "value (not in the guide)",
+    )
     schedule_override: BackupScheduleConfig | None = Field(None, description="A schedule of its own")
     connection: dict[str, Any] = Field(
         {},

@@ -41,3 +41,33 @@ class BackupRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name or self.database} ({self.state})"
+
+
+class RestoreRun(models.Model):
+    """One attempt to bring a backup back."""
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+
+    # the database that was to be replaced
+    project = models.CharField(max_length=100)
+    env = models.CharField(max_length=50)
+    database = models.CharField(max_length=100)
+
+    state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
+    name = models.CharField(max_length=255, help_text="of the backup")
+    tables = models.TextField(blank=True, help_text="only these; empty: everything")
+    host = models.CharField(max_length=255, blank=True)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    old_data = models.TextField(blank=True, help_text="where it was set aside")
+    message = models.TextField(blank=True, help_text="why it failed")
+
+    class Meta:
+        app_label = "django_cfg_backup"
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"{self.name} into {self.database} ({self.state})"

@@ -3,6 +3,14 @@
 ``backup_succeeded``: ``manifest`` (:class:`~django_cfg.backup.manifest.Manifest`).
 ``backup_failed``: ``source`` (:class:`~django_cfg.backup.manifest.Source`), ``message`` (str, no secret).
 ``prune_failed``: ``source``, ``message`` (str); the backup that the prune followed is made.
+``restore_succeeded``: ``manifest``, ``database`` (alias that was restored), ``old_data`` (where it is kept, or None),
+``seconds`` (float, how long it took).
+``restore_failed``: ``manifest``, ``database``, ``message``.
+
+One signal asks instead of telling: ``restore_checked``, sent when restored data has passed all checks and has not yet
+taken the place of the old. ``manifest``, ``database``, ``scratch`` (the restored data as an entry of
+settings.DATABASES, to be opened and closed again; None where it cannot be reached, as in a restore in place). A
+receiver that raises stops the restore, and the database stays as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +23,9 @@ from django.dispatch import Signal
 backup_succeeded = Signal()
 backup_failed = Signal()
 prune_failed = Signal()
+restore_succeeded = Signal()
+restore_failed = Signal()
+restore_checked = Signal()
 
 _log = logging.getLogger("django_cfg.backup")
 

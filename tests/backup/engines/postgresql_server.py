@@ -80,10 +80,18 @@ class PostgreSQLServer(Server):
     def stored(self) -> list[str]:
         return self.site.stored() if self.site.backups.exists() else []
 
+    def made(self, purpose: str, alias: str = "default") -> list[str]:
+        """The databases that restores have made beside one of ours: ``restoring`` or ``before``."""
+        pattern = f"{self.databases[alias]}__{purpose}_%"
+        with self.server.connect() as connection:
+            found = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s ORDER BY 1", [pattern])
+            return [name for (name,) in found.fetchall()]
+
     def drop(self) -> None:
         self.site.close()
-        for name in self.databases.values():
-            self.server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+        for alias, name in self.databases.items():
+            for found in (name, *self.made("before", alias), *self.made("restoring", alias)):
+                self.server.sql(f"DROP DATABASE IF EXISTS {found} WITH (FORCE)")
         for name in self._roles:
             self.server.sql(f"DROP ROLE IF EXISTS {name}")
 

@@ -46,7 +46,9 @@ def test_without_a_name_it_is_the_latest(site: Site, backup: Manifest) -> None:
 def test_json_names_what_was_done(site: Site, backup: Manifest) -> None:
     answer = site.call("backup_restore", "--yes", "--json")
     (old,) = site.root.glob("db.sqlite3.before-restore-*")
-    assert answer.json == {"restored": backup.name, "to": "default", "old_data": str(old)}
+    seconds = answer.json["seconds"]
+    assert answer.json == {"restored": backup.name, "to": "default", "old_data": str(old), "seconds": seconds}
+    assert 0 < seconds < 60
 
 
 def test_what_it_would_do_is_shown_before_it_asks(site: Site, backup: Manifest) -> None:
@@ -71,7 +73,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(site: Site, backup: 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("DELETE FROM django_migrations WHERE app = 'django_cfg_backup'", "The backup is 1 migration behind your code"),
+        ("DELETE FROM django_migrations WHERE app = 'django_cfg_backup'", "behind your code (django_cfg_backup "),
         ("DELETE FROM django_migrations WHERE name = '0002_remove_content_type_name'", "1 migration behind"),
         (
             "INSERT INTO django_migrations (app, name, applied) VALUES ('auth', '0099_later', '2026-01-01')",
@@ -125,7 +127,8 @@ class TestOtherSources:
         )
         before = site.database.read_bytes()
         answer = site.call("backup_restore", backup.name, "--to", "copy", "--yes", "--json")
-        assert answer.json == {"restored": backup.name, "to": "copy", "old_data": None}
+        seconds = answer.json["seconds"]
+        assert answer.json == {"restored": backup.name, "to": "copy", "old_data": None, "seconds": seconds}
         assert count(site, copy) == 200
         assert site.database.read_bytes() == before
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal
@@ -65,33 +66,33 @@ class Dump(ABC):
 
 
 @dataclass(frozen=True)
+class RestoreOptions:
+    """What an operator may choose about a restore. An engine refuses what it cannot honour."""
+
+    tables: tuple[str, ...] = ()  # patterns: these tables alone, into the database as it is; empty: everything
+    in_place: bool = False  # without a scratch, where the engine has such a form
+    disconnect: bool = False  # end the connections that stand in the way of the switch
+    discard_old: bool = False  # the old data is not kept
+
+
+DEFAULTS = RestoreOptions()
+
+
+@dataclass(frozen=True)
 class Switched:
     """What a restore leaves behind."""
 
-    old_data: str | None  # where it was set aside; None: there was none
+    old_data: str | None  # where it was set aside; None: there was none, or it was not to be kept
     advice: str = ""  # what the operator has to do now
 
 
-class Restoration(ABC):
-    """A restore under way. Until ``switch`` the target is untouched; leaving the block discards the rest."""
+@dataclass(frozen=True)
+class SetAside:
+    """Old data that a restore has kept, until somebody removes it."""
 
-    @abstractmethod
-    def load(self, plain: Readable) -> None:
-        """Read *plain* to its end into the scratch."""
-
-    @abstractmethod
-    def check(self, manifest: Manifest) -> None:
-        """Check the scratch's structure, and its row counts against the manifest.
-
-        :raises IntegrityError: they differ.
-        """
-
-    @abstractmethod
-    def switch(self) -> Switched:
-        """Make the scratch the target, wholly or not at all, with the old data set aside.
-
-        :raises RestoreFailed: the target is as it was.
-        """
+    name: str  # as the operator finds it: a file, a database, a schema
+    size: int  # bytes
+    made_at: datetime  # aware
 
 
 class Level(StrEnum):
@@ -107,6 +108,49 @@ class Finding:
     level: Level
     subject: str
     text: str
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What can be known of a restore before it begins."""
+
+    findings: tuple[Finding, ...]  # versions, tools, permission, space, connections in the way, the form and why
+    has_scratch: bool  # all is loaded and checked beside the target; else the archive is read through first
+    keeps_old_data: bool  # the switch sets it aside; else a backup is made first
+
+
+class Restoration(ABC):
+    """A restore under way. Until ``switch`` the target is untouched; leaving the block discards the rest."""
+
+    @property
+    def scratch(self) -> Mapping[str, Any] | None:
+        """The scratch as an entry of settings.DATABASES, once loaded; None where nobody else can look at it."""
+        return None
+
+    @abstractmethod
+    def load(self, plain: Readable) -> None:
+        """Read *plain* to its end into the scratch."""
+
+    @abstractmethod
+    def check(self, manifest: Manifest) -> None:
+        """Check the scratch's structure, and its row counts against the manifest.
+
+        :raises IntegrityError: they differ.
+        """
+
+    def ask(self, query: str) -> object:
+        """The first value that *query* gives on the scratch, None for no row; it may change nothing.
+
+        :raises IntegrityError: the query fails.
+        """
+        raise UsageError(f"{type(self).__name__} cannot ask the verification query {query!r}.")
+
+    @abstractmethod
+    def switch(self) -> Switched:
+        """Make the scratch the target, wholly or not at all, with the old data set aside.
+
+        :raises RestoreFailed: the target is as it was.
+        """
 
 
 class Engine(ABC):
@@ -140,12 +184,38 @@ class Engine(ABC):
         :raises UsageError: the selection cannot be honoured.
         """
 
+    def foresee(self, manifest: Manifest, options: RestoreOptions = DEFAULTS) -> Outlook:
+        """Look at all that can be known before a restore; touch nothing, and read nothing of the archive.
+
+        :raises BackupError: the restore would fail, or cannot be done as *options* say.
+        """
+        return Outlook((), has_scratch=False, keeps_old_data=False)
+
     @abstractmethod
-    def restoration(self, manifest: Manifest) -> AbstractContextManager[Restoration]:
+    def restoration(
+        self, manifest: Manifest, options: RestoreOptions = DEFAULTS
+    ) -> AbstractContextManager[Restoration]:
         """Prepare to restore the backup of *manifest* into the database, touching nothing.
+
+        The scratches of restores that died are removed first.
 
         :raises RestoreRefused: what can be known beforehand stands in the way.
         """
+
+    def resume(self) -> Switched | None:
+        """Finish the switch that a dead restore has begun; None: there is none, as where switching is atomic.
+
+        :raises RestoreFailed: it can be tried again.
+        """
+        return None
+
+    def set_aside(self) -> list[SetAside]:
+        """The old data that restores of this database have kept, newest first."""
+        return []
+
+    def sweep(self) -> list[str]:
+        """Remove the scratches of restores of this database that died, and nothing else; the names of those."""
+        return []
 
     @abstractmethod
     def inspect(self, selection: Selection) -> Iterator[Finding]:
@@ -184,9 +254,10 @@ def matching(names: Iterable[str], patterns: Iterable[str], parameter: str, alia
     names, patterns = list(names), list(patterns)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
+            where = "" if parameter.startswith("-") else " in settings.BACKUP"
             raise UsageError(
                 f"{parameter} of the database {alias!r} names {pattern!r}, and no table there matches. "
-                f"Correct it in settings.BACKUP. Tables: {_shortened(names)}"
+                f"Correct it{where}. Tables: {_shortened(names)}"
             )
     return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
 

@@ -120,12 +120,14 @@ def latest(catalog: Catalog, project: Project, alias: str | None) -> Manifest:
         raise UsageError(
             f"There are backups of several databases ({', '.join(databases)}): choose one with --database."
         )
+    # made to undo a restore: whoever restores the latest again does not mean it
+    regular = [manifest for manifest in own if manifest.trigger != "before-restore"]
     if not own:
         whose = f"{project.name}/{project.env}" + (f"/{alias}" if alias else "")
         raise BackupNotFound(
             f"There is no backup of {whose} in {catalog.location}. `backup_list --all` shows those of other sources."
         )
-    return own[0]
+    return (regular or own)[0]
 
 
 def _not_found(catalog: Catalog, name: str) -> BackupError:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import Error, connections, router, transaction
+from django.db.models import Model
 from django.utils import timezone
 
 from django_cfg.backup.engines import engine_for
@@ -54,11 +55,17 @@ class RecordedRun:
     def _save(self) -> None:
         if self._given_up:
             return
-        if not _can_be_opened(home()):
-            _log.warning("The history of this run is not written: its database %r does not exist.", home())
-            return
-        with tolerated("write the history of this run"), transaction.atomic(using=home()):
-            self._row.save()
+        save(self._row)
+
+
+def save(row: Model) -> bool:
+    """Save *row*, where the history can be written; what hinders it is logged."""
+    if not _can_be_opened(home()):
+        _log.warning("The history of this run is not written: its database %r does not exist.", home())
+        return False
+    with tolerated("write the history of this run"), transaction.atomic(using=home()):
+        row.save(using=home())
+    return row.pk is not None
 
 
 def home() -> str:

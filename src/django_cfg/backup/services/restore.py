@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from django.db import connections
-
 from django_cfg.backup.engines import engine_class
-from django_cfg.backup.engines.base import Engine, Switched
+from django_cfg.backup.engines.base import DEFAULTS, Engine, Outlook, Restoration, RestoreOptions, Switched
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import unpack
 from django_cfg.backup.pipeline.encryption.decrypt import require_key
-from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
-from django_cfg.backup.services import history, migrations
+from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.services import history, migrations, safety
+from django_cfg.backup.services.acceptance import accept
 from django_cfg.backup.services.catalog import LATEST, Catalog, find, read_catalog
+from django_cfg.backup.services.connections import close_connections
 from django_cfg.backup.services.interruption import uninterrupted
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import Project, current_project, identity
+from django_cfg.backup.services.restore_history import RecordedRestore, recorded
 from django_cfg.backup.services.unlock import CONFIGURED, Unlock, keys_of
+from django_cfg.backup.services.verify import read_through
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,10 @@ class RestorePlan:
     manifest: Manifest
     target: str  # alias
     engine: Engine
-    keys: Keys = USERS_KEYRING  # that open it
+    options: RestoreOptions
+    outlook: Outlook
+    backs_up_first: bool  # the old data would be lost otherwise
+    keys: Keys  # that open it
 
     @property
     def crosses_sources(self) -> bool:
@@ -42,23 +47,61 @@ class RestorePlan:
         """How the backup stands to the code, in words; empty when it fits."""
         return migrations.compare(self.manifest.migrations)
 
+    @property
+    def holds_history(self) -> bool:
+        """The history lives in the database that is restored."""
+        return _holds_history(self.project, self.engine)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restore that came to its end."""
+
+    switched: Switched
+    seconds: float  # from the beginning to the switch
+
+
+Tell = Callable[[Restored], None]
+
 
 def restore_backup(
     name: str = LATEST,
     *,
     database: str | None = None,
     to: str | None = None,
-    progress: Progress = SILENT,
+    tables: Sequence[str] = (),
+    in_place: bool = False,
+    disconnect: bool = False,
+    discard_old: bool = False,
     unlock: Unlock = CONFIGURED,
+    progress: Progress = SILENT,
 ) -> Switched:
-    """Restore the backup *name* without asking; see :func:`plan_restore` for the parameters."""
-    return carry_out(plan_restore(name, database=database, to=to, unlock=unlock), progress)
+    """Restore the backup *name* without asking.
+
+    :param tables: shell patterns; these tables alone, into the database as it is. Empty: everything.
+    :param in_place: without a scratch beside the database, where the engine has such a form.
+    :param disconnect: end the connections that stand in the way of the switch.
+    :param discard_old: do not keep the old data.
+
+    See :func:`plan_restore` for the others.
+    """
+    options = RestoreOptions(tuple(tables), in_place, disconnect, discard_old)
+    plan = plan_restore(name, database=database, to=to, options=options, unlock=unlock, progress=progress)
+    return carry_out(plan, progress).switched
 
 
 def plan_restore(
-    name: str = LATEST, *, database: str | None = None, to: str | None = None, unlock: Unlock = CONFIGURED
+    name: str = LATEST,
+    *,
+    database: str | None = None,
+    to: str | None = None,
+    options: RestoreOptions = DEFAULTS,
+    unlock: Unlock = CONFIGURED,
+    progress: Progress = SILENT,
 ) -> RestorePlan:
     """Look at all that can be known before a restore.
+
+    Where nothing is loaded beside the target, the archive is read through now; else loading it is the check.
 
     :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
     :param database: the alias whose backups *name* is looked for among.
@@ -72,37 +115,59 @@ def plan_restore(
     manifest = find(catalog, project, name, database)
     target = to or _own_target(project, manifest)
     engine = project.engine(target)
-    plan = RestorePlan(project, catalog, manifest, target, engine, keys_of(project.config, unlock))
-    _refuse_the_impossible(plan)
-    _require_key(plan)
-    return plan
+    _refuse_the_impossible(manifest, target, engine, options)
+    keys = keys_of(project.config, unlock)
+    _require_key(project, manifest, keys)
+    close_connections(project, engine)  # ours are not in anybody's way
+    outlook = engine.foresee(manifest, options)
+    if not outlook.has_scratch:
+        read_through(project.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
+    backs_up_first = safety.is_wanted(engine, outlook, options)
+    return RestorePlan(project, catalog, manifest, target, engine, options, outlook, backs_up_first, keys)
 
 
-def carry_out(
-    plan: RestorePlan, progress: Progress = SILENT, tell: Callable[[Switched], None] | None = None
-) -> Switched:
+def carry_out(plan: RestorePlan, progress: Progress = SILENT, tell: Tell | None = None) -> Restored:
     """Restore as planned. Until the last step the target is as it was.
 
     :param tell: called as soon as the data is back, before a signal that came meanwhile can interrupt.
     """
+    target = plan.project.source(plan.target)
+    with recorded(target, plan.manifest, plan.options.tables, in_target=plan.holds_history) as record:
+        if plan.backs_up_first:
+            safety.back_up_first(plan.target, plan.manifest, progress)
+        close_connections(plan.project, plan.engine)
+        with plan.engine.restoration(plan.manifest, plan.options) as restoration:
+            _load(plan, restoration, progress)
+            queries = plan.project.config.for_database(plan.target).verification_queries
+            accept(restoration, plan.manifest, plan.target, queries, progress)
+            restored = _switch(plan, restoration, record, progress, tell)
+        if plan.holds_history:
+            history.reconcile(list(plan.catalog.backups))
+    return restored
+
+
+def _load(plan: RestorePlan, restoration: Restoration, progress: Progress) -> None:
     manifest = plan.manifest
-    connections[plan.target].close()
-    with plan.engine.restoration(manifest) as restoration:
-        with (
-            plan.project.storage.open(manifest.archive_key) as stored,
-            flowing(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.archive.size) as advance,
-            unpack(stored, manifest.archive, manifest.compression, advance, manifest.encryption, plan.keys) as plain,
-        ):
-            restoration.load(plain)
-        progress.say(f"{plan.target}: checking the restored data")
-        restoration.check(manifest)
-        progress.say(f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching")
-        with uninterrupted():
-            switched = restoration.switch()
-            if tell:
-                tell(switched)
-    _reconcile_history(plan)
-    return switched
+    with (
+        plan.project.storage.open(manifest.archive_key) as stored,
+        flowing(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.archive.size) as advance,
+        unpack(stored, manifest.archive, manifest.compression, advance, manifest.encryption, plan.keys) as plain,
+    ):
+        restoration.load(plain)
+
+
+def _switch(
+    plan: RestorePlan, restoration: Restoration, record: RecordedRestore, progress: Progress, tell: Tell | None
+) -> Restored:
+    manifest = plan.manifest
+    progress.say(f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching")
+    close_connections(plan.project, plan.engine)  # those that receivers of restore_checked opened
+    with uninterrupted():
+        switched = restoration.switch()
+        restored = Restored(switched, record.switched(switched))
+        if tell:
+            tell(restored)
+    return restored
 
 
 def _own_target(project: Project, manifest: Manifest) -> str:
@@ -115,33 +180,29 @@ def _own_target(project: Project, manifest: Manifest) -> str:
     return source.database
 
 
-def _refuse_the_impossible(plan: RestorePlan) -> None:
-    manifest = plan.manifest
+def _refuse_the_impossible(manifest: Manifest, target: str, engine: Engine, options: RestoreOptions) -> None:
     needed = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
-    if not isinstance(plan.engine, needed):
+    if not isinstance(engine, needed):
         raise RestoreRefused(
-            f"{manifest.name} is a {needed.name} backup, and the database {plan.target!r} is {plan.engine.name}: "
+            f"{manifest.name} is a {needed.name} backup, and the database {target!r} is {engine.name}: "
             "restore it into a database of its own kind (--to)."
         )
-    if manifest.partial and not plan.engine.is_empty():
+    if manifest.partial and not options.tables and not engine.is_empty():
         raise RestoreRefused(
             f"{manifest.name} holds only some tables (include_tables), so it is restored only into an empty database; "
-            f"{plan.target!r} has tables that would be lost. Name an empty one with --to."
+            f"{target!r} has tables that would be lost. Name an empty one with --to, or the tables with --tables."
         )
 
 
-def _require_key(plan: RestorePlan) -> None:
+def _require_key(project: Project, manifest: Manifest, keys: Keys) -> None:
     """
     :raises EncryptionError: the backup is encrypted, and what is here does not open it.
     """
-    manifest = plan.manifest
     if manifest.encryption.method != "none":
-        with plan.project.storage.open(manifest.archive_key) as stored:
-            require_key(stored, manifest.encryption, plan.keys)
+        with project.storage.open(manifest.archive_key) as stored:
+            require_key(stored, manifest.encryption, keys)
 
 
-def _reconcile_history(plan: RestorePlan) -> None:
-    """The restored history may hold runs that were going on in the backup."""
+def _holds_history(project: Project, engine: Engine) -> bool:
     alias = history.home()
-    if alias in plan.project.databases and identity(plan.project.database(alias)) == plan.engine.identity:
-        history.reconcile(list(plan.catalog.backups))
+    return alias in project.databases and identity(project.database(alias)) == engine.identity

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from django_cfg.backup.engines import engine_class
+from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import check_stored, unpack
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
+from django_cfg.backup.pipeline.stream import Advance
 from django_cfg.backup.services.catalog import LATEST, find, read_catalog
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import current_project
@@ -46,8 +48,28 @@ def verify(
     with flowing(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance:
         with storage.open(manifest.archive_key) as stored:
             check_stored(stored, archive, advance)
-        with (
-            storage.open(manifest.archive_key) as stored,
-            unpack(stored, archive, manifest.compression, advance, manifest.encryption, keys) as plain,
-        ):
-            engine.examine(plain, manifest, tools_dir)
+        _examine(storage, manifest, engine, advance, tools_dir, keys)
+
+
+def read_through(
+    storage: Storage,
+    manifest: Manifest,
+    progress: Progress = SILENT,
+    *,
+    tools_dir: str | None = None,
+    keys: Keys = USERS_KEYRING,
+) -> None:
+    """Like :func:`verify` in one pass over the stored bytes, both digests compared at its end."""
+    engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
+    with flowing(progress, f"{manifest.name}: reading it through", manifest.archive.size) as advance:
+        _examine(storage, manifest, engine, advance, tools_dir, keys)
+
+
+def _examine(
+    storage: Storage, manifest: Manifest, engine: type[Engine], advance: Advance, tools_dir: str | None, keys: Keys
+) -> None:
+    with (
+        storage.open(manifest.archive_key) as stored,
+        unpack(stored, manifest.archive, manifest.compression, advance, manifest.encryption, keys) as plain,
+    ):
+        engine.examine(plain, manifest, tools_dir)

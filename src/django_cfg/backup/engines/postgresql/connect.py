@@ -178,6 +178,24 @@ def _dump_failed(alias: str, text: str) -> DumpFailed:
     return DumpFailed(f"The dump of the database {alias!r} failed. {text}. {advice}")
 
 
+@contextmanager
+def explaining_restore(database: Database) -> Iterator[None]:
+    """Say what it means that the server refused a step of a restore beside the target.
+
+    :raises RestoreFailed: for any error of the server.
+    """
+    try:
+        yield
+    except BackupError:
+        raise
+    except Exception as error:  # psycopg 2 and 3 share no class but Exception
+        text = str(error).strip()
+        advice = next((advice for sign, advice in _RESTORE_ADVICE.items() if sign in text.lower()), "")
+        raise RestoreFailed(
+            f"The restore of the database {database.alias!r} failed, and it is as it was: {text}. {advice}".rstrip()
+        ) from error
+
+
 def refused(database: Database, error: ToolFailed) -> BackupError:
     """What it means that the server did not take a restore; the transaction has been rolled back."""
     text = error.last_words

@@ -6,12 +6,21 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from shlex import quote
 
-from django_cfg.backup.engines.base import Dump, Engine, Finding, Restoration, Selection
-from django_cfg.backup.engines.postgresql import schema
+from django_cfg.backup.engines.base import (
+    DEFAULTS,
+    Dump,
+    Engine,
+    Finding,
+    Outlook,
+    Restoration,
+    RestoreOptions,
+    Selection,
+    SetAside,
+)
+from django_cfg.backup.engines.postgresql import outlook, schema, scratches
 from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, parameters, place
 from django_cfg.backup.engines.postgresql.dump import dumping
 from django_cfg.backup.engines.postgresql.inspect import inspecting
-from django_cfg.backup.engines.postgresql.restore import restoring
 from django_cfg.backup.engines.postgresql.tools import choose, major
 from django_cfg.backup.errors import IntegrityError, ToolFailed
 from django_cfg.backup.manifest import Manifest
@@ -36,8 +45,19 @@ class PostgreSQLEngine(Engine):
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
         return dumping(self.database, selection)
 
-    def restoration(self, manifest: Manifest) -> AbstractContextManager[Restoration]:
-        return restoring(self.database, manifest)
+    def restoration(
+        self, manifest: Manifest, options: RestoreOptions = DEFAULTS
+    ) -> AbstractContextManager[Restoration]:
+        return outlook.restoring(self.database, manifest, options)
+
+    def foresee(self, manifest: Manifest, options: RestoreOptions = DEFAULTS) -> Outlook:
+        return outlook.foresee(self.database, manifest, options)
+
+    def set_aside(self) -> list[SetAside]:
+        return scratches.set_aside(self.database)
+
+    def sweep(self) -> list[str]:
+        return scratches.sweep(self.database)
 
     def inspect(self, selection: Selection) -> Iterator[Finding]:
         return inspecting(self.database, selection)

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django_cfg.backup.engines.postgresql.schema import literal
 from django_cfg.backup.manifest import Table
 
 SIGN = "django-cfg-backup:"  # begins the message
 
 
-def recount(tables: Sequence[Table]) -> str:
-    """SQL that raises unless exactly *tables* are there, with as many rows as the manifest tells."""
+def recount(tables: Sequence[Table], *, others: bool = False) -> str:
+    """SQL that raises unless exactly *tables* are there, with as many rows as the manifest tells.
+
+    :param others: there may be other tables too.
+    """
     expected = ", ".join(
-        f"({_literal(table.name)}, {table.rows}::bigint, {str(table.exact).lower()})" for table in tables
+        f"({literal(table.name)}, {table.rows}::bigint, {str(table.exact).lower()})" for table in tables
     )
-    return _RECOUNT.replace("%EXPECTED%", expected)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    return _RECOUNT.replace("%EXPECTED%", expected).replace("%JOIN%", "LEFT" if others else "FULL")
 
 
 _RECOUNT = rf"""
@@ -44,7 +44,7 @@ BEGIN
             AND NOT EXISTS (SELECT FROM pg_depend d
                             WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))
         SELECT e.name AS wanted, f.name, nspname, relname, expected_rows, exact
-        FROM expected e FULL JOIN found f ON f.name = e.name ORDER BY 1, 2
+        FROM expected e %JOIN% JOIN found f ON f.name = e.name ORDER BY 1, 2
     LOOP
         IF item.name IS NULL THEN
             differences := differences || (item.wanted || ' is missing');

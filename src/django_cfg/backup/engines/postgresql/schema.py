@@ -96,6 +96,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """*text* as SQL writes it, where standard_conforming_strings is on."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def rows(connection: Any, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(query, values) if values else cursor.execute(query)
@@ -143,8 +148,8 @@ def cut(connection: Any, selection: Selection, alias: str) -> Cut:
             "Check NAME in DATABASES, or run migrate first."
         )
     leaves = _leaves(connection)
-    emptied = _chosen(found, leaves, selection.exclude, "exclude_tables", alias)
-    included = _chosen(found, leaves, selection.include, "include_tables", alias)
+    emptied = chosen(connection, found, selection.exclude, "exclude_tables", alias)
+    included = chosen(connection, found, selection.include, "include_tables", alias)
     kept = tuple(name for name in included or found)
     _refuse_dangling(connection, [name for name in kept if name not in emptied], set(emptied), alias)
     wholes = tuple(whole for whole, parts in leaves.items() if set(parts) & set(included))
@@ -160,9 +165,14 @@ def _leaves(connection: Any) -> dict[Name, list[Name]]:
     return leaves
 
 
-def _chosen(
-    found: Sequence[Name], leaves: dict[Name, list[Name]], patterns: Sequence[str], parameter: str, alias: str
+def chosen(
+    connection: Any, found: Sequence[Name], patterns: Sequence[str], parameter: str, alias: str
 ) -> tuple[Name, ...]:
+    """Those of *found* that *patterns* of ``table`` or ``schema.table`` mean; a partitioned table means its parts.
+
+    :raises UsageError: a pattern matches nothing.
+    """
+    leaves = _leaves(connection)
     spellings: dict[str, list[Name]] = {}
     for name in (*found, *leaves):
         spellings.setdefault(name.table, []).append(name)

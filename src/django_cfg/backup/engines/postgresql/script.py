@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from django_cfg.backup.errors import IntegrityError
 
 _EXTENSION_COMMENT = re.compile(rb"\d+; \d+ \d+ COMMENT - EXTENSION ")
 _EVENT_TRIGGER = re.compile(rb"\d+; \d+ \d+ (COMMENT - )?EVENT TRIGGER ")
+_DATA = re.compile(rb"\d+; \d+ \d+ (?P<kind>TABLE DATA|SEQUENCE SET) (?P<name_and_owner>.*)")
 _SCHEMA = re.compile(rb"\d+; \d+ \d+ SCHEMA - (?P<name_and_owner>.*)")
 # Asked for by --single-transaction, without which large objects are restored between a BEGIN and a
 # COMMIT of their own; it would commit ours before the counts are checked.
@@ -42,6 +43,27 @@ class Contents:
         """By themselves they come before materialized views are filled, and see it."""
         return self._of(sorted(self._lines, key=lambda line: bool(_EVENT_TRIGGER.match(line))))
 
+    def data_of(self, tables: Collection[str], sequences: Collection[str], known: Iterable[str]) -> Contents:
+        """The rows of *tables* and the positions of *sequences*, all named ``schema.name``.
+
+        :param known: every table of the backup. A line tells a name and its owner with a space between them, and
+            both may hold spaces: the longest name that fits is meant.
+        :raises IntegrityError: the rows of a table are not in the archive.
+        """
+        kept: list[bytes] = []
+        for line in self._lines:
+            found = _DATA.match(line)
+            if found and found["kind"] == b"TABLE DATA":
+                kept += [line] if _named(found["name_and_owner"], known) in tables else []
+            elif found:
+                kept += [line] if _named(found["name_and_owner"], sequences) else []
+        rows = sum(b" TABLE DATA " in line for line in kept)
+        if rows != len(tables):
+            raise IntegrityError(
+                f"The archive holds the rows of {rows} of the {len(tables)} tables: restore the whole backup."
+            )
+        return self._of(kept)
+
     @property
     def _lines(self) -> list[bytes]:
         return self.listed.split(b"\n")
@@ -49,6 +71,13 @@ class Contents:
     @staticmethod
     def _of(lines: Iterable[bytes]) -> Contents:
         return Contents(b"\n".join(lines))
+
+
+def _named(name_and_owner: bytes, known: Iterable[str]) -> str | None:
+    """Which of the names *known*, as ``schema.name``, a line of the contents tells, as ``schema name owner``."""
+    told = name_and_owner.decode(errors="replace")
+    fitting = [name for name in known if told.startswith(name.replace(".", " ", 1) + " ")]
+    return max(fitting, key=len, default=None)
 
 
 def body(script: Iterable[bytes], server: int) -> Iterator[bytes]:

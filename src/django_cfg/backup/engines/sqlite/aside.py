@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import sqlite3
 import subprocess
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
+from django_cfg.backup.engines.base import SetAside
 from django_cfg.backup.engines.sqlite.files import COMPANIONS, uri
 from django_cfg.backup.errors import RestoreFailed
+
+_STAMP = "%Y%m%d_%H%M%S"  # of this machine's clock
 
 
 def free_name(target: Path) -> Path:
     """Where the old data of *target* will be found after a restore."""
-    stamp = datetime.now().astimezone().strftime("%Y%m%d_%H%M%S")
+    stamp = datetime.now().astimezone().strftime(_STAMP)
     wanted = target.with_name(f"{target.name}.before-restore-{stamp}")
     number = 1
     name = wanted
@@ -23,6 +28,35 @@ def free_name(target: Path) -> Path:
         number += 1
         name = wanted.with_name(f"{wanted.name}-{number}")
     return name
+
+
+def found(target: Path) -> list[SetAside]:
+    """The old data of *target* that restores have kept, newest first."""
+    kept = [
+        SetAside(str(path), _size(path), made_at)
+        for path in target.parent.glob(f"{glob.escape(target.name)}.before-restore-*")
+        if (made_at := _made_at(path, target))
+    ]
+    return sorted(kept, key=lambda aside: aside.made_at, reverse=True)
+
+
+def discard(old_data: Path) -> None:
+    for path in (old_data, *(Path(f"{old_data}{suffix}") for suffix in COMPANIONS)):
+        path.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    files = [path, *(Path(f"{path}{suffix}") for suffix in COMPANIONS)]
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _made_at(path: Path, target: Path) -> datetime | None:
+    """When a restore made it; None for what is not its work, and for the journals that go with it."""
+    name = re.fullmatch(rf"{re.escape(target.name)}\.before-restore-(\d{{8}}_\d{{6}})(-\d+)?", path.name)
+    try:
+        return datetime.strptime(name[1], _STAMP).astimezone() if name else None
+    except ValueError:  # somebody else's digits
+        return None
 
 
 def save(target: Path, old_data: Path, workshop: Path, *, through_sqlite: bool) -> None:

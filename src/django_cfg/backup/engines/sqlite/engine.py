@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from shlex import quote
 
 from django_cfg.backup.engines.base import (
+    DEFAULTS,
     Database,
     Dump,
     Engine,
     Finding,
     Level,
+    Outlook,
     Restoration,
+    RestoreOptions,
     Selection,
+    SetAside,
     compare_tables,
 )
-from django_cfg.backup.engines.sqlite import schema
+from django_cfg.backup.engines.sqlite import aside, outlook, schema
 from django_cfg.backup.engines.sqlite.copy import plan
 from django_cfg.backup.engines.sqlite.dump import dumping, full_check
 from django_cfg.backup.engines.sqlite.files import database_path, live, open_live, open_private
 from django_cfg.backup.engines.sqlite.private import require_temporary_space, write_temporary
-from django_cfg.backup.engines.sqlite.restore import restoring
+from django_cfg.backup.engines.sqlite.restore import SQLiteRestoration, preparing, sweep
+from django_cfg.backup.engines.sqlite.tables import SomeTables, choose_tables
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.private import private_folder
@@ -55,8 +60,25 @@ class SQLiteEngine(Engine):
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
         return dumping(self.database, selection)
 
-    def restoration(self, manifest: Manifest) -> AbstractContextManager[Restoration]:
-        return restoring(self.database, manifest)
+    @contextmanager
+    def restoration(self, manifest: Manifest, options: RestoreOptions = DEFAULTS) -> Iterator[Restoration]:
+        outlook.refuse_in_place(options)
+        chosen = choose_tables(self.database, manifest, options.tables) if options.tables else []
+        keep_old = not options.discard_old
+        with preparing(self.database, manifest, keep_old=keep_old) as (target, workshop):
+            if chosen:
+                yield SomeTables(self.database, target, workshop, keep_old=keep_old, chosen=chosen)
+            else:
+                yield SQLiteRestoration(self.database, target, workshop, keep_old=keep_old)
+
+    def foresee(self, manifest: Manifest, options: RestoreOptions = DEFAULTS) -> Outlook:
+        return outlook.foresee(self.database, manifest, options)
+
+    def set_aside(self) -> list[SetAside]:
+        return aside.found(database_path(self.database).resolve())
+
+    def sweep(self) -> list[str]:
+        return sweep(self.database)
 
     def inspect(self, selection: Selection) -> Iterator[Finding]:
         with live(self.database) as connection:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from django_cfg.backup.engines.base import Database, Restoration, Switched, compare_tables
 from django_cfg.backup.engines.sqlite import aside, schema
@@ -28,7 +29,7 @@ from django_cfg.backup.errors import (
     RestoreRefused,
 )
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.private import holds_lock
+from django_cfg.backup.pipeline.private import holds_lock, open_lock
 from django_cfg.backup.pipeline.stream import Readable, pump
 
 # Live pages copied at a time, and live pages the connection may hold before it writes them to the file:
@@ -41,24 +42,25 @@ _UNREADABLE = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 
 
 @contextmanager
-def restoring(database: Database, manifest: Manifest) -> Iterator[Restoration]:
-    """A restore of *database*, with a workshop folder beside it that no second restore may enter."""
+def preparing(database: Database, manifest: Manifest, *, keep_old: bool) -> Iterator[tuple[Path, Path]]:
+    """The file to restore, and a workshop folder beside it that no second restore may enter."""
     target = database_path(database).resolve()  # the file itself, not a link to it
-    if not target.parent.is_dir():
-        raise RestoreRefused(f"The folder {target.parent} of the database {database.alias!r} is missing: create it.")
-    if target.is_dir():
-        raise RestoreRefused(f"{target}, the NAME of the database {database.alias!r}, is a folder: correct it.")
+    require_room(database, target, manifest, keep_old=keep_old)
     with _workshop(target, database.alias) as workshop:
-        _require_space(target, manifest)
-        yield SQLiteRestoration(database, target, workshop)
+        yield target, workshop
 
 
 class SQLiteRestoration(Restoration):
-    def __init__(self, database: Database, target: Path, workshop: Path) -> None:
+    def __init__(self, database: Database, target: Path, workshop: Path, *, keep_old: bool) -> None:
         self._database = database
         self._target = target
         self._workshop = workshop
         self._scratch = workshop / "scratch.sqlite3"
+        self._keep_old = keep_old
+
+    @property
+    def scratch(self) -> Mapping[str, Any]:
+        return {**self._database.settings, "NAME": uri(self._scratch, immutable="1")}
 
     def load(self, plain: Readable) -> None:
         try:
@@ -81,6 +83,17 @@ class SQLiteRestoration(Restoration):
         except sqlite3.DatabaseError as error:
             raise IntegrityError(f"{manifest.name} holds no readable SQLite database: {error}.") from error
 
+    def ask(self, query: str) -> object:
+        try:
+            with open_private(self._scratch, self._database, immutable=True) as connection:
+                row = connection.execute(query).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise IntegrityError(
+                f"The verification query {query!r} fails on the restored data: {error}. "
+                f"The database {self._database.alias!r} was not touched."
+            ) from error
+        return row[0] if row else None
+
     def switch(self) -> Switched:
         old_data = aside.free_name(self._target)
         if not self._target.exists():
@@ -92,12 +105,18 @@ class SQLiteRestoration(Restoration):
             if error.sqlite_errorname not in _UNREADABLE:
                 raise self._failed(error) from error
             aside.replace(self._target, self._scratch, old_data)
-            return Switched(
-                str(old_data),
+            return self._switched(
+                old_data,
                 "SQLite could not read the old file, so it was replaced as a whole: "
                 "restart the processes that had it open.",
             )
-        return Switched(str(old_data))
+        return self._switched(old_data)
+
+    def _switched(self, old_data: Path, advice: str = "") -> Switched:
+        if self._keep_old:
+            return Switched(str(old_data), advice)
+        aside.discard(old_data)
+        return Switched(None, advice)
 
     def _copy_into_live(self, old_data: Path) -> None:
         """One transaction of the live database. Its first step takes the write lock, under which the
@@ -105,7 +124,7 @@ class SQLiteRestoration(Restoration):
 
         def after_step(status: int, remaining: int, total: int) -> None:
             refuse_to_wait(status, remaining, total)
-            if not old_data.exists():
+            if self._keep_old and not old_data.exists():
                 aside.save(self._target, old_data, self._workshop, through_sqlite=wal)
 
         with closing(_open(self._target, "rw")) as live:
@@ -125,7 +144,7 @@ class SQLiteRestoration(Restoration):
                 scratch.execute("VACUUM")
 
     def _failed(self, error: sqlite3.DatabaseError) -> BackupError:
-        if isinstance(error, Locked) or error.sqlite_errorname.startswith("SQLITE_BUSY"):
+        if isinstance(error, Locked) or getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
             return RestoreFailed(
                 f"Another connection keeps the database {self._database.alias!r} locked, so nothing was changed. "
                 f"Find it with `lsof {self._target}`, stop it, and restore again."
@@ -141,10 +160,24 @@ def _step(scratch: sqlite3.Connection, live: sqlite3.Connection) -> int:
     return min(max(1, _STEP * int(_pragma(live, "page_size")) // page_size), pages - 1)
 
 
+def sweep(database: Database) -> list[str]:
+    """Remove the workshop of a restore of *database* that died."""
+    folder = _workshop_of(database_path(database).resolve())
+    with suppress(OSError), open_lock(folder) as lock:  # no such folder, as a rule
+        if holds_lock(lock, folder):
+            shutil.rmtree(folder)
+            return [str(folder)]
+    return []
+
+
+def _workshop_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.restoring")
+
+
 @contextmanager
 def _workshop(target: Path, alias: str) -> Iterator[Path]:
     """A private folder beside *target*, ours alone while we live; what a dead restore left is removed."""
-    folder = target.with_name(f".{target.name}.restoring")
+    folder = _workshop_of(target)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
@@ -171,19 +204,29 @@ def _require_lock(lock: int, folder: Path, alias: str) -> None:
         )
 
 
-def _require_space(target: Path, manifest: Manifest) -> None:
-    """The scratch, the old data set aside, and the journal or log of the copy have to fit."""
+def require_room(database: Database, target: Path, manifest: Manifest, *, keep_old: bool) -> tuple[int, int]:
+    """The scratch, the old data set aside, and the journal or log of the copy have to fit; bytes needed and free.
+
+    :raises RestoreRefused: there is no folder to restore into.
+    :raises NotEnoughSpace: they do not fit.
+    """
+    if not target.parent.is_dir():
+        raise RestoreRefused(f"The folder {target.parent} of the database {database.alias!r} is missing: create it.")
+    if target.is_dir():
+        raise RestoreRefused(f"{target}, the NAME of the database {database.alias!r}, is a folder: correct it.")
     new = manifest.archive.raw_size
     old = sum(path.stat().st_size for path in _files(target))
-    needed, free = new + old + max(new, old), shutil.disk_usage(target.parent).free
+    aside_size = old if keep_old else 0
+    needed, free = new + aside_size + max(new, old), shutil.disk_usage(target.parent).free
     if free < needed:
         raise NotEnoughSpace.of(
             target.parent,
             needed,
             free,
-            f"It is needed for a scratch ({new:,} bytes), the old data set aside ({old:,} bytes) and SQLite's journal. "
-            "Nothing was touched.",
+            f"It is needed for a scratch ({new:,} bytes), the old data set aside ({aside_size:,} bytes) and SQLite's "
+            "journal. Nothing was touched.",
         )
+    return needed, free
 
 
 def _files(target: Path) -> list[Path]:

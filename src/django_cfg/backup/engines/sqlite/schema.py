@@ -99,7 +99,7 @@ def cut(connection: sqlite3.Connection, selection: Selection, alias: str) -> Cut
 def _refuse_dangling(connection: sqlite3.Connection, kept: list[str], emptied: tuple[str, ...], alias: str) -> None:
     without_rows = {name.casefold() for name in emptied}  # SQLite's names ignore case
     for table in kept:
-        for column, target in _references(connection, table):
+        for column, target in references(connection, table):
             if target.casefold() in without_rows and _one(
                 connection, f"SELECT EXISTS (SELECT 1 FROM {quoted(table)} WHERE {quoted(column)} IS NOT NULL)"
             ):
@@ -110,7 +110,7 @@ def _refuse_dangling(connection: sqlite3.Connection, kept: list[str], emptied: t
                 )
 
 
-def _references(connection: sqlite3.Connection, table: str) -> list[tuple[str, str]]:
+def references(connection: sqlite3.Connection, table: str) -> list[tuple[str, str]]:
     rows = connection.execute('SELECT "from", "table" FROM pragma_foreign_key_list(?)', (table,))
     return [(column, target) for column, target in rows]
 

@@ -5,54 +5,59 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.engines.base import Switched
-from django_cfg.backup.errors import megabytes
+from django_cfg.backup.engines.base import RestoreOptions, Switched
+from django_cfg.backup.management import restoring
 from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
-from django_cfg.backup.management.tables import local
 from django_cfg.backup.management.unlock import add_unlock, unlock
-from django_cfg.backup.services.restore import RestorePlan, carry_out, plan_restore
+from django_cfg.backup.services.restore import Restored, RestorePlan, carry_out, plan_restore
+from django_cfg.backup.services.resume import resume_restore
 
 
 class Command(BackupCommand):
-    help = "Bring a backup back. The old data is set aside, and until the last step nothing is touched."
+    help = "Bring a backup back. The old data is kept under another name, and until the last step nothing is touched."
 
     def arguments(self, parser: ArgumentParser) -> None:
         add_name(parser, optional=True)
         add_yes(parser)
         add_unlock(parser)
-        parser.add_argument(
-            "--to", metavar="ALIAS", help="The database to replace; needed for a backup of another source."
+        restoring.add_options(parser)
+
+    def run(self, *, name: str, database: str | None, to: str | None, yes: bool, resume: bool, **options: Any) -> Any:
+        if resume:
+            return self._resume(to or database)
+        chosen = RestoreOptions(
+            tuple(options["tables"]), options["in_place"], options["disconnect"], options["discard_old"]
         )
-
-    def run(self, *, name: str, database: str | None, to: str | None, yes: bool, **options: Any) -> Any:
         opened_by = unlock(options["private_key"], options["passphrase_fd"])
-        plan = plan_restore(name, database=database, to=to, unlock=opened_by)
+        plan = plan_restore(name, database=database, to=to, options=chosen, unlock=opened_by, progress=self.progress)
         self.warn_of_damage(plan.catalog)
-        self.stderr.write(_preview(plan), self.plain)
-        self.ask(f"Replace the database {plan.target!r} with it?", yes=yes)
-        carry_out(plan, self.progress, lambda switched: self._tell(plan, switched))
+        self.stderr.write(restoring.preview(plan), self.plain)
+        self.ask(restoring.question(plan), yes=yes)
+        return carry_out(plan, self.progress, lambda restored: self._tell(plan, restored))
 
-    def _tell(self, plan: RestorePlan, switched: Switched) -> None:
-        manifest = plan.manifest
-        self.show(f"{plan.target} is now as in {manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows.")
+    def _tell(self, plan: RestorePlan, restored: Restored) -> None:
+        self.show(restoring.done(plan, restored))
+        self._tell_of_old_data(restored.switched)
+        if plan.migrations:
+            self.warn(plan.migrations)
+        if self.as_json:
+            self.print_document(
+                {
+                    "restored": plan.manifest.name,
+                    "to": plan.target,
+                    "old_data": restored.switched.old_data,
+                    "seconds": round(restored.seconds, 3),
+                }
+            )
+
+    def _tell_of_old_data(self, switched: Switched) -> None:
         if switched.old_data:
             self.show(f"Its old data is kept in {switched.old_data}; delete it when you no longer need it.")
-        for advice in filter(None, (switched.advice, plan.migrations)):
-            self.warn(advice)
-        if self.as_json:
-            self.print_document({"restored": manifest.name, "to": plan.target, "old_data": switched.old_data})
+        if switched.advice:
+            self.warn(switched.advice)
 
-
-def _preview(plan: RestorePlan) -> str:
-    manifest = plan.manifest
-    unpacked = megabytes(manifest.archive.raw_size)
-    lines = [
-        f"Backup   {manifest.name} of {manifest.source}, {local(manifest.started_at, plan.project.zone)}",
-        f"         {len(manifest.tables)} tables, {manifest.rows:,} rows, {unpacked} unpacked",
-        f"Target   the {plan.engine.name} database {plan.target!r} ({plan.engine.place})",
-    ]
-    if plan.crosses_sources:
-        lines.append("Careful  it is a backup of another source")
-    if plan.migrations:
-        lines.append(f"Code     {plan.migrations}")
-    return "\n".join(lines)
+    def _resume(self, alias: str | None) -> Any:
+        target, switched = resume_restore(alias)
+        self.show(f"The interrupted restore of {target} is finished.")
+        self._tell_of_old_data(switched)
+        return {"restored": None, "to": target, "old_data": switched.old_data}

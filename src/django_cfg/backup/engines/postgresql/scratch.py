@@ -1,0 +1,135 @@
+"""The restore beside the target: into a scratch database, checked there, then both are renamed at once.
+
+The target serves the site until the last moment, and is kept under another name afterwards. Killed at any
+moment, the server has either the old database under its name or the new one; a scratch that was left is
+recognised by its name and owner and removed by the next restore. The target is never closed to connections by
+ALLOW_CONNECTIONS: killed then, it would stay closed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched, compare_tables
+from django_cfg.backup.engines.postgresql import lock, names, properties, schema
+from django_cfg.backup.engines.postgresql.archive import OpenedArchive
+from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, explaining_restore
+from django_cfg.backup.engines.postgresql.psql import psql
+from django_cfg.backup.engines.postgresql.scratches import discard, sweep_under_lock
+from django_cfg.backup.engines.postgresql.swap import rehearse, swap
+from django_cfg.backup.engines.postgresql.target import Target, named
+from django_cfg.backup.engines.postgresql.tools import Tools
+from django_cfg.backup.errors import BackupError, IntegrityError
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.stream import Readable
+
+_SINCE_TRANSACTION_TIMEOUT = 17  # pg_restore of this version sets what older servers do not know
+
+
+@contextmanager
+def restoring_beside(
+    database: Database, manifest: Manifest, target: Target, tools: Tools, door: Database, options: RestoreOptions
+) -> Iterator[Restoration]:
+    """A scratch for *database*, made and still empty; it is gone at the end, as the target or altogether."""
+    with connected(door) as connection, tempfile.TemporaryDirectory() as folder:
+        with explaining_restore(database):
+            schema.execute(connection, "SET statement_timeout = 0", "SET idle_session_timeout = 0")
+            lock.take(connection, target.name, database.alias)
+            sweep_under_lock(connection, target.name)
+            name = _free_name(connection, target.name, "restoring")
+        try:
+            with explaining_restore(database):
+                _create(connection, name, target, database.alias)
+            yield Scratch(database, manifest, target, tools, door, options, name, Path(folder))
+        finally:
+            discard(door, name)
+
+
+class Scratch(Restoration):
+    def __init__(
+        self,
+        database: Database,
+        manifest: Manifest,
+        target: Target,
+        tools: Tools,
+        door: Database,
+        options: RestoreOptions,
+        name: str,
+        folder: Path,
+    ) -> None:
+        self._database, self._manifest, self._target = database, manifest, target
+        self._tools, self._door, self._options = tools, door, options
+        self._name, self._folder = name, folder
+        self._scratch = named(database, name)
+
+    @property
+    def scratch(self) -> Mapping[str, Any]:
+        return connection_settings(self._scratch)
+
+    def load(self, plain: Readable) -> None:
+        archive = OpenedArchive(plain, self._tools)
+        choice = self._target.choice(archive.contents)
+        if self._tools.major <= self._target.server or self._tools.major < _SINCE_TRANSACTION_TIMEOUT:
+            archive.load_into(self._scratch, choice, self._folder)
+            return
+        with psql(self._scratch, self._tools) as session:
+            session.begin()
+            archive.write_script(choice, self._folder, self._target.server, session.send)
+            session.commit()
+
+    def check(self, manifest: Manifest) -> None:
+        with connected(self._scratch) as connection, explaining_restore(self._database):
+            schema.execute(connection, "SET row_security = off", "SET statement_timeout = 0")
+            found = schema.tables(connection)
+            compare_tables(manifest.tables, schema.count_rows(connection, found), manifest.name)
+
+    def ask(self, query: str) -> object:
+        with connected(self._scratch) as connection:
+            schema.execute(connection, "BEGIN READ ONLY")
+            try:
+                found = schema.rows(connection, query)
+            except Exception as error:  # psycopg 2 and 3 share no class but Exception
+                raise IntegrityError(
+                    f"The verification query {query!r} fails on the restored data: {str(error).strip()}. "
+                    f"The database {self._database.alias!r} was not touched."
+                ) from error
+        return found[0][0] if found else None
+
+    def switch(self) -> Switched:
+        target = self._target
+        with connected(self._door) as connection:
+            aside = _free_name(connection, target.name, "before") if target.exists else None
+        swap(self._door, self._name, target.name, aside, disconnect=self._options.disconnect)
+        advice = target.advice(self._manifest)
+        if aside and self._options.discard_old:
+            return self._without(aside, advice)
+        return Switched(aside and f"the database {aside}", advice)
+
+    def _without(self, aside: str, advice: str) -> Switched:
+        try:
+            with connected(self._door) as connection:
+                schema.execute(
+                    connection,
+                    f"ALTER DATABASE {schema.quoted(aside)} IS_TEMPLATE false",
+                    f"DROP DATABASE {schema.quoted(aside)} WITH (FORCE)",
+                )
+        except BackupError as error:
+            return Switched(f"the database {aside}", f"It could not be dropped: {error} {advice}".rstrip())
+        return Switched(None, advice)
+
+
+def _create(connection: Any, name: str, target: Target, alias: str) -> None:
+    if not target.exists:
+        schema.execute(connection, f"CREATE DATABASE {schema.quoted(name)} TEMPLATE template0")
+        return
+    schema.execute(connection, properties.create_statement(connection, name, target.name))
+    rehearse(connection, name, target.name, alias)
+
+
+def _free_name(connection: Any, target: str, purpose: names.Purpose) -> str:
+    taken = {name for (name,) in schema.rows(connection, "SELECT datname FROM pg_database")}
+    return names.free(target, purpose, taken)

@@ -1,0 +1,188 @@
+"""Where a backup shall go: what is there, what this role may do there, and which form of restore that allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.postgresql import schema
+from django_cfg.backup.engines.postgresql.archive import Choice
+from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, parameters
+from django_cfg.backup.engines.postgresql.script import Contents
+from django_cfg.backup.engines.postgresql.tools import major
+from django_cfg.backup.errors import DatabaseUnavailable
+from django_cfg.backup.manifest import Manifest
+
+# Databases from which another one can be made and renamed; nobody can rename the one he is connected to.
+_DOORS = ("postgres", "template1")
+_DATABASE = """
+SELECT pg_has_role(datdba, 'USAGE')
+    AND pg_has_role(datdba, CASE WHEN current_setting('server_version_num') >= '160000' THEN 'SET' ELSE 'MEMBER' END),
+    dattablespace = (SELECT dattablespace FROM pg_database WHERE datname = 'template0')
+    OR has_tablespace_privilege(dattablespace, 'CREATE')
+FROM pg_database WHERE datname = %s
+"""
+_ROLE = """
+SELECT current_user::text, current_setting('is_superuser') = 'on', rolcreatedb
+FROM pg_roles WHERE rolname = current_user
+"""
+# Those that a scratch would need anew and that this role, no superuser, may not create; or whose package is gone.
+_FORBIDDEN_EXTENSIONS = """
+SELECT x.extname FROM pg_extension x
+LEFT JOIN pg_available_extensions a ON a.name = x.extname
+LEFT JOIN pg_available_extension_versions v ON v.name = a.name AND v.version = a.default_version
+WHERE x.extname <> 'plpgsql'
+  AND (a.name IS NULL OR (v.superuser AND NOT v.trusted AND current_setting('is_superuser') = 'off'))
+ORDER BY 1
+"""
+# What belongs to a database by its identity and would stay behind with the old one.
+_BOUND = """
+SELECT 'the subscription ' || subname FROM pg_subscription
+WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+UNION ALL
+SELECT 'the replication slot ' || slot_name FROM pg_replication_slots WHERE database = current_database()
+ORDER BY 1
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was found where a backup shall go."""
+
+    name: str  # of the database on its server
+    exists: bool
+    version: str  # of the server
+    size: int  # bytes on the server's disk
+    user: str
+    superuser: bool
+    missing_roles: Sequence[str]  # that the backup names
+    staying_schemas: Sequence[str]  # that hold parts of extensions
+    obstacles: Sequence[str]  # why it cannot be restored into a scratch
+    door: Database | None  # another database of the server
+
+    @property
+    def server(self) -> int:
+        return major(self.version)
+
+    def choice(self, contents: Contents) -> Choice:
+        """What of an archive is left out: owners where their roles are missing, and what we may not restore."""
+        options = ["--no-subscriptions"]
+        if self.missing_roles:
+            options += ["--no-owner", "--no-privileges"]
+        elif not self.superuser:
+            options += ["--no-owner"]
+        kept = contents.event_triggers_last()
+        return Choice(options, kept if self.superuser else kept.without_extension_comments())
+
+    def advice(self, manifest: Manifest) -> str:
+        """What the operator has to know of owners."""
+        if self.missing_roles:
+            return (
+                f"The roles {', '.join(self.missing_roles)} do not exist on this server, so everything was restored "
+                f"without owners and privileges: it belongs to {self.user}, who restored it. Create them, then "
+                "GRANT what they need."
+            )
+        if not self.superuser and set(manifest.engine.roles) - {self.user}:
+            return f"{self.user} is no superuser, so all that was restored belongs to it, whoever owned it before."
+        return ""
+
+
+def look(database: Database, manifest: Manifest) -> Target:
+    """What is where the backup of *manifest* shall go.
+
+    :raises DatabaseUnavailable: the server does not let us in.
+    """
+    door = find_door(database)
+    if door and not _is_there(door, target_name(database)):
+        return _absent(database, manifest, door)
+    with connected(database) as connection:
+        (name,) = schema.rows(connection, "SELECT current_database()")[0]
+        ((user, superuser, may_create),) = schema.rows(connection, _ROLE)
+        obstacles = [] if superuser or may_create else [f"the role {user} may not create databases (CREATEDB)"]
+        obstacles += _obstacles(connection, name, user)
+        if not door:
+            obstacles.append(f"no other database of the server lets {user} in ({' or '.join(_DOORS)})")
+        return Target(
+            name=name,
+            exists=True,
+            version=schema.server_version(connection),
+            size=schema.size(connection),
+            user=user,
+            superuser=superuser,
+            missing_roles=schema.missing_roles(connection, manifest.engine.roles),
+            staying_schemas=schema.extension_schemas(connection),
+            obstacles=obstacles,
+            door=door,
+        )
+
+
+def find_door(database: Database) -> Database | None:
+    """Another database of the same server that lets us in; None: no."""
+    for name in _DOORS:
+        if name == target_name(database):
+            continue
+        door = named(database, name)
+        try:
+            with connected(door):
+                return door
+        except DatabaseUnavailable:
+            continue  # the target itself will tell, if it is the server that does not answer
+    return None
+
+
+@contextmanager
+def on_the_server(database: Database) -> Iterator[Any]:
+    """A connection to the database, or to another one of its server where it is missing."""
+    with connected(find_door(database) or database) as connection:
+        yield connection
+
+
+def named(database: Database, name: str) -> Database:
+    """The database *name* on the server of *database*."""
+    return replace(database, settings={**database.settings, "NAME": name})
+
+
+def target_name(database: Database) -> str:
+    """As the settings name it; a service file may name it instead."""
+    return parameters(connection_settings(database)).get("dbname", "")
+
+
+def _is_there(door: Database, name: str) -> bool:
+    if not name:
+        return True  # a service file names it; connecting will tell
+    with connected(door) as connection:
+        return bool(schema.rows(connection, "SELECT 1 FROM pg_database WHERE datname = %s", [name]))
+
+
+def _absent(database: Database, manifest: Manifest, door: Database) -> Target:
+    with connected(door) as connection:
+        ((user, superuser, may_create),) = schema.rows(connection, _ROLE)
+        forbidden = [] if superuser or may_create else [f"the role {user} may not create databases (CREATEDB)"]
+        return Target(
+            name=target_name(database),
+            exists=False,
+            version=schema.server_version(connection),
+            size=0,
+            user=user,
+            superuser=superuser,
+            missing_roles=schema.missing_roles(connection, manifest.engine.roles),
+            staying_schemas=(),
+            obstacles=forbidden,
+            door=door,
+        )
+
+
+def _obstacles(connection: Any, name: str, user: str) -> list[str]:
+    ((owns, may_place),) = schema.rows(connection, _DATABASE, [name])
+    obstacles = [] if owns else [f"the role {user} does not own the database"]
+    obstacles += [] if may_place else [f"the role {user} may not create anything in the database's tablespace"]
+    if extensions := [extension for (extension,) in schema.rows(connection, _FORBIDDEN_EXTENSIONS)]:
+        obstacles.append(f"the role {user} may not create {_extensions(extensions)}")
+    return obstacles + [f"{bound} belongs to it" for (bound,) in schema.rows(connection, _BOUND)]
+
+
+def _extensions(names: Sequence[str]) -> str:
+    return f"the extension{'s' if len(names) > 1 else ''} {', '.join(names)}"

@@ -1,0 +1,77 @@
+"""What backup_restore takes and shows."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+
+from django_cfg.backup.engines.base import Level
+from django_cfg.backup.errors import megabytes
+from django_cfg.backup.management.tables import local
+from django_cfg.backup.services.restore import Restored, RestorePlan
+
+
+def add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--to", metavar="ALIAS", help="The database to replace; needed for a backup of another source.")
+    parser.add_argument(
+        "--tables",
+        metavar="TABLE",
+        nargs="+",
+        default=[],
+        help="Only these tables (shell patterns), into the database as it is. After NAME.",
+    )
+    parser.add_argument("--discard-old", action="store_true", help="Do not keep the old data.")
+    parser.add_argument("--disconnect", action="store_true", help="End the connections that stand in the way.")
+    parser.add_argument(
+        "--in-place", action="store_true", help="Without a second database beside it, where the engine can do so."
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="Finish a restore that was killed while it switched (MySQL, MariaDB)."
+    )
+
+
+def preview(plan: RestorePlan) -> str:
+    """All that is known before, as it is shown before the question."""
+    manifest = plan.manifest
+    unpacked = megabytes(manifest.archive.raw_size)
+    lines = [
+        f"Backup   {manifest.name} of {manifest.source}, {local(manifest.started_at, plan.project.zone)}",
+        f"         {len(manifest.tables)} tables, {manifest.rows:,} rows, {unpacked} unpacked",
+        f"Archive  {_archive(plan)}",
+        f"Target   the {plan.engine.name} database {plan.target!r} ({plan.engine.place})",
+        *(f"{'Careful' if finding.level is not Level.OK else '':9}{finding.text}" for finding in plan.outlook.findings),
+        f"Old data {_old_data(plan)}",
+    ]
+    if plan.crosses_sources:
+        lines.append("Careful  it is a backup of another source")
+    if plan.migrations:
+        lines.append(f"Code     {plan.migrations}")
+    return "\n".join(lines)
+
+
+def question(plan: RestorePlan) -> str:
+    if plan.options.tables:
+        return f"Replace these tables of the database {plan.target!r} with those of the backup?"
+    return f"Replace the database {plan.target!r} with it?"
+
+
+def done(plan: RestorePlan, restored: Restored) -> str:
+    manifest = plan.manifest
+    took = f"It took {restored.seconds:.1f} s."
+    if plan.options.tables:
+        return f"{', '.join(plan.options.tables)} of {plan.target} are now as in {manifest.name}. {took}"
+    return f"{plan.target} is now as in {manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows. {took}"
+
+
+def _archive(plan: RestorePlan) -> str:
+    size = megabytes(plan.manifest.archive.size)
+    if plan.outlook.has_scratch:
+        return f"{size}, all there; checked while it is loaded, before anything is replaced"
+    return f"{size}, read through: whole, its SHA-256 as in the manifest"
+
+
+def _old_data(plan: RestorePlan) -> str:
+    if plan.backs_up_first:
+        return "is backed up first, since it is replaced in place"
+    if plan.outlook.keeps_old_data:
+        return "is kept" if not plan.options.discard_old else "is not kept (--discard-old)"
+    return "is not kept: there is none, or --discard-old was given"

@@ -1,0 +1,297 @@
+"""The restore beside the target: what the new database has of the old one, and what becomes of that."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup.engines.base import RestoreOptions
+from django_cfg.backup.engines.postgresql import names
+from django_cfg.backup.errors import RestoreRefused
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.restore import plan_restore
+from django_cfg.backup.services.set_aside import KeptData, list_set_aside, sweep_scratches
+from tests.backup.engines.contract import AUTHORS, BOOKS
+from tests.backup.engines.postgresql_server import PostgreSQLServer, beside, fail_unless_equal
+from tests.backup.running import wait_until
+
+# All that pg_dump of one database does not tell.
+OUTSIDE = """
+SELECT pg_encoding_to_char(encoding), datcollate, datctype, datallowconn, datconnlimit, datistemplate, datacl::text,
+    pg_get_userbyid(datdba), (SELECT spcname FROM pg_tablespace WHERE oid = dattablespace),
+    shobj_description(oid, 'pg_database'), (to_jsonb(d) - 'oid') ->> 'datlocprovider',
+    coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'), to_jsonb(d) ->> 'daticurules',
+    (SELECT array_agg(coalesce(pg_get_userbyid(nullif(setrole, 0)), '-') || setconfig::text ORDER BY setrole)
+     FROM pg_db_role_setting WHERE setdatabase = d.oid)
+FROM pg_database d WHERE datname = %s
+"""
+
+
+@pytest.fixture
+def server(postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
+    yield postgresql_server
+    assert postgresql_server.made("restoring") == []
+
+
+def outside(server: PostgreSQLServer, alias: str = "default") -> tuple[object, ...]:
+    with server.server.connect() as connection:
+        return connection.execute(OUTSIDE, [server.databases[alias]]).fetchone() or ()
+
+
+def findings(server: PostgreSQLServer, **options: bool) -> str:
+    """What a restore would tell before it asks."""
+    return "\n".join(finding.text for finding in plan_restore(options=RestoreOptions(**options)).outlook.findings)
+
+
+# What lives outside the dump
+
+
+def test_what_is_outside_of_the_dump_survives(server: PostgreSQLServer) -> None:
+    """Owner, privileges, comment, settings of the database and of roles in it, limits, encoding and collation."""
+    name = server.databases["default"]
+    owner, reader = server.role("shop_owner"), server.role('"Reader 1"')
+    server.server.sql(
+        f"ALTER DATABASE {name} OWNER TO {owner}",
+        f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC",
+        f"GRANT CONNECT, TEMPORARY ON DATABASE {name} TO {reader} WITH GRANT OPTION",
+        f"GRANT CREATE ON DATABASE {name} TO {reader}",
+        f"COMMENT ON DATABASE {name} IS 'it''s the shop''s'",
+        f"ALTER DATABASE {name} SET search_path TO \"$user\", 'Odd, name', public",
+        f"ALTER DATABASE {name} SET work_mem = '7MB'",
+        f"ALTER DATABASE {name} SET app.greeting = 'it''s \"here\", \\ there'",
+        f"ALTER DATABASE {name} SET default_transaction_read_only = on",
+        f"ALTER ROLE {reader} IN DATABASE {name} SET statement_timeout = '3s'",
+        f"ALTER ROLE {reader} IN DATABASE {name} SET DateStyle = 'SQL, DMY'",
+        f"ALTER DATABASE {name} CONNECTION LIMIT 17",
+        f"ALTER DATABASE {name} IS_TEMPLATE true",
+    )
+    try:
+        before = outside(server)
+        create_backup()
+        kept = restore_backup().old_data
+        assert outside(server) == before
+        assert kept == f"the database {server.made('before')[0]}"
+    finally:
+        for database in (name, *server.made("before")):
+            server.server.sql(f"ALTER DATABASE {database} IS_TEMPLATE false")
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        "ENCODING LATIN1 LOCALE 'C'",
+        "ENCODING SQL_ASCII LOCALE 'C'",
+        "ENCODING UTF8 LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'",
+        "ENCODING UTF8 LOCALE 'C.UTF-8' LOCALE_PROVIDER icu ICU_LOCALE 'de-u-co-phonebk'",
+        "ENCODING UTF8 LOCALE 'C.UTF-8' LOCALE_PROVIDER icu ICU_LOCALE 'und' ICU_RULES '&a < g'",
+        "ENCODING UTF8 LOCALE 'C' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'",
+    ],
+)
+def test_encoding_and_collation_survive(server: PostgreSQLServer, choices: str) -> None:
+    name = server.databases["empty"]
+    server.server.sql(f"DROP DATABASE {name}")
+    try:
+        server.server.sql(f"CREATE DATABASE {name} TEMPLATE template0 {choices}")
+    except (psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidParameterValue):
+        server.server.sql(f"CREATE DATABASE {name}")
+        pytest.skip("this server does not know such a locale")
+    server.run("CREATE TABLE word (w text)", "INSERT INTO word VALUES ('a')", alias="empty")
+    before = outside(server, "empty")
+    create_backup("empty")
+    restore_backup(database="empty")
+    assert outside(server, "empty") == before
+    assert len(server.made("before", "empty")) == 1
+
+
+def test_a_tablespace_survives(server: PostgreSQLServer) -> None:
+    name = server.databases["default"]
+    with server.server.connect() as connection:
+        connection.execute("SET allow_in_place_tablespaces = on")
+        connection.execute("CREATE TABLESPACE other LOCATION ''")
+    try:
+        server.server.sql(f"ALTER DATABASE {name} SET TABLESPACE other")
+        create_backup()
+        restore_backup(discard_old=True)
+        assert outside(server)[8] == "other"
+    finally:
+        server.site.close()
+        server.server.sql(f"ALTER DATABASE {name} SET TABLESPACE pg_default", "DROP TABLESPACE other")
+
+
+# What becomes of the old data
+
+
+def test_the_old_data_is_kept_whole_under_a_told_name(server: PostgreSQLServer) -> None:
+    create_backup()
+    server.run("UPDATE author SET name = 'since'", "CREATE TABLE later (i int)")
+    old = server.text()
+    kept = restore_backup().old_data or ""
+    (name,) = server.made("before")
+    assert kept == f"the database {name}"
+    assert re.fullmatch(rf"{server.databases['default']}__before_\d{{8}}t\d{{6}}z", name)
+    server.databases["kept"] = name
+    try:
+        fail_unless_equal(old, server.text("kept"))
+    finally:
+        del server.databases["kept"]
+
+
+def test_discard_old_leaves_nothing(server: PostgreSQLServer) -> None:
+    create_backup()
+    server.run("DELETE FROM book")
+    assert restore_backup(discard_old=True).old_data is None
+    assert server.made("before") == []
+    assert server.count("book") == BOOKS
+
+
+def test_a_second_restore_keeps_its_old_data_under_a_name_of_its_own(server: PostgreSQLServer) -> None:
+    create_backup()
+    restore_backup()
+    restore_backup()
+    assert len(server.made("before")) == 2
+
+
+def test_kept_data_is_listed_with_its_size_and_age(server: PostgreSQLServer) -> None:
+    """Newest first, of each database once, and nobody else's."""
+    name = server.databases["default"]
+    create_backup()
+    restore_backup()
+    foreign = (f"{name}__before_20250115", f"{name}__before_99999999t999999z", f"x{name}__before_20250115t020000z")
+    server.server.sql(*(f"CREATE DATABASE {name}" for name in foreign))
+    try:
+        (kept,) = list_set_aside(current_project())
+        assert isinstance(kept, KeptData)
+        assert (kept.database, kept.name) == ("default", next(n for n in server.made("before") if n not in foreign))
+        assert kept.size > 5_000_000
+        assert timedelta(0) <= kept.age < timedelta(minutes=5)
+    finally:
+        server.server.sql(*(f"DROP DATABASE {name}" for name in foreign))
+
+
+def test_a_name_too_long_is_cut_and_stays_unique(server: PostgreSQLServer) -> None:
+    """63 bytes are all a name may have; two long names that begin alike do not share their old data."""
+    long = [f"{'ü' * 28}_{number}" for number in (1, 2)]
+    for target in long:
+        for purpose in ("restoring", "before"):
+            name = names.free(target, purpose, ())  # type: ignore[arg-type]
+            assert len(name.encode()) <= 63
+            made_at = names.made_at(name, target, purpose)  # type: ignore[arg-type]
+            assert made_at
+            assert abs(made_at - datetime.now(UTC)) < timedelta(minutes=1)
+            assert names.made_at(names.free(target, purpose, [name]), target, purpose)  # type: ignore[arg-type]
+    assert names.stem(long[0]) != names.stem(long[1])
+    old = server.databases["default"]
+    server.site.close()
+    server.server.sql(f'ALTER DATABASE {old} RENAME TO "{long[0]}"')
+    server.databases["default"] = long[0]
+    server.use()
+    try:
+        create_backup()
+        restore_backup(discard_old=True)
+        assert server.count("book") == BOOKS
+    finally:
+        server.site.close()
+        server.databases["default"] = old
+        server.server.sql(f'ALTER DATABASE "{long[0]}" RENAME TO {old}')
+
+
+# Scratches
+
+
+def test_a_dead_restores_scratch_is_removed_by_the_next(server: PostgreSQLServer) -> None:
+    """And nobody else's: not one of another name, nor one that another role owns."""
+    name = server.databases["default"]
+    other = server.role("another")
+    ours, foreign = f"{name}__restoring_20250115t020000z", f"{name}__restoring_by_hand"
+    server.server.sql(f"CREATE DATABASE {ours}", f"CREATE DATABASE {foreign} OWNER {other}")
+    create_backup()
+    restore_backup()
+    assert server.made("restoring") == [foreign]
+    server.server.sql(f"CREATE DATABASE {ours}_2")
+    assert list(sweep_scratches(current_project())) == [f"{ours}_2"]
+    assert server.made("restoring") == [foreign]
+    server.server.sql(f"DROP DATABASE {foreign}")
+
+
+def test_what_another_role_owns_is_left_alone(server: PostgreSQLServer) -> None:
+    name = server.databases["default"]
+    theirs = f"{name}__restoring_20250115t020000z"
+    server.server.sql(f"CREATE DATABASE {theirs}")
+    role = server.role("keeper", "LOGIN PASSWORD 'pw' CREATEDB")
+    server.server.sql(f"ALTER DATABASE {name} OWNER TO {role}")
+    server.use(USER=role, PASSWORD="pw")
+    assert list(sweep_scratches(current_project())) == []
+    assert list(list_set_aside(current_project())) == []
+    server.server.sql(f"DROP DATABASE {theirs}")
+
+
+# Others
+
+
+def test_connections_are_named_before_it_begins_and_ended_only_on_demand(server: PostgreSQLServer) -> None:
+    """Those that come back at once do not keep the database either."""
+    create_backup()
+    server.run("DELETE FROM book")
+    with closing(server.connect()) as site:
+        site.execute("SET application_name = 'the site'")
+        assert "1 connections stand in the way" in findings(server)
+        assert "the site, from 127.0.0.1" in findings(server)
+        assert "are ended at the switch" in findings(server, disconnect=True)
+        restore_backup(disconnect=True)
+        with pytest.raises(psycopg.OperationalError):
+            site.execute("SELECT 1")
+    assert server.count("book") == BOOKS
+
+
+def test_a_site_that_reconnects_never_sees_a_mixture(server: PostgreSQLServer) -> None:
+    """While its connections are ended, it sees the old rows, no database for a moment, or the new rows."""
+    create_backup()
+    server.run("DELETE FROM book WHERE id > 10")
+    seen: list[tuple[int, int]] = []
+    stop = time.monotonic() + 60
+
+    def visit() -> None:
+        while (BOOKS, AUTHORS) not in seen and time.monotonic() < stop:
+            try:
+                with server.connect() as connection:
+                    while (BOOKS, AUTHORS) not in seen and time.monotonic() < stop:
+                        query = "SELECT (SELECT count(*) FROM book), (SELECT count(*) FROM author)"
+                        seen.append(connection.execute(query).fetchone() or (-1, -1))
+            except psycopg.OperationalError:
+                continue
+
+    with beside(visit):
+        wait_until(lambda: seen)
+        restore_backup(disconnect=True)
+    assert set(seen) == {(10, AUTHORS), (BOOKS, AUTHORS)}
+
+
+# Where there is no database, or no right to make one
+
+
+def test_a_lost_database_is_made_anew(server: PostgreSQLServer) -> None:
+    """Dropped by mistake: nothing has to be created by hand first."""
+    before = server.text()
+    create_backup()
+    server.site.close()
+    server.server.sql(f"DROP DATABASE {server.databases['default']}")
+    switched = restore_backup()
+    assert switched.old_data is None
+    fail_unless_equal(before, server.text())
+
+
+def test_a_lost_database_needs_the_right_to_make_one(server: PostgreSQLServer) -> None:
+    create_backup()
+    role = server.role("small")
+    server.site.close()
+    server.server.sql(f"DROP DATABASE {server.databases['default']}")
+    server.use(USER=role, PASSWORD="pw")
+    with pytest.raises(RestoreRefused, match=r"does not exist.*may not create databases.*createdb"):
+        restore_backup()

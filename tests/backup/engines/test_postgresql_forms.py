@@ -1,0 +1,194 @@
+"""Which form a restore takes: beside the database where the role and the server allow it, in place otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from django_cfg.backup import create_backup, list_backups, restore_backup
+from django_cfg.backup.engines.base import Outlook, RestoreOptions
+from django_cfg.backup.errors import RestoreRefused, ToolTooOld
+from django_cfg.backup.services.restore import plan_restore
+from tests.backup.engines.contract import BOOKS
+from tests.backup.engines.postgresql_server import PostgreSQLServer, fail_unless_equal
+from tests.servers import postgresql_programs
+
+
+@pytest.fixture
+def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+    return postgresql_server
+
+
+def outlook(**options: bool) -> Outlook:
+    return plan_restore(options=RestoreOptions(**options)).outlook
+
+
+def told(**options: bool) -> str:
+    return "\n".join(f"{finding.level} {finding.text}" for finding in outlook(**options).findings)
+
+
+def owner(server: PostgreSQLServer, attributes: str) -> str:
+    """A role that owns the database and all that is in it, and is no superuser."""
+    role = server.role("keeper", f"LOGIN PASSWORD 'pw' {attributes}")
+    server.server.sql(f"ALTER DATABASE {server.databases['default']} OWNER TO {role}")
+    server.run(*(f"ALTER TABLE {table} OWNER TO {role}" for table in ("author", "book")))
+    server.use(USER=role, PASSWORD="pw")
+    return role
+
+
+def test_a_superuser_restores_beside(server: PostgreSQLServer) -> None:
+    create_backup()
+    assert (outlook().has_scratch, outlook().keeps_old_data) == (True, True)
+    assert "the old data stays as " in told()
+    assert "the old data is dropped then" in told(discard_old=True)
+
+
+def test_an_owner_who_may_create_databases_restores_beside(server: PostgreSQLServer) -> None:
+    """With trusted extensions, and whatever else an owner may make."""
+    role = owner(server, "CREATEDB")
+    server.run("CREATE EXTENSION citext", f"SET ROLE {role}", "CREATE TABLE tag (name citext)", "RESET ROLE")
+    server.server.sql(f"ALTER DATABASE {server.databases['default']} SET work_mem = '7MB'")
+    before = server.text()
+    create_backup()
+    server.run("DELETE FROM book")
+    assert outlook().has_scratch
+    assert restore_backup().old_data
+    after = [line.replace(f"OWNER TO {role}", "OWNER TO owner") for line in server.text()]
+    fail_unless_equal([line.replace(f"OWNER TO {role}", "OWNER TO owner") for line in before], after)
+
+
+def test_without_that_right_it_is_done_in_place_and_said(server: PostgreSQLServer) -> None:
+    """The old data is backed up first, since nothing is left of it otherwise."""
+    role = owner(server, "")
+    made = create_backup()
+    server.run("DELETE FROM book WHERE id > 10")
+    assert f"WARNING in place, in one transaction; the site waits meanwhile (the role {role} may not create" in told()
+    assert restore_backup().old_data is None
+    assert server.count("book") == BOOKS
+    newest, first = list_backups()
+    assert (newest.trigger, first.name) == ("before-restore", made.name)
+    assert {table.name: table.rows for table in newest.tables}["public.book"] == 10
+    restore_backup(newest.name, discard_old=True)
+    assert server.count("book") == 10
+    assert len(list_backups()) == 2
+
+
+def test_the_latest_is_never_a_backup_made_before_a_restore(server: PostgreSQLServer) -> None:
+    """Whoever restores the latest twice gets the same twice."""
+    create_backup()
+    server.run("DELETE FROM book")
+    restore_backup(in_place=True)
+    restore_backup(in_place=True, discard_old=True)
+    assert server.count("book") == BOOKS
+
+
+def test_a_role_that_does_not_own_the_database_restores_in_place(server: PostgreSQLServer) -> None:
+    create_backup()
+    role = server.role("guest", "LOGIN PASSWORD 'pw' CREATEDB")
+    server.run(*(f"ALTER TABLE {table} OWNER TO {role}" for table in ("author", "book")))
+    server.use(USER=role, PASSWORD="pw")
+    assert f"the role {role} does not own the database" in told()
+
+
+def test_an_extension_that_only_a_superuser_may_create_is_kept_in_place(server: PostgreSQLServer) -> None:
+    server.run("CREATE EXTENSION file_fdw")
+    role = owner(server, "CREATEDB")
+    create_backup()
+    assert f"the role {role} may not create the extension file_fdw" in told()
+    server.run("DELETE FROM book")
+    restore_backup()
+    assert server.count("book") == BOOKS
+
+
+def test_a_subscription_is_kept_in_place(server: PostgreSQLServer) -> None:
+    """It belongs to the database by its identity, and would go on feeding the old one."""
+    create_backup()
+    server.run(
+        "CREATE SUBSCRIPTION feed CONNECTION 'host=127.0.0.1 dbname=nowhere' PUBLICATION p "
+        "WITH (connect = false, slot_name = NONE)"
+    )
+    try:
+        assert "the subscription feed belongs to it" in told()
+        restore_backup()
+        assert server.run("SELECT subname FROM pg_subscription") == [("feed",)]
+    finally:
+        server.run("DROP SUBSCRIPTION feed")
+
+
+def test_no_other_database_lets_us_in(server: PostgreSQLServer) -> None:
+    """As behind a pooler that knows only the site's: nobody can rename the database he is connected to."""
+    role = owner(server, "CREATEDB")
+    server.server.sql(
+        "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC", "REVOKE CONNECT ON DATABASE template1 FROM PUBLIC"
+    )
+    try:
+        create_backup()
+        assert f"no other database of the server lets {role} in (postgres or template1)" in told()
+        server.run("DELETE FROM book")
+        restore_backup()
+    finally:
+        server.server.sql(
+            "GRANT CONNECT ON DATABASE postgres TO PUBLIC", "GRANT CONNECT ON DATABASE template1 TO PUBLIC"
+        )
+    assert server.count("book") == BOOKS
+
+
+def test_template1_is_a_way_in_where_postgres_is_not(server: PostgreSQLServer) -> None:
+    owner(server, "CREATEDB")
+    server.server.sql("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
+    try:
+        create_backup()
+        assert outlook().has_scratch
+        assert restore_backup().old_data
+    finally:
+        server.server.sql("GRANT CONNECT ON DATABASE postgres TO PUBLIC")
+
+
+def test_a_backup_of_a_newer_server_is_warned_of(server: PostgreSQLServer) -> None:
+    manifest = create_backup()
+    path = server.site.backups / manifest.key
+    newer = f'"server_version": "{server.server.major + 1}.0"'
+    path.write_text(path.read_text().replace(f'"server_version": "{manifest.engine.server_version}"', newer))
+    assert f"WARNING the backup is of PostgreSQL {server.server.major + 1}.0" in told()
+
+
+def test_newer_programs_are_told_and_older_ones_refused(server: PostgreSQLServer) -> None:
+    create_backup()
+    oldest, newest = postgresql_programs()[0], postgresql_programs()[-1]
+    if server.server.programs == oldest:
+        server.site.configure(tools_dir=str(newest))
+        assert "is newer than the server" in told() or oldest == newest
+    else:
+        server.site.configure(tools_dir=str(oldest))
+        with pytest.raises(ToolTooOld, match="To restore the database 'default'"):
+            plan_restore()
+
+
+def test_missing_roles_are_told_before(server: PostgreSQLServer) -> None:
+    role = server.role("gone")
+    server.run(f"GRANT SELECT ON author TO {role}")
+    create_backup()
+    server.run(f"DROP OWNED BY {role}")
+    server.server.sql(f"DROP ROLE {role}")
+    assert "WARNING the roles gone do not exist here" in told()
+    assert "gone" in restore_backup().advice
+
+
+def test_space_is_told(server: PostgreSQLServer) -> None:
+    """The server is on this machine and tells its folder to a superuser; to others it does not."""
+    create_backup()
+    assert "are needed on the server's disk, " in told()
+    assert " are free" in told()
+    owner(server, "CREATEDB")
+    assert "which cannot be asked from here" in told()
+
+
+def test_backups_switched_off_do_not_let_the_old_data_be_lost(server: PostgreSQLServer) -> None:
+    """In place, with nobody to keep it: only when that is asked for."""
+    create_backup()
+    server.run("DELETE FROM book WHERE id > 10")
+    server.site.configure(enabled=False)
+    with pytest.raises(RestoreRefused, match=r"backup of it that is made first failed.*switched off.*--discard-old"):
+        restore_backup(in_place=True)
+    assert server.count("book") == 10
+    restore_backup(in_place=True, discard_old=True)
+    assert server.count("book") == BOOKS

@@ -1,0 +1,118 @@
+"""kill -9 of the whole process group at random moments of a restore: the database is wholly old or wholly new."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import pytest
+
+from django_cfg.backup import create_backup, restore_backup
+from tests.backup.engines.postgresql_server import PostgreSQLServer, beside, fail_unless_equal
+from tests.backup.running import wait_until
+
+FORMS: Mapping[str, dict[str, Any]] = {
+    "beside": {"disconnect": True},
+    "beside, discarding": {"disconnect": True, "discard_old": True},
+    "in place": {"in_place": True, "discard_old": True},
+    "tables": {"tables": ["book", "generation", "moved"], "discard_old": True},
+}
+# Every row of one table tells the same generation as the other table does.
+GENERATIONS = "SELECT (SELECT n::text FROM generation), (SELECT string_agg(DISTINCT title, ',') FROM book)"
+BUSY = "SELECT 1 FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+
+
+@pytest.mark.parametrize("form", ["beside", "in place"])
+def test_we_are_killed_in_mid_restore(postgresql_server: PostgreSQLServer, form: str) -> None:
+    kill_at_random_moments(postgresql_server, FORMS[form], 6)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("form", FORMS)
+def test_we_are_killed_in_mid_restore_50_times(postgresql_server: PostgreSQLServer, form: str) -> None:
+    kill_at_random_moments(postgresql_server, FORMS[form], 50)
+
+
+def kill_at_random_moments(server: PostgreSQLServer, options: dict[str, Any], times: int) -> None:
+    server.run(
+        "INSERT INTO book SELECT i, '', 1 FROM generate_series(1000, 20000) i",
+        "CREATE TABLE generation (n int)",
+        "INSERT INTO generation VALUES (0)",
+        "CREATE TABLE moved (at text)",
+        "UPDATE book SET title = 0",
+        "SELECT lo_from_bytea(7, 'the backup')",
+    )
+    states = [server.text()]
+    create_backup()
+    took = restore_and_kill(server, options, after=None)
+    ends = []
+    for number in range(1, times + 1):
+        change(server, number)
+        states[1:] = [server.text()]
+        with watched(server):
+            restore_and_kill(server, options, after=random.uniform(0, took))
+        wait_until(lambda: not server.server.sql(BUSY))
+        found = server.text()
+        if found not in states:
+            fail_unless_equal(states[1], found)
+        ends.append(states.index(found))
+    assert 1 in ends, "no kill came before the end"
+    restore_backup(**options)
+    fail_unless_equal(states[0], server.text())
+    assert server.made("restoring") == []
+
+
+def change(server: PostgreSQLServer, number: int) -> None:
+    """Make the database differ from the backup: in its rows, in what it has, outside of its tables."""
+    server.run(f"UPDATE book SET title = '{number}'", f"UPDATE generation SET n = {number}",
+               "INSERT INTO moved VALUES ('later')")  # fmt: skip
+
+
+def restore_and_kill(server: PostgreSQLServer, options: dict[str, Any], after: float | None) -> float:
+    """Restore in a process of its own, killed *after* so many seconds; how many it ran."""
+    server.site.close()
+    begun = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        with suppress(BaseException):
+            restore_backup(**options)
+            os._exit(0)
+        os._exit(1)
+    if after is not None:
+        time.sleep(after)
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    assert after is not None or status == 0, "the restore that nobody killed failed"
+    return time.monotonic() - begun
+
+
+class watched:  # noqa: N801  a block, not a thing
+    """A block during which a site goes on reading: old rows, new rows, or nothing for a moment."""
+
+    def __init__(self, server: PostgreSQLServer) -> None:
+        self._server = server
+        self._is_over = False
+        self._block = beside(self._watch)
+
+    def __enter__(self) -> None:
+        self._block.__enter__()
+
+    def __exit__(self, *exception: Any) -> None:
+        self._is_over = True
+        self._block.__exit__(*exception)
+
+    def _watch(self) -> None:
+        while not self._is_over:
+            with suppress(psycopg.OperationalError), self._server.connect() as connection:
+                while not self._is_over:
+                    told, found = connection.execute(GENERATIONS).fetchone() or ("", "no row")
+                    assert told == found
+                    time.sleep(0.002)
