@@ -65,6 +65,19 @@ class BackupScheduleConfig(ConfigModel):
     interval_hours: int | None = Field(None, ge=1, le=168, description="Interval in hours")
     daily_time: time | None = Field(None, description="Time of a daily backup, in TIME_ZONE")
     queue: str = Field("default", min_length=1, description="RQ queue of the backup jobs")
+    job_timeout: int = Field(
+        21_600, ge=1, le=604_800, description="Seconds an RQ job may take before it is ended (not in the guide)"
+    )
+    grace_minutes: int = Field(
+        60, ge=0, le=10_080, description="Minutes after its due time at which a backup is overdue (not in the guide)"
+    )
+
+    @property
+    def cron_expression(self) -> str | None:
+        """The cron expression of due times by the clock, `daily_time` too; None for an interval."""
+        if self.daily_time is not None:
+            return f"{self.daily_time.minute} {self.daily_time.hour} * * *"
+        return _CRON_NICKNAMES.get(self.cron.strip().lower(), self.cron) if self.cron else None
 
     @model_validator(mode="before")
     @classmethod
@@ -175,6 +188,16 @@ class BackupConfig(ConfigModel):
     )
     notify_on_success: bool = Field(False, description="Tell of successful backups")
     notify_on_failure: bool = Field(True, description="Tell of failed backups")
+    notify_urls: list[str] = Field(
+        [], repr=False, description="Apprise URLs that are told beside ADMINS (not in the guide)"
+    )
+    heartbeat_url: str | None = Field(
+        None,
+        repr=False,
+        description="Fetched after each backup, with `/fail` after a failed one; may hold `{database}` "
+        "(not in the guide)",
+    )
+    tick_queue: str = Field("default", min_length=1, description="RQ queue of the ticks (not in the guide)")
     tools_dir: str | None = Field(
         None,
         min_length=1,
@@ -195,6 +218,13 @@ class BackupConfig(ConfigModel):
             raise ValueError("encryption_key is empty: give a key, or None for backups without encryption")
         return value
 
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _heartbeat_is_fetched_over_http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("heartbeat_url begins with http:// or https://")
+        return value
+
     @field_validator("filename_template")
     @classmethod
     def _template_is_usable(cls, value: str) -> str:
@@ -213,6 +243,12 @@ class BackupConfig(ConfigModel):
         """The override of *alias*, or one that changes nothing."""
         found = (database for database in self.databases if database.alias == alias)
         return next(found, BackupDatabaseConfig.model_construct(alias=alias))
+
+    def schedule_for(self, alias: str) -> BackupScheduleConfig | None:
+        """The schedule that backs up *alias* by itself; None: nothing does."""
+        database = self.for_database(alias)
+        schedule = database.schedule_override or self.schedule
+        return schedule if self.enabled and database.enabled and schedule.enabled else None
 
 
 def _check_variables(template: str) -> None:

@@ -102,6 +102,6 @@ class TestShow:
         site.sql("DELETE FROM django_migrations WHERE app = 'django_cfg_backup'")
         site.create()
         assert (
-            "1 migration behind your code (django_cfg_backup 1): run migrate"
+            "2 migrations behind your code (django_cfg_backup 2): run migrate"
             in site.call("backup_show", "latest").stdout
         )

@@ -71,7 +71,10 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(site: Site, backup: 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("DELETE FROM django_migrations WHERE app = 'django_cfg_backup'", "The backup is 1 migration behind your code"),
+        (
+            "DELETE FROM django_migrations WHERE app = 'django_cfg_backup'",
+            "The backup is 2 migrations behind your code",
+        ),
         ("DELETE FROM django_migrations WHERE name = '0002_remove_content_type_name'", "1 migration behind"),
         (
             "INSERT INTO django_migrations (app, name, applied) VALUES ('auth', '0099_later', '2026-01-01')",
