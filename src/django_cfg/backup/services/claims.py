@@ -75,11 +75,15 @@ class Claim:
         return latest_slot(self.schedule, self.project.zone, clock.now(), last_started)
 
     def _missed_before(self, slot: datetime, runs: QuerySet[BackupRun], backups: Iterable[Manifest]) -> list[datetime]:
+        """The slots since the last one that is known of, and the one that a waiting run serves no more."""
+        waiting = [claim.slot for claim in runs.filter(state=_WAITING) if claim.slot]
         served = runs.exclude(state=_WAITING).filter(slot__lt=slot).aggregate(last=Max("slot"))["last"]
         known = [moment for moment in (served, *(backup.slot for backup in backups)) if moment and moment < slot]
-        if not known:
+        since = max(known or waiting, default=None)
+        if since is None:
             return []
-        return slots_between(self.schedule, self.project.zone, max(known), slot, MOST_MISSED)
+        between = slots_between(self.schedule, self.project.zone, since, slot, MOST_MISSED)
+        return list(dict.fromkeys([*between, *waiting]))
 
     def _claim(self, slot: datetime, missed: list[datetime]) -> bool:
         def write() -> bool:

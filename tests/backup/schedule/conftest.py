@@ -1,0 +1,56 @@
+"""A clock that the tests set, and a Redis that the session shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup.services import clock
+from tests.redis_server import RedisServer
+from tests.sites import Site
+
+START = datetime(2026, 6, 1, 12, 0, 30, tzinfo=UTC)
+
+
+class Clock:
+    """The time of the package, standing still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def advance(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    stopped = Clock()
+    monkeypatch.setattr(clock, "now", lambda: stopped.now)
+    return stopped
+
+
+@pytest.fixture
+def hourly(site: Site, books: Path, time: Clock) -> Site:
+    """A project whose one database is due at every full hour."""
+    site.configure(schedule={"cron": "0 * * * *"})
+    return site
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def queued(hourly: Site, redis_server: RedisServer) -> Site:
+    """The hourly project with RQ queues on an empty Redis; backups go to "backups"."""
+    with redis_server.connect() as client:
+        client.flushall()
+    hourly.set(RQ_QUEUES={name: {"URL": redis_server.url} for name in ("default", "backups")})
+    hourly.configure(schedule={"cron": "0 * * * *", "queue": "backups"})
+    return hourly
