@@ -62,8 +62,10 @@ class Claim:
             return None
         backups = self.shelf.of(self.source)
         slot = self._due(runs, backups)
-        if slot is None or any(backup.slot == slot for backup in backups):
-            runs.filter(state=_WAITING).delete()  # of a restored database: it is done, by the storage
+        if slot is None:
+            return None
+        if any(backup.slot == slot for backup in backups):
+            runs.filter(state=_WAITING, slot__lt=slot).delete()  # it came back with a restored database
             return None
         if runs.filter(state=_RUNNING, lease=True).exists():
             return None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _TASK = "django_cfg.backup.tasks.run_backup"
 _UNDER_WAY = ("queued", "started", "deferred", "scheduled", "created", "rate_limited", "ready_to_enqueue")
+_MOST_ATTEMPTS = 10  # that Redis remembers at a time
 _LOST_AFTER = timedelta(minutes=5)  # a worker takes a job from its queue a moment before it says so
 
 
@@ -34,24 +35,27 @@ def has_queues() -> bool:
 
 
 def enqueue(claim: BackupRun, schedule: BackupScheduleConfig) -> bool:
-    """See to it that a job of *claim* is on its queue; False: one is there already.
+    """See to it that a job of *claim* is on its queue; False: one is there already, or the claim is given up.
+
+    Each attempt has an id of its own. A job is never deleted to be made again: a worker that is about to end the old
+    one would write into the new one, and leave half a job that blocks the id.
 
     :raises QueueUnavailable: Redis does not answer; the claim stays, and the next tick tries again.
     """
+    from rq.job import Job
+
     with _queue(schedule.queue) as queue:
-        job = queue.fetch_job(_job_id(claim))
-        if job is not None and not _is_lost(job, claim):
-            return False
-        if job is not None:
-            if not rows().filter(pk=claim.pk, state=BackupRun.State.QUEUED).exists():
-                return False  # it has just begun, or ended
-            if _is_hopeless(claim, schedule):
+        for attempt in range(_MOST_ATTEMPTS):
+            job_id = _job_id(claim, attempt)
+            if not Job.exists(job_id, queue.connection):
+                return (attempt == 0 or _is_worth_another(claim, schedule)) and _put(queue, claim, schedule, job_id)
+            if _is_under_way(queue.fetch_job(job_id), claim):
                 return False
-            job.delete()
-        return _put(queue, claim, schedule)
+        _is_worth_another(claim, schedule)
+        return False
 
 
-def _put(queue: Queue, claim: BackupRun, schedule: BackupScheduleConfig) -> bool:
+def _put(queue: Queue, claim: BackupRun, schedule: BackupScheduleConfig, job_id: str) -> bool:
     from rq.exceptions import DuplicateJobError
 
     try:
@@ -59,7 +63,7 @@ def _put(queue: Queue, claim: BackupRun, schedule: BackupScheduleConfig) -> bool
             _TASK,
             args=(claim.pk, claim.database, _claimed(claim)),
             timeout=schedule.job_timeout,
-            job_id=_job_id(claim),
+            job_id=job_id,
             description=f"Backup of {source_of(claim)}",
             unique=True,
         )
@@ -68,18 +72,22 @@ def _put(queue: Queue, claim: BackupRun, schedule: BackupScheduleConfig) -> bool
     return True
 
 
-def _is_lost(job: Job, claim: BackupRun) -> bool:
-    """The job has ended without starting the claim, or Redis knows it and no queue holds it."""
+def _is_under_way(job: Job | None, claim: BackupRun) -> bool:
+    """False: the job has ended without starting the claim, or Redis knows it and no queue holds it."""
+    if job is None:
+        return False
     status = str(getattr(job.get_status(), "value", job.get_status()))
     if status == "queued" and claim.queued_at and clock.now() - claim.queued_at > _LOST_AFTER:
-        return job.get_position() is None
-    return status not in _UNDER_WAY
+        return job.get_position() is not None
+    return status in _UNDER_WAY
 
 
-def _is_hopeless(claim: BackupRun, schedule: BackupScheduleConfig) -> bool:
-    """After the time that a run may take, no further job is tried."""
+def _is_worth_another(claim: BackupRun, schedule: BackupScheduleConfig) -> bool:
+    """The claim still waits, and has not done so for longer than a run may take."""
+    if not rows().filter(pk=claim.pk, state=BackupRun.State.QUEUED).exists():
+        return False  # it has just begun, or ended
     if claim.queued_at is None or clock.now() - claim.queued_at < timedelta(seconds=schedule.job_timeout):
-        return False
+        return True
     give_up(
         claim,
         DumpFailed(
@@ -87,7 +95,7 @@ def _is_hopeless(claim: BackupRun, schedule: BackupScheduleConfig) -> bool:
             f"queue {schedule.queue!r} ended before it, or another backup of it went on. The worker's log tells more."
         ),
     )
-    return True
+    return False
 
 
 @contextmanager
@@ -124,7 +132,7 @@ def _claimed(claim: BackupRun) -> str:
     return claim.queued_at.isoformat() if claim.queued_at else ""
 
 
-def _job_id(claim: BackupRun) -> str:
+def _job_id(claim: BackupRun, attempt: int) -> str:
     """Made from the row, of letters, digits and dashes; two projects may share one Redis."""
     whole = "\0".join((str(source_of(claim)), str(claim.pk), _claimed(claim)))
-    return f"backup-{claim.pk}-{sha256(whole.encode()).hexdigest()[:16]}"
+    return f"backup-{claim.pk}-{sha256(whole.encode()).hexdigest()[:16]}-{attempt}"

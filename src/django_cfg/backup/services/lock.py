@@ -22,7 +22,7 @@ from django_cfg.backup.manifest import Source
 from django_cfg.backup.services.project import Project
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_PATIENCE = 0.5  # seconds
+_PATIENCE = 2.0  # seconds
 _log = logging.getLogger("django_cfg.backup")
 
 
@@ -98,7 +98,7 @@ def _wait_a_little(deadline: float, source: Source) -> None:
             f"A backup of {source} is being made by another process of this machine, and two at once are never made: "
             "wait for its end. The lock ends with that process, however it ends."
         )
-    time.sleep(_PATIENCE / 20)
+    time.sleep(_PATIENCE / 40)
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

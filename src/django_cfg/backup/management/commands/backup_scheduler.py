@@ -52,6 +52,7 @@ class Command(BackupCommand):
     def _show(self, ticked: Ticked) -> None:
         for line in lines_of(ticked):
             self.show(line)
+        self.stdout.flush()  # into a pipe, to a log, lines would wait for more
         failures = [result.error for result in ticked.results if isinstance(result, Failure)]
         for error in (*ticked.problems, *failures):
             self.warn(str(error))
