@@ -10,7 +10,7 @@ from django_cfg.backup.models import BackupRun
 
 @admin.register(BackupRun)
 class BackupRunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs only
-    list_display = ("started_at", "project", "env", "database", "state", "trigger", "name", "size")
+    list_display = ("started_at", "project", "env", "database", "state", "trigger", "slot", "name", "size")
     list_filter = ("state", "database", "trigger")
     search_fields = ("name", "message")
 

@@ -32,6 +32,13 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return stopped
 
 
+@pytest.fixture(autouse=True)
+def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Marks of this machine are the test's own."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+
+
 @pytest.fixture
 def hourly(site: Site, books: Path, time: Clock) -> Site:
     """A project whose one database is due at every full hour."""

@@ -91,7 +91,7 @@ class Incident:
 
 def _of_this_machine(project: Project) -> LocalStorage:
     digest = sha256(project.storage.location.encode()).hexdigest()[:24]
-    return LocalStorage(Path(tempfile.gettempdir(), f"django-cfg-backup-{os.getuid()}-{digest}"))
+    return LocalStorage(Path(tempfile.gettempdir(), f"django-cfg-incidents-{os.getuid()}-{digest}"))
 
 
 def _written(place: Storage, key: str, data: bytes) -> bool:

@@ -62,7 +62,7 @@ def holder_lives(project: Project, source: Source, lock_file: str) -> bool | Non
 def _path(project: Project, source: Source) -> Path:
     whole = "\0".join((source.project, source.env, source.database, project.storage.location))
     digest = sha256(whole.encode()).hexdigest()[:24]
-    return Path(tempfile.gettempdir(), f"django-cfg-backup-{os.getuid()}-{digest}.lock")
+    return Path(tempfile.gettempdir(), f"django-cfg-lock-{os.getuid()}-{digest}")
 
 
 def _locked(path: Path, source: Source) -> int | None:

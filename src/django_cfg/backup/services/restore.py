@@ -17,6 +17,7 @@ from django_cfg.backup.services.catalog import LATEST, Catalog, find, read_catal
 from django_cfg.backup.services.interruption import uninterrupted
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import Project, current_project, identity
+from django_cfg.backup.services.told import tells_restore
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def plan_restore(name: str = LATEST, *, database: str | None = None, to: str | N
     return plan
 
 
+@tells_restore
 def carry_out(
     plan: RestorePlan, progress: Progress = SILENT, tell: Callable[[Switched], None] | None = None
 ) -> Switched:
