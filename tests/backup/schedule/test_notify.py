@@ -13,7 +13,7 @@ import apprise
 import django
 import pytest
 
-from django_cfg.backup import signals
+from django_cfg.backup import checks, signals
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.manifest import Proof
 from django_cfg.backup.models import BackupRun
@@ -239,6 +239,16 @@ class TestChannels:
         ]
         assert answer.code == 1
         assert mailbox.subjects() == ["[Django] A test of the notifications of tests/test"]
+
+    def test_without_apprise_that_is_told(
+        self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """By the system check, and when it would be needed."""
+        for module in (checks, channels):
+            monkeypatch.setattr(module, "find_spec", lambda name: None)
+        fail(site, notify_urls=["json://127.0.0.1/"])
+        assert "install django-cfg-backup[notify]" in caplog.text
+        assert "django_cfg_backup.W011" in site.call("check").stderr
 
     def test_backup_check_says_when_nobody_would_be_told(self, site: Site, books: Path) -> None:
         assert "nobody is told of failures" in site.call("backup_check", "--notify").stdout

@@ -231,6 +231,7 @@ class TestWorkers:
             wait_until(lambda: not is_running(child))
             ((message,),) = slow.rows("message")
             assert "exceeded maximum timeout value (3 seconds)" in message
+            assert "raise BackupScheduleConfig.job_timeout" in message
             assert slow.project.stored() == []
 
 

@@ -28,7 +28,7 @@ from django_cfg.backup.services.naming import free_name, render
 from django_cfg.backup.services.placement import refuse_served_folder
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import Project, current_project, require_enabled
-from django_cfg.backup.services.run import RecordedRun
+from django_cfg.backup.services.run import RecordedRun, reason
 from django_cfg.backup.storage.base import Storage
 
 _log = logging.getLogger("django_cfg.backup")
@@ -126,7 +126,7 @@ def _recorded(
             yield run
     except BaseException as error:
         run.failed(error)
-        signals.tell(signals.backup_failed, BackupRun, source=source, message=str(error) or type(error).__name__)
+        signals.tell(signals.backup_failed, BackupRun, source=source, message=reason(error))
         raise
 
 

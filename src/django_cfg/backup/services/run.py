@@ -12,6 +12,14 @@ from django_cfg.backup.services.history import attempted, patiently, required
 from django_cfg.backup.services.project import Project
 
 
+def reason(error: BaseException) -> str:
+    """Why a run failed, for whoever has to mend it."""
+    told = str(error) or type(error).__name__
+    if type(error).__name__ == "JobTimeoutException":  # of rq, which need not be installed
+        return f"{told}. If the backup needs longer, raise BackupScheduleConfig.job_timeout."
+    return told
+
+
 class RecordedRun:
     """A first step that cannot be saved is logged, and the later ones are left out.
 
@@ -57,7 +65,7 @@ class RecordedRun:
         self._finish(BackupRun.State.SUCCEEDED, name=manifest.name, size=manifest.archive.size)
 
     def failed(self, error: BaseException) -> None:
-        self._finish(BackupRun.State.FAILED, message=str(error) or type(error).__name__)
+        self._finish(BackupRun.State.FAILED, message=reason(error))
 
     def _finish(self, state: BackupRun.State, **values: Any) -> None:
         for name, value in {**values, "state": state, "finished_at": clock.now(), "lease": None}.items():
