@@ -1,4 +1,4 @@
-"""A clock that the tests set, and a Redis that the session shares."""
+"""A clock that the tests set, a Redis that the session shares, and who is told."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import django
 import pytest
 
 from django_cfg.backup.services import clock
+from tests.backup.receivers import Mailbox, WebServer, mail_server, web_server
 from tests.redis_server import RedisServer
 from tests.sites import Site
 
@@ -61,3 +63,25 @@ def queued(hourly: Site, redis_server: RedisServer) -> Site:
     hourly.set(RQ_QUEUES={name: {"URL": redis_server.url} for name in ("default", "backups")})
     hourly.configure(schedule={"cron": "0 * * * *", "queue": "backups"})
     return hourly
+
+
+@pytest.fixture
+def mailbox(site: Site) -> Iterator[Mailbox]:
+    with mail_server() as mailbox:
+        use_mail(site, mailbox.port)
+        yield mailbox
+
+
+def use_mail(site: Site, port: int) -> None:
+    smtp = "django.core.mail.backends.smtp.EmailBackend"
+    site.set(ADMINS=["ops@example.org"] if django.VERSION >= (6, 0) else [("Ops", "ops@example.org")])
+    if django.VERSION >= (6, 1):
+        site.set(MAILERS={"default": {"BACKEND": smtp, "OPTIONS": {"host": "127.0.0.1", "port": port}}})
+    else:
+        site.set(EMAIL_BACKEND=smtp, EMAIL_HOST="127.0.0.1", EMAIL_PORT=port)
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    with web_server() as server:
+        yield server

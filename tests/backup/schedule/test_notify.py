@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import apprise
-import django
 import pytest
 
 from django_cfg.backup import checks, signals
 from django_cfg.backup.errors import BackupError
-from django_cfg.backup.manifest import Proof
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services import channels
-from django_cfg.backup.services.catalog import list_backups
 from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.tick import tick
-from tests.backup.manifests import make_manifest, publish
-from tests.backup.receivers import Mailbox, WebServer, mail_server, web_server
-from tests.backup.schedule.conftest import Clock
+from tests.backup.manifests import make_manifest
+from tests.backup.receivers import Mailbox, WebServer
+from tests.backup.schedule.conftest import Clock, use_mail
 from tests.sites import Site
 
 BROKEN = [{"alias": "default", "exclude_tables": ["nosuch"]}]
-
-
-@pytest.fixture
-def mailbox(site: Site) -> Iterator[Mailbox]:
-    with mail_server() as mailbox:
-        use_mail(site, mailbox.port)
-        yield mailbox
-
-
-def use_mail(site: Site, port: int) -> None:
-    smtp = "django.core.mail.backends.smtp.EmailBackend"
-    site.set(ADMINS=["ops@example.org"] if django.VERSION >= (6, 0) else [("Ops", "ops@example.org")])
-    if django.VERSION >= (6, 1):
-        site.set(MAILERS={"default": {"BACKEND": smtp, "OPTIONS": {"host": "127.0.0.1", "port": port}}})
-    else:
-        site.set(EMAIL_BACKEND=smtp, EMAIL_HOST="127.0.0.1", EMAIL_PORT=port)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,12 +29,6 @@ def apprise_is_loaded() -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)
         apprise.Apprise().add("json://127.0.0.1")
-
-
-@pytest.fixture
-def web() -> Iterator[WebServer]:
-    with web_server() as server:
-        yield server
 
 
 def fail(site: Site, **parameters: Any) -> None:
@@ -253,58 +225,3 @@ class TestChannels:
     def test_backup_check_says_when_nobody_would_be_told(self, site: Site, books: Path) -> None:
         assert "nobody is told of failures" in site.call("backup_check", "--notify").stdout
         assert "notify" not in site.call("backup_check").stdout
-
-
-class TestSchedule:
-    def test_overdue_counts_as_a_failure_and_is_told_once(self, hourly: Site, mailbox: Mailbox, time: Clock) -> None:
-        """The ticker runs, and nothing comes of it: a worker that is gone, say."""
-        tick()
-        for _ in range(5):
-            time.advance(hours=1)
-            BackupRun.objects.create(
-                project="tests", env="test", database="default", slot=time.now.replace(second=0), state="failed"
-            )
-            for _ in range(3):
-                tick()
-        assert mailbox.subjects() == ["[Django] The backup of tests/test/default is overdue"]
-        time.advance(hours=1)
-        tick()
-        assert len(list_backups()) == 2
-        assert mailbox.subjects()[1:] == ["[Django] The backup of tests/test/default works again"]
-
-    def test_ticks_that_cannot_work_are_one_incident(
-        self, hourly: Site, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Without the table nothing is claimed: told once, not once a minute."""
-        caplog.set_level(logging.CRITICAL)
-        hourly.sql("ALTER TABLE django_cfg_backup_backuprun RENAME TO away")
-        for _ in range(3):
-            tick()
-        hourly.sql("ALTER TABLE away RENAME TO django_cfg_backup_backuprun")
-        for _ in range(3):
-            tick()
-        assert mailbox.subjects() == [
-            "[Django] Scheduled backups of tests/test do not start",
-            "[Django] Scheduled backups of tests/test start again",
-        ]
-
-    def test_a_failed_drill_counts_as_a_failure(self, site: Site, books: Path, mailbox: Mailbox) -> None:
-        manifest = make_manifest()
-        publish(current_project().storage, manifest)
-        proof = Proof(
-            name=manifest.name,
-            archive_sha256=manifest.archive.sha256,
-            at=manifest.started_at,
-            duration=1,
-            succeeded=False,
-            differences=("book has 199 rows, not 200",),
-        )
-        for _ in range(2):
-            signals.tell(signals.drill_failed, BackupRun, source=manifest.source, proof=proof)
-        mended = proof.model_copy(update={"succeeded": True, "differences": ()})
-        for _ in range(2):
-            signals.tell(signals.drill_succeeded, BackupRun, source=manifest.source, proof=mended)
-        assert mailbox.subjects() == [
-            f"[Django] The drill of {manifest.name} failed",
-            "[Django] The drill of tests/test/default works again",
-        ]
