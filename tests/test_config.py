@@ -307,6 +307,14 @@ class TestQueues:
             name: {"URL": "redis://localhost:6379/0"} for name in ("backups", "default", "slow")
         }
 
+    def test_the_ticks_have_their_queue_and_the_commands_their_app(self) -> None:
+        """`manage.py rqworker` and `rqcron` come from django_rq."""
+        backup = BackupConfig(tick_queue="ticks")
+        made = settings(backup=backup, redis_url="redis://localhost:6379/0")
+        assert set(made["RQ_QUEUES"]) == {"default", "ticks"}
+        assert "django_rq" in made["INSTALLED_APPS"]
+        assert "django_rq" not in settings()["INSTALLED_APPS"]
+
     def test_no_redis_no_queues(self) -> None:
         assert "RQ_QUEUES" not in settings()
 

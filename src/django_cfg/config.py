@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -231,7 +232,7 @@ class DjangoConfig(ConfigModel):
             "DEBUG": self.debug,
             "SECRET_KEY": self.secret_key,
             "ALLOWED_HOSTS": self.allowed_hosts,
-            "INSTALLED_APPS": list(dict.fromkeys((*self.installed_apps, *APPS))),
+            "INSTALLED_APPS": list(dict.fromkeys((*self.installed_apps, *APPS, *self._queue_apps()))),
             "MIDDLEWARE": list(MIDDLEWARE),
             "ROOT_URLCONF": self.root_urlconf,
             "TEMPLATES": [
@@ -257,8 +258,12 @@ class DjangoConfig(ConfigModel):
             return {}
         overrides = (database.schedule_override for database in self.backup.databases)
         schedules = [self.backup.schedule, *(schedule for schedule in overrides if schedule)]
-        queues = sorted({"default", *(schedule.queue for schedule in schedules)})
+        queues = sorted({"default", self.backup.tick_queue, *(schedule.queue for schedule in schedules)})
         return {"RQ_QUEUES": {queue: {"URL": self.redis_url} for queue in queues}}
+
+    def _queue_apps(self) -> tuple[str, ...]:
+        """django-rq brings `manage.py rqworker` and `rqcron`."""
+        return ("django_rq",) if self.redis_url and find_spec("django_rq") else ()
 
     def _mail_settings(self) -> dict[str, Any]:
         default = "consolemail://" if self.env_mode == "development" else "smtp://localhost:25"

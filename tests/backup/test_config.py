@@ -71,7 +71,17 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
 }
 # What is ours and not the guide's.
 ADDED = {
-    BackupConfig: {"project": None, "tools_dir": None, "lock_timeout": 60, "decryption_keys": []},
+    BackupConfig: {
+        "project": None,
+        "tools_dir": None,
+        "lock_timeout": 60,
+        "decryption_keys": [],
+        "notify_urls": [],
+        "heartbeat_url": None,
+        "tick_queue": "default",
+    },
+    BackupStorageConfig: {"s3_session_token": None},
+    BackupScheduleConfig: {"job_timeout": 21_600, "grace_minutes": 60},
     BackupDatabaseConfig: {"connection": {}, "verification_queries": []},
 }
 # What else the parameters hold, so that no type is narrower than the guide's.
@@ -130,12 +140,17 @@ REFUSED: dict[type[BaseModel], dict[str, list[Any]]] = {
         "compression": ["zip", "", None],
         "databases": ["default", None],
         "encryption_key": ["", "  ", 5],
+        "notify_urls": ["json://localhost", None],
+        "heartbeat_url": ["ftp://example.org/x", "example.org", ""],
+        "tick_queue": [""],
     },
     BackupStorageConfig: {"backend": ["ftp", "S3", None], "local_path": ["", None]},
     BackupScheduleConfig: {
         "interval_hours": [0, 169, 1.5],
         "daily_time": ["25:00", time(2, 0, tzinfo=UTC)],
         "queue": [""],
+        "job_timeout": [0, 604_801],
+        "grace_minutes": [-1, 10_081],
         "cron": ["", "0 2 * *", "61 * * * *", "nightly", "0 0 30 2 *"],
     },
     BackupRetentionConfig: {

@@ -13,3 +13,6 @@ class BackupAppConfig(AppConfig):
 
     def ready(self) -> None:
         from django_cfg.backup import checks  # noqa: F401  registers them
+        from django_cfg.backup.services import notify
+
+        notify.connect()

@@ -6,6 +6,7 @@ Only an unusable BACKUP is an Error, since an Error blocks `migrate`; the rest a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
@@ -32,7 +33,12 @@ def check_backup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         refuse_served_folder(project)
     except ConfigurationError as error:
         return [Error(str(error), id="django_cfg_backup.E001")]
-    return [*_unknown_aliases(project), *_unsupported_engines(project)]
+    return [
+        *_unknown_aliases(project),
+        *_unsupported_engines(project),
+        *_unknown_queues(project),
+        *_no_apprise(project),
+    ]
 
 
 def _unknown_aliases(project: Project) -> Iterator[CheckMessage]:
@@ -57,3 +63,24 @@ def _unsupported_engines(project: Project) -> Iterator[CheckMessage]:
                 hint=f"Leave it out with BackupDatabaseConfig(alias={alias!r}, enabled=False).",
                 id="django_cfg_backup.W004",
             )
+
+
+def _unknown_queues(project: Project) -> Iterator[CheckMessage]:
+    queues = getattr(settings, "RQ_QUEUES", None)
+    schedules = (project.config.schedule_for(alias) for alias in project.aliases())
+    for name in sorted({schedule.queue for schedule in schedules if schedule} - set(queues or {})):
+        if queues:
+            yield Warning(
+                f"A backup schedule names the RQ queue {name!r}, which settings.RQ_QUEUES does not have.",
+                hint=f"Its queues are: {', '.join(sorted(queues))}.",
+                id="django_cfg_backup.W010",
+            )
+
+
+def _no_apprise(project: Project) -> Iterator[CheckMessage]:
+    if project.config.notify_urls and not find_spec("apprise"):
+        yield Warning(
+            "BackupConfig.notify_urls is set, and Apprise is not installed: nobody is told through it.",
+            hint="Install django-cfg-backup[notify].",
+            id="django_cfg_backup.W011",
+        )

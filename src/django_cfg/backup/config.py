@@ -6,7 +6,6 @@ say so. Every string may hold ``${VAR}`` or ``${VAR:default}`` (see :mod:`django
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable
 from datetime import UTC, datetime, time
 from typing import Any, Literal, Self
@@ -15,6 +14,7 @@ from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator, model_validator
 
 from django_cfg.backup import encryption_key as keys
+from django_cfg.backup.name_template import checked_template
 from django_cfg.config_model import ConfigModel
 from django_cfg.environment import substitute_all
 
@@ -28,7 +28,6 @@ _CRON_NICKNAMES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-_TEMPLATE_VARIABLES = {"database", "timestamp", "env"}
 
 Compression = Literal["gzip", "bz2", "xz", "none"]
 
@@ -70,6 +69,19 @@ class BackupScheduleConfig(ConfigModel):
     interval_hours: int | None = Field(None, ge=1, le=168, description="Interval in hours")
     daily_time: time | None = Field(None, description="Time of a daily backup, in TIME_ZONE")
     queue: str = Field("default", min_length=1, description="RQ queue of the backup jobs")
+    job_timeout: int = Field(
+        21_600, ge=1, le=604_800, description="Seconds an RQ job may take before it is ended (not in the guide)"
+    )
+    grace_minutes: int = Field(
+        60, ge=0, le=10_080, description="Minutes after its due time at which a backup is overdue (not in the guide)"
+    )
+
+    @property
+    def cron_expression(self) -> str | None:
+        """The cron expression of due times by the clock, `daily_time` too; None for an interval."""
+        if self.daily_time is not None:
+            return f"{self.daily_time.minute} {self.daily_time.hour} * * *"
+        return _CRON_NICKNAMES.get(self.cron.strip().lower(), self.cron) if self.cron else None
 
     @model_validator(mode="before")
     @classmethod
@@ -190,6 +202,16 @@ class BackupConfig(ConfigModel):
     )
     notify_on_success: bool = Field(False, description="Tell of successful backups")
     notify_on_failure: bool = Field(True, description="Tell of failed backups")
+    notify_urls: list[str] = Field(
+        [], repr=False, description="Apprise URLs that are told beside ADMINS (not in the guide)"
+    )
+    heartbeat_url: str | None = Field(
+        None,
+        repr=False,
+        description="Fetched after each backup, with `/fail` after a failed one; may hold `{database}` "
+        "(not in the guide)",
+    )
+    tick_queue: str = Field("default", min_length=1, description="RQ queue of the ticks (not in the guide)")
     tools_dir: str | None = Field(
         None,
         min_length=1,
@@ -213,12 +235,17 @@ class BackupConfig(ConfigModel):
     def _earlier_keys_are_usable(cls, value: list[str]) -> list[str]:
         return [_understood("decryption_keys", key, keys.earlier_passphrase) for key in value]
 
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _heartbeat_is_fetched_over_http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("heartbeat_url begins with http:// or https://")
+        return value
+
     @field_validator("filename_template")
     @classmethod
     def _template_is_usable(cls, value: str) -> str:
-        _check_variables(value)
-        _check_path(value)
-        return value
+        return checked_template(value)
 
     @model_validator(mode="after")
     def _aliases_are_unique(self) -> Self:
@@ -232,6 +259,12 @@ class BackupConfig(ConfigModel):
         found = (database for database in self.databases if database.alias == alias)
         return next(found, BackupDatabaseConfig.model_construct(alias=alias))
 
+    def schedule_for(self, alias: str) -> BackupScheduleConfig | None:
+        """The schedule that backs up *alias* by itself; None: nothing does."""
+        database = self.for_database(alias)
+        schedule = database.schedule_override or self.schedule
+        return schedule if self.enabled and database.enabled and schedule.enabled else None
+
 
 def _understood(parameter: str, value: str, reading: Callable[[str], object]) -> str:
     """The secret *value*, from its file where it names one, after *reading* understood it."""
@@ -241,30 +274,3 @@ def _understood(parameter: str, value: str, reading: Callable[[str], object]) ->
     except ValueError as error:
         raise ValueError(f"{parameter} cannot be used: {error}") from None
     return text
-
-
-def _check_variables(template: str) -> None:
-    try:
-        parsed = list(string.Formatter().parse(template))
-    except ValueError as error:
-        raise ValueError(f"filename_template has a brace too many or too few ({error})") from None
-    names = {name for _, name, _, _ in parsed if name is not None}
-    if unknown := sorted(names - _TEMPLATE_VARIABLES):
-        raise ValueError(f"filename_template may hold {{database}}, {{timestamp}} and {{env}}, not {{{unknown[0]}}}")
-    if missing := sorted({"database", "timestamp"} - names):
-        wanted = " and ".join(f"{{{name}}}" for name in missing)
-        raise ValueError(f"filename_template must include {wanted}: without it backups share a name")
-    if any(spec or conversion for _, _, spec, conversion in parsed):
-        raise ValueError("filename_template takes plain {database}, {timestamp}, {env}, without format")
-
-
-def _check_path(template: str) -> None:
-    if "\\" in template or not template.isprintable():
-        raise ValueError("filename_template may not hold backslashes or control characters")
-    parts = template.split("/")
-    if "" in parts or any(part.startswith(".") for part in parts):
-        raise ValueError(
-            "filename_template makes a relative path: no leading, trailing or double /, no part that begins with a dot"
-        )
-    if template.endswith((".json", ".proof", ".pin")):
-        raise ValueError("filename_template may not end in .json, .proof or .pin: those name our own objects")

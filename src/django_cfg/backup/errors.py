@@ -6,6 +6,9 @@
     ├── ConfigurationError       2   settings.BACKUP is missing or cannot be used
     ├── UsageError               2   the call is wrong: an unknown alias, an ambiguous name
     ├── BackupNotFound           5   no backup of that name, or none at all
+    ├── AlreadyRunning           1   another backup of this source is being made
+    ├── HistoryUnavailable       1   the history table cannot be read or written: nothing was claimed
+    ├── QueueUnavailable         1   a job cannot be put on its RQ queue
     ├── UnsupportedEngine        1   no engine of ours knows this database
     ├── DatabaseUnavailable      1   the database is missing, empty or does not answer
     ├── ToolNotFound             1   a program that is needed is not installed
@@ -64,6 +67,18 @@ class UsageError(BackupError):
 
 class BackupNotFound(BackupError):
     exit_code = 5
+
+
+class AlreadyRunning(BackupError):
+    pass
+
+
+class HistoryUnavailable(BackupError):
+    pass
+
+
+class QueueUnavailable(BackupError):
+    pass
 
 
 class UnsupportedEngine(BackupError):

@@ -2,6 +2,13 @@
 
 ``backup_succeeded``: ``manifest`` (:class:`~django_cfg.backup.manifest.Manifest`).
 ``backup_failed``: ``source`` (:class:`~django_cfg.backup.manifest.Source`), ``message`` (str, no secret).
+``backup_missed``: ``source``, ``slots`` (list of datetime): due times that no backup was made for.
+``backup_overdue``: ``source``, ``message``; sent by every tick for as long as it lasts.
+``schedule_failed``: ``project`` and ``env`` (str), ``message``: a tick could not do its work.
+``schedule_succeeded``: ``project`` and ``env`` (str): a tick could.
+``drill_succeeded``, ``drill_failed``: ``source``, ``proof`` (:class:`~django_cfg.backup.manifest.Proof`).
+``verify_succeeded``: ``manifest``.
+``verify_failed``: ``manifest``, ``message``.
 ``prune_failed``: ``source``, ``message`` (str); the backup that the prune followed is made.
 ``restore_succeeded``: ``manifest``, ``database`` (alias that was restored), ``old_data`` (where it is kept, or None),
 ``seconds`` (float, how long it took).
@@ -23,9 +30,17 @@ from django.dispatch import Signal
 backup_succeeded = Signal()
 backup_failed = Signal()
 prune_failed = Signal()
+backup_missed = Signal()
+backup_overdue = Signal()
+schedule_failed = Signal()
+schedule_succeeded = Signal()
+drill_succeeded = Signal()
+drill_failed = Signal()
 restore_succeeded = Signal()
 restore_failed = Signal()
 restore_checked = Signal()
+verify_succeeded = Signal()
+verify_failed = Signal()
 
 _log = logging.getLogger("django_cfg.backup")
 

@@ -72,7 +72,7 @@ class TestWhatIsWritten:
 class TestWithoutIt:
     """The database of the history is unmigrated, missing, garbage or locked; the one of the shop is well."""
 
-    @pytest.fixture(params=["unmigrated", "missing", "no folder", "empty", "garbage", "folder", "locked"])
+    @pytest.fixture(params=["unmigrated", "missing", "no folder", "empty", "garbage", "folder", "locked", "no driver"])
     def _bad_default(self, site: Site, books: Path, request: pytest.FixtureRequest) -> Iterator[None]:
         bad = site.root / "bad.sqlite3"
         with ExitStack() as held:
@@ -90,8 +90,11 @@ class TestWithoutIt:
                 connection = held.enter_context(closing(sqlite3.connect(bad)))
                 connection.execute("BEGIN EXCLUSIVE")
             sqlite = {"ENGINE": "django.db.backends.sqlite3"}
+            kept_in = {**sqlite, "NAME": str(bad), "OPTIONS": {"timeout": 0.05}}
+            if request.param == "no driver":
+                kept_in = {"ENGINE": "django.db.backends.oracle", "NAME": "history"}
             site.use_databases(
-                default={**sqlite, "NAME": str(bad), "OPTIONS": {"timeout": 0.05}},
+                default=kept_in,
                 shop={**sqlite, "NAME": str(books)},
             )
             self.bad, self.before = bad, state(bad)

@@ -15,13 +15,15 @@ from types import TracebackType
 from typing import IO, Self, cast
 
 from django_cfg.backup.errors import ToolFailed, ToolNotFound
+from django_cfg.backup.pipeline.guard import Guard
 from django_cfg.backup.pipeline.stream import BLOCK, Writable
 
 _LAST_WORDS = 20  # lines of stderr kept for the message
 
 
 class Child:
-    """A program running beside us; leaving the block kills what is still alive, with its whole group.
+    """A program running beside us; leaving the block kills what is still alive, with its whole group, and so does our
+    own death.
 
     The group of its own also keeps a terminal's Ctrl-C from reaching the program before us: we end it.
 
@@ -53,6 +55,7 @@ class Child:
             raise ToolNotFound(f"{argv[0]} cannot be started: {error.strerror}.") from error
         for pipe in (self._process.stdin, self._process.stdout):
             _widen(pipe)
+        self._guard = Guard(self._process.pid)
         self._stderr: deque[bytes] = deque(maxlen=_LAST_WORDS)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -88,6 +91,7 @@ class Child:
         if error is not None or self._process.poll() is None:
             self._kill_group()
         self._process.wait()
+        self._guard.dismiss()
         self._listener.join()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe:

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import version
 
 import django
@@ -22,13 +22,16 @@ from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.archive import Packed, pack
 from django_cfg.backup.pipeline.compression import SUFFIX
 from django_cfg.backup.pipeline.encryption.encrypt import Encryptor, encrypting
+from django_cfg.backup.services import clock
+from django_cfg.backup.services.heartbeat import beating
 from django_cfg.backup.services.hint import restore_hint
-from django_cfg.backup.services.history import RecordedRun
+from django_cfg.backup.services.lock import source_lock
 from django_cfg.backup.services.naming import free_name, render
 from django_cfg.backup.services.placement import refuse_served_folder
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import Project, current_project, require_enabled
 from django_cfg.backup.services.prune import prune_after_backup
+from django_cfg.backup.services.run import RecordedRun, reason
 from django_cfg.backup.storage.base import Storage
 
 _log = logging.getLogger("django_cfg.backup")
@@ -43,17 +46,29 @@ class Failure:
 
 
 def create_backup(
-    alias: str = "default", *, trigger: Trigger = "manual", note: str = "", progress: Progress = SILENT
+    alias: str = "default",
+    *,
+    trigger: Trigger = "manual",
+    note: str = "",
+    progress: Progress = SILENT,
+    claim: BackupRun | None = None,
 ) -> Manifest:
     """Back up the database *alias*; then prune what its retention does not keep.
 
+    :param claim: the row of the slot that this run serves.
     :returns: the manifest of the published backup.
+    :raises AlreadyRunning: another backup of this database is being made, or the claim is another's now.
     :raises BackupError: it failed; nothing was published.
     """
     project = current_project()
     require_ready(project)
     project.database(alias)
-    with _recorded(project.source(alias), trigger) as run, encrypting(project.config.encryption_key) as encryptor:
+    source = project.source(alias)
+    with (
+        source_lock(project, source) as lock_file,
+        _recorded(project, source, trigger, lock_file, claim) as run,
+        encrypting(project.config.encryption_key) as encryptor,
+    ):
         manifest = _Attempt(project, alias, trigger, note, progress, encryptor).carry_out(run)
     prune_after_backup(project, manifest, progress)
     return manifest
@@ -105,14 +120,17 @@ def selection_of(project: Project, alias: str) -> Selection:
 
 
 @contextmanager
-def _recorded(source: Source, trigger: Trigger) -> Iterator[RecordedRun]:
+def _recorded(
+    project: Project, source: Source, trigger: Trigger, lock_file: str, claim: BackupRun | None
+) -> Iterator[RecordedRun]:
     """Keep the history of what happens in the block, and tell a failure to whoever listens."""
-    run = RecordedRun(source, trigger)
+    run = RecordedRun(project, source, trigger, lock_file, claim)
     try:
-        yield run
+        with beating(run.row_id):
+            yield run
     except BaseException as error:
         run.failed(error)
-        signals.tell(signals.backup_failed, BackupRun, source=source, message=str(error) or type(error).__name__)
+        signals.tell(signals.backup_failed, BackupRun, source=source, message=reason(error))
         raise
 
 
@@ -141,7 +159,7 @@ class _Attempt:
         key = f"{name}.{engine.format}{SUFFIX[self._compression]}{self._encryptor.suffix}"
         archive, report = self._publish_archive(engine, storage, key)
         with _archive_withdrawn_on_error(storage, key, f"{name}{MANIFEST_SUFFIX}"):
-            manifest = self._manifest(engine, name, archive, report)
+            manifest = self._manifest(engine, name, archive, report, run.slot)
             storage.write(manifest.key, manifest.to_json())  # the last step, which makes the archive a backup
         self._warn(report.warnings)
         run.succeeded(manifest)
@@ -175,12 +193,15 @@ class _Attempt:
                 raise DumpFailed(f"The dump of {self._source.database!r} is empty. Nothing was published.")
             return _archive(key, packed), dump.report()
 
-    def _manifest(self, engine: Engine, name: str, archive: Archive, report: DumpReport) -> Manifest:
+    def _manifest(
+        self, engine: Engine, name: str, archive: Archive, report: DumpReport, slot: datetime | None
+    ) -> Manifest:
         return Manifest(
             name=name,
             source=self._source,
             host=socket.gethostname(),
             trigger=self._trigger,
+            slot=slot,
             partial=bool(self._project.config.for_database(self._source.database).include_tables),
             started_at=self._started_at,
             finished_at=_now(),
@@ -230,4 +251,4 @@ def _packages() -> dict[str, str]:
 
 
 def _now() -> datetime:
-    return datetime.now(UTC)
+    return clock.now()

@@ -1,71 +1,28 @@
-"""History rows: written as well as they can be. A backup never fails because its history did."""
+"""The history's database: where it is, and what to make of its refusals."""
 
 from __future__ import annotations
 
 import logging
-import socket
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypeVar
 
-from django.db import Error, connections, router, transaction
-from django.db.models import Model
-from django.utils import timezone
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error, OperationalError, connections, models, router, transaction
 
 from django_cfg.backup.engines import engine_for
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.errors import UnsupportedEngine
-from django_cfg.backup.manifest import Manifest, Source, Trigger
+from django_cfg.backup.errors import HistoryUnavailable, UnsupportedEngine
+from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services import clock
 
+T = TypeVar("T")
+_REFUSALS = (Error, ImproperlyConfigured, ImportError)  # the last two of a driver that is missing
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds, after each of which the driver waits by itself
 _log = logging.getLogger("django_cfg.backup")
-
-
-class RecordedRun:
-    """The row of one run; a first step that cannot be saved is logged, and the later ones are left out."""
-
-    def __init__(self, source: Source, trigger: Trigger) -> None:
-        self._given_up = False
-        self._row = BackupRun(
-            project=source.project,
-            env=source.env,
-            database=source.database,
-            trigger=trigger,
-            host=socket.gethostname(),
-            started_at=timezone.now(),
-        )
-        self._save()
-        self._given_up = self._row.pk is None
-
-    def named(self, name: str) -> None:
-        self._row.name = name
-        self._save()
-
-    def succeeded(self, manifest: Manifest) -> None:
-        self._finish(BackupRun.State.SUCCEEDED, name=manifest.name, size=manifest.archive.size)
-
-    def failed(self, error: BaseException) -> None:
-        self._finish(BackupRun.State.FAILED, message=str(error) or type(error).__name__)
-
-    def _finish(self, state: BackupRun.State, **values: Any) -> None:
-        for name, value in {**values, "state": state, "finished_at": timezone.now()}.items():
-            setattr(self._row, name, value)
-        self._save()
-
-    def _save(self) -> None:
-        if self._given_up:
-            return
-        save(self._row)
-
-
-def save(row: Model) -> bool:
-    """Save *row*, where the history can be written; what hinders it is logged."""
-    if not _can_be_opened(home()):
-        _log.warning("The history of this run is not written: its database %r does not exist.", home())
-        return False
-    with tolerated("write the history of this run"), transaction.atomic(using=home()):
-        row.save(using=home())
-    return row.pk is not None
 
 
 def home() -> str:
@@ -73,30 +30,90 @@ def home() -> str:
     return router.db_for_write(BackupRun) or "default"
 
 
-def _can_be_opened(alias: str) -> bool:
+def rows(source: Source | None = None) -> models.QuerySet[BackupRun]:
+    """The runs of *source*; None: all."""
+    every = BackupRun.objects.using(home())
+    return every.filter(**source.model_dump()) if source else every
+
+
+def can_be_opened(alias: str) -> bool:
     """False where connecting would create the database, as SQLite does: a lost one must not come back empty."""
     try:
         return engine_for(Database(alias, connections[alias].settings_dict)).exists()
-    except UnsupportedEngine:
-        return True  # an engine we cannot back up may still hold the history
+    except (UnsupportedEngine, ImproperlyConfigured, ImportError):
+        return True  # an engine we cannot back up may still hold the history; using it will tell
 
 
 def reconcile(manifests: list[Manifest]) -> None:
     """After a restore: the dump held its own run as running, and storage knows how it ended."""
     published = {manifest.name: manifest for manifest in manifests}
     with tolerated("reconcile the history with the storage"), transaction.atomic(using=home()):
-        for row in BackupRun.objects.using(home()).filter(state=BackupRun.State.RUNNING):
-            _settle(row, published.get(row.name))
+        rows().filter(state=BackupRun.State.QUEUED).delete()  # claims of another time: a tick makes them anew
+        for row in rows().filter(state=BackupRun.State.RUNNING):
+            _settle(row, published.get(row.name), "It was running in the backup that was restored")
 
 
-def _settle(row: BackupRun, manifest: Manifest | None) -> None:
+def _settle(row: BackupRun, manifest: Manifest | None, why: str) -> None:
+    """End a run that nobody carries on: *manifest* is what it has published, if anything."""
     row.state = BackupRun.State.SUCCEEDED if manifest else BackupRun.State.FAILED
-    row.finished_at = manifest.finished_at if manifest else timezone.now()
+    row.lease = None
+    row.finished_at = manifest.finished_at if manifest else clock.now()
     row.size = manifest.archive.size if manifest else None
-    row.message = (
-        "" if manifest else "It was running in the backup that was restored; no backup of this name is stored."
-    )
+    row.message = "" if manifest else f"{why}; no backup of this name is stored."
     row.save()
+
+
+@contextmanager
+def attempted(doing: str) -> Iterator[bool]:
+    """Yields whether there is a database to write to; its refusal is logged."""
+    is_possible = can_be_opened(home())
+    if not is_possible:
+        _log.warning("The history of this run is not written: its database %r does not exist.", home())
+    with tolerated(doing):
+        yield is_possible
+
+
+def save(row: models.Model) -> bool:
+    """Save *row*, where the history can be written; what hinders it is logged."""
+    with attempted("write the history of this run") as is_possible:
+        if is_possible:
+            patiently(lambda: row.save(using=home()))
+    return row.pk is not None
+
+
+@contextmanager
+def required(doing: str) -> Iterator[None]:
+    """Raise a database's refusal as ours: what happens here is nothing without the history.
+
+    :raises HistoryUnavailable: it refused, or is not there.
+    """
+    if not can_be_opened(home()):
+        raise HistoryUnavailable(
+            f"Could not {doing}: the database {home()!r}, which keeps the history, does not exist. Bring it back, "
+            "then run migrate; `backup_create` works without it."
+        )
+    try:
+        yield
+    except _REFUSALS as error:
+        raise HistoryUnavailable(
+            f"Could not {doing}: the history in the database {home()!r} cannot be used ({str(error).strip()}). Without "
+            "it nothing keeps a slot from being served twice, so nothing was started. Mend the database, or run "
+            "migrate if the table is missing; `backup_create` works without it."
+        ) from error
+
+
+def patiently(write: Callable[[], T]) -> T:
+    """Do one small write in a transaction, again for a while when SQLite says that another writes."""
+    for pause in _PAUSES:
+        try:
+            with transaction.atomic(using=home()):
+                return write()
+        except OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            time.sleep(pause * (1 + random.random()))  # noqa: S311  so that two do not meet again
+    with transaction.atomic(using=home()):
+        return write()
 
 
 @contextmanager
@@ -104,5 +121,5 @@ def tolerated(doing: str) -> Iterator[None]:
     """Log a database's refusal instead of raising it."""
     try:
         yield
-    except Error as error:
+    except _REFUSALS as error:
         _log.warning("Could not %s (%s); if its table is missing, run migrate.", doing, str(error).strip())

@@ -11,6 +11,7 @@ from django_cfg.backup.pipeline.stream import Advance
 from django_cfg.backup.services.catalog import LATEST, find, read_catalog
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.told import tells_verification
 from django_cfg.backup.services.unlock import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.storage.base import Storage
 
@@ -45,7 +46,7 @@ def verify(
     """
     engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
     archive = manifest.archive
-    with flowing(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance:
+    with tells_verification(manifest), flowing(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance:
         with storage.open(manifest.archive_key) as stored:
             check_stored(stored, archive, advance)
         _examine(storage, manifest, engine, advance, tools_dir, keys)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
+from itertools import chain
 from typing import Any
 
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, Unhealthy
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.services.check import check_project
+from django_cfg.backup.services.notify import test_channels
 from django_cfg.backup.services.project import current_project
 
 
 class Command(BackupCommand):
     help = "Check all that a backup needs, without making one. Exit code 1: something failed; 4: there are warnings."
 
-    def run(self, **options: Any) -> Any:
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--notify", action="store_true", help="Send a test through every notification channel.")
+
+    def run(self, *, notify: bool, **options: Any) -> Any:
         findings = []
-        for finding in check_project(current_project()):
+        project = current_project()
+        for finding in chain(check_project(project), test_channels(project) if notify else ()):
             findings.append(finding)
             self.show(self._line(finding))
         document = [{"level": str(f.level), "subject": f.subject, "text": f.text} for f in findings]

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("django_cfg_backup", "0001_initial"),
+        ("django_cfg_backup", "0002_scheduling"),
     ]
 
     operations = [

@@ -1,0 +1,58 @@
+"""manage.py backup_scheduler"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from argparse import ArgumentParser
+from typing import Any
+
+from django.db import close_old_connections
+
+from django_cfg.backup.errors import BackupError, UsageError
+from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.management.ticks import lines_of
+from django_cfg.backup.services.create import Failure
+from django_cfg.backup.services.project import current_project, require_enabled
+from django_cfg.backup.services.tick import Ticked, tick
+
+_log = logging.getLogger("django_cfg.backup")
+
+
+class Command(BackupCommand):
+    help = "Run the due backups in this process, until it is ended; needs no Redis. SIGTERM stops it cleanly."
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--every", type=int, default=30, metavar="SECONDS", help="Between two looks; default 30.")
+
+    def run(self, *, every: int, **options: Any) -> Any:
+        require_enabled(current_project().config)
+        if every < 1:
+            raise UsageError("--every takes at least 1 second.")
+        pause = threading.Event()
+        self.progress.say("The scheduler is running.")
+        try:
+            while True:
+                self._tick()
+                pause.wait(every)
+        except (SystemExit, KeyboardInterrupt):
+            # The wait to be ended by is the ordinary end; a backup it has met was undone, recorded and told of.
+            self.progress.say("The scheduler has stopped.")
+
+    def _tick(self) -> None:
+        """One look; nothing that goes wrong in it ends the scheduler."""
+        close_old_connections()
+        try:
+            self._show(tick(in_place=True, progress=self.progress))
+        except BackupError as error:
+            self.warn(str(error))
+        except Exception:  # noqa: BLE001
+            _log.exception("A look at the schedule failed in a way nobody has foreseen; the next one is made")
+
+    def _show(self, ticked: Ticked) -> None:
+        for line in lines_of(ticked):
+            self.show(line)
+        self.stdout.flush()  # into a pipe, to a log, lines would wait for more
+        failures = [result.error for result in ticked.results if isinstance(result, Failure)]
+        for error in (*ticked.problems, *failures):
+            self.warn(str(error))

@@ -1,0 +1,67 @@
+"""manage.py backup_status"""
+
+from __future__ import annotations
+
+from datetime import timedelta, tzinfo
+from typing import Any
+
+from django_cfg.backup.errors import Unhealthy, megabytes
+from django_cfg.backup.management import tables
+from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.services.catalog import read_catalog
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.status import SourceStatus, status_of
+
+_HEADER = ("SOURCE", "LAST BACKUP", "AGE", "SIZE", "NEXT", "LAST PROOF", "STATE")
+
+
+class Command(BackupCommand):
+    help = "Show how the backups stand, from the storage alone. Exit code 4: something is unhealthy or overdue."
+
+    def run(self, **options: Any) -> Any:
+        project = current_project()
+        catalog = read_catalog(project.storage)
+        statuses = status_of(project, catalog)
+        self.show(tables.columns(_HEADER, [_row(status, project.zone) for status in statuses]))
+        self.warn_of_damage(catalog)
+        problems = [f"{status.source}: {problem}." for status in statuses for problem in status.problems]
+        document = {"healthy": not problems, "sources": [_document(status) for status in statuses]}
+        if problems:
+            if self.as_json:
+                self.print_document(document)
+            raise Unhealthy("\n".join(problems))
+        return document
+
+
+def _row(status: SourceStatus, zone: tzinfo) -> tuple[str, ...]:
+    last, proof = status.last, status.proof
+    return (
+        str(status.source),
+        tables.local(last.started_at, zone) if last else "never",
+        _age(status.age) if status.age is not None else "-",
+        megabytes(last.archive.size) if last else "-",
+        tables.local(status.next_slot, zone) if status.next_slot else "no schedule",
+        f"{tables.local(proof.at, zone)}{'' if proof.succeeded else ' FAILED'}" if proof else "never",
+        "OVERDUE" if status.is_overdue else "UNHEALTHY" if status.problems else "ok",
+    )
+
+
+def _age(age: timedelta) -> str:
+    hours, minutes = divmod(int(age.total_seconds()) // 60, 60)
+    return f"{hours // 24} d {hours % 24} h" if hours >= 48 else f"{hours} h {minutes} min"
+
+
+def _document(status: SourceStatus) -> dict[str, Any]:
+    last, proof = status.last, status.proof
+    return {
+        **status.source.model_dump(),
+        "healthy": not status.problems,
+        "overdue": status.is_overdue,
+        "problems": list(status.problems),
+        "last_success": last.started_at.isoformat() if last else None,
+        "last_backup": last.name if last else None,
+        "age_seconds": int(status.age.total_seconds()) if status.age is not None else None,
+        "size": last.archive.size if last else None,
+        "next_slot": status.next_slot.isoformat() if status.next_slot else None,
+        "last_proof": proof.model_dump(mode="json", by_alias=True) if proof else None,
+    }

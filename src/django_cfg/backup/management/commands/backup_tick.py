@@ -1,0 +1,31 @@
+"""manage.py backup_tick"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.management.ticks import document_of, lines_of
+from django_cfg.backup.services.create import verdict
+from django_cfg.backup.services.tick import raise_problems, tick
+
+
+class Command(BackupCommand):
+    help = "Start the backups that are due, once a minute: from cron, systemd, Kubernetes. Without RQ they run here."
+
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--in-place", action="store_true", help="Run them here although there are RQ queues.")
+
+    def run(self, *, in_place: bool, **options: Any) -> Any:
+        ticked = tick(in_place=in_place or None, progress=self.progress)
+        for line in lines_of(ticked):
+            self.show(line)
+        document = document_of(ticked)
+        error = verdict(ticked.results)
+        if self.as_json and (ticked.problems or error):
+            self.print_document(document)
+        raise_problems(ticked)
+        if error:
+            raise error
+        return document

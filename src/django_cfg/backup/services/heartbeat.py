@@ -1,0 +1,44 @@
+"""A run says that it lives, so that a dead one can be told from a long one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import Error, connections
+
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services import clock
+from django_cfg.backup.services.history import can_be_opened, home, rows
+
+INTERVAL = 20.0  # seconds
+_log = logging.getLogger("django_cfg.backup")
+
+
+@contextmanager
+def beating(row_id: int | None) -> Iterator[None]:
+    """Touch the row of the run every few seconds for the length of the block; without a row do nothing."""
+    if row_id is None:
+        yield
+        return
+    ended = threading.Event()
+    heart = threading.Thread(target=_beat, args=(row_id, ended), name="backup-heartbeat", daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        heart.join()
+
+
+def _beat(row_id: int, ended: threading.Event) -> None:
+    while not ended.wait(INTERVAL):
+        try:
+            if can_be_opened(home()):
+                rows().filter(pk=row_id, state=BackupRun.State.RUNNING).update(heartbeat_at=clock.now())
+        except Error as error:
+            _log.info("No heartbeat this time: %s", error)  # the next one may come through
+        finally:
+            connections[home()].close()  # this thread's own; none stays open for hours

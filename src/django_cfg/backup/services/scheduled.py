@@ -1,0 +1,70 @@
+"""Serving a claim: the backup that a job, or a tick in place, makes."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from django_cfg.backup import signals
+from django_cfg.backup.errors import AlreadyRunning, BackupError, HistoryUnavailable, StorageError
+from django_cfg.backup.manifest import Manifest, Source
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services.catalog import read_catalog
+from django_cfg.backup.services.claims import give_up
+from django_cfg.backup.services.create import create_backup
+from django_cfg.backup.services.history import patiently, required, rows
+from django_cfg.backup.services.progress import SILENT, Progress
+from django_cfg.backup.services.project import Project, current_project
+
+_log = logging.getLogger("django_cfg.backup")
+
+
+def serve(run: int, database: str, claimed: str, progress: Progress = SILENT) -> Manifest | None:
+    """Make the backup that the claim *run* stands for.
+
+    :param claimed: when, in ISO 8601: after a restore the number may be another claim's.
+    :returns: None when the claim waits no more, or another backup of the source has to end first.
+    :raises BackupError: the backup failed, and was told of.
+    """
+    project = current_project()
+    source = project.source(database)
+    try:
+        with required(f"look up the claim of {source}"):
+            claim = _find(source, run, claimed)
+        if claim is None or project.config.schedule_for(database) is None or _is_served(project, claim):
+            return None
+        return _make(claim, progress)
+    except HistoryUnavailable as error:
+        signals.tell(signals.schedule_failed, BackupRun, project=project.name, env=project.env, message=str(error))
+        raise
+
+
+def _make(claim: BackupRun, progress: Progress) -> Manifest | None:
+    try:
+        return create_backup(claim.database, trigger="scheduled", progress=progress, claim=claim)
+    except AlreadyRunning as error:
+        _log.info("%s It is tried again with the next tick.", error)
+        return None
+    except HistoryUnavailable:
+        raise
+    except BackupError as error:
+        with required("record why the backup could not begin"):
+            give_up(claim, error)  # does nothing to a run that had begun: that one has been told of
+        raise
+
+
+def _find(source: Source, run: int, claimed: str) -> BackupRun | None:
+    waiting = rows(source).filter(state=BackupRun.State.QUEUED, queued_at=datetime.fromisoformat(claimed))
+    return waiting.filter(pk=run).first()
+
+
+def _is_served(project: Project, claim: BackupRun) -> bool:
+    """A backup carries the slot already: the claim came back with a restored database."""
+    try:
+        backups = read_catalog(project.storage).of(project)
+    except StorageError:
+        return False  # the backup itself will meet it, and tell
+    served = any(b.source.database == claim.database and b.slot == claim.slot for b in backups)
+    if served:
+        patiently(lambda: rows().filter(pk=claim.pk, state=BackupRun.State.QUEUED).delete())
+    return served

@@ -1,0 +1,105 @@
+"""How the backups stand, source by source: from the storage alone, so that it works with no history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+
+from django_cfg.backup.config import BackupScheduleConfig
+from django_cfg.backup.errors import megabytes
+from django_cfg.backup.manifest import Manifest, Proof, Source
+from django_cfg.backup.policy.schedule import latest_slot, next_slot
+from django_cfg.backup.services import clock
+from django_cfg.backup.services.catalog import Catalog
+from django_cfg.backup.services.project import Project
+
+_COMPARED = 10  # backups before the newest
+
+
+@dataclass(frozen=True)
+class SourceStatus:
+    """One source. It is healthy when it has no problems."""
+
+    source: Source
+    last: Manifest | None  # the newest backup
+    age: timedelta | None  # of that
+    next_slot: datetime | None  # None: nothing backs it up by itself
+    is_overdue: bool
+    proof: Proof | None  # the last drill
+    problems: tuple[str, ...]
+
+
+def status_of(project: Project, catalog: Catalog) -> list[SourceStatus]:
+    """All sources of the project."""
+    return [_status(project, catalog, project.source(alias)) for alias in project.aliases()]
+
+
+def is_overdue(
+    project: Project, schedule: BackupScheduleConfig, backups: list[Manifest], now: datetime | None = None
+) -> bool:
+    """Whether a slot has passed unserved for longer than the grace, and than the last backup took.
+
+    :param backups: of the source, newest first. Without any it is overdue at once.
+    """
+    if not backups:
+        return True
+    last = backups[0]
+    patience = timedelta(minutes=schedule.grace_minutes) + (last.finished_at - last.started_at)
+    slot = latest_slot(schedule, project.zone, (now or clock.now()) - patience, last.started_at)
+    return slot is not None and not any(_serves(backup, slot) for backup in backups)
+
+
+def trend_warning(backups: list[Manifest]) -> str:
+    """What is odd about the size of the newest of *backups* (newest first); empty when nothing is."""
+    if len(backups) < 2:
+        return ""
+    newest, *before = backups[: _COMPARED + 1]
+    usual = int(median(backup.archive.size for backup in before))
+    if newest.archive.size * 2 >= usual:
+        return ""
+    return (
+        f"{newest.name} has {megabytes(newest.archive.size)}, less than half of what the last {len(before)} had "
+        f"({megabytes(usual)}): see whether rows are missing, with `backup_show {newest.name}`"
+    )
+
+
+def last_proof(backups: list[Manifest], catalog: Catalog) -> Proof | None:
+    proofs = (catalog.proofs[backup.name] for backup in backups if backup.name in catalog.proofs)
+    return max(proofs, key=lambda proof: proof.at, default=None)
+
+
+def _status(project: Project, catalog: Catalog, source: Source) -> SourceStatus:
+    now = clock.now()
+    backups = [manifest for manifest in catalog.backups if manifest.source == source]
+    last = backups[0] if backups else None
+    schedule = project.config.schedule_for(source.database)
+    overdue = schedule is not None and is_overdue(project, schedule, backups, now)
+    proof = last_proof(backups, catalog)
+    return SourceStatus(
+        source=source,
+        last=last,
+        age=now - last.started_at if last else None,
+        next_slot=next_slot(schedule, project.zone, now, last.started_at if last else None) if schedule else None,
+        is_overdue=overdue,
+        proof=proof,
+        problems=tuple(filter(None, (_lateness(overdue, last), trend_warning(backups), _disproof(proof)))),
+    )
+
+
+def _serves(backup: Manifest, slot: datetime) -> bool:
+    return backup.started_at >= slot or (backup.slot is not None and backup.slot >= slot)
+
+
+def _lateness(overdue: bool, last: Manifest | None) -> str:
+    if not overdue:
+        return ""
+    if last is None:
+        return "it has a schedule, and was never backed up: see whether a ticker and a worker run"
+    return "the backup is overdue: see whether a ticker and a worker run, and why the last runs failed"
+
+
+def _disproof(proof: Proof | None) -> str:
+    if proof is None or proof.succeeded:
+        return ""
+    return f"the last drill failed, on {proof.name}: {'; '.join(proof.differences) or 'it could not be restored'}"

@@ -1,0 +1,23 @@
+"""What RQ's workers call. Arguments are ints and strings only; what they mean is in the history."""
+
+from __future__ import annotations
+
+
+def run_backup(run: int, database: str, claimed: str) -> str:
+    """Make the backup that a tick has claimed; the name of the backup, empty when the claim waits no more."""
+    from django_cfg.backup.services.scheduled import serve
+
+    manifest = serve(run, database, claimed)
+    return manifest.name if manifest else ""
+
+
+def run_tick() -> int:
+    """A tick; the number of backups that it has put on their queues.
+
+    :raises BackupError: a part of it failed; that has been told.
+    """
+    from django_cfg.backup.services.tick import raise_problems, tick
+
+    ticked = tick()
+    raise_problems(ticked)
+    return len(ticked.enqueued)

@@ -1,0 +1,63 @@
+"""PostgreSQL keeps the history: claims under many tickers, and while the server is away."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connections
+
+from django_cfg.backup.errors import BackupError
+from django_cfg.backup.services import clock
+from django_cfg.backup.services.catalog import list_backups
+from django_cfg.backup.services.tick import Ticked, tick
+from tests.backup.engines.postgresql_server import PostgreSQLServer
+from tests.sites import Site
+
+NOON = datetime(2026, 6, 1, 12, 0, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def scheduled(site: Site, one_postgresql_server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Due at noon, which it is."""
+    monkeypatch.setattr(clock, "now", lambda: NOON)
+    site.call("migrate", verbosity=0)
+    site.configure(schedule={"cron": "0 * * * *"}, databases=[{"alias": "empty", "enabled": False}])
+    return site
+
+
+def test_many_tickers_make_one_backup_a_slot(scheduled: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Ticked] = []
+
+    def look() -> None:
+        try:
+            done.append(tick())
+        finally:
+            connections.close_all()
+
+    for hour in range(3):
+        monkeypatch.setattr(clock, "now", lambda hour=hour: NOON + timedelta(hours=hour))
+        tickers = [threading.Thread(target=look) for _ in range(5)]
+        for ticker in tickers:
+            ticker.start()
+        for ticker in tickers:
+            ticker.join()
+    assert [problem for ticked in done for problem in ticked.problems] == []
+    assert [m.slot for m in list_backups()] == [NOON.replace(second=0) + timedelta(hours=h) for h in (2, 1, 0)]
+
+
+def test_a_server_that_is_away_is_told_and_made_up_for(
+    scheduled: Site, one_postgresql_server: PostgreSQLServer
+) -> None:
+    """No claim, no run; the status needs no server, and the slot is served when it is back."""
+    connections.close_all()
+    one_postgresql_server.server.stop()
+    assert {type(problem).__name__ for problem in tick().problems} == {"HistoryUnavailable"}
+    with pytest.raises(BackupError):
+        scheduled.create()
+    assert scheduled.call("backup_status").code == 4
+    connections.close_all()
+    one_postgresql_server.server.start()
+    assert not tick().problems
+    assert [m.trigger for m in list_backups()] == ["scheduled"]

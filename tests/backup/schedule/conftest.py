@@ -1,0 +1,87 @@
+"""A clock that the tests set, a Redis that the session shares, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import django
+import pytest
+
+from django_cfg.backup.services import clock
+from tests.backup.receivers import Mailbox, WebServer, mail_server, web_server
+from tests.redis_server import RedisServer
+from tests.sites import Site
+
+START = datetime(2026, 6, 1, 12, 0, 30, tzinfo=UTC)
+
+
+class Clock:
+    """The time of the package, standing still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def advance(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    stopped = Clock()
+    monkeypatch.setattr(clock, "now", lambda: stopped.now)
+    return stopped
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Marks of this machine are the test's own."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+
+
+@pytest.fixture
+def hourly(site: Site, books: Path, time: Clock) -> Site:
+    """A project whose one database is due at every full hour."""
+    site.configure(schedule={"cron": "0 * * * *"})
+    return site
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def queued(hourly: Site, redis_server: RedisServer) -> Site:
+    """The hourly project with RQ queues on an empty Redis; backups go to "backups"."""
+    with redis_server.connect() as client:
+        client.flushall()
+    hourly.set(RQ_QUEUES={name: {"URL": redis_server.url} for name in ("default", "backups")})
+    hourly.configure(schedule={"cron": "0 * * * *", "queue": "backups"})
+    return hourly
+
+
+@pytest.fixture
+def mailbox(site: Site) -> Iterator[Mailbox]:
+    with mail_server() as mailbox:
+        use_mail(site, mailbox.port)
+        yield mailbox
+
+
+def use_mail(site: Site, port: int) -> None:
+    smtp = "django.core.mail.backends.smtp.EmailBackend"
+    site.set(ADMINS=["ops@example.org"] if django.VERSION >= (6, 0) else [("Ops", "ops@example.org")])
+    if django.VERSION >= (6, 1):
+        site.set(MAILERS={"default": {"BACKEND": smtp, "OPTIONS": {"host": "127.0.0.1", "port": port}}})
+    else:
+        site.set(EMAIL_BACKEND=smtp, EMAIL_HOST="127.0.0.1", EMAIL_PORT=port)
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    with web_server() as server:
+        yield server

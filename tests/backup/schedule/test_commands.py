@@ -1,0 +1,124 @@
+"""backup_tick and backup_scheduler, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services.catalog import list_backups
+from tests.backup.management.projects import RealProject
+from tests.backup.management.test_processes import SLOW
+from tests.backup.running import wait_until
+from tests.backup.schedule.conftest import Clock
+from tests.sites import Site
+
+RUNS = "SELECT state, message FROM django_cfg_backup_backuprun ORDER BY id"
+
+
+def runs(project: RealProject) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(project.database)) as connection:
+        return connection.execute(RUNS).fetchall()
+
+
+class TestTick:
+    def test_without_redis_it_runs_what_is_due(self, hourly: Site, time: Clock) -> None:
+        answer = hourly.call("backup_tick")
+        assert answer.code == 0
+        assert "default: claimed the slot of 2026-06-01 12:00 UTC" in answer.stdout
+        assert hourly.call("backup_tick").stdout == ""
+        time.advance(hours=1)
+        document = hourly.call("backup_tick", json=True).json
+        assert document["claimed"] == {"default": "2026-06-01T13:00:00+00:00"}
+        assert document["results"][0]["trigger"] == "scheduled"
+
+    def test_with_redis_it_puts_it_on_the_queue(self, queued: Site) -> None:
+        assert "default: put on its queue" in queued.call("backup_tick").stdout
+        assert list_backups() == []
+
+    def test_in_place_although_there_is_redis(self, queued: Site) -> None:
+        assert queued.call("backup_tick", "--in-place").code == 0
+        assert len(list_backups()) == 1
+
+    def test_a_failed_backup_is_an_exit_code(self, hourly: Site) -> None:
+        broken = [{"alias": "default", "exclude_tables": ["nosuch"]}]
+        hourly.configure(schedule={"cron": "0 * * * *"}, databases=broken)
+        answer = hourly.call("backup_tick", json=True)
+        assert answer.code == 2
+        assert "nosuch" in answer.json["results"][0]["error"]
+
+    def test_a_tick_that_cannot_claim_is_an_exit_code(self, hourly: Site) -> None:
+        hourly.sql("DROP TABLE django_cfg_backup_backuprun")
+        answer = hourly.call("backup_tick", json=True)
+        assert answer.code == 1
+        assert "run migrate" in answer.json["problems"][0]
+        assert "run migrate" in answer.stderr
+
+    def test_switched_off_it_does_nothing(self, hourly: Site) -> None:
+        hourly.configure(enabled=False)
+        assert hourly.call("backup_tick").code == 0
+        assert not BackupRun.objects.exists()
+
+
+class TestScheduler:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_it_runs_what_is_due_and_stops_when_told(
+        self, tmp_path: Path, migrated_database: Path, number: int
+    ) -> None:
+        project = RealProject(tmp_path / "project", migrated_database)
+        with project.start("backup_scheduler", "--every", "1") as process:
+            assert process.stdout
+            assert "claimed the slot" in process.stdout.readline()
+            process.send_signal(number)
+            _, stderr = process.communicate(timeout=20)
+        assert process.returncode == 0, stderr
+        assert runs(project) == [("succeeded", "")]
+        assert stderr.endswith("The scheduler has stopped.\n")
+        assert "Traceback" not in stderr
+
+    def test_ended_in_mid_backup_it_leaves_nothing_half_done(self, tmp_path: Path, migrated_database: Path) -> None:
+        project = RealProject(tmp_path / "project", migrated_database, SLOW, compression="none")
+        with project.start("backup_scheduler") as process:
+            wait_until((project.folder / "writing").exists)
+            process.send_signal(signal.SIGTERM)
+            _, stderr = process.communicate(timeout=20)
+        assert process.returncode == 0, stderr
+        assert project.stored() == []
+        ((state, message),) = runs(project)
+        assert (state, "SIGTERM" in message) == ("failed", True)
+
+    def test_a_lost_history_does_not_end_it(self, tmp_path: Path, migrated_database: Path) -> None:
+        project = RealProject(tmp_path / "project", migrated_database)
+        project.database.rename(tmp_path / "away")
+        with project.start("backup_scheduler", "--every", "1") as process:
+            assert process.stderr
+            assert "The scheduler is running" in process.stderr.readline()
+            assert "does not exist" in process.stderr.readline()
+            (tmp_path / "away").rename(project.database)
+            wait_until(lambda: runs(project) == [("succeeded", "")])
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+        assert process.returncode == 0
+
+    def test_switched_off_it_says_so(self, site: Site) -> None:
+        site.configure(enabled=False)
+        answer = site.call("backup_scheduler")
+        assert answer.code == 2
+        assert "switched off" in answer.stderr
+
+    def test_it_takes_a_second_at_least(self, site: Site) -> None:
+        assert site.call("backup_scheduler", "--every", "0").code == 2
+
+
+def test_backup_tick_by_cron_is_a_process(tmp_path: Path, migrated_database: Path) -> None:
+    project = RealProject(tmp_path / "project", migrated_database)
+    done = project.run("backup_tick", "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["results"]) == 1
+    assert json.loads(project.run("backup_tick", "--json").stdout)["results"] == []
+    assert project.run("backup_status").returncode == 0

@@ -1,0 +1,210 @@
+"""Two backups of one source never run at once, and no crash locks it for ever."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_cfg.backup import signals
+from django_cfg.backup.errors import AlreadyRunning, StorageError
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services import clock, heartbeat, lease
+from django_cfg.backup.services.catalog import list_backups
+from django_cfg.backup.services.lock import _path, holder_lives, source_lock
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.tick import tick
+from tests.backup.management.projects import RealProject
+from tests.backup.management.test_processes import SLOW
+from tests.backup.running import wait_until
+from tests.backup.schedule.conftest import Clock
+from tests.sites import Site
+
+
+def lock(site: Site) -> Any:
+    project = current_project()
+    return source_lock(project, project.source("default"))
+
+
+@pytest.fixture
+def other_machine(site: Site, books: Path) -> BackupRun:
+    """A run of the same source on a machine whose lock file we do not see."""
+    return running(lock_file="another machine:1:2", host="db2")
+
+
+def running(**values: Any) -> BackupRun:
+    facts = {"project": "tests", "env": "test", "database": "default", "lease": True, "name": "default_1"}
+    return BackupRun.objects.create(**facts | {"heartbeat_at": clock.now(), "started_at": clock.now()} | values)
+
+
+class TestOnOneMachine:
+    def test_a_second_one_is_refused(self, site: Site, books: Path) -> None:
+        with lock(site), pytest.raises(AlreadyRunning, match="tests/test/default is being made by another process"):
+            site.create()
+        assert list_backups() == []
+        assert site.create()
+
+    def test_with_the_history_down_as_well(self, site: Site, books: Path) -> None:
+        site.sql("DROP TABLE django_cfg_backup_backuprun")
+        with lock(site), pytest.raises(AlreadyRunning):
+            site.create()
+        assert site.create()
+
+    def test_another_source_is_free(self, site: Site, books: Path) -> None:
+        project = current_project()
+        with source_lock(project, project.source("shop")):
+            assert site.create()
+
+    def test_nothing_is_left_lying_about(self, site: Site, books: Path) -> None:
+        project = current_project()
+        site.create()
+        assert not _path(project, project.source("default")).exists()
+
+    def test_many_at_once_take_turns(self, site: Site) -> None:
+        """The file is removed under the lock: whoever has opened the removed one does not have it."""
+        inside: list[int] = []
+        most: list[int] = []
+
+        def enter() -> None:
+            for _ in range(20):
+                try:
+                    with lock(site):
+                        inside.append(1)
+                        most.append(len(inside))
+                        inside.pop()
+                except AlreadyRunning:
+                    pass
+
+        threads = [threading.Thread(target=enter) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert max(most) == 1
+
+    def test_a_place_without_room_for_a_lock_file_does_not_stop_backups(
+        self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The history alone keeps a second one out then."""
+        monkeypatch.setattr("tempfile.tempdir", str(site.root / "missing"))
+        with lock(site) as identity:
+            assert identity == ""
+        assert "No lock file" in caplog.text
+
+    def test_the_holder_can_be_seen(self, site: Site) -> None:
+        project = current_project()
+        source = project.source("default")
+        with source_lock(project, source) as mine:
+            assert holder_lives(project, source, mine) is True
+            assert holder_lives(project, source, "another") is None
+        assert holder_lives(project, source, mine) is None  # the file is gone: nothing is known
+
+    def test_a_dead_holder_can_be_seen(self, site: Site) -> None:
+        project = current_project()
+        source = project.source("default")
+        with source_lock(project, source) as mine:
+            os.link(_path(project, source), site.root / "kept")
+        os.link(site.root / "kept", _path(project, source))  # as after a kill: there, and nobody has it
+        assert holder_lives(project, source, mine) is False
+        _path(project, source).unlink()
+
+
+class TestAcrossMachines:
+    def test_a_living_run_keeps_others_out(self, other_machine: BackupRun, site: Site) -> None:
+        with pytest.raises(AlreadyRunning, match="has been running on db2 since"):
+            site.create()
+        assert BackupRun.objects.get().state == "running"
+
+    def test_a_silent_one_is_failed_and_loses_its_lease(self, other_machine: BackupRun, site: Site) -> None:
+        told: list[str] = []
+
+        def listen(message: str, **_: Any) -> None:
+            told.append(message)
+
+        signals.backup_failed.connect(listen)
+        silent_since = other_machine.started_at - lease.DEAD_AFTER - timedelta(seconds=1)
+        BackupRun.objects.update(heartbeat_at=silent_since)
+        assert site.create()
+        other_machine.refresh_from_db()
+        assert (other_machine.state, other_machine.lease) == ("failed", None)
+        assert "killed, or the machine was restarted" in other_machine.message
+        assert told == [other_machine.message]
+
+    def test_one_that_had_published_has_succeeded(self, site: Site, books: Path) -> None:
+        """It died between the manifest and the word of it."""
+        manifest = site.create()
+        BackupRun.objects.update(state="running", lease=True, heartbeat_at=manifest.started_at - timedelta(hours=1))
+        assert tick().problems == []
+        row = BackupRun.objects.get(name=manifest.name)
+        assert (row.state, row.size, row.lease) == ("succeeded", manifest.archive.size, None)
+
+    def test_a_tick_fails_the_dead(self, site: Site, books: Path, time: Clock) -> None:
+        row = running(lock_file="another machine:1:2")
+        tick()
+        row.refresh_from_db()
+        assert row.state == "running"
+        time.advance(minutes=6)
+        tick()
+        row.refresh_from_db()
+        assert row.state == "failed"
+
+    def test_a_row_of_an_earlier_version_does_not_lock(self, site: Site, books: Path) -> None:
+        """Without lease and heartbeat it is history."""
+        running(lease=None, heartbeat_at=None, started_at=None)
+        assert site.create()
+
+    def test_a_long_run_shows_signs_of_life(self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
+        row = running(heartbeat_at=None)
+        with heartbeat.beating(row.pk):
+            wait_until(lambda: BackupRun.objects.get().heartbeat_at)
+
+    def test_a_history_that_goes_away_does_not_stop_the_heart(
+        self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
+        row = running(heartbeat_at=None)
+        site.close()
+        with heartbeat.beating(row.pk):
+            site.sql("ALTER TABLE django_cfg_backup_backuprun RENAME TO away")
+            site.sql("ALTER TABLE away RENAME TO django_cfg_backup_backuprun")
+            wait_until(lambda: BackupRun.objects.get().heartbeat_at)
+
+
+class TestProcesses:
+    def test_a_killed_backup_locks_nobody_out(self, tmp_path: Path, migrated_database: Path) -> None:
+        """While it runs, a second one is refused; killed with -9, it is found dead by the next one."""
+        project = RealProject(tmp_path / "project", migrated_database, SLOW, compression="none")
+        with project.start("backup_create") as process:
+            wait_until((project.folder / "writing").exists)
+            settings = project.folder / "settings.py"
+            settings.write_text(settings.read_text().replace(SLOW, ""))
+            refused = project.run("backup_create")
+            assert refused.returncode == 1
+            assert "being made by another process" in refused.stderr
+            process.kill()
+        assert project.run("backup_create").returncode == 0
+
+    def test_children_do_not_inherit_the_lock(self, site: Site) -> None:
+        """A dump tool that outlives us would hold it for ever."""
+        with lock(site):
+            child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        try:
+            with lock(site):
+                pass
+        finally:
+            child.communicate(b"\n")
+
+
+def test_a_storage_that_fails_meanwhile_frees_the_lock(site: Site, books: Path) -> None:
+    site.backups.write_text("a file where the folder should be")
+    with pytest.raises(StorageError):
+        site.create()
+    site.backups.unlink()
+    assert site.create()

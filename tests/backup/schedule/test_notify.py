@@ -1,0 +1,227 @@
+"""Who is told what, over a real mail server and a real web server: once when it begins, once when it is over."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import apprise
+import pytest
+
+from django_cfg.backup import checks, signals
+from django_cfg.backup.errors import BackupError
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services import channels
+from django_cfg.backup.services.project import current_project
+from tests.backup.manifests import make_manifest
+from tests.backup.receivers import Mailbox, WebServer
+from tests.backup.schedule.conftest import Clock, use_mail
+from tests.sites import Site
+
+BROKEN = [{"alias": "default", "exclude_tables": ["nosuch"]}]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def apprise_is_loaded() -> None:
+    """One of its plugins imports what Python has deprecated: nothing that our warnings are about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)
+        apprise.Apprise().add("json://127.0.0.1")
+
+
+def fail(site: Site, **parameters: Any) -> None:
+    site.configure(databases=BROKEN, **parameters)
+    with pytest.raises(BackupError):
+        site.create()
+
+
+class TestFailure:
+    def test_it_says_what_where_why_and_what_to_do(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+        fail(site)
+        assert mailbox.subjects() == ["[Django] The backup of tests/test/default failed"]
+        lines = dict(line.split(": ", 1) for line in mailbox.last().strip().split("\n\n"))
+        assert list(lines) == ["What", "Where", "When", "Why", "What to do"]
+        assert "nosuch" in lines["Why"]
+        assert str(site.backups) in lines["Where"].replace("\n", "")
+        assert "backup_create default" in lines["What to do"]
+
+    def test_one_message_an_incident_and_one_when_it_is_over(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+        for _ in range(3):
+            fail(site)
+        site.configure()
+        for _ in range(2):
+            site.create()
+        fail(site)
+        told = [subject.rpartition("default ")[2] for subject in mailbox.subjects()]
+        assert told == ["failed", "works again", "failed"]
+
+    def test_with_the_history_down_as_well(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+        site.sql("DROP TABLE django_cfg_backup_backuprun")
+        for _ in range(2):
+            fail(site)
+        assert len(mailbox.mails) == 1
+
+    def test_with_the_storage_down_as_well(self, site: Site, books: Path, mailbox: Mailbox, time: Clock) -> None:
+        """The mark stays on this machine then, for half a day; on doubt somebody is told again."""
+        site.backups.write_text("a file where the folder should be")
+        for _ in range(2):
+            with pytest.raises(BackupError):
+                site.create()
+        assert len(mailbox.mails) == 1
+        time.now += timedelta(days=3650)
+        with pytest.raises(BackupError):
+            site.create()
+        assert len(mailbox.mails) == 2
+        site.backups.unlink()
+        site.create()
+        assert mailbox.subjects()[-1].endswith("works again")
+
+    def test_the_flag_says_who_wants_to_know(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+        fail(site, notify_on_failure=False)
+        site.configure(notify_on_failure=False)
+        site.create()
+        assert mailbox.mails == []
+        assert [name for name in site.stored() if "incident" in name] == []
+
+    def test_each_database_is_an_incident_of_its_own(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+        sqlite = {"ENGINE": "django.db.backends.sqlite3"}
+        site.use_databases(
+            default={**sqlite, "NAME": str(books)},
+            a={**sqlite, "NAME": str(site.root / "gone")},
+            b={**sqlite, "NAME": str(site.root / "gone too")},
+        )
+        site.call("backup_create")
+        site.call("backup_create")
+        assert sorted(mailbox.subjects()) == [
+            "[Django] The backup of tests/test/a failed",
+            "[Django] The backup of tests/test/b failed",
+        ]
+
+    def test_no_message_shows_a_secret(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+        """Nor does one that an error has brought along."""
+        secret = "hunter2-do-not-print"
+        site.set(DATABASES={"default": {**site_settings(site), "PASSWORD": secret}})
+        signals.tell(
+            signals.backup_failed,
+            BackupRun,
+            source=current_project().source("default"),
+            message=f"could not connect with {secret}",
+        )
+        assert "could not connect with ***" in mailbox.last().replace("\n", " ")
+        assert secret not in mailbox.mails[-1].as_string()
+        for mark in site.backups.rglob("*.incident"):
+            assert secret not in mark.read_text()
+
+
+def site_settings(site: Site) -> dict[str, Any]:
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(site.database)}
+
+
+class TestSuccess:
+    def test_only_when_asked_for(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+        site.create()
+        assert mailbox.mails == []
+        site.configure(notify_on_success=True)
+        name = site.create().name
+        assert mailbox.subjects() == ["[Django] The backup of tests/test/default succeeded"]
+        assert name in mailbox.last()
+
+    def test_a_recovery_is_one_message_not_two(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+        fail(site)
+        site.configure(notify_on_success=True)
+        site.create()
+        assert mailbox.subjects()[1:] == ["[Django] The backup of tests/test/default works again"]
+
+    def test_a_much_smaller_backup_is_told_of_once(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+        for number in range(3):
+            made = make_manifest(f"default_2026010{number}_000000_test")
+            site.backups.mkdir(exist_ok=True)
+            storage = current_project().storage
+            big = made.model_copy(update={"archive": made.archive.model_copy(update={"size": 9_000_000})})
+            with storage.publish(big.archive_key) as sink:
+                sink.write(bytes(9_000_000))
+            storage.write(big.key, big.to_json())
+        for _ in range(2):
+            site.create()
+        assert mailbox.subjects() == ["[Django] The backup of tests/test/default is much smaller than usual"]
+        assert "less than half" in mailbox.last().replace("\n", " ")
+
+
+class TestChannels:
+    def test_every_channel_is_told(self, site: Site, books: Path, mailbox: Mailbox, web: WebServer) -> None:
+        urls = [f"json://127.0.0.1:{web.port}/first", f"json://127.0.0.1:{web.port}/second"]
+        fail(site, notify_urls=urls)
+        assert len(mailbox.mails) == 1
+        assert web.paths == ["/first", "/second"]
+        document = web.requests[0][2]
+        assert document["title"] == "The backup of tests/test/default failed"
+        assert "What to do: Mend what it says" in document["message"]
+
+    def test_one_that_fails_is_logged_and_keeps_nobody_else_from_being_told(
+        self, site: Site, books: Path, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        site.configure(notify_on_success=True, notify_urls=["nonsense", "json://127.0.0.1:1/token-s3cret"])
+        assert site.create()
+        assert len(mailbox.mails) == 1
+        ours = "\n".join(record.message for record in caplog.records if record.name == "django_cfg.backup")
+        assert "notify_urls[1] (nonsense)" in ours or "notify_urls[1] (no URL)" in ours
+        assert "notify_urls[2] (json)" in ours
+        assert "s3cret" not in ours
+
+    def test_what_nobody_has_heard_is_told_again(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+        site.set(ADMINS=[])
+        fail(site, notify_urls=["json://127.0.0.1:1/"])
+        use_mail(site, mailbox.port)
+        fail(site)
+        assert len(mailbox.mails) == 1
+
+    def test_one_that_falls_silent_does_not_hold_up_the_backup(
+        self, site: Site, books: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(channels, "DEADLINE", 0.2)
+        web.hold.clear()
+        site.configure(heartbeat_url=f"http://127.0.0.1:{web.port}/")
+        assert site.create()
+        assert "heartbeat_url: no answer within" in caplog.text
+        web.hold.set()
+
+    def test_the_heartbeat(self, site: Site, books: Path, web: WebServer, caplog: pytest.LogCaptureFixture) -> None:
+        """Fetched after every backup, whatever the flags say; /fail after a failed one."""
+        url = f"http://127.0.0.1:{web.port}/ping/{{database}}"
+        site.configure(heartbeat_url=url, notify_on_failure=False)
+        site.create()
+        fail(site, heartbeat_url=url, notify_on_failure=False)
+        assert web.paths == ["/ping/default", "/ping/default/fail"]
+        web.status = 404
+        site.configure(heartbeat_url=url)
+        assert site.create()
+        assert "heartbeat_url: the server answered 404" in caplog.text
+        assert "/ping/" not in caplog.text
+
+    def test_backup_check_tries_them_all(self, site: Site, books: Path, mailbox: Mailbox, web: WebServer) -> None:
+        site.configure(notify_urls=[f"json://127.0.0.1:{web.port}/x", "json://127.0.0.1:1/"])
+        answer = site.call("backup_check", "--notify", json=True)
+        found = [(line["level"], line["text"].partition(":")[0]) for line in answer.json if line["subject"] == "notify"]
+        assert found == [
+            ("OK", "mail to ADMINS"),
+            ("OK", "notify_urls[1] (json)"),
+            ("FAILED", "notify_urls[2] (json)"),
+        ]
+        assert answer.code == 1
+        assert mailbox.subjects() == ["[Django] A test of the notifications of tests/test"]
+
+    def test_without_apprise_that_is_told(
+        self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """By the system check, and when it would be needed."""
+        for module in (checks, channels):
+            monkeypatch.setattr(module, "find_spec", lambda name: None)
+        fail(site, notify_urls=["json://127.0.0.1/"])
+        assert "install django-cfg-backup[notify]" in caplog.text
+        assert "django_cfg_backup.W011" in site.call("check").stderr
+
+    def test_backup_check_says_when_nobody_would_be_told(self, site: Site, books: Path) -> None:
+        assert "nobody is told of failures" in site.call("backup_check", "--notify").stdout
+        assert "notify" not in site.call("backup_check").stdout

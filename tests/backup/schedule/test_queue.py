@@ -1,0 +1,278 @@
+"""Jobs on a real Redis: lost ones come again, and whatever Redis does, the claim decides what runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import django_rq
+from django.db import transaction
+from rq.job import Job
+
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services.catalog import list_backups
+from django_cfg.backup.services.tick import Ticked, tick
+from django_cfg.backup.tasks import run_backup, run_tick
+from tests.backup.running import is_running, wait_until
+from tests.backup.schedule.conftest import START, Clock
+from tests.backup.schedule.fleet import Fleet, fleet
+from tests.redis_server import RedisServer
+from tests.servers import free_port
+from tests.sites import Site
+
+# A compressor that never comes to its end, and leaves its number.
+STUCK = """\
+#!/bin/sh
+echo $$ > {folder}/new && mv {folder}/new {folder}/writing
+sleep 600
+"""
+
+
+def jobs(queue: str = "backups") -> list[Job]:
+    made = django_rq.get_queue(queue)
+    try:
+        return made.jobs
+    finally:
+        made.connection.close()
+
+
+def clear(server: RedisServer) -> None:
+    with server.connect() as client:
+        client.flushall()
+
+
+def fail_job(server: RedisServer) -> None:
+    """End the one job that waits as a worker does: off its queue, its state told."""
+    (job,) = jobs()
+    job.set_status("failed")
+    with server.connect() as client:
+        client.delete("rq:queue:backups")
+
+
+def clean(ticked: Ticked) -> Ticked:
+    assert not ticked.problems, ticked.problems
+    return ticked
+
+
+class TestJobs:
+    def test_a_due_backup_becomes_a_job_with_a_timeout(self, queued: Site) -> None:
+        """On its schedule's queue, with plain arguments: nothing runs here."""
+        queued.configure(schedule={"cron": "0 * * * *", "queue": "backups", "job_timeout": 1234})
+        assert clean(tick()).enqueued == ["default"]
+        (job,) = jobs()
+        assert jobs("default") == []
+        assert job.timeout == 1234
+        assert {type(argument) for argument in job.args} <= {int, str}
+        assert set(job.id) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_")
+        assert list_backups() == []
+        run_backup(*job.args)
+        assert [m.trigger for m in list_backups()] == ["scheduled"]
+
+    def test_the_default_timeout_is_six_hours(self, queued: Site) -> None:
+        tick()
+        assert jobs()[0].timeout == 6 * 60 * 60
+
+    def test_each_schedule_has_its_queue(self, queued: Site) -> None:
+        own = {"alias": "default", "schedule_override": {"cron": "0 * * * *", "queue": "default"}}
+        queued.configure(databases=[own])
+        tick()
+        assert len(jobs("default")) == 1
+        assert jobs("backups") == []
+
+    def test_many_ticks_make_one_job(self, queued: Site) -> None:
+        for _ in range(3):
+            tick()
+        assert len(jobs()) == 1
+
+    def test_a_job_that_runs_twice_makes_one_backup(self, queued: Site) -> None:
+        tick()
+        (job,) = jobs()
+        assert run_backup(*job.args)
+        assert run_backup(*job.args) == ""
+        assert len(list_backups()) == 1
+
+    def test_a_job_of_another_time_does_nothing(self, queued: Site) -> None:
+        """After a restore its number may be another claim's."""
+        tick()
+        number, database, _ = jobs()[0].args
+        assert run_backup(number, database, "2020-01-01T00:00:00+00:00") == ""
+        assert list_backups() == []
+
+    def test_a_tick_inside_a_transaction_sends_its_jobs_at_once(self, queued: Site) -> None:
+        """django-rq would return None, and send them when it ends, or with the end of a request that never was."""
+        with transaction.atomic():
+            assert tick().enqueued == ["default"]
+        assert len(jobs()) == 1
+
+    def test_switched_off_while_it_waits_it_does_not_run(self, queued: Site) -> None:
+        tick()
+        (job,) = jobs()
+        queued.configure(schedule={"enabled": False})
+        assert run_backup(*job.args) == ""
+        assert list_backups() == []
+
+
+class TestLostJobs:
+    def test_redis_has_forgotten_everything(self, queued: Site, redis_server: RedisServer) -> None:
+        tick()
+        clear(redis_server)
+        assert clean(tick()).enqueued == ["default"]
+        (job,) = jobs()
+        run_backup(*job.args)
+        assert clean(tick()).enqueued == []
+
+    def test_redis_was_restarted(self, queued: Site, tmp_path: Path) -> None:
+        """While it is away that is told, and the claim waits."""
+        own = RedisServer(tmp_path)
+        try:
+            queued.set(RQ_QUEUES={"backups": {"URL": own.url}})
+            assert clean(tick()).enqueued == ["default"]
+            own.stop()
+            (problem,) = tick().problems
+            assert "look after Redis" in str(problem)
+            own.start()
+            assert clean(tick()).enqueued == ["default"]
+            run_backup(*jobs()[0].args)
+        finally:
+            own.stop()
+        assert len(list_backups()) == 1
+
+    def test_redis_is_not_there_at_all(self, queued: Site) -> None:
+        """Nothing runs in place instead: another process may."""
+        queued.set(RQ_QUEUES={"backups": {"URL": f"redis://127.0.0.1:{free_port()}/0"}})
+        (problem,) = tick().problems
+        assert "cannot be reached" in str(problem)
+        assert list_backups() == []
+        assert [row.state for row in BackupRun.objects.all()] == ["queued"]
+
+    def test_a_job_that_ended_without_starting_comes_again(self, queued: Site, redis_server: RedisServer) -> None:
+        """Its worker died before it began, could not import the code, or found another backup going on."""
+        tick()
+        for _ in range(3):
+            fail_job(redis_server)
+            assert clean(tick()).enqueued == ["default"]
+            assert clean(tick()).enqueued == []
+        (job,) = jobs()
+        assert run_backup(*job.args)
+
+    def test_a_worker_that_writes_into_a_job_that_is_gone_blocks_nothing(
+        self, queued: Site, redis_server: RedisServer
+    ) -> None:
+        """rq's heartbeat makes half a job of it, which has no queue and never ends."""
+        tick()
+        (job,) = jobs()
+        clear(redis_server)
+        with redis_server.connect() as client:
+            client.hset(job.key, "last_heartbeat", "2026-06-01T12:00:00Z")
+        assert clean(tick()).enqueued == ["default"]
+
+    def test_one_that_never_starts_is_failed_in_the_end(self, queued: Site, time: Clock) -> None:
+        queued.configure(schedule={"cron": "0 2 * * *", "queue": "backups", "job_timeout": 3600})
+        tick()
+        time.advance(hours=1)
+        jobs()[0].set_status("failed")
+        assert clean(tick()).enqueued == []
+        (row,) = BackupRun.objects.all()
+        assert row.state == "failed"
+        assert "could not begin for 3600 s" in row.message
+
+    def test_a_job_that_no_queue_holds_comes_again(self, queued: Site, redis_server: RedisServer, time: Clock) -> None:
+        tick()
+        with redis_server.connect() as client:
+            client.delete("rq:queue:backups")
+        assert clean(tick()).enqueued == []  # a worker may just have taken it
+        time.advance(minutes=6)
+        assert clean(tick()).enqueued == ["default"]
+
+    def test_a_queue_that_is_not_configured_is_told(self, queued: Site) -> None:
+        queued.configure(schedule={"cron": "0 * * * *", "queue": "nosuch"})
+        (problem,) = tick().problems
+        assert "'nosuch' is not in settings.RQ_QUEUES, which has: backups, default" in str(problem)
+        answer = queued.call("check")
+        assert "django_cfg_backup.W010" in answer.stderr
+
+
+class TestWorkers:
+    def test_a_worker_killed_in_mid_dump(
+        self, tmp_path: Path, migrated_database: Path, redis_server: RedisServer
+    ) -> None:
+        """The run is failed by the next tick, the dump's children are gone, the next slot is served."""
+        with stuck_fleet(tmp_path, migrated_database, redis_server) as killed:
+            killed.start_ticker()
+            worker = killed.start_worker()
+            wait_until((killed.folder / "writing").exists, 60)
+            child = int((killed.folder / "writing").read_text())
+            horse = next(iter(children_of(worker.pid)))
+            for process in (horse, worker.pid):
+                os.kill(process, signal.SIGKILL)
+            wait_until(lambda: not is_running(child))
+            wait_until(lambda: killed.rows("state") == [("failed",)], 60)
+            ((message,),) = killed.rows("message")
+            assert "killed, or the machine was restarted" in message
+            (killed.folder.parent / "programs" / "lbzip2").unlink()
+            killed.start_worker()
+            killed.advance(START, hours=1)
+            wait_until(lambda: killed.rows("state") == [("failed",), ("succeeded",)], 60)
+            assert len(killed.manifests()) == 1
+
+    def test_a_job_that_takes_too_long_leaves_no_child_alive(
+        self, tmp_path: Path, migrated_database: Path, redis_server: RedisServer
+    ) -> None:
+        schedule = {"cron": "0 * * * *", "queue": "backups", "job_timeout": 3}
+        with stuck_fleet(tmp_path, migrated_database, redis_server, schedule=schedule) as slow:
+            slow.start_ticker()
+            slow.start_worker()
+            wait_until(lambda: slow.rows("state") == [("failed",)], 60)
+            child = int((slow.folder / "writing").read_text())
+            wait_until(lambda: not is_running(child))
+            ((message,),) = slow.rows("message")
+            assert "exceeded maximum timeout value (3 seconds)" in message
+            assert "raise BackupScheduleConfig.job_timeout" in message
+            assert slow.project.stored() == []
+
+
+def test_rqcron_ticks(tmp_path: Path, migrated_database: Path, redis_server: RedisServer) -> None:
+    """`rqcron django_cfg.backup.rq_cron`: ticks on one queue, backups on another."""
+    with fleet(tmp_path / "project", migrated_database, redis_server) as ticking:
+        ticking.start_worker()
+        ticking._start("manage.py", "rqworker", "default", "--verbosity=0")
+        ticking._start("manage.py", "rqcron", "django_cfg.backup.rq_cron", "-l", "ERROR")
+        wait_until(ticking.manifests, 60)
+        wait_until(lambda: ticking.rows("state") == [("succeeded",)])
+
+
+def test_rqcron_has_a_job_with_backups_switched_off(queued: Site) -> None:
+    """It crashes without any; the tick then finds nothing to do."""
+    from django_rq.cron import DjangoCronScheduler
+
+    queued.configure(enabled=False)
+    scheduler = DjangoCronScheduler()
+    scheduler.load_config_from_file("django_cfg.backup.rq_cron")
+    (job,) = scheduler.get_jobs()
+    assert (job.queue_name, job.interval, job.job_options["job_timeout"]) == ("default", 60, 600)
+    assert run_tick() == 0
+    scheduler.connection.close()
+
+
+@contextmanager
+def stuck_fleet(tmp_path: Path, database: Path, redis_server: RedisServer, **parameters: Any) -> Iterator[Fleet]:
+    """A fleet whose compressor is stuck."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    with fleet(tmp_path / "project", database, redis_server, compression="bz2", **parameters) as made:
+        (programs / "lbzip2").write_text(STUCK.format(folder=made.folder))
+        (programs / "lbzip2").chmod(0o755)
+        made.project.path = f"{programs}:{made.project.path}"
+        made.set_clock(START)
+        yield made
+
+
+def children_of(pid: int) -> set[int]:
+    found: set[int] = set()
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        found.update(map(int, path.read_text().split()))
+    return found

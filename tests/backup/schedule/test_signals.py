@@ -1,0 +1,94 @@
+"""Every event is told, with plain data; who fails to listen stops nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_cfg.backup import signals
+from django_cfg.backup.errors import BackupError
+from django_cfg.backup.manifest import Manifest, Source
+from django_cfg.backup.services.catalog import list_backups
+from django_cfg.backup.services.restore import restore_backup
+from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.verify import verify_backup
+from tests.backup.schedule.conftest import Clock
+from tests.sites import Site
+
+EVENTS = {name: signal for name, signal in vars(signals).items() if isinstance(signal, signals.Signal)}
+
+
+@pytest.fixture
+def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """(name, facts) of all that was told."""
+    heard: list[tuple[str, dict[str, Any]]] = []
+    receivers = []
+    for name, signal in EVENTS.items():
+
+        def listen(sender: type, signal: Any, name: str = name, **facts: Any) -> None:
+            heard.append((name, facts))
+
+        receivers.append((signal, listen))
+        signal.connect(listen)
+    yield heard
+    for signal, listen in receivers:
+        signal.disconnect(listen)
+
+
+def test_a_backup_verified_and_restored(site: Site, books: Path, heard: list[Any]) -> None:
+    manifest = site.create()
+    verify_backup()
+    restore_backup()
+    assert [name for name, _ in heard] == ["backup_succeeded", "verify_succeeded", "restore_checked", "restore_succeeded"]
+    assert all(facts["manifest"] == manifest for _, facts in heard)
+    assert heard[-1][1]["database"] == "default"
+
+
+def test_failures_say_why(site: Site, books: Path, heard: list[Any]) -> None:
+    site.create()
+    (archive,) = site.backups.glob("*.gz")
+    content = archive.read_bytes()
+    archive.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    for attempt in (verify_backup, restore_backup):
+        with pytest.raises(BackupError):
+            attempt()
+    site.configure(databases=[{"alias": "default", "exclude_tables": ["nosuch"]}])
+    with pytest.raises(BackupError):
+        site.create()
+    assert [name for name, _ in heard[1:]] == ["verify_failed", "restore_failed", "backup_failed"]
+    assert all(facts["message"] for _, facts in heard[1:])
+
+
+def test_what_a_tick_tells(hourly: Site, time: Clock, heard: list[Any]) -> None:
+    tick()
+    time.advance(hours=2)
+    tick()
+    told = [name for name, _ in heard]
+    assert told == [
+        *("backup_succeeded", "schedule_succeeded"),
+        *("backup_missed", "backup_succeeded", "schedule_succeeded"),
+    ]
+
+
+def test_the_data_is_plain(hourly: Site, time: Clock, heard: list[Any]) -> None:
+    """Nothing that holds a connection or a secret."""
+    tick()
+    time.advance(hours=2)
+    tick()
+    hourly.sql("DROP TABLE django_cfg_backup_backuprun")
+    tick()
+    kinds = {type(value) for _, facts in heard for value in facts.values()}
+    assert kinds == {Manifest, Source, list, str}
+
+
+def test_a_receiver_that_fails_stops_nothing(site: Site, books: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(**_: Any) -> None:
+        raise RuntimeError("the receiver is broken")
+
+    signals.backup_succeeded.connect(fail)
+    assert site.create() in list_backups()
+    signals.backup_succeeded.disconnect(fail)
+    assert "the receiver is broken" in caplog.text

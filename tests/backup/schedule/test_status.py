@@ -1,0 +1,182 @@
+"""How the backups stand, from the storage alone; exit code 4 when anything is unhealthy."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_cfg.backup.manifest import Manifest, Proof
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.tick import tick
+from tests.backup.manifests import archive_of, make_manifest
+from tests.backup.schedule.conftest import START, Clock
+from tests.sites import Site
+
+
+def put(site: Site, started_at: datetime, *, size: int = 1000, **values: Any) -> Manifest:
+    """A made-up backup of *size* bytes."""
+    made = make_manifest(
+        f"default_{started_at:%Y%m%d_%H%M%S}_test", started_at=started_at, finished_at=started_at, **values
+    )
+    made = made.model_copy(update={"archive": made.archive.model_copy(update={"size": size})})
+    site.backups.mkdir(exist_ok=True)
+    with current_project().storage.publish(made.archive_key) as sink:
+        sink.write(archive_of(made).ljust(size, b".")[:size])
+    current_project().storage.write(made.key, made.to_json())
+    return made
+
+
+def prove(site: Site, manifest: Manifest, *, succeeded: bool) -> Proof:
+    proof = Proof(
+        name=manifest.name,
+        archive_sha256=manifest.archive.sha256,
+        at=manifest.started_at + timedelta(minutes=10),
+        duration=1,
+        succeeded=succeeded,
+        differences=() if succeeded else ("book has 199 rows, not 200",),
+    )
+    current_project().storage.write(f"{manifest.name}.proof.json", proof.to_json())
+    return proof
+
+
+def status(site: Site) -> tuple[int, dict[str, Any]]:
+    answer = site.call("backup_status", json=True)
+    (source,) = answer.json["sources"]
+    assert answer.json["healthy"] == source["healthy"] == (answer.code == 0)
+    return answer.code, source
+
+
+class TestHealthy:
+    def test_what_it_tells(self, hourly: Site) -> None:
+        made = put(hourly, START - timedelta(minutes=20))
+        proof = prove(hourly, made, succeeded=True)
+        code, source = status(hourly)
+        assert code == 0
+        assert source == {
+            "project": "tests",
+            "env": "test",
+            "database": "default",
+            "healthy": True,
+            "overdue": False,
+            "problems": [],
+            "last_success": made.started_at.isoformat(),
+            "last_backup": made.name,
+            "age_seconds": 20 * 60,
+            "size": 1000,
+            "next_slot": "2026-06-01T13:00:00+00:00",
+            "last_proof": proof.model_dump(mode="json", by_alias=True),
+        }
+
+    def test_for_a_person(self, hourly: Site) -> None:
+        put(hourly, START - timedelta(hours=1))
+        answer = hourly.call("backup_status")
+        header, line = answer.stdout.strip().splitlines()
+        assert header.split("  ")[0] == "SOURCE"
+        assert line.startswith("tests/test/default  2026-06-01 13:00:30 CEST  1 h 0 min")
+        assert line.endswith("never       ok")
+
+    def test_no_schedule_no_hurry(self, hourly: Site) -> None:
+        hourly.configure(schedule={"enabled": False})
+        assert status(hourly) == (0, status(hourly)[1])
+        assert status(hourly)[1]["next_slot"] is None
+
+    @pytest.mark.parametrize("history", ["empty", "no table", "gone"])
+    def test_it_needs_no_history(self, hourly: Site, history: str) -> None:
+        put(hourly, START)
+        hourly.close()
+        if history == "no table":
+            hourly.sql("DROP TABLE django_cfg_backup_backuprun")
+        if history == "gone":
+            hourly.database.unlink()
+        assert status(hourly)[0] == 0
+
+
+class TestUnhealthy:
+    def test_a_source_with_a_schedule_that_was_never_backed_up(self, hourly: Site) -> None:
+        code, source = status(hourly)
+        assert code == 4
+        assert source["overdue"]
+        assert source["last_success"] is None
+        assert "never backed up" in source["problems"][0]
+
+    @pytest.mark.parametrize(
+        ("schedule", "interval"),
+        [
+            ({"cron": "0 * * * *"}, timedelta(hours=1)),
+            ({"cron": "0 2 * * *"}, timedelta(days=1)),
+            ({"interval_hours": 6}, timedelta(hours=6)),
+            ({"daily_time": "02:00"}, timedelta(days=1)),
+        ],
+        ids=str,
+    )
+    def test_a_dead_scheduler_is_noticed_within_one_interval_and_the_grace(
+        self, site: Site, books: Path, time: Clock, schedule: dict[str, Any], interval: timedelta
+    ) -> None:
+        """Counted from its last sign of life; and not a moment before its next slot was missed."""
+        site.configure(schedule={**schedule, "grace_minutes": 30})
+        time.now = datetime(2026, 6, 1, 0, 0, 5, tzinfo=UTC)
+        tick()
+        took = timedelta(seconds=5)
+        time.now += interval - timedelta(minutes=1)
+        assert status(site)[0] == 0
+        time.now += timedelta(minutes=30)
+        assert status(site)[0] == 0
+        time.now += timedelta(minutes=1) + took
+        code, source = status(site)
+        assert (code, source["overdue"]) == (4, True)
+
+    def test_a_backup_that_takes_long_is_not_late(self, hourly: Site) -> None:
+        """What the last one took counts as grace too: at noon the slot of eleven is being served yet."""
+        hourly.configure(schedule={"cron": "0 * * * *", "grace_minutes": 30})
+        long = put(hourly, START - timedelta(hours=1, minutes=40))
+        assert status(hourly)[0] == 4
+        taking = long.model_copy(update={"finished_at": long.started_at + timedelta(minutes=50)})
+        current_project().storage.delete(long.key)
+        current_project().storage.write(long.key, taking.to_json())
+        assert status(hourly)[0] == 0
+
+    def test_a_backup_by_hand_serves_as_well(self, hourly: Site) -> None:
+        """The data is safe; the dead scheduler is noticed a slot later."""
+        put(hourly, START - timedelta(hours=9))
+        assert status(hourly)[0] == 4
+        put(hourly, START)
+        assert status(hourly)[0] == 0
+
+    @pytest.mark.parametrize(("size", "code"), [(499, 4), (500, 0)])
+    def test_half_the_usual_size(self, hourly: Site, size: int, code: int) -> None:
+        """Half of the median of the last ten; those before them do not count."""
+        for hours in range(20, 10, -1):
+            put(hourly, START - timedelta(hours=hours), size=9000)
+        for hours in range(10, 0, -1):
+            put(hourly, START - timedelta(hours=hours), size=1000)
+        put(hourly, START, size=size)
+        answer = hourly.call("backup_status")
+        assert answer.code == code
+        assert ("less than half of what the last 10 had" in answer.stderr) == (code == 4)
+
+    def test_a_failed_drill(self, hourly: Site) -> None:
+        """The last one counts, whichever backup it was of."""
+        older, newer = put(hourly, START - timedelta(hours=1)), put(hourly, START)
+        prove(hourly, older, succeeded=False)
+        code, source = status(hourly)
+        assert code == 4
+        assert "book has 199 rows, not 200" in source["problems"][0]
+        prove(hourly, newer, succeeded=True)
+        assert status(hourly)[0] == 0
+
+    def test_one_of_several(self, hourly: Site) -> None:
+        shop = hourly.root / "shop.sqlite3"
+        hourly.sql("CREATE TABLE book (id integer)", database=shop)
+        sqlite = {"ENGINE": "django.db.backends.sqlite3"}
+        hourly.use_databases(default={**sqlite, "NAME": str(hourly.database)}, shop={**sqlite, "NAME": str(shop)})
+        put(hourly, START)
+        answer = hourly.call("backup_status", json=True)
+        assert answer.code == 4
+        assert [source["healthy"] for source in answer.json["sources"]] == [True, False]
+
+    def test_a_storage_that_cannot_be_read_is_a_failure(self, hourly: Site) -> None:
+        hourly.backups.write_text("a file")
+        assert hourly.call("backup_status").code == 1
