@@ -42,7 +42,12 @@ def test_a_backup_verified_and_restored(site: Site, books: Path, heard: list[Any
     manifest = site.create()
     verify_backup()
     restore_backup()
-    assert [name for name, _ in heard] == ["backup_succeeded", "verify_succeeded", "restore_checked", "restore_succeeded"]
+    assert [name for name, _ in heard] == [
+        "backup_succeeded",
+        "verify_succeeded",
+        "restore_checked",
+        "restore_succeeded",
+    ]
     assert all(facts["manifest"] == manifest for _, facts in heard)
     assert heard[-1][1]["database"] == "default"
 
