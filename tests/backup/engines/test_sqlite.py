@@ -22,7 +22,6 @@ from django.db.backends.signals import connection_created
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.engines.base import Database, Selection
 from django_cfg.backup.engines.sqlite import SQLiteEngine, files
-from django_cfg.backup.engines.sqlite.private import holds_lock, open_lock
 from django_cfg.backup.errors import (
     DatabaseUnavailable,
     DumpFailed,
@@ -33,6 +32,7 @@ from django_cfg.backup.errors import (
     UsageError,
 )
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.private import holds_lock, open_lock
 from django_cfg.backup.pipeline.stream import drain
 from tests.backup.engines.contract import AUTHORS, BOOKS, EngineContract, Server
 from tests.sites import Site

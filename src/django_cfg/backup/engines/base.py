@@ -75,6 +75,8 @@ class Switched:
 class Restoration(ABC):
     """A restore under way. Until ``switch`` the target is untouched; leaving the block discards the rest."""
 
+    whole: ClassVar[bool] = True  # False: the target is changed from ``load`` on, so a backup of it is made before
+
     @abstractmethod
     def load(self, plain: Readable) -> None:
         """Read *plain* to its end into the scratch."""
@@ -146,6 +148,15 @@ class Engine(ABC):
 
         :raises RestoreRefused: what can be known beforehand stands in the way.
         """
+
+    def resume(self) -> Switched:
+        """Finish a switch that was interrupted.
+
+        :raises UsageError: there is none.
+        """
+        raise UsageError(
+            f"No restore of the database {self.database.alias!r} was interrupted: there is nothing to resume."
+        )
 
     @abstractmethod
     def inspect(self, selection: Selection) -> Iterator[Finding]:

@@ -75,14 +75,14 @@ class Child:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None or self._process.poll() is None:
-            self._kill_group()
+            self.kill()
         self._process.wait()
         self._listener.join()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe:
                 _close(pipe)
 
-    def _kill_group(self) -> None:
+    def kill(self) -> None:
         """The program and its children; they may live on, holding our pipes, when it has ended."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

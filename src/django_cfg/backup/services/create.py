@@ -47,7 +47,11 @@ def create_backup(
     :returns: the manifest of the published backup.
     :raises BackupError: it failed; nothing was published.
     """
-    project = current_project()
+    return create_in(current_project(), alias, trigger=trigger, note=note, progress=progress)
+
+
+def create_in(project: Project, alias: str, *, trigger: Trigger, note: str, progress: Progress) -> Manifest:
+    """Likewise, in *project*."""
     require_ready(project)
     project.database(alias)
     with _recorded(project.source(alias), trigger) as run:

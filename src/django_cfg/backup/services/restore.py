@@ -17,6 +17,7 @@ from django_cfg.backup.services.catalog import LATEST, Catalog, find, read_catal
 from django_cfg.backup.services.interruption import uninterrupted
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import Project, current_project, identity
+from django_cfg.backup.services.safety import safeguarded
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,10 @@ def carry_out(
     """
     manifest = plan.manifest
     connections[plan.target].close()
-    with plan.engine.restoration(manifest) as restoration:
+    with (
+        plan.engine.restoration(manifest) as restoration,
+        safeguarded(restoration, manifest, plan.project, plan.target, progress),
+    ):
         with (
             plan.project.storage.open(manifest.archive_key) as stored,
             flowing(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.archive.size) as advance,

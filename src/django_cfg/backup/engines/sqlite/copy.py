@@ -18,8 +18,8 @@ from typing import IO
 from django_cfg.backup.engines.base import Database, Selection
 from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.files import LOCK_TIMEOUT, database_path, live, open_private
-from django_cfg.backup.engines.sqlite.private import require_temporary_space
 from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, ToolFailed, UsageError
+from django_cfg.backup.pipeline.private import require_temporary_space
 from django_cfg.backup.pipeline.process import Child
 from django_cfg.backup.pipeline.stream import BLOCK
 

@@ -13,9 +13,9 @@ from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
 from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.copy import Copy, copying
 from django_cfg.backup.engines.sqlite.files import open_private, unavailable
-from django_cfg.backup.engines.sqlite.private import private_folder
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
+from django_cfg.backup.pipeline.private import private_folder
 from django_cfg.backup.pipeline.stream import Readable
 
 

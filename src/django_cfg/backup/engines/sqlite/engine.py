@@ -22,10 +22,10 @@ from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.copy import plan
 from django_cfg.backup.engines.sqlite.dump import dumping, full_check
 from django_cfg.backup.engines.sqlite.files import database_path, live, open_live, open_private
-from django_cfg.backup.engines.sqlite.private import private_folder, require_temporary_space, write_temporary
 from django_cfg.backup.engines.sqlite.restore import restoring
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.private import private_folder, require_temporary_space, write_temporary
 from django_cfg.backup.pipeline.stream import Readable
 
 # No database of the project is at hand; the alias is the one its connection_created receivers know best.

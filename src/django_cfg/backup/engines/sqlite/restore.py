@@ -20,7 +20,6 @@ from django_cfg.backup.engines.sqlite import aside, schema
 from django_cfg.backup.engines.sqlite.copy import Locked, refuse_to_wait
 from django_cfg.backup.engines.sqlite.dump import quick_check
 from django_cfg.backup.engines.sqlite.files import COMPANIONS, LOCK_TIMEOUT, database_path, open_private, uri
-from django_cfg.backup.engines.sqlite.private import holds_lock
 from django_cfg.backup.errors import (
     BackupError,
     IntegrityError,
@@ -29,6 +28,7 @@ from django_cfg.backup.errors import (
     RestoreRefused,
 )
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.private import holds_lock
 from django_cfg.backup.pipeline.stream import Readable, pump
 
 # Live pages copied at a time, and live pages the connection may hold before it writes them to the file:

@@ -1,4 +1,4 @@
-"""Temporary copies of a database: in a private folder, and not left behind by a process that was killed."""
+"""Temporary files that no other user may read: in a private folder, not left behind by a process that was killed."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def write_temporary(path: Path, plain: Readable) -> None:
 
 
 def _sweep() -> None:
-    """Remove the folders of this user whose process is dead: its lock went with it, a copy of the data did not."""
+    """Remove the folders of this user whose process is dead: its lock went with it, its files did not."""
     with suppress(OSError):
         for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
             if folder.stat().st_uid == os.geteuid() and (folder / _LOCK).exists():
@@ -86,5 +86,6 @@ def _sweep() -> None:
 
 def _remove_if_dead(folder: Path) -> None:
     with suppress(OSError), open_lock(folder) as lock:
-        if (folder / "copy.sqlite3").exists() and holds_lock(lock, folder):
+        # one with nothing but its lock file may be a living process's that has not come to lock it yet
+        if len(list(folder.iterdir())) > 1 and holds_lock(lock, folder):
             shutil.rmtree(folder, ignore_errors=True)

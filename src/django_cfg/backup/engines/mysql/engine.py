@@ -1,0 +1,65 @@
+"""The engine of MySQL and MariaDB: its face to the services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from shlex import quote
+
+from django_cfg.backup.engines.base import Dump, Engine, Finding, Restoration, Selection, compare_tables
+from django_cfg.backup.engines.mysql import schema
+from django_cfg.backup.engines.mysql.connect import connected, connection_settings, parameters, place
+from django_cfg.backup.engines.mysql.dump import dumping
+from django_cfg.backup.engines.mysql.inspect import inspecting
+from django_cfg.backup.engines.mysql.restore import restoring
+from django_cfg.backup.engines.mysql.tally import Tally
+from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.stream import Readable, blocks
+
+
+class MySQLEngine(Engine):
+    format = "sql"
+    name = "MySQL/MariaDB"
+
+    @property
+    def identity(self) -> str:
+        found = parameters(connection_settings(self.database))
+        where = found.get("socket") or f"{found.get('host', 'localhost')}:{found.get('port', '3306')}"
+        return f"mysql:{where}/{found.get('database', '')}"
+
+    @property
+    def place(self) -> str:
+        return place(self.database)
+
+    def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
+        return dumping(self.database, selection)
+
+    def restoration(self, manifest: Manifest) -> AbstractContextManager[Restoration]:
+        return restoring(self.database, manifest)
+
+    def inspect(self, selection: Selection) -> Iterator[Finding]:
+        return inspecting(self.database, selection)
+
+    def is_empty(self) -> bool:
+        with connected(self.database) as session:
+            return not schema.tables(session)
+
+    @classmethod
+    def examine(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
+        """Every statement has an end, so has the dump, and it holds the rows that the manifest tells."""
+        tally = Tally()
+        for block in blocks(plain):
+            tally.add(block)
+        if not tally.is_whole:
+            raise IntegrityError(f"{manifest.archive.key} is not a whole dump: its end mark is missing.")
+        if tally.uncountable:
+            return
+        held = {table.name: tally.rows.get(table.name, 0) for table in manifest.tables}
+        compare_tables(manifest.tables, held, manifest.archive.key)
+
+    @classmethod
+    def restore_hint(cls, unpack: str, archive: str) -> str:
+        client = "client=$(command -v mariadb || command -v mysql)"
+        load = f"{unpack} {quote(archive)} | $client --binary-mode --max-allowed-packet=1G restored"
+        return f'{client} && $client -e "CREATE DATABASE restored CHARACTER SET utf8mb4" && {load}'
