@@ -2,11 +2,7 @@
 
 from pathlib import Path
 
-import pymysql
-
 from django_cfg import BackupConfig
-
-pymysql.install_as_MySQLdb()
 
 BASE_DIR = Path(__file__).parent
 SECRET_KEY = "only for tests"

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
-from django_cfg.backup.engines.mysql import schema
+from django_cfg.backup.engines.mysql import schema, scratch
 from django_cfg.backup.engines.mysql.beside import Beside, Witness
 from django_cfg.backup.engines.mysql.connect import connected
 from django_cfg.backup.engines.mysql.grants import require_whole_view
@@ -19,7 +19,7 @@ from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.engines.mysql.tally import Tally
 from django_cfg.backup.engines.mysql.tools import Tool, dump_tool, misfit
 from django_cfg.backup.engines.mysql.words import dump_failed, explaining
-from django_cfg.backup.errors import BackupError, DumpFailed
+from django_cfg.backup.errors import BackupError, DatabaseUnavailable, DumpFailed
 from django_cfg.backup.manifest import EngineFacts
 from django_cfg.backup.pipeline.process import Child
 
@@ -156,6 +156,11 @@ def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
 
 def looked_at(session: Session, selection: Selection, alias: str) -> Cut:
     """What is to be dumped, all of it open to the user."""
+    if interrupted := scratch.unfinished(session):
+        raise DatabaseUnavailable(
+            f"The database {alias!r} is between two states: a restore of it was interrupted ({interrupted.name}). "
+            f"Finish it: manage.py backup_restore --resume --to {alias}"
+        )
     with explaining(alias):
         cut = schema.cut(session, selection, alias)
         if not cut.included:

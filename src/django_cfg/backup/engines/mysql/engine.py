@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from shlex import quote
 
-from django_cfg.backup.engines.base import Dump, Engine, Finding, Restoration, Selection, compare_tables
+from django_cfg.backup.engines.base import Dump, Engine, Finding, Restoration, Selection, Switched, compare_tables
 from django_cfg.backup.engines.mysql import schema
 from django_cfg.backup.engines.mysql.connect import connected, connection_settings, parameters, place
 from django_cfg.backup.engines.mysql.dump import dumping
 from django_cfg.backup.engines.mysql.inspect import inspecting
-from django_cfg.backup.engines.mysql.restore import restoring
+from django_cfg.backup.engines.mysql.restore import restoring, resuming
 from django_cfg.backup.engines.mysql.tally import Tally
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Manifest
@@ -37,6 +37,9 @@ class MySQLEngine(Engine):
 
     def restoration(self, manifest: Manifest) -> AbstractContextManager[Restoration]:
         return restoring(self.database, manifest)
+
+    def resume(self) -> Switched:
+        return resuming(self.database)
 
     def inspect(self, selection: Selection) -> Iterator[Finding]:
         return inspecting(self.database, selection)

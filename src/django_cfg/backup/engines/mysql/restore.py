@@ -3,30 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from django_cfg.backup.engines.base import Database, Restoration
+from django_cfg.backup.engines.base import Database, Restoration, Switched
+from django_cfg.backup.engines.mysql import plan as plans
+from django_cfg.backup.engines.mysql import scratch, switch
+from django_cfg.backup.engines.mysql.code import Item, Reader
 from django_cfg.backup.engines.mysql.connect import connected
 from django_cfg.backup.engines.mysql.inplace import InPlace
 from django_cfg.backup.engines.mysql.load import Loader
 from django_cfg.backup.engines.mysql.optionfile import option_file
 from django_cfg.backup.engines.mysql.program import options_for
+from django_cfg.backup.engines.mysql.schema import foreign_keys
+from django_cfg.backup.engines.mysql.scratched import Scratched, set_aside
+from django_cfg.backup.engines.mysql.script import Splitter, Statement
 from django_cfg.backup.engines.mysql.session import Session
-from django_cfg.backup.engines.mysql.tools import client_tool
-from django_cfg.backup.errors import RestoreRefused
+from django_cfg.backup.engines.mysql.tools import Tool, client_tool, dump_tool
+from django_cfg.backup.errors import RestoreRefused, UsageError
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.process import Child
+from django_cfg.backup.pipeline.stream import blocks
 
 _NAMES = {"mariadb": "MariaDB", "mysql": "MySQL"}
+_CODE_ALONE = ("--no-data", "--single-transaction", "--routines", "--events", "--triggers", "--no-tablespaces",
+               "--default-character-set=utf8mb4")  # fmt: skip
 
 
 @contextmanager
 def restoring(database: Database, manifest: Manifest) -> Iterator[Restoration]:
     """A restore of *database*, prepared and not begun."""
+    purpose = f"To restore the database {database.alias!r}"
     with connected(database) as session:
         _refuse_another_vendor(database, session, manifest)
-        tool = client_tool(session.vendor, database.tools_dir, f"To restore the database {database.alias!r}")
-        with option_file(options_for(database, session, tool)) as file:
-            yield InPlace(database, session, Loader(tool, file, session.database))
+        client = client_tool(session.vendor, database.tools_dir, purpose)
+        dumper = dump_tool(session.vendor, database.tools_dir, purpose)
+        scratch.require_alone(session, database.alias)
+        scratch.refuse_unfinished(session, database.alias)
+        _refuse_references_from_outside(session, database.alias)
+        scratch.sweep(session)
+        with option_file(options_for(database, session, client)) as file:
+            new = scratch.create_scratch(session)
+            if new is None:
+                yield InPlace(database, session, Loader(client, file, session.database))
+                return
+            try:
+                loader = Loader(client, file, new)
+                yield Scratched(database, session, loader, new, lambda: _code(session, dumper, file))
+            finally:
+                _discard(database, new)
+
+
+def resuming(database: Database) -> Switched:
+    """Finish the switch that was interrupted.
+
+    :raises UsageError: none was.
+    """
+    alias = database.alias
+    with connected(database) as session:
+        scratch.require_alone(session, alias)
+        found = scratch.unfinished(session)
+        if found is None:
+            raise UsageError(f"No restore of the database {alias!r} was interrupted: there is nothing to resume.")
+        plan = plans.read(session, found.name)
+        switch.resume(session, found.scratch, found.name, plan, alias)
+        return set_aside(session, found.name, plan, "")
 
 
 def _refuse_another_vendor(database: Database, session: Session, manifest: Manifest) -> None:
@@ -38,3 +79,38 @@ def _refuse_another_vendor(database: Database, session: Session, manifest: Manif
             "onto its own kind. To move the data all the same, unpack the archive (docs/restore-by-hand.md) and "
             "load it by hand."
         )
+
+
+def _refuse_references_from_outside(session: Session, alias: str) -> None:
+    """A table of another schema that refers to ours would go on referring to the old one, set aside."""
+    outside = [
+        f"{key.constraint} of {key.schema}.{key.table}"
+        for key in foreign_keys(session)
+        if key.schema != session.database and key.target_schema == session.database
+    ]
+    if outside:
+        raise RestoreRefused(
+            f"Tables of other schemas refer to tables of the database {alias!r}: {', '.join(outside[:20])}. Drop these "
+            "foreign keys, restore, and add them again."
+        )
+
+
+def _code(session: Session, tool: Tool, file: Path) -> list[Item]:
+    """What the database has besides tables, in the words of a dump."""
+    argv = [tool.path, f"--defaults-file={file}", *_CODE_ALONE, "--", session.database]
+    splitter, reader = Splitter(), Reader()
+    items: list[Item] = []
+    with Child(argv) as child:
+        for block in blocks(child.stdout):
+            for piece in splitter.feed(block):
+                item = reader.read(piece)[1] if isinstance(piece, Statement) else None
+                items += [item] if item else []
+        child.wait()
+    return items
+
+
+def _discard(database: Database, new: str) -> None:
+    """Drop the scratch, unless its data is half-way to the database; the session that made it may be gone."""
+    with suppress(Exception), connected(database) as session:  # the next restore sweeps what stays
+        if not scratch.unfinished(session):
+            scratch.discard(session, new)

@@ -47,6 +47,14 @@ class Session:
     def value(self, query: str, values: Sequence[object] = ()) -> Any:
         return self.rows(query, values)[0][0]
 
+    def change(self, query: str, values: Sequence[object]) -> None:
+        """Run one statement with *values* in it."""
+        cursor = self.connection.cursor()
+        try:
+            cursor.execute(query, values)
+        finally:
+            cursor.close()
+
     def execute(self, *statements: str | bytes) -> None:
         """Run *statements*; bytes go to the server as they are."""
         cursor = self.connection.cursor()
