@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -73,7 +73,7 @@ class MySQLServer(Server):
         name = self.databases[alias]
         options = ["--routines", "--events", "--triggers", "--hex-blob", "--skip-extended-insert", "--dump-history"]
         done = self.tool("mariadb-dump", "--single-transaction", "--skip-dump-date", *options, name)
-        lines = done.stdout.replace(f"`{name}`.", "`here`.").splitlines()
+        lines = done.stdout.replace(f"`{name}`.", "").replace(f"{name}.", "").splitlines()
         charset = self.server.sql(f"SHOW CREATE DATABASE {name}")[0][1]
         return [line for line in lines if not re.match(r"-- (Host:|Dumping (events|routines))", line)] + [
             str(charset).replace(name, "here")
@@ -82,10 +82,10 @@ class MySQLServer(Server):
     def tool(self, program: str, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         where = ["--no-defaults", "--protocol=tcp", "--host=127.0.0.1", f"--port={self.server.port}", "--user=root",
                  "--default-character-set=utf8mb4"]  # fmt: skip
-        return subprocess.run(
-            [mariadb_program(program), *where, *arguments], input=stdin, env=self.environment(),
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        argv = [mariadb_program(program), *where, *arguments]
+        done = subprocess.run(argv, input=stdin, env=self.environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, "MYSQL_PWD": MariaDB.PASSWORD}
@@ -116,3 +116,10 @@ def locked(server: MySQLServer, table: str) -> Iterator[None]:
     with closing(server.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(f"LOCK TABLES {table} WRITE")
         yield
+
+
+def fail_unless_equal(before: Sequence[str], after: Sequence[str]) -> None:
+    """Compare two texts of a database by what one has and the other has not."""
+    lost, new = [line for line in before if line not in after], [line for line in after if line not in before]
+    told = "\n".join([*("- " + line for line in lost), *("+ " + line for line in new)])
+    assert list(before) == list(after), told or "the same lines in another order"

@@ -158,6 +158,13 @@ class Engine(ABC):
             f"No restore of the database {self.database.alias!r} was interrupted: there is nothing to resume."
         )
 
+    def discard_old(self, old_data: str) -> None:
+        """Destroy what a restore has set aside under the name *old_data*.
+
+        :raises UsageError: there is no such thing, or it was not set aside by a restore of this database.
+        """
+        raise UsageError(f"{old_data} is not discarded by this version: delete it by hand.")
+
     @abstractmethod
     def inspect(self, selection: Selection) -> Iterator[Finding]:
         """Look, without dumping, whether a dump would succeed: server, tools, permissions, selection.

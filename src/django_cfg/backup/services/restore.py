@@ -95,6 +95,17 @@ def carry_out(
     return switched
 
 
+def resume_restore(alias: str = "default") -> Switched:
+    """Finish a restore of the database *alias* that was interrupted while it switched to the new data.
+
+    :raises UsageError: none was.
+    """
+    engine = current_project().engine(alias)
+    connections[alias].close()
+    with uninterrupted():
+        return engine.resume()
+
+
 def _own_target(project: Project, manifest: Manifest) -> str:
     source = manifest.source
     if not project.owns(source):

@@ -93,7 +93,7 @@ class Beside:
             if self._given_up:
                 return
             self._before[table.name] = self._count(self._witness.before, table)
-            if self._tally.uncountable:
+            if table.name in self._tally.uncountable:
                 self._counted_after(table)
 
     def tables(self) -> tuple[Table, ...]:
@@ -110,7 +110,7 @@ class Beside:
         if name not in self._before:
             return Table(name=name, rows=0, exact=True)  # its rows were left out
         before = self._before[name]
-        if self._tally.uncountable:
+        if name in self._tally.uncountable:
             agreed = table.transactional and before == self._counted_after(table)
             return Table(name=name, rows=before, exact=agreed)
         held = self._tally.rows.get(name, 0)

@@ -12,7 +12,7 @@ from django_cfg.backup.errors import IntegrityError
 _MARK = rb"(?:/\*M?!\d*\s*|\s*\*/)"  # of what only some versions shall read
 _SPACE = rb"(?:\s|" + _MARK + rb"|/\*(?!M?!).*?\*/|--[ \t\n][^\n]*\n|#[^\n]*\n)"
 _NAME = rb"(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|[^\s`\"'(.;*/]+)"
-_PART = rb"(?:`(?:[^`]|``)*`|'(?:[^']|'')*'|[\w.%$-]+)"
+_PART = rb"(?:`(?:[^`]|``)*`|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[\w.%$-]+)"
 _USER = rb"(?:CURRENT_USER(?:\(\))?|" + _PART + rb"(?:@" + _PART + rb")?)"
 _DEFINER = rb"DEFINER\s*=\s*(?P<definer>" + _USER + rb")"
 _CREATE = re.compile(

@@ -11,7 +11,7 @@ from django_cfg.backup.engines.mysql import schema
 from django_cfg.backup.engines.mysql.connect import connected, connection_settings, parameters, place
 from django_cfg.backup.engines.mysql.dump import dumping
 from django_cfg.backup.engines.mysql.inspect import inspecting
-from django_cfg.backup.engines.mysql.restore import restoring, resuming
+from django_cfg.backup.engines.mysql.restore import discarding, restoring, resuming
 from django_cfg.backup.engines.mysql.tally import Tally
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Manifest
@@ -41,6 +41,9 @@ class MySQLEngine(Engine):
     def resume(self) -> Switched:
         return resuming(self.database)
 
+    def discard_old(self, old_data: str) -> None:
+        discarding(self.database, old_data)
+
     def inspect(self, selection: Selection) -> Iterator[Finding]:
         return inspecting(self.database, selection)
 
@@ -56,10 +59,9 @@ class MySQLEngine(Engine):
             tally.add(block)
         if not tally.is_whole:
             raise IntegrityError(f"{manifest.archive.key} is not a whole dump: its end mark is missing.")
-        if tally.uncountable:
-            return
-        held = {table.name: tally.rows.get(table.name, 0) for table in manifest.tables}
-        compare_tables(manifest.tables, held, manifest.archive.key)
+        counted = [table for table in manifest.tables if table.name not in tally.uncountable]
+        held = {table.name: tally.rows.get(table.name, 0) for table in counted}
+        compare_tables(counted, held, manifest.archive.key)
 
     @classmethod
     def restore_hint(cls, unpack: str, archive: str) -> str:

@@ -16,6 +16,7 @@ from django_cfg.backup.pipeline.process import Child
 from django_cfg.backup.pipeline.stream import Readable, blocks
 
 _END = b";\n"
+_LOCKS = (b"LOCK TABLES ", b"UNLOCK TABLES")  # they would keep a default from drawing from its sequence
 
 
 class Loader:
@@ -53,7 +54,7 @@ class Loader:
             is_code, item = self._reader.read(piece)
             if item:
                 self.items.append(item)
-            if not is_code:
+            if not is_code and not piece.text.startswith(_LOCKS):
                 yield self._at_home(piece.text) + _END
 
     def _at_home(self, text: bytes) -> bytes:

@@ -88,7 +88,9 @@ def put(session: Session, schema: str, items: Sequence[Item]) -> None:
 
 
 def drop(session: Session, schema: str, kind: str, name: str) -> None:
-    session.execute(f"DROP {kind.upper()} IF EXISTS {quoted(schema, name)}")
+    if kind.startswith("package"):
+        session.execute("SET sql_mode = 'ORACLE'")  # elsewhere it is no word
+    session.execute(f"DROP {kind.upper()} IF EXISTS {quoted(schema, name)}", *_USUAL)
 
 
 def _run(session: Session, schema: str, item: Item) -> list[int]:

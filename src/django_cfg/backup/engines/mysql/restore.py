@@ -70,6 +70,21 @@ def resuming(database: Database) -> Switched:
         return set_aside(session, found.name, plan, "")
 
 
+def discarding(database: Database, old_data: str) -> None:
+    """Drop the schema *old_data*, if a restore of this database has set it aside and ended.
+
+    :raises UsageError: it is nothing of the kind.
+    """
+    with connected(database) as session:
+        finished = [found.name for found in scratch.beside(session) if found.state == scratch.DONE]
+        if old_data not in finished:
+            raise UsageError(
+                f"{old_data} is not old data that a restore of the database {database.alias!r} has set aside. "
+                f"There is: {', '.join(finished) or 'nothing'}."
+            )
+        scratch.discard(session, old_data)
+
+
 def _refuse_another_vendor(database: Database, session: Session, manifest: Manifest) -> None:
     """Types, collations and the text of routines differ: what loads may not be what was backed up."""
     if manifest.engine.vendor != session.vendor:

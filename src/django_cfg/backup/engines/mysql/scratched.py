@@ -58,4 +58,4 @@ def set_aside(session: Session, aside: str, plan: Plan, advice: str) -> Switched
         scratch.discard(session, aside)
         return Switched(None, advice)
     code = f"Its views, triggers, routines and events are kept as text in {aside}.{TABLE}." if plan.old else ""
-    return Switched(f"the schema {aside}", " ".join(filter(None, (advice, code))))
+    return Switched(aside, " ".join(filter(None, (advice, code))))

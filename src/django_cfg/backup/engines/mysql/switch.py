@@ -130,10 +130,12 @@ def _drop_code(session: Session, plan: Plan) -> None:
 def _draw_from_here(session: Session, new: str) -> None:
     """A default that draws from a sequence names the sequence's schema, which was the scratch."""
     was, here = f"{quoted(new)}.", f"{quoted(session.database)}."
+    changes: dict[str, list[str]] = {}
     for table, column, default in session.rows(_DRAWN, [session.database, f"%{_pattern(was)}%"]):
         drawn = str(default).replace(was, here)
-        where = f"{quoted(session.database, table)} ALTER COLUMN {quoted(column)}"
-        session.execute(f"ALTER TABLE {where} SET DEFAULT ({drawn})")
+        changes.setdefault(table, []).append(f"ALTER COLUMN {quoted(column)} SET DEFAULT ({drawn})")
+    for table, columns in changes.items():
+        session.execute(f"ALTER TABLE {quoted(session.database, table)} {', '.join(columns)}")
 
 
 def _pattern(text: str) -> str:

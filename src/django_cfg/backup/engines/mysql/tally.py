@@ -12,7 +12,7 @@ class Tally:
     def __init__(self) -> None:
         self.begun = False  # the first table has come: the dump's snapshot is taken
         self.rows: dict[str, int] = {}
-        self.uncountable = False  # mysqldump puts many rows into one line
+        self.uncountable: set[str] = set()  # tables whose rows share a line, as mysqldump writes all of them
         self.definers: set[str] = set()
         self._splitter = Splitter()
         self._table = ""
@@ -33,7 +33,8 @@ class Tally:
         if piece.table:
             self._table = piece.table
             self.rows.setdefault(piece.table, 0)
-            self.uncountable |= not piece.a_row_a_line
+            if not piece.a_row_a_line:
+                self.uncountable.add(piece.table)
         self.rows[self._table] += piece.block.count(b"\n(")
 
     def _look(self, statement: Statement) -> None:
