@@ -41,6 +41,7 @@ class Command(BackupCommand):
         self.stderr.write(_preview(plan), self.plain)
         self.ask(f"Replace the database {plan.target!r} with it?", yes=yes)
         carry_out(plan, self.progress, lambda switched: self._tell(plan, switched))
+        return None
 
     def _resume(self, alias: str) -> Any:
         switched = resume_restore(alias)
