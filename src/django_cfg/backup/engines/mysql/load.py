@@ -45,7 +45,7 @@ class Loader:
                 client.stdin.close()
             client.wait()
 
-    def _parts(self, block: bytes) -> Iterator[bytes]:
+    def _parts(self, block: bytes) -> Iterator[bytes | memoryview]:
         """What of a block goes to the client."""
         for piece in self._splitter.feed(block):
             if isinstance(piece, Rows):

@@ -21,6 +21,7 @@ _HEAD = re.compile(
     rb"(?:INSERT|REPLACE)(?: +[A-Z]+)* +INTO `(?P<table>(?:[^`]|``)*)`"
     rb"(?: \((?:[^`)]|`(?:[^`]|``)*`)*\))? VALUES(?P<after>\s)"
 )
+_LAST_ROW = re.compile(rb"\);\n")
 _INSERTS = (b"INSERT ", b"REPLACE ")
 _LONGEST_HEAD = 1 << 20  # bytes; 4096 columns with names of 64 characters fit
 _DATABASE = re.compile(rb"-- Host: .*?Database: (?P<name>.*)\n")
@@ -37,11 +38,25 @@ class Statement:
 
 @dataclass(frozen=True)
 class Rows:
-    """A part of an INSERT: its beginning, which names the table, or some of its rows; the parts make it up again."""
+    """A part of an INSERT: its beginning, which names the table, or some of its rows; the parts make it up again.
 
-    block: bytes
+    The bytes are a piece of what was read and are not copied.
+    """
+
+    data: bytes
+    start: int
+    end: int
     table: str = ""  # at the beginning
-    a_row_a_line: bool = False  # at the beginning: every row begins on a line of its own
+    a_row_a_line: bool = False  # at the beginning: every row, and nothing else, ends a line
+
+    @property
+    def block(self) -> memoryview:
+        return memoryview(self.data)[self.start : self.end]
+
+    @property
+    def lines(self) -> int:
+        """How many lines end here."""
+        return self.data.count(b"\n", self.start, self.end)
 
 
 class Splitter:
@@ -56,7 +71,7 @@ class Splitter:
         self._escapes = True  # a backslash escapes, in the SQL mode of what comes next
 
     def feed(self, block: bytes) -> Iterator[Statement | Rows]:
-        data, self._held = self._held + block, b""
+        data, self._held = self._held + block if self._held else block, b""
         at = 0
         while at < len(data):
             piece, end = self._rows(data, at) if self._in_rows else self._next(data, at)
@@ -73,14 +88,11 @@ class Splitter:
         return self._held
 
     def _rows(self, data: bytes, at: int) -> tuple[Rows | None, int]:
-        end = data.find(b");\n", at)
-        if end >= 0:
+        if found := _LAST_ROW.search(data, at):
             self._in_rows = False
-            return Rows(data[at : end + 3]), end + 3
-        end = len(data) - 2
-        while end > at and data[end - 1 : end] == b"\n":
-            end -= 1  # a line's beginning stays in one piece
-        return (Rows(data[at:end]), end) if end > at else (None, at)
+            return Rows(data, at, found.end()), found.end()
+        end = len(data) - _begun(data)
+        return (Rows(data, at, end), end) if end > at else (None, at)
 
     def _next(self, data: bytes, at: int) -> tuple[Statement | Rows | None, int]:
         if found := _BETWEEN.match(data, at):
@@ -106,8 +118,8 @@ class Splitter:
 
     def _beginning(self, data: bytes, head: re.Match[bytes]) -> tuple[Rows, int]:
         self._in_rows = True
-        end = head.start("after")
-        return Rows(data[head.start() : end], unquoted(head["table"]), head["after"] == b"\n"), end
+        start, end = head.span()
+        return Rows(data, start, end, unquoted(head["table"]), head["after"] == b"\n"), end
 
     def _statement(self, data: bytes, at: int) -> tuple[Statement | None, int]:
         for token in _tokens(self._delimiter, self._escapes).finditer(data, at):
@@ -119,6 +131,11 @@ class Splitter:
                     self._escapes = not _NO_ESCAPES.search(text)
                 return Statement(text), token.end()
         return None, at
+
+
+def _begun(data: bytes) -> int:
+    """How many bytes at the end of *data* may be the beginning of a last row's end."""
+    return 2 if data.endswith(b");") else 1 if data.endswith(b")") else 0
 
 
 def unquoted(name: bytes) -> str:

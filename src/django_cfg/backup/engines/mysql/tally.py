@@ -35,7 +35,8 @@ class Tally:
             self.rows.setdefault(piece.table, 0)
             if not piece.a_row_a_line:
                 self.uncountable.add(piece.table)
-        self.rows[self._table] += piece.block.count(b"\n(")
+        else:
+            self.rows[self._table] += piece.lines
 
     def _look(self, statement: Statement) -> None:
         self.begun |= statement.text.startswith((b"CREATE ", b"DROP "))
