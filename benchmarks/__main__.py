@@ -1,13 +1,13 @@
-"""``python -m benchmarks [sqlite|postgresql ...] [--turns N] [--scale X] [--slow] [--encrypted]``"""
+"""``python -m benchmarks [sqlite|postgresql|mysql ...] [--turns N] [--scale X] [--slow] [--encrypted]``"""
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import postgresql, sqlite
+from benchmarks import mysql, postgresql, sqlite
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("engines", nargs="*", choices=["sqlite", "postgresql", []], help="none: all")
+parser.add_argument("engines", nargs="*", choices=["sqlite", "postgresql", "mysql", []], help="none: all")
 parser.add_argument("--turns", type=int, default=5)
 parser.add_argument("--scale", type=float, default=1.0, help="1.0: about 1 GB")
 parser.add_argument("--slow", action="store_true", help="xz too, which takes minutes a turn")
@@ -17,3 +17,5 @@ if "sqlite" in options.engines or not options.engines:
     sqlite.main(options.turns, options.scale)
 if "postgresql" in options.engines or not options.engines:
     postgresql.main(options.turns, options.scale, options.slow, options.encrypted)
+if "mysql" in options.engines or not options.engines:
+    mysql.main(options.turns, options.scale, options.slow)

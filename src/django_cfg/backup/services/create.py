@@ -60,7 +60,19 @@ def create_backup(
     :raises AlreadyRunning: another backup of this database is being made, or the claim is another's now.
     :raises BackupError: it failed; nothing was published.
     """
-    project = current_project()
+    return create_in(current_project(), alias, trigger=trigger, note=note, progress=progress, claim=claim)
+
+
+def create_in(
+    project: Project,
+    alias: str,
+    *,
+    trigger: Trigger,
+    note: str,
+    progress: Progress,
+    claim: BackupRun | None = None,
+) -> Manifest:
+    """As :func:`create_backup`, in *project*."""
     require_ready(project)
     project.database(alias)
     source = project.source(alias)
