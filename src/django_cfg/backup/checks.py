@@ -14,6 +14,7 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 from django_cfg.backup.errors import BackupError, ConfigurationError
 from django_cfg.backup.services.placement import refuse_served_folder
 from django_cfg.backup.services.project import Project, current_project
+from django_cfg.backup.services.remote import unwise_settings
 
 
 @register("backup")  # not "database": those run only when databases are named
@@ -32,7 +33,7 @@ def check_backup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         refuse_served_folder(project)
     except ConfigurationError as error:
         return [Error(str(error), id="django_cfg_backup.E001")]
-    return [*_unknown_aliases(project), *_unsupported_engines(project)]
+    return [*_unknown_aliases(project), *_unsupported_engines(project), *_unwise_settings(project)]
 
 
 def _unknown_aliases(project: Project) -> Iterator[CheckMessage]:
@@ -43,6 +44,11 @@ def _unknown_aliases(project: Project) -> Iterator[CheckMessage]:
                 hint=f"Its aliases are: {', '.join(settings.DATABASES)}.",
                 id="django_cfg_backup.W003",
             )
+
+
+def _unwise_settings(project: Project) -> Iterator[CheckMessage]:
+    for unwise in unwise_settings(project):
+        yield Warning(unwise.text, hint=unwise.hint, id=f"django_cfg_backup.{unwise.number}")
 
 
 def _unsupported_engines(project: Project) -> Iterator[CheckMessage]:
