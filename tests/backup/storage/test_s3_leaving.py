@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+import obstore
 import pytest
 
 from django_cfg.backup.storage.s3 import leaving
@@ -53,18 +54,18 @@ def test_an_interrupted_upload_ends_as_interrupted(s3_server: S3Server, bucket: 
 def test_the_end_waits_until_what_was_lent_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaving, "_has_cancelled", threading.Event())
     monkeypatch.setattr(leaving, "_PATIENCE", 60)
-    borrowed = memoryview(leaving.lend(b"a block"))
+    borrowed = [obstore.Bytes(leaving.lend(b"a block"))]
     ending = threading.Thread(target=leaving._leave)
     ending.start()
     ending.join(0.2)
     assert ending.is_alive()
-    borrowed.release()
+    borrowed.clear()
     ending.join(20)
     assert not ending.is_alive()
 
 
 def test_the_end_waits_no_longer_than_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaving, "_PATIENCE", 0.05)
-    borrowed = memoryview(leaving.lend(b"a block"))
+    borrowed = [obstore.Bytes(leaving.lend(b"a block"))]
     leaving._leave()
-    borrowed.release()
+    borrowed.clear()
