@@ -236,12 +236,18 @@ def _archive_withdrawn_on_error(storage: Storage, key: str, manifest_key: str) -
     try:
         yield
     except NameTaken:  # the manifest's name: it is another backup's
-        storage.delete(key)
+        if not _is_archive_of(storage, key, manifest_key):
+            storage.delete(key)
         raise
     except BaseException:
         if storage.stat(manifest_key) is None:
             storage.delete(key)
         raise
+
+
+def _is_archive_of(storage: Storage, key: str, manifest_key: str) -> bool:
+    """Whether another's manifest names the archive *key*: in a bucket two uploads may end as one object."""
+    return Manifest.from_json(storage.read(manifest_key), manifest_key).archive_key == key
 
 
 def _archive(key: str, packed: Packed) -> Archive:

@@ -19,7 +19,7 @@ _CONNECT = timedelta(seconds=10)
 # An endpoint that does not answer is told within a minute: no attempt begins after `retry_timeout`.
 _REQUEST = timedelta(seconds=20)
 _REQUEST_RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
-# A part has to get through a slow line whole: 16 MiB at half a megabit a second. Its signature holds 15 minutes.
+# A part has to get through a slow line whole: 8 MiB at a quarter of a megabit a second. Its signature holds 15 minutes.
 _PART = timedelta(seconds=300)
 # A download may take days, but no minute without a byte.
 _STREAM, _SILENCE = timedelta(days=7), timedelta(seconds=60)
