@@ -12,8 +12,9 @@ import pytest
 
 from django_cfg.backup.config import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
-from django_cfg.backup.storage.s3 import S3Storage, bucket
+from django_cfg.backup.storage.s3 import S3Storage, bucket, upload
 from django_cfg.backup.storage.s3.bucket import Bucket
+from tests.backup.storage.faulty_proxy import Answer, Exchange, FaultyProxy
 from tests.backup.storage.s3_server import S3Server
 
 
@@ -69,6 +70,38 @@ class TestAddress:
         with pytest.raises(ConfigurationError, match="s3_endpoint_url") as caught:
             bucket_of(s3_endpoint_url=url)
         assert "key:word" not in str(caught.value)
+
+
+class TestChecksums:
+    """The services verify what was signed in any case; Amazon's is also told, and keeps, a checksum of each part."""
+
+    @pytest.mark.parametrize(
+        ("url", "is_amazons"),
+        [(None, True), ("https://s3.eu-central-1.amazonaws.com", True), ("https://r2.example.com", False)],
+    )
+    def test_are_for_amazon(self, url: str | None, is_amazons: bool) -> None:
+        assert bucket_of(s3_endpoint_url=url).is_amazons == is_amazons
+
+    @pytest.mark.parametrize("is_amazons", [True, False])
+    @pytest.mark.parametrize(("kind", "size"), [("PutObject", 10), ("UploadPart", 9 * upload.MIB)])
+    def test_are_sent(
+        self, s3_server: S3Server, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, kind: str, size: int,
+        is_amazons: bool,
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(Bucket, "is_amazons", is_amazons)
+        sent: list[str] = []
+
+        def look(exchange: Exchange) -> Answer:
+            sent.append(exchange.headers.get("x-amz-checksum-sha256", ""))
+            return exchange.forward()
+
+        proxy.every(kind, look)
+        storage = s3_server.storage(s3_server.new_bucket(), s3_endpoint_url=proxy.endpoint)
+        with storage.publish("shop.gz") as sink:
+            sink.write(bytes(size))
+        assert storage.read("shop.gz") == bytes(size)
+        assert all(bool(checksum) == is_amazons for checksum in sent)
+        assert sent
 
 
 class TestInTheClear:
