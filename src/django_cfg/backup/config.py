@@ -215,7 +215,8 @@ class BackupConfig(ConfigModel):
     tools_dir: str | None = Field(
         None,
         min_length=1,
-        description="Folder of the dump tools; default: where packages put them, then PATH (not in the guide)",
+        description="Folder of the dump tools, or several with `:` between; default: where packages put them, then PATH "
+        "(not in the guide)",
     )
     lock_timeout: int = Field(
         60, ge=1, le=86_400, description="Seconds a dump or a restore waits for a lock (not in the guide)"

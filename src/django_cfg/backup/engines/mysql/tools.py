@@ -83,8 +83,8 @@ def _series(version: str) -> tuple[int, ...]:
 
 
 def _installed(name: str, tools_dir: str | None) -> Tool | None:
-    path = str(Path(tools_dir) / name) if tools_dir else shutil.which(name)
-    if not path or not Path(path).is_file():
+    path = shutil.which(name, path=tools_dir or None)
+    if not path:
         return None
     version = _version(told := _said(path, "--version"))
     if not version:
