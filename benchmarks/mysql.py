@@ -39,8 +39,8 @@ STORAGES = {{
 """
 SCHEMA = (
     "CREATE DATABASE bench CHARACTER SET utf8mb4",
-    "CREATE TABLE bench.book (id bigint AUTO_INCREMENT PRIMARY KEY, isbn char(32) NOT NULL, title varchar(200) NOT NULL,"
-    " summary longtext NOT NULL, pages integer NOT NULL, price numeric(8, 2) NOT NULL, published datetime(6) NOT NULL)",
+    "CREATE TABLE bench.book (id bigint AUTO_INCREMENT PRIMARY KEY, isbn char(32) NOT NULL, title varchar(200) NOT NULL"
+    ", summary longtext NOT NULL, pages integer NOT NULL, price numeric(8, 2) NOT NULL, published datetime NOT NULL)",
     "CREATE TABLE bench.sale (id bigint AUTO_INCREMENT PRIMARY KEY, book_id bigint NOT NULL, receipt char(32) NOT NULL,"
     " quantity integer NOT NULL, amount double precision NOT NULL, sold_at datetime(6) NOT NULL)",
 )

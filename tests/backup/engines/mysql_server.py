@@ -6,13 +6,16 @@ import itertools
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pymysql
 
 from tests.backup.engines.contract import Server
+from tests.backup.running import children
 from tests.servers import MariaDB, mariadb_program
 from tests.sites import Site
 
@@ -123,3 +126,40 @@ def fail_unless_equal(before: Sequence[str], after: Sequence[str]) -> None:
     lost, new = [line for line in before if line not in after], [line for line in after if line not in before]
     told = "\n".join([*("- " + line for line in lost), *("+ " + line for line in new)])
     assert list(before) == list(after), told or "the same lines in another order"
+
+
+@contextmanager
+def beside(action: Callable[[], object]) -> Iterator[None]:
+    """A block during which *action* is carried out by another thread, whose error is the block's."""
+    errors: list[BaseException] = []
+
+    def act() -> None:
+        try:
+            action()
+        except BaseException as error:  # noqa: BLE001  raised again below
+            errors.append(error)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def child_running(program: str) -> int | None:
+    """The process id of our own child that runs *program* on a database."""
+    for pid in children():
+        line = command_line(pid)
+        if line.partition("\0")[0].endswith(f"/{program}") and "--defaults-file" in line:
+            return pid
+    return None
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""

@@ -47,7 +47,8 @@ class Scratched(Restoration):
     def switch(self) -> Switched:
         session = self._session
         with refusing(self._alias, _AS_IT_WAS):
-            plan = Plan(self._old_code(), self._made.items, self._partial, charset(session, session.database))
+            old = [] if self._partial else self._old_code()
+            plan = Plan(old, self._made.items, self._partial, charset(session, session.database))
             aside = switch.begin(session, self._new, plan, self._alias)
         return set_aside(session, aside, plan, self._made.advice)
 
