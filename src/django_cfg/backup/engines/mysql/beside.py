@@ -73,7 +73,8 @@ class Beside:
         """Until the dump is over; what fails here stops it."""
         try:
             with explaining(self._alias):
-                self._begun.wait()
+                while not self._begun.wait(_LOOK):
+                    self._look()
                 if not self._given_up:
                     _open_snapshot(self._witness.after)
                     self._count_all()

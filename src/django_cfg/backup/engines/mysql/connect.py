@@ -101,17 +101,25 @@ def connected(database: Database) -> Iterator[Session]:
     found = parameters(settings)  # what we cannot use is told before anything is tried
     wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(_complete(settings), database.alias)
     try:
+        session = _opened(wrapper, database, found.get("database", ""))
         with wrapper.wrap_database_errors:
-            wrapper.connect()
-            vendor = "mariadb" if wrapper.mysql_is_mariadb else "mysql"
-            version = plain_version(wrapper.mysql_server_info)
-            session = Session(wrapper.connection, vendor, version, found.get("database", ""))
-            _prepare(session, database.lock_timeout)
             yield session
     except Error as error:
         raise unavailable(database, place(database), error) from error
     finally:
         wrapper.close()
+
+
+def _opened(wrapper: Any, database: Database, name: str) -> Session:
+    try:
+        with wrapper.wrap_database_errors:
+            wrapper.connect()
+            vendor = "mariadb" if wrapper.mysql_is_mariadb else "mysql"
+            session = Session(wrapper.connection, vendor, plain_version(wrapper.mysql_server_info), name)
+            _prepare(session, database.lock_timeout)
+            return session
+    except OSError as error:  # a certificate that cannot be read, and what PyMySQL does not put into words of its own
+        raise unavailable(database, place(database), error) from error
 
 
 def _prepare(session: Session, lock_timeout: int) -> None:
