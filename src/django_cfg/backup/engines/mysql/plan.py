@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django_cfg.backup.engines.mysql.code import Item
-from django_cfg.backup.engines.mysql.session import Session, quoted
+from django_cfg.backup.engines.mysql.session import Session, named, quoted
 
 TABLE = "django_cfg_backup_plan"
 _OLD, _NEW = "old", "new"
@@ -40,9 +40,7 @@ def save(session: Session, aside: str, plan: Plan) -> None:
 
 
 def _insert(session: Session, aside: str, generation: str, items: Iterable[Item]) -> None:
-    query = (
-        f"INSERT INTO {quoted(aside, TABLE)} (generation, kind, name, session, statement) VALUES (%s, %s, %s, %s, %s)"
-    )
+    query = f"INSERT INTO {named(aside, TABLE)} VALUES (NULL, %s, %s, %s, %s, %s)"
     for item in items:
         settings = b"\n".join(name + b"=" + value for name, value in item.session.items())
         session.change(query, [generation, item.kind, item.name, settings, item.text])

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from django_cfg.backup.engines.base import SetAside
 from django_cfg.backup.engines.mysql.contents import charset
-from django_cfg.backup.engines.mysql.session import Session, quoted
+from django_cfg.backup.engines.mysql.session import Session, named, quoted
 from django_cfg.backup.engines.mysql.words import number
 from django_cfg.backup.errors import RestoreRefused
 
@@ -88,11 +88,11 @@ def sign(session: Session, name: str, kind: str, state: str, scratch: str) -> No
         "scratch varchar(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL) ENGINE=InnoDB"
     )
     values = [session.database, kind, state, scratch]
-    session.change(f"INSERT INTO {quoted(name, SIGN)} VALUES (%s, %s, %s, %s)", values)
+    session.change(f"INSERT INTO {named(name, SIGN)} VALUES (%s, %s, %s, %s)", values)
 
 
 def mark(session: Session, name: str, state: str) -> None:
-    session.change(f"UPDATE {quoted(name, SIGN)} SET state = %s", [state])
+    session.change(f"UPDATE {named(name, SIGN)} SET state = %s", [state])
 
 
 def beside(session: Session) -> list[Beside]:

@@ -70,6 +70,11 @@ def quoted(*names: str) -> str:
     return ".".join("`" + name.replace("`", "``") + "`" for name in names)
 
 
+def named(*names: str) -> str:
+    """Likewise, for a query with values in it, where drivers take a percent sign for theirs."""
+    return quoted(*names).replace("%", "%%")
+
+
 def literal(text: str) -> str:
     """Text as SQL writes it in our sessions, whose mode lets a backslash escape."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
