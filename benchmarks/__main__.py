@@ -1,11 +1,11 @@
-"""``python -m benchmarks [sqlite|postgresql|encrypted|mysql|s3 ...] [--turns N] [--scale X] [--slow]``"""
+"""``python -m benchmarks [sqlite|postgresql|encrypted|mysql|s3|restore ...] [--turns N] [--scale X] [--slow]``"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 
-from benchmarks import mysql, postgresql, s3, sqlite
+from benchmarks import mysql, postgresql, restore, s3, sqlite
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("names", nargs="*", help="none: all")
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "encrypted": lambda: postgresql.main(turns, scale, encrypted=True),
     "mysql": lambda: mysql.main(turns, scale, slow),
     "s3": lambda: s3.main(turns, scale),
+    "restore": lambda: restore.main(turns, scale),
 }
 if unknown := set(options.names) - BENCHMARKS.keys():
     parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
