@@ -7,6 +7,7 @@ from django_cfg.backup.config import (
     BackupRetentionConfig,
     BackupScheduleConfig,
     BackupStorageConfig,
+    BackupVerificationConfig,
 )
 from django_cfg.config import DatabaseConfig, DjangoConfig
 
@@ -16,6 +17,7 @@ __all__ = [
     "BackupRetentionConfig",
     "BackupScheduleConfig",
     "BackupStorageConfig",
+    "BackupVerificationConfig",
     "DatabaseConfig",
     "DjangoConfig",
 ]

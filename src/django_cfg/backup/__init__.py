@@ -12,16 +12,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from django_cfg.backup.services.catalog import list_backups
     from django_cfg.backup.services.create import create_backup
+    from django_cfg.backup.services.drill import drill_backup
     from django_cfg.backup.services.prune import prune_backups
     from django_cfg.backup.services.restore import restore_backup
     from django_cfg.backup.services.unlock import Unlock
     from django_cfg.backup.services.verify import verify_backup
 
-__all__ = ["Unlock", "create_backup", "list_backups", "prune_backups", "restore_backup", "verify_backup"]
+__all__ = [
+    "Unlock",
+    "create_backup",
+    "drill_backup",
+    "list_backups",
+    "prune_backups",
+    "restore_backup",
+    "verify_backup",
+]
 
 _HOMES = {
     "Unlock": "unlock",
     "create_backup": "create",
+    "drill_backup": "drill",
     "list_backups": "catalog",
     "prune_backups": "prune",
     "restore_backup": "restore",

@@ -19,6 +19,7 @@ from django_cfg.config_model import ConfigModel
 from django_cfg.environment import substitute_all
 
 DEFAULT_CRON = "0 2 * * *"
+VERIFICATION_CRON = "0 4 * * 0"
 _CRON_NICKNAMES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -128,6 +129,27 @@ class BackupRetentionConfig(ConfigModel):
     max_total_size_mb: int | None = Field(None, gt=0, description="Limit of the total size in MB (10^6 bytes)")
 
 
+class BackupVerificationConfig(ConfigModel):
+    """How backups are proved by themselves: the newest one of each database, restored and compared, or read."""
+
+    enabled: bool = Field(False, description="Verify the newest backup of each database by schedule")
+    schedule: BackupScheduleConfig = Field(
+        default_factory=lambda: BackupScheduleConfig(cron=VERIFICATION_CRON),
+        description="When; Sundays at 4:00. With `enabled=False` nothing runs here, and proofs are still expected: "
+        "drills run elsewhere",
+    )
+    drill: bool = Field(True, description="Restore into a scratch and compare; else only read and compare checksums")
+    drill_alias: str | None = Field(
+        None,
+        min_length=1,
+        description="Alias of DATABASES beside whose database drills restore: another server, another role; "
+        "default: the backup's own",
+    )
+    max_proof_age_days: int = Field(
+        30, ge=1, le=3650, description="Days after which `backup_status` warns that the last proof is old"
+    )
+
+
 class BackupDatabaseConfig(ConfigModel):
     """What differs for one database of settings.DATABASES."""
 
@@ -189,6 +211,10 @@ class BackupConfig(ConfigModel):
     )
     retention: BackupRetentionConfig = Field(
         default_factory=BackupRetentionConfig, description="How long backups are kept: 7/4/3"
+    )
+    verification: BackupVerificationConfig = Field(
+        default_factory=BackupVerificationConfig,
+        description="How backups are proved by themselves: off (not in the guide)",
     )
     databases: list[BackupDatabaseConfig] = Field([], description="Overrides per database")
     compression: Compression = Field("gzip", description="Compression: `gzip`, `bz2`, `xz`, `none`")
@@ -265,6 +291,17 @@ class BackupConfig(ConfigModel):
         database = self.for_database(alias)
         schedule = database.schedule_override or self.schedule
         return schedule if self.enabled and database.enabled and schedule.enabled else None
+
+    def verification_schedule_for(self, alias: str) -> BackupScheduleConfig | None:
+        """The schedule that verifies the backups of *alias* by itself; None: nothing does."""
+        verification = self.verification
+        is_wanted = self.enabled and self.for_database(alias).enabled and verification.enabled
+        return verification.schedule if is_wanted and verification.schedule.enabled else None
+
+    def expects_proofs_of(self, alias: str) -> bool:
+        """Drills of *alias* are wanted, here or elsewhere."""
+        verification = self.verification
+        return self.enabled and self.for_database(alias).enabled and verification.enabled and verification.drill
 
 
 def _understood(parameter: str, value: str, reading: Callable[[str], object]) -> str:

@@ -6,7 +6,9 @@
 ``backup_overdue``: ``source``, ``message``; sent by every tick for as long as it lasts.
 ``schedule_failed``: ``project`` and ``env`` (str), ``message``: a tick could not do its work.
 ``schedule_succeeded``: ``project`` and ``env`` (str): a tick could.
-``drill_succeeded``, ``drill_failed``: ``source``, ``proof`` (:class:`~django_cfg.backup.manifest.Proof`).
+``drill_succeeded``: ``source``, ``proof`` (:class:`~django_cfg.backup.manifest.Proof`).
+``drill_failed``: ``source``, ``message``, ``proof``; None when nothing was learned of the backup: no server, no key.
+``check_succeeded``: ``source``; ``check_failed``: ``source``, ``message``: a scheduled verification without a drill.
 ``verify_succeeded``: ``manifest``.
 ``verify_failed``: ``manifest``, ``message``.
 ``prune_failed``: ``source``, ``message`` (str); the backup that the prune followed is made.
@@ -36,6 +38,8 @@ schedule_failed = Signal()
 schedule_succeeded = Signal()
 drill_succeeded = Signal()
 drill_failed = Signal()
+check_succeeded = Signal()
+check_failed = Signal()
 restore_succeeded = Signal()
 restore_failed = Signal()
 restore_checked = Signal()

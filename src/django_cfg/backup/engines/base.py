@@ -128,6 +128,11 @@ class Restoration(ABC):
         """The scratch as an entry of settings.DATABASES, once loaded; None where nobody else can look at it."""
         return None
 
+    @property
+    def tool(self) -> tuple[str, str]:
+        """Name and version of the program that loads, for a proof; empty where it is not told."""
+        return "", ""
+
     @abstractmethod
     def load(self, plain: Readable) -> None:
         """Read *plain* to its end into the scratch."""
@@ -159,6 +164,7 @@ class Engine(ABC):
 
     format: ClassVar[Literal["pgdump", "sql", "sqlite3"]]
     name: ClassVar[str]  # for messages
+    version_query: ClassVar[str] = "SELECT version()"  # of the server
 
     def __init__(self, database: Database) -> None:
         self.database = database

@@ -18,9 +18,16 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def backups(manifests: Sequence[Manifest], pinned: Container[str], zone: tzinfo, what_keeps: Mapping[str, str]) -> str:
-    header = ("NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER", "KEPT AS")
-    return columns(header, [(*_row(m, m.name in pinned, zone), what_keeps[m.name]) for m in manifests])
+def backups(
+    manifests: Sequence[Manifest],
+    pinned: Container[str],
+    zone: tzinfo,
+    proved: Mapping[str, str],
+    what_keeps: Mapping[str, str],
+) -> str:
+    header = ("NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER", "LAST PROOF", "KEPT AS")
+    rows = [(*_row(m, m.name in pinned, zone), proved[m.name], what_keeps[m.name]) for m in manifests]
+    return columns(header, rows)
 
 
 def _row(manifest: Manifest, is_pinned: bool, zone: tzinfo) -> tuple[str, ...]:
@@ -34,7 +41,7 @@ def _row(manifest: Manifest, is_pinned: bool, zone: tzinfo) -> tuple[str, ...]:
     )
 
 
-def details(manifest: Manifest, zone: tzinfo, migrations: str, what_keeps: str) -> str:
+def details(manifest: Manifest, zone: tzinfo, migrations: str, proved: str, what_keeps: str) -> str:
     """Everything worth knowing of one backup."""
     archive, engine = manifest.archive, manifest.engine
     facts = {
@@ -51,6 +58,7 @@ def details(manifest: Manifest, zone: tzinfo, migrations: str, what_keeps: str) 
         "Excluded": ", ".join(manifest.excluded) or "nothing",
         "Partial": "yes: only the tables below" if manifest.partial else "no",
         "Migrations": migrations or "as in your code",
+        "Proved": proved,
         "Kept as": what_keeps,
         "Note": manifest.note or "none",
         "By hand": manifest.restore_hint,

@@ -24,7 +24,7 @@ from django_cfg.backup.services.project import Project
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.local import LocalStorage
 
-Kind = Literal["backup", "drill", "size", "schedule"]
+Kind = Literal["backup", "drill", "no drill", "check", "size", "schedule"]
 SUFFIX = ".incident"
 _LOCAL_FOR = timedelta(hours=12)
 _log = logging.getLogger("django_cfg.backup")
@@ -86,7 +86,7 @@ class Incident:
     def _key(self) -> str:
         source = Source(project=self.project.name, env=self.project.env, database=self.database)
         digest = sha256(f"{source}\0{self.kind}".encode()).hexdigest()[:12]
-        return f"incidents/{self.kind}-{digest}{SUFFIX}"
+        return f"incidents/{self.kind.replace(' ', '-')}-{digest}{SUFFIX}"
 
 
 def _of_this_machine(project: Project) -> LocalStorage:

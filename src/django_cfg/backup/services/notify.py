@@ -21,6 +21,7 @@ from django_cfg.backup.services.incidents import Incident, Kind
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.services.status import trend_warning
 
+_DRILLS: tuple[Kind, ...] = ("drill", "no drill")
 _STATUS = "`manage.py backup_status` shows how all backups stand."
 
 
@@ -32,6 +33,8 @@ def connect() -> None:
         signals.backup_overdue: _backup_overdue,
         signals.drill_succeeded: _drill_succeeded,
         signals.drill_failed: _drill_failed,
+        signals.check_succeeded: _check_succeeded,
+        signals.check_failed: _check_failed,
         signals.schedule_succeeded: _schedule_succeeded,
         signals.schedule_failed: _schedule_failed,
     }
@@ -80,15 +83,35 @@ def _backup_overdue(source: Source, message: str, **_: Any) -> None:
 
 def _drill_succeeded(source: Source, proof: Proof, **_: Any) -> None:
     project = current_project()
-    if _end(project, "drill", source.database):
+    ended = [_end(project, kind, source.database) for kind in _DRILLS]
+    if any(ended):
         why = f"{proof.name} was restored and compared: {proof.tables} tables, {proof.rows:,} rows."
         _send(project, f"The drill of {source} works again.", why=why, todo="Nothing.")
 
 
-def _drill_failed(source: Source, proof: Proof, **_: Any) -> None:
+def _drill_failed(source: Source, proof: Proof | None, message: str = "", **_: Any) -> None:
+    if proof is None:
+        todo = f"Nothing was learned of the backup itself. Mend what it says, and drill again. {_STATUS}"
+        _begin(
+            current_project(), "no drill", source.database, f"The drill of {source} could not be made.", message, todo
+        )
+        return
+    _end(current_project(), "no drill", source.database)  # a drill was made; what it found is told now
     why = "; ".join(proof.differences) or "It could not be restored."
     todo = f"Do not rely on {proof.name}: make a new backup, and drill again. {_STATUS}"
     _begin(current_project(), "drill", source.database, f"The drill of {proof.name} failed.", why, todo)
+
+
+def _check_succeeded(source: Source, **_: Any) -> None:
+    project = current_project()
+    if _end(project, "check", source.database):
+        why = "Its newest backup was read to its last byte, and is good."
+        _send(project, f"The verification of {source} works again.", why=why, todo="Nothing.")
+
+
+def _check_failed(source: Source, message: str, **_: Any) -> None:
+    todo = f"Make a new backup, and run `manage.py backup_verify`. {_STATUS}"
+    _begin(current_project(), "check", source.database, f"The verification of {source} failed.", message, todo)
 
 
 def _schedule_succeeded(**_: Any) -> None:

@@ -13,6 +13,7 @@ from django_cfg.backup.policy.schedule import latest_slot, next_slot
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import Catalog
 from django_cfg.backup.services.project import Project
+from django_cfg.backup.services.proofs import can_be_opened_here, proof_is_old
 
 _COMPARED = 10  # backups before the newest
 
@@ -27,6 +28,7 @@ class SourceStatus:
     next_slot: datetime | None  # None: nothing backs it up by itself
     is_overdue: bool
     proof: Proof | None  # the last drill
+    is_provable_here: bool  # False: the last backup opens with a private key alone, and that is elsewhere
     problems: tuple[str, ...]
 
 
@@ -83,7 +85,18 @@ def _status(project: Project, catalog: Catalog, source: Source) -> SourceStatus:
         next_slot=next_slot(schedule, project.zone, now, last.started_at if last else None) if schedule else None,
         is_overdue=overdue,
         proof=proof,
-        problems=tuple(filter(None, (_lateness(overdue, last), trend_warning(backups), _disproof(proof)))),
+        is_provable_here=last is None or can_be_opened_here(last),
+        problems=tuple(
+            filter(
+                None,
+                (
+                    _lateness(overdue, last),
+                    trend_warning(backups),
+                    _disproof(proof),
+                    proof_is_old(project, backups, catalog, now),
+                ),
+            )
+        ),
     )
 
 

@@ -31,6 +31,7 @@ from django_cfg.backup.pipeline.stream import Readable, blocks
 class PostgreSQLEngine(Engine):
     format = "pgdump"
     name = "PostgreSQL"
+    version_query = "SHOW server_version"
 
     @property
     def identity(self) -> str:

@@ -71,6 +71,10 @@ class Scratch(Restoration):
     def scratch(self) -> Mapping[str, Any]:
         return connection_settings(self._scratch)
 
+    @property
+    def tool(self) -> tuple[str, str]:
+        return "pg_restore", self._tools.version
+
     def load(self, plain: Readable) -> None:
         archive = OpenedArchive(plain, self._tools)
         choice = self._target.choice(archive.contents)

@@ -41,6 +41,7 @@ _UNNAMED = Database("default", {"ENGINE": "django.db.backends.sqlite3"})
 class SQLiteEngine(Engine):
     format = "sqlite3"
     name = "SQLite"
+    version_query = "SELECT sqlite_version()"
 
     @property
     def identity(self) -> str:

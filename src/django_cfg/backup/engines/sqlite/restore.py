@@ -62,6 +62,10 @@ class SQLiteRestoration(Restoration):
     def scratch(self) -> Mapping[str, Any]:
         return {**self._database.settings, "NAME": uri(self._scratch, immutable="1")}
 
+    @property
+    def tool(self) -> tuple[str, str]:
+        return "sqlite3", sqlite3.sqlite_version
+
     def load(self, plain: Readable) -> None:
         try:
             with self._scratch.open("xb") as file:

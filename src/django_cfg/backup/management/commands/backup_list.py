@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.management import tables
+from django_cfg.backup.management import proofs, tables
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.prune_tables import what_keeps
 from django_cfg.backup.services.catalog import read_catalog
@@ -25,10 +25,18 @@ class Command(BackupCommand):
         own = list(catalog.backups) if options["all"] else catalog.of(project)
         chosen = [manifest for manifest in own if database in (None, manifest.source.database)]
         if chosen:
-            self.show(tables.backups(chosen, catalog.pinned, project.zone, what_keeps(project, catalog)))
+            kept, zone = what_keeps(project, catalog), project.zone
+            proved = {manifest.name: proofs.short(catalog.proofs.get(manifest.name), zone) for manifest in chosen}
+            self.show(tables.backups(chosen, catalog.pinned, zone, proved, kept))
         else:
             self.warn(f"No backup of {project.name}/{project.env} in {catalog.location}.")
         if hidden := len(catalog.backups) - len(own):
             self.warn(f"{hidden} more of other projects or environments: --all shows them.")
         self.warn_of_damage(catalog)
-        return [manifest.model_dump(mode="json", by_alias=True) for manifest in chosen]
+        return [
+            {
+                **manifest.model_dump(mode="json", by_alias=True),
+                "last_proof": proofs.document(catalog.proofs.get(manifest.name)),
+            }
+            for manifest in chosen
+        ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.management import tables
+from django_cfg.backup.management import proofs, tables
 from django_cfg.backup.management.command import BackupCommand, add_name
 from django_cfg.backup.management.prune_tables import what_keeps
 from django_cfg.backup.services import migrations
@@ -24,5 +24,7 @@ class Command(BackupCommand):
         catalog = read_catalog(project.storage)
         manifest = find(catalog, project, name, database)
         kept = what_keeps(project, catalog)[manifest.name]
-        self.show(tables.details(manifest, project.zone, migrations.compare(manifest.migrations), kept))
-        return manifest.model_dump(mode="json", by_alias=True)
+        proof = catalog.proofs.get(manifest.name)
+        behind, proved = migrations.compare(manifest.migrations), proofs.details(proof, project.zone)
+        self.show(tables.details(manifest, project.zone, behind, proved, kept))
+        return {**manifest.model_dump(mode="json", by_alias=True), "last_proof": proofs.document(proof)}

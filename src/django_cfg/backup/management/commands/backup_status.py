@@ -6,7 +6,7 @@ from datetime import timedelta, tzinfo
 from typing import Any
 
 from django_cfg.backup.errors import Unhealthy, megabytes
-from django_cfg.backup.management import tables
+from django_cfg.backup.management import proofs, tables
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.project import current_project
@@ -34,16 +34,22 @@ class Command(BackupCommand):
 
 
 def _row(status: SourceStatus, zone: tzinfo) -> tuple[str, ...]:
-    last, proof = status.last, status.proof
+    last = status.last
     return (
         str(status.source),
         tables.local(last.started_at, zone) if last else "never",
         _age(status.age) if status.age is not None else "-",
         megabytes(last.archive.size) if last else "-",
         tables.local(status.next_slot, zone) if status.next_slot else "no schedule",
-        f"{tables.local(proof.at, zone)}{'' if proof.succeeded else ' FAILED'}" if proof else "never",
+        _proof(status, zone),
         "OVERDUE" if status.is_overdue else "UNHEALTHY" if status.problems else "ok",
     )
+
+
+def _proof(status: SourceStatus, zone: tzinfo) -> str:
+    if status.proof is None and not status.is_provable_here:
+        return "cannot be proved here"
+    return proofs.short(status.proof, zone)
 
 
 def _age(age: timedelta) -> str:
@@ -52,7 +58,7 @@ def _age(age: timedelta) -> str:
 
 
 def _document(status: SourceStatus) -> dict[str, Any]:
-    last, proof = status.last, status.proof
+    last = status.last
     return {
         **status.source.model_dump(),
         "healthy": not status.problems,
@@ -63,5 +69,6 @@ def _document(status: SourceStatus) -> dict[str, Any]:
         "age_seconds": int(status.age.total_seconds()) if status.age is not None else None,
         "size": last.archive.size if last else None,
         "next_slot": status.next_slot.isoformat() if status.next_slot else None,
-        "last_proof": proof.model_dump(mode="json", by_alias=True) if proof else None,
+        "last_proof": proofs.document(status.proof),
+        "provable_here": status.is_provable_here,
     }

@@ -61,6 +61,15 @@ def holds_any(gpg: Gpg, key_ids: Collection[str]) -> bool:
     return any(record[0] in ("sec", "ssb") and record[4] in key_ids and record[14] != "#" for record in records)
 
 
+def holds_private_key_of(recipients: Collection[str]) -> bool:
+    """Whether the user's keyring holds a private key that decrypts what was encrypted to one of these fingerprints."""
+    if not recipients or not user_home().is_dir():
+        return False
+    listed = Gpg().ask("--with-colons", "--list-secret-keys", *recipients)
+    records = [line.split(":") for line in listed.lines]
+    return any(record[0] in ("sec", "ssb") and "e" in record[11] and record[14] != "#" for record in records)
+
+
 def is_locked(private_key: Path) -> bool:
     """Whether the private key in a file wants a passphrase."""
     with private_home() as home:

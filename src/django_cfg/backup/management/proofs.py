@@ -1,0 +1,50 @@
+"""Proofs as a person reads them, and as a document."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+from typing import Any
+
+from django_cfg.backup.errors import counted
+from django_cfg.backup.management.tables import local
+from django_cfg.backup.manifest import Proof
+
+
+def sentence(proof: Proof) -> str:
+    """What a drill that succeeded has done."""
+    queries = f", {counted(proof.queries, 'query')} true".replace("querys", "queries") if proof.queries else ""
+    return (
+        f"Restored and compared: {counted(proof.tables, 'table')}, {counted(proof.rows, 'row')}{queries}. "
+        f"Expected recovery time: {seconds(proof)}."
+    )
+
+
+def details(proof: Proof | None, zone: tzinfo) -> str:
+    """For the page of one backup."""
+    if proof is None:
+        return "never; `backup_verify NAME --drill` proves it"
+    when = f"{local(proof.at, zone)}, on {proof.host or 'an unknown host'}"
+    if not proof.succeeded:
+        return f"THE DRILL FAILED, {when}: {'; '.join(proof.differences) or 'it could not be restored'}"
+    server = f" (server {proof.server_version}, {proof.tool} {proof.tool_version})" if proof.server_version else ""
+    return f"{when}{server}. {sentence(proof)}"
+
+
+def short(proof: Proof | None, zone: tzinfo) -> str:
+    """For a column."""
+    if proof is None:
+        return "never"
+    return f"{local(proof.at, zone)}{f', {seconds(proof)}' if proof.succeeded else ' FAILED'}"
+
+
+def seconds(proof: Proof) -> str:
+    """How long the drill took, which is how long a restore is expected to take."""
+    whole = round(proof.duration)
+    if whole < 60:
+        return f"{proof.duration:.1f} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
+
+
+def document(proof: Proof | None) -> dict[str, Any] | None:
+    return proof.model_dump(mode="json", by_alias=True) if proof else None

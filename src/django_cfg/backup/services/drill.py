@@ -1,0 +1,149 @@
+"""Drills: a backup is restored into a scratch, compared with its manifest, asked, and thrown away.
+
+Nothing here can replace data: a restore takes the place of its target by ``Restoration.switch``, which no drill calls.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django_cfg.backup import signals
+from django_cfg.backup.engines import engine_class
+from django_cfg.backup.engines.base import Engine, Outlook, RestoreOptions
+from django_cfg.backup.errors import IntegrityError, RestoreRefused
+from django_cfg.backup.manifest import Manifest, Proof, Source
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.services import clock, migrations
+from django_cfg.backup.services.catalog import LATEST, find, read_catalog
+from django_cfg.backup.services.progress import SILENT, Progress
+from django_cfg.backup.services.project import Project, current_project
+from django_cfg.backup.services.proofs import publish_proof
+from django_cfg.backup.services.rehearsal import Rehearsal
+from django_cfg.backup.services.run import reason
+from django_cfg.backup.services.unlock import CONFIGURED, Unlock, keys_of
+
+_OPTIONS = RestoreOptions(discard_old=True)  # there will be no old data to find room for
+
+
+def drill_backup(
+    name: str = LATEST, *, database: str | None = None, unlock: Unlock = CONFIGURED, progress: Progress = SILENT
+) -> Proof:
+    """Prove the backup *name* by restoring it into a scratch that is thrown away.
+
+    :param database: the alias whose backups *name* is looked for among.
+    :param unlock: what opens an encrypted backup beside what the configuration knows.
+    :raises IntegrityError: it cannot be restored, or differs from its manifest; its proof says so.
+    :raises BackupError: nothing was learned of the backup: no server, no permission, no space, no key.
+    """
+    project = current_project()
+    manifest = find(read_catalog(project.storage), project, name, database)
+    proof = drill(project, manifest, keys_of(project.config, unlock), progress)
+    require_success(proof)
+    return proof
+
+
+def drill(project: Project, manifest: Manifest, keys: Keys, progress: Progress = SILENT) -> Proof:
+    """Drill *manifest*, keep the proof in the storage, and tell of it; it may be the proof of a failure.
+
+    :raises BackupError: nothing was learned of the backup, and nothing is written.
+    """
+    with _errors_told(manifest.source):
+        proof = _prove(project, manifest, keys, progress)
+        publish_proof(project.storage, manifest, proof)
+    facts = {"source": manifest.source, "proof": proof}
+    if proof.succeeded:
+        signals.tell(signals.drill_succeeded, BackupRun, **facts)
+    else:
+        signals.tell(signals.drill_failed, BackupRun, **facts, message=failure(proof))
+    return proof
+
+
+def require_success(proof: Proof) -> None:
+    """
+    :raises IntegrityError: the drill has failed.
+    """
+    if not proof.succeeded:
+        raise IntegrityError(failure(proof))
+
+
+def failure(proof: Proof) -> str:
+    differences = "; ".join(proof.differences)
+    return f"The drill of {proof.name} failed: {differences} Do not rely on this backup: make a new one and drill it."
+
+
+def drill_target(project: Project, source: Source) -> str:
+    """The alias beside whose database a backup of *source* is restored.
+
+    :raises RestoreRefused: it is another project's, and nothing says where.
+    """
+    if alias := project.config.verification.drill_alias:
+        return alias
+    if not project.owns(source):
+        raise RestoreRefused(
+            f"It is a backup of {source}, and this is {project.name}/{project.env}: name the database beside which it "
+            "is to be drilled with BackupVerificationConfig.drill_alias."
+        )
+    return source.database
+
+
+@contextmanager
+def _errors_told(source: Source) -> Iterator[None]:
+    """What a person interrupts is not told."""
+    try:
+        yield
+    except Exception as error:
+        signals.tell(signals.drill_failed, BackupRun, source=source, proof=None, message=reason(error))
+        raise
+
+
+def _prove(project: Project, manifest: Manifest, keys: Keys, progress: Progress) -> Proof:
+    alias = drill_target(project, manifest.source)
+    engine = project.engine(alias)
+    _refuse_another_kind(manifest, alias, engine)
+    _refuse_without_scratch(manifest, alias, engine.foresee(manifest, _OPTIONS))
+    at, begun = clock.now(), time.monotonic()
+    with engine.restoration(manifest, _OPTIONS) as restoration:
+        rehearsal = Rehearsal(restoration, project.storage, manifest, keys, progress)
+        rehearsal.carry_out(project.config.for_database(manifest.source.database).verification_queries)
+        duration = time.monotonic() - begun
+        version, (tool, tool_version) = rehearsal.server_version(engine), restoration.tool
+    return Proof(
+        name=manifest.name,
+        archive_sha256=manifest.archive.sha256,
+        at=at,
+        duration=round(duration, 3),
+        succeeded=not rehearsal.differences,
+        differences=tuple(rehearsal.differences),
+        tables=rehearsal.tables,
+        rows=rehearsal.rows,
+        queries=rehearsal.queries,
+        server_version=version,
+        tool=tool,
+        tool_version=tool_version,
+        host=socket.gethostname(),
+        migrations=migrations.compare(manifest.migrations),
+    )
+
+
+def _refuse_another_kind(manifest: Manifest, alias: str, engine: Engine) -> None:
+    needed = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
+    if not isinstance(engine, needed):
+        raise RestoreRefused(
+            f"{manifest.name} is a {needed.name} backup, and {alias!r} is a {engine.name} database: no drill is made. "
+            "Let BackupVerificationConfig.drill_alias name one of its own kind."
+        )
+
+
+def _refuse_without_scratch(manifest: Manifest, alias: str, outlook: Outlook) -> None:
+    """A restore in place would replace the data: no drill may begin one."""
+    if not outlook.has_scratch:
+        why = "; ".join(finding.text for finding in outlook.findings)
+        raise RestoreRefused(
+            f"{manifest.name} cannot be drilled beside the database {alias!r}: a restore there goes into the database "
+            f"itself, and nothing was touched ({why}). Let BackupVerificationConfig.drill_alias name a database whose "
+            "role may create another one beside it."
+        )

@@ -1,0 +1,128 @@
+"""What a drill does to a scratch, and which failures speak of the backup and which of the surroundings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django_cfg.backup.engines.base import Engine, Restoration
+from django_cfg.backup.errors import BackupError, IntegrityError, RestoreFailed, ToolFailed
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.archive import check_stored, unpack
+from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.services.acceptance import require_truth
+from django_cfg.backup.services.progress import Progress, flowing
+from django_cfg.backup.storage.base import Storage
+
+# What servers say when it is not the backup's fault that they refuse it.
+_OF_THE_SERVER = (
+    "permission denied",
+    "access denied",
+    "must be owner",
+    "must be superuser",
+    "must be able to set role",
+    "no space left",
+    "disk full",
+    "is full",
+    "out of memory",
+    "extension control file",
+    "is not available",
+    "lock timeout",
+    "statement timeout",
+)
+
+
+class Rehearsal:
+    """One backup in one scratch: loaded, compared, asked."""
+
+    def __init__(
+        self, restoration: Restoration, storage: Storage, manifest: Manifest, keys: Keys, progress: Progress
+    ) -> None:
+        self._restoration = restoration
+        self._storage = storage
+        self._manifest = manifest
+        self._keys = keys
+        self._progress = progress
+        self.differences: list[str] = []  # from what the manifest promises
+        self.tables = 0  # compared
+        self.rows = 0  # compared
+        self.queries = 0  # that gave a truthy value
+
+    def carry_out(self, queries: Sequence[str]) -> None:
+        """Do all of it, and go on after a difference as far as that makes sense.
+
+        :raises BackupError: something failed that says nothing of the backup.
+        """
+        if self._load():
+            self._progress.say(f"{self._manifest.name}: comparing what was restored")
+            self._compare()
+            for query in queries:
+                self._ask(query)
+
+    def server_version(self, engine: Engine) -> str:
+        return str(self._restoration.ask(engine.version_query)).partition(" ")[0]  # some add how they were built
+
+    def _load(self) -> bool:
+        manifest = self._manifest
+        try:
+            with (
+                self._storage.open(manifest.archive_key) as stored,
+                flowing(self._progress, f"{manifest.name}: drilling", manifest.archive.size) as advance,
+                unpack(
+                    stored, manifest.archive, manifest.compression, advance, manifest.encryption, self._keys
+                ) as plain,
+            ):
+                self._restoration.load(plain)
+        except (IntegrityError, RestoreFailed) as error:
+            self._blame(error)
+            return False
+        return True
+
+    def _blame(self, error: BackupError) -> None:
+        """Keep why it cannot be loaded, where that is the backup's fault.
+
+        Damage comes first: of an archive that was replaced, a server refuses the first statement.
+        """
+        try:
+            with self._storage.open(self._manifest.archive_key) as stored:
+                check_stored(stored, self._manifest.archive)
+        except IntegrityError as damage:
+            self.differences.append(str(damage))
+            return
+        if _is_of_the_surroundings(error):
+            raise error
+        self._require_answer(error)
+        self.differences.append(str(error))
+
+    def _compare(self) -> None:
+        compared = [table for table in self._manifest.tables if table.exact]
+        try:
+            self._restoration.check(self._manifest)
+        except IntegrityError as error:
+            self._require_answer(error)
+            self.differences.append(str(error))
+        self.tables = len(compared)
+        self.rows = sum(table.rows for table in compared)
+
+    def _ask(self, query: str) -> None:
+        try:
+            require_truth(self._restoration, query)
+        except IntegrityError as error:
+            self._require_answer(error)
+            self.differences.append(str(error))
+        else:
+            self.queries += 1
+
+    def _require_answer(self, error: BackupError) -> None:
+        """
+        :raises BackupError: the scratch does not answer the simplest query: its server failed, not the backup.
+        """
+        try:
+            self._restoration.ask("SELECT 1")
+        except BackupError:
+            raise error from None
+
+
+def _is_of_the_surroundings(error: BackupError) -> bool:
+    cause = error.__cause__
+    was_killed = isinstance(cause, ToolFailed) and cause.tool_exit_code < 0
+    return was_killed or any(sign in str(error).lower() for sign in _OF_THE_SERVER)
