@@ -71,6 +71,7 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
 }
 # What is ours and not the guide's.
 ADDED = {
+    BackupStorageConfig: {"s3_session_token": None},
     BackupConfig: {"project": None, "tools_dir": None, "lock_timeout": 60},
     BackupDatabaseConfig: {"connection": {}},
 }
@@ -95,6 +96,7 @@ ACCEPTED: dict[type[BaseModel], dict[str, list[Any]]] = {
         "s3_endpoint_url": ["https://xxx.r2.cloudflarestorage.com"],
         "s3_access_key": ["k"],
         "s3_secret_key": ["s"],
+        "s3_session_token": ["t"],
         "s3_region": ["eu-west-1"],
         "s3_prefix": ["production/", ""],
     },
@@ -347,7 +349,9 @@ class TestVariables:
 
 
 def with_secrets() -> BackupConfig:
-    storage = BackupStorageConfig(backend="s3", s3_bucket="b", s3_access_key=SECRET, s3_secret_key=SECRET)
+    storage = BackupStorageConfig(
+        backend="s3", s3_bucket="b", s3_access_key=SECRET, s3_secret_key=SECRET, s3_session_token=SECRET
+    )
     return BackupConfig(enabled=True, storage=storage, encryption_key=SECRET)
 
 
