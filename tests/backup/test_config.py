@@ -105,6 +105,7 @@ ACCEPTED: dict[type[BaseModel], dict[str, list[Any]]] = {
         "s3_endpoint_url": ["https://xxx.r2.cloudflarestorage.com"],
         "s3_access_key": ["k"],
         "s3_secret_key": ["s"],
+        "s3_session_token": ["t"],
         "s3_region": ["eu-west-1"],
         "s3_prefix": ["production/", ""],
     },
@@ -362,7 +363,9 @@ class TestVariables:
 
 
 def with_secrets() -> BackupConfig:
-    storage = BackupStorageConfig(backend="s3", s3_bucket="b", s3_access_key=SECRET, s3_secret_key=SECRET)
+    storage = BackupStorageConfig(
+        backend="s3", s3_bucket="b", s3_access_key=SECRET, s3_secret_key=SECRET, s3_session_token=SECRET
+    )
     return BackupConfig(enabled=True, storage=storage, encryption_key=SECRET)
 
 

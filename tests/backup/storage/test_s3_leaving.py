@@ -69,3 +69,29 @@ def test_the_end_waits_no_longer_than_it_should(monkeypatch: pytest.MonkeyPatch)
     borrowed = [obstore.Bytes(leaving.lend(b"a block"))]
     leaving._leave()
     borrowed.clear()
+
+
+def test_a_child_forked_after_the_first_use_is_told(s3_server: S3Server, bucket: str) -> None:
+    """It would wait for ever. One that uses S3 first, as RQ's and Celery's children do, may."""
+    script = f"""
+import os, sys
+from django_cfg.backup.config import BackupStorageConfig
+from django_cfg.backup.errors import StorageError
+from django_cfg.backup.storage import open_storage
+storage = open_storage(BackupStorageConfig(**{s3_server.parameters(bucket)!r}), None)
+
+def forked():
+    if os.fork():
+        return os.waitstatus_to_exitcode(os.wait()[1])
+    try:
+        list(storage.list())
+    except StorageError as error:
+        os._exit(7 if "forked" in str(error) else 8)
+    os._exit(0)
+
+print(forked())
+list(storage.list())
+print(forked())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.split(), done.stderr, done.returncode) == (["0", "7"], "", 0)

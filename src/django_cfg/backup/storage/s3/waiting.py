@@ -7,21 +7,35 @@ that has gone dead takes minutes.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
+from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage.s3 import leaving
 
 _T = TypeVar("_T")
 
 
 class Waiting:
-    """An event loop in a thread of its own."""
+    """An event loop in a thread of its own.
+
+    :raises StorageError: this process was forked from one that had used S3: obstore's threads are missing in it, and
+        every request would wait for them for ever.
+    """
+
+    _user: ClassVar[int | None] = None  # the process that has used obstore
 
     def __init__(self) -> None:
+        if self._user not in (None, os.getpid()):
+            raise StorageError(
+                "S3 cannot be used in a process forked from one that has used it already. Use it in the child only, or "
+                "start the child anew (spawn)."
+            )
+        Waiting._user = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="s3", daemon=True)
         self._thread.start()
