@@ -36,6 +36,7 @@ def check_backup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     return [
         *_unknown_aliases(project),
         *_unsupported_engines(project),
+        *_unknown_drill_alias(project),
         *_unknown_queues(project),
         *_no_apprise(project),
     ]
@@ -49,6 +50,16 @@ def _unknown_aliases(project: Project) -> Iterator[CheckMessage]:
                 hint=f"Its aliases are: {', '.join(settings.DATABASES)}.",
                 id="django_cfg_backup.W003",
             )
+
+
+def _unknown_drill_alias(project: Project) -> Iterator[CheckMessage]:
+    alias = project.config.verification.drill_alias
+    if alias is not None and alias not in settings.DATABASES:
+        yield Warning(
+            f"BackupVerificationConfig.drill_alias names {alias!r}, which settings.DATABASES does not have.",
+            hint=f"Its aliases are: {', '.join(settings.DATABASES)}.",
+            id="django_cfg_backup.W012",
+        )
 
 
 def _unsupported_engines(project: Project) -> Iterator[CheckMessage]:
@@ -67,7 +78,12 @@ def _unsupported_engines(project: Project) -> Iterator[CheckMessage]:
 
 def _unknown_queues(project: Project) -> Iterator[CheckMessage]:
     queues = getattr(settings, "RQ_QUEUES", None)
-    schedules = (project.config.schedule_for(alias) for alias in project.aliases())
+    config, aliases = project.config, project.aliases()
+    schedules = [
+        schedule_of(alias)
+        for schedule_of in (config.schedule_for, config.verification_schedule_for)
+        for alias in aliases
+    ]
     for name in sorted({schedule.queue for schedule in schedules if schedule} - set(queues or {})):
         if queues:
             yield Warning(
