@@ -36,7 +36,7 @@ class TestList:
         """With the time of the project's zone, on the night of the clock change."""
         answer = site.call("backup_list")
         header, newer, older = answer.stdout.splitlines()
-        assert header.split() == ["NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER", "KEPT", "AS"]
+        assert header.split() == ["NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER", "LAST", "PROOF", "KEPT", "AS"]
         assert newer.split("  ")[0] == "a_newer"
         assert "tests/test/default (partial)" in newer
         assert "2026-10-25 02:30:00 CET" in newer
@@ -102,6 +102,6 @@ class TestShow:
         site.sql("DELETE FROM django_migrations WHERE app = 'django_cfg_backup'")
         site.create()
         assert (
-            "2 migrations behind your code (django_cfg_backup 2): run migrate"
+            "3 migrations behind your code (django_cfg_backup 3): run migrate"
             in site.call("backup_show", "latest").stdout
         )

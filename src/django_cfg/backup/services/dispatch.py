@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from django_cfg.backup.config import BackupScheduleConfig
 from django_cfg.backup.errors import ConfigurationError, DumpFailed, QueueUnavailable
 from django_cfg.backup.models import BackupRun
+from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.claims import give_up
 from django_cfg.backup.services.history import rows
@@ -94,8 +94,8 @@ def _is_worth_another(claim: BackupRun, schedule: BackupScheduleConfig) -> bool:
     give_up(
         claim,
         DumpFailed(
-            f"The scheduled {claim.kind} of {source_of(claim)} could not begin for {schedule.job_timeout} s: its jobs on "
-            f"the queue {schedule.queue!r} ended before it, or another one went on. The worker's log tells more."
+            f"The scheduled {claim.kind} of {source_of(claim)} could not begin for {schedule.job_timeout} s: its jobs "
+            f"on the queue {schedule.queue!r} ended before it, or another one went on. The worker's log tells more."
         ),
     )
     return False

@@ -121,8 +121,8 @@ def _with_lease(project: Project, row: BackupRun, lock_file: str, write: Callabl
             holder = _holder(row) or holder
     raise AlreadyRunning(
         f"A {row.kind} of {source_of(row)} has been running on {holder.host} since {holder.started_at:%Y-%m-%d %H:%M} "
-        f"UTC, and two at once are never made: wait for its end. If that process is gone, it is noticed {DEAD_AFTER.seconds // 60} "
-        "minutes after its last sign of life."
+        f"UTC, and two at once are never made: wait for its end. If that process is gone, it is noticed "
+        f"{DEAD_AFTER.seconds // 60} minutes after its last sign of life."
     )
 
 
