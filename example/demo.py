@@ -1,6 +1,5 @@
 """The main job, shown: a bookshop filled, backed up, proved, destroyed, brought back, and drilled.
 
-
 Works in a temporary copy of the example project; prints each command before it runs, and ends with an
 error when a single row is missing.
 """
