@@ -1,4 +1,4 @@
-"""The main job, shown: fill a bookshop, back it up, prove the backup, destroy the database, bring it back.
+"""The main job, shown: a bookshop filled, backed up, proved, destroyed, brought back, and drilled.
 
 Works in a temporary copy of the example project; prints each command before it runs, and ends with an
 error when a single row is missing.
@@ -53,6 +53,12 @@ def show(project: Path) -> None:
     compare(before, count_rows(database))
     manage(project, "check", "--database=default")
     print("\nThe bookshop is back, every row counted.")
+
+    title("Before the next such day: a drill, which restores beside the database, compares, and leaves nothing")
+    manage(project, "backup_create", "--note=after it")
+    manage(project, "backup_verify", "latest", "--drill")
+    manage(project, "backup_status")
+    compare(before, count_rows(database))
 
 
 def title(text: str) -> None:

@@ -5,10 +5,9 @@ from django_cfg.backup.config import (
     BackupConfig,
     BackupDatabaseConfig,
     BackupRetentionConfig,
-    BackupScheduleConfig,
     BackupStorageConfig,
-    BackupVerificationConfig,
 )
+from django_cfg.backup.schedule_config import BackupScheduleConfig, BackupVerificationConfig
 from django_cfg.config import DatabaseConfig, DjangoConfig
 
 __all__ = [

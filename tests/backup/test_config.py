@@ -17,6 +17,7 @@ from django_cfg import (
     BackupRetentionConfig,
     BackupScheduleConfig,
     BackupStorageConfig,
+    BackupVerificationConfig,
 )
 
 SECRET = "hunter2-do-not-print"
@@ -68,6 +69,7 @@ DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
         "extra_options": [],
         "schedule_override": None,
     },
+    BackupVerificationConfig: {},
 }
 # What is ours and not the guide's.
 ADDED = {
@@ -79,6 +81,14 @@ ADDED = {
         "notify_urls": [],
         "heartbeat_url": None,
         "tick_queue": "default",
+        "verification": BackupVerificationConfig(),
+    },
+    BackupVerificationConfig: {
+        "enabled": False,
+        "schedule": BackupScheduleConfig(cron="0 4 * * 0"),
+        "drill": True,
+        "drill_alias": None,
+        "max_proof_age_days": 30,
     },
     BackupStorageConfig: {"s3_session_token": None},
     BackupScheduleConfig: {"job_timeout": 21_600, "grace_minutes": 60},
@@ -188,7 +198,7 @@ class TestParameters:
     @pytest.mark.parametrize("model", DEFAULTS)
     def test_defaults(self, model: type[BaseModel]) -> None:
         made = build(model)
-        for name, default in DEFAULTS[model].items():
+        for name, default in (DEFAULTS[model] | ADDED.get(model, {})).items():
             if default is REQUIRED:
                 assert model.model_fields[name].is_required()
             else:

@@ -22,8 +22,8 @@ class _ToRead(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stu
 
 @admin.register(BackupRun)
 class BackupRunAdmin(_ToRead):
-    list_display = ("started_at", "project", "env", "database", "state", "trigger", "slot", "name", "size")
-    list_filter = ("state", "database", "trigger")
+    list_display = ("started_at", "project", "env", "database", "kind", "state", "trigger", "slot", "name", "size")
+    list_filter = ("kind", "state", "database", "trigger")
     search_fields = ("name", "message")
 
 

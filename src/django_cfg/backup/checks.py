@@ -38,6 +38,7 @@ def check_backup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         *_unknown_aliases(project),
         *_unsupported_engines(project),
         *_unwise_settings(project),
+        *_unknown_drill_alias(project),
         *_unknown_queues(project),
         *_no_apprise(project),
     ]
@@ -58,6 +59,16 @@ def _unwise_settings(project: Project) -> Iterator[CheckMessage]:
         yield Warning(unwise.text, hint=unwise.hint, id=f"django_cfg_backup.{unwise.number}")
 
 
+def _unknown_drill_alias(project: Project) -> Iterator[CheckMessage]:
+    alias = project.config.verification.drill_alias
+    if alias is not None and alias not in settings.DATABASES:
+        yield Warning(
+            f"BackupVerificationConfig.drill_alias names {alias!r}, which settings.DATABASES does not have.",
+            hint=f"Its aliases are: {', '.join(settings.DATABASES)}.",
+            id="django_cfg_backup.W012",
+        )
+
+
 def _unsupported_engines(project: Project) -> Iterator[CheckMessage]:
     if not project.config.enabled:
         return
@@ -74,7 +85,12 @@ def _unsupported_engines(project: Project) -> Iterator[CheckMessage]:
 
 def _unknown_queues(project: Project) -> Iterator[CheckMessage]:
     queues = getattr(settings, "RQ_QUEUES", None)
-    schedules = (project.config.schedule_for(alias) for alias in project.aliases())
+    config, aliases = project.config, project.aliases()
+    schedules = [
+        schedule_of(alias)
+        for schedule_of in (config.schedule_for, config.verification_schedule_for)
+        for alias in aliases
+    ]
     for name in sorted({schedule.queue for schedule in schedules if schedule} - set(queues or {})):
         if queues:
             yield Warning(

@@ -27,7 +27,11 @@ class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # generic in
 
 
 class BackupRun(models.Model):
-    """One attempt to make a backup."""
+    """One attempt to make a backup, or a scheduled one to verify the newest."""
+
+    class Kind(models.TextChoices):
+        BACKUP = "backup"
+        VERIFICATION = "verification"
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -41,6 +45,7 @@ class BackupRun(models.Model):
     env = models.CharField(max_length=50)
     database = models.CharField(max_length=100)
 
+    kind = models.CharField(max_length=12, choices=Kind, default=Kind.BACKUP)
     state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
     trigger = models.CharField(max_length=20, default="manual")
     slot = MomentField(null=True, blank=True, help_text="the due time that this run serves")
@@ -62,10 +67,10 @@ class BackupRun(models.Model):
         ordering = ("-id",)
         constraints = (
             models.UniqueConstraint(
-                fields=("project", "env", "database", "slot"), name="django_cfg_backup_one_claim_per_slot"
+                fields=("project", "env", "database", "kind", "slot"), name="django_cfg_backup_one_claim_per_slot"
             ),
             models.UniqueConstraint(
-                fields=("project", "env", "database", "lease"), name="django_cfg_backup_one_run_at_a_time"
+                fields=("project", "env", "database", "kind", "lease"), name="django_cfg_backup_one_run_at_a_time"
             ),
         )
 

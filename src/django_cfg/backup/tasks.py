@@ -11,6 +11,17 @@ def run_backup(run: int, database: str, claimed: str) -> str:
     return manifest.name if manifest else ""
 
 
+def run_verification(run: int, database: str, claimed: str) -> str:
+    """Verify the newest backup, as a tick has claimed; the name of the backup, empty when the claim waits no more.
+
+    :raises BackupError: it is not proved; that has been told.
+    """
+    from django_cfg.backup.services.verification import serve_verification
+
+    verified = serve_verification(run, database, claimed)
+    return verified.manifest.name if verified else ""
+
+
 def run_tick() -> int:
     """A tick; the number of backups that it has put on their queues.
 

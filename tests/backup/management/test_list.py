@@ -37,7 +37,7 @@ class TestList:
         """With the time of the project's zone, on the night of the clock change."""
         answer = site.call("backup_list")
         header, newer, older = answer.stdout.splitlines()
-        assert header.split() == ["NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER", "KEPT", "AS"]
+        assert header.split() == ["NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER", "LAST", "PROOF", "KEPT", "AS"]
         assert newer.split("  ")[0] == "a_newer"
         assert "tests/test/default (partial)" in newer
         assert "2026-10-25 02:30:00 CET" in newer

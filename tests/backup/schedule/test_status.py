@@ -68,6 +68,7 @@ class TestHealthy:
             "size": 1000,
             "next_slot": "2026-06-01T13:00:00+00:00",
             "last_proof": proof.model_dump(mode="json", by_alias=True),
+            "provable_here": True,
         }
 
     def test_for_a_person(self, hourly: Site) -> None:

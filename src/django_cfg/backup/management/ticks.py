@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from django_cfg.backup.errors import megabytes
+from django_cfg.backup.errors import BackupError, megabytes
+from django_cfg.backup.management import proofs
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.services.create import Failure, verdict
 from django_cfg.backup.services.tick import Ticked
+from django_cfg.backup.services.verification import Verified
 
 
 def lines_of(ticked: Ticked) -> Iterator[str]:
@@ -18,6 +21,27 @@ def lines_of(ticked: Ticked) -> Iterator[str]:
     for result in ticked.results:
         if isinstance(result, Manifest):
             yield f"{result.name}: {megabytes(result.archive.size)} stored"
+
+    for verified in ticked.verified:
+        if isinstance(verified, Verified):
+            proof = verified.proof
+            yield f"{verified.manifest.name}: " + (f"proved. {proofs.sentence(proof)}" if proof else "good")
+
+
+def verdict_of(ticked: Ticked) -> BackupError | None:
+    """What went wrong with the backups and verifications that ran in place."""
+    error = verdict(ticked.results)
+    failures = [result.error for result in ticked.verified if isinstance(result, Failure)]
+    if error is None and len(failures) == 1:
+        return failures[0]
+    told = [*([error] if error else []), *failures]
+    return BackupError("\n".join(map(str, told))) if failures else error
+
+
+def _verified(result: Verified | Failure) -> dict[str, Any]:
+    if isinstance(result, Failure):
+        return {"database": result.database, "error": str(result.error)}
+    return {"name": result.manifest.name, "error": None, "proof": proofs.document(result.proof)}
 
 
 def document_of(ticked: Ticked) -> dict[str, Any]:
@@ -30,5 +54,6 @@ def document_of(ticked: Ticked) -> dict[str, Any]:
             else {"database": result.database, "error": str(result.error)}
             for result in ticked.results
         ],
+        "verified": [_verified(result) for result in ticked.verified],
         "problems": [str(problem) for problem in ticked.problems],
     }

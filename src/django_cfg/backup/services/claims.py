@@ -10,15 +10,15 @@ from django.db import IntegrityError
 from django.db.models import Max, QuerySet
 
 from django_cfg.backup import signals
-from django_cfg.backup.config import BackupScheduleConfig
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.policy.schedule import latest_slot, slots_between
+from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import Catalog, read_catalog
 from django_cfg.backup.services.history import home, patiently, rows
-from django_cfg.backup.services.lease import bury, is_alive, source_of
+from django_cfg.backup.services.lease import bury, is_alive, tell_failure
 from django_cfg.backup.services.project import Project
 
 MOST_MISSED = 100  # rows written for one gap
@@ -50,26 +50,32 @@ class Claim:
     source: Source
     schedule: BackupScheduleConfig
     shelf: Shelf
+    kind: BackupRun.Kind = BackupRun.Kind.BACKUP
 
     def make(self) -> datetime | None:
         """Claim the latest due slot; None: nothing is due, it is done, or a run of this source has to end first.
 
         A run that still waits when the next slot is due serves that one instead.
         """
-        runs = rows(self.source)
+        runs = rows(self.source, self.kind)
         slot = self._due(runs, [])
         if slot is None or runs.filter(slot=slot).exists():
             return None
         backups = self.shelf.of(self.source)
+        if self.kind == BackupRun.Kind.VERIFICATION:
+            return slot if backups and not self._is_going_on(runs) and self._claim(slot, []) else None
         slot = self._due(runs, backups)
         if slot is None:
             return None
         if any(backup.slot == slot for backup in backups):
             runs.filter(state=_WAITING, slot__lt=slot).delete()  # it came back with a restored database
             return None
-        if runs.filter(state=_RUNNING, lease=True).exists():
+        if self._is_going_on(runs):
             return None
         return slot if self._claim(slot, self._missed_before(slot, runs, backups)) else None
+
+    def _is_going_on(self, runs: QuerySet[BackupRun]) -> bool:
+        return runs.filter(state=_RUNNING, lease=True).exists()
 
     def _due(self, runs: QuerySet[BackupRun], backups: Iterable[Manifest]) -> datetime | None:
         started = [runs.aggregate(last=Max("started_at"))["last"], *(backup.started_at for backup in backups)]
@@ -89,7 +95,7 @@ class Claim:
 
     def _claim(self, slot: datetime, missed: list[datetime]) -> bool:
         def write() -> bool:
-            moved = rows(self.source).filter(state=_WAITING).update(slot=slot)
+            moved = rows(self.source, self.kind).filter(state=_WAITING).update(slot=slot)
             if not moved:
                 self._new(slot, _WAITING, queued_at=clock.now()).save(using=home())
             rows().bulk_create([self._missed(moment) for moment in missed], ignore_conflicts=True)
@@ -104,7 +110,8 @@ class Claim:
         return True
 
     def _new(self, slot: datetime, state: BackupRun.State, **values: object) -> BackupRun:
-        return BackupRun(**self.source.model_dump(), slot=slot, state=state, trigger="scheduled", **values)
+        facts = {"kind": self.kind, "slot": slot, "state": state, "trigger": "scheduled", **values}
+        return BackupRun(**self.source.model_dump(), **facts)
 
     def _missed(self, slot: datetime) -> BackupRun:
         message = "No ticker or no worker ran when it was due; the next slot's backup makes up for it."
@@ -128,7 +135,7 @@ def give_up(claim: BackupRun, error: BackupError) -> None:
     still = rows().filter(pk=claim.pk, state=_WAITING)
     facts = {"state": BackupRun.State.FAILED, "finished_at": clock.now(), "message": str(error)}
     if patiently(lambda: still.update(**facts)):
-        signals.tell(signals.backup_failed, BackupRun, source=source_of(claim), message=str(error))
+        tell_failure(claim, str(error))
 
 
 def _of(project: Project) -> QuerySet[BackupRun]:

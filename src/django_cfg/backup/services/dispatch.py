@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from django_cfg.backup.config import BackupScheduleConfig
 from django_cfg.backup.errors import ConfigurationError, DumpFailed, QueueUnavailable
 from django_cfg.backup.models import BackupRun
+from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.claims import give_up
 from django_cfg.backup.services.history import rows
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from rq.job import Job
     from rq.queue import Queue
 
-_TASK = "django_cfg.backup.tasks.run_backup"
+_TASKS = {
+    BackupRun.Kind.BACKUP: "django_cfg.backup.tasks.run_backup",
+    BackupRun.Kind.VERIFICATION: "django_cfg.backup.tasks.run_verification",
+}
 _UNDER_WAY = ("queued", "started", "deferred", "scheduled", "created", "rate_limited", "ready_to_enqueue")
 _MOST_ATTEMPTS = 10  # that Redis remembers at a time
 _LOST_AFTER = timedelta(minutes=5)  # a worker takes a job from its queue a moment before it says so
@@ -60,11 +63,11 @@ def _put(queue: Queue, claim: BackupRun, schedule: BackupScheduleConfig, job_id:
 
     try:
         queue.enqueue_call(
-            _TASK,
+            _TASKS[BackupRun.Kind(claim.kind)],
             args=(claim.pk, claim.database, _claimed(claim)),
             timeout=schedule.job_timeout,
             job_id=job_id,
-            description=f"Backup of {source_of(claim)}",
+            description=f"{claim.kind.capitalize()} of {source_of(claim)}",
             unique=True,
         )
     except DuplicateJobError:
@@ -91,8 +94,8 @@ def _is_worth_another(claim: BackupRun, schedule: BackupScheduleConfig) -> bool:
     give_up(
         claim,
         DumpFailed(
-            f"The scheduled backup of {source_of(claim)} could not begin for {schedule.job_timeout} s: its jobs on the "
-            f"queue {schedule.queue!r} ended before it, or another backup of it went on. The worker's log tells more."
+            f"The scheduled {claim.kind} of {source_of(claim)} could not begin for {schedule.job_timeout} s: its jobs "
+            f"on the queue {schedule.queue!r} ended before it, or another one went on. The worker's log tells more."
         ),
     )
     return False

@@ -30,10 +30,12 @@ def home() -> str:
     return router.db_for_write(BackupRun) or "default"
 
 
-def rows(source: Source | None = None) -> models.QuerySet[BackupRun]:
-    """The runs of *source*; None: all."""
+def rows(
+    source: Source | None = None, kind: BackupRun.Kind | str = BackupRun.Kind.BACKUP
+) -> models.QuerySet[BackupRun]:
+    """The runs of *source* of one *kind*; None: all of every kind."""
     every = BackupRun.objects.using(home())
-    return every.filter(**source.model_dump()) if source else every
+    return every.filter(**source.model_dump(), kind=kind) if source else every
 
 
 def can_be_opened(alias: str) -> bool:
@@ -50,7 +52,8 @@ def reconcile(manifests: list[Manifest]) -> None:
     with tolerated("reconcile the history with the storage"), transaction.atomic(using=home()):
         rows().filter(state=BackupRun.State.QUEUED).delete()  # claims of another time: a tick makes them anew
         for row in rows().filter(state=BackupRun.State.RUNNING):
-            _settle(row, published.get(row.name), "It was running in the backup that was restored")
+            made = published.get(row.name) if row.kind == BackupRun.Kind.BACKUP else None
+            _settle(row, made, "It was running in the backup that was restored")
 
 
 def _settle(row: BackupRun, manifest: Manifest | None, why: str) -> None:

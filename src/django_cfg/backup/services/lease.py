@@ -30,6 +30,11 @@ _ENDED_SILENTLY = (
     "published; the next due backup is made as usual, `backup_create` makes one now."
 )
 
+_VERIFICATION_ENDED_SILENTLY = (
+    "The verification's process is gone, and has not said how it ended: it was killed, or the machine was restarted. "
+    "What it left is removed by the next drill; `backup_verify latest --drill` makes one now."
+)
+
 
 def begin(project: Project, row: BackupRun, lock_file: str) -> None:
     """Write the new *row* as the one run of its source.
@@ -38,7 +43,7 @@ def begin(project: Project, row: BackupRun, lock_file: str) -> None:
     """
     for name, value in _signs_of_life(lock_file).items():
         setattr(row, name, value)
-    _with_lease(project, source_of(row), lock_file, lambda: row.save(using=home()))
+    _with_lease(project, row, lock_file, lambda: row.save(using=home()))
 
 
 def start(project: Project, claim: BackupRun, lock_file: str) -> None:
@@ -46,10 +51,11 @@ def start(project: Project, claim: BackupRun, lock_file: str) -> None:
 
     :raises AlreadyRunning: another one is alive, or the claim waits no more.
     """
-    source = source_of(claim)
     waiting = rows().filter(pk=claim.pk, state=BackupRun.State.QUEUED, queued_at=claim.queued_at)
-    if not _with_lease(project, source, lock_file, lambda: waiting.update(**_signs_of_life(lock_file))):
-        raise AlreadyRunning(f"The claimed backup of {source} waits no more: it was started or given up elsewhere.")
+    if not _with_lease(project, claim, lock_file, lambda: waiting.update(**_signs_of_life(lock_file))):
+        raise AlreadyRunning(
+            f"The claimed {claim.kind} of {source_of(claim)} waits no more: it was started or given up elsewhere."
+        )
     claim.refresh_from_db(using=home())
 
 
@@ -58,7 +64,7 @@ def is_alive(project: Project, row: BackupRun, mine: str = "") -> bool:
 
     :param mine: the lock file that this process holds: whoever held it before is gone.
     """
-    lives = False if mine and row.lock_file == mine else holder_lives(project, source_of(row), row.lock_file)
+    lives = False if mine and row.lock_file == mine else holder_lives(project, source_of(row), row.lock_file, row.kind)
     if lives is not None:
         return lives
     last = row.heartbeat_at or row.started_at
@@ -67,11 +73,20 @@ def is_alive(project: Project, row: BackupRun, mine: str = "") -> bool:
 
 def bury(project: Project, row: BackupRun) -> None:
     """End the run of a process that is gone, and tell of it; of several who find it, one does."""
-    manifest = _published(project, row)
+    is_backup = row.kind == BackupRun.Kind.BACKUP
+    manifest = _published(project, row) if is_backup else None
     same = rows().filter(pk=row.pk, state=BackupRun.State.RUNNING, heartbeat_at=row.heartbeat_at)
-    ended = patiently(lambda: same.update(**_end(manifest)))
+    ended = patiently(lambda: same.update(**_end(manifest, is_backup=is_backup)))
     if ended and manifest is None:
-        signals.tell(signals.backup_failed, BackupRun, source=source_of(row), message=_ENDED_SILENTLY)
+        tell_failure(row, _ENDED_SILENTLY if is_backup else _VERIFICATION_ENDED_SILENTLY)
+
+
+def tell_failure(row: BackupRun, message: str) -> None:
+    """Tell that the run came to nothing, before it could say so itself."""
+    if row.kind == BackupRun.Kind.BACKUP:
+        signals.tell(signals.backup_failed, BackupRun, source=source_of(row), message=message)
+    else:
+        signals.tell(signals.drill_failed, BackupRun, source=source_of(row), proof=None, message=message)
 
 
 def source_of(row: BackupRun) -> Source:
@@ -90,12 +105,12 @@ def _signs_of_life(lock_file: str) -> dict[str, Any]:
     }
 
 
-def _with_lease(project: Project, source: Source, lock_file: str, write: Callable[[], T]) -> T:
+def _with_lease(project: Project, row: BackupRun, lock_file: str, write: Callable[[], T]) -> T:
     """Do the *write* that takes the lease; once more when whoever holds it turns out to be gone."""
     try:
         return patiently(write)
     except IntegrityError:
-        holder = _holder(source)
+        holder = _holder(row)
         if holder is None:
             raise
     if not is_alive(project, holder, lock_file):
@@ -103,16 +118,16 @@ def _with_lease(project: Project, source: Source, lock_file: str, write: Callabl
         try:
             return patiently(write)
         except IntegrityError:
-            holder = _holder(source) or holder
+            holder = _holder(row) or holder
     raise AlreadyRunning(
-        f"A backup of {source} has been running on {holder.host} since {holder.started_at:%Y-%m-%d %H:%M} UTC, and two "
-        f"at once are never made: wait for its end. If that process is gone, it is noticed {DEAD_AFTER.seconds // 60} "
-        "minutes after its last sign of life."
+        f"A {row.kind} of {source_of(row)} has been running on {holder.host} since {holder.started_at:%Y-%m-%d %H:%M} "
+        f"UTC, and two at once are never made: wait for its end. If that process is gone, it is noticed "
+        f"{DEAD_AFTER.seconds // 60} minutes after its last sign of life."
     )
 
 
-def _holder(source: Source) -> BackupRun | None:
-    return rows(source).filter(lease=True).first()
+def _holder(row: BackupRun) -> BackupRun | None:
+    return rows(source_of(row), row.kind).filter(lease=True).first()
 
 
 def _published(project: Project, row: BackupRun) -> Manifest | None:
@@ -124,13 +139,13 @@ def _published(project: Project, row: BackupRun) -> Manifest | None:
     return next((manifest for manifest in catalog.backups if row.name and manifest.name == row.name), None)
 
 
-def _end(manifest: Manifest | None) -> dict[str, Any]:
+def _end(manifest: Manifest | None, *, is_backup: bool) -> dict[str, Any]:
     if manifest is None:
         return {
             "state": BackupRun.State.FAILED,
             "lease": None,
             "finished_at": clock.now(),
-            "message": _ENDED_SILENTLY,
+            "message": _ENDED_SILENTLY if is_backup else _VERIFICATION_ENDED_SILENTLY,
         }
     return {
         "state": BackupRun.State.SUCCEEDED,

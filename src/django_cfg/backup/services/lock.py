@@ -23,17 +23,20 @@ from django_cfg.backup.services.project import Project
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PATIENCE = 2.0  # seconds
+_BACKUP = "backup"
 _log = logging.getLogger("django_cfg.backup")
 
 
 @contextmanager
-def source_lock(project: Project, source: Source) -> Iterator[str]:
+def source_lock(project: Project, source: Source, kind: str = _BACKUP) -> Iterator[str]:
     """Hold the lock of *source* for the block; yields the identity of the locked file, "" where none can be made.
+
+    :param kind: of the runs that it keeps apart.
 
     :raises AlreadyRunning: a process of this machine holds it.
     """
-    path = _path(project, source)
-    descriptor = _locked(path, source)
+    path = _path(project, source, kind)
+    descriptor = _locked(path, f"{kind} of {source}")
     if descriptor is None:
         yield ""
         return
@@ -44,13 +47,13 @@ def source_lock(project: Project, source: Source) -> Iterator[str]:
         os.close(descriptor)
 
 
-def holder_lives(project: Project, source: Source, lock_file: str) -> bool | None:
+def holder_lives(project: Project, source: Source, lock_file: str, kind: str = _BACKUP) -> bool | None:
     """Whether the process that locked *lock_file* is alive; None when that cannot be seen from here.
 
     While a process lives, the number of its file is taken: no other file can be mistaken for it.
     """
     try:
-        descriptor = os.open(_path(project, source), os.O_RDWR | os.O_NOFOLLOW)
+        descriptor = os.open(_path(project, source, kind), os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
@@ -59,13 +62,14 @@ def holder_lives(project: Project, source: Source, lock_file: str) -> bool | Non
         os.close(descriptor)
 
 
-def _path(project: Project, source: Source) -> Path:
-    whole = "\0".join((source.project, source.env, source.database, project.storage.location))
+def _path(project: Project, source: Source, kind: str) -> Path:
+    apart = () if kind == _BACKUP else (kind,)
+    whole = "\0".join((source.project, source.env, source.database, project.storage.location, *apart))
     digest = sha256(whole.encode()).hexdigest()[:24]
     return Path(tempfile.gettempdir(), f"django-cfg-lock-{os.getuid()}-{digest}")
 
 
-def _locked(path: Path, source: Source) -> int | None:
+def _locked(path: Path, what: str) -> int | None:
     """A descriptor that holds the lock; None where no file can be made."""
     deadline = time.monotonic() + _PATIENCE
     try:
@@ -76,9 +80,9 @@ def _locked(path: Path, source: Source) -> int | None:
                 return descriptor
             os.close(descriptor)
             if not is_mine:
-                _wait_a_little(deadline, source)
+                _wait_a_little(deadline, what)
     except OSError as error:
-        _log.warning("No lock file for %s: %s. Only the history keeps a second backup out.", source, error)
+        _log.warning("No lock file for the %s: %s. Only the history keeps a second one out.", what, error)
         return None
 
 
@@ -91,11 +95,11 @@ def _is_free(descriptor: int) -> bool:
     return True
 
 
-def _wait_a_little(deadline: float, source: Source) -> None:
+def _wait_a_little(deadline: float, what: str) -> None:
     """Whoever only looks whether the holder lives has the lock for a moment."""
     if time.monotonic() > deadline:
         raise AlreadyRunning(
-            f"A backup of {source} is being made by another process of this machine, and two at once are never made: "
+            f"A {what} is being made by another process of this machine, and two at once are never made: "
             "wait for its end. The lock ends with that process, however it ends."
         )
     time.sleep(_PATIENCE / 40)

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from django.db.models import Min, Q
 
-from django_cfg.backup.config import BackupScheduleConfig
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.policy.schedule import latest_slot
+from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.claims import Shelf
 from django_cfg.backup.services.history import rows

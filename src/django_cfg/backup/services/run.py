@@ -40,7 +40,7 @@ class RecordedRun:
         self._given_up = False
         self._row = claim or BackupRun(**source.model_dump(), trigger=trigger)
         if claim is not None:
-            with required(f"start the scheduled backup of {source}"):
+            with required(f"start the scheduled {claim.kind} of {source}"):
                 lease.start(project, claim, lock_file)
             return
         with attempted("write the history of this run") as is_possible:

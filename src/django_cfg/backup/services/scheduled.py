@@ -30,7 +30,7 @@ def serve(run: int, database: str, claimed: str, progress: Progress = SILENT) ->
     source = project.source(database)
     try:
         with required(f"look up the claim of {source}"):
-            claim = _find(source, run, claimed)
+            claim = find_waiting(source, run, claimed)
         if claim is None or project.config.schedule_for(database) is None or _is_served(project, claim):
             return None
         return _make(claim, progress)
@@ -53,8 +53,11 @@ def _make(claim: BackupRun, progress: Progress) -> Manifest | None:
         raise
 
 
-def _find(source: Source, run: int, claimed: str) -> BackupRun | None:
-    waiting = rows(source).filter(state=BackupRun.State.QUEUED, queued_at=datetime.fromisoformat(claimed))
+def find_waiting(
+    source: Source, run: int, claimed: str, kind: BackupRun.Kind = BackupRun.Kind.BACKUP
+) -> BackupRun | None:
+    """The claim, unless it waits no more or is another one's now."""
+    waiting = rows(source, kind).filter(state=BackupRun.State.QUEUED, queued_at=datetime.fromisoformat(claimed))
     return waiting.filter(pk=run).first()
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 
-from django_cfg.backup.config import BackupScheduleConfig
 from django_cfg.backup.errors import megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.policy.schedule import latest_slot, next_slot
+from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import Catalog
 from django_cfg.backup.services.project import Project

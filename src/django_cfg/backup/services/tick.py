@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from django_cfg.backup import signals
-from django_cfg.backup.config import BackupScheduleConfig
 from django_cfg.backup.errors import BackupError, DumpFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import BackupRun
+from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import claims, dispatch
 from django_cfg.backup.services.claims import Claim, Shelf
 from django_cfg.backup.services.create import Failure
@@ -21,17 +21,20 @@ from django_cfg.backup.services.overdue import overdue_message
 from django_cfg.backup.services.progress import SILENT, Progress
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.services.scheduled import serve
+from django_cfg.backup.services.verification import Verified, serve_verification
 
+Scheduled = dict[tuple[BackupRun.Kind, str], BackupScheduleConfig]  # by what, and alias
 _log = logging.getLogger("django_cfg.backup")
 
 
 @dataclass
 class Ticked:
-    """What a tick has done, by alias."""
+    """What a tick has done, by alias; that of a verification is followed by the word."""
 
     claimed: dict[str, datetime] = field(default_factory=dict)  # slots
     enqueued: list[str] = field(default_factory=list)
-    results: list[Manifest | Failure] = field(default_factory=list)  # of what ran in place
+    results: list[Manifest | Failure] = field(default_factory=list)  # of backups that ran in place
+    verified: list[Verified | Failure] = field(default_factory=list)  # likewise, of verifications
     problems: list[BackupError] = field(default_factory=list)  # of the tick, not of a backup
 
 
@@ -44,6 +47,7 @@ def tick(*, in_place: bool | None = None, progress: Progress = SILENT) -> Ticked
     project = current_project()
     done = Ticked()
     scheduled = _scheduled(project)
+    backups = {alias: schedule for (kind, alias), schedule in scheduled.items() if kind == BackupRun.Kind.BACKUP}
     if not scheduled:
         return done
     if in_place is None:
@@ -51,12 +55,12 @@ def tick(*, in_place: bool | None = None, progress: Progress = SILENT) -> Ticked
     shelf = Shelf(project)
     with _problems_of(done), required("look after runs that died"):
         claims.bury_the_dead(project)
-    for alias, schedule in scheduled.items():
-        with _problems_of(done), required(f"claim the due backup of {alias!r}"):
-            if slot := Claim(project, project.source(alias), schedule, shelf).make():
-                done.claimed[alias] = slot
+    for (kind, alias), schedule in scheduled.items():
+        with _problems_of(done), required(f"claim the due {kind} of {alias!r}"):
+            if slot := Claim(project, project.source(alias), schedule, shelf, kind).make():
+                done.claimed[_label(kind, alias)] = slot
     _start_what_waits(project, scheduled, done, in_place, progress)
-    _tell_what_is_overdue(project, scheduled, done)
+    _tell_what_is_overdue(project, backups, done)
     _tell_how_it_went(project, done)
     return done
 
@@ -69,39 +73,57 @@ def raise_problems(ticked: Ticked) -> None:
         raise BackupError("\n".join(dict.fromkeys(map(str, ticked.problems))))
 
 
-def _scheduled(project: Project) -> dict[str, BackupScheduleConfig]:
-    chosen = ((alias, project.config.schedule_for(alias)) for alias in project.aliases())
-    return {alias: schedule for alias, schedule in chosen if schedule}
+def _scheduled(project: Project) -> Scheduled:
+    """Backups come first."""
+    config, aliases = project.config, project.aliases()
+    chosen = {(BackupRun.Kind.BACKUP, alias): config.schedule_for(alias) for alias in aliases}
+    chosen |= {(BackupRun.Kind.VERIFICATION, alias): config.verification_schedule_for(alias) for alias in aliases}
+    return {key: schedule for key, schedule in chosen.items() if schedule}
 
 
-def _start_what_waits(
-    project: Project, scheduled: dict[str, BackupScheduleConfig], done: Ticked, in_place: bool, progress: Progress
-) -> None:
+def _key(claim: BackupRun) -> tuple[BackupRun.Kind, str]:
+    return BackupRun.Kind(claim.kind), claim.database
+
+
+def _label(kind: str, alias: str) -> str:
+    return alias if kind == BackupRun.Kind.BACKUP else f"{alias} {kind}"
+
+
+def _start_what_waits(project: Project, scheduled: Scheduled, done: Ticked, in_place: bool, progress: Progress) -> None:
     waiting: list[BackupRun] = []
     with _problems_of(done), required("read the claims"):
-        waiting = [claim for claim in claims.waiting(project) if claim.database in scheduled]
+        waiting = [claim for claim in claims.waiting(project) if _key(claim) in scheduled]
     for claim in waiting:
         if in_place:
             _serve(claim, done, progress)
             continue
         with _problems_of(done), required("start what waits"):
-            if dispatch.enqueue(claim, scheduled[claim.database]):
-                done.enqueued.append(claim.database)
+            if dispatch.enqueue(claim, scheduled[_key(claim)]):
+                done.enqueued.append(_label(claim.kind, claim.database))
 
 
 def _serve(claim: BackupRun, done: Ticked, progress: Progress) -> None:
     """Each on its own: one that fails does not keep the others from being made."""
     claimed = claim.queued_at.isoformat() if claim.queued_at else ""
+    is_backup = claim.kind == BackupRun.Kind.BACKUP
+    failures: list[Failure] = []
     try:
-        manifest = serve(claim.pk, claim.database, claimed, progress)
+        if is_backup:
+            manifest = serve(claim.pk, claim.database, claimed, progress)
+            done.results += [manifest] if manifest else []
+        else:
+            verified = serve_verification(claim.pk, claim.database, claimed, progress)
+            done.verified += [verified] if verified else []
     except BackupError as error:
-        done.results.append(Failure(claim.database, error))
+        failures.append(Failure(claim.database, error))
     except Exception as error:  # noqa: BLE001
-        _log.exception("The scheduled backup of %r failed in a way nobody has foreseen", claim.database)
-        error_told = DumpFailed(f"The backup of {claim.database!r} failed unexpectedly: {error!r}")
-        done.results.append(Failure(claim.database, error_told))
+        _log.exception("The scheduled %s of %r failed in a way nobody has foreseen", claim.kind, claim.database)
+        error_told = DumpFailed(f"The {claim.kind} of {claim.database!r} failed unexpectedly: {error!r}")
+        failures.append(Failure(claim.database, error_told))
+    if is_backup:
+        done.results += failures
     else:
-        done.results += [manifest] if manifest else []
+        done.verified += failures
 
 
 def _tell_what_is_overdue(project: Project, scheduled: dict[str, BackupScheduleConfig], done: Ticked) -> None:

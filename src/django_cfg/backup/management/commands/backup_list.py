@@ -33,10 +33,4 @@ class Command(BackupCommand):
         if hidden := len(catalog.backups) - len(own):
             self.warn(f"{hidden} more of other projects or environments: --all shows them.")
         self.warn_of_damage(catalog)
-        return [
-            {
-                **manifest.model_dump(mode="json", by_alias=True),
-                "last_proof": proofs.document(catalog.proofs.get(manifest.name)),
-            }
-            for manifest in chosen
-        ]
+        return [manifest.model_dump(mode="json", by_alias=True) for manifest in chosen]

@@ -53,6 +53,6 @@ class Command(BackupCommand):
         for line in lines_of(ticked):
             self.show(line)
         self.stdout.flush()  # into a pipe, to a log, lines would wait for more
-        failures = [result.error for result in ticked.results if isinstance(result, Failure)]
+        failures = [result.error for result in (*ticked.results, *ticked.verified) if isinstance(result, Failure)]
         for error in (*ticked.problems, *failures):
             self.warn(str(error))

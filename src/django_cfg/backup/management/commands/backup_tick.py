@@ -6,8 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand
-from django_cfg.backup.management.ticks import document_of, lines_of
-from django_cfg.backup.services.create import verdict
+from django_cfg.backup.management.ticks import document_of, lines_of, verdict_of
 from django_cfg.backup.services.tick import raise_problems, tick
 
 
@@ -22,7 +21,7 @@ class Command(BackupCommand):
         for line in lines_of(ticked):
             self.show(line)
         document = document_of(ticked)
-        error = verdict(ticked.results)
+        error = verdict_of(ticked)
         if self.as_json and (ticked.problems or error):
             self.print_document(document)
         raise_problems(ticked)

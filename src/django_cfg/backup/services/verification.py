@@ -1,0 +1,113 @@
+"""Serving a claim of a verification: the newest backup of one database, drilled or read."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+from django_cfg.backup import signals
+from django_cfg.backup.errors import AlreadyRunning, BackupError, BackupNotFound, HistoryUnavailable, KeyMissing
+from django_cfg.backup.manifest import Manifest, Proof, Source
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services.catalog import latest, read_catalog
+from django_cfg.backup.services.drill import drill, require_success
+from django_cfg.backup.services.heartbeat import beating
+from django_cfg.backup.services.history import patiently, required, rows
+from django_cfg.backup.services.lock import source_lock
+from django_cfg.backup.services.progress import SILENT, Progress
+from django_cfg.backup.services.project import Project, current_project
+from django_cfg.backup.services.run import RecordedRun, reason
+from django_cfg.backup.services.scheduled import find_waiting
+from django_cfg.backup.services.unlock import keys_of
+from django_cfg.backup.services.verify import verify
+
+_KIND = BackupRun.Kind.VERIFICATION
+_log = logging.getLogger("django_cfg.backup")
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A backup that was found good."""
+
+    manifest: Manifest
+    proof: Proof | None  # of a drill; None: it was read only
+
+
+def serve_verification(run: int, database: str, claimed: str, progress: Progress = SILENT) -> Verified | None:
+    """Verify the newest backup, as the claim *run* says.
+
+    :param claimed: when, in ISO 8601: after a restore the number may be another claim's.
+    :returns: None when the claim waits no more, nothing is wanted, or another one has to end first.
+    :raises BackupError: the backup is not good, or that could not be found out; it was told of.
+    """
+    project = current_project()
+    source = project.source(database)
+    try:
+        with required(f"look up the claim of the verification of {source}"):
+            claim = find_waiting(source, run, claimed, _KIND)
+        if claim is None or project.config.verification_schedule_for(database) is None:
+            return None
+        return _serve(project, source, claim, progress)
+    except AlreadyRunning as error:
+        _log.info("%s It is tried again with the next tick.", error)
+        return None
+    except HistoryUnavailable as error:
+        signals.tell(signals.schedule_failed, BackupRun, project=project.name, env=project.env, message=str(error))
+        raise
+
+
+def _serve(project: Project, source: Source, claim: BackupRun, progress: Progress) -> Verified | None:
+    with source_lock(project, source, _KIND) as lock_file:
+        run = RecordedRun(project, source, "scheduled", lock_file, claim)
+        try:
+            with beating(run.row_id):
+                verified = _verify(project, _newest(project, source, run), progress)
+        except BackupNotFound:
+            patiently(lambda: rows().filter(pk=claim.pk).delete())  # all are gone: there is nothing to serve
+            return None
+        except BaseException as error:
+            run.failed(error)
+            if not isinstance(error, Exception):
+                _tell(project, source, reason(error))  # ended from outside; the rest has been told
+            raise
+        run.succeeded(verified.manifest)
+        return verified
+
+
+def _newest(project: Project, source: Source, run: RecordedRun) -> Manifest:
+    """
+    :raises BackupNotFound: there is none any more.
+    """
+    try:
+        manifest = latest(read_catalog(project.storage), project, source.database)
+    except BackupNotFound:
+        raise
+    except BackupError as error:
+        _tell(project, source, str(error))
+        raise
+    run.named(manifest.name)
+    return manifest
+
+
+def _verify(project: Project, manifest: Manifest, progress: Progress) -> Verified:
+    keys = replace(keys_of(project.config), may_ask=False)  # nobody is there
+    if project.config.verification.drill:
+        proof = drill(project, manifest, keys, progress)
+        require_success(proof)
+        return Verified(manifest, proof)
+    try:
+        verify(project.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
+    except KeyMissing as error:
+        _log.info("%s is stored as it was written; what it holds was not looked at. %s", manifest.name, error)
+    except Exception as error:
+        _tell(project, manifest.source, reason(error))
+        raise
+    signals.tell(signals.check_succeeded, BackupRun, source=manifest.source)
+    return Verified(manifest, None)
+
+
+def _tell(project: Project, source: Source, message: str) -> None:
+    if project.config.verification.drill:
+        signals.tell(signals.drill_failed, BackupRun, source=source, proof=None, message=message)
+    else:
+        signals.tell(signals.check_failed, BackupRun, source=source, message=message)

@@ -1,0 +1,267 @@
+"""Verifications by schedule: the newest backup of each database, on the same slots and claims as backups."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import django_rq
+import pytest
+from rq.job import Job
+
+from django_cfg.backup.errors import BackupError, IntegrityError
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services import lease
+from django_cfg.backup.services.catalog import read_catalog
+from django_cfg.backup.services.create import Failure
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.tick import Ticked, tick
+from django_cfg.backup.services.verification import Verified
+from django_cfg.backup.tasks import run_verification
+from tests.backup.receivers import Mailbox
+from tests.backup.running import wait_until
+from tests.backup.schedule.conftest import START, Clock
+from tests.backup.schedule.fleet import fleet
+from tests.redis_server import RedisServer
+from tests.sites import Site
+
+HOURLY = {"cron": "0 * * * *"}
+NEVER = {"enabled": False}
+
+
+@pytest.fixture
+def drilled(hourly: Site) -> Site:
+    """A project whose newest backup is drilled at every full hour, and that is backed up by hand."""
+    verify(hourly)
+    return hourly
+
+
+def verify(site: Site, **verification: Any) -> None:
+    site.configure(schedule=NEVER, verification={"enabled": True, "schedule": HOURLY, **verification})
+
+
+def clean(ticked: Ticked) -> list[Verified | Failure]:
+    assert not ticked.problems, ticked.problems
+    return ticked.verified
+
+
+def is_proved(manifest: Manifest) -> bool:
+    return read_catalog(current_project().storage).is_proved(manifest)
+
+
+def lie(site: Site, manifest: Manifest) -> None:
+    """Let the manifest tell of one row more."""
+    told = manifest.model_dump_json(by_alias=True).replace('"name":"book","rows":200', '"name":"book","rows":201')
+    (site.backups / manifest.key).write_text(told)
+
+
+class TestSlots:
+    def test_nothing_is_verified_unless_it_is_wanted(self, hourly: Site) -> None:
+        tick()
+        assert clean(tick()) == []
+
+    def test_the_newest_is_drilled_once_a_slot(self, drilled: Site, time: Clock) -> None:
+        older = drilled.create()
+        time.advance(minutes=1)
+        newer = drilled.create()
+        for _ in range(4):
+            tick()
+            time.advance(minutes=10)
+        assert (is_proved(older), is_proved(newer)) == (False, True)
+        kinds = BackupRun.objects.filter(kind="verification").values_list("state", "name", "trigger")
+        assert list(kinds) == [("succeeded", newer.name, "scheduled")]
+        time.advance(hours=1)
+        (result,) = clean(tick())
+        assert isinstance(result, Verified)
+        assert result.manifest == newer
+
+    def test_without_a_backup_nothing_is_claimed(self, drilled: Site) -> None:
+        assert clean(tick()) == []
+        assert not BackupRun.objects.exists()
+        drilled.create()
+        assert len(clean(tick())) == 1
+
+    def test_backups_and_verifications_share_a_slot(self, hourly: Site) -> None:
+        hourly.configure(schedule=HOURLY, verification={"enabled": True, "schedule": HOURLY})
+        first, second = tick(), tick()
+        assert list(first.claimed) == ["default"]
+        assert list(second.claimed) == ["default verification"]
+        assert sorted(BackupRun.objects.values_list("kind", "state")) == [
+            ("backup", "succeeded"),
+            ("verification", "succeeded"),
+        ]
+
+    def test_a_backup_may_go_on_meanwhile(self, hourly: Site) -> None:
+        """Each keeps its own kind out alone."""
+        hourly.create()
+        hourly.configure(schedule=HOURLY, verification={"enabled": True, "schedule": HOURLY})
+        running = BackupRun(project="tests", env="test", database="default")
+        lease.begin(current_project(), running, "")
+        assert len(clean(tick())) == 1
+
+    def test_missed_slots_of_verifications_are_not_made_up_for_one_by_one(self, drilled: Site, time: Clock) -> None:
+        drilled.create()
+        tick()
+        time.advance(hours=5)
+        assert len(clean(tick())) == 1
+        assert BackupRun.objects.filter(kind="verification").count() == 2
+
+    def test_an_interval(self, hourly: Site, time: Clock) -> None:
+        verify(hourly, schedule={"interval_hours": 24})
+        hourly.create()
+        assert len(clean(tick())) == 1
+        time.advance(hours=23)
+        assert clean(tick()) == []
+        time.advance(hours=1)
+        assert len(clean(tick())) == 1
+
+    def test_checksums_alone(self, hourly: Site) -> None:
+        """The backup is read, and not proved."""
+        verify(hourly, drill=False)
+        manifest = hourly.create()
+        assert clean(tick()) == [Verified(manifest, None)]
+        assert not is_proved(manifest)
+
+
+class TestFailures:
+    def test_a_failed_drill_is_told_like_a_failed_backup(self, drilled: Site, mailbox: Mailbox, time: Clock) -> None:
+        """Once; and once when it is over."""
+        manifest = drilled.create()
+        tick()
+        assert is_proved(manifest)
+        lie(drilled, manifest)
+        for _ in range(2):
+            time.advance(hours=1)
+            (result,) = clean(tick())
+            assert isinstance(result, Failure)
+            assert "201" in str(result.error)
+        assert not is_proved(manifest)
+        (mail,) = mailbox.mails
+        assert f"The drill of {manifest.name} failed" in mail["subject"]
+        assert "book has 200 rows instead of 201" in mailbox.last()
+        drilled.create()
+        time.advance(hours=1)
+        tick()
+        assert "works again" in mailbox.subjects()[1]
+
+    def test_a_drill_that_could_not_be_made_proves_nothing_and_is_told(
+        self, drilled: Site, mailbox: Mailbox, time: Clock
+    ) -> None:
+        """And does not hide a drill that then fails."""
+        manifest = drilled.create()
+        verify(drilled, drill_alias="nosuch")
+        (result,) = clean(tick())
+        assert isinstance(result, Failure)
+        assert "could not be made" in mailbox.subjects()[0]
+        assert manifest.name not in read_catalog(current_project().storage).proofs
+        lie(drilled, manifest)
+        verify(drilled)
+        time.advance(hours=1)
+        tick()
+        assert f"The drill of {manifest.name} failed" in mailbox.subjects()[1]
+
+    def test_damage_that_checksums_show_is_told(self, hourly: Site, mailbox: Mailbox, time: Clock) -> None:
+        verify(hourly, drill=False)
+        manifest = hourly.create()
+        archive = hourly.backups / manifest.archive_key
+        good = archive.read_bytes()
+        archive.write_bytes(good[:-50] + bytes(50))
+        (result,) = clean(tick())
+        assert isinstance(result, Failure)
+        assert "verification of tests/test/default failed" in mailbox.subjects()[0]
+        archive.write_bytes(good)
+        time.advance(hours=1)
+        tick()
+        assert "works again" in mailbox.subjects()[1]
+
+    def test_the_command_tells_by_its_exit_code(self, drilled: Site, time: Clock) -> None:
+        manifest = drilled.create()
+        answer = drilled.call("backup_tick")
+        assert answer.code == 0
+        assert f"{manifest.name}: proved." in answer.stdout
+        lie(drilled, manifest)
+        time.advance(hours=1)
+        answer = drilled.call("backup_tick", "--json")
+        assert answer.code == 1
+        assert "201" in answer.json["verified"][0]["error"]
+        assert "instead of 201" in answer.stderr
+
+    def test_one_whose_process_is_gone_is_failed_and_told(self, drilled: Site, mailbox: Mailbox, time: Clock) -> None:
+        """Although the backup of its name is there."""
+        manifest = drilled.create()
+        row = BackupRun(project="tests", env="test", database="default", kind="verification", name=manifest.name)
+        lease.begin(current_project(), row, "")
+        time.advance(minutes=6)
+        tick()
+        row.refresh_from_db()
+        assert row.state == "failed"
+        assert "could not be made" in mailbox.subjects()[0]
+
+
+class TestQueue:
+    def test_a_due_drill_becomes_a_job(self, queued: Site) -> None:
+        manifest = queued.create()
+        verify(queued, schedule={**HOURLY, "queue": "backups", "job_timeout": 99})
+        assert tick().enqueued == ["default verification"]
+        assert tick().enqueued == []
+        (job,) = jobs()
+        assert job.timeout == 99
+        assert run_verification(*job.args) == manifest.name
+        assert is_proved(manifest)
+        assert run_verification(*job.args) == ""
+
+    def test_a_failed_drill_fails_its_job(self, queued: Site) -> None:
+        lie(queued, queued.create())
+        verify(queued, schedule={**HOURLY, "queue": "backups"})
+        tick()
+        with pytest.raises(IntegrityError, match="201"):
+            run_verification(*jobs()[0].args)
+        assert [row.state for row in BackupRun.objects.filter(kind="verification")] == ["failed"]
+
+    def test_switched_off_while_it_waits_it_does_not_run(self, queued: Site) -> None:
+        manifest = queued.create()
+        verify(queued, schedule={**HOURLY, "queue": "backups"})
+        tick()
+        queued.configure(schedule=NEVER)
+        assert run_verification(*jobs()[0].args) == ""
+        assert not is_proved(manifest)
+
+    def test_an_unknown_queue_is_told_beforehand(self, queued: Site) -> None:
+        verify(queued, schedule={**HOURLY, "queue": "nosuch"})
+        assert "django_cfg_backup.W010" in queued.call("check").stderr
+
+    def test_tickers_and_workers_of_their_own(
+        self, tmp_path: Path, migrated_database: Path, redis_server: RedisServer
+    ) -> None:
+        """Two tickers and two workers back up, then drill, each once a slot."""
+        schedule = {**HOURLY, "queue": "backups"}
+        parameters = {"schedule": schedule, "verification": {"enabled": True, "schedule": schedule}}
+        with fleet(tmp_path / "fleet", migrated_database, redis_server, **parameters) as made:
+            made.set_clock(START)
+            for _ in range(2):
+                made.start_ticker()
+                made.start_worker()
+            done = [("backup", "succeeded"), ("verification", "succeeded")]
+            wait_until(lambda: made.rows("kind, state") == done, 60)
+            assert len([path for path in made.manifests() if path.name.endswith(".proof.json")]) == 1
+            made.set_clock(START + timedelta(hours=1))
+            wait_until(lambda: sorted(made.rows("kind, state")) == sorted(done * 2), 60)
+
+
+def jobs() -> list[Job]:
+    queue = django_rq.get_queue("backups")
+    try:
+        return queue.jobs
+    finally:
+        queue.connection.close()
+
+
+def test_without_the_history_no_drill_begins(drilled: Site) -> None:
+    manifest = drilled.create()
+    drilled.sql("DROP TABLE django_cfg_backup_backuprun")
+    ticked = tick()
+    assert all(isinstance(problem, BackupError) for problem in ticked.problems)
+    assert ticked.problems
+    assert not is_proved(manifest)
