@@ -65,6 +65,7 @@ def test_every_fourth_block_is_pressed_harder_however_busy_the_threads_are(monke
 
 def test_a_block_that_finds_no_other_is_pressed_harder(monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
+    monkeypatch.setattr(gzip_members, "threads", lambda: 4)
     monkeypatch.setattr(gzip_members, "_small", lambda block: used.append("small") or gzip.compress(block))
     with GzipMembers(io.BytesIO()) as writer:
         for _ in range(6):

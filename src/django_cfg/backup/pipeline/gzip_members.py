@@ -2,8 +2,8 @@
 
 Members joined are one gzip file to every reader of the format (RFC 1952, 2.2). Two compressors share the work.
 ISA-L is about the speed of a dump tool; libdeflate takes more than twice its time and leaves a tenth less. A block
-goes to libdeflate when no other is waiting, so that it costs nobody time, and every fourth one in any case, which
-keeps the archive within 5 % of ``gzip -6`` (measured by benchmarks/).
+goes to libdeflate when a core has nothing else to do, and every fourth one in any case, which keeps the archive within
+5 % of ``gzip -6`` (measured by benchmarks/).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _LIBDEFLATE_LEVEL = 2
 _ZLIB_LEVEL = 6
 _GZIP_HEADER = 31  # zlib's window bits for a gzip header around its largest window
 _SMALL_SHARE = 4  # of so many blocks, at least one is pressed harder
+_BUSY = 2  # cores that the dump tool, its server and we keep busy
 _AHEAD = 4  # blocks under way for each thread
 
 Compressor = Callable[[bytes], bytes]
@@ -79,7 +80,7 @@ class GzipMembers:
         self._pass_on(lambda: True)
 
     def _is_idle(self) -> bool:
-        return all(block.done() for block in self._under_way)
+        return threads() > _BUSY and all(block.done() for block in self._under_way)
 
     def _pass_on(self, due: Callable[[], bool]) -> None:
         """Hand the first blocks to the sink, as long as there are some and they are *due*."""
