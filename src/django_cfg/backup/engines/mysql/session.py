@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,32 +38,25 @@ class Session:
         return "UNIX" not in str(self.connection.get_host_info())
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[Row]:
-        cursor = self.connection.cursor()
-        try:
+        with closing(self.connection.cursor()) as cursor:
             cursor.execute(query, values) if values else cursor.execute(query)
             return [tuple(row) for row in cursor.fetchall()]
-        finally:
-            cursor.close()
 
     def value(self, query: str, values: Sequence[object] = ()) -> Any:
         return self.rows(query, values)[0][0]
 
     def change(self, query: str, values: Sequence[object]) -> None:
         """Run one statement with *values* in it."""
-        cursor = self.connection.cursor()
-        try:
-            cursor.execute(query, values)
-        finally:
-            cursor.close()
+        self._run(query, values)
 
     def execute(self, *statements: str | bytes) -> None:
         """Run *statements*; bytes go to the server as they are."""
-        cursor = self.connection.cursor()
-        try:
-            for statement in statements:
-                cursor.execute(statement)
-        finally:
-            cursor.close()
+        for statement in statements:
+            self._run(statement, ())
+
+    def _run(self, statement: str | bytes, values: Sequence[object]) -> None:
+        with closing(self.connection.cursor()) as cursor:
+            cursor.execute(statement, values) if values else cursor.execute(statement)
 
 
 def quoted(*names: str) -> str:

@@ -54,6 +54,8 @@ _RESTORE_ADVICE = {
     "BackupDatabaseConfig.connection.",
     "command denied": "GRANT the user what docs/mysql.md lists for a restore, or name another one in "
     "BackupDatabaseConfig.connection.",
+    "insufficient privileges": "The text of stored procedures and functions that are there is hidden from this user, "
+    "so they could not be set aside: GRANT it what docs/mysql.md lists for a restore.",
     "log_bin_trust_function_creators": "Let an administrator SET GLOBAL log_bin_trust_function_creators = 1.",
     "unknown collation": "The backup comes from a newer server, whose collations this one does not know: upgrade it.",
     "unknown storage engine": "Install the storage engine on the server.",

@@ -1,0 +1,286 @@
+"""A restore of a MySQL database is whole or not at all: what goes wrong before the switch changes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from django_cfg.backup import create_backup, restore_backup, verify_backup
+from django_cfg.backup.errors import BackupError, IntegrityError, RestoreFailed, RestoreRefused, UsageError
+from django_cfg.backup.services.project import current_project
+from tests.backup.engines.contract import BOOKS
+from tests.backup.engines.mysql_server import MySQLServer, beside, child_running, fail_unless_equal, locked
+from tests.backup.running import children, wait_until
+
+MANY = "INSERT INTO book SELECT seq, REPEAT('x', 90), 1 FROM seq_1000_to_40000"
+
+
+@pytest.fixture
+def server(mysql_server: MySQLServer) -> Iterator[MySQLServer]:
+    before = children()
+    yield mysql_server
+    assert children() <= before
+
+
+@pytest.fixture
+def changed(server: MySQLServer) -> MySQLServer:
+    """A backup was made, and the database changed afterwards."""
+    server.run("CREATE VIEW titles AS SELECT title FROM book",
+               "CREATE TRIGGER guard BEFORE INSERT ON book FOR EACH ROW SET NEW.title = 'guarded'",
+               "CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY DO SET @x = 1")  # fmt: skip
+    create_backup()
+    server.run("DELETE FROM book WHERE id > 10", "CREATE TABLE later (i int)",
+               "CREATE TRIGGER later_guard BEFORE INSERT ON later FOR EACH ROW SET NEW.i = 1")  # fmt: skip
+    return server
+
+
+def fail_to_restore(server: MySQLServer, kind: type[BackupError], message: str) -> None:
+    """A restore fails with *message*, the database is as it was, and no schema is left beside it."""
+    before = server.text()
+    with pytest.raises(kind, match=f"(?s){message}") as failure:
+        restore_backup()
+    assert type(failure.value) is kind
+    fail_unless_equal(before, server.text())
+    assert server.schemas() == set()
+
+
+def manifest_path(server: MySQLServer) -> Path:
+    (path,) = server.site.backups.glob("*.json")
+    return path
+
+
+# --- before the switch
+
+
+def test_a_table_is_missing(changed: MySQLServer) -> None:
+    text = manifest_path(changed).read_text().replace('"name": "author"', '"name": "authors"')
+    manifest_path(changed).write_text(text)
+    fail_to_restore(changed, IntegrityError, "authors is missing, author is not in the manifest")
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_a_damaged_archive(server: MySQLServer, compression: str) -> None:
+    """One bit at three quarters: the restore is under way when it is met."""
+    server.run(MANY)
+    server.site.configure(compression=compression)
+    manifest = create_backup()
+    server.run("DELETE FROM book WHERE id > 10")
+    path = server.site.backups / manifest.archive_key
+    data = bytearray(path.read_bytes())
+    data[len(data) * 3 // 4] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError):
+        verify_backup()
+    fail_to_restore(server, IntegrityError, "damaged")
+
+
+@pytest.mark.parametrize("vendor", ["mysql", "postgresql"])
+def test_a_backup_of_another_kind(changed: MySQLServer, vendor: str) -> None:
+    """MySQL and MariaDB too have grown apart: each goes back onto its own kind."""
+    path = manifest_path(changed)
+    path.write_text(path.read_text().replace('"vendor": "mariadb"', f'"vendor": "{vendor}"'))
+    fail_to_restore(changed, RestoreRefused, "its own kind")
+
+
+def test_the_client_is_killed(changed: MySQLServer) -> None:
+    changed.run(MANY)
+    create_backup()
+
+    def kill() -> None:
+        wait_until(lambda: child_running("mariadb"))
+        os.kill(child_running("mariadb") or 0, signal.SIGKILL)
+
+    with beside(kill):
+        fail_to_restore(changed, RestoreFailed, "mariadb was killed by signal 9.*as it was")
+
+
+def test_the_server_refuses_a_statement(changed: MySQLServer) -> None:
+    """A statement that this server does not take: it is named, and the database is as it was."""
+    changed.run("CREATE TABLE wide (t longtext)", "INSERT INTO wide VALUES (REPEAT('x', 100000))")
+    create_backup()
+    before = changed.server.sql("SELECT @@GLOBAL.max_allowed_packet")[0][0]
+    changed.server.sql("SET GLOBAL max_allowed_packet = 16384")
+    try:
+        fail_to_restore(changed, RestoreFailed, "mariadb ended with exit code 1.*as it was")
+    finally:
+        changed.server.sql(f"SET GLOBAL max_allowed_packet = {before}")
+
+
+def test_a_table_of_another_schema_refers_to_ours(changed: MySQLServer) -> None:
+    """After the switch it would refer to the old data: refused, the constraint named."""
+    other = changed.databases["empty"]
+    database = changed.databases["default"]
+    changed.run(
+        f"CREATE TABLE far (b int, CONSTRAINT far_key FOREIGN KEY (b) REFERENCES {database}.book (id))", alias="empty"
+    )
+    try:
+        fail_to_restore(changed, RestoreRefused, f"far_key of {other}.far")
+    finally:
+        changed.run("DROP TABLE far", alias="empty")
+
+
+# --- at the switch
+
+
+def test_a_transaction_is_in_the_way(changed: MySQLServer) -> None:
+    """What was taken away for the switch is given back."""
+    changed.site.configure(lock_timeout=1)
+    with closing(changed.connect()) as other:
+        other.begin()
+        other.query("SELECT * FROM book FOR UPDATE")
+        fail_to_restore(changed, RestoreFailed, "Lock wait timeout.*as it was.*stop the site")
+    restore_backup()
+    assert changed.count("book") == BOOKS
+
+
+def test_a_table_without_triggers_is_in_the_way(changed: MySQLServer) -> None:
+    """The triggers are gone already when the tables cannot be moved: they come back, and the events."""
+    changed.site.configure(lock_timeout=1)
+    with locked(changed, "author"):
+        fail_to_restore_under_lock(changed)
+    restore_backup()
+
+
+def fail_to_restore_under_lock(server: MySQLServer) -> None:
+    code = (
+        "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE() "
+        "UNION SELECT event_name FROM information_schema.events WHERE event_schema = DATABASE() ORDER BY 1"
+    )
+    before = server.run(code)
+    assert len(before) == 3
+    with pytest.raises(RestoreFailed, match=r"(?s)Lock wait timeout.*as it was"):
+        restore_backup()
+    assert server.run(code) == before
+    assert server.schemas() == set()
+
+
+def test_another_restore_is_running(changed: MySQLServer) -> None:
+    changed.site.configure(lock_timeout=1)
+
+    def fail() -> None:
+        with pytest.raises(RestoreFailed):
+            restore_backup()
+
+    with locked(changed, "book"), beside(fail):
+        wait_until(lambda: changed.schemas())
+        with pytest.raises(RestoreRefused, match="Another restore of the database 'default' is running"):
+            restore_backup()
+
+
+def test_connections_never_see_a_mixture(changed: MySQLServer) -> None:
+    """All tables change in one moment: whoever reads two of them sees both old or both new."""
+    changed.run("CREATE TABLE era (name varchar(10))", "INSERT INTO era VALUES ('new')", "DROP TABLE later",
+                "CREATE TABLE second (name varchar(10))", "INSERT INTO second VALUES ('new')")  # fmt: skip
+    create_backup()
+    changed.run("UPDATE era SET name = 'old'", "UPDATE second SET name = 'old'")
+    over = threading.Event()
+    seen: set[tuple[str, str]] = set()
+
+    def read() -> None:
+        with closing(changed.connect()) as connection, connection.cursor() as cursor:
+            while not over.is_set():
+                cursor.execute("SELECT era.name, second.name FROM era, second")
+                seen.update(cursor.fetchall())
+
+    with beside(read):
+        try:
+            wait_until(lambda: seen)
+            restore_backup()
+            wait_until(lambda: ("new", "new") in seen)
+        finally:
+            over.set()
+    assert seen == {("old", "old"), ("new", "new")}
+
+
+# --- definers
+
+
+def test_a_definer_that_does_not_exist_is_told(server: MySQLServer) -> None:
+    """Everything comes back and works, belongs to who restored it, and the lost one is named."""
+    server.user("leaver@'%'", "ALL ON {db}.*")
+    server.run("CREATE DEFINER=leaver@'%' VIEW titles AS SELECT title FROM book",
+               "CREATE DEFINER=leaver@'%' PROCEDURE work() SELECT COUNT(*) FROM book",
+               "CREATE DEFINER=leaver@'%' EVENT nightly ON SCHEDULE EVERY 1 DAY DO SET @x = 1",
+               "CREATE DEFINER=leaver@'%' TRIGGER guard BEFORE INSERT ON book FOR EACH ROW SET @x = 9")  # fmt: skip
+    assert create_backup().engine.roles == ("`leaver`@`%`",)
+    server.server.sql("DROP USER leaver@'%'")
+    advice = restore_backup().advice
+    assert "`leaver`@`%`" in advice
+    assert "belong to the user who restored" in advice
+    assert server.run("CALL work()") == [(BOOKS,)]
+    assert server.count("titles") == BOOKS
+    server.run("INSERT INTO book VALUES (1000, '', 1)")
+    assert server.run("SELECT definer FROM information_schema.events WHERE event_schema = DATABASE()") == [
+        ("root@127.0.0.1",)
+    ]
+
+
+def test_a_user_who_may_not_name_another_definer(server: MySQLServer) -> None:
+    database = server.databases["default"]
+    server.run("CREATE VIEW titles AS SELECT title FROM book", "CREATE FUNCTION one() RETURNS int RETURN 1")
+    create_backup()
+    scratch = rf"`{database}\_\_restore\_%`"
+    server.user("keeper@'%'", "ALL ON {db}.*", f"ALL ON {scratch}.*", "SELECT ON mysql.proc")
+    server.use(USER="keeper", PASSWORD="pw")
+    switched = restore_backup()
+    assert "`root`@`127.0.0.1`" in switched.advice
+    assert switched.old_data in server.schemas()
+    assert server.run("SELECT one(), COUNT(*) FROM titles") == [(1, BOOKS)]
+
+
+# --- what was set aside
+
+
+def test_old_data_is_discarded_when_told(changed: MySQLServer) -> None:
+    answer = changed.site.call("backup_restore", "--yes", "--discard-old")
+    assert answer.code == 0, answer.stderr
+    assert changed.schemas() == set()
+    assert changed.count("book") == BOOKS
+
+
+def test_nothing_else_is_discarded(changed: MySQLServer) -> None:
+    engine = current_project().engine("default")
+    for name in (changed.databases["empty"], changed.databases["default"], "mysql"):
+        with pytest.raises(UsageError, match="is not old data"):
+            engine.discard_old(name)
+
+
+def test_a_schema_that_only_looks_like_ours_is_left_alone(changed: MySQLServer) -> None:
+    database = changed.databases["default"]
+    foreign = f"{database}__restore_new_20200101000000"
+    changed.server.sql(f"CREATE DATABASE {foreign}", f"CREATE TABLE {foreign}.precious (i int)")
+    restore_backup()
+    assert foreign in changed.schemas()
+
+
+def test_nothing_to_resume(changed: MySQLServer) -> None:
+    answer = changed.site.call("backup_restore", "--resume")
+    assert answer.code == 2
+    assert "nothing to resume" in answer.stderr
+
+
+def test_a_lost_connection_is_no_crash(changed: MySQLServer) -> None:
+    """The session that holds the restore's lock is killed by an administrator: the switch does not begin."""
+    changed.run(MANY)
+    create_backup()
+
+    def kill() -> None:
+        wait_until(lambda: child_running("mariadb"))
+        query = "SELECT id FROM information_schema.processlist WHERE db = %s AND command = 'Sleep'"
+        with closing(changed.server.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(query, [changed.databases["default"]])
+            for (number,) in cursor.fetchall():
+                cursor.execute(f"KILL {number}")
+
+    with beside(kill), pytest.raises((RestoreFailed, pymysql.Error), match=r"as it was|Lost connection"):
+        restore_backup()
+    assert changed.count("book") > BOOKS
+    changed.site.close()
+    restore_backup()
