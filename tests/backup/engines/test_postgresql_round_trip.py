@@ -197,7 +197,8 @@ def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
     return postgresql_server
 
 
-def test_everything_comes_back_and_nothing_later_stays(server: PostgreSQLServer) -> None:
+@pytest.mark.parametrize("options", [{}, {"in_place": True, "discard_old": True}], ids=["beside", "in place"])
+def test_everything_comes_back_and_nothing_later_stays(server: PostgreSQLServer, options: dict[str, bool]) -> None:
     """Whatever kind of object: pg_dump tells the same text of the database before and after."""
     makes, changes = [make for make, _ in KINDS.values()], [change for _, change in KINDS.values()]
     server.run(*makes, COMMENTS, "TRUNCATE told")
@@ -207,7 +208,7 @@ def test_everything_comes_back_and_nothing_later_stays(server: PostgreSQLServer)
         *changes[:-1], "TRUNCATE book CASCADE", "UPDATE author SET name = 'changed ' || id WHERE id < 40", changes[-1]
     )
     assert server.text() != before
-    restore_backup()
+    restore_backup(**options)
     fail_unless_equal(before, server.text())
 
 
@@ -248,7 +249,7 @@ def test_extensions_survive_where_only_their_tables_were_lost(server: PostgreSQL
     server.run("CREATE SCHEMA later", "CREATE EXTENSION fuzzystrmatch SCHEMA later", "CREATE TABLE later.t (i int)")
     query = "SELECT extname, oid FROM pg_extension ORDER BY 1"
     before = server.run(query)
-    restore_backup()
+    restore_backup(in_place=True, discard_old=True)
     assert server.run(query) == before
     assert "later.t" not in server.table_names()
 
@@ -296,5 +297,5 @@ def test_the_rows_of_an_extensions_own_tables_come_back(server: PostgreSQLServer
     )
     create_backup()
     server.run("DELETE FROM refs WHERE id = 4", "INSERT INTO refs VALUES (5)")
-    restore_backup()
+    restore_backup(in_place=True, discard_old=True)
     assert server.run("SELECT id FROM refs ORDER BY id") == [(1,), (2,), (3,), (4,)]

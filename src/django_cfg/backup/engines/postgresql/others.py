@@ -32,6 +32,12 @@ def others(connection: Any, name: str) -> list[str]:
     return [told for (told,) in rows(connection, _OTHERS, [name, name])]
 
 
+def end_all(connection: Any, name: str) -> None:
+    """End whoever uses a database of ours, as one who looked at a scratch and forgot to leave."""
+    for numbers in rows(connection, _NUMBER, [name]):
+        _end(connection, numbers)
+
+
 @contextmanager
 def ended(door: Database, name: str) -> Iterator[None]:
     """A block during which whoever uses the database *name* is disconnected, again and again.
@@ -52,7 +58,11 @@ def ended(door: Database, name: str) -> Iterator[None]:
 
 def _end_them(connection: Any, numbers: list[tuple[int]], stop: threading.Event) -> None:
     while numbers and not stop.is_set():
-        for (pid,) in rows(connection, _PIDS, numbers[0]):
-            with suppress(Exception):  # not permitted: whoever stays is told when the renaming fails
-                rows(connection, "SELECT pg_terminate_backend(%s)", [pid])
+        _end(connection, numbers[0])
         stop.wait(_PAUSE)
+
+
+def _end(connection: Any, number: tuple[int]) -> None:
+    for (pid,) in rows(connection, _PIDS, number):
+        with suppress(Exception):  # not permitted: whoever stays is told when the renaming fails
+            rows(connection, "SELECT pg_terminate_backend(%s)", [pid])

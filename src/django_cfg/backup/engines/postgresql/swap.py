@@ -9,7 +9,7 @@ from typing import Any
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql import properties
 from django_cfg.backup.engines.postgresql.connect import connected
-from django_cfg.backup.engines.postgresql.others import ended, others
+from django_cfg.backup.engines.postgresql.others import end_all, ended, others
 from django_cfg.backup.engines.postgresql.schema import execute, quoted
 from django_cfg.backup.errors import RestoreFailed
 
@@ -31,6 +31,7 @@ def swap(door: Database, scratch: str, target: str, aside: str | None, *, discon
     :raises RestoreFailed: nothing has changed.
     """
     with connected(door) as connection:
+        end_all(connection, scratch)
         in_the_way = others(connection, target)
         with ended(door, target) if disconnect else nullcontext(), _told(door.alias, connection, target, in_the_way):
             execute(connection, "BEGIN", "SET LOCAL statement_timeout = 0")

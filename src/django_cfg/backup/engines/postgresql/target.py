@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,28 +95,13 @@ def look(database: Database, manifest: Manifest) -> Target:
 
     :raises DatabaseUnavailable: the server does not let us in.
     """
-    door = find_door(database)
-    if door and not _is_there(door, target_name(database)):
-        return _absent(database, manifest, door)
-    with connected(database) as connection:
-        (name,) = schema.rows(connection, "SELECT current_database()")[0]
-        ((user, superuser, may_create),) = schema.rows(connection, _ROLE)
-        obstacles = [] if superuser or may_create else [f"the role {user} may not create databases (CREATEDB)"]
-        obstacles += _obstacles(connection, name, user)
-        if not door:
-            obstacles.append(f"no other database of the server lets {user} in ({' or '.join(_DOORS)})")
-        return Target(
-            name=name,
-            exists=True,
-            version=schema.server_version(connection),
-            size=schema.size(connection),
-            user=user,
-            superuser=superuser,
-            missing_roles=schema.missing_roles(connection, manifest.engine.roles),
-            staying_schemas=schema.extension_schemas(connection),
-            obstacles=obstacles,
-            door=door,
-        )
+    try:
+        with connected(database) as connection:
+            return _present(connection, manifest, find_door(database))
+    except DatabaseUnavailable as error:
+        if door := _door_where_it_is_missing(database, error):
+            return _absent(database, manifest, door)
+        raise
 
 
 def find_door(database: Database) -> Database | None:
@@ -136,7 +121,14 @@ def find_door(database: Database) -> Database | None:
 @contextmanager
 def on_the_server(database: Database) -> Iterator[Any]:
     """A connection to the database, or to another one of its server where it is missing."""
-    with connected(find_door(database) or database) as connection:
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(connected(database))
+        except DatabaseUnavailable as error:
+            door = _door_where_it_is_missing(database, error)
+            if not door:
+                raise
+            connection = stack.enter_context(connected(door))
         yield connection
 
 
@@ -150,17 +142,42 @@ def target_name(database: Database) -> str:
     return parameters(connection_settings(database)).get("dbname", "")
 
 
-def _is_there(door: Database, name: str) -> bool:
-    if not name:
-        return True  # a service file names it; connecting will tell
+def _door_where_it_is_missing(database: Database, error: DatabaseUnavailable) -> Database | None:
+    """Another database of the server, which knows no such database; None when it is something else that fails."""
+    name = target_name(database)
+    if not name or name not in str(error.__cause__):  # the server names it, in whatever language
+        return None
+    door = find_door(database)
+    if door is None:
+        return None
     with connected(door) as connection:
-        return bool(schema.rows(connection, "SELECT 1 FROM pg_database WHERE datname = %s", [name]))
+        is_there = schema.rows(connection, "SELECT 1 FROM pg_database WHERE datname = %s", [name])
+    return None if is_there else door
+
+
+def _present(connection: Any, manifest: Manifest, door: Database | None) -> Target:
+    (name,) = schema.rows(connection, "SELECT current_database()")[0]
+    ((user, superuser, may_create),) = schema.rows(connection, _ROLE)
+    obstacles = _no_right_to_create(user, superuser or may_create) + _obstacles(connection, name, user)
+    if not door:
+        obstacles.append(f"no other database of the server lets {user} in ({' or '.join(_DOORS)})")
+    return Target(
+        name=name,
+        exists=True,
+        version=schema.server_version(connection),
+        size=schema.size(connection),
+        user=user,
+        superuser=superuser,
+        missing_roles=schema.missing_roles(connection, manifest.engine.roles),
+        staying_schemas=schema.extension_schemas(connection),
+        obstacles=obstacles,
+        door=door,
+    )
 
 
 def _absent(database: Database, manifest: Manifest, door: Database) -> Target:
     with connected(door) as connection:
         ((user, superuser, may_create),) = schema.rows(connection, _ROLE)
-        forbidden = [] if superuser or may_create else [f"the role {user} may not create databases (CREATEDB)"]
         return Target(
             name=target_name(database),
             exists=False,
@@ -170,9 +187,13 @@ def _absent(database: Database, manifest: Manifest, door: Database) -> Target:
             superuser=superuser,
             missing_roles=schema.missing_roles(connection, manifest.engine.roles),
             staying_schemas=(),
-            obstacles=forbidden,
+            obstacles=_no_right_to_create(user, superuser or may_create),
             door=door,
         )
+
+
+def _no_right_to_create(user: str, may_create: bool) -> list[str]:
+    return [] if may_create else [f"the role {user} may not create databases (CREATEDB)"]
 
 
 def _obstacles(connection: Any, name: str, user: str) -> list[str]:

@@ -1,0 +1,206 @@
+"""What a restore tells: its history, its signals, how long it took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.dispatch import Signal
+
+from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup.errors import IntegrityError, UsageError
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.models import RestoreRun
+from django_cfg.backup.services.resume import resume_restore
+from django_cfg.backup.signals import restore_checked, restore_failed, restore_succeeded
+from tests.sites import Site
+
+SQLITE = "django.db.backends.sqlite3"
+RUNS = "django_cfg_backup_restorerun"
+
+
+@pytest.fixture
+def backup(site: Site, books: Path) -> Manifest:
+    """A backup with all 200 books, of which the database has lost half since."""
+    manifest = site.create()
+    site.sql("DELETE FROM book WHERE id > 100")
+    return manifest
+
+
+@pytest.fixture
+def shop(site: Site, books: Path) -> Manifest:
+    """A database of its own for the shop, backed up; the history is in another one."""
+    site.sql("VACUUM INTO '" + str(site.root / "shop.sqlite3") + "'")
+    site.use_databases(
+        default={"ENGINE": SQLITE, "NAME": str(site.database)},
+        shop={"ENGINE": SQLITE, "NAME": str(site.root / "shop.sqlite3")},
+    )
+    return site.create("shop")
+
+
+@contextmanager
+def told(signal: Signal) -> Iterator[list[dict[str, Any]]]:
+    seen: list[dict[str, Any]] = []
+
+    def hear(**facts: Any) -> None:
+        seen.append(facts)
+
+    signal.connect(hear)
+    try:
+        yield seen
+    finally:
+        signal.disconnect(hear)
+
+
+def lie(site: Site, manifest: Manifest) -> None:
+    path = site.backups / manifest.key
+    path.write_text(path.read_text().replace('"rows": 200', '"rows": 201'))
+
+
+def test_a_restore_is_in_the_history_of_the_restored_database(site: Site, backup: Manifest) -> None:
+    """The old history went aside with the old data; this row is written into the new one."""
+    old_data = restore_backup().old_data
+    (run,) = RestoreRun.objects.all()
+    assert (run.project, run.env, run.database) == ("tests", "test", "default")
+    assert (run.state, run.name, run.old_data, run.message) == ("succeeded", backup.name, old_data, "")
+    assert run.finished_at
+    assert run.finished_at > run.started_at
+    assert str(run) == f"{backup.name} into default (succeeded)"
+
+
+def test_until_the_switch_the_target_is_not_written_to_even_by_its_history(site: Site, backup: Manifest) -> None:
+    lie(site, backup)
+    before = site.sql("SELECT * FROM book")
+    with pytest.raises(IntegrityError):
+        restore_backup()
+    assert site.sql("SELECT * FROM book") == before
+    (run,) = RestoreRun.objects.all()
+    assert run.state == "failed"
+    assert "201" in run.message
+
+
+def test_a_history_elsewhere_knows_of_a_restore_while_it_runs(site: Site, shop: Manifest) -> None:
+    """So that one that was killed is known too."""
+    states: list[str] = []
+
+    def look(**facts: Any) -> None:
+        states.append(site.sql(f"SELECT state FROM {RUNS}")[0][0])
+
+    restore_checked.connect(look)
+    try:
+        restore_backup(tables=["book"], to="shop", database="shop")
+    finally:
+        restore_checked.disconnect(look)
+    assert states == ["running"]
+    assert site.sql(f"SELECT state, database, tables FROM {RUNS}") == [("succeeded", "shop", "book")]
+
+
+def test_success_is_told_with_plain_data(site: Site, backup: Manifest) -> None:
+    with told(restore_succeeded) as seen:
+        old_data = restore_backup().old_data
+    (facts,) = seen
+    assert (facts["manifest"], facts["database"], facts["old_data"]) == (backup, "default", old_data)
+    assert 0 < facts["seconds"] < 60
+
+
+def test_failure_is_told_with_its_reason(site: Site, backup: Manifest) -> None:
+    lie(site, backup)
+    with told(restore_failed) as seen, told(restore_succeeded) as never, pytest.raises(IntegrityError):
+        restore_backup()
+    (facts,) = seen
+    assert facts["database"] == "default"
+    assert "book has 200 rows instead of 201" in facts["message"]
+    assert never == []
+
+
+def test_what_fails_after_the_switch_does_not_make_a_success_a_failure(
+    site: Site, backup: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a signal that came meanwhile, or a history that cannot be reconciled."""
+
+    def explode(manifests: list[Manifest]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("django_cfg.backup.services.history.reconcile", explode)
+    with told(restore_succeeded) as seen, pytest.raises(KeyboardInterrupt):
+        restore_backup()
+    assert len(seen) == 1
+    assert site.sql("SELECT count(*) FROM book") == [(200,)]
+    assert [run.state for run in RestoreRun.objects.all()] == ["succeeded"]
+
+
+def test_a_failing_history_never_fails_a_restore(site: Site, books: Path, caplog: pytest.LogCaptureFixture) -> None:
+    site.sql(f"DROP TABLE {RUNS}")
+    site.create()
+    site.sql("DELETE FROM book")
+    restore_backup()
+    assert site.sql("SELECT count(*) FROM book") == [(200,)]
+    assert "Could not write the history" in caplog.text
+
+
+class TestResume:
+    def test_there_is_nothing_to_resume_where_a_switch_is_atomic(self, site: Site, backup: Manifest) -> None:
+        with pytest.raises(UsageError, match=r"nothing to resume: it is wholly as it was, or wholly restored"):
+            resume_restore()
+        answer = site.call("backup_restore", "--resume", "--json")
+        assert answer.code == 2
+        assert "nothing to resume" in answer.json["error"]
+
+    def test_one_of_several_databases_has_to_be_named(self, site: Site, shop: Manifest) -> None:
+        with pytest.raises(UsageError, match=r"several databases \(default, shop\)"):
+            resume_restore()
+        with pytest.raises(UsageError, match="the database 'shop'"):
+            resume_restore("shop")
+
+
+class TestCommand:
+    def test_all_that_is_known_is_shown_before_it_asks(self, site: Site, backup: Manifest) -> None:
+        """Archive, versions, space, what becomes of the old data, then the question."""
+        answer = site.call("backup_restore")
+        assert answer.code == 1
+        lines = answer.stderr.splitlines()
+        assert lines[2].startswith("Archive  ")
+        assert "checked while it is loaded, before anything is replaced" in lines[2]
+        assert any("SQLite 3." in line for line in lines)
+        assert any("are needed in" in line for line in lines)
+        assert "Old data is kept" in lines
+        assert "Replace the database 'default' with it?" in lines[-1]
+
+    def test_the_time_it_took_is_told(self, site: Site, backup: Manifest) -> None:
+        assert "rows. It took 0." in site.call("backup_restore", "--yes").stdout
+
+    def test_some_tables(self, site: Site, backup: Manifest) -> None:
+        site.sql("INSERT INTO author VALUES (999, 'since')")
+        answer = site.call("backup_restore", backup.name, "--yes", "--tables", "book", "auth*", "--discard-old")
+        assert answer.code == 0, answer.stderr
+        assert "only auth_group, " in answer.stderr
+        assert f"book, auth* of default are now as in {backup.name}." in answer.stdout
+        assert site.sql("SELECT count(*) FROM book") == [(200,)]
+        assert site.sql("SELECT count(*) FROM author") == [(50,)]
+
+    def test_discard_old(self, site: Site, backup: Manifest) -> None:
+        answer = site.call("backup_restore", "--yes", "--discard-old")
+        assert "Old data is not kept (--discard-old)" in answer.stderr
+        assert "old data is kept" not in answer.stdout
+        assert list(site.root.glob("*before-restore*")) == []
+
+    def test_an_untrue_verification_query_is_told_in_one_paragraph(self, site: Site, backup: Manifest) -> None:
+        queries = ["SELECT count(*) > 100 FROM book WHERE title = 'none'"]
+        site.configure(databases=[{"alias": "default", "verification_queries": queries}])
+        answer = site.call("backup_restore", "--yes")
+        assert answer.code == 1
+        assert f"The verification query {queries[0]!r} gives 0 on the restored data" in answer.stderr
+        assert site.sql("SELECT count(*) FROM book") == [(100,)]
+
+
+def test_the_latest_is_never_one_made_before_a_restore(site: Site, backup: Manifest) -> None:
+    """Unless there is no other."""
+    site.sql("DELETE FROM book")
+    safety = create_backup(trigger="before-restore")
+    restore_backup()
+    assert site.sql("SELECT count(*) FROM book") == [(200,)]
+    site.call("backup_delete", backup.name, "--yes")
+    assert site.call("backup_show", "latest", "--json").json["name"] == safety.name
