@@ -1,9 +1,9 @@
 """gzip as fast as the dump comes: blocks compressed beside each other, each a gzip member of its own.
 
 Members joined are one gzip file to every reader of the format (RFC 1952, 2.2). Two compressors share the work.
-ISA-L is about the speed of a dump tool; libdeflate takes more than twice its time and leaves a tenth less. A block
-goes to libdeflate when a core has nothing else to do, and every fourth one in any case, which keeps the archive within
-5 % of ``gzip -6`` (measured by benchmarks/).
+ISA-L is about the speed of a dump tool; libdeflate takes more than twice its time and leaves less, by a twentieth of
+random rows, a sixth of prose. A block goes to libdeflate where a core has nothing else to do, so that it costs nobody
+time: a dump tool, its server and we keep two cores busy (measured by benchmarks/).
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ _ISAL_LEVEL = 2
 _LIBDEFLATE_LEVEL = 2
 _ZLIB_LEVEL = 6
 _GZIP_HEADER = 31  # zlib's window bits for a gzip header around its largest window
-_SMALL_SHARE = 4  # of so many blocks, at least one is pressed harder
 _BUSY = 2  # cores that the dump tool, its server and we keep busy
 _AHEAD = 4  # blocks under way for each thread
 
@@ -68,7 +67,7 @@ class GzipMembers:
 
     def _begin(self) -> None:
         self._pass_on(lambda: self._under_way[0].done())
-        compress = _small if self._begun % _SMALL_SHARE == 0 or self._is_idle() else _fast
+        compress = _small if self._is_idle() else _fast
         self._under_way.append(self._threads.submit(compress, b"".join(self._held)))
         self._begun += 1
         self._held, self._held_size = [], 0
