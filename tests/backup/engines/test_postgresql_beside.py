@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
+from importlib.util import find_spec
 from typing import Any
 
 import psycopg
 import pytest
+from django.db import connections
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.services.restore import plan_restore
+from tests.backup import needs
 from tests.backup.engines.contract import AUTHORS, BOOKS
 from tests.backup.engines.postgresql_server import PostgreSQLServer, beside, fail_unless_equal
 from tests.backup.engines.restore_contract import received
@@ -199,3 +202,23 @@ def test_a_receiver_that_leaves_its_connection_open_is_no_obstacle(server: Postg
         with received(look):
             restore_backup()
     assert server.count("book") == BOOKS
+
+
+def test_our_own_pool_of_connections_is_closed(server: PostgreSQLServer) -> None:
+    """Django's pool keeps connections on the server that nobody uses: they would stand in the way."""
+    if not find_spec("psycopg_pool"):
+        needs.missing("psycopg-pool is not installed")
+    server.use(OPTIONS={"pool": {"min_size": 2, "max_size": 4}})
+    create_backup()
+    server.run("DELETE FROM book")
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT 1")
+    try:
+        restore_backup()
+        assert server.count("book") == BOOKS
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM book")
+            assert cursor.fetchone() == (BOOKS,)
+    finally:
+        connections["default"].close()
+        connections["default"].close_pool()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import NoReturn
 
 from django.core.management.base import OutputWrapper
@@ -18,13 +19,14 @@ class TerminalProgress:
         self._bar: tqdm[NoReturn] | None = None
         self._label = ""
         self._passed = 0
+        self._begun = 0.0
 
     def say(self, text: str) -> None:
         if not self._quiet:
             self._stderr.write(text, self._plain)
 
     def begin(self, label: str, total: int) -> None:
-        self._label, self._passed = label, 0
+        self._label, self._passed, self._begun = label, 0, time.monotonic()
         if not self._quiet and self._stderr.isatty():
             # not through Django's wrapper, which would end every redrawing with a new line
             self._bar = tqdm(None, label, total or None, unit="B", unit_scale=True, file=sys.stderr, leave=False)
@@ -38,7 +40,10 @@ class TerminalProgress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        self.say(f"{self._label}: {megabytes(self._passed)}")
+        seconds = max(time.monotonic() - self._begun, 0.001)
+        self.say(
+            f"{self._label}: {megabytes(self._passed)} in {seconds:.1f} s, {megabytes(int(self._passed / seconds))}/s"
+        )
 
     @staticmethod
     def _plain(text: str) -> str:
