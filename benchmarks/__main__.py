@@ -1,19 +1,29 @@
-"""``python -m benchmarks [sqlite|postgresql ...] [--turns N] [--scale X] [--slow] [--encrypted]``"""
+"""``python -m benchmarks [sqlite|postgresql|encrypted|mysql|s3|restore ...] [--turns N] [--scale X] [--slow]``"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
-from benchmarks import postgresql, sqlite
+from benchmarks import mysql, postgresql, restore, s3, sqlite
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("engines", nargs="*", choices=["sqlite", "postgresql", []], help="none: all")
+parser.add_argument("names", nargs="*", help="none: all")
 parser.add_argument("--turns", type=int, default=5)
 parser.add_argument("--scale", type=float, default=1.0, help="1.0: about 1 GB")
 parser.add_argument("--slow", action="store_true", help="xz too, which takes minutes a turn")
-parser.add_argument("--encrypted", action="store_true", help="PostgreSQL: only gzip, encrypted and not")
 options = parser.parse_args()
-if "sqlite" in options.engines or not options.engines:
-    sqlite.main(options.turns, options.scale)
-if "postgresql" in options.engines or not options.engines:
-    postgresql.main(options.turns, options.scale, options.slow, options.encrypted)
+turns, scale, slow = options.turns, options.scale, options.slow
+
+BENCHMARKS: dict[str, Callable[[], None]] = {
+    "sqlite": lambda: sqlite.main(turns, scale),
+    "postgresql": lambda: postgresql.main(turns, scale, slow),
+    "encrypted": lambda: postgresql.main(turns, scale, encrypted=True),
+    "mysql": lambda: mysql.main(turns, scale, slow),
+    "s3": lambda: s3.main(turns, scale),
+    "restore": lambda: restore.main(turns, scale),
+}
+if unknown := set(options.names) - BENCHMARKS.keys():
+    parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+for name in options.names or BENCHMARKS:
+    BENCHMARKS[name]()

@@ -71,7 +71,7 @@ def main(turns: int = 5, scale: float = 1.0, slow: bool = False, encrypted: bool
         folder = Path(name)
         server = PostgreSQL(postgresql_programs()[0], folder / "server")
         try:
-            _fill(server, scale)
+            fill(server, scale)
             contenders = list(_encrypted(folder, server) if encrypted else _contenders(folder, server, slow))
             results = in_turns(contenders, turns)
             size = server.sql("SELECT pg_database_size('bench')")[0][0]
@@ -81,7 +81,7 @@ def main(turns: int = 5, scale: float = 1.0, slow: bool = False, encrypted: bool
             server.stop("immediate")
 
 
-def _fill(server: PostgreSQL, scale: float) -> None:
+def fill(server: PostgreSQL, scale: float) -> None:
     print("Filling the sample database ...", file=sys.stderr)
     server.sql("CREATE DATABASE bench")
     server.sql(*SCHEMA.strip().split("\n\n"), database="bench")

@@ -86,7 +86,7 @@ def count_rows(database: Path) -> dict[str, int]:
     with closing(sqlite3.connect(database)) as connection:
         tables = connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' "
-            "AND name NOT IN ('django_session', 'django_cfg_backup_backuprun')"
+            "AND name <> 'django_session' AND name NOT LIKE 'django_cfg_backup_%'"
         ).fetchall()
         return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for (name,) in tables}
 

@@ -10,9 +10,11 @@ from contextlib import closing
 from pathlib import Path
 
 import django
+import pymysql
 import pytest
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+pymysql.install_as_MySQLdb()
 django.setup()
 
 from tests.sites import Site  # noqa: E402  it needs Django

@@ -45,7 +45,11 @@ def test_every_model_has_its_table(name: str) -> None:
         assert f"| `{parameter}` |" in table[1]
 
 
-@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL))
+def examples(*pages: Path) -> list[str]:
+    return [block for page in pages for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
+
+
+@pytest.mark.parametrize("block", examples(PAGE, ROOT / "docs" / "storage.md"))
 def test_every_example_builds(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in re.findall(r"\$\{(\w+)\}", block):
         monkeypatch.setenv(variable, "value")

@@ -288,6 +288,7 @@ class TestBlocks:
             "s3_endpoint_url": "https://xxx.r2.cloudflarestorage.com",
             "s3_access_key": "the-id",
             "s3_secret_key": "the-key",
+            "s3_session_token": None,
             "s3_region": "auto",
             "s3_prefix": "db-backups/",
         }

@@ -15,6 +15,7 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 from django_cfg.backup.errors import BackupError, ConfigurationError
 from django_cfg.backup.services.placement import refuse_served_folder
 from django_cfg.backup.services.project import Project, current_project
+from django_cfg.backup.services.remote import unwise_settings
 
 
 @register("backup")  # not "database": those run only when databases are named
@@ -37,6 +38,7 @@ def check_backup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         *_unknown_aliases(project),
         *_unsupported_engines(project),
         *_unknown_drill_alias(project),
+        *_unwise_settings(project),
         *_unknown_queues(project),
         *_no_apprise(project),
     ]
@@ -60,6 +62,11 @@ def _unknown_drill_alias(project: Project) -> Iterator[CheckMessage]:
             hint=f"Its aliases are: {', '.join(settings.DATABASES)}.",
             id="django_cfg_backup.W012",
         )
+
+
+def _unwise_settings(project: Project) -> Iterator[CheckMessage]:
+    for unwise in unwise_settings(project):
+        yield Warning(unwise.text, hint=unwise.hint, id=f"django_cfg_backup.{unwise.number}")
 
 
 def _unsupported_engines(project: Project) -> Iterator[CheckMessage]:

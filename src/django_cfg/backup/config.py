@@ -142,13 +142,14 @@ class BackupConfig(ConfigModel):
         None,
         repr=False,
         description="Fetched after each backup, with `/fail` after a failed one; may hold `{database}` "
-        "(not in the guide)",
+        "PATH (not in the guide)",
     )
     tick_queue: str = Field("default", min_length=1, description="RQ queue of the ticks (not in the guide)")
     tools_dir: str | None = Field(
         None,
         min_length=1,
-        description="Folder of the dump tools; default: where packages put them, then PATH (not in the guide)",
+        description="Folder of the dump tools, or several with `:` between; default: where packages put them, then "
+        "PATH (not in the guide)",
     )
     lock_timeout: int = Field(
         60, ge=1, le=86_400, description="Seconds a dump or a restore waits for a lock (not in the guide)"

@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.backup.engines.mysql_server import MySQLServer
 from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.servers import PostgreSQL, postgresql_programs
+from tests.servers import MariaDB, PostgreSQL, postgresql_programs
 from tests.sites import Site
 
 
@@ -44,6 +45,43 @@ def one_postgresql_server(site: Site, one_postgresql: PostgreSQL) -> Iterator[Po
     if not one_postgresql.is_running():
         one_postgresql.start()
     server.drop()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A MariaDB server."""
+    yield from _mariadb_started()
+
+
+@pytest.fixture(scope="session")
+def one_mariadb() -> Iterator[MariaDB]:
+    """A MariaDB server that tests may stop and start."""
+    yield from _mariadb_started()
+
+
+@pytest.fixture
+def mysql_server(site: Site, mariadb: MariaDB) -> Iterator[MySQLServer]:
+    """A project whose databases are on ``mariadb``: ``default``, filled, and ``empty``."""
+    server = MySQLServer(site, mariadb)
+    yield server
+    server.drop()
+
+
+@pytest.fixture
+def one_mysql_server(site: Site, one_mariadb: MariaDB) -> Iterator[MySQLServer]:
+    """Likewise, on the server that tests may stop; it is started again if one has."""
+    server = MySQLServer(site, one_mariadb)
+    yield server
+    if not one_mariadb.is_running():
+        one_mariadb.start()
+    server.drop()
+
+
+def _mariadb_started() -> Iterator[MariaDB]:
+    with TemporaryDirectory(prefix="servers-", dir="/tmp") as folder:
+        server = MariaDB(Path(folder) / "server")
+        yield server
+        server.stop(kill=True)
 
 
 def _started(programs: Path) -> Iterator[PostgreSQL]:

@@ -6,9 +6,26 @@ import pytest
 
 from tests.backup.engines.contract import EngineContract
 from tests.backup.engines.postgresql_server import PostgreSQLServer
+from tests.backup.engines.restore_contract import RestoreContract
 
 
 class TestPostgreSQL(EngineContract):
     @pytest.fixture
     def server(self, postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
         return postgresql_server
+
+
+class TestRestore(RestoreContract):
+    @pytest.fixture
+    def server(self, postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+        return postgresql_server
+
+
+class TestRestoreInPlace(TestRestore):
+    options = {"in_place": True, "discard_old": True}
+    has_scratch = False
+
+
+class TestRestoreOfTables(TestRestore):
+    options = {"tables": ("book",), "discard_old": True}
+    has_scratch = False

@@ -132,10 +132,10 @@ class TestPartSize:
         most = upload.part_size(size) * upload.MOST_PARTS
         assert most >= min(2 * size, 5 * 2**40)
 
-    @pytest.mark.parametrize("size", [0, 10**9, 78 * 10**9])
-    def test_common_databases_need_64_mib_of_parts(self, size: int) -> None:
+    @pytest.mark.parametrize("size", [0, 10**9, 39 * 10**9, 110 * 10**9])
+    def test_common_databases_need_48_mib_of_parts(self, size: int) -> None:
         part = upload.part_size(size)
-        assert part * (upload.parts_at_once(part) + 1) <= 64 * upload.MIB
+        assert part * (upload.parts_at_once(part) + 1) <= 48 * upload.MIB
 
     def test_parts_are_of_whole_mib_and_within_the_services_limits(self) -> None:
         for size in (0, 10**11, 10**12, 10**14):

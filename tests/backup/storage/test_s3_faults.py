@@ -17,6 +17,7 @@ from django_cfg.backup.pipeline.stream import pump
 from django_cfg.backup.storage.s3 import S3Storage, client, upload
 from tests.backup.running import wait_until
 from tests.backup.storage import faulty_proxy as faults
+from tests.backup.storage.endless import Noise
 from tests.backup.storage.faulty_proxy import Answer, Exchange, Fault, FaultyProxy
 from tests.backup.storage.s3_server import S3Server
 
@@ -219,7 +220,7 @@ class TestSignals:
         proxy.every("UploadPart", proxy.hold)
         full = interrupted_when(lambda: proxy.seen.count("UploadPart") >= upload.parts_at_once(5 * upload.MIB))
         with full, pytest.raises(KeyboardInterrupt), storage.publish("shop.gz") as sink:
-            pump(Endless(), sink)
+            pump(Noise(), sink)
         assert "AbortMultipartUpload" in proxy.seen
 
     @pytest.mark.parametrize("compression", ["gzip", "bz2", "none"])
@@ -230,7 +231,7 @@ class TestSignals:
         proxy.every("UploadPart", proxy.hold)
         begun = interrupted_when(lambda: "UploadPart" in proxy.seen)
         with begun, pytest.raises(KeyboardInterrupt), storage.publish("shop.gz") as sink:
-            pack(Endless(), sink, compression)  # type: ignore[arg-type]
+            pack(Noise(), sink, compression)  # type: ignore[arg-type]
         assert "AbortMultipartUpload" in proxy.seen
 
     @pytest.mark.parametrize("content", [SMALL, PARTS], ids=["in one request", "in parts"])
@@ -246,16 +247,6 @@ class TestSignals:
         with pytest.raises(KeyboardInterrupt), storage.publish("shop.gz") as sink:
             sink.write(content)
         assert storage.stat("shop.gz") is None
-
-
-class Endless:
-    """A dump that goes on and does not compress."""
-
-    def __init__(self) -> None:
-        self._random = random.Random(5)
-
-    def read(self, size: int = -1) -> bytes:
-        return self._random.randbytes(upload.MIB)
 
 
 class interrupted_when:  # noqa: N801  it reads as a block

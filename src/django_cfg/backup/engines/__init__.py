@@ -12,6 +12,8 @@ from django_cfg.backup.errors import UnsupportedEngine
 
 _HOMES = {
     "sqlite": ("django_cfg.backup.engines.sqlite", "SQLiteEngine"),
+    "mysql": ("django_cfg.backup.engines.mysql", "MySQLEngine"),
+    "mariadb": ("django_cfg.backup.engines.mysql", "MySQLEngine"),
     "postgresql": ("django_cfg.backup.engines.postgresql", "PostgreSQLEngine"),
 }
 

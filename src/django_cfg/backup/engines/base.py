@@ -117,6 +117,7 @@ class Outlook:
     findings: tuple[Finding, ...]  # versions, tools, permission, space, connections in the way, the form and why
     has_scratch: bool  # all is loaded and checked beside the target; else the archive is read through first
     keeps_old_data: bool  # the switch sets it aside; else a backup is made first
+    leaves_whole: bool = True  # a restore that fails leaves the target as it was; else that backup has to come back
 
 
 class Restoration(ABC):

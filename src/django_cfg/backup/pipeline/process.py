@@ -89,7 +89,7 @@ class Child:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None or self._process.poll() is None:
-            self._kill_group()
+            self.kill()
         self._process.wait()
         self._guard.dismiss()
         self._listener.join()
@@ -97,7 +97,7 @@ class Child:
             if pipe:
                 _close(pipe)
 
-    def _kill_group(self) -> None:
+    def kill(self) -> None:
         """The program and its children; they may live on, holding our pipes, when it has ended."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

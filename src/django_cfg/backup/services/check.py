@@ -12,6 +12,7 @@ from django_cfg.backup.services.catalog import Catalog, read_catalog
 from django_cfg.backup.services.check_encryption import check_encryption
 from django_cfg.backup.services.create import require_ready, selection_of
 from django_cfg.backup.services.project import Project
+from django_cfg.backup.services.remote import unwise_settings
 from django_cfg.backup.storage.base import Storage, StoredObject
 
 MAX_SKEW = timedelta(minutes=5)
@@ -48,6 +49,8 @@ def _check_storage(project: Project) -> Iterator[Finding]:
     probe = _round_trip(storage)
     yield Finding(Level.OK, "storage", f"{storage.location} takes, gives back and deletes")
     catalog = read_catalog(storage)
+    for unwise in unwise_settings(project):
+        yield Finding(Level.WARNING, "storage", f"{unwise.text} {unwise.hint}")
     yield from _check_clock(probe, catalog)
     yield from _check_space(storage, catalog, project)
     for damaged in catalog.damaged:

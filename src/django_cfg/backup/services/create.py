@@ -60,7 +60,19 @@ def create_backup(
     :raises AlreadyRunning: another backup of this database is being made, or the claim is another's now.
     :raises BackupError: it failed; nothing was published.
     """
-    project = current_project()
+    return create_in(current_project(), alias, trigger=trigger, note=note, progress=progress, claim=claim)
+
+
+def create_in(
+    project: Project,
+    alias: str,
+    *,
+    trigger: Trigger,
+    note: str,
+    progress: Progress,
+    claim: BackupRun | None = None,
+) -> Manifest:
+    """As :func:`create_backup`, in *project*."""
     require_ready(project)
     project.database(alias)
     source = project.source(alias)
@@ -224,12 +236,18 @@ def _archive_withdrawn_on_error(storage: Storage, key: str, manifest_key: str) -
     try:
         yield
     except NameTaken:  # the manifest's name: it is another backup's
-        storage.delete(key)
+        if not _is_archive_of(storage, key, manifest_key):
+            storage.delete(key)
         raise
     except BaseException:
         if storage.stat(manifest_key) is None:
             storage.delete(key)
         raise
+
+
+def _is_archive_of(storage: Storage, key: str, manifest_key: str) -> bool:
+    """Whether another's manifest names the archive *key*: in a bucket two uploads may end as one object."""
+    return Manifest.from_json(storage.read(manifest_key), manifest_key).archive_key == key
 
 
 def _archive(key: str, packed: Packed) -> Archive:

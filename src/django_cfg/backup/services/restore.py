@@ -133,10 +133,14 @@ def carry_out(plan: RestorePlan, progress: Progress = SILENT, tell: Tell | None 
     """
     target = plan.project.source(plan.target)
     with recorded(target, plan.manifest, plan.options.tables, in_target=plan.holds_history) as record:
+        before = None
         if plan.backs_up_first:
-            safety.back_up_first(plan.target, plan.manifest, progress)
+            before = safety.back_up_first(plan.project, plan.target, plan.manifest, progress)
         close_connections(plan.project, plan.engine)
-        with plan.engine.restoration(plan.manifest, plan.options) as restoration:
+        with (
+            safety.way_back(plan.outlook, before, plan.target),
+            plan.engine.restoration(plan.manifest, plan.options) as restoration,
+        ):
             _load(plan, restoration, progress)
             queries = plan.project.config.for_database(plan.target).verification_queries
             accept(restoration, plan.manifest, plan.target, queries, progress)

@@ -77,6 +77,11 @@ class Storage(ABC):
     def is_taken(self, name: str) -> bool:
         """True when an object of the backup *name* exists or is being written."""
 
+    @property
+    def sends_in_the_clear(self) -> bool:
+        """Whether what is stored crosses a network that others can read."""
+        return False
+
     def free_space(self) -> int | None:
         """Bytes that can still be stored, or None where nobody knows."""
         return None

@@ -31,7 +31,7 @@ from django_cfg.backup.pipeline.stream import Readable, blocks
 class PostgreSQLEngine(Engine):
     format = "pgdump"
     name = "PostgreSQL"
-    version_query = "SHOW server_version"
+    version_query = "SELECT current_setting('server_version')"
 
     @property
     def identity(self) -> str:

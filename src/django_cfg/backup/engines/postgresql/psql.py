@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.postgresql.asking import ANSWER, asking, first_value
 from django_cfg.backup.engines.postgresql.connect import (
     connection_settings,
     connection_string,
     environment,
     refused,
 )
-from django_cfg.backup.engines.postgresql.schema import literal, quoted
+from django_cfg.backup.engines.postgresql.schema import quoted
 from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.errors import BackupError, IntegrityError, ToolFailed
 from django_cfg.backup.pipeline.process import Child
 
 _SIGN = b"django-cfg-backup: "
-# The query is handed over as a text, so that nothing in it can end the transaction that asks it.
-_ASK = """
-SAVEPOINT django_cfg_ask;
-SET LOCAL transaction_read_only = on;
-DO $django_cfg_ask$
-DECLARE
-    answer text;
-BEGIN
-    EXECUTE %QUERY% INTO answer;
-    PERFORM set_config('django_cfg.answer', coalesce(answer, ''), true);
-END $django_cfg_ask$;
-\\o
-SELECT current_setting('django_cfg.answer');
-\\o /dev/null
-ROLLBACK TO SAVEPOINT django_cfg_ask;
-"""
 
 
 class Psql:
@@ -73,16 +57,14 @@ class Psql:
 
         :raises IntegrityError: it fails, and psql with it.
         """
-        first_row = f"SELECT row_to_json(django_cfg_row)::text FROM ({query.strip().rstrip(';')}\n) AS django_cfg_row"
-        self.send("SET client_encoding = 'UTF8';\n" + _ASK.replace("%QUERY%", literal(f"{first_row} LIMIT 1")))
         try:
+            self.send(f"SAVEPOINT django_cfg_ask;\nSET LOCAL client_encoding = 'UTF8';\n{asking(query)}")
+            self.send(f"\\o\n{ANSWER};\n\\o /dev/null\nROLLBACK TO SAVEPOINT django_cfg_ask;\n")
             answer = self._line()
-            if not answer:
-                self.wait_for("asked")
-                return None
+            self.wait_for("asked")
         except BackupError as error:
             raise IntegrityError(f"The verification query {query!r} fails on the restored data: {error}") from error
-        return json.loads(answer, object_pairs_hook=lambda pairs: pairs)[0][1]
+        return first_value(answer)
 
     def commit(self) -> None:
         self.send("COMMIT;\n")

@@ -17,6 +17,7 @@ from typing import Any
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched, compare_tables
 from django_cfg.backup.engines.postgresql import lock, names, properties, schema
 from django_cfg.backup.engines.postgresql.archive import OpenedArchive
+from django_cfg.backup.engines.postgresql.asking import ANSWER, asking, first_value
 from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, explaining_restore
 from django_cfg.backup.engines.postgresql.psql import psql
 from django_cfg.backup.engines.postgresql.scratches import discard, sweep_under_lock
@@ -93,15 +94,14 @@ class Scratch(Restoration):
 
     def ask(self, query: str) -> object:
         with connected(self._scratch) as connection:
-            schema.execute(connection, "BEGIN READ ONLY")
             try:
-                found = schema.rows(connection, query)
+                schema.execute(connection, "BEGIN", asking(query))
+                return first_value(schema.rows(connection, ANSWER)[0][0])
             except Exception as error:  # psycopg 2 and 3 share no class but Exception
                 raise IntegrityError(
                     f"The verification query {query!r} fails on the restored data: {str(error).strip()}. "
                     f"The database {self._database.alias!r} was not touched."
                 ) from error
-        return found[0][0] if found else None
 
     def switch(self) -> Switched:
         target = self._target

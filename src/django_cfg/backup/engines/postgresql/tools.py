@@ -6,6 +6,7 @@ may hold settings that an older server does not know.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -80,7 +81,7 @@ def newer_than(tools: Tools, server_version: str) -> str:
 
 
 def _installed(tools_dir: str | None) -> Iterator[Tools]:
-    for folder in [Path(tools_dir)] if tools_dir else _usual_folders():
+    for folder in map(Path, tools_dir.split(os.pathsep)) if tools_dir else _usual_folders():
         program = folder / "pg_dump"
         if program.is_file() and (version := _version(program)):
             yield Tools(folder, version)

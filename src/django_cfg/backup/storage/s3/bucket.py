@@ -61,6 +61,11 @@ class Bucket:
         return (urlsplit(self.endpoint).hostname or "").startswith(f"{self.name}.")
 
     @property
+    def is_amazons(self) -> bool:
+        host = urlsplit(self.endpoint or _AWS).hostname or ""
+        return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+    @property
     def sends_in_the_clear(self) -> bool:
         """Whether backups cross a network unencrypted."""
         parts = urlsplit(self.endpoint or "")

@@ -95,12 +95,12 @@ def says_why(error: BaseException) -> bool:
 def told(error: BaseException, doing: str, bucket: Bucket) -> StorageError:
     """*error* of obstore as one of ours. Raise it ``from None``: the original is not fit to be shown."""
     code, text = code_of(error), str(error)
-    kind = StorageError
+    kind, reason = StorageError, _reason(code, text)
     if doing.startswith("delete") and _LOCKED.search(f"{code} {_tag('Message', text)}"):
-        kind = ObjectLocked
+        kind, reason = ObjectLocked, f"it is locked ({code}); it can be deleted when its retention has passed"
     elif _CODES.get(code) is _FULL:
         kind = NotEnoughSpace
-    return kind(bucket.redact(f"Could not {doing}, in {bucket.location}: {_reason(code, text)}."))
+    return kind(bucket.redact(f"Could not {doing}, in {bucket.location}: {reason}."))
 
 
 def _reason(code: str, text: str) -> str:

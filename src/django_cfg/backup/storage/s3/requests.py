@@ -12,6 +12,7 @@ import obstore
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.pipeline.stream import BLOCK
 from django_cfg.backup.storage.s3.client import Client
+from django_cfg.backup.storage.s3.leaving import lend
 from django_cfg.backup.storage.s3.refusals import REFUSED, code_of, says_why, told
 from django_cfg.backup.storage.s3.waiting import Waiting, waiting
 
@@ -97,7 +98,7 @@ class Requests:
     async def putting(self, key: str, data: bytes, *, new: bool) -> None:
         """Write a small object; *new*: only if the service sees none under *key*. Not every service looks."""
         mode: Literal["create", "overwrite"] = "create" if new else "overwrite"
-        await obstore.put_async(self._client.parts, self._path(key), data, mode=mode, use_multipart=False)
+        await obstore.put_async(self._client.parts, self._path(key), lend(data), mode=mode, use_multipart=False)
 
     def delete(self, key: str) -> None:
         """One that is gone already is no error."""

@@ -40,6 +40,10 @@ class S3Storage(Storage):
     def location(self) -> str:
         return self.bucket.location
 
+    @property
+    def sends_in_the_clear(self) -> bool:
+        return self.bucket.sends_in_the_clear
+
     @contextmanager
     def publish(self, key: str, *, expected_size: int = 0) -> Iterator[Writable]:
         with self._requests_for(key) as requests:

@@ -14,6 +14,7 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from django_cfg.backup.errors import NameTaken, StorageError, megabytes
 from django_cfg.backup.pipeline.stream import BLOCK
+from django_cfg.backup.storage.s3.leaving import lend
 from django_cfg.backup.storage.s3.refusals import REFUSED, code_of, told
 from django_cfg.backup.storage.s3.requests import Requests
 
@@ -24,9 +25,9 @@ _log = logging.getLogger("django_cfg.backup")
 
 MIB = 1 << 20
 MOST_PARTS = 10_000  # of one upload, on every known service
-SMALLEST_PART = 16 * MIB
+SMALLEST_PART = 8 * MIB
 LARGEST_PART = 525 * MIB  # 10,000 of them are the 5 TiB that an object may have
-_MEMORY = 64 * MIB  # of parts held at once, as long as two of them fit into it
+_MEMORY = 48 * MIB  # of parts held at once, as long as two of them fit into it
 _MARGIN = 2  # an archive may become that many times as large as its database
 _LAST_WORD = 60  # seconds that a publication gets to end when a signal came meanwhile
 _ABORT = 15  # seconds
@@ -101,7 +102,7 @@ class Upload:
         """Hand over what has gathered. It waits while enough parts are under way."""
         if self._writer is None:
             self._writer = self._requests.open_writer(self._key, self._part_size, parts_at_once(self._part_size))
-        writer, block = self._writer, b"".join(self._taken())
+        writer, block = self._writer, lend(b"".join(self._taken()))
         self._requests.do(f"store {self._key}", lambda: writer.write(block))
 
     def _create(self, data: bytes, *, new: bool = True) -> None:

@@ -13,6 +13,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TypeVar
 
+from django_cfg.backup.storage.s3 import leaving
+
 _T = TypeVar("_T")
 
 
@@ -59,6 +61,7 @@ async def _cancel_all() -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
+        leaving.cancelled()
     await asyncio.gather(*others, return_exceptions=True)
 
 

@@ -1,0 +1,77 @@
+"""PostgreSQL into a bucket of a local S3 server, against the same into a folder of the same disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.backup.storage.s3_server import S3Server
+from tests.servers import PostgreSQL, postgresql_programs
+
+from benchmarks.measure import Contender, folder_size, in_turns, report
+from benchmarks.postgresql import fill
+
+SETTINGS = """
+from pathlib import Path
+from django_cfg import BackupConfig
+BASE_DIR = Path(__file__).parent
+SECRET_KEY = "bench"
+USE_TZ = True
+INSTALLED_APPS = ["django_cfg.backup"]
+DATABASES = {{"default": {database!r}}}
+BACKUP = BackupConfig(
+    enabled=True, project="bench", compression="{compression}", tools_dir="{tools}", storage={storage!r}
+)
+"""
+BASELINE = "backup_create, gzip, local"
+
+
+def main(turns: int = 5, scale: float = 1.0) -> None:
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        server = PostgreSQL(postgresql_programs()[0], folder / "server")
+        bucket = S3Server(folder / "s3")
+        try:
+            fill(server, scale)
+            results = in_turns(list(_contenders(folder, server, bucket)), turns)
+            size = server.sql("SELECT pg_database_size('bench')")[0][0]
+            print(f"PostgreSQL to S3, {size / 1e6:,.0f} MB on its disk, {turns} turns, medians")  # type: ignore[operator]
+            print(report(results, BASELINE))
+        finally:
+            bucket.stop()
+            server.stop("immediate")
+
+
+def _contenders(folder: Path, server: PostgreSQL, bucket: S3Server) -> Iterable[Contender]:
+    stored = bucket.data / bucket.new_bucket("bench")
+    remote = bucket.parameters("bench")
+    for compression in ("gzip", "none"):
+        local = folder / f"local-{compression}"
+        storage = {"local_path": str(local)}
+        yield _contender(folder, server, f"backup_create, {compression}, local", compression, storage, local)
+        yield _contender(folder, server, f"backup_create, {compression}, S3", compression, remote, stored)
+
+
+def _contender(
+    folder: Path, server: PostgreSQL, name: str, compression: str, storage: dict[str, Any], place: Path
+) -> Contender:
+    project = folder / name.replace(" ", "_").replace(",", "")
+    project.mkdir()
+    settings = SETTINGS.format(
+        database=server.settings("bench"), compression=compression, tools=server.programs, storage=storage
+    )
+    (project / "bench_settings.py").write_text(settings)
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "bench_settings", "PYTHONPATH": str(project),
+           "PATH": f"{server.programs}:{os.environ['PATH']}"}  # fmt: skip
+
+    def clear() -> None:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+
+    command = [sys.executable, "-m", "django", "backup_create", "--verbosity=0"]
+    return Contender(name, command, clear, lambda: folder_size(place), env)

@@ -1,0 +1,92 @@
+"""The engine of MySQL and MariaDB: its face to the services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from shlex import quote
+
+from django_cfg.backup.engines.base import (
+    DEFAULTS,
+    Dump,
+    Engine,
+    Finding,
+    Outlook,
+    Restoration,
+    RestoreOptions,
+    Selection,
+    SetAside,
+    Switched,
+    compare_tables,
+)
+from django_cfg.backup.engines.mysql import outlook, schema, scratch
+from django_cfg.backup.engines.mysql.connect import connected, connection_settings, parameters, place
+from django_cfg.backup.engines.mysql.dump import dumping
+from django_cfg.backup.engines.mysql.inspect import inspecting
+from django_cfg.backup.engines.mysql.restore import restoring, resuming
+from django_cfg.backup.engines.mysql.tally import Tally
+from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.stream import Readable, blocks
+
+
+class MySQLEngine(Engine):
+    format = "sql"
+    name = "MySQL/MariaDB"
+
+    @property
+    def identity(self) -> str:
+        found = parameters(connection_settings(self.database))
+        where = found.get("socket") or f"{found.get('host', 'localhost')}:{found.get('port', '3306')}"
+        return f"mysql:{where}/{found.get('database', '')}"
+
+    @property
+    def place(self) -> str:
+        return place(self.database)
+
+    def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
+        return dumping(self.database, selection)
+
+    def foresee(self, manifest: Manifest, options: RestoreOptions = DEFAULTS) -> Outlook:
+        return outlook.foresee(self.database, manifest, options)
+
+    def restoration(
+        self, manifest: Manifest, options: RestoreOptions = DEFAULTS
+    ) -> AbstractContextManager[Restoration]:
+        return restoring(self.database, manifest, options)
+
+    def resume(self) -> Switched | None:
+        return resuming(self.database)
+
+    def set_aside(self) -> list[SetAside]:
+        with connected(self.database) as session:
+            return scratch.set_aside(session)
+
+    def sweep(self) -> list[str]:
+        with connected(self.database) as session:
+            return scratch.sweep(session) if scratch.is_alone(session) else []
+
+    def inspect(self, selection: Selection) -> Iterator[Finding]:
+        return inspecting(self.database, selection)
+
+    def is_empty(self) -> bool:
+        with connected(self.database) as session:
+            return not schema.tables(session)
+
+    @classmethod
+    def examine(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
+        """Every statement has an end, so has the dump, and it holds the rows that the manifest tells."""
+        tally = Tally()
+        for block in blocks(plain):
+            tally.add(block)
+        if not tally.is_whole:
+            raise IntegrityError(f"{manifest.archive.key} is not a whole dump: its end mark is missing.")
+        counted = [table for table in manifest.tables if table.name not in tally.uncountable]
+        held = {table.name: tally.rows.get(table.name, 0) for table in counted}
+        compare_tables(counted, held, manifest.archive.key)
+
+    @classmethod
+    def restore_hint(cls, unpack: str, archive: str) -> str:
+        client = "client=$(command -v mariadb || command -v mysql)"
+        load = f"{unpack} {quote(archive)} | $client --binary-mode --max-allowed-packet=1G restored"
+        return f'{client} && $client -e "CREATE DATABASE restored CHARACTER SET utf8mb4" && {load}'

@@ -1,0 +1,93 @@
+"""What can be known of a restore before it begins: server, programs, the form it takes, space, others in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+from django_cfg.backup.engines.base import Database, Finding, Level, Outlook, RestoreOptions
+from django_cfg.backup.engines.mysql import scratch
+from django_cfg.backup.engines.mysql.connect import connected, place
+from django_cfg.backup.engines.mysql.others import others
+from django_cfg.backup.engines.mysql.restore import refuse_the_impossible
+from django_cfg.backup.engines.mysql.session import Session
+from django_cfg.backup.engines.mysql.tools import client_tool, dump_tool
+from django_cfg.backup.errors import NotEnoughSpace, megabytes
+from django_cfg.backup.manifest import Manifest
+
+
+def foresee(database: Database, manifest: Manifest, options: RestoreOptions) -> Outlook:
+    """
+    :raises BackupError: the restore would fail.
+    """
+    alias = database.alias
+    with connected(database) as session:
+        purpose = f"To restore the database {alias!r}"
+        client = client_tool(session.vendor, database.tools_dir, purpose)
+        dump_tool(session.vendor, database.tools_dir, purpose)
+        refuse_the_impossible(database, session, manifest, options)
+        scratch.refuse_unfinished(session, alias)
+        is_beside = not options.in_place and _may_make_a_schema(session)
+        findings = (
+            Finding(Level.OK, alias, f"{session.server}, {place(database)}; {client.path}"),
+            _form(database, options, is_beside=is_beside),
+            _space(session, manifest, alias),
+            *_others(session, options, alias),
+        )
+    return Outlook(findings, has_scratch=is_beside, keeps_old_data=is_beside, leaves_whole=is_beside)
+
+
+def _may_make_a_schema(session: Session) -> bool:
+    """Grants with wildcards and roles make it hard to tell; trying takes a moment, and leaves nothing."""
+    if not scratch.is_alone(session, 1):
+        return True  # another restore is running, as the restore itself will say
+    name = scratch.create_scratch(session)
+    if name:
+        scratch.discard(session, name)
+    return name is not None
+
+
+def _form(database: Database, options: RestoreOptions, *, is_beside: bool) -> Finding:
+    if is_beside:
+        kept = "dropped then" if options.discard_old else "kept beside it"
+        return Finding(
+            Level.OK,
+            database.alias,
+            f"into a schema beside the database, checked, then one RENAME TABLE; its old data is {kept}",
+        )
+    why = "--in-place asks for it" if options.in_place else "this user may not create a schema, see docs/mysql.md"
+    return Finding(
+        Level.WARNING,
+        database.alias,
+        "in place: the database is not whole until the end, and a failure has to be mended by the backup of it that "
+        f"is made first ({why})",
+    )
+
+
+def _space(session: Session, manifest: Manifest, alias: str) -> Finding:
+    """The rows as SQL take about as much as on the server's disk: a guess."""
+    needed = max(manifest.archive.raw_size, scratch.size(session, session.database))
+    free = _free_on_the_server(session)
+    about = f"about {megabytes(needed)} are needed on the server's disk"
+    if free is None:
+        return Finding(Level.OK, alias, f"{about}, which cannot be asked from here")
+    if free < needed // 2:
+        raise NotEnoughSpace.of("the server's data directory", needed, free, "Nothing was touched.")
+    return Finding(Level.OK if free >= needed else Level.WARNING, alias, f"{about}, {megabytes(free)} are free")
+
+
+def _free_on_the_server(session: Session) -> int | None:
+    """Bytes, where the server runs on this machine."""
+    if session.value("SELECT @@hostname") != os.uname().nodename:
+        return None
+    try:
+        return shutil.disk_usage(str(session.value("SELECT @@datadir"))).free
+    except OSError:
+        return None
+
+
+def _others(session: Session, options: RestoreOptions, alias: str) -> Iterator[Finding]:
+    if found := others(session):
+        what = "are ended at the switch" if options.disconnect else "may hold locks, for which the switch waits"
+        yield Finding(Level.WARNING, alias, f"{len(found)} connections {what}: {'; '.join(found[:10])}")

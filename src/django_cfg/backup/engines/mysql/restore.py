@@ -1,0 +1,125 @@
+"""The restore: into a scratch schema and then by a switch, or in place where no scratch schema may be made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched
+from django_cfg.backup.engines.mysql import plan as plans
+from django_cfg.backup.engines.mysql import scratch, switch
+from django_cfg.backup.engines.mysql.code import Item, Reader
+from django_cfg.backup.engines.mysql.connect import connected
+from django_cfg.backup.engines.mysql.inplace import InPlace
+from django_cfg.backup.engines.mysql.load import Loader
+from django_cfg.backup.engines.mysql.optionfile import option_file
+from django_cfg.backup.engines.mysql.program import options_for
+from django_cfg.backup.engines.mysql.schema import foreign_keys
+from django_cfg.backup.engines.mysql.scratched import Scratched, set_aside
+from django_cfg.backup.engines.mysql.script import Splitter, Statement
+from django_cfg.backup.engines.mysql.session import Session
+from django_cfg.backup.engines.mysql.tools import Tool, client_tool, dump_tool
+from django_cfg.backup.errors import RestoreRefused
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.process import Child
+from django_cfg.backup.pipeline.stream import blocks
+
+_NAMES = {"mariadb": "MariaDB", "mysql": "MySQL"}
+_CODE_ALONE = ("--no-data", "--single-transaction", "--routines", "--events", "--triggers", "--no-tablespaces",
+               "--default-character-set=utf8mb4")  # fmt: skip
+
+
+@contextmanager
+def restoring(database: Database, manifest: Manifest, options: RestoreOptions) -> Iterator[Restoration]:
+    """A restore of *database*, prepared and not begun."""
+    purpose = f"To restore the database {database.alias!r}"
+    with connected(database) as session:
+        refuse_the_impossible(database, session, manifest, options)
+        client = client_tool(session.vendor, database.tools_dir, purpose)
+        dumper = dump_tool(session.vendor, database.tools_dir, purpose)
+        scratch.require_alone(session, database.alias)
+        scratch.refuse_unfinished(session, database.alias)
+        scratch.sweep(session)
+        with option_file(options_for(database, session, client)) as file:
+            new = None if options.in_place else scratch.create_scratch(session)
+            if new is None:
+                yield InPlace(database, session, Loader(client, file, session.database))
+                return
+            try:
+                loader = Loader(client, file, new)
+                yield Scratched(database, session, loader, new, lambda: _code(session, dumper, file), options)
+            finally:
+                _discard(database, new)
+
+
+def resuming(database: Database) -> Switched | None:
+    """Finish the switch that was interrupted; None: none was."""
+    alias = database.alias
+    with connected(database) as session:
+        scratch.require_alone(session, alias)
+        found = scratch.unfinished(session)
+        if found is None:
+            return None
+        plan = plans.read(session, found.name)
+        switch.resume(session, found.scratch, found.name, plan, alias)
+        return set_aside(session, found.name, plan, "")
+
+
+def refuse_the_impossible(database: Database, session: Session, manifest: Manifest, options: RestoreOptions) -> None:
+    """
+    :raises RestoreRefused: the restore cannot be done, or not as *options* say.
+    """
+    if options.tables:
+        raise RestoreRefused(
+            f"--tables is not there for {_NAMES[session.vendor]}: its tables cannot be replaced in one transaction. "
+            "Restore the backup into another database (--to ALIAS) and copy the tables from there."
+        )
+    _refuse_another_vendor(database, session, manifest)
+    _refuse_references_from_outside(session, database.alias)
+
+
+def _refuse_another_vendor(database: Database, session: Session, manifest: Manifest) -> None:
+    """Types, collations and the text of routines differ: what loads may not be what was backed up."""
+    if manifest.engine.vendor != session.vendor:
+        raise RestoreRefused(
+            f"{manifest.name} is a backup of a {_NAMES.get(manifest.engine.vendor, manifest.engine.vendor)} database, "
+            f"and {database.alias!r} is on a {_NAMES[session.vendor]} server. The two have grown apart: restore it "
+            "onto its own kind. To move the data all the same, unpack the archive (docs/restore-by-hand.md) and "
+            "load it by hand."
+        )
+
+
+def _refuse_references_from_outside(session: Session, alias: str) -> None:
+    """A table of another schema that refers to ours would go on referring to the old one, set aside."""
+    outside = [
+        f"{key.constraint} of {key.schema}.{key.table}"
+        for key in foreign_keys(session)
+        if key.schema != session.database and key.target_schema == session.database
+    ]
+    if outside:
+        raise RestoreRefused(
+            f"Tables of other schemas refer to tables of the database {alias!r}: {', '.join(outside[:20])}. Drop these "
+            "foreign keys, restore, and add them again."
+        )
+
+
+def _code(session: Session, tool: Tool, file: Path) -> list[Item]:
+    """What the database has besides tables, in the words of a dump."""
+    argv = [tool.path, f"--defaults-file={file}", *_CODE_ALONE, "--", session.database]
+    splitter, reader = Splitter(), Reader()
+    items: list[Item] = []
+    with Child(argv) as child:
+        for block in blocks(child.stdout):
+            for piece in splitter.feed(block):
+                item = reader.read(piece)[1] if isinstance(piece, Statement) else None
+                items += [item] if item else []
+        child.wait()
+    return items
+
+
+def _discard(database: Database, new: str) -> None:
+    """Drop the scratch, unless its data is half-way to the database; the session that made it may be gone."""
+    with suppress(Exception), connected(database) as session:  # the next restore sweeps what stays
+        if not scratch.unfinished(session):
+            scratch.discard(session, new)

@@ -1,0 +1,88 @@
+"""The restore that is whole or not at all: into a scratch schema, checked there, then switched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched, compare_tables
+from django_cfg.backup.engines.mysql import others, scratch, switch
+from django_cfg.backup.engines.mysql.asking import ask, entry
+from django_cfg.backup.engines.mysql.code import Item
+from django_cfg.backup.engines.mysql.contents import charset, contents
+from django_cfg.backup.engines.mysql.inplace import counted
+from django_cfg.backup.engines.mysql.load import Loader
+from django_cfg.backup.engines.mysql.make import Made, try_out
+from django_cfg.backup.engines.mysql.plan import TABLE, Plan
+from django_cfg.backup.engines.mysql.session import Session
+from django_cfg.backup.engines.mysql.words import refusing
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.stream import Readable
+
+_AS_IT_WAS = "The database is as it was."
+
+
+class Scratched(Restoration):
+    """:param old_code: what the database has besides tables, gathered when it is asked for."""
+
+    def __init__(
+        self,
+        database: Database,
+        session: Session,
+        loader: Loader,
+        new: str,
+        old_code: Callable[[], Sequence[Item]],
+        options: RestoreOptions,
+    ) -> None:
+        self._database = database
+        self._alias = database.alias
+        self._options = options
+        self._session = session
+        self._loader = loader
+        self._new = new
+        self._old_code = old_code
+        self._made = Made()
+        self._partial = False
+
+    @property
+    def scratch(self) -> Mapping[str, Any]:
+        return entry(self._database, self._new)
+
+    @property
+    def tool(self) -> tuple[str, str]:
+        return self._loader.tool.name, self._loader.tool.version
+
+    def load(self, plain: Readable) -> None:
+        with refusing(self._alias, _AS_IT_WAS):
+            self._loader.load(plain)
+
+    def check(self, manifest: Manifest) -> None:
+        self._partial = manifest.partial
+        with refusing(self._alias, _AS_IT_WAS):
+            compare_tables(manifest.tables, counted(self._session, self._new, but=scratch.SIGN), manifest.name)
+            self._made = try_out(self._session, self._new, self._loader.items)
+
+    def ask(self, query: str) -> object:
+        return ask(self._database, query, self._new)
+
+    def switch(self) -> Switched:
+        session = self._session
+        if self._options.disconnect:
+            others.disconnect(session)
+        with refusing(self._alias, _AS_IT_WAS):
+            old = [] if self._partial else self._old_code()
+            plan = Plan(old, self._made.items, self._partial, charset(session, session.database))
+            aside = switch.begin(session, self._new, plan, self._alias)
+        if self._options.discard_old:
+            scratch.discard(session, aside)
+            return Switched(None, self._made.advice)
+        return set_aside(session, aside, plan, self._made.advice)
+
+
+def set_aside(session: Session, aside: str, plan: Plan, advice: str) -> Switched:
+    """What to tell of the schema *aside*; one that holds nothing of the database is dropped."""
+    if not plan.old and not [name for name in contents(session, aside).tables if name not in switch.OURS]:
+        scratch.discard(session, aside)
+        return Switched(None, advice)
+    code = f"Its views, triggers, routines and events are kept as text in {aside}.{TABLE}." if plan.old else ""
+    return Switched(aside, " ".join(filter(None, (advice, code))))

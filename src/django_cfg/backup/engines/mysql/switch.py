@@ -1,0 +1,142 @@
+"""The switch: the old tables move out and the new ones move in by one RENAME TABLE, which is all or nothing.
+
+Triggers cannot move with their tables (error 1435), nor views at all (1450): they, routines and events are made anew
+by a plan that has been written down before, and that was tried in the scratch. A switch that is killed is finished by
+:func:`resume`, whatever it was at; every step finds out by itself whether it has been taken.
+"""
+
+from __future__ import annotations
+
+from django_cfg.backup.engines.mysql import plan as plans
+from django_cfg.backup.engines.mysql import scratch
+from django_cfg.backup.engines.mysql.contents import Contents, contents
+from django_cfg.backup.engines.mysql.make import drop, put
+from django_cfg.backup.engines.mysql.plan import Plan
+from django_cfg.backup.engines.mysql.session import Session, quoted
+from django_cfg.backup.engines.mysql.words import said
+from django_cfg.backup.errors import RestoreFailed
+
+OURS = (scratch.SIGN, plans.TABLE)
+_TRIGGERED = "SELECT DISTINCT event_object_table FROM information_schema.triggers WHERE trigger_schema = %s"
+_DRAWN = """
+SELECT table_name, column_name, column_default FROM information_schema.columns
+WHERE table_schema = %s AND column_default LIKE %s
+"""
+
+
+def begin(session: Session, new: str, plan: Plan, alias: str) -> str:
+    """Put the schema *new* in the place of the database; where the old data is.
+
+    :raises RestoreFailed: it stands between the old state and the new one. Any other error: it is as it was.
+    """
+    aside = scratch.create_aside(session, new)
+    try:
+        plans.save(session, aside, plan)
+        scratch.mark(session, aside, scratch.SWITCHING)
+        _move(session, new, aside, plan)
+    except Exception as error:
+        if not _is_undone(session, new, aside, plan):
+            raise _interrupted(alias, aside, error) from error
+        raise
+    resume(session, new, aside, plan, alias)
+    return aside
+
+
+def resume(session: Session, new: str, aside: str, plan: Plan, alias: str) -> None:
+    """Go on with a switch wherever it was interrupted, to its end.
+
+    :raises RestoreFailed: it did not come to its end.
+    """
+    try:
+        _finish(session, new, aside, plan)
+    except Exception as error:
+        raise _interrupted(alias, aside, error) from error
+
+
+def _finish(session: Session, new: str, aside: str, plan: Plan) -> None:
+    if not _has_moved(session, new):
+        _move(session, new, aside, plan)
+    _draw_from_here(session, new)
+    if not plan.partial:
+        _drop_code(session, plan)
+    put(session, session.database, plan.new)
+    session.execute(f"ALTER DATABASE {quoted(session.database)} {plan.charset}")
+    scratch.mark(session, aside, scratch.DONE)
+    scratch.discard(session, new)
+
+
+def _has_moved(session: Session, new: str) -> bool:
+    return not [name for name in contents(session, new).tables if name not in OURS]
+
+
+def _move(session: Session, new: str, aside: str, plan: Plan) -> None:
+    """Everything that acts by itself goes first, then all tables at once."""
+    here, coming = contents(session, session.database), contents(session, new)
+    if not plan.partial:
+        for name in here.of("event"):
+            drop(session, session.database, "event", name)
+        _drop_triggers(session, here)
+        for name in set(here.of("view")) & set(coming.tables):
+            drop(session, session.database, "view", name)
+    for name in coming.of("trigger"):
+        drop(session, new, "trigger", name)
+    out = [(session.database, name, aside) for name in here.tables]
+    into = [(new, name, session.database) for name in coming.tables if name not in OURS]
+    moves = (f"{quoted(source, name)} TO {quoted(target, name)}" for source, name, target in out + into)
+    session.execute(f"RENAME TABLE {', '.join(moves)}")
+
+
+def _drop_triggers(session: Session, here: Contents) -> None:
+    """With their tables locked: once that is granted, no transaction is in the way of what follows."""
+    if not here.of("trigger"):
+        return
+    tables = [name for (name,) in session.rows(_TRIGGERED, [session.database])]
+    session.execute("LOCK TABLES " + ", ".join(f"{quoted(session.database, name)} WRITE" for name in tables))
+    try:
+        for name in here.of("trigger"):
+            drop(session, session.database, "trigger", name)
+    finally:
+        session.execute("UNLOCK TABLES")
+
+
+def _is_undone(session: Session, new: str, aside: str, plan: Plan) -> bool:
+    """Whether the database, whose tables could not be moved, has been given back all that was taken from it."""
+    try:
+        if _has_moved(session, new):
+            return False
+        there = contents(session, session.database).code
+        put(session, session.database, [item for item in plan.old if (item.kind, item.name) not in there])
+        scratch.discard(session, aside)
+    except Exception:  # noqa: BLE001  the connection is lost, most likely; what that means is told
+        return False
+    return True
+
+
+def _interrupted(alias: str, aside: str, error: Exception) -> RestoreFailed:
+    return RestoreFailed(
+        f"The switch of the database {alias!r} to the restored data was interrupted: {said(error)}. Part of its views, "
+        f"triggers, routines or events may be missing until it is finished: manage.py backup_restore --resume --to "
+        f"{alias}. No data is lost; what it had before is in the schema {aside} or still in its place."
+    )
+
+
+def _drop_code(session: Session, plan: Plan) -> None:
+    """What the backup does not know; the rest is replaced, so that it is never missing and keeps its grants."""
+    staying = {(item.kind, item.name) for item in plan.new}
+    for kind, name in sorted(contents(session, session.database).code - staying):
+        drop(session, session.database, kind, name)
+
+
+def _draw_from_here(session: Session, new: str) -> None:
+    """A default that draws from a sequence names the sequence's schema, which was the scratch."""
+    was, here = f"{quoted(new)}.", f"{quoted(session.database)}."
+    changes: dict[str, list[str]] = {}
+    for table, column, default in session.rows(_DRAWN, [session.database, f"%{_pattern(was)}%"]):
+        drawn = str(default).replace(was, here)
+        changes.setdefault(table, []).append(f"ALTER COLUMN {quoted(column)} SET DEFAULT ({drawn})")
+    for table, columns in changes.items():
+        session.execute(f"ALTER TABLE {quoted(session.database, table)} {', '.join(columns)}")
+
+
+def _pattern(text: str) -> str:
+    return "".join(f"\\{letter}" if letter in "\\%_" else letter for letter in text)

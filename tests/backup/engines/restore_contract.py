@@ -1,0 +1,146 @@
+"""What a restore keeps on every engine: nothing takes the place of the old data before it has been accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db.utils import load_backend
+
+from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup.engines.base import RestoreOptions
+from django_cfg.backup.errors import IntegrityError, RestoreFailed
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.restore import plan_restore
+from django_cfg.backup.services.set_aside import sweep_scratches
+from django_cfg.backup.signals import restore_checked
+from tests.backup.engines.contract import BOOKS, Server
+
+COMPLETE = {"TIME_ZONE": None, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False, "AUTOCOMMIT": True, "OPTIONS": {}}
+
+
+class RestoreContract:
+    """Inherit, and define the fixture ``server``. The options of the restore: ``options``."""
+
+    options: Mapping[str, Any] = {}
+    has_scratch = True
+
+    @pytest.fixture
+    def server(self) -> Server:
+        raise NotImplementedError
+
+    def restore(self, **more: Any) -> Any:
+        return restore_backup(**{**self.options, **more})
+
+    def ask(self, server: Server, *queries: str) -> None:
+        """Let restored data be asked *queries*."""
+        server.site.configure(databases=[{"alias": "default", "verification_queries": list(queries)}])
+
+    def test_true_answers_let_it_pass(self, server: Server) -> None:
+        """Any truthy value, in a query of any shape; a comment and a semicolon are no obstacle."""
+        create_backup()
+        server.run("DELETE FROM book")
+        self.ask(
+            server,
+            f"SELECT count(*) = {BOOKS} FROM book",
+            "SELECT max(id), NULL FROM author;",
+            "SELECT name FROM author ORDER BY id LIMIT 1 -- the first",
+            "SELECT '100%'",
+        )
+        self.restore()
+        assert server.count("book") == BOOKS
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "SELECT count(*) > 1000 FROM book",
+            "SELECT NULL",
+            "SELECT 0",
+            "SELECT ''",
+            "SELECT id FROM book WHERE id < 0",
+        ],
+    )
+    def test_an_answer_that_is_not_true_stops_it(self, server: Server, query: str) -> None:
+        create_backup()
+        server.run("DELETE FROM book WHERE id > 10")
+        self.ask(server, "SELECT 1", query)
+        with pytest.raises(IntegrityError, match=r"verification query .* which is not true"):
+            self.restore()
+        assert server.count("book") == 10
+
+    def test_a_query_that_fails_stops_it(self, server: Server) -> None:
+        create_backup()
+        server.run("DELETE FROM book WHERE id > 10")
+        self.ask(server, "SELECT nonsense FROM nowhere")
+        with pytest.raises(IntegrityError, match=r"(?s)verification query 'SELECT nonsense FROM nowhere' fails"):
+            self.restore()
+        assert server.count("book") == 10
+
+    @pytest.mark.parametrize("query", ["DELETE FROM book", "SELECT 1; COMMIT; DELETE FROM book"])
+    def test_a_query_changes_nothing(self, server: Server, query: str) -> None:
+        """Neither the restored data nor, by ending our transaction, the old."""
+        create_backup()
+        server.run("DELETE FROM book WHERE id > 10")
+        self.ask(server, query)
+        with pytest.raises(IntegrityError):
+            self.restore()
+        assert server.count("book") == 10
+        assert list(sweep_scratches(current_project())) == []
+
+    def test_a_receiver_sees_the_restored_data_before_anybody_else(self, server: Server) -> None:
+        create_backup()
+        server.run("DELETE FROM book WHERE id > 10")
+        seen: list[int] = []
+
+        def look(scratch: Mapping[str, Any] | None, database: str, **facts: Any) -> None:
+            assert (scratch is not None) == self.has_scratch
+            assert database == "default"
+            if scratch is not None:
+                seen.append(count(scratch, "book"))
+
+        with received(look):
+            self.restore()
+        assert seen == ([BOOKS] if self.has_scratch else [])
+
+    def test_a_receiver_that_objects_stops_it(self, server: Server) -> None:
+        create_backup()
+        server.run("DELETE FROM book WHERE id > 10")
+
+        def object_to_it(**facts: Any) -> None:
+            raise ValueError("there is no Saturday in it")
+
+        with received(object_to_it), pytest.raises(RestoreFailed, match=r"no Saturday in it.*as it was"):
+            self.restore()
+        assert server.count("book") == 10
+        self.restore()
+        assert server.count("book") == BOOKS
+
+    def test_what_can_be_known_is_told_before(self, server: Server) -> None:
+        create_backup()
+        options = RestoreOptions(**self.options)
+        outlook = plan_restore(options=options).outlook
+        assert outlook.has_scratch == self.has_scratch
+        assert len(outlook.findings) >= 2
+
+
+@contextmanager
+def received(act: Callable[..., None]) -> Iterator[None]:
+    restore_checked.connect(act)
+    try:
+        yield
+    finally:
+        restore_checked.disconnect(act)
+
+
+def count(scratch: Mapping[str, Any], table: str) -> int:
+    """Rows of *table* in the scratch, as a receiver with Django's own means would count them."""
+    connection = load_backend(scratch["ENGINE"]).DatabaseWrapper({**COMPLETE, **scratch}, "scratch")
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT count(*) FROM {table}")
+            number: int = cursor.fetchone()[0]
+    finally:
+        connection.close()
+    return number

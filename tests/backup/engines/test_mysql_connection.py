@@ -1,0 +1,280 @@
+"""Ways to a MySQL or MariaDB server: the driver and the programs take the same one; and which programs are taken."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.mysql import MySQLEngine
+from django_cfg.backup.engines.mysql.connect import connected, parameters
+from django_cfg.backup.engines.mysql.grants import _matches
+from django_cfg.backup.engines.mysql.optionfile import read_option_file, written
+from django_cfg.backup.engines.mysql.program import _mariadb_tls, _mysql_tls
+from django_cfg.backup.engines.mysql.session import plain_version
+from django_cfg.backup.engines.mysql.tools import dump_tool, misfit
+from django_cfg.backup.errors import ConfigurationError, DatabaseUnavailable, ToolNotFound
+from tests.backup import needs
+from tests.backup.engines.contract import BOOKS
+from tests.backup.engines.mysql_server import MySQLServer
+from tests.servers import MariaDB, give_to_server, mariadb_program
+
+
+@pytest.fixture
+def server(mysql_server: MySQLServer) -> MySQLServer:
+    return mysql_server
+
+
+def works(server: MySQLServer) -> None:
+    """Backup and restore come through, both the driver's part and the programs'."""
+    create_backup()
+    server.run("DELETE FROM book")
+    server.site.close()
+    restore_backup()
+    assert server.count("book") == BOOKS
+
+
+def test_a_unix_socket(server: MySQLServer) -> None:
+    server.use(HOST=str(server.server.socket), PORT="")
+    works(server)
+    server.use(HOST="", PORT="", OPTIONS={"unix_socket": str(server.server.socket)})
+    works(server)
+
+
+@pytest.mark.parametrize(
+    "password", ["a b", 'it\'s "quoted" \\', "%40 $HOME ;#", "#\\n\\s\\", "'x'#y", '"', "[client]"]
+)
+def test_any_password(server: MySQLServer, password: str) -> None:
+    user = server.user("clerk@'%'", "ALL ON *.*", password=password)
+    server.use(USER=user.partition("@")[0], PASSWORD=password)
+    works(server)
+
+
+def test_odd_database_and_user_names(server: MySQLServer) -> None:
+    """Names that would be an option, a pattern or SQL are just names; long ones leave room for the scratch's."""
+    server.user("`u ser's`@'%'", "ALL ON *.*")
+    for name in ("it's `--help`; %_ö.x", "--version", "x" * 64):
+        quoted = "`" + name.replace("`", "``") + "`"
+        server.server.sql(f"CREATE DATABASE {quoted}")
+        databases = server.databases
+        server.databases = {**databases, "default": name}
+        try:
+            server.use(USER="u ser's", PASSWORD="pw")
+            server.fill()
+            works(server)
+        finally:
+            server.site.close()
+            for schema in (name, *server.schemas()):
+                server.server.sql(f"DROP DATABASE {'`' + schema.replace('`', '``') + '`'}")
+            server.databases = databases
+
+
+def test_an_option_file_of_the_project(server: MySQLServer, tmp_path: Path) -> None:
+    """As Django's documentation has it: everything in read_default_file, nothing in the settings."""
+    file = tmp_path / "my.cnf"
+    file.write_text(
+        f"[client]\ndatabase = {server.databases['default']}\nuser = {MariaDB.USER}\npassword = {MariaDB.PASSWORD}\n"
+        f"host = 127.0.0.1\nport = {server.server.port}\ndefault-character-set = utf8mb4\n"
+    )
+    nothing = {"NAME": "", "USER": "", "PASSWORD": "", "HOST": "", "PORT": ""}
+    server.use(**nothing, OPTIONS={"read_default_file": str(file)})
+    works(server)
+
+
+def test_an_option_file_that_is_missing(server: MySQLServer) -> None:
+    server.use(OPTIONS={"read_default_file": "/nowhere/my.cnf"})
+    with pytest.raises(ConfigurationError, match=r"/nowhere/my\.cnf.*cannot be read: No such file"):
+        create_backup()
+
+
+def test_options_of_the_sites_requests_are_not_for_a_dump(server: MySQLServer) -> None:
+    """Its limits of time, its modes and its isolation would end a dump or change what it reads."""
+    server.use(
+        OPTIONS={
+            "read_timeout": 1,
+            "init_command": "SET sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES', max_statement_time = 3",
+            "isolation_level": "read committed",
+            "charset": "latin1",
+        }
+    )
+    server.site.configure(databases=[{"alias": "default", "connection": {"OPTIONS": {"connect_timeout": 5}}}])
+    server.run("CREATE TABLE `Ödd \\ ``'` (i int)", "INSERT INTO `Ödd \\ ``'` VALUES (1)")
+    manifest = create_backup()
+    assert {table.name: table.rows for table in manifest.tables}["Ödd \\ `'"] == 1
+    restore_backup()
+    with connected(Database("default", settings.DATABASES["default"])) as session:
+        assert session.rows("SELECT @@max_statement_time, @@sql_mode") == [(0, "NO_AUTO_VALUE_ON_ZERO")]
+
+
+def test_connection_overrides_the_settings(server: MySQLServer) -> None:
+    """A user, password and port of our own, where the site's would not do."""
+    server.use(USER="nobody", PASSWORD="", PORT=1, OPTIONS={"connect_timeout": 1})
+    own = {"USER": "root", "PASSWORD": MariaDB.PASSWORD, "PORT": server.server.port, "OPTIONS": {"connect_timeout": 5}}
+    server.site.configure(databases=[{"alias": "default", "connection": own}])
+    create_backup()
+
+
+def test_the_password_of_a_key_is_refused() -> None:
+    settings = {"ENGINE": "django.db.backends.mysql", "NAME": "x", "OPTIONS": {"ssl_key_password": "hush"}}
+    with pytest.raises(ConfigurationError, match="TLS key") as refusal:
+        parameters(settings)
+    assert "hush" not in str(refusal.value)
+
+
+@pytest.fixture
+def tls(one_mysql_server: MySQLServer) -> Iterator[MySQLServer]:
+    """A server with a certificate of its own making, and a user who has to come by TLS."""
+    openssl, running = needs.program("openssl"), one_mysql_server.server
+    certificates = running.folder / "certificates"
+    certificates.mkdir(exist_ok=True)
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+               "-addext", "subjectAltName=DNS:localhost",
+               "-keyout", certificates / "key", "-out", certificates / "crt"]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    (certificates / "key").chmod(0o600)
+    give_to_server(certificates)
+    running.stop()
+    running.start(f"--ssl-cert={certificates / 'crt'}", f"--ssl-key={certificates / 'key'}")
+    yield one_mysql_server
+    running.stop()
+    running.start()
+
+
+def test_tls(tls: MySQLServer) -> None:
+    """Both come by TLS where Django does, and a certificate that is not trusted is refused when it has to be."""
+    user = tls.user("secret@'%'", "ALL ON *.* ")
+    tls.server.sql(f"ALTER USER {user} REQUIRE SSL")
+    certificate = str(tls.server.folder / "certificates" / "crt")
+    for options in (
+        {},  # this driver takes TLS where it is offered
+        {"ssl_ca": certificate, "ssl_verify_cert": True, "ssl_verify_identity": True},
+        {"ssl_ca": certificate},
+    ):
+        tls.use(USER="secret", PASSWORD="pw", HOST="localhost", OPTIONS=options)
+        works(tls)
+    own = {"HOST": "127.0.0.1", "OPTIONS": {"ssl_ca": certificate, "ssl_verify_identity": True}}
+    tls.site.configure(databases=[{"alias": "default", "connection": own}])
+    with pytest.raises(DatabaseUnavailable, match=r"(?i)certificate.*Check the ssl parameters"):
+        create_backup()
+    tls.use(USER="secret", PASSWORD="pw", OPTIONS={"ssl_disabled": True})
+    tls.site.configure()
+    with pytest.raises(DatabaseUnavailable, match="Access denied"):
+        create_backup()
+
+
+def test_the_programs_come_as_the_driver_came() -> None:
+    """From 11.4 on MariaDB's programs insist on TLS: only where the driver had it, and as strictly."""
+    ca = {"ssl-ca": "/ca"}
+    assert _mariadb_tls(ca, encrypted=False, verified=True) == {"skip-ssl": None}
+    assert _mariadb_tls(ca, encrypted=True, verified=True) == {"ssl": None, **ca, "ssl-verify-server-cert": None}
+    assert _mariadb_tls({}, encrypted=True, verified=False) == {"ssl": None, "disable-ssl-verify-server-cert": None}
+    assert _mysql_tls(ca, encrypted=True, verified=False) == {"ssl-mode": "VERIFY_CA", **ca}
+    assert _mysql_tls({}, encrypted=True, verified=False) == {"ssl-mode": "REQUIRED"}
+    assert _mysql_tls(ca, encrypted=True, verified=True)["ssl-mode"] == "VERIFY_IDENTITY"
+    assert _mysql_tls({}, encrypted=False, verified=False)["ssl-mode"] == "DISABLED"
+
+
+def test_aliases_of_one_database_are_known_by_their_place() -> None:
+    def identity(**settings: object) -> str:
+        return MySQLEngine(Database("x", {"NAME": "a", **settings})).identity
+
+    assert identity() == identity(HOST="localhost", PORT="3306") == identity(OPTIONS={"database": "b"})
+    assert identity() != identity(HOST="other")
+    assert identity() != identity(HOST="/run/socket")
+    assert identity() != identity(NAME="b")
+
+
+# --- option files
+
+
+@pytest.mark.parametrize(
+    "value", ["plain", "it's", '"', "a#b;c", "\\", "\\n", "\n", " spaces ", "'quoted'", "ü", "x=y"]
+)
+def test_what_is_written_is_read_again_by_the_programs_and_by_us(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "client.cnf"
+    file.write_text(written({"user": value, "skip-ssl": None}))
+    assert read_option_file(str(file), "client") == {"user": value, "skip-ssl": ""}
+    argv = [mariadb_program("my_print_defaults"), f"--defaults-file={file}", "client"]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == f"--user={value}\n--skip-ssl\n"
+
+
+def test_an_option_file_is_read_as_the_programs_read_it(tmp_path: Path) -> None:
+    file = tmp_path / "my.cnf"
+    file.write_text(
+        "# comment\n!includedir /nowhere\n[mysqld]\nuser = wrong\n[client]\nuser=first\n; comment\nport = 1 # why\n"
+        "loose-ssl_ca = '/a b'\n[backup]\nuser = second\n"
+    )
+    assert read_option_file(str(file), "client") == {"user": "first", "port": "1", "ssl-ca": "/a b"}
+    assert read_option_file(str(file), "backup")["user"] == "second"
+
+
+# --- which programs
+
+
+def program(folder: Path, name: str, told: str) -> None:
+    """A program that does nothing but tell its version."""
+    (folder / name).write_text(f"#!/bin/sh\necho '{told}'\n")
+    (folder / name).chmod(0o755)
+
+
+MARIADB = "mysqldump  Ver 10.19 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)"
+NEWER = "/usr/bin/mariadb-dump from 11.4.2-MariaDB, client 10.19 for debian-linux-gnu (x86_64)"
+MYSQL = "mysqldump  Ver 8.0.36 for Linux on x86_64 (MySQL Community Server - GPL)"
+
+
+@pytest.mark.parametrize(
+    ("installed", "vendor", "chosen"),
+    [
+        ({"mysqldump": MARIADB, "mariadb-dump": NEWER}, "mariadb", ("mariadb-dump", "mariadb", "11.4.2")),
+        ({"mysqldump": MARIADB}, "mariadb", ("mysqldump", "mariadb", "10.11.19")),
+        ({"mysqldump": MYSQL, "mariadb-dump": NEWER}, "mysql", ("mysqldump", "mysql", "8.0.36")),
+        ({"mysqldump": MARIADB, "mariadb-dump": NEWER}, "mysql", ("mysqldump", "mariadb", "10.11.19")),
+        ({"mysqldump": MYSQL}, "mariadb", ("mysqldump", "mysql", "8.0.36")),
+    ],
+)
+def test_each_server_is_dumped_by_its_own_program(
+    tmp_path: Path, installed: dict[str, str], vendor: str, chosen: tuple[str, str, str]
+) -> None:
+    """Whatever its name; one that was not made for the server is taken when there is no other, and told."""
+    for name, told in installed.items():
+        program(tmp_path, name, told)
+    tool = dump_tool(vendor, str(tmp_path), "To test")
+    assert (tool.name, tool.vendor, tool.version) == chosen
+    assert bool(misfit(tool, vendor, tool.version)) == (tool.vendor != vendor)
+
+
+def test_an_older_program_is_told(tmp_path: Path) -> None:
+    program(tmp_path, "mariadb-dump", MARIADB)
+    tool = dump_tool("mariadb", str(tmp_path), "To test")
+    assert "older than the server (MariaDB 11.4.2)" in misfit(tool, "mariadb", "11.4.2")
+    assert misfit(tool, "mariadb", "10.11.2") == misfit(tool, "mariadb", "10.6.1") == ""
+
+
+@pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 1\n", "#!/bin/sh\necho something else\n", "no script"])
+def test_what_does_not_run_is_no_program(tmp_path: Path, script: str | None) -> None:
+    if script is not None:
+        (tmp_path / "mysqldump").write_text(script)
+        (tmp_path / "mysqldump").chmod(0o755)
+    with pytest.raises(ToolNotFound, match=r"^To test, mysqldump is needed.*install mysql-client"):
+        dump_tool("mysql", str(tmp_path), "To test")
+
+
+@pytest.mark.parametrize(
+    ("info", "version"),
+    [("5.5.5-10.11.19-MariaDB-0+deb12u1-log", "10.11.19"), ("8.0.36", "8.0.36"), ("8.4.0-commercial", "8.4.0")],
+)
+def test_the_servers_version(info: str, version: str) -> None:
+    assert plain_version(info) == version
+
+
+@pytest.mark.parametrize(
+    ("pattern", "covers"),
+    [(r"sh\_p", False), ("sh_p", True), ("sh%", True), ("shop", True), ("s.*", False), ("%", True)],
+)
+def test_a_grants_wildcards(pattern: str, covers: bool) -> None:
+    assert _matches(pattern, "shop") is covers

@@ -1,0 +1,354 @@
+"""What bad input and bad luck get of a backup: a clear error, nothing published, no password left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup.errors import (
+    BackupError,
+    DatabaseUnavailable,
+    DumpFailed,
+    ToolNotFound,
+)
+from tests.backup.engines.contract import AUTHORS, BOOKS
+from tests.backup.engines.mysql_server import MySQLServer, beside, child_running, command_line, locked
+from tests.backup.running import children, wait_until
+from tests.servers import mariadb_program
+
+MANY = "INSERT INTO book SELECT seq, REPEAT('x', 90), 1 FROM seq_1000_to_40000"
+
+
+@pytest.fixture
+def server(mysql_server: MySQLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MySQLServer]:
+    before = children()
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield mysql_server
+    assert children() <= before
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def fragile(one_mysql_server: MySQLServer) -> MySQLServer:
+    """A server that the test may stop."""
+    return one_mysql_server
+
+
+def password_files() -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob("django-cfg-backup-*/client.cnf"))
+
+
+def fail_to_back_up(server: MySQLServer, kind: type[BackupError], message: str) -> None:
+    """A backup fails with *message*, names the database and leaves nothing in the storage."""
+    with pytest.raises(kind, match=f"(?s){message}") as failure:
+        create_backup()
+    assert type(failure.value) is kind
+    assert "'default'" in str(failure.value)
+    assert server.stored() == []
+
+
+# --- nothing to connect to
+
+
+def test_wrong_password(server: MySQLServer) -> None:
+    server.use(PASSWORD="wr0ng-Secret")
+    fail_to_back_up(server, DatabaseUnavailable, "Access denied for user 'root'.*Correct USER and PASSWORD")
+    answer = server.site.call("backup_create")
+    assert answer.code == 1
+    assert "wr0ng-Secret" not in answer.stdout + answer.stderr
+
+
+def test_server_down(fragile: MySQLServer) -> None:
+    fragile.server.stop()
+    fail_to_back_up(fragile, DatabaseUnavailable, r"refused.*start the server, or correct HOST and PORT")
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(server: MySQLServer) -> None:
+    """Its queue is full, and nobody takes a connection from it: ours is given up in time."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, ExitStack() as stack:
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        server.use(PORT=deaf.getsockname()[1], OPTIONS={"connect_timeout": 1})
+        fail_to_back_up(server, DatabaseUnavailable, "timed out.*can be reached")
+
+
+def test_database_absent(server: MySQLServer) -> None:
+    server.use(NAME="absent")
+    fail_to_back_up(server, DatabaseUnavailable, "Unknown database 'absent'.*Check NAME")
+
+
+def test_tls_refused(server: MySQLServer) -> None:
+    """A server without TLS where TLS is asked for, and a CA that is not there."""
+    for ca, told in (("/nowhere/ca.pem", "No such file"), (where_ca_are(), "(SSL|TLS).*Check the ssl parameters")):
+        own = {"OPTIONS": {"ssl_ca": ca}}
+        server.site.configure(databases=[{"alias": "default", "connection": own}])
+        fail_to_back_up(server, DatabaseUnavailable, told)
+
+
+def where_ca_are() -> str:
+    return ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
+
+
+# --- the tools
+
+
+def test_tools_dir_without_tools(server: MySQLServer, tmp_path: Path) -> None:
+    server.site.configure(tools_dir=str(tmp_path))
+    fail_to_back_up(server, ToolNotFound, "mariadb-dump is needed.*tools_dir.*install mariadb-client")
+    (tmp_path / "mariadb-dump").symlink_to(mariadb_program("mariadb-dump"))
+    create_backup()
+    with pytest.raises(ToolNotFound, match=r"To restore the database 'default', mariadb is needed"):
+        restore_backup()
+
+
+# --- rights
+
+
+def test_no_permission_on_a_table(server: MySQLServer) -> None:
+    """A user who sees only some tables would make a smaller backup, not a failing one."""
+    server.use(USER=name(server.user("half@'%'", "SELECT ON {db}.author")), PASSWORD="pw")
+    fail_to_back_up(
+        server, DatabaseUnavailable, "half@% may not see everything.*GRANT SELECT, SHOW VIEW, TRIGGER, EVENT"
+    )
+
+
+@pytest.mark.parametrize("missing", ["SHOW VIEW", "TRIGGER", "EVENT", "SELECT", "EXECUTE"])
+def test_each_right_that_is_missing_is_named(server: MySQLServer, missing: str) -> None:
+    rights = {"SELECT", "SHOW VIEW", "TRIGGER", "EVENT", "EXECUTE"} - {missing}
+    user = server.user("nearly@'%'", f"{', '.join(rights)} ON {{db}}.*")
+    server.use(USER=name(user), PASSWORD="pw")
+    wanted = f"GRANT {missing} ON `{server.databases['default']}`".replace("_", r"\_")
+    told = "no table that this user may see" if missing == "SELECT" else "may not see everything"
+    with pytest.raises(DatabaseUnavailable) as failure:
+        create_backup()
+    assert told in str(failure.value) or wanted in str(failure.value)
+    server.server.sql(f"GRANT {missing} ON {server.databases['default']}.* TO {user}")
+    assert create_backup().rows == AUTHORS + BOOKS
+
+
+def test_the_text_of_a_routine_is_hidden(server: MySQLServer) -> None:
+    """The owner of a schema lists routines of others and may not read them."""
+    server.run("CREATE PROCEDURE secret() SELECT 1")
+    user = server.user("owner@'%'", "ALL ON {db}.*")
+    server.use(USER=name(user), PASSWORD="pw")
+    fail_to_back_up(server, DumpFailed, "insufficient privileges|insufficent.*docs/mysql.md")
+    server.server.sql(f"GRANT SELECT ON mysql.proc TO {user}")
+    create_backup()
+
+
+def test_rights_through_a_role_and_a_wildcard_count(server: MySQLServer) -> None:
+    database = server.databases["default"]
+    server.server.sql("CREATE OR REPLACE ROLE keepers", f"GRANT ALL ON `{database[:-1]}%`.* TO keepers")
+    user = server.user("member@'%'")
+    server.server.sql(f"GRANT keepers TO {user}", f"SET DEFAULT ROLE keepers FOR {user}")
+    server.use(USER=name(user), PASSWORD="pw")
+    create_backup()
+    server.server.sql("DROP ROLE keepers")
+
+
+def name(user: str) -> str:
+    return user.partition("@")[0]
+
+
+# --- during a dump
+
+
+def test_a_writer_goes_on_and_a_migration_too(server: MySQLServer) -> None:
+    """Nothing is locked while the dump is under way: what was read already may even be altered."""
+    server.run(MANY)
+    done: list[str] = []
+
+    def act() -> None:
+        wait_until(lambda: child_running("mariadb-dump"))
+        with stopped(child_running("mariadb-dump") or 0):
+            server.run(
+                "SET lock_wait_timeout = 5", "INSERT INTO author VALUES (1000, 'late')", "UPDATE book SET title = 'x'"
+            )
+            done.append("written")
+
+    with beside(act):
+        manifest = create_backup()
+    assert done == ["written"]
+    assert {table.name: table.rows for table in manifest.tables}["author"] in (AUTHORS, AUTHORS + 1)
+    restore_backup()
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A block during which the program stands still."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_table_locked_by_a_migration(server: MySQLServer) -> None:
+    server.site.configure(lock_timeout=1)
+    with locked(server, "book"):
+        fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock.*lock_timeout")
+
+
+def test_table_locked_when_it_has_been_counted(server: MySQLServer) -> None:
+    """The counting has passed and the program waits: it is not waited for either, and waits no longer itself."""
+    server.site.configure(lock_timeout=2)
+    server.run(*(f"CREATE TABLE book_{number} AS SELECT * FROM book" for number in range(3)), MANY)
+    release = threading.Event()
+
+    def lock_it() -> None:
+        wait_until(lambda: child_running("mariadb-dump"))
+        with stopped(child_running("mariadb-dump") or 0):
+            time.sleep(0.5)  # the counting passes by; when it does not, the test shows the same
+            holder = stack.enter_context(locked(server, "book_2"))
+            assert holder is None
+        release.wait(30)
+
+    with ExitStack() as stack, beside(lock_it):
+        try:
+            fail_to_back_up(server, DumpFailed, "holds a lock|Lock")
+        finally:
+            release.set()
+    assert server.server.sql("SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting%'") == [
+        (0,)
+    ]
+
+
+def test_the_program_killed(server: MySQLServer) -> None:
+    server.run(MANY)
+
+    def kill() -> None:
+        wait_until(lambda: child_running("mariadb-dump"))
+        os.kill(child_running("mariadb-dump") or 0, signal.SIGKILL)
+
+    with locked(server, "book"), beside(kill):
+        fail_to_back_up(server, DumpFailed, "mariadb-dump was killed by signal 9.*memory")
+
+
+def test_server_stopped_in_mid_dump(fragile: MySQLServer) -> None:
+    fragile.run(MANY)
+
+    def stop() -> None:
+        wait_until(lambda: child_running("mariadb-dump"))
+        fragile.server.stop(kill=True)
+
+    with beside(stop):
+        fail_to_back_up(fragile, DumpFailed, "(Lost connection|gone away|can't connect|Can't connect)")
+
+
+def test_a_view_that_refers_to_nothing(server: MySQLServer) -> None:
+    """The program would leave it out or stop: it stops, and the view is named."""
+    server.run("CREATE TABLE gone (i int)", "CREATE VIEW orphan AS SELECT i FROM gone", "DROP TABLE gone")
+    fail_to_back_up(server, DumpFailed, "orphan.*refers? to something that does not exist|orphan")
+
+
+def test_a_dump_without_its_end_mark(server: MySQLServer, tmp_path: Path) -> None:
+    """A program that ends well and leaves out the end: it happened when pipes broke."""
+    script = tmp_path / "mariadb-dump"
+    program = mariadb_program("mariadb-dump")
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *--help*|*--version*) {program} "$@";; *) {program} "$@" | head -n -1;; esac\n'
+    )
+    script.chmod(0o755)
+    server.site.configure(tools_dir=str(tmp_path))
+    fail_to_back_up(server, DumpFailed, "no end mark: it was cut short")
+
+
+def test_tables_that_no_snapshot_covers_are_told(server: MySQLServer) -> None:
+    server.run("CREATE TABLE loose (i int) ENGINE=MyISAM", "INSERT INTO loose VALUES (1)")
+    answer = server.site.call("backup_check", "--json")
+    told = [finding["text"] for finding in answer.json if finding["level"] == "WARNING"]
+    assert any("loose (MyISAM)" in text for text in told)
+
+
+# --- secrets
+
+
+def test_no_password_is_seen(server: MySQLServer) -> None:
+    """Neither in the command line nor in the environment of any child, nor in a message; its file is ours alone."""
+    secret = "t0p s3cret'\"\\ $;#"
+    user = server.user("hidden@'%'", "ALL ON *.*", password=secret)
+    server.use(USER=name(user), PASSWORD=secret)
+    seen: dict[str, str] = {}
+    modes: set[int] = set()
+
+    def watch(program: str) -> None:
+        wait_until(lambda: child_running(program))
+        modes.update(path.stat().st_mode & 0o777 for path in password_files())
+        for pid in children():
+            seen[Path(command_line(pid).partition("\0")[0]).name] = command_line(pid) + environment(pid)
+
+    server.run(MANY)
+    create_backup()
+    server.site.configure(lock_timeout=1)
+    with locked(server, "book"), beside(partial(watch, "mariadb-dump")), pytest.raises(BackupError) as failure:
+        create_backup()
+    assert secret not in str(failure.value)
+    with beside(partial(watch, "mariadb")):
+        restore_backup()
+    assert {"mariadb-dump", "mariadb"} <= set(seen)
+    assert not [text for text in seen.values() if "s3cret" in text]
+    assert modes == {0o600}
+
+
+def environment(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def test_the_password_file_of_a_killed_run_is_removed_by_the_next(server: MySQLServer) -> None:
+    server.run(MANY)
+    server.site.close()
+    pid = os.fork()
+    if pid == 0:
+        _act(lambda: create_backup())
+    wait_until(password_files)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert password_files() != []
+    create_backup()
+    assert password_files() == []
+
+
+def _act(action: Callable[[], object]) -> None:
+    try:
+        action()
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
+def test_the_hint_restores_as_printed(server: MySQLServer, compression: str, tmp_path: Path) -> None:
+    """With stock tools, in the folder of the archive, where the user's option file names the server."""
+    server.run("CREATE PROCEDURE work() SELECT 1", "CREATE VIEW titles AS SELECT title FROM book")
+    server.site.configure(compression=compression, filename_template="it's {database} {timestamp}")
+    manifest = create_backup()
+    server.server.sql("DROP DATABASE IF EXISTS restored")
+    (tmp_path / ".my.cnf").write_text(
+        f"[client]\nhost=127.0.0.1\nport={server.server.port}\nuser=root\npassword={server.server.PASSWORD}\n"
+    )
+    done = subprocess.run(
+        ["sh", "-c", manifest.restore_hint], cwd=server.site.backups, env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert server.server.sql("SELECT COUNT(*) FROM restored.titles") == [(BOOKS,)]
+    server.server.sql("DROP DATABASE restored")

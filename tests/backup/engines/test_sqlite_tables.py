@@ -1,0 +1,220 @@
+"""Some tables of a backup into a SQLite database as it is, and the old data that is not kept."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import time
+from contextlib import closing, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup.engines.base import RestoreOptions
+from django_cfg.backup.errors import RestoreFailed, RestoreRefused, UsageError
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.restore import plan_restore
+from django_cfg.backup.services.set_aside import KeptData, list_set_aside, sweep_scratches
+from tests.backup.engines.contract import AUTHORS, BOOKS
+from tests.backup.engines.test_sqlite import SQLiteServer
+from tests.sites import Site
+
+
+@pytest.fixture(params=["delete", "wal"])
+def server(site: Site, request: pytest.FixtureRequest) -> SQLiteServer:
+    return SQLiteServer(site, request.param)
+
+
+def told(*tables: str) -> str:
+    return "\n".join(f.text for f in plan_restore(options=RestoreOptions(tables=tables)).outlook.findings)
+
+
+def schema(server: SQLiteServer) -> list[Any]:
+    return server.run("SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2")
+
+
+def kept(server: SQLiteServer) -> list[Path]:
+    return sorted(server.site.root.glob("*.before-restore-*"))
+
+
+def test_the_tables_are_as_in_the_backup_and_the_others_as_they_were(server: SQLiteServer) -> None:
+    """The old data is kept whole, and connections may stay open."""
+    create_backup()
+    with closing(sqlite3.connect(server.site.database, timeout=30, isolation_level=None)) as other:
+        other.execute("DELETE FROM book WHERE id > 10")
+        other.execute("INSERT INTO author VALUES (999, 'since')")
+        old_data = restore_backup(tables=["book"]).old_data
+        assert other.execute("SELECT count(*) FROM book").fetchone() == (BOOKS,)
+    assert server.count("author") == AUTHORS + 1
+    assert kept(server) == [Path(old_data or "")]
+    assert server.site.sql("SELECT count(*) FROM book", database=kept(server)[0]) == [(10,)]
+    assert server.run("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_foreign_keys_in_the_way_are_named_first(server: SQLiteServer) -> None:
+    create_backup()
+    assert "book.author_id to author" in told("author")
+    assert "foreign keys" not in told("author", "book")
+
+
+def test_a_row_that_would_miss_its_partner_undoes_everything(server: SQLiteServer) -> None:
+    """One that missed it before does not."""
+    server.run("INSERT INTO book VALUES (998, 'always astray', 998)")
+    create_backup()
+    server.run("INSERT INTO author VALUES (999, 'since')", "INSERT INTO book VALUES (999, 'since', 999)")
+    with pytest.raises(RestoreFailed, match=r"1 rows would refer to rows that are not there: book to author.*--tables"):
+        restore_backup(tables=["author"])
+    assert (server.count("author"), server.count("book")) == (AUTHORS + 1, BOOKS + 2)
+    assert kept(server) == []
+    restore_backup(tables=["author", "book"])
+    assert (server.count("author"), server.count("book")) == (AUTHORS, BOOKS + 1)
+
+
+def test_triggers_do_not_fire_and_stay(server: SQLiteServer) -> None:
+    server.run(
+        "CREATE TABLE log (entry text)",
+        "CREATE TRIGGER gone AFTER DELETE ON book BEGIN INSERT INTO log VALUES (old.title); END",
+        "CREATE TRIGGER came AFTER INSERT ON book BEGIN INSERT INTO log VALUES (new.title); END",
+    )
+    before = schema(server)
+    create_backup()
+    restore_backup(tables=["book"])
+    assert server.count("log") == 0
+    assert schema(server) == before
+
+
+def test_generated_columns_and_sequences(server: SQLiteServer) -> None:
+    """The next number is the one that would have come next when the backup was made."""
+    server.run(
+        "CREATE TABLE price (id integer PRIMARY KEY AUTOINCREMENT, net integer, gross integer AS (net * 2) STORED)",
+        "INSERT INTO price (net) VALUES (1), (2), (3)",
+        "DELETE FROM price WHERE id = 3",
+    )
+    create_backup()
+    server.run("INSERT INTO price (net) VALUES (9)", "DELETE FROM price WHERE net = 1", "DROP TABLE book")
+    restore_backup(tables=["price"])
+    assert server.run("SELECT id, gross FROM price") == [(1, 2), (2, 4)]
+    server.run("INSERT INTO price (net) VALUES (5)")
+    assert server.run("SELECT max(id) FROM price") == [(4,)]
+
+
+def test_what_cannot_be_done_is_refused_before(server: SQLiteServer) -> None:
+    server.run("CREATE VIRTUAL TABLE notes USING fts5 (body)")
+    server.site.configure(databases=[{"alias": "default", "exclude_tables": ["book"]}])
+    create_backup()
+    for table, kind, words in (
+        ("bok", UsageError, "--tables of the database 'default' names 'bok'"),
+        ("book", RestoreRefused, "left out their rows"),
+        ("notes_content", RestoreRefused, "no ordinary table of that name"),
+    ):
+        with pytest.raises(kind, match=words):
+            restore_backup(tables=[table])
+    server.run("DROP TABLE author")
+    with pytest.raises(RestoreRefused, match="author cannot be restored on their own"):
+        restore_backup(tables=["author"])
+    with pytest.raises(RestoreRefused, match="leave out --in-place"):
+        restore_backup(in_place=True)
+
+
+def test_a_column_that_is_gone_undoes_everything(server: SQLiteServer) -> None:
+    create_backup()
+    server.run("ALTER TABLE book DROP COLUMN title", "ALTER TABLE author ADD COLUMN more DEFAULT 5")
+    with pytest.raises(RestoreFailed, match="has the columns title, which the database has not any more"):
+        restore_backup(tables=["author", "book"])
+    restore_backup(tables=["author"])
+    assert server.run("SELECT DISTINCT more FROM author") == [(5,)]
+
+
+def test_a_locked_database_is_told(server: SQLiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_cfg.backup.engines.sqlite.tables.LOCK_TIMEOUT", 0.2)
+    create_backup()
+    server.run("DELETE FROM book WHERE id > 10")
+    with closing(sqlite3.connect(server.site.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RestoreFailed, match=r"locked.*lsof"):
+            restore_backup(tables=["book"])
+    assert server.count("book") == 10
+
+
+def test_killed_at_random_moments_the_tables_are_wholly_old_or_wholly_new(server: SQLiteServer) -> None:
+    server.run("CREATE TABLE one (n integer, data text)", "CREATE TABLE two (n integer, data text)",
+               "INSERT INTO one WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 20000) "
+               "SELECT 0, hex(randomblob(100)) FROM n", "INSERT INTO two SELECT * FROM one")  # fmt: skip
+    create_backup()
+    begun = time.monotonic()
+    restore_backup(tables=["one", "two"], discard_old=True)
+    took = time.monotonic() - begun
+    for number in range(1, 9):
+        server.run(f"UPDATE one SET n = {number}", f"UPDATE two SET n = {number}")
+        server.site.close()
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            with suppress(BaseException):
+                restore_backup(tables=["one", "two"], discard_old=True)
+            os._exit(0)
+        time.sleep(random.uniform(0, took))
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert server.run("SELECT DISTINCT n FROM one UNION ALL SELECT DISTINCT n FROM two") in (
+            [(number,)] * 2,
+            [(0,)] * 2,
+        )
+        assert (server.count("one"), server.count("two")) == (20000, 20000)
+        assert server.run("PRAGMA integrity_check") == [("ok",)]
+
+
+# The old data
+
+
+@pytest.mark.parametrize("tables", [[], ["book"]])
+def test_discard_old_leaves_nothing(server: SQLiteServer, tables: list[str]) -> None:
+    create_backup()
+    server.run("DELETE FROM book")
+    assert restore_backup(tables=tables, discard_old=True).old_data is None
+    assert kept(server) == []
+    assert server.count("book") == BOOKS
+
+
+def test_discard_old_leaves_nothing_of_a_file_that_was_no_database(server: SQLiteServer) -> None:
+    create_backup()
+    server.site.close()
+    for suffix in ("-wal", "-shm"):
+        Path(f"{server.site.database}{suffix}").unlink(missing_ok=True)
+    server.site.database.write_bytes(b"?" * 5000)
+    switched = restore_backup(discard_old=True)
+    assert switched.old_data is None
+    assert "replaced as a whole" in switched.advice
+    assert kept(server) == []
+    assert server.count("book") == BOOKS
+
+
+def test_kept_data_is_listed_with_its_size_and_age(server: SQLiteServer) -> None:
+    create_backup()
+    old_data = Path(restore_backup().old_data or "")
+    for name in ("before-restore-", "before-restore-99999999_999999", "before-restore-20250115_020000-wal"):
+        (server.site.root / f"db.sqlite3.{name}").touch()
+    (found,) = list_set_aside(current_project())
+    assert isinstance(found, KeptData)
+    assert (found.database, found.name, found.size) == ("default", str(old_data), old_data.stat().st_size)
+    assert timedelta(0) <= found.age < timedelta(minutes=5)
+
+
+def test_dead_scratches_are_swept_and_live_ones_are_not(server: SQLiteServer) -> None:
+    create_backup()
+    workshop = server.site.root / ".db.sqlite3.restoring"
+    workshop.mkdir()
+    (workshop / "scratch.sqlite3").write_bytes(b"half")
+    assert list(sweep_scratches(current_project())) == [str(workshop)]
+    assert not workshop.exists()
+    plan = plan_restore()
+    with plan.engine.restoration(plan.manifest):
+        assert list(sweep_scratches(current_project())) == []
+        assert workshop.exists()
+    assert list(sweep_scratches(current_project())) == []

@@ -1,0 +1,74 @@
+"""One project with a database of each kind, backed up into one bucket and brought back: the guide's third example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup import list_backups, restore_backup
+from tests.backup.engines.contract import BOOKS
+from tests.backup.engines.mysql_server import MySQLServer
+from tests.backup.engines.postgresql_server import PostgreSQLServer
+from tests.backup.storage.s3_server import S3Server
+from tests.servers import MariaDB, PostgreSQL, mariadb_program
+from tests.sites import Site
+
+ALIASES = ["analytics", "default", "local"]
+
+
+class Shop:
+    """``default`` on PostgreSQL, ``analytics`` on MariaDB, ``local`` in a SQLite file."""
+
+    def __init__(self, site: Site, postgresql: PostgreSQL, mariadb: MariaDB) -> None:
+        self.site = site
+        self.file = site.root / "local.sqlite3"
+        self._postgresql, self._mariadb = PostgreSQLServer(site, postgresql), MySQLServer(site, mariadb)
+        site.sql("CREATE TABLE book (id integer PRIMARY KEY, title text)", database=self.file)
+        site.sql(*(f"INSERT INTO book VALUES ({i}, 'Book {i}')" for i in range(BOOKS)), database=self.file)
+        site.use_databases(
+            default=postgresql.settings(self._postgresql.databases["default"]),
+            analytics=mariadb.settings(self._mariadb.databases["default"]),
+            local={"ENGINE": "django.db.backends.sqlite3", "NAME": str(self.file)},
+        )
+
+    def run(self, statement: str) -> list[object]:
+        """In each database; the first value each gave."""
+        found = (
+            self._postgresql.run(statement),
+            self._mariadb.run(statement),
+            self.site.sql(statement, database=self.file),
+        )
+        return [rows[0][0] if rows else None for rows in found]
+
+    def drop(self) -> None:
+        self._postgresql.drop()
+        self._mariadb.drop()
+
+
+@pytest.fixture
+def shop(site: Site, one_postgresql: PostgreSQL, mariadb: MariaDB, s3_server: S3Server) -> Iterator[Shop]:
+    shop = Shop(site, one_postgresql, mariadb)
+    site.always["tools_dir"] = f"{one_postgresql.programs}:{Path(mariadb_program('mariadb')).parent}"
+    site.configure(storage=s3_server.config(s3_server.new_bucket()))
+    yield shop
+    shop.drop()
+
+
+def test_all_are_backed_up_and_brought_back(shop: Shop) -> None:
+    assert shop.site.call("backup_create").code == 0
+    assert sorted(manifest.source.database for manifest in list_backups()) == ALIASES
+    shop.run("DELETE FROM book")
+    shop.site.close()
+    for alias in ALIASES:
+        restore_backup(database=alias)
+    assert shop.run("SELECT count(*) FROM book") == [BOOKS] * 3
+
+
+def test_one_that_fails_does_not_stop_the_others(shop: Shop) -> None:
+    shop.file.write_bytes(b"this was a database once " * 1000)
+    answer = shop.site.call("backup_create")
+    assert answer.code == 3
+    assert "local" in answer.stderr
+    assert sorted(manifest.source.database for manifest in list_backups()) == ["analytics", "default"]

@@ -1,0 +1,151 @@
+"""The commands over a bucket: the same words as over a folder, and nothing on this machine's disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.checks import run_checks
+
+from django_cfg.backup.services.check import check_project
+from django_cfg.backup.services.project import current_project
+from tests.backup.storage.s3_server import S3Server
+from tests.sites import Site
+
+PEAK = """
+import resource, sys
+import django
+from django.conf import settings
+settings.configure(BACKUP={{"storage": {parameters!r}}}, INSTALLED_APPS=["django_cfg.backup"], DATABASES={{}})
+django.setup()
+from django_cfg.backup.pipeline.archive import pack
+from django_cfg.backup.services.project import current_project
+from tests.backup.storage.endless import Noise
+size = int(sys.argv[1])
+with current_project().storage.publish("shop.gz", expected_size=size) as sink:
+    packed = pack(Noise(size), sink, "gzip")
+print(packed.stored.size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> str:
+    return s3_server.new_bucket()
+
+
+@pytest.fixture
+def remote(site: Site, s3_server: S3Server, bucket: str) -> Site:
+    """The project of *site*, its backups in *bucket*."""
+    site.always["storage"] = s3_server.config(bucket)
+    site.configure()
+    return site
+
+
+@pytest.mark.usefixtures("books")
+def test_a_backup_is_made_listed_shown_verified_and_restored(remote: Site, s3_server: S3Server, bucket: str) -> None:
+    created = remote.call("backup_create", "--json").json
+    name = created[0]["name"] if isinstance(created, list) else created["name"]
+    assert s3_server.files(bucket) == [f"db-backups/{name}.json", f"db-backups/{name}.sqlite3.gz"]
+    assert not remote.backups.exists()
+    assert [backup["name"] for backup in remote.call("backup_list", "--json").json] == [name]
+    assert name in remote.call("backup_show", "latest").stdout
+    assert remote.call("backup_verify").code == 0
+    remote.sql("DELETE FROM book")
+    restored = remote.call("backup_restore", "latest", "--yes")
+    assert (restored.code, remote.sql("SELECT count(*) FROM book")) == (0, [(200,)]), restored.stderr
+
+
+@pytest.mark.usefixtures("books")
+def test_one_is_downloaded_pinned_and_deleted(remote: Site, s3_server: S3Server, bucket: str, tmp_path: Path) -> None:
+    manifest = remote.create()
+    assert remote.call("backup_download", manifest.name, "--to", str(tmp_path / "out")).code == 0
+    downloaded = tmp_path / "out" / manifest.archive_key
+    stored = s3_server.data / bucket / "db-backups" / manifest.archive_key
+    assert downloaded.read_bytes() == stored.read_bytes()
+    assert remote.call("backup_pin", manifest.name).code == 0
+    assert f"db-backups/{manifest.name}.pin.json" in s3_server.files(bucket)
+    assert remote.call("backup_pin", manifest.name, "--unpin").code == 0
+    assert remote.call("backup_delete", manifest.name, "--yes").code == 0
+    assert s3_server.files(bucket) == []
+
+
+def test_names_in_one_second_differ(remote: Site) -> None:
+    names = {remote.create().name for _ in range(3)}
+    assert len(names) == 3
+
+
+def test_one_failing_database_does_not_stop_the_others(remote: Site, s3_server: S3Server, bucket: str) -> None:
+    missing = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(remote.root / "missing.sqlite3")}
+    there = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(remote.database)}
+    remote.use_databases(default=missing, second=there)
+    assert remote.call("backup_create").code == 3
+    assert [name.split("_")[0] for name in s3_server.files(bucket)] == ["db-backups/second"] * 2
+
+
+def test_a_bucket_that_is_not_there_fails_and_says_so(remote: Site, s3_server: S3Server) -> None:
+    remote.configure(storage=s3_server.config("no-such-bucket"))
+    for command in ("backup_create", "backup_list", "backup_check"):
+        answer = remote.call(command)
+        assert answer.code == 1
+        assert "check s3_bucket" in answer.stdout + answer.stderr
+
+
+def test_a_stored_manifest_that_cannot_be_read_is_told_beside_the_others(
+    remote: Site, s3_server: S3Server, bucket: str
+) -> None:
+    good = remote.create()
+    (s3_server.data / bucket / "db-backups" / "bad.json").write_text("{")
+    answer = remote.call("backup_list")
+    assert good.name in answer.stdout
+    assert "bad.json" in answer.stderr
+
+
+class TestChecks:
+    def test_backup_check_writes_reads_and_deletes(self, remote: Site, s3_server: S3Server, bucket: str) -> None:
+        """Free space is not looked at: nobody knows it."""
+        answer = remote.call("backup_check", "--json")
+        assert answer.code == 0
+        assert [finding["subject"] for finding in answer.json] == ["settings", "storage", "clock", "default"]
+        assert s3_server.files(bucket) == []
+
+    def test_plain_http_to_another_host_is_a_warning(self, remote: Site, s3_server: S3Server) -> None:
+        """Without asking anybody."""
+        remote.configure(storage=s3_server.config("any", s3_endpoint_url="http://minio.example:9000"))
+        assert [(check.id, "https://" in (check.hint or "")) for check in run_checks(tags=["backup"])] == [
+            ("django_cfg_backup.W020", True)
+        ]
+
+    def test_backup_check_tells_it_too(
+        self, remote: Site, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Loopback passes for another host here: there is no other."""
+        monkeypatch.setattr("django_cfg.backup.storage.s3.bucket._LOOPBACK", __import__("re").compile("nothing"))
+        found = [finding for finding in check_project(current_project()) if finding.level == "WARNING"]
+        assert ["over plain HTTP" in finding.text for finding in found] == [True]
+
+    def test_a_guessed_project_name_is_a_warning(self, remote: Site) -> None:
+        remote.set(PROJECT_NAME="")
+        assert [check.id for check in run_checks(tags=["backup"])] == ["django_cfg_backup.W021"]
+
+    def test_https_and_a_name_are_none(self, remote: Site, s3_server: S3Server) -> None:
+        remote.configure(storage=s3_server.config("any", s3_endpoint_url="https://s3.example.com"))
+        assert run_checks(tags=["backup"]) == []
+
+
+@pytest.mark.parametrize("size", [300_000_000, pytest.param(1_000_000_000, marks=pytest.mark.long)])
+def test_a_large_upload_takes_at_most_150_mb_of_memory(s3_server: S3Server, bucket: str, size: int) -> None:
+    """Django, compression and the parts under way together; and no temporary file."""
+    script = PEAK.format(parameters=s3_server.parameters(bucket))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, str(size)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    stored, peak = map(int, done.stdout.split())
+    assert stored == (s3_server.data / bucket / "db-backups/shop.gz").stat().st_size > size
+    assert peak <= 150_000_000

@@ -1,0 +1,71 @@
+"""The end of a process that has talked to S3: in order, with the exit code that it should have."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+
+import obstore
+import pytest
+
+from django_cfg.backup.storage.s3 import leaving
+from tests.backup.running import wait_until
+from tests.backup.storage.faulty_proxy import FaultyProxy
+from tests.backup.storage.s3_server import S3Server
+
+UPLOAD = """
+from django_cfg.backup.config import BackupStorageConfig
+from django_cfg.backup.pipeline.archive import pack
+from django_cfg.backup.storage import open_storage
+from tests.backup.storage.endless import Noise
+with open_storage(BackupStorageConfig(**{parameters!r}), None).publish({key!r}) as sink:
+    pack(Noise({size}), sink, "gzip")
+"""
+
+
+def start(parameters: dict[str, object], key: str, size: int) -> subprocess.Popen[str]:
+    script = UPLOAD.format(parameters=parameters, key=key, size=size)
+    return subprocess.Popen([sys.executable, "-W", "error", "-c", script], stderr=subprocess.PIPE, text=True)
+
+
+def test_ten_uploads_that_end_with_the_process_end_with_0(s3_server: S3Server, bucket: str) -> None:
+    """One in twenty used to be aborted by a thread of obstore that came into an ending interpreter."""
+    processes = [start(s3_server.parameters(bucket), f"{number}.gz", number * 2_000_000) for number in range(10)]
+    errors = [process.communicate()[1] for process in processes]
+    assert [(process.returncode, error) for process, error in zip(processes, errors, strict=True)] == [(0, "")] * 10
+    assert len(s3_server.files(bucket)) == 10
+
+
+def test_an_interrupted_upload_ends_as_interrupted(s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
+    """On a line gone dead, too: soon, with nothing left, and with no other signal's exit code."""
+    proxy.every("UploadPart", proxy.hold)
+    with start({**s3_server.parameters(bucket), "s3_endpoint_url": proxy.endpoint}, "shop.gz", 1 << 40) as process:
+        wait_until(lambda: "UploadPart" in proxy.seen)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert error.rstrip().endswith("KeyboardInterrupt")
+    assert "AbortMultipartUpload" in proxy.seen
+    assert s3_server.files(bucket) == []
+
+
+def test_the_end_waits_until_what_was_lent_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaving, "_has_cancelled", threading.Event())
+    monkeypatch.setattr(leaving, "_PATIENCE", 60)
+    borrowed = [obstore.Bytes(leaving.lend(b"a block"))]
+    ending = threading.Thread(target=leaving._leave)
+    ending.start()
+    ending.join(0.2)
+    assert ending.is_alive()
+    borrowed.clear()
+    ending.join(20)
+    assert not ending.is_alive()
+
+
+def test_the_end_waits_no_longer_than_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaving, "_PATIENCE", 0.05)
+    borrowed = [obstore.Bytes(leaving.lend(b"a block"))]
+    leaving._leave()
+    borrowed.clear()
