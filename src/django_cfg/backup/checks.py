@@ -37,8 +37,8 @@ def check_backup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     return [
         *_unknown_aliases(project),
         *_unsupported_engines(project),
-        *_unwise_settings(project),
         *_unknown_drill_alias(project),
+        *_unwise_settings(project),
         *_unknown_queues(project),
         *_no_apprise(project),
     ]
@@ -54,11 +54,6 @@ def _unknown_aliases(project: Project) -> Iterator[CheckMessage]:
             )
 
 
-def _unwise_settings(project: Project) -> Iterator[CheckMessage]:
-    for unwise in unwise_settings(project):
-        yield Warning(unwise.text, hint=unwise.hint, id=f"django_cfg_backup.{unwise.number}")
-
-
 def _unknown_drill_alias(project: Project) -> Iterator[CheckMessage]:
     alias = project.config.verification.drill_alias
     if alias is not None and alias not in settings.DATABASES:
@@ -67,6 +62,11 @@ def _unknown_drill_alias(project: Project) -> Iterator[CheckMessage]:
             hint=f"Its aliases are: {', '.join(settings.DATABASES)}.",
             id="django_cfg_backup.W012",
         )
+
+
+def _unwise_settings(project: Project) -> Iterator[CheckMessage]:
+    for unwise in unwise_settings(project):
+        yield Warning(unwise.text, hint=unwise.hint, id=f"django_cfg_backup.{unwise.number}")
 
 
 def _unsupported_engines(project: Project) -> Iterator[CheckMessage]:

@@ -143,6 +143,7 @@ class DrillContract:
 
     def test_no_drill_runs_into_a_restore(self, server: Server) -> None:
         """Two at once are refused; that says nothing of the backup, and no proof is written."""
+        server.site.configure(lock_timeout=1)
         manifest = create_backup()
         engine = current_project().engine("default")
         with engine.restoration(manifest), pytest.raises(RestoreRefused, match="running"):

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import create_backup, drill_backup
-from tests.backup.engines.contract import Server
-from tests.backup.engines.drill_contract import DrillContract
+from django_cfg.backup.engines.postgresql.scratch import Scratch
+from django_cfg.backup.errors import BackupError, IntegrityError, RestoreRefused
+from tests.backup.engines.contract import AUTHORS, Server
+from tests.backup.engines.drill_contract import DrillContract, proof_of
+from tests.backup.engines.mysql_server import PASSWORD, MySQLServer
 from tests.backup.engines.postgresql_server import PostgreSQLServer
 from tests.backup.engines.test_sqlite import SQLiteServer
 from tests.sites import Site
@@ -46,3 +49,78 @@ class TestPostgreSQLDrills(DrillContract):
     def traces(self, server: Server) -> list[str]:
         assert isinstance(server, PostgreSQLServer)
         return server.made("restoring") + server.made("before")
+
+    def test_without_the_right_to_make_a_scratch_it_is_refused(
+        self, server: Server, postgresql_server: PostgreSQLServer
+    ) -> None:
+        """A restore would go into the database itself: the message names another place, and nothing is touched."""
+        manifest = create_backup()
+        role = postgresql_server.role("keeper")
+        postgresql_server.server.sql(f"ALTER DATABASE {postgresql_server.databases['default']} OWNER TO {role}")
+        server.run(*(f"ALTER TABLE {table} OWNER TO {role}" for table in ("author", "book")), "DELETE FROM book")
+        postgresql_server.use(USER=role, PASSWORD="pw")
+        with pytest.raises(RestoreRefused, match=r"may not create.*drill_alias"):
+            drill_backup()
+        assert server.count("book") == 0
+        assert proof_of(manifest) is None
+
+    def test_a_partial_backup_is_refused(self, server: Server) -> None:
+        """It goes into the database as it is."""
+        server.site.configure(databases=[{"alias": "default", "include_tables": ["author"]}])
+        manifest = create_backup()
+        with pytest.raises(RestoreRefused, match="into the database"):
+            drill_backup()
+        assert server.count("author") == AUTHORS
+        assert proof_of(manifest) is None
+
+
+class TestMySQLDrills(DrillContract):
+    @pytest.fixture
+    def server(self, mysql_server: MySQLServer) -> MySQLServer:
+        return mysql_server
+
+    def traces(self, server: Server) -> list[str]:
+        assert isinstance(server, MySQLServer)
+        return sorted(server.schemas())
+
+    def test_without_the_right_to_make_a_scratch_it_is_refused(self, server: Server, mysql_server: MySQLServer) -> None:
+        manifest = create_backup()
+        user = mysql_server.user("keeper", "ALL ON {db}.*")
+        server.run("DELETE FROM book")
+        mysql_server.use(USER=user, PASSWORD=PASSWORD)
+        with pytest.raises(RestoreRefused, match=r"may not create.*drill_alias"):
+            drill_backup()
+        assert server.count("book") == 0
+        assert proof_of(manifest) is None
+
+    def test_code_that_cannot_be_made_is_a_failed_drill(self, server: Server) -> None:
+        """A view whose table is gone comes back nowhere."""
+        server.run("CREATE VIEW titles AS SELECT title FROM book")
+        manifest = create_backup()
+        (archive,) = (path for path in server.site.backups.iterdir() if path.name.endswith(".sql.gz"))
+        assert archive.name == manifest.archive.key
+        assert drill_backup().succeeded
+
+
+def test_a_server_that_is_stopped_in_the_middle_proves_nothing(one_postgresql_server: PostgreSQLServer) -> None:
+    """That is no fault of the backup."""
+    server = one_postgresql_server
+    queries = ["SELECT 1 FROM (SELECT pg_terminate_backend(pg_backend_pid())) t"]
+    server.site.configure(databases=[{"alias": "default", "verification_queries": queries}])
+    manifest = create_backup()
+
+    def stop(self: Scratch, query: str) -> object:
+        server.server.stop("immediate")
+        return ask(self, query)
+
+    ask = Scratch.ask
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scratch, "ask", stop)
+        with pytest.raises(BackupError) as caught:
+            drill_backup()
+    assert not isinstance(caught.value, IntegrityError)
+    assert proof_of(manifest) is None
+    server.server.start()
+    server.site.configure()
+    assert drill_backup().succeeded
+    assert server.made("restoring") == []

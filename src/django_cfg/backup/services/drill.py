@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
-from django_cfg.backup.engines.base import Engine, Outlook, RestoreOptions
+from django_cfg.backup.engines.base import Engine, Outlook, Restoration, RestoreOptions
 from django_cfg.backup.errors import IntegrityError, RestoreRefused
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
@@ -107,6 +107,7 @@ def _prove(project: Project, manifest: Manifest, keys: Keys, progress: Progress)
     _refuse_without_scratch(manifest, alias, engine.foresee(manifest, _OPTIONS))
     at, begun = clock.now(), time.monotonic()
     with engine.restoration(manifest, _OPTIONS) as restoration:
+        _require_scratch(manifest, alias, restoration)
         rehearsal = Rehearsal(restoration, project.storage, manifest, keys, progress)
         rehearsal.carry_out(project.config.for_database(manifest.source.database).verification_queries)
         duration = time.monotonic() - begun
@@ -141,9 +142,18 @@ def _refuse_another_kind(manifest: Manifest, alias: str, engine: Engine) -> None
 def _refuse_without_scratch(manifest: Manifest, alias: str, outlook: Outlook) -> None:
     """A restore in place would replace the data: no drill may begin one."""
     if not outlook.has_scratch:
-        why = "; ".join(finding.text for finding in outlook.findings)
-        raise RestoreRefused(
-            f"{manifest.name} cannot be drilled beside the database {alias!r}: a restore there goes into the database "
-            f"itself, and nothing was touched ({why}). Let BackupVerificationConfig.drill_alias name a database whose "
-            "role may create another one beside it."
-        )
+        raise _no_scratch(manifest, alias, "; ".join(finding.text for finding in outlook.findings))
+
+
+def _require_scratch(manifest: Manifest, alias: str, restoration: Restoration) -> None:
+    """Once more: a permission may have been withdrawn since."""
+    if restoration.scratch is None:
+        raise _no_scratch(manifest, alias, "no scratch could be made")
+
+
+def _no_scratch(manifest: Manifest, alias: str, why: str) -> RestoreRefused:
+    return RestoreRefused(
+        f"{manifest.name} cannot be drilled beside the database {alias!r}: a restore there goes into the database "
+        f"itself, and nothing was touched ({why}). Let BackupVerificationConfig.drill_alias name a database whose "
+        "role may create another one beside it."
+    )

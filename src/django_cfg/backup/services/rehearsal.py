@@ -17,6 +17,13 @@ from django_cfg.backup.storage.base import Storage
 _OF_THE_SERVER = (
     "permission denied",
     "access denied",
+    "command denied",
+    "super privilege",
+    "log_bin_trust_function_creators",
+    "max_allowed_packet",
+    "unknown collation",
+    "unknown storage engine",
+    "unrecognized configuration parameter",
     "must be owner",
     "must be superuser",
     "must be able to set role",
@@ -88,6 +95,13 @@ class Rehearsal:
         except IntegrityError as damage:
             self.differences.append(str(damage))
             return
+        self._judge(error)
+
+    def _judge(self, error: BackupError) -> None:
+        """Keep *error* as a difference.
+
+        :raises BackupError: it says nothing of the backup.
+        """
         if _is_of_the_surroundings(error):
             raise error
         self._require_answer(error)
@@ -97,9 +111,8 @@ class Rehearsal:
         compared = [table for table in self._manifest.tables if table.exact]
         try:
             self._restoration.check(self._manifest)
-        except IntegrityError as error:
-            self._require_answer(error)
-            self.differences.append(str(error))
+        except (IntegrityError, RestoreFailed) as error:
+            self._judge(error)
         self.tables = len(compared)
         self.rows = sum(table.rows for table in compared)
 

@@ -24,6 +24,7 @@ class Loader:
 
     def __init__(self, tool: Tool, file: Path, schema: str) -> None:
         self.items: list[Item] = []
+        self.tool = tool
         self._argv = _argv(tool, file, schema)
         self._schema = schema
         self._splitter = Splitter()

@@ -48,6 +48,10 @@ class Scratched(Restoration):
     def scratch(self) -> Mapping[str, Any]:
         return entry(self._database, self._new)
 
+    @property
+    def tool(self) -> tuple[str, str]:
+        return self._loader.tool.name, self._loader.tool.version
+
     def load(self, plain: Readable) -> None:
         with refusing(self._alias, _AS_IT_WAS):
             self._loader.load(plain)
