@@ -18,7 +18,7 @@ from django_cfg.backup.engines.mysql import switch
 from django_cfg.backup.engines.mysql.scratch import SIGN
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.errors import DatabaseUnavailable, RestoreRefused
-from django_cfg.backup.services.restore import resume_restore
+from django_cfg.backup.services.resume import resume_restore
 from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
 from tests.backup.running import wait_until
 
@@ -100,7 +100,7 @@ class Trial:
             create_backup()
         with pytest.raises(RestoreRefused, match=r"interrupted.*--resume"):
             restore_backup()
-        answer = self.server.site.call("backup_restore", "--resume")
+        answer = self.server.site.call("backup_restore", "--resume", "--database", "default")
         assert answer.code == 0, answer.stderr
         fail_unless_equal(self.new, self.server.text())
 
@@ -144,7 +144,7 @@ def _counting(plain: Callable[..., Any], count: Iterator[int], number: int) -> C
 
 
 def resume() -> None:
-    resume_restore()
+    resume_restore("default")
 
 
 def test_killed_at_its_weakest_moments(trial: Trial) -> None:

@@ -12,6 +12,7 @@ from django_cfg.backup.management.command import BackupCommand, add_yes
 from django_cfg.backup.services.leftovers import Leftover, find_leftovers, remove_leftover
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.services.prune import Pruned, PrunePlan, carry_out, plan_prune, still_due
+from django_cfg.backup.services.set_aside import NotAsked, sweep_scratches
 from django_cfg.backup.storage.base import Storage
 
 
@@ -33,6 +34,8 @@ class Command(BackupCommand):
 
     def _backups(self, project: Project, *, orphans: bool) -> Any:
         due = plan_prune(orphans=orphans)
+        if not self._only_shows:
+            self._sweep(project)
         self._show_plan(project, due)
         if not self._agreed(
             f"{counted(len(due.retention.due), 'backup')} ({megabytes(due.size)})", due.storage, due.retention.due
@@ -48,6 +51,14 @@ class Command(BackupCommand):
             self.print_document(document)
         pruned.require_complete()
         return document
+
+    def _sweep(self, project: Project) -> None:
+        """Scratches of restores that died are nobody's data."""
+        for found in sweep_scratches(project):
+            if isinstance(found, NotAsked):
+                self.warn(f"Whether dead restores left something in {found.database} cannot be asked: {found.error}")
+            else:
+                self.warn(f"Removed {found}, which a restore that died had left.")
 
     def _show_plan(self, project: Project, due: PrunePlan) -> None:
         own = [decision for decision in due.retention.decisions if project.owns(decision.manifest.source)]

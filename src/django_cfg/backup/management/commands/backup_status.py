@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta, tzinfo
 from typing import Any
 
@@ -9,7 +10,8 @@ from django_cfg.backup.errors import Unhealthy, megabytes
 from django_cfg.backup.management import proofs, tables
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.project import Project, current_project
+from django_cfg.backup.services.set_aside import NotAsked, list_set_aside
 from django_cfg.backup.services.status import SourceStatus, status_of
 
 _HEADER = ("SOURCE", "LAST BACKUP", "AGE", "SIZE", "NEXT", "LAST PROOF", "STATE")
@@ -24,13 +26,30 @@ class Command(BackupCommand):
         statuses = status_of(project, catalog)
         self.show(tables.columns(_HEADER, [_row(status, project.zone) for status in statuses]))
         self.warn_of_damage(catalog)
+        kept = list(self._old_data(project))
         problems = [f"{status.source}: {problem}." for status in statuses for problem in status.problems]
-        document = {"healthy": not problems, "sources": [_document(status) for status in statuses]}
+        document = {"healthy": not problems, "sources": [_document(status) for status in statuses], "old_data": kept}
         if problems:
             if self.as_json:
                 self.print_document(document)
             raise Unhealthy("\n".join(problems))
         return document
+
+    def _old_data(self, project: Project) -> Iterator[dict[str, Any]]:
+        """What restores have set aside; a database that does not answer keeps its own to itself."""
+        for found in list_set_aside(project):
+            if isinstance(found, NotAsked):
+                self.warn(f"Whether {found.database} has old data set aside cannot be asked: {found.error}")
+                continue
+            self.show(
+                f"Old data of {found.database}: {found.name}, {megabytes(found.size)}, set aside {_age(found.age)} ago."
+            )
+            yield {
+                "database": found.database,
+                "name": found.name,
+                "size": found.size,
+                "made_at": found.made_at.isoformat(),
+            }
 
 
 def _row(status: SourceStatus, zone: tzinfo) -> tuple[str, ...]:
