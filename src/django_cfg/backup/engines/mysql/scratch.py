@@ -15,7 +15,7 @@ from django_cfg.backup.engines.base import SetAside
 from django_cfg.backup.engines.mysql.contents import charset
 from django_cfg.backup.engines.mysql.session import Session, named, quoted
 from django_cfg.backup.engines.mysql.words import number
-from django_cfg.backup.errors import RestoreRefused
+from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay
 
 SIGN = "django_cfg_backup_restore"  # the table in each of them
 _NEW, _OLD = "new", "old"
@@ -52,7 +52,9 @@ def require_alone(session: Session, alias: str) -> None:
     """
     wait = session.value("SELECT @@lock_wait_timeout")  # what a killed one has begun may still be waiting
     if not is_alone(session, wait):
-        raise RestoreRefused(f"Another restore of the database {alias!r} is running: wait for its end, then try again.")
+        raise RestoreUnderWay(
+            f"Another restore of the database {alias!r} is running: wait for its end, then try again."
+        )
 
 
 def is_alone(session: Session, wait: int = 0) -> bool:
