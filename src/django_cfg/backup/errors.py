@@ -24,6 +24,7 @@
     ├── ManifestError            1   a manifest that cannot be read or believed
     ├── IntegrityError           1   the bytes are not the ones that were stored
     ├── RestoreRefused           1   refused before anything was touched
+    │   └── RestoreUnderWay      1   another restore or drill of the same database has to end first
     ├── RestoreFailed            1   failed; the target is as it was
     ├── ClockSkew                1   a backup from the future: nothing is pruned by a wrong clock
     ├── Declined                 1   asked, and the answer was no
@@ -153,6 +154,10 @@ class IntegrityError(BackupError):
 
 
 class RestoreRefused(BackupError):
+    pass
+
+
+class RestoreUnderWay(RestoreRefused):
     pass
 
 

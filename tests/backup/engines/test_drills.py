@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import create_backup, drill_backup
+from django_cfg.backup.engines.mysql.scratch import SIGN
 from django_cfg.backup.engines.postgresql.scratch import Scratch
 from django_cfg.backup.errors import BackupError, IntegrityError, RestoreRefused
 from tests.backup.engines.contract import AUTHORS, Server
@@ -93,13 +94,19 @@ class TestMySQLDrills(DrillContract):
         assert server.count("book") == 0
         assert proof_of(manifest) is None
 
-    def test_code_that_cannot_be_made_is_a_failed_drill(self, server: Server) -> None:
-        """A view whose table is gone comes back nowhere."""
-        server.run("CREATE VIEW titles AS SELECT title FROM book")
-        manifest = create_backup()
-        (archive,) = (path for path in server.site.backups.iterdir() if path.name.endswith(".sql.gz"))
-        assert archive.name == manifest.archive.key
+    @pytest.mark.parametrize("signed", [False, True], ids=["no table", "an empty table"])
+    def test_a_scratch_that_its_maker_could_not_sign_is_swept(self, server: Server, signed: bool) -> None:
+        """Killed after CREATE DATABASE; what is not empty is not ours to drop."""
+        assert isinstance(server, MySQLServer)
+        create_backup()
+        beginning = f"{server.databases['default']}__restore_new_"
+        left, filled, other = f"{beginning}20250101020304", f"{beginning}20250101020305", f"{beginning}mine"
+        server.server.sql(*(f"CREATE DATABASE {name}" for name in (left, filled, other)))
+        server.server.sql(f"CREATE TABLE {filled}.book (id int)")
+        if signed:
+            server.server.sql(f"CREATE TABLE {left}.{SIGN} (made_for int, kind int, state int, scratch int)")
         assert drill_backup().succeeded
+        assert self.traces(server) == [filled, other]
 
 
 def test_a_server_that_is_stopped_in_the_middle_proves_nothing(one_postgresql_server: PostgreSQLServer) -> None:

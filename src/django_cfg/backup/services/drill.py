@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine, Outlook, Restoration, RestoreOptions
-from django_cfg.backup.errors import IntegrityError, RestoreRefused
+from django_cfg.backup.errors import IntegrityError, RestoreRefused, RestoreUnderWay
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.encryption.keyring import Keys
@@ -27,6 +27,8 @@ from django_cfg.backup.services.run import reason
 from django_cfg.backup.services.unlock import CONFIGURED, Unlock, keys_of
 
 _OPTIONS = RestoreOptions(discard_old=True)  # there will be no old data to find room for
+
+_PAUSE = 10.0  # seconds
 
 
 def drill_backup(
@@ -46,13 +48,16 @@ def drill_backup(
     return proof
 
 
-def drill(project: Project, manifest: Manifest, keys: Keys, progress: Progress = SILENT) -> Proof:
+def drill(
+    project: Project, manifest: Manifest, keys: Keys, progress: Progress = SILENT, *, patience: float = 0
+) -> Proof:
     """Drill *manifest*, keep the proof in the storage, and tell of it; it may be the proof of a failure.
 
+    :param patience: seconds to wait for another restore or drill of the same database.
     :raises BackupError: nothing was learned of the backup, and nothing is written.
     """
     with _errors_told(manifest.source):
-        proof = _prove(project, manifest, keys, progress)
+        proof = _in_turn(lambda: _prove(project, manifest, keys, progress), manifest, progress, patience)
         publish_proof(project.storage, manifest, proof)
     facts = {"source": manifest.source, "proof": proof}
     if proof.succeeded:
@@ -98,6 +103,19 @@ def _errors_told(source: Source) -> Iterator[None]:
     except Exception as error:
         signals.tell(signals.drill_failed, BackupRun, source=source, proof=None, message=reason(error))
         raise
+
+
+def _in_turn(prove: Callable[[], Proof], manifest: Manifest, progress: Progress, patience: float) -> Proof:
+    """Several databases may be drilled beside one, by several workers."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return prove()
+        except RestoreUnderWay as error:
+            if time.monotonic() >= deadline:
+                raise
+            progress.say(f"{manifest.name}: waiting. {error}")
+            time.sleep(_PAUSE)
 
 
 def _prove(project: Project, manifest: Manifest, keys: Keys, progress: Progress) -> Proof:

@@ -92,7 +92,7 @@ def _newest(project: Project, source: Source, run: RecordedRun) -> Manifest:
 def _verify(project: Project, manifest: Manifest, progress: Progress) -> Verified:
     keys = replace(keys_of(project.config), may_ask=False)  # nobody is there
     if project.config.verification.drill:
-        proof = drill(project, manifest, keys, progress)
+        proof = drill(project, manifest, keys, progress, patience=project.config.verification.schedule.job_timeout)
         require_success(proof)
         return Verified(manifest, proof)
     try:

@@ -7,14 +7,15 @@ that says what it is: what has no such table was not made by us and is never tou
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django_cfg.backup.engines.base import SetAside
 from django_cfg.backup.engines.mysql.contents import charset
 from django_cfg.backup.engines.mysql.session import Session, named, quoted
 from django_cfg.backup.engines.mysql.words import number
-from django_cfg.backup.errors import RestoreRefused
+from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay
 
 SIGN = "django_cfg_backup_restore"  # the table in each of them
 _NEW, _OLD = "new", "old"
@@ -51,7 +52,9 @@ def require_alone(session: Session, alias: str) -> None:
     """
     wait = session.value("SELECT @@lock_wait_timeout")  # what a killed one has begun may still be waiting
     if not is_alone(session, wait):
-        raise RestoreRefused(f"Another restore of the database {alias!r} is running: wait for its end, then try again.")
+        raise RestoreUnderWay(
+            f"Another restore of the database {alias!r} is running: wait for its end, then try again."
+        )
 
 
 def is_alone(session: Session, wait: int = 0) -> bool:
@@ -62,7 +65,7 @@ def is_alone(session: Session, wait: int = 0) -> bool:
 
 def create_scratch(session: Session) -> str | None:
     """An empty schema with the database's character set; None where we may not make one."""
-    name, _ = names(session.database, datetime.now(UTC))
+    name = _free_name(session)
     try:
         session.execute(f"CREATE DATABASE {quoted(name)} {charset(session, session.database)}")
     except Exception as error:
@@ -71,6 +74,19 @@ def create_scratch(session: Session) -> str | None:
         raise
     sign(session, name, _NEW, PREPARED, "")
     return name
+
+
+def _free_name(session: Session) -> str:
+    """One restore may be killed and the next begin within the same second."""
+    taken, moment = set(_schemas(session)), datetime.now(UTC)
+    while taken.intersection(names(session.database, moment)):
+        moment += timedelta(seconds=1)
+    return names(session.database, moment)[0]
+
+
+def _schemas(session: Session) -> list[str]:
+    query = "SELECT schema_name FROM information_schema.schemata ORDER BY 1"
+    return [name if isinstance(name, str) else name.decode() for (name,) in session.rows(query)]
 
 
 def create_aside(session: Session, scratch: str) -> str:
@@ -127,10 +143,34 @@ def refuse_unfinished(session: Session, alias: str) -> None:
 
 def sweep(session: Session) -> list[str]:
     """Drop what restores that died have left before they touched the database; the names of those."""
-    left = [found.name for found in beside(session) if found.state == PREPARED]
+    left = [found.name for found in beside(session) if found.state == PREPARED] + _unsigned(session)
     for name in left:
         discard(session, name)
     return left
+
+
+def _unsigned(session: Session) -> list[str]:
+    """Schemas of our name with nothing in them: a restore was killed after it had made one, before it could sign it.
+
+    Of a database whose name was cut to make them, none: they may be another's.
+    """
+    if names(session.database, datetime.now(UTC))[0].partition(f"__restore_{_NEW}_")[0] != session.database:
+        return []
+    ours = re.compile(rf"{re.escape(session.database)}__restore_({_NEW}|{_OLD})_\d{{14}}")
+    return [name for name in _schemas(session) if ours.fullmatch(name) and _is_empty(session, name)]
+
+
+def _is_empty(session: Session, schema: str) -> bool:
+    """Nothing is in it but our table, and nothing in that."""
+    asked = {"tables": "table_schema", "routines": "routine_schema", "events": "event_schema"}
+    found = [
+        name
+        for kind, column in asked.items()
+        for (name,) in session.rows(
+            f"SELECT {column[: -len('_schema')]}_name FROM information_schema.{kind} WHERE {column} = %s", [schema]
+        )
+    ]
+    return not found or (found == [SIGN] and not session.rows(f"SELECT 1 FROM {quoted(schema, SIGN)} LIMIT 1"))
 
 
 def set_aside(session: Session) -> list[SetAside]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from django_cfg.backup.engines.postgresql.names import stem
 from django_cfg.backup.engines.postgresql.schema import rows
-from django_cfg.backup.errors import RestoreRefused
+from django_cfg.backup.errors import RestoreUnderWay
 
 _OURS = 0x64_63_66_67  # the first of the lock's two numbers
 _HOLDERS = """
@@ -28,7 +28,7 @@ def take(connection: Any, target: str, alias: str) -> None:
     signed = number - (1 << 32) if number >= 1 << 31 else number
     ((taken,),) = rows(connection, "SELECT pg_try_advisory_lock(%s, %s)", [_OURS, signed])
     if not taken or is_taken_by_others(connection, target):
-        raise RestoreRefused(
+        raise RestoreUnderWay(
             f"Another restore of the database {alias!r} is running on this server: wait for its end, then try again."
         )
 

@@ -27,6 +27,7 @@ from django_cfg.backup.errors import (
     NotEnoughSpace,
     RestoreFailed,
     RestoreRefused,
+    RestoreUnderWay,
 )
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.private import holds_lock, open_lock
@@ -203,7 +204,7 @@ def _workshop(target: Path, alias: str) -> Iterator[Path]:
 
 def _require_lock(lock: int, folder: Path, alias: str) -> None:
     if not holds_lock(lock, folder):
-        raise RestoreRefused(
+        raise RestoreUnderWay(
             f"Another restore of the database {alias!r} is running in {folder}: wait for its end, then try again."
         )
 
