@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django_cfg.backup.engines.mysql.contents import charset
 from django_cfg.backup.engines.mysql.session import Session, named, quoted
@@ -34,11 +34,11 @@ class Beside:
     scratch: str  # of set-aside data: where the new data came from
 
 
-def names(database: str, moment: datetime) -> tuple[str, str]:
+def _names(session: Session, moment: datetime) -> tuple[str, str]:
     """Of a scratch, and of what it will replace."""
     stamp = moment.strftime("%Y%m%d%H%M%S")
     longest = _LONGEST - len(f"__restore_{_NEW}_{stamp}")
-    beginning = database[:longest]
+    beginning = session.database[:longest]
     return f"{beginning}__restore_{_NEW}_{stamp}", f"{beginning}__restore_{_OLD}_{stamp}"
 
 
@@ -55,7 +55,7 @@ def require_alone(session: Session, alias: str) -> None:
 
 def create_scratch(session: Session) -> str | None:
     """An empty schema with the database's character set; None where we may not make one."""
-    name, _ = names(session.database, datetime.now(UTC))
+    name = _free_name(session)
     try:
         session.execute(f"CREATE DATABASE {quoted(name)} {charset(session, session.database)}")
     except Exception as error:
@@ -64,6 +64,16 @@ def create_scratch(session: Session) -> str | None:
         raise
     sign(session, name, _NEW, PREPARED, "")
     return name
+
+
+def _free_name(session: Session) -> str:
+    """A scratch's, whose old data's is free as well: two restores may begin within one second."""
+    moment = datetime.now(UTC)
+    while session.rows(
+        "SELECT 1 FROM information_schema.schemata WHERE schema_name IN (%s, %s)", _names(session, moment)
+    ):
+        moment += timedelta(seconds=1)
+    return _names(session, moment)[0]
 
 
 def create_aside(session: Session, scratch: str) -> str:
