@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -123,9 +124,11 @@ def locked(server: MySQLServer, table: str) -> Iterator[None]:
 
 def fail_unless_equal(before: Sequence[str], after: Sequence[str]) -> None:
     """Compare two texts of a database by what one has and the other has not."""
-    lost, new = [line for line in before if line not in after], [line for line in after if line not in before]
+    if list(before) == list(after):
+        return
+    lost, new = Counter(before) - Counter(after), Counter(after) - Counter(before)
     told = "\n".join([*("- " + line for line in lost), *("+ " + line for line in new)])
-    assert list(before) == list(after), told or "the same lines in another order"
+    raise AssertionError(told or "the same lines in another order")
 
 
 @contextmanager

@@ -37,11 +37,11 @@ class Beside:
     scratch: str  # of set-aside data: where the new data came from
 
 
-def names(database: str, moment: datetime) -> tuple[str, str]:
+def _names(session: Session, moment: datetime) -> tuple[str, str]:
     """Of a scratch, and of what it will replace."""
     stamp = moment.strftime(_STAMP)
     longest = _LONGEST - len(f"__restore_{_NEW}_{stamp}")
-    beginning = database[:longest]
+    beginning = session.database[:longest]
     return f"{beginning}__restore_{_NEW}_{stamp}", f"{beginning}__restore_{_OLD}_{stamp}"
 
 
@@ -79,9 +79,9 @@ def create_scratch(session: Session) -> str | None:
 def _free_name(session: Session) -> str:
     """One restore may be killed and the next begin within the same second."""
     taken, moment = set(_schemas(session)), datetime.now(UTC)
-    while taken.intersection(names(session.database, moment)):
+    while taken.intersection(_names(session, moment)):
         moment += timedelta(seconds=1)
-    return names(session.database, moment)[0]
+    return _names(session, moment)[0]
 
 
 def _schemas(session: Session) -> list[str]:

@@ -1,0 +1,97 @@
+"""docs/mysql.md promises what is so: its users can do what they shall, and nothing else."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup import create_backup, restore_backup, verify_backup
+from django_cfg.backup.engines.mysql.connect import _NAMES, _NOT_OURS, _SSL
+from django_cfg.backup.errors import BackupError, DumpFailed
+from tests.backup.engines.contract import BOOKS
+from tests.backup.engines.mysql_kinds import KINDS
+from tests.backup.engines.mysql_server import MySQLServer
+
+PAGE = (Path(__file__).parents[3] / "docs" / "mysql.md").read_text()
+SQL = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def server(mysql_server: MySQLServer) -> MySQLServer:
+    for name in ("views", "triggers", "code", "events"):
+        mysql_server.script(KINDS[name][0].replace("{db}", mysql_server.databases["default"]))
+    return mysql_server
+
+
+def become(server: MySQLServer, block: str) -> None:
+    """Carry out one of the page's blocks for this test's database, and let the project be its user."""
+    name = re.search(r"CREATE USER (\w+)@", block)
+    assert name
+    server.user(f"{name[1]}@'%'")
+    database = server.databases["default"]
+    escaped = database.replace("_", r"\_")
+    for statement in block.replace(r"shop\_\_", rf"{escaped}\_\_").replace("shop.", f"{database}.").split(";\n"):
+        if statement.strip() and "CREATE USER" not in statement:
+            server.server.sql(statement)
+    server.use(USER=name[1], PASSWORD="pw")
+
+
+def test_the_user_that_can_back_up_and_nothing_else(server: MySQLServer) -> None:
+    become(server, SQL[0])
+    with pytest.raises(DumpFailed, match=r"execute command denied.*twice.*GRANT"):
+        create_backup()
+    server.server.sql(f"GRANT EXECUTE ON FUNCTION {server.databases['default']}.twice TO backup@'%'")
+    verify_backup(create_backup().name)
+    findings = server.site.call("backup_check", "--json").json
+    assert {finding["level"] for finding in findings if finding["subject"] == "default"} == {"OK"}
+    before = server.text()
+    with pytest.raises(BackupError):
+        restore_backup()
+    assert server.text() == before
+
+
+def test_the_user_that_can_restore(server: MySQLServer) -> None:
+    """Into a scratch, with the old data set aside; as its own what it may not give to others."""
+    become(server, SQL[1])
+    create_backup()
+    server.run("DELETE FROM book")
+    switched = restore_backup()
+    assert server.count("book") == BOOKS
+    assert switched.old_data in server.schemas()
+    assert "`root`@`127.0.0.1`" in switched.advice
+
+
+def test_the_user_that_can_restore_what_belongs_to_others(server: MySQLServer) -> None:
+    become(server, SQL[1])
+    server.server.sql("GRANT SET USER ON *.* TO restorer@'%'")
+    create_backup()
+    assert "DEFINER" not in restore_backup().advice
+
+
+def test_every_option_is_named() -> None:
+    for name in (*_NAMES, *_SSL):
+        assert f"`{name}`" in PAGE or name in ("ssl_capath",), name
+    assert set(_NOT_OURS) >= {"read_timeout", "isolation_level"}
+
+
+def test_the_commands_by_hand(server: MySQLServer, tmp_path: Path) -> None:
+    server.run("DROP TRIGGER told")  # its author wrote the database's name into it
+    manifest = create_backup()
+    (block,) = re.findall(r"```console\n(\$ mariadb -e.*?)```", PAGE, re.DOTALL)
+    (tmp_path / ".my.cnf").write_text(
+        f"[client]\nhost=127.0.0.1\nport={server.server.port}\nuser=root\npassword={server.server.PASSWORD}\n"
+    )
+    script = block.replace("$ ", "").replace("default_20250115_020000_production.sql.gz", manifest.archive.key)
+    for edit in ("", "| tail -n +2 "):
+        server.server.sql("DROP DATABASE IF EXISTS restored")
+        edited = script.replace("| mariadb", f"{edit}| mariadb")
+        done = subprocess.run(
+            ["sh", "-e", "-c", edited], cwd=server.site.backups, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert server.server.sql("SELECT COUNT(*) FROM restored.book") == [(BOOKS,)]
+    server.server.sql("DROP DATABASE restored")

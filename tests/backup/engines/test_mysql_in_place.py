@@ -1,0 +1,121 @@
+"""Where no scratch schema may be made: a restore in place, after a backup of what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup import create_backup, list_backups, restore_backup
+from django_cfg.backup.errors import IntegrityError, RestoreFailed
+from tests.backup.engines.contract import AUTHORS, BOOKS
+from tests.backup.engines.mysql_kinds import KINDS
+from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
+
+
+@pytest.fixture
+def server(mysql_server: MySQLServer) -> MySQLServer:
+    """The project's user has every right in its own two databases, and none beside them."""
+    server = mysql_server
+    empty = server.databases["empty"]
+    user = server.user("owner@'%'", "ALL ON {db}.*", f"ALL ON {empty}.*", "SELECT ON mysql.proc")
+    server.use(USER=user.partition("@")[0], PASSWORD="pw")
+    return server
+
+
+def newest(server: MySQLServer, trigger: str) -> str:
+    return next(manifest.name for manifest in list_backups() if manifest.trigger == trigger)
+
+
+def test_everything_comes_back_and_nothing_later_stays(server: MySQLServer) -> None:
+    """But for the definers: this user may name nobody else."""
+    for name, (first, later) in KINDS.items():
+        server.script(first.replace("{db}", server.databases["default"]))
+        if name == "keys":
+            create_backup()
+        server.script(later)
+    restore_backup()  # as it was after "keys": everything later is gone
+    assert "audited" not in server.table_names()
+    assert server.run("SELECT COUNT(*) FROM information_schema.routines WHERE routine_schema = DATABASE()") == [(0,)]
+    assert (server.count("book"), server.count("author")) == (BOOKS, AUTHORS)
+    assert server.schemas() == set()
+
+
+def test_views_triggers_routines_and_events_come_back(server: MySQLServer) -> None:
+    for name in ("views", "code", "triggers", "events"):
+        server.script(KINDS[name][0].replace("{db}", server.databases["default"]))
+    server.script("GRANT SUPER ON *.* TO owner@'%'")
+    before = server.text()
+    create_backup()
+    server.run("DELETE FROM book", "DROP VIEW aa_upon", "DROP PROCEDURE escapes", "DROP EVENT nightly")
+    assert restore_backup().advice == ""
+    fail_unless_equal(before, server.text())
+
+
+def test_what_was_there_is_backed_up_before(server: MySQLServer) -> None:
+    """All of it, whatever the settings leave out of backups; and it comes back by the same way."""
+    create_backup()
+    server.run("CREATE TABLE later (i int)", "INSERT INTO later VALUES (7)", "DELETE FROM book WHERE id > 9")
+    server.site.configure(enabled=False, databases=[{"alias": "default", "exclude_tables": ["later", "book"]}])
+    restore_backup()
+    assert server.table_names() == ["author", "book"]
+    restore_backup(newest(server, "before-restore"))
+    assert (server.count("later"), server.count("book")) == (1, 9)
+
+
+def test_an_empty_database_needs_no_backup(server: MySQLServer) -> None:
+    create_backup()
+    restore_backup(to="empty")
+    assert server.count("book", "empty") == BOOKS
+    assert len(list_backups()) == 1
+
+
+def test_a_damaged_archive_is_found_before_anything_is_touched(server: MySQLServer) -> None:
+    manifest = create_backup()
+    path = server.site.backups / manifest.archive_key
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    before = server.text()
+    with pytest.raises(IntegrityError):
+        restore_backup()
+    fail_unless_equal(before, server.text())
+    assert len(list_backups()) == 1
+
+
+def test_when_it_fails_the_way_back_is_told_and_works(server: MySQLServer) -> None:
+    """The error names the backup that was made before, and the command that brings it back."""
+    server.run("CREATE TABLE big (t longtext)", "INSERT INTO big VALUES (REPEAT('x', 100000))")
+    create_backup()
+    server.run("DROP TABLE big", "DELETE FROM book WHERE id > 9")
+    before = server.text()
+    packet = server.server.sql("SELECT @@GLOBAL.max_allowed_packet")[0][0]
+    server.server.sql("SET GLOBAL max_allowed_packet = 16384")
+    try:
+        with pytest.raises(RestoreFailed) as failure:
+            restore_backup()
+    finally:
+        server.server.sql(f"SET GLOBAL max_allowed_packet = {packet}")
+    name = newest(server, "before-restore")
+    assert "It is not whole now." in str(failure.value)
+    assert f"manage.py backup_restore {name} --to default" in str(failure.value)
+    restore_backup(name, to="default")
+    fail_unless_equal(before, server.text())
+
+
+def test_the_history_of_a_project_on_mariadb(server: MySQLServer) -> None:
+    """Its table is made by migrate, the run is recorded, and settled after a restore."""
+    server.site.call("migrate", verbosity=0)
+    manifest = create_backup()
+    query = "SELECT state, name FROM django_cfg_backup_backuprun"
+    assert server.run(query) == [("succeeded", manifest.name)]
+    restore_backup()
+    assert server.run(query) == [("succeeded", manifest.name)]
+    assert manifest.migrations["django_cfg_backup"] == "0001_initial"
+
+
+def test_it_is_told_what_is_done(server: MySQLServer, tmp_path: Path) -> None:
+    create_backup()
+    answer = server.site.call("backup_restore", "--yes")
+    assert answer.code == 0, answer.stderr
+    assert "no scratch may be made beside it, so it is restored in place" in answer.stderr
