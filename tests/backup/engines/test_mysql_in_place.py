@@ -111,11 +111,11 @@ def test_the_history_of_a_project_on_mariadb(server: MySQLServer) -> None:
     assert server.run(query) == [("succeeded", manifest.name)]
     restore_backup()
     assert server.run(query) == [("succeeded", manifest.name)]
-    assert manifest.migrations["django_cfg_backup"] == "0001_initial"
+    assert manifest.migrations["django_cfg_backup"] >= "0004"
 
 
 def test_it_is_told_what_is_done(server: MySQLServer, tmp_path: Path) -> None:
     create_backup()
     answer = server.site.call("backup_restore", "--yes")
     assert answer.code == 0, answer.stderr
-    assert "no scratch may be made beside it, so it is restored in place" in answer.stderr
+    assert "in place: the database is not whole until the end" in answer.stderr

@@ -154,7 +154,7 @@ def _unsigned(session: Session) -> list[str]:
 
     Of a database whose name was cut to make them, none: they may be another's.
     """
-    if names(session.database, datetime.now(UTC))[0].partition(f"__restore_{_NEW}_")[0] != session.database:
+    if _names(session, datetime.now(UTC))[0].partition(f"__restore_{_NEW}_")[0] != session.database:
         return []
     ours = re.compile(rf"{re.escape(session.database)}__restore_({_NEW}|{_OLD})_\d{{14}}")
     return [name for name in _schemas(session) if ours.fullmatch(name) and _is_empty(session, name)]
