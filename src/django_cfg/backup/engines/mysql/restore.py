@@ -11,6 +11,8 @@ from django_cfg.backup.engines.mysql import plan as plans
 from django_cfg.backup.engines.mysql import scratch, switch
 from django_cfg.backup.engines.mysql.code import Item, Reader
 from django_cfg.backup.engines.mysql.connect import connected
+from django_cfg.backup.engines.mysql.contents import contents
+from django_cfg.backup.engines.mysql.grants import require_every_right
 from django_cfg.backup.engines.mysql.inplace import InPlace
 from django_cfg.backup.engines.mysql.load import Loader
 from django_cfg.backup.engines.mysql.optionfile import option_file
@@ -36,6 +38,7 @@ def restoring(database: Database, manifest: Manifest) -> Iterator[Restoration]:
     purpose = f"To restore the database {database.alias!r}"
     with connected(database) as session:
         _refuse_another_vendor(database, session, manifest)
+        require_every_right(session, database.alias)
         client = client_tool(session.vendor, database.tools_dir, purpose)
         dumper = dump_tool(session.vendor, database.tools_dir, purpose)
         scratch.require_alone(session, database.alias)
@@ -45,7 +48,9 @@ def restoring(database: Database, manifest: Manifest) -> Iterator[Restoration]:
         with option_file(options_for(database, session, client)) as file:
             new = scratch.create_scratch(session)
             if new is None:
-                yield InPlace(database, session, Loader(client, file, session.database))
+                _refuse_code_without_tables(session, database.alias, manifest)
+                loader = Loader(client, file, session.database)
+                yield InPlace(database, session, loader, partial=manifest.partial)
                 return
             try:
                 loader = Loader(client, file, new)
@@ -107,6 +112,16 @@ def _refuse_references_from_outside(session: Session, alias: str) -> None:
         raise RestoreRefused(
             f"Tables of other schemas refer to tables of the database {alias!r}: {', '.join(outside[:20])}. Drop these "
             "foreign keys, restore, and add them again."
+        )
+
+
+def _refuse_code_without_tables(session: Session, alias: str, manifest: Manifest) -> None:
+    """In place they would be dropped, and nothing without a table is backed up before."""
+    found = contents(session, session.database)
+    if found.code and not found.tables and not manifest.partial:
+        raise RestoreRefused(
+            f"The database {alias!r} has no table, but {len(found.code)} views, routines or events, which a restore in "
+            "place would drop: drop them yourself, or let the user make a schema beside it (docs/mysql.md)."
         )
 
 
