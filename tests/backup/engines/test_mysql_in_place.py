@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import create_backup, list_backups, restore_backup
-from django_cfg.backup.errors import IntegrityError, RestoreFailed
+from django_cfg.backup.errors import IntegrityError, RestoreFailed, RestoreRefused
 from tests.backup.engines.contract import AUTHORS, BOOKS
 from tests.backup.engines.mysql_kinds import KINDS
 from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
@@ -68,6 +68,23 @@ def test_an_empty_database_needs_no_backup(server: MySQLServer) -> None:
     restore_backup(to="empty")
     assert server.count("book", "empty") == BOOKS
     assert len(list_backups()) == 1
+
+
+def test_a_partial_backup_leaves_what_else_there_is(server: MySQLServer) -> None:
+    server.run("CREATE PROCEDURE stays() SELECT 1", alias="empty")
+    server.site.configure(databases=[{"alias": "default", "include_tables": ["author"]}])
+    create_backup()
+    restore_backup(to="empty")
+    assert server.count("author", "empty") == AUTHORS
+    server.run("CALL stays()", alias="empty")
+
+
+def test_routines_alone_are_not_dropped_unsaved(server: MySQLServer) -> None:
+    server.run("CREATE PROCEDURE stays() SELECT 1", alias="empty")
+    create_backup()
+    with pytest.raises(RestoreRefused, match="no table, but 1 views, routines or events"):
+        restore_backup(to="empty")
+    server.run("CALL stays()", alias="empty")
 
 
 def test_a_damaged_archive_is_found_before_anything_is_touched(server: MySQLServer) -> None:

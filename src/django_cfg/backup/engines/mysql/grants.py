@@ -7,11 +7,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from django_cfg.backup.engines.mysql.session import Session, literal
-from django_cfg.backup.errors import DatabaseUnavailable
+from django_cfg.backup.errors import DatabaseUnavailable, RestoreRefused
 
 _GRANT = re.compile(r"GRANT (?P<rights>.+?) ON (?:(?:TABLE|FUNCTION|PROCEDURE) )?(?P<on>.+?) TO ", re.DOTALL)
 _COLUMNS = re.compile(r"\([^)]*\)")
 _NEEDED = ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT")
+_RESTORING = (
+    *("SELECT", "INSERT", "CREATE", "DROP", "ALTER", "INDEX", "REFERENCES"),
+    *("CREATE VIEW", "SHOW VIEW", "TRIGGER", "EVENT", "CREATE ROUTINE", "ALTER ROUTINE"),
+)
+_ALL = "ALL PRIVILEGES"
 # Any of these on the database lists its routines; dumping one whose text is hidden fails by itself.
 _LISTING = {"EXECUTE", "CREATE ROUTINE", "ALTER ROUTINE", "SHOW CREATE ROUTINE"}
 # Any of these everywhere does, too.
@@ -35,24 +40,52 @@ def require_whole_view(session: Session, alias: str) -> None:
     :raises DatabaseUnavailable: the user may not read everything there may be, so a dump could lack something unseen.
     """
     grants = list(_grants(session))
-    held = {right for grant in grants if grant.covers(session.database) for right in grant.rights}
-    lacking = [] if "ALL PRIVILEGES" in held else [right for right in _NEEDED if right not in held]
-    if not (held & {*_LISTING, "ALL PRIVILEGES"} or _reads_routines(grants)):
+    lacking = _lacking(session, grants, _NEEDED)
+    if not (_held(session, grants) & {*_LISTING, _ALL} or _reads_routines(grants)):
         lacking.append("EXECUTE")
     if lacking:
-        user = session.value("SELECT CURRENT_USER()")
         raise DatabaseUnavailable(
-            f"The user {user} may not see everything in the database {alias!r}, so a backup could lack tables, "
-            f"triggers or routines without a sign of it: GRANT {', '.join(lacking)} ON {_scope(session)} "
-            f"TO {_account(user)} (docs/mysql.md lists what a backup needs)."
+            f"{_user(session)} may not see everything in the database {alias!r}, so a backup could lack tables, "
+            f"triggers or routines without a sign of it: {_grant(session, lacking)} (docs/mysql.md lists what a backup "
+            "needs)."
         )
+
+
+def require_every_right(session: Session, alias: str) -> None:
+    """
+    :raises RestoreRefused: the user may drop some things in the database and not make all of them again.
+    """
+    if lacking := _lacking(session, list(_grants(session)), _RESTORING):
+        raise RestoreRefused(
+            f"{_user(session)} may not do all that a restore of the database {alias!r} needs: "
+            f"{_grant(session, lacking)}, or name another user in BackupDatabaseConfig.connection (docs/mysql.md)."
+        )
+
+
+def _held(session: Session, grants: Iterable[Grant]) -> set[str]:
+    return {right for grant in grants if grant.covers(session.database) for right in grant.rights}
+
+
+def _lacking(session: Session, grants: Iterable[Grant], needed: Iterable[str]) -> list[str]:
+    held = _held(session, grants)
+    return [] if _ALL in held else [right for right in needed if right not in held]
+
+
+def _user(session: Session) -> str:
+    return f"The user {session.value('SELECT CURRENT_USER()')}"
+
+
+def _grant(session: Session, rights: Iterable[str]) -> str:
+    """The statement that gives *rights* to the user."""
+    name, _, host = str(session.value("SELECT CURRENT_USER()")).rpartition("@")
+    return f"GRANT {', '.join(rights)} ON {_scope(session)} TO {literal(name)}@{literal(host)}"
 
 
 def _reads_routines(grants: Iterable[Grant]) -> bool:
     """Whether all routines of the server are open to the user."""
     return any(
-        (grant.schema == "*" and grant.rights & {*_READING, "ALL PRIVILEGES"})
-        or (grant.schema == "mysql" and grant.thing in ("*", "proc") and grant.rights & {"SELECT", "ALL PRIVILEGES"})
+        (grant.schema == "*" and grant.rights & {*_READING, _ALL})
+        or (grant.schema == "mysql" and grant.thing in ("*", "proc") and grant.rights & {"SELECT", _ALL})
         for grant in grants
     )
 
@@ -86,8 +119,3 @@ def _matches(pattern: str, database: str) -> bool:
 
 def _scope(session: Session) -> str:
     return "`" + re.sub(r"([_%\\])", r"\\\1", session.database).replace("`", "``") + "`.*"
-
-
-def _account(user: str) -> str:
-    name, _, host = user.rpartition("@")
-    return f"{literal(name)}@{literal(host)}"

@@ -20,17 +20,19 @@ _NOT_WHOLE = "It is not whole now."
 
 
 class InPlace(Restoration):
-    def __init__(self, database: Database, session: Session, loader: Loader) -> None:
+    def __init__(self, database: Database, session: Session, loader: Loader, *, partial: bool) -> None:
         self._database = database
         self._session = session
         self._loader = loader
+        self._partial = partial
         self._made = Made()
 
     def load(self, plain: Readable) -> None:
         session, name = self._session, self._session.database
         with refusing(self._database.alias, _NOT_WHOLE):
             usual = charset(session, name)
-            clear(session, name)
+            if not self._partial:  # such a one holds tables, and comes where there are none
+                clear(session, name)
             self._loader.load(plain)
             self._made = try_out(session, name, self._loader.items)
             put(session, name, [item for item in self._made.items if item.kind == "event"])

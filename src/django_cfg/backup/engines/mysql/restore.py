@@ -11,6 +11,8 @@ from django_cfg.backup.engines.mysql import plan as plans
 from django_cfg.backup.engines.mysql import scratch, switch
 from django_cfg.backup.engines.mysql.code import Item, Reader
 from django_cfg.backup.engines.mysql.connect import connected
+from django_cfg.backup.engines.mysql.contents import contents
+from django_cfg.backup.engines.mysql.grants import require_every_right
 from django_cfg.backup.engines.mysql.inplace import InPlace
 from django_cfg.backup.engines.mysql.load import Loader
 from django_cfg.backup.engines.mysql.optionfile import option_file
@@ -44,7 +46,9 @@ def restoring(database: Database, manifest: Manifest, options: RestoreOptions) -
         with option_file(options_for(database, session, client)) as file:
             new = None if options.in_place else scratch.create_scratch(session)
             if new is None:
-                yield InPlace(database, session, Loader(client, file, session.database))
+                _refuse_code_without_tables(session, database.alias, manifest)
+                loader = Loader(client, file, session.database)
+                yield InPlace(database, session, loader, partial=manifest.partial)
                 return
             try:
                 loader = Loader(client, file, new)
@@ -76,6 +80,7 @@ def refuse_the_impossible(database: Database, session: Session, manifest: Manife
             "Restore the backup into another database (--to ALIAS) and copy the tables from there."
         )
     _refuse_another_vendor(database, session, manifest)
+    require_every_right(session, database.alias)
     _refuse_references_from_outside(session, database.alias)
 
 
@@ -101,6 +106,16 @@ def _refuse_references_from_outside(session: Session, alias: str) -> None:
         raise RestoreRefused(
             f"Tables of other schemas refer to tables of the database {alias!r}: {', '.join(outside[:20])}. Drop these "
             "foreign keys, restore, and add them again."
+        )
+
+
+def _refuse_code_without_tables(session: Session, alias: str, manifest: Manifest) -> None:
+    """In place they would be dropped, and nothing without a table is backed up before."""
+    found = contents(session, session.database)
+    if found.code and not found.tables and not manifest.partial:
+        raise RestoreRefused(
+            f"The database {alias!r} has no table, but {len(found.code)} views, routines or events, which a restore in "
+            "place would drop: drop them yourself, or let the user make a schema beside it (docs/mysql.md)."
         )
 
 
