@@ -90,6 +90,11 @@ class Site:
                 rows = connection.execute(statement).fetchall()
         return rows
 
+    def content(self) -> list[str]:
+        """All of the SQLite database but its history of restores, as SQL."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            return [line for line in connection.iterdump() if "django_cfg_backup_restorerun" not in line]
+
     def stored(self) -> list[str]:
         """The names of all files in the storage, hidden ones too."""
         return sorted(str(f.relative_to(self.backups)) for f in self.backups.rglob("*") if f.is_file())

@@ -73,13 +73,13 @@ def assert_noticed(site: Site, damages: list[Damage]) -> None:
     archive = site.backups / manifest.archive_key
     whole = archive.read_bytes()
     site.sql("UPDATE book SET title = 'after the backup'")
-    before = site.database.read_bytes()
+    before = site.content()
     for damage in damages:
         archive.write_bytes(damage(whole))
         for attempt in (verify_backup, restore_backup):
             with pytest.raises(BackupError):
                 attempt()
-        assert site.database.read_bytes() == before
+        assert site.content() == before
     archive.write_bytes(whole)
     verify_backup()
     restore_backup()

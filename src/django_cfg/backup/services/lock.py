@@ -62,7 +62,7 @@ def holder_lives(project: Project, source: Source, lock_file: str, kind: str = _
         os.close(descriptor)
 
 
-def _path(project: Project, source: Source, kind: str) -> Path:
+def _path(project: Project, source: Source, kind: str = _BACKUP) -> Path:
     apart = () if kind == _BACKUP else (kind,)
     whole = "\0".join((source.project, source.env, source.database, project.storage.location, *apart))
     digest = sha256(whole.encode()).hexdigest()[:24]
