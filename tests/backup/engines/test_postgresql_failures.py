@@ -89,9 +89,15 @@ def test_database_absent(server: PostgreSQLServer) -> None:
 def test_a_server_that_never_answers(server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A black hole is told after seconds, not after the minutes that libpq would wait."""
     monkeypatch.setattr(connect, "_CONNECT_TIMEOUT", 2)
+    settings = server.server.settings
     with socket.create_server(("127.0.0.1", 0)) as hole:
-        server.use(PORT=hole.getsockname()[1])
-        fail_to_back_up(server, DatabaseUnavailable, "timeout.*Check that the server can be reached from here")
+        name = server.databases["default"]
+        server.site.use_databases(default=settings(name), hole=settings(name, PORT=hole.getsockname()[1]))
+        with pytest.raises(
+            DatabaseUnavailable, match=r"'hole'.*timeout.*Check that the server can be reached from here"
+        ):
+            create_backup("hole")
+    assert server.stored() == []
 
 
 def test_tls_refused(server: PostgreSQLServer) -> None:
