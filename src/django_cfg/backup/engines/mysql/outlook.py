@@ -27,6 +27,7 @@ def foresee(database: Database, manifest: Manifest, options: RestoreOptions) -> 
         client = client_tool(session.vendor, database.tools_dir, purpose)
         dump_tool(session.vendor, database.tools_dir, purpose)
         refuse_the_impossible(database, session, manifest, options)
+        scratch.require_alone(session, alias)  # a switch that goes on looks like one that was interrupted
         scratch.refuse_unfinished(session, alias)
         is_beside = not options.in_place and _may_make_a_schema(session)
         findings = (
