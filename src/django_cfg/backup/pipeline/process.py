@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import IO, Self, cast
 
 from django_cfg.backup.errors import ToolFailed, ToolNotFound
+from django_cfg.backup.pipeline import pipe
 from django_cfg.backup.pipeline.guard import Guard
 from django_cfg.backup.pipeline.stream import BLOCK, Writable
 
@@ -53,8 +53,9 @@ class Child:
             raise ToolNotFound(f"{argv[0]} is not installed, or not on the PATH of this process.") from None
         except OSError as error:
             raise ToolNotFound(f"{argv[0]} cannot be started: {error.strerror}.") from error
-        for pipe in (self._process.stdin, self._process.stdout):
-            _widen(pipe)
+        if self._process.stdin:
+            pipe.widen(self._process.stdin)
+        self._process.stdout = pipe.reader(self.stdout)
         self._guard = Guard(self._process.pid)
         self._stderr: deque[bytes] = deque(maxlen=_LAST_WORDS)
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -93,9 +94,9 @@ class Child:
         self._process.wait()
         self._guard.dismiss()
         self._listener.join()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe:
-                _close(pipe)
+        for end in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if end:
+                _close(end)
 
     def kill(self) -> None:
         """The program and its children; they may live on, holding our pipes, when it has ended."""
@@ -219,13 +220,6 @@ def _taken(sink: IO[bytes], block: bytes) -> bool:
     return True
 
 
-def _widen(pipe: IO[bytes] | None) -> None:
-    """Let a pipe hold a whole block: both of its ends are woken a tenth as often (measured)."""
-    if pipe and hasattr(fcntl, "F_SETPIPE_SZ"):
-        with suppress(OSError):  # the user's share of pipe memory is used up
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, BLOCK)
-
-
-def _close(pipe: IO[bytes]) -> None:
+def _close(end: IO[bytes]) -> None:
     with suppress(BrokenPipeError):  # unwritten bytes for a program that is gone
-        pipe.close()
+        end.close()
