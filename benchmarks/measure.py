@@ -23,6 +23,7 @@ class Contender:
     prepare: Callable[[], None]
     size: Callable[[], int]  # bytes left on disk
     env: Mapping[str, str] | None = None
+    waits: bool = False  # says that it is ready in a line, and begins when it is given one: its start is not measured
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,19 @@ def _median(values: object) -> float:
 def _run(contender: Contender) -> Turn:
     contender.prepare()
     os.sync()
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = _cpu(resource.getrusage(resource.RUSAGE_CHILDREN))
     started = time.perf_counter()
-    process = subprocess.Popen(contender.command, env=contender.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        contender.command, env=contender.env, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE if contender.waits else subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin
     assert process.stderr
+    if process.stdout:
+        process.stdout.readline()
+        before, started = before + _cpu_of(process.pid), time.perf_counter()
+        process.stdout.close()
+    process.stdin.close()
     watch = _Watch(process.pid)
     told = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -77,9 +87,18 @@ def _run(contender: Contender) -> Turn:
     process.stderr.close()
     if process.returncode != 0:
         sys.exit(f"{contender.name} failed: {told.decode()}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    cpu = _cpu(resource.getrusage(resource.RUSAGE_CHILDREN)) - before
     return Turn(wall, cpu, usage.ru_maxrss * 1024, watch.peak, contender.size())
+
+
+def _cpu(usage: resource.struct_rusage) -> float:
+    return usage.ru_utime + usage.ru_stime
+
+
+def _cpu_of(pid: int) -> float:
+    """Seconds that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def folder_size(folder: Path) -> int:

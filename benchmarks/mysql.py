@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from importlib.util import find_spec
 from itertools import islice
@@ -14,7 +13,8 @@ from pathlib import Path
 
 from tests.servers import MariaDB, mariadb_program
 
-from benchmarks.measure import Contender, folder_size, in_turns, report
+from benchmarks.measure import Contender, in_turns, report
+from benchmarks.project import CREATE, DBBACKUP, WORKER, backing_up
 from benchmarks.sample import ROWS, books, sales
 
 SETTINGS = """
@@ -28,14 +28,6 @@ USE_TZ = True
 INSTALLED_APPS = ["django_cfg.backup", {apps}]
 DATABASES = {{"default": {database!r}}}
 BACKUP = BackupConfig(enabled=True, compression="{compression}")
-STORAGES = {{
-    "default": {{"BACKEND": "django.core.files.storage.FileSystemStorage"}},
-    "staticfiles": {{"BACKEND": "django.core.files.storage.FileSystemStorage"}},
-    "dbbackup": {{
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {{"location": BASE_DIR / "out"}},
-    }},
-}}
 """
 SCHEMA = (
     "CREATE DATABASE bench CHARACTER SET utf8mb4",
@@ -96,28 +88,18 @@ def _contenders(folder: Path, server: MariaDB, slow: bool) -> Iterable[Contender
         lambda: out.stat().st_size,
         env,
     )
-    create = [sys.executable, "-m", "django", "backup_create", "--verbosity=0"]
-    yield _django(folder, server, "backup_create, gzip", "gzip", create)
-    yield _django(folder, server, "backup_create, none", "none", create)
+    yield _django(folder, server, "backup_create, gzip", "gzip")
+    yield _django(folder, server, "a worker, gzip", "gzip", WORKER)
+    yield _django(folder, server, "backup_create, none", "none")
     if slow:
-        yield _django(folder, server, "backup_create, xz", "xz", create)
+        yield _django(folder, server, "backup_create, xz", "xz")
     if find_spec("dbbackup"):
-        other = [sys.executable, "-m", "django", "dbbackup", "--quiet"]
+        other = (sys.executable, "-m", "django", "dbbackup", "--quiet")
         yield _django(folder, server, "django-dbbackup", "none", other)
-        yield _django(folder, server, "django-dbbackup -z", "none", [*other, "-z"])
+        yield _django(folder, server, "django-dbbackup -z", "none", (*other, "-z"))
 
 
-def _django(folder: Path, server: MariaDB, name: str, compression: str, command: list[str]) -> Contender:
-    project = folder / name.replace(" ", "_").replace(",", "")
-    project.mkdir()
+def _django(folder: Path, server: MariaDB, name: str, compression: str, command: Sequence[str] = CREATE) -> Contender:
     apps = '"dbbackup"' if "dbbackup" in name else ""
-    text = SETTINGS.format(apps=apps, database=server.settings("bench"), compression=compression)
-    (project / "bench_settings.py").write_text(text)
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "bench_settings", "PYTHONPATH": str(project)}
-    places = [project / "backups", project / "out"]
-
-    def clear() -> None:
-        for place in places:
-            shutil.rmtree(place, ignore_errors=True)
-
-    return Contender(name, command, clear, lambda: sum(folder_size(p) for p in places if p.exists()), env)
+    settings = SETTINGS.format(apps=apps, database=server.settings("bench"), compression=compression)
+    return backing_up(folder, name, settings + DBBACKUP, command)

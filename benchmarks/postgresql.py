@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from tests.backup.gnupg import Laptop
 from tests.servers import PostgreSQL, postgresql_programs
 
-from benchmarks.measure import Contender, folder_size, in_turns, report
+from benchmarks.measure import Contender, in_turns, report
+from benchmarks.project import CREATE, DBBACKUP, WORKER, backing_up
 
 SETTINGS = """
 from pathlib import Path
@@ -25,14 +25,6 @@ USE_TZ = True
 INSTALLED_APPS = ["django_cfg.backup", {apps}]
 DATABASES = {{"default": {database!r}}}
 BACKUP = BackupConfig(enabled=True, compression="{compression}", tools_dir="{tools}", encryption_key={key!r})
-STORAGES = {{
-    "default": {{"BACKEND": "django.core.files.storage.FileSystemStorage"}},
-    "staticfiles": {{"BACKEND": "django.core.files.storage.FileSystemStorage"}},
-    "dbbackup": {{
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {{"location": BASE_DIR / "out"}},
-    }},
-}}
 """
 SCHEMA = """
 CREATE TABLE book (id bigserial PRIMARY KEY, isbn uuid NOT NULL, title varchar(200) NOT NULL, summary text NOT NULL,
@@ -54,13 +46,6 @@ with psycopg.connect(sys.argv[1]) as connection, connection.cursor() as cursor:
         with cursor.copy(f"COPY {table} FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
-"""
-UNCOUNTED = """
-import sys
-from django.core.management import execute_from_command_line
-from django_cfg.backup.engines.postgresql import schema
-schema.count_rows = lambda connection, names: {str(name): 0 for name in names}
-execute_from_command_line(["manage.py", "backup_create", "--verbosity=0"])
 """
 BASELINE = "pg_dump -Fc -Z0 >/dev/null"
 IN_PLAIN = "backup_create, gzip"
@@ -103,43 +88,42 @@ def _contenders(folder: Path, server: PostgreSQL, slow: bool) -> Iterable[Conten
         lambda: out.stat().st_size,
         env,
     )
-    create = [sys.executable, "-m", "django", "backup_create", "--verbosity=0"]
-    yield _django(folder, server, IN_PLAIN, "gzip", create)
-    yield _django(folder, server, "backup_create, gzip, not counted", "gzip", [sys.executable, "-c", UNCOUNTED])
-    yield _django(folder, server, "backup_create, none", "none", create)
+    yield _django(folder, server, IN_PLAIN, "gzip")
+    yield _django(folder, server, "a worker, gzip", "gzip", WORKER)
+    yield _django(folder, server, "a worker, gzip, not counted", "gzip", (*WORKER, "uncounted"))
+    yield _django(folder, server, "backup_create, none", "none")
     if slow:
-        yield _django(folder, server, "backup_create, xz", "xz", create)
+        yield _django(folder, server, "backup_create, xz", "xz")
     if find_spec("dbbackup"):
-        other = [sys.executable, "-m", "django", "dbbackup", "--quiet"]
+        other = (sys.executable, "-m", "django", "dbbackup", "--quiet")
         yield _django(folder, server, "django-dbbackup", "none", other)
-        yield _django(folder, server, "django-dbbackup -z", "none", [*other, "-z"])
+        yield _django(folder, server, "django-dbbackup -z", "none", (*other, "-z"))
 
 
 def _encrypted(folder: Path, server: PostgreSQL) -> Iterable[Contender]:
-    create = [sys.executable, "-m", "django", "backup_create", "--verbosity=0"]
     laptop = Laptop.make()
     public = laptop.public
     laptop.home.remove()
-    yield _django(folder, server, IN_PLAIN, "gzip", create)
-    yield _django(folder, server, "gzip, to a public key", "gzip", create, public)
-    yield _django(folder, server, "gzip, with a passphrase", "gzip", create, "correct horse battery staple")
+    yield _django(folder, server, IN_PLAIN, "gzip")
+    yield _django(folder, server, "gzip, to a public key", "gzip", key=public)
+    yield _django(folder, server, "gzip, with a passphrase", "gzip", key="correct horse battery staple")
 
 
 def _django(
-    folder: Path, server: PostgreSQL, name: str, compression: str, command: list[str], key: str | None = None
+    folder: Path,
+    server: PostgreSQL,
+    name: str,
+    compression: str,
+    command: Sequence[str] = CREATE,
+    key: str | None = None,
 ) -> Contender:
-    project = folder / name.replace(" ", "_").replace(",", "")
-    project.mkdir()
-    apps = '"dbbackup"' if "dbbackup" in name else ""
-    database = server.settings("bench")
-    text = SETTINGS.format(apps=apps, database=database, compression=compression, tools=server.programs, key=key)
-    (project / "bench_settings.py").write_text(text)
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "bench_settings", "PYTHONPATH": str(project),
-           "PATH": f"{server.programs}:{os.environ['PATH']}"}  # fmt: skip
-    places = [project / "backups", project / "out"]
+    text = settings(server, compression, '"dbbackup"' if "dbbackup" in name else "", key)
+    return backing_up(folder, name, text, command, programs=server.programs)
 
-    def clear() -> None:
-        for place in places:
-            shutil.rmtree(place, ignore_errors=True)
 
-    return Contender(name, command, clear, lambda: sum(folder_size(p) for p in places if p.exists()), env)
+def settings(server: PostgreSQL, compression: str, apps: str = "", key: str | None = None) -> str:
+    """Of a project whose database is the sample."""
+    text = SETTINGS.format(
+        apps=apps, database=server.settings("bench"), compression=compression, tools=server.programs, key=key
+    )
+    return text + DBBACKUP

@@ -12,7 +12,8 @@ from pathlib import Path
 from tests.servers import PostgreSQL, postgresql_programs
 
 from benchmarks.measure import Contender, in_turns, report
-from benchmarks.postgresql import SETTINGS, fill
+from benchmarks.postgresql import fill, settings
+from benchmarks.project import CREATE, make_project
 
 BASELINE = "createdb && pg_restore"
 PLAIN = "new"  # the database that the baseline makes
@@ -47,13 +48,9 @@ def _contenders(folder: Path, server: PostgreSQL) -> Iterator[Contender]:
 
 
 def _ours(folder: Path, server: PostgreSQL, compression: str, form: str, *options: str) -> Contender:
-    project = folder / f"{compression}_{form.replace(' ', '_')}"
-    project.mkdir()
-    text = SETTINGS.format(apps="", database=server.settings("bench"), compression=compression, tools=server.programs)
-    (project / "bench_settings.py").write_text(text)
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "bench_settings", "PYTHONPATH": str(project)}
+    _, env = make_project(folder, f"{compression} {form}", settings(server, compression))
     django = [sys.executable, "-m", "django"]
-    subprocess.run([*django, "backup_create", "--verbosity=0"], env=env, check=True)
+    subprocess.run(CREATE, env=env, check=True)
     command = [*django, "backup_restore", "--yes", "--verbosity=0", *options]
     return Contender(f"backup_restore, {compression}, {form}", command, lambda: _settle(server), lambda: 0, env)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,8 +10,9 @@ from typing import Any
 from tests.backup.storage.s3_server import S3Server
 from tests.servers import PostgreSQL, postgresql_programs
 
-from benchmarks.measure import Contender, folder_size, in_turns, report
+from benchmarks.measure import Contender, in_turns, report
 from benchmarks.postgresql import fill
+from benchmarks.project import backing_up
 
 SETTINGS = """
 from pathlib import Path
@@ -60,18 +58,7 @@ def _contenders(folder: Path, server: PostgreSQL, bucket: S3Server) -> Iterable[
 def _contender(
     folder: Path, server: PostgreSQL, name: str, compression: str, storage: dict[str, Any], place: Path
 ) -> Contender:
-    project = folder / name.replace(" ", "_").replace(",", "")
-    project.mkdir()
     settings = SETTINGS.format(
         database=server.settings("bench"), compression=compression, tools=server.programs, storage=storage
     )
-    (project / "bench_settings.py").write_text(settings)
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "bench_settings", "PYTHONPATH": str(project),
-           "PATH": f"{server.programs}:{os.environ['PATH']}"}  # fmt: skip
-
-    def clear() -> None:
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
-
-    command = [sys.executable, "-m", "django", "backup_create", "--verbosity=0"]
-    return Contender(name, command, clear, lambda: folder_size(place), env)
+    return backing_up(folder, name, settings, programs=server.programs, place=place)
