@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine, Outlook, Restoration, RestoreOptions
-from django_cfg.backup.errors import IntegrityError, RestoreRefused, RestoreUnderWay
+from django_cfg.backup.errors import IntegrityError, RestoreRefused, RestoreUnderWay, StorageError
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.encryption.keyring import Keys
@@ -54,17 +54,28 @@ def drill(
     """Drill *manifest*, keep the proof in the storage, and tell of it; it may be the proof of a failure.
 
     :param patience: seconds to wait for another restore or drill of the same database.
+    :raises IntegrityError: it failed, and the storage does not take the proof of that.
     :raises BackupError: nothing was learned of the backup, and nothing is written.
     """
     with _errors_told(manifest.source):
         proof = _in_turn(lambda: _prove(project, manifest, keys, progress), manifest, progress, patience)
-        publish_proof(project.storage, manifest, proof)
+        if proof.succeeded:
+            publish_proof(project.storage, manifest, proof)
     facts = {"source": manifest.source, "proof": proof}
     if proof.succeeded:
         signals.tell(signals.drill_succeeded, BackupRun, **facts)
     else:
         signals.tell(signals.drill_failed, BackupRun, **facts, message=failure(proof))
+        _publish_failure(project, manifest, proof)
     return proof
+
+
+def _publish_failure(project: Project, manifest: Manifest, proof: Proof) -> None:
+    """What was found comes first, also where it cannot be kept."""
+    try:
+        publish_proof(project.storage, manifest, proof)
+    except StorageError as error:
+        raise IntegrityError(f"{failure(proof)} That it failed could not be kept in the storage: {error}") from error
 
 
 def require_success(proof: Proof) -> None:

@@ -6,12 +6,12 @@ Nothing removes them by itself: without the manifest nobody can tell for sure wh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX
-from django_cfg.backup.services.catalog import is_manifest
+from django_cfg.backup.services.catalog import is_manifest, proof_place
 from django_cfg.backup.services.naming import pattern
 from django_cfg.backup.services.project import Project
 from django_cfg.backup.storage.base import Storage, StoredObject
@@ -42,7 +42,7 @@ def find_leftovers(project: Project) -> list[Leftover]:
     objects = {found.key: found for found in project.storage.list()}
     by_name: dict[str, list[StoredObject]] = {}
     for key, found in sorted(objects.items()):
-        name = _name_of(key)
+        name = _name_of(key, objects)
         if name and not _has_manifest(key, objects):
             by_name.setdefault(name, []).append(found)
     return [_leftover(project, name, tuple(found)) for name, found in by_name.items()]
@@ -75,11 +75,12 @@ def _reasons_to_spare(project: Project, leftover: Leftover) -> Iterator[str]:
         yield "pinned: somebody wanted to keep it; docs/restore-by-hand.md tells how to open it"
 
 
-def _name_of(key: str) -> str:
+def _name_of(key: str, objects: Container[str]) -> str:
     """The name of the backup that the object belongs to; empty for a manifest and for what is not ours."""
-    for suffix in (PROOF_SUFFIX, PIN_SUFFIX):
-        if key.endswith(suffix):
-            return key.removesuffix(suffix)
+    if key.endswith(PROOF_SUFFIX):
+        return proof_place(key, objects)[0]
+    if key.endswith(PIN_SUFFIX):
+        return key.removesuffix(PIN_SUFFIX)
     if is_manifest(key):
         return ""
     match = _ARCHIVE.fullmatch(key)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from datetime import datetime, timedelta
 
-from django_cfg.backup.errors import BackupError, BackupNotFound, NameTaken, counted
-from django_cfg.backup.manifest import PROOF_SUFFIX, Manifest, Proof
+from django_cfg.backup.errors import BackupError, BackupNotFound, NameTaken, StorageError, counted
+from django_cfg.backup.manifest import Manifest, Proof, proof_key
 from django_cfg.backup.pipeline.encryption.keyring import holds_private_key_of
-from django_cfg.backup.services.catalog import Catalog
+from django_cfg.backup.services.catalog import Catalog, proof_numbers
 from django_cfg.backup.services.project import Project
 from django_cfg.backup.storage.base import Storage
 
 _ATTEMPTS = 5  # against drills of the same backup on other machines
+_log = logging.getLogger("django_cfg.backup")
 
 
 def publish_proof(storage: Storage, manifest: Manifest, proof: Proof) -> None:
-    """Put *proof* in the place of an earlier one. Killed in between, the backup counts as not proved.
+    """Put *proof* in the place of earlier ones. Killed in between, the backup counts as not proved.
+
+    One that the storage does not let go stays, and *proof* comes after it: the last one counts.
 
     :raises BackupNotFound: something deleted the backup meanwhile; the proof is not left behind.
     """
-    key = f"{manifest.name}{PROOF_SUFFIX}"
-    _replace(storage, key, proof.to_json())
+    key = _written(storage, manifest.name, proof.to_json())
     if storage.stat(manifest.key) is None:
         storage.delete(key)
         raise BackupNotFound(f"{manifest.name} was deleted while it was drilled: nothing is proved. Drill another one.")
@@ -49,14 +53,28 @@ def proof_is_old(project: Project, backups: list[Manifest], catalog: Catalog, no
     return f"{what}, and max_proof_age_days is {most.days}: run `backup_verify latest --drill`{where}"
 
 
-def _replace(storage: Storage, key: str, data: bytes) -> None:
-    """Nothing is ever overwritten: the old one goes first."""
-    for attempt in range(_ATTEMPTS):
-        storage.delete(key)
+def _written(storage: Storage, name: str, data: bytes) -> str:
+    """Nothing is ever overwritten: the old ones go first. The key of the new one."""
+    for attempt in itertools.count(1):
+        key = proof_key(name, _cleared(storage, name) + 1)
         try:
             storage.write(key, data)
         except NameTaken:
-            if attempt + 1 == _ATTEMPTS:
+            if attempt == _ATTEMPTS:
                 raise
         else:
-            return
+            break
+    return key
+
+
+def _cleared(storage: Storage, name: str) -> int:
+    """Remove the earlier proofs, the oldest first, so that the last one counts wherever this ends; the number of the
+    last when one stays, else 0."""
+    numbers = proof_numbers({found.key for found in storage.list()}).get(name, ())
+    for number in numbers:
+        try:
+            storage.delete(proof_key(name, number))
+        except StorageError as error:
+            _log.info("An earlier proof stays, and counts no more: %s", error)
+            return numbers[-1]
+    return 0
