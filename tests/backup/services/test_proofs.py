@@ -138,7 +138,7 @@ def test_proofs_that_lost_their_backup_are_one_leftover(site: Site) -> None:
     storage = current_project().storage
     for key in ("default_20260101_020000_test.proof.json", "default_20260101_020000_test.2.proof.json"):
         storage.write(key, b"{}")
-    (found,) = find_leftovers(current_project())
+    (found,) = find_leftovers(current_project(), read_catalog(storage))
     assert found.name == "default_20260101_020000_test"
     assert len(found.objects) == 2
 

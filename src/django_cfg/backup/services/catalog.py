@@ -22,7 +22,11 @@ class Damaged:
 
     name: str
     error: BackupError
-    archive_key: str | None  # None when the manifest that would tell it cannot be read
+    manifest: Manifest | None  # None when it cannot be read
+
+    @property
+    def archive_key(self) -> str | None:
+        return self.manifest.archive_key if self.manifest else None
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def read_catalog(storage: Storage) -> Catalog:
             _require_whole_archive(manifest, objects.get(manifest.archive_key) or _look_again(storage, manifest))
             backups.append(manifest)
         except BackupError as error:
-            damaged.append(Damaged(key.removesuffix(SUFFIX), error, manifest.archive_key if manifest else None))
+            damaged.append(Damaged(key.removesuffix(SUFFIX), error, manifest))
     backups.sort(key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
     pinned = frozenset(key.removesuffix(PIN_SUFFIX) for key in objects if key.endswith(PIN_SUFFIX))
     numbers = proof_numbers(objects)

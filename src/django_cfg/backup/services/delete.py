@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, proof_key
+from django_cfg.backup import signals
+from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, Manifest, proof_key
+from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services.catalog import Catalog, Damaged, proof_numbers
 from django_cfg.backup.storage.base import Storage
+
+
+def delete_chosen(storage: Storage, chosen: Manifest | Damaged) -> None:
+    """Delete what somebody has chosen, and tell of it."""
+    delete_backup(storage, chosen.name, chosen.archive_key)
+    manifest = chosen.manifest if isinstance(chosen, Damaged) else chosen
+    signals.tell(signals.backup_deleted, BackupRun, name=chosen.name, manifest=manifest)
 
 
 def delete_backup(storage: Storage, name: str, archive_key: str | None, *, beside: Iterable[str] | None = None) -> None:

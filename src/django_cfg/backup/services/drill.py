@@ -96,7 +96,7 @@ def drill_target(project: Project, source: Source) -> str:
 
     :raises RestoreRefused: it is another project's, and nothing says where.
     """
-    if alias := project.config.verification.drill_alias:
+    if alias := project.config.verification.drill_alias_for(source.database):
         return alias
     if not project.owns(source):
         raise RestoreRefused(
@@ -164,7 +164,8 @@ def _refuse_another_kind(manifest: Manifest, alias: str, engine: Engine) -> None
     if not isinstance(engine, needed):
         raise RestoreRefused(
             f"{manifest.name} is a {needed.name} backup, and {alias!r} is a {engine.name} database: no drill is made. "
-            "Let BackupVerificationConfig.drill_alias name one of its own kind."
+            "Let BackupVerificationConfig.drill_alias name one of its own kind, as a dict where there are several: "
+            f"{{{manifest.source.database!r}: ...}}."
         )
 
 

@@ -144,6 +144,10 @@ def carry_out(due: PrunePlan, progress: Progress = SILENT) -> Pruned:
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="prune") as threads:
         outcomes = tuple(threads.map(lambda manifest: _delete(due, manifest), oldest_first))
     pruned = Pruned(due, outcomes, _sweep(due.storage, due.abandoned))
+    for manifest in pruned.deleted:
+        signals.tell(signals.backup_deleted, BackupRun, name=manifest.name, manifest=manifest)
+    if not pruned.failed:
+        signals.tell(signals.prune_succeeded, BackupRun, deleted=pruned.deleted, freed=pruned.freed)
     if outcomes:
         progress.say(f"{counted(len(pruned.deleted), 'old backup')} deleted, {megabytes(pruned.freed)}")
     return pruned
