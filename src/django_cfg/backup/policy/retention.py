@@ -109,9 +109,8 @@ def plan(
     size = sum(manifest.archive.size for manifest in own if manifest.name in kept or manifest.name in waiting)
     over, warnings = _over_the_limit(size, first_to_go[::-1], waiting, policy)
     stays = {name: why for name, why in (waiting | kept).items() if name not in over}
-    decisions = (
-        Decision(m, m.name in stays, stays.get(m.name) or over.get(m.name) or _dropped(policy)) for m in newest_first
-    )
+    dropped = _dropped(policy)
+    decisions = (Decision(m, m.name in stays, stays.get(m.name) or over.get(m.name) or dropped) for m in newest_first)
     return Plan(tuple(decisions), warnings)
 
 
