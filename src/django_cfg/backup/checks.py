@@ -55,8 +55,9 @@ def _unknown_aliases(project: Project) -> Iterator[CheckMessage]:
 
 
 def _unknown_drill_alias(project: Project) -> Iterator[CheckMessage]:
-    alias = project.config.verification.drill_alias
-    if alias is not None and alias not in settings.DATABASES:
+    chosen = project.config.verification.drill_alias
+    aliases = chosen.values() if isinstance(chosen, dict) else [chosen] if chosen else []
+    for alias in sorted(set(aliases) - set(settings.DATABASES)):
         yield Warning(
             f"BackupVerificationConfig.drill_alias names {alias!r}, which settings.DATABASES does not have.",
             hint=f"Its aliases are: {', '.join(settings.DATABASES)}.",

@@ -7,6 +7,7 @@ compression. A manifest is written last, deleted first and never changed. It hol
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
@@ -99,8 +100,13 @@ class Pin(Record):
         return self.model_dump_json(indent=2).encode() + b"\n"
 
 
+def proof_key(name: str, number: int = 1) -> str:
+    """Where the proof of the backup *name* stands; further ones, where the storage keeps those before them."""
+    return f"{name}{PROOF_SUFFIX}" if number == 1 else f"{name}.{number}{PROOF_SUFFIX}"
+
+
 class Proof(Record):
-    """The last drill of a backup: it was restored into a scratch database, compared, and thrown away."""
+    """A drill of a backup: it was restored into a scratch database, compared, and thrown away."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     name: str  # of the backup
@@ -135,7 +141,7 @@ class Proof(Record):
             proof = cls.model_validate_json(data)
         except ValidationError as error:
             raise ManifestError(f"The proof {key} cannot be read: {error.errors()[0]['msg']}. Drill again.") from None
-        if f"{proof.name}{PROOF_SUFFIX}" != key:
+        if not re.fullmatch(rf"{re.escape(proof.name)}(\.\d+)?{re.escape(PROOF_SUFFIX)}", key):
             raise ManifestError(f"The proof {key} is of {proof.name}: it was renamed or moved. Drill again.")
         return proof
 

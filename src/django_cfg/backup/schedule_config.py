@@ -92,12 +92,16 @@ class BackupVerificationConfig(ConfigModel):
         "drills run elsewhere",
     )
     drill: bool = Field(True, description="Restore into a scratch and compare; else only read and compare checksums")
-    drill_alias: str | None = Field(
+    drill_alias: str | dict[str, str] | None = Field(
         None,
         min_length=1,
-        description="Alias of DATABASES beside whose database drills restore: another server, another role; "
-        "default: the backup's own",
+        description="Alias of DATABASES beside whose database drills restore: another server, another role; or a dict "
+        "of them by the alias that was backed up; default: the backup's own",
     )
     max_proof_age_days: int = Field(
         30, ge=1, le=3650, description="Days after which `backup_status` warns that the last proof is old"
     )
+
+    def drill_alias_for(self, alias: str) -> str | None:
+        """Beside which database backups of *alias* are drilled; None: beside their own."""
+        return self.drill_alias.get(alias) if isinstance(self.drill_alias, dict) else self.drill_alias

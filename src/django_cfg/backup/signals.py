@@ -1,16 +1,22 @@
 """Sent when something has happened, with plain data; a receiver that fails is logged and stops nothing.
 
+``backup_started``: ``source`` (:class:`~django_cfg.backup.manifest.Source`), ``trigger`` (str).
 ``backup_succeeded``: ``manifest`` (:class:`~django_cfg.backup.manifest.Manifest`).
-``backup_failed``: ``source`` (:class:`~django_cfg.backup.manifest.Source`), ``message`` (str, no secret).
+``backup_failed``: ``source``, ``message`` (str, no secret).
 ``backup_missed``: ``source``, ``slots`` (list of datetime): due times that no backup was made for.
 ``backup_overdue``: ``source``, ``message``; sent by every tick for as long as it lasts.
 ``schedule_failed``: ``project`` and ``env`` (str), ``message``: a tick could not do its work.
 ``schedule_succeeded``: ``project`` and ``env`` (str): a tick could.
 ``drill_succeeded``: ``source``, ``proof`` (:class:`~django_cfg.backup.manifest.Proof`).
 ``drill_failed``: ``source``, ``message``, ``proof``; None when nothing was learned of the backup: no server, no key.
-``check_succeeded``: ``source``; ``check_failed``: ``source``, ``message``: a scheduled verification without a drill.
+``check_succeeded``: ``source``, ``message`` (what was looked at); ``check_failed``: ``source``, ``message``: a
+scheduled verification found the archives whole, or a damaged one; what a drill found beside that, its own signals tell.
 ``verify_succeeded``: ``manifest``.
 ``verify_failed``: ``manifest``, ``message``.
+``verification_missed``: ``source``, ``slots``: due times that nothing was verified at; the newest is being made up for.
+``backup_deleted``: ``name`` (str), ``manifest``; None when it could not be read. By hand or by retention.
+``backup_pinned``: ``manifest``, ``why`` (str). ``backup_unpinned``: ``manifest``.
+``prune_succeeded``: ``deleted`` (list of Manifest), ``freed`` (int, bytes).
 ``prune_failed``: ``source``, ``message`` (str); the backup that the prune followed is made.
 ``restore_succeeded``: ``manifest``, ``database`` (alias that was restored), ``old_data`` (where it is kept, or None),
 ``seconds`` (float, how long it took).
@@ -29,9 +35,15 @@ from typing import Any
 
 from django.dispatch import Signal
 
+backup_started = Signal()
 backup_succeeded = Signal()
 backup_failed = Signal()
+backup_deleted = Signal()
+backup_pinned = Signal()
+backup_unpinned = Signal()
+prune_succeeded = Signal()
 prune_failed = Signal()
+verification_missed = Signal()
 backup_missed = Signal()
 backup_overdue = Signal()
 schedule_failed = Signal()

@@ -6,15 +6,19 @@ import random
 import shutil
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from django.core.management import call_command
 
 from django_cfg.backup import create_backup, drill_backup, restore_backup
+from django_cfg.backup.engines.base import Restoration
 from django_cfg.backup.errors import BackupError, IntegrityError, RestoreUnderWay
 from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.verification import Verified
 from tests.backup.engines.contract import AUTHORS, BOOKS, Server
 from tests.backup.engines.kills import run_and_kill
 
@@ -42,6 +46,15 @@ def a_table_that_is_missing(tables: list[dict[str, Any]]) -> None:
 
 def a_table_too_many(tables: list[dict[str, Any]]) -> None:
     tables.remove(book(tables))
+
+
+def no_exact_count(tables: list[dict[str, Any]]) -> None:
+    for table in tables:
+        table["exact"] = False
+
+
+def _kinds_of(kind: type[Restoration]) -> list[type[Restoration]]:
+    return [found for child in kind.__subclasses__() for found in (child, *_kinds_of(child))]
 
 
 def book(tables: list[dict[str, Any]]) -> dict[str, Any]:
@@ -136,11 +149,84 @@ class DrillContract:
             drill_backup()
         assert server.count("book") == BOOKS
 
-    def test_beside_another_database(self, server: Server) -> None:
-        server.site.configure(verification={"drill_alias": "empty"})
+    @pytest.mark.parametrize("alias", ["empty", {"default": "empty", "other": "nosuch"}], ids=str)
+    def test_beside_another_database(self, server: Server, alias: Any) -> None:
+        server.site.configure(verification={"drill_alias": alias})
         create_backup()
         assert drill_backup().succeeded
         assert server.table_names("empty") == []
+
+    def test_no_drill_takes_the_step_that_replaces_data(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever it finds."""
+
+        def switch(self: Restoration) -> NoReturn:
+            raise AssertionError("a drill switches")
+
+        for kind in _kinds_of(Restoration):
+            monkeypatch.setattr(kind, "switch", switch)
+        manifest = create_backup()
+        assert drill_backup().succeeded
+        rewrite(server, manifest, one_row_more)
+        with pytest.raises(IntegrityError, match="instead of 201"):
+            drill_backup()
+
+    def test_where_no_count_is_exact_nothing_is_proved(self, server: Server) -> None:
+        manifest = create_backup()
+        rewrite(server, manifest, no_exact_count)
+        with pytest.raises(IntegrityError, match="nothing could be compared"):
+            drill_backup()
+        catalog = read_catalog(current_project().storage)
+        assert not catalog.is_proved(catalog.backups[0])
+        assert (catalog.proofs[manifest.name].tables, catalog.proofs[manifest.name].rows) == (0, 0)
+
+    @pytest.mark.parametrize(
+        ("told", "difference"),
+        [
+            ({"shop": "0002_more"}, "the last of shop is 0001_initial instead of 0002_more"),
+            ({"shop": "0001_initial", "blog": "0001_initial"}, "the last of blog is None instead of 0001_initial"),
+            ({}, "of 1 apps instead of 0"),
+        ],
+    )
+    def test_a_lie_about_the_migrations_is_caught(self, server: Server, told: dict[str, str], difference: str) -> None:
+        """They are read where they were restored."""
+        server.run(
+            "DROP TABLE IF EXISTS django_migrations",
+            "CREATE TABLE django_migrations (id integer PRIMARY KEY, app varchar(50), name varchar(50))",
+            "INSERT INTO django_migrations VALUES (2, 'shop', '0001_initial'), (1, 'shop', '0000_zero')",
+        )
+        manifest = create_backup()
+        assert manifest.migrations == {"shop": "0001_initial"}
+        assert drill_backup().succeeded
+        document = {**manifest.model_dump(mode="json", by_alias=True), "migrations": told}
+        (server.site.backups / manifest.key).write_bytes(Manifest.model_validate(document).to_json())
+        with pytest.raises(IntegrityError, match=difference):
+            drill_backup()
+        assert self.traces(server) == []
+
+    def test_migrations_whose_rows_are_left_out_are_not_missed(self, server: Server) -> None:
+        server.run(
+            "DROP TABLE IF EXISTS django_migrations",
+            "CREATE TABLE django_migrations (id integer PRIMARY KEY, app varchar(50), name varchar(50))",
+            "INSERT INTO django_migrations VALUES (1, 'shop', '0001_initial')",
+        )
+        server.site.configure(databases=[{"alias": "default", "exclude_tables": ["django_migrations"]}])
+        create_backup()
+        assert drill_backup().succeeded
+
+    def test_a_scheduled_one_through_a_tick(self, server: Server) -> None:
+        call_command("migrate", "django_cfg_backup", verbosity=0)
+        server.site.configure(
+            schedule={"enabled": False}, verification={"enabled": True, "schedule": {"cron": "* * * * *"}}
+        )
+        manifest = create_backup()
+        ticked = tick()
+        assert ticked.problems == []
+        (verified,) = ticked.verified
+        assert isinstance(verified, Verified)
+        assert verified.proof == proof_of(manifest)
+        assert verified.proof
+        assert verified.proof.rows == manifest.rows
+        assert self.traces(server) == []
 
     def test_no_drill_runs_into_a_restore(self, server: Server) -> None:
         """Two at once are refused; that says nothing of the backup, and no proof is written."""

@@ -14,7 +14,7 @@ from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import IntegrityError, RestoreFailed
 from django_cfg.backup.services.project import current_project
 from django_cfg.backup.services.restore import plan_restore
-from django_cfg.backup.services.set_aside import sweep_scratches
+from django_cfg.backup.services.set_aside import find_scratches
 from django_cfg.backup.signals import restore_checked
 from tests.backup.engines.contract import BOOKS, Server
 
@@ -87,7 +87,7 @@ class RestoreContract:
         with pytest.raises(IntegrityError):
             self.restore()
         assert server.count("book") == 10
-        assert list(sweep_scratches(current_project())) == []
+        assert list(find_scratches(current_project())) == []
 
     def test_a_receiver_sees_the_restored_data_before_anybody_else(self, server: Server) -> None:
         create_backup()

@@ -65,6 +65,23 @@ class TestPostgreSQLDrills(DrillContract):
         assert server.count("book") == 0
         assert proof_of(manifest) is None
 
+    def test_what_rows_hold_is_no_excuse(self, server: Server) -> None:
+        """A dump that cannot be restored, whose rows look like a server's refusal: the backup is to blame."""
+        server.run(
+            "CREATE TABLE allowed (word text)",
+            "INSERT INTO allowed VALUES ('all')",
+            "CREATE FUNCTION fits(text) RETURNS boolean LANGUAGE sql AS "
+            "'SELECT EXISTS (SELECT 1 FROM allowed WHERE word <> $1)'",
+            "CREATE TABLE log (line text CHECK (fits(line)))",
+            "INSERT INTO log VALUES ('permission denied for disk full, no space left')",
+        )
+        manifest = create_backup()
+        with pytest.raises(IntegrityError, match='"allowed" does not exist'):
+            drill_backup()
+        proof = proof_of(manifest)
+        assert proof
+        assert not proof.succeeded
+
     def test_a_partial_backup_is_refused(self, server: Server) -> None:
         """It goes into the database as it is."""
         server.site.configure(databases=[{"alias": "default", "include_tables": ["author"]}])

@@ -11,9 +11,10 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.postgresql import names
 from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.set_aside import KeptData, NotAsked, list_set_aside, sweep_scratches
+from django_cfg.backup.services.set_aside import KeptData, NotAsked, list_set_aside
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.postgresql_server import PostgreSQLServer, fail_unless_equal
+from tests.backup.sweeping import swept
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_a_dead_restores_scratch_is_removed_by_the_next(server: PostgreSQLServer
     restore_backup()
     assert server.made("restoring") == [foreign]
     server.server.sql(f"CREATE DATABASE {ours}_2")
-    assert list(sweep_scratches(current_project())) == [f"{ours}_2"]
+    assert swept() == [f"{ours}_2"]
     assert server.made("restoring") == [foreign]
     server.server.sql(f"DROP DATABASE {foreign}")
 
@@ -121,7 +122,7 @@ def test_what_another_role_owns_is_left_alone(server: PostgreSQLServer) -> None:
     role = server.role("keeper", "LOGIN PASSWORD 'pw' CREATEDB")
     server.server.sql(f"ALTER DATABASE {name} OWNER TO {role}")
     server.use(USER=role, PASSWORD="pw")
-    assert list(sweep_scratches(current_project())) == []
+    assert swept() == []
     assert list(list_set_aside(current_project())) == []
     server.server.sql(f"DROP DATABASE {theirs}")
 

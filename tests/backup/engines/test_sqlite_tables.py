@@ -19,9 +19,10 @@ from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import RestoreFailed, RestoreRefused, UsageError
 from django_cfg.backup.services.project import current_project
 from django_cfg.backup.services.restore import plan_restore
-from django_cfg.backup.services.set_aside import KeptData, list_set_aside, sweep_scratches
+from django_cfg.backup.services.set_aside import KeptData, list_set_aside
 from tests.backup.engines.contract import AUTHORS, BOOKS
 from tests.backup.engines.test_sqlite import SQLiteServer
+from tests.backup.sweeping import swept
 from tests.sites import Site
 
 
@@ -211,10 +212,10 @@ def test_dead_scratches_are_swept_and_live_ones_are_not(server: SQLiteServer) ->
     workshop = server.site.root / ".db.sqlite3.restoring"
     workshop.mkdir()
     (workshop / "scratch.sqlite3").write_bytes(b"half")
-    assert list(sweep_scratches(current_project())) == [str(workshop)]
+    assert swept() == [str(workshop)]
     assert not workshop.exists()
     plan = plan_restore()
     with plan.engine.restoration(plan.manifest):
-        assert list(sweep_scratches(current_project())) == []
+        assert swept() == []
         assert workshop.exists()
-    assert list(sweep_scratches(current_project())) == []
+    assert swept() == []

@@ -10,7 +10,6 @@ import pytest
 
 from django_cfg.backup.errors import BackupError, BackupNotFound, NameTaken
 from django_cfg.backup.manifest import Manifest, Proof
-from django_cfg.backup.services import drill as drills
 from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.project import current_project
 from django_cfg.backup.services.proofs import publish_proof
@@ -178,15 +177,10 @@ class TestWhere:
         site.configure(project="other", verification={"drill_alias": "default"})
         assert site.call("backup_verify", backup.name, "--drill").code == 0
 
-    def test_no_drill_ever_switches(self, site: Site, backup: Manifest) -> None:
-        """No path of a drill names the step that replaces data."""
-        folder = Path(drills.__file__).parent
-        for name in ("drill.py", "rehearsal.py", "verification.py", "proofs.py"):
-            assert ".switch(" not in (folder / name).read_text()
-
     def test_an_unknown_alias_is_warned_of(self, site: Site) -> None:
-        site.configure(verification={"drill_alias": "nosuch"})
-        assert "django_cfg_backup.W012" in site.call("check").stderr
+        for alias in ("nosuch", {"default": "nosuch", "logs": "default"}):
+            site.configure(verification={"drill_alias": alias})
+            assert "django_cfg_backup.W012" in site.call("check").stderr
         with pytest.raises(BackupError, match="nosuch"):
             current_project().engine("nosuch")
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from django_cfg.backup.manifest import Source
+from tests.backup.manifests import make_manifest
 from tests.backup.services.pruning import Locking, daily, put, use_storage
 from tests.sites import Site
 
@@ -149,3 +151,33 @@ def test_none_is_told(site: Site) -> None:
     put(*daily(1))
     answer = site.call("backup_prune", "--leftovers", "--yes")
     assert (answer.code, answer.stdout) == (0, "Nothing to delete.\n")
+
+
+class TestStrangers:
+    """Names hold no project: two of them in one folder name their backups alike."""
+
+    @pytest.fixture(autouse=True)
+    def _shared(self, site: Site, left: Path) -> None:
+        theirs = Source(project="blog", env="test", database="default")
+        put(make_manifest("default_20250116_020000_test", source=theirs))
+
+    def test_what_may_be_theirs_is_spared(self, site: Site) -> None:
+        (found,) = site.call("backup_prune", "--leftovers", "--yes", "--json").json
+        assert "it may be of blog/test, whose backups are in" in found["spared"]
+        assert f"{NAME}.sqlite3.gz" in site.stored()
+
+    def test_asked_for_by_name_it_goes(self, site: Site) -> None:
+        leave(site, "default_20250117_020000_test.sqlite3.gz")
+        (found,) = site.call("backup_prune", "--yes", "--json", "--leftovers", NAME).json
+        assert (found["name"], found["removed"]) == (NAME, True)
+        assert "default_20250117_020000_test.sqlite3.gz" in site.stored()
+
+    def test_a_name_that_is_none_is_told(self, site: Site) -> None:
+        assert site.call("backup_prune", "--yes", "--leftovers", "nosuch").code == 5
+
+    def test_another_environment_of_this_project_names_its_own(self, site: Site) -> None:
+        (site.backups / "default_20250116_020000_test.json").unlink()
+        theirs = Source(project="tests", env="production", database="default")
+        put(make_manifest("default_20250116_020000_production", source=theirs))
+        found = site.call("backup_prune", "--leftovers", "--yes", "--json").json
+        assert [one["removed"] for one in found if one["name"] == NAME] == [True]

@@ -91,14 +91,20 @@ def the_limit_is_kept_with_no_more_than_is_needed(history: History, chance: Rand
     limit = chance.randrange(1, 300)
     history = history.ruled_by(max_total_size_mb=limit)
     made, spared = history.plan(), protected(history)
-    kept = [d.manifest for d in made.decisions if d.keep and not d.reasons[0].startswith("waits")]
-    over = [d.manifest for d in made.decisions if not d.keep and d.reasons[0].startswith("over")]
+    kept = [d.manifest for d in made.decisions if d.keep]
+    waiting = [d.manifest for d in made.decisions if d.keep and d.reasons[0].startswith("waits")]
+    over = [d.manifest for d in made.decisions if not d.keep and d.reasons[0].endswith("oldest unprotected")]
+    first = [d.manifest for d in made.decisions if not d.keep and d.reasons[0].endswith("no rule keeps it")]
     size = sum(m.archive.size for m in kept if history.scope.owns(m.source))
     assert size <= limit * MB or names(kept) <= spared
     assert bool(made.warnings) == (size > limit * MB)
     if over:
         assert size + over[0].archive.size > limit * MB  # the youngest of them had to go too
         assert all(age(over[0]) < age(m) for m in kept if m.name not in spared)
+        assert not waiting
+    elif first:
+        assert size + first[0].archive.size > limit * MB
+        assert all(age(first[0]) < age(m) for m in waiting)
 
 
 def without_a_limit_what_is_kept_is_what_the_rules_say(history: History, _: Random) -> None:

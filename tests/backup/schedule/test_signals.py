@@ -28,8 +28,8 @@ def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
     receivers = []
     for name, signal in EVENTS.items():
 
-        def listen(sender: type, signal: Any, name: str = name, **facts: Any) -> None:
-            heard.append((name, facts))
+        def listen(sender: type, signal: Any, event: str = name, **facts: Any) -> None:
+            heard.append((event, facts))
 
         receivers.append((signal, listen))
         signal.connect(listen)
@@ -42,6 +42,9 @@ def test_a_backup_verified_and_restored(site: Site, books: Path, heard: list[Any
     manifest = site.create()
     verify_backup()
     restore_backup()
+    source = heard.pop(0)[1]["source"]
+    assert source == manifest.source
+    assert heard.pop(1) == ("prune_succeeded", {"deleted": [], "freed": 0})
     assert [name for name, _ in heard] == [
         "backup_succeeded",
         "verify_succeeded",
@@ -63,8 +66,9 @@ def test_failures_say_why(site: Site, books: Path, heard: list[Any]) -> None:
     site.configure(databases=[{"alias": "default", "exclude_tables": ["nosuch"]}])
     with pytest.raises(BackupError):
         site.create()
-    assert [name for name, _ in heard[1:]] == ["verify_failed", "restore_failed", "backup_failed"]
-    assert all(facts["message"] for _, facts in heard[1:])
+    failed = [(name, facts) for name, facts in heard if name.endswith("_failed")]
+    assert [name for name, _ in failed] == ["verify_failed", "restore_failed", "backup_failed"]
+    assert all(facts["message"] for _, facts in failed)
 
 
 def test_what_a_tick_tells(hourly: Site, time: Clock, heard: list[Any]) -> None:
@@ -73,9 +77,24 @@ def test_what_a_tick_tells(hourly: Site, time: Clock, heard: list[Any]) -> None:
     tick()
     told = [name for name, _ in heard]
     assert told == [
-        *("backup_succeeded", "schedule_succeeded"),
-        *("backup_missed", "backup_succeeded", "schedule_succeeded"),
+        *("backup_started", "backup_succeeded", "prune_succeeded", "schedule_succeeded"),
+        *("backup_missed", "backup_started", "backup_succeeded", "prune_succeeded", "schedule_succeeded"),
     ]
+
+
+def test_a_verification_that_was_missed(hourly: Site, time: Clock, heard: list[Any]) -> None:
+    hourly.create()
+    hourly.configure(schedule={"enabled": False}, verification={"enabled": True, "schedule": {"cron": "0 * * * *"}})
+    tick()
+    time.advance(hours=3)
+    tick()
+    (facts,) = [facts for name, facts in heard if name == "verification_missed"]
+    assert [slot.hour for slot in facts["slots"]] == [14, 13]
+
+
+def test_every_event_is_in_the_docs() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    assert [name for name in EVENTS if f"`{name}`" not in page or f"``{name}``" not in (signals.__doc__ or "")] == []
 
 
 def test_the_data_is_plain(hourly: Site, time: Clock, heard: list[Any]) -> None:
@@ -86,7 +105,7 @@ def test_the_data_is_plain(hourly: Site, time: Clock, heard: list[Any]) -> None:
     hourly.sql("DROP TABLE django_cfg_backup_backuprun")
     tick()
     kinds = {type(value) for _, facts in heard for value in facts.values()}
-    assert kinds == {Manifest, Source, list, str}
+    assert kinds == {Manifest, Source, list, str, int}
 
 
 def test_a_receiver_that_fails_stops_nothing(site: Site, books: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -69,6 +69,7 @@ class TestHealthy:
             "next_slot": "2026-06-01T13:00:00+00:00",
             "last_proof": proof.model_dump(mode="json", by_alias=True),
             "provable_here": True,
+            "damaged": [],
         }
 
     def test_for_a_person(self, hourly: Site) -> None:

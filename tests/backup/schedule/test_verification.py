@@ -130,7 +130,8 @@ class TestSlots:
         """The backup is read, and not proved."""
         verify(hourly, drill=False)
         manifest = hourly.create()
-        assert clean(tick()) == [Verified(manifest, None)]
+        told = f"{manifest.name} was read to its last byte, and is good."
+        assert clean(tick()) == [Verified(manifest, None, told)]
         assert not is_proved(manifest)
 
 

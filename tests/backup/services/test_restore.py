@@ -41,6 +41,19 @@ def shop(site: Site, books: Path) -> Manifest:
     return site.create("shop")
 
 
+def test_beside_the_source_it_is_asked_what_the_source_has_to_answer(site: Site, shop: Manifest) -> None:
+    """A rehearsal accepts what a restore would, and a drill."""
+    databases = [
+        {"alias": "shop", "verification_queries": ["SELECT count(*) > 1000 FROM book"]},
+        {"alias": "default", "verification_queries": ["SELECT 0"]},
+    ]
+    site.configure(databases=databases)
+    with pytest.raises(IntegrityError, match="> 1000 FROM book"):
+        restore_backup(shop.name, to="default")
+    site.configure(databases=databases[1:])
+    restore_backup(shop.name, to="default")
+
+
 @contextmanager
 def told(signal: Signal) -> Iterator[list[dict[str, Any]]]:
     seen: list[dict[str, Any]] = []

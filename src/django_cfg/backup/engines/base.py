@@ -164,6 +164,7 @@ class Engine(ABC):
 
     format: ClassVar[Literal["pgdump", "sql", "sqlite3"]]
     name: ClassVar[str]  # for messages
+    drills_partial: ClassVar[bool] = True  # False: backups of some tables go only into a database as it is
     version_query: ClassVar[str] = "SELECT version()"  # of the server
 
     def __init__(self, database: Database) -> None:
@@ -220,8 +221,11 @@ class Engine(ABC):
         """The old data that restores of this database have kept, newest first."""
         return []
 
-    def sweep(self) -> list[str]:
-        """Remove the scratches of restores of this database that died, and nothing else; the names of those."""
+    def sweep(self, *, only_look: bool = False) -> list[str]:
+        """Remove the scratches of restores of this database that died, and nothing else; the names of those.
+
+        :param only_look: tell of them, and let them be.
+        """
         return []
 
     @abstractmethod

@@ -104,11 +104,13 @@ def plan(
     protected = left_alone | _by_name(r for series in all_series for r in _never_deleted(series, beside))
     wanted = _by_name(r for series in all_series for r in _by_the_rules(series, policy, zone))
     kept = _joined(protected, wanted)
-    over, warnings = _over_the_limit([manifest for manifest in own if manifest.name in kept], protected, policy)
-    stays = {name: why for name, why in (_by_name(_waiting(own, scope, over)) | kept).items() if name not in over}
-    decisions = (
-        Decision(m, m.name in stays, stays.get(m.name) or over.get(m.name) or _dropped(policy)) for m in newest_first
-    )
+    waiting = _by_name(_waiting(own, kept, scope))
+    first_to_go = [m for m in own if m.name in kept and m.name not in protected] + [m for m in own if m.name in waiting]
+    size = sum(manifest.archive.size for manifest in own if manifest.name in kept or manifest.name in waiting)
+    over, warnings = _over_the_limit(size, first_to_go[::-1], waiting, policy)
+    stays = {name: why for name, why in (waiting | kept).items() if name not in over}
+    dropped = _dropped(policy)
+    decisions = (Decision(m, m.name in stays, stays.get(m.name) or over.get(m.name) or dropped) for m in newest_first)
     return Plan(tuple(decisions), warnings)
 
 
@@ -168,15 +170,10 @@ def _by_the_rules(series: Sequence[Manifest], policy: BackupRetentionConfig, zon
             yield manifest, f"made before a restore, as young as the {wanted_days}"
 
 
-def _waiting(own: Iterable[Manifest], scope: Scope, over: Collection[str]) -> Iterator[Reason]:
-    """What the rules drop of a database that has not just been backed up: its own next backup comes first.
-
-    Unless a newer one is over the limit: it would take the place of that one, and be over the limit next time.
-    """
+def _waiting(own: Iterable[Manifest], kept: Collection[str], scope: Scope) -> Iterator[Reason]:
+    """What the rules drop of a database that has not just been backed up: its own next backup comes first."""
     for manifest in own:
-        if manifest.name in over:
-            return
-        if not scope.has_turn(manifest.source):
+        if manifest.name not in kept and not scope.has_turn(manifest.source):
             yield manifest, f"waits for the next backup of {manifest.source.database!r}"
 
 
@@ -194,18 +191,23 @@ def _newest_periods(
 
 
 def _over_the_limit(
-    kept: Sequence[Manifest], protected: Collection[str], policy: BackupRetentionConfig
+    size: int, first_to_go: Sequence[Manifest], waiting: Collection[str], policy: BackupRetentionConfig
 ) -> tuple[Reasons, tuple[str, ...]]:
-    """The oldest unprotected ones, until the rest is within the limit; a warning when they are not enough."""
+    """What goes until the rest is within the limit; a warning when that is not enough.
+
+    :param size: bytes of all that there would be.
+    :param first_to_go: the unprotected ones: what waits to be dropped anyhow, then the others, oldest first.
+    """
     if policy.max_total_size_mb is None:
         return {}, ()
-    excess = sum(manifest.archive.size for manifest in kept) - policy.max_total_size_mb * MB
+    limit, excess = policy.max_total_size_mb, size - policy.max_total_size_mb * MB
     over: Reasons = {}
-    for manifest in reversed(kept):
-        if excess > 0 and manifest.name not in protected:
-            over[manifest.name] = (f"over {policy.max_total_size_mb:,} MB: oldest unprotected",)
+    for manifest in first_to_go:
+        if excess > 0:
+            why = "no rule keeps it" if manifest.name in waiting else "oldest unprotected"
+            over[manifest.name] = (f"over {limit:,} MB: {why}",)
             excess -= manifest.archive.size
-    return over, (_exceeded(policy.max_total_size_mb, excess),) if excess > 0 else ()
+    return over, (_exceeded(limit, excess),) if excess > 0 else ()
 
 
 def _dropped(policy: BackupRetentionConfig) -> tuple[str]:

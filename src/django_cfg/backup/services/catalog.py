@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
 
 from django_cfg.backup.errors import BackupError, BackupNotFound, IntegrityError, UsageError
-from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX, Manifest, Proof
+from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX, Manifest, Proof, proof_key
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.storage.base import Storage
 
@@ -22,7 +22,11 @@ class Damaged:
 
     name: str
     error: BackupError
-    archive_key: str | None  # None when the manifest that would tell it cannot be read
+    manifest: Manifest | None  # None when it cannot be read
+
+    @property
+    def archive_key(self) -> str | None:
+        return self.manifest.archive_key if self.manifest else None
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Catalog:
     pinned: frozenset[str] = frozenset()  # names
     proofs: Mapping[str, Proof] = field(default_factory=dict)  # name: its last drill, succeeded or failed
     unreadable_proofs: frozenset[str] = frozenset()  # names; what was drilled there, nobody knows
+    proof_numbers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # name: of its proofs, the last one last
 
     def is_proved(self, manifest: Manifest) -> bool:
         """The last drill of this very archive succeeded."""
@@ -64,23 +69,44 @@ def read_catalog(storage: Storage) -> Catalog:
             _require_whole_archive(manifest, objects.get(manifest.archive_key) or _look_again(storage, manifest))
             backups.append(manifest)
         except BackupError as error:
-            damaged.append(Damaged(key.removesuffix(SUFFIX), error, manifest.archive_key if manifest else None))
+            damaged.append(Damaged(key.removesuffix(SUFFIX), error, manifest))
     backups.sort(key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
     pinned = frozenset(key.removesuffix(PIN_SUFFIX) for key in objects if key.endswith(PIN_SUFFIX))
-    proofs, unreadable = _proofs(storage, objects)
-    return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable)
+    numbers = proof_numbers(objects)
+    proofs, unreadable = _proofs(storage, {proof_key(name, found[-1]): name for name, found in numbers.items()})
+    return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, numbers)
 
 
-def _proofs(storage: Storage, keys: Iterable[str]) -> tuple[dict[str, Proof], frozenset[str]]:
-    """One that cannot be read proves nothing, and hides no backup; the names of such ones are told beside."""
+def proof_numbers(keys: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """By backup the numbers of its proofs, the last one last. There are several where a storage lets none go."""
+    found: dict[str, list[int]] = {}
+    for key in keys:
+        if key.endswith(PROOF_SUFFIX):
+            name, number = proof_place(key, keys)
+            found.setdefault(name, []).append(number)
+    return {name: tuple(sorted(numbers)) for name, numbers in found.items()}
+
+
+def proof_place(key: str, keys: Container[str]) -> tuple[str, int]:
+    """The backup that the proof under *key* is of, and its number among those; a backup's name may end in one too."""
+    whole = key.removesuffix(PROOF_SUFFIX)
+    name, _, number = whole.rpartition(".")
+    if f"{whole}{SUFFIX}" in keys or not (name and number.isdecimal() and proof_key(name, int(number)) == key):
+        return whole, 1
+    return name, int(number)
+
+
+def _proofs(storage: Storage, names: Mapping[str, str]) -> tuple[dict[str, Proof], frozenset[str]]:
+    """Those under the keys of *names*. One that cannot be read proves nothing, and hides no backup; the names of such
+    ones are told beside."""
     proofs = {}
     unreadable = set()
-    for key, data in storage.read_many(sorted(key for key in keys if key.endswith(PROOF_SUFFIX))):
+    for key, data in storage.read_many(sorted(names)):
         try:
             proof = Proof.from_json(_whole(data), key)
             proofs[proof.name] = proof
         except BackupError as error:
-            unreadable.add(key.removesuffix(PROOF_SUFFIX))
+            unreadable.add(names[key])
             _log.warning("A proof counts for nothing: %s", error)
     return proofs, frozenset(unreadable)
 

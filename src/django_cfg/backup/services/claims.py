@@ -17,6 +17,7 @@ from django_cfg.backup.policy.schedule import latest_slot, slots_between
 from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import Catalog, read_catalog
+from django_cfg.backup.services.damage import damaged_of
 from django_cfg.backup.services.history import home, patiently, rows
 from django_cfg.backup.services.lease import bury, is_alive, tell_failure
 from django_cfg.backup.services.project import Project
@@ -63,7 +64,13 @@ class Claim:
             return None
         backups = self.shelf.of(self.source)
         if self.kind == BackupRun.Kind.VERIFICATION:
-            return slot if backups and not self._is_going_on(runs) and self._claim(slot, []) else None
+            there = backups or damaged_of(self.project, self.shelf.catalog(), self.source.database)
+            missed = self._missed_before(slot, runs, [])
+            if not there or self._is_going_on(runs) or not self._claim(slot, []):
+                return None
+            if missed:
+                signals.tell(signals.verification_missed, BackupRun, source=self.source, slots=missed)
+            return slot
         slot = self._due(runs, backups)
         if slot is None:
             return None

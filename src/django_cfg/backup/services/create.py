@@ -138,6 +138,7 @@ def _recorded(
     """Keep the history of what happens in the block, and tell a failure to whoever listens."""
     run = RecordedRun(project, source, trigger, lock_file, claim)
     try:
+        signals.tell(signals.backup_started, BackupRun, source=source, trigger=trigger)
         with beating(run.row_id):
             yield run
     except BaseException as error:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine, Outlook, Restoration, RestoreOptions
-from django_cfg.backup.errors import IntegrityError, RestoreRefused, RestoreUnderWay
+from django_cfg.backup.errors import IntegrityError, RestoreRefused, RestoreUnderWay, StorageError
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.encryption.keyring import Keys
@@ -54,17 +54,28 @@ def drill(
     """Drill *manifest*, keep the proof in the storage, and tell of it; it may be the proof of a failure.
 
     :param patience: seconds to wait for another restore or drill of the same database.
+    :raises IntegrityError: it failed, and the storage does not take the proof of that.
     :raises BackupError: nothing was learned of the backup, and nothing is written.
     """
     with _errors_told(manifest.source):
         proof = _in_turn(lambda: _prove(project, manifest, keys, progress), manifest, progress, patience)
-        publish_proof(project.storage, manifest, proof)
+        if proof.succeeded:
+            publish_proof(project.storage, manifest, proof)
     facts = {"source": manifest.source, "proof": proof}
     if proof.succeeded:
         signals.tell(signals.drill_succeeded, BackupRun, **facts)
     else:
         signals.tell(signals.drill_failed, BackupRun, **facts, message=failure(proof))
+        _publish_failure(project, manifest, proof)
     return proof
+
+
+def _publish_failure(project: Project, manifest: Manifest, proof: Proof) -> None:
+    """What was found comes first, also where it cannot be kept."""
+    try:
+        publish_proof(project.storage, manifest, proof)
+    except StorageError as error:
+        raise IntegrityError(f"{failure(proof)} That it failed could not be kept in the storage: {error}") from error
 
 
 def require_success(proof: Proof) -> None:
@@ -85,7 +96,7 @@ def drill_target(project: Project, source: Source) -> str:
 
     :raises RestoreRefused: it is another project's, and nothing says where.
     """
-    if alias := project.config.verification.drill_alias:
+    if alias := project.config.verification.drill_alias_for(source.database):
         return alias
     if not project.owns(source):
         raise RestoreRefused(
@@ -153,7 +164,8 @@ def _refuse_another_kind(manifest: Manifest, alias: str, engine: Engine) -> None
     if not isinstance(engine, needed):
         raise RestoreRefused(
             f"{manifest.name} is a {needed.name} backup, and {alias!r} is a {engine.name} database: no drill is made. "
-            "Let BackupVerificationConfig.drill_alias name one of its own kind."
+            "Let BackupVerificationConfig.drill_alias name one of its own kind, as a dict where there are several: "
+            f"{{{manifest.source.database!r}: ...}}."
         )
 
 

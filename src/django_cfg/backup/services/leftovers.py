@@ -6,12 +6,12 @@ Nothing removes them by itself: without the manifest nobody can tell for sure wh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX
-from django_cfg.backup.services.catalog import is_manifest
+from django_cfg.backup.services.catalog import Catalog, is_manifest, proof_place
 from django_cfg.backup.services.naming import pattern
 from django_cfg.backup.services.project import Project
 from django_cfg.backup.storage.base import Storage, StoredObject
@@ -37,15 +37,42 @@ class Leftover:
         return max(found.modified for found in self.objects)
 
 
-def find_leftovers(project: Project) -> list[Leftover]:
-    """All in the storage, by name; those that may be removed have no reason to be spared."""
+def find_leftovers(project: Project, catalog: Catalog, named: Collection[str] = ()) -> list[Leftover]:
+    """All in the storage, by name; those that may be removed have no reason to be spared.
+
+    :param catalog: of the storage.
+    :param named: the names that somebody vouches for: that they are this project's.
+    """
+    strangers = _strangers(project, catalog)
     objects = {found.key: found for found in project.storage.list()}
     by_name: dict[str, list[StoredObject]] = {}
     for key, found in sorted(objects.items()):
-        name = _name_of(key)
+        name = _name_of(key, objects)
         if name and not _has_manifest(key, objects):
             by_name.setdefault(name, []).append(found)
-    return [_leftover(project, name, tuple(found)) for name, found in by_name.items()]
+    return [
+        _leftover(project, name, tuple(found), "" if name in named else strangers) for name, found in by_name.items()
+    ]
+
+
+def _strangers(project: Project, catalog: Catalog) -> str:
+    """Why a name alone does not tell whose an archive is; empty when nobody else's backups are there under such names.
+
+    Names hold no project. Where the template holds the environment, another one of this project has other names.
+    """
+    ours = pattern(project.config.filename_template, env=project.env)
+    others = {
+        f"{manifest.source.project}/{manifest.source.env}"
+        for manifest in (*catalog.backups, *(damaged.manifest for damaged in catalog.damaged if damaged.manifest))
+        if not project.owns(manifest.source)
+        and (manifest.source.project != project.name or ours.fullmatch(manifest.name))
+    }
+    if not others:
+        return ""
+    return (
+        f"it may be of {', '.join(sorted(others))}, whose backups are in {catalog.location} too: if it is yours, "
+        "name it after --leftovers"
+    )
 
 
 def remove_leftover(storage: Storage, leftover: Leftover) -> bool:
@@ -60,26 +87,29 @@ def remove_leftover(storage: Storage, leftover: Leftover) -> bool:
     return True
 
 
-def _leftover(project: Project, name: str, objects: tuple[StoredObject, ...]) -> Leftover:
+def _leftover(project: Project, name: str, objects: tuple[StoredObject, ...], strangers: str) -> Leftover:
     unchecked = Leftover(name, objects, "")
-    return Leftover(name, objects, next(_reasons_to_spare(project, unchecked), ""))
+    return Leftover(name, objects, next(_reasons_to_spare(project, unchecked, strangers), ""))
 
 
-def _reasons_to_spare(project: Project, leftover: Leftover) -> Iterator[str]:
+def _reasons_to_spare(project: Project, leftover: Leftover, strangers: str) -> Iterator[str]:
     keys = {found.key for found in leftover.objects}
     if not pattern(project.config.filename_template, env=project.env).fullmatch(leftover.name):
         yield "not named as the backups of this project and environment are"
+    if strangers:
+        yield strangers
     if leftover.modified > datetime.now(UTC) - YOUNG:
         yield "younger than 24 hours: its backup may be on its way"
     if f"{leftover.name}{PIN_SUFFIX}" in keys and len(keys) > 1:
         yield "pinned: somebody wanted to keep it; docs/restore-by-hand.md tells how to open it"
 
 
-def _name_of(key: str) -> str:
+def _name_of(key: str, objects: Container[str]) -> str:
     """The name of the backup that the object belongs to; empty for a manifest and for what is not ours."""
-    for suffix in (PROOF_SUFFIX, PIN_SUFFIX):
-        if key.endswith(suffix):
-            return key.removesuffix(suffix)
+    if key.endswith(PROOF_SUFFIX):
+        return proof_place(key, objects)[0]
+    if key.endswith(PIN_SUFFIX):
+        return key.removesuffix(PIN_SUFFIX)
     if is_manifest(key):
         return ""
     match = _ARCHIVE.fullmatch(key)

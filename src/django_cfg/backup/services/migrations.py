@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from django.db.migrations.loader import MigrationLoader
+
+from django_cfg.backup.manifest import Manifest
+
+_TABLE = "django_migrations"
 
 
 def compare(applied: Mapping[str, str]) -> str:
@@ -19,6 +23,42 @@ def compare(applied: Mapping[str, str]) -> str:
         if app in loader.migrated_apps and not _known(loader, app, name)
     )
     return " ".join(filter(None, (_behind_in_words(behind), _ahead_in_words(ahead))))
+
+
+def differences_on(ask: Callable[[str], object], manifest: Manifest) -> list[str]:
+    """Where the migrations of *manifest* are not the ones that are applied in what was restored of it.
+
+    :param ask: the first value that a query gives there.
+    :raises IntegrityError: they cannot be read.
+    """
+    told = manifest.migrations
+    if not _holds_migrations(manifest):
+        return []
+    found = {
+        app: str(ask(f"SELECT name FROM {_TABLE} WHERE app = '{app}' ORDER BY id DESC LIMIT 1"))
+        for app in sorted(told)
+        if app.isidentifier()
+    }
+    apps = int(str(ask(f"SELECT count(DISTINCT app) FROM {_TABLE}")))
+    differences = [
+        f"{_TABLE}: the last of {app} is {found.get(app)} instead of {name}"
+        for app, name in sorted(told.items())
+        if found.get(app) != name
+    ]
+    if apps != len(told):
+        differences.append(f"{_TABLE}: of {apps} apps instead of {len(told)}")
+    return differences
+
+
+def _holds_migrations(manifest: Manifest) -> bool:
+    """Whether they are to be found in the backup: rows may be left out, and a partial one may be of other tables."""
+    tables, excluded = (
+        {name.rpartition(".")[2] for name in names}
+        for names in ([table.name for table in manifest.tables], manifest.excluded)
+    )
+    if _TABLE in excluded:
+        return False
+    return _TABLE in tables or (bool(manifest.migrations) and not manifest.partial)
 
 
 def _behind(loader: MigrationLoader, app: str, last: str | None) -> int:

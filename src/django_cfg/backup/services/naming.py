@@ -18,9 +18,10 @@ def render(template: str, *, database: str, env: str, started_at: datetime, zone
     return template.format(database=_fit(database), env=_fit(env), timestamp=timestamp)
 
 
-def pattern(template: str, *, env: str) -> re.Pattern[str]:
-    """What matches every name that *template* gives in *env*, whatever the database and the time."""
-    fitting = {"database": r"[\w-]+", "timestamp": r"\d{8}_\d{6}", "env": re.escape(_fit(env))}
+def pattern(template: str, *, env: str, database: str | None = None) -> re.Pattern[str]:
+    """What matches every name that *template* gives in *env*, whatever the time; None: of any database."""
+    alias = r"[\w-]+" if database is None else re.escape(_fit(database))
+    fitting = {"database": alias, "timestamp": r"\d{8}_\d{6}", "env": re.escape(_fit(env))}
     parts = Formatter().parse(template)
     return re.compile("".join(re.escape(text) + fitting.get(name or "", "") for text, name, _, _ in parts) + r"(-\d+)?")
 

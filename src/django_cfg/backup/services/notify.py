@@ -19,9 +19,8 @@ from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.channels import channels, deliver, heartbeat
 from django_cfg.backup.services.incidents import Incident, Kind
 from django_cfg.backup.services.project import Project, current_project
-from django_cfg.backup.services.status import trend_warning
+from django_cfg.backup.services.status import disproof, trend_warning
 
-_DRILLS: tuple[Kind, ...] = ("drill", "no drill")
 _STATUS = "`manage.py backup_status` shows how all backups stand."
 
 
@@ -83,10 +82,22 @@ def _backup_overdue(source: Source, message: str, **_: Any) -> None:
 
 def _drill_succeeded(source: Source, proof: Proof, **_: Any) -> None:
     project = current_project()
-    ended = [_end(project, kind, source.database) for kind in _DRILLS]
+    over: tuple[Kind, ...] = ("no drill",) if _is_disproved(project, source) else ("no drill", "drill")
+    ended = [_end(project, kind, source.database) for kind in over]
     if any(ended):
         why = f"{proof.name} was restored and compared: {proof.tables} tables, {proof.rows:,} rows."
         _send(project, f"The drill of {source} works again.", why=why, todo="Nothing.")
+
+
+def _is_disproved(project: Project, source: Source) -> bool:
+    """A drill of a newer backup than the one that has just been proved has failed, as far as can be seen."""
+    if not _is_told_of_failures(project):
+        return False
+    try:
+        catalog = read_catalog(project.storage)
+    except StorageError:
+        return True  # the next drill looks again
+    return disproof([backup for backup in catalog.backups if backup.source == source], catalog) is not None
 
 
 def _drill_failed(source: Source, proof: Proof | None, message: str = "", **_: Any) -> None:
@@ -102,11 +113,10 @@ def _drill_failed(source: Source, proof: Proof | None, message: str = "", **_: A
     _begin(current_project(), "drill", source.database, f"The drill of {proof.name} failed.", why, todo)
 
 
-def _check_succeeded(source: Source, **_: Any) -> None:
+def _check_succeeded(source: Source, message: str, **_: Any) -> None:
     project = current_project()
     if _end(project, "check", source.database):
-        why = "Its newest backup was read to its last byte, and is good."
-        _send(project, f"The verification of {source} works again.", why=why, todo="Nothing.")
+        _send(project, f"The verification of {source} works again.", why=message, todo="Nothing.")
 
 
 def _check_failed(source: Source, message: str, **_: Any) -> None:

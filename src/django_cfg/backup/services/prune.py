@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import BackupError, ObjectLocked, StorageError, counted, megabytes
-from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, Manifest, Proof
+from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Proof, proof_key
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.policy.retention import Beside, Plan, Scope, plan
-from django_cfg.backup.services.catalog import Catalog, read_catalog
+from django_cfg.backup.services.catalog import Catalog, proof_numbers, read_catalog
 from django_cfg.backup.services.delete import delete_backup
 from django_cfg.backup.services.progress import SILENT, Progress
 from django_cfg.backup.services.project import Project, current_project
@@ -144,6 +144,10 @@ def carry_out(due: PrunePlan, progress: Progress = SILENT) -> Pruned:
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="prune") as threads:
         outcomes = tuple(threads.map(lambda manifest: _delete(due, manifest), oldest_first))
     pruned = Pruned(due, outcomes, _sweep(due.storage, due.abandoned))
+    for manifest in pruned.deleted:
+        signals.tell(signals.backup_deleted, BackupRun, name=manifest.name, manifest=manifest)
+    if not pruned.failed:
+        signals.tell(signals.prune_succeeded, BackupRun, deleted=pruned.deleted, freed=pruned.freed)
     if outcomes:
         progress.say(f"{counted(len(pruned.deleted), 'old backup')} deleted, {megabytes(pruned.freed)}")
     return pruned
@@ -195,16 +199,25 @@ def _delete(due: PrunePlan, manifest: Manifest) -> Outcome:
     try:
         if storage.stat(f"{manifest.name}{PIN_SUFFIX}"):
             return Outcome(manifest, kept="pinned meanwhile")
-        is_drilled = storage.stat(f"{manifest.name}{PROOF_SUFFIX}") is not None
-        if is_drilled and not due.catalog.is_proved(manifest) and _may_be_proved(storage, manifest):
+        proofs = _proofs(due, manifest)
+        if proofs and not due.catalog.is_proved(manifest) and _may_be_proved(storage, manifest, proofs[-1]):
             return Outcome(manifest, kept="proved meanwhile")
-        return Outcome(manifest, kept=_refusal(storage, manifest, [PROOF_SUFFIX] if is_drilled else []))
+        return Outcome(manifest, kept=_refusal(storage, manifest, proofs))
     except StorageError as error:
         return Outcome(manifest, error=error)
 
 
-def _may_be_proved(storage: Storage, manifest: Manifest) -> bool:
-    key = f"{manifest.name}{PROOF_SUFFIX}"
+def _proofs(due: PrunePlan, manifest: Manifest) -> list[str]:
+    """The keys of its proofs as they are now, the last one last."""
+    name, storage = manifest.name, due.storage
+    known = due.catalog.proof_numbers.get(name, ())
+    if not known or (known == (1,) and storage.stat(proof_key(name, 2)) is None):
+        return [proof_key(name)] if storage.stat(proof_key(name)) else []
+    numbers = proof_numbers({found.key for found in storage.list()}).get(name, ())
+    return [proof_key(name, number) for number in numbers]
+
+
+def _may_be_proved(storage: Storage, manifest: Manifest, key: str) -> bool:
     try:
         return Proof.from_json(storage.read(key), key).proves(manifest)
     except BackupError:

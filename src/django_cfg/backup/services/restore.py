@@ -142,7 +142,7 @@ def carry_out(plan: RestorePlan, progress: Progress = SILENT, tell: Tell | None 
             plan.engine.restoration(plan.manifest, plan.options) as restoration,
         ):
             _load(plan, restoration, progress)
-            queries = plan.project.config.for_database(plan.target).verification_queries
+            queries = plan.project.config.for_database(plan.manifest.source.database).verification_queries
             accept(restoration, plan.manifest, plan.target, queries, progress)
             restored = _switch(plan, restoration, record, progress, tell)
         if plan.holds_history:

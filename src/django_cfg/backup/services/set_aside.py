@@ -1,16 +1,22 @@
-"""What restores leave behind: old data that was set aside, and scratches of restores that died."""
+"""What restores leave behind: old data that was set aside, and scratches of restores that died.
+
+The databases are asked beside each other, and waited for once: one that does not answer keeps nobody waiting for long.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from django_cfg.backup.engines.base import Engine
-from django_cfg.backup.errors import BackupError
+from django_cfg.backup.errors import BackupError, DatabaseUnavailable
 from django_cfg.backup.services.project import Project, identity
 
+PATIENCE = 10.0  # seconds, for all databases together
 Found = TypeVar("Found")
 
 
@@ -29,6 +35,14 @@ class KeptData:
 
 
 @dataclass(frozen=True)
+class Scratch:
+    """What a restore of one database left when it died."""
+
+    database: str  # alias
+    name: str  # a folder, a database, a schema
+
+
+@dataclass(frozen=True)
 class NotAsked:
     """A database that could not be asked, and why."""
 
@@ -41,29 +55,63 @@ def list_set_aside(project: Project) -> Iterator[KeptData | NotAsked]:
 
     A database that does not answer is told beside the others, not instead of them.
     """
-    for alias, found in _each(project, lambda engine: engine.set_aside()):
+    for alias, found in _answers(project, lambda engine: engine.set_aside()):
         if isinstance(found, BackupError):
             yield NotAsked(alias, found)
         else:
             yield from (KeptData(alias, kept.name, kept.size, kept.made_at) for kept in found)
 
 
-def sweep_scratches(project: Project) -> Iterator[str | NotAsked]:
-    """Remove the scratches of restores that died; the names of those, for a message."""
-    for alias, found in _each(project, lambda engine: engine.sweep()):
+def find_scratches(project: Project) -> Iterator[Scratch | NotAsked]:
+    """The scratches of restores that died; nobody's data. Nothing is removed."""
+    for alias, found in _answers(project, lambda engine: engine.sweep(only_look=True)):
         if isinstance(found, BackupError):
             yield NotAsked(alias, found)
         else:
-            yield from found
+            yield from (Scratch(alias, name) for name in found)
 
 
-def _each(project: Project, ask: Callable[[Engine], list[Found]]) -> Iterator[tuple[str, list[Found] | BackupError]]:
-    """Each database once, backed up or not."""
+def sweep_scratches(project: Project, found: Iterable[Scratch]) -> Iterator[str | NotAsked]:
+    """Remove the scratches of the databases of those *found*; the names of what is gone."""
+    for alias in dict.fromkeys(scratch.database for scratch in found):
+        try:
+            yield from project.engine(alias).sweep()
+        except BackupError as error:
+            yield NotAsked(alias, error)
+
+
+def _answers(project: Project, ask: Callable[[Engine], list[Found]]) -> Iterator[tuple[str, list[Found] | BackupError]]:
+    """Of each database, backed up or not, once."""
+    asked = {alias: _Asked(project, alias, ask) for alias in _once(project)}
+    deadline = time.monotonic() + PATIENCE
+    for alias, question in asked.items():
+        yield alias, question.answer(deadline - time.monotonic())
+
+
+def _once(project: Project) -> list[str]:
     once: dict[str, str] = {}
     for alias, database in project.databases.items():
         once.setdefault(identity(database), alias)
-    for alias in once.values():
+    return list(once.values())
+
+
+class _Asked(Generic[Found]):
+    """One database, asked in a thread that nobody has to wait for."""
+
+    def __init__(self, project: Project, alias: str, ask: Callable[[Engine], list[Found]]) -> None:
+        self._answer: list[Found] | BackupError = DatabaseUnavailable(f"it did not answer within {PATIENCE:.0f} s")
+        self._project, self._alias, self._ask = project, alias, ask
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def answer(self, seconds: float) -> list[Found] | BackupError:
+        self._thread.join(max(0, seconds))
+        return self._answer
+
+    def _look(self) -> None:
         try:
-            yield alias, ask(project.engine(alias))
+            self._answer = self._ask(self._project.engine(self._alias))
         except BackupError as error:
-            yield alias, error
+            self._answer = error
+        except Exception as error:  # noqa: BLE001  whatever a driver raises: it could not be asked
+            self._answer = DatabaseUnavailable(f"{type(error).__name__}: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from statistics import median
 
 from django_cfg.backup.errors import megabytes
@@ -11,9 +12,10 @@ from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.policy.schedule import latest_slot, next_slot
 from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
-from django_cfg.backup.services.catalog import Catalog
+from django_cfg.backup.services.catalog import Catalog, Damaged
+from django_cfg.backup.services.damage import damage, damaged_of
 from django_cfg.backup.services.project import Project
-from django_cfg.backup.services.proofs import can_be_opened_here, proof_is_old
+from django_cfg.backup.services.proofs import can_be_drilled, can_be_opened_here, proof_is_old
 
 _COMPARED = 10  # backups before the newest
 
@@ -28,7 +30,8 @@ class SourceStatus:
     next_slot: datetime | None  # None: nothing backs it up by itself
     is_overdue: bool
     proof: Proof | None  # the last drill
-    is_provable_here: bool  # False: the last backup opens with a private key alone, and that is elsewhere
+    is_provable_here: bool  # False: it opens with a private key that is elsewhere, or is of a kind that is not drilled
+    damaged: tuple[Damaged, ...]  # pairs that are no backups any more
     problems: tuple[str, ...]
 
 
@@ -71,28 +74,40 @@ def last_proof(backups: list[Manifest], catalog: Catalog) -> Proof | None:
     return max(proofs, key=lambda proof: proof.at, default=None)
 
 
+def disproof(backups: list[Manifest], catalog: Catalog) -> Proof | None:
+    """The failed drill that counts: the last drill, or one of a backup newer than every proved one."""
+    last = last_proof(backups, catalog)
+    if last and not last.succeeded:
+        return last
+    unproved = takewhile(lambda backup: not catalog.is_proved(backup), backups)
+    proofs = (catalog.proofs[backup.name] for backup in unproved if backup.name in catalog.proofs)
+    return next((proof for proof in proofs if not proof.succeeded), None)
+
+
 def _status(project: Project, catalog: Catalog, source: Source) -> SourceStatus:
     now = clock.now()
     backups = [manifest for manifest in catalog.backups if manifest.source == source]
     last = backups[0] if backups else None
     schedule = project.config.schedule_for(source.database)
     overdue = schedule is not None and is_overdue(project, schedule, backups, now)
-    proof = last_proof(backups, catalog)
+    damaged = tuple(damaged_of(project, catalog, source.database))
     return SourceStatus(
         source=source,
         last=last,
         age=now - last.started_at if last else None,
         next_slot=next_slot(schedule, project.zone, now, last.started_at if last else None) if schedule else None,
         is_overdue=overdue,
-        proof=proof,
-        is_provable_here=last is None or can_be_opened_here(last),
+        proof=last_proof(backups, catalog),
+        is_provable_here=last is None or (can_be_drilled(last) and can_be_opened_here(last)),
+        damaged=damaged,
         problems=tuple(
             filter(
                 None,
                 (
                     _lateness(overdue, last),
                     trend_warning(backups),
-                    _disproof(proof),
+                    _disproved(disproof(backups, catalog)),
+                    damage(damaged).rstrip("."),
                     proof_is_old(project, backups, catalog, now),
                 ),
             )
@@ -112,7 +127,7 @@ def _lateness(overdue: bool, last: Manifest | None) -> str:
     return "the backup is overdue: see whether a ticker and a worker run, and why the last runs failed"
 
 
-def _disproof(proof: Proof | None) -> str:
-    if proof is None or proof.succeeded:
+def _disproved(proof: Proof | None) -> str:
+    if proof is None:
         return ""
-    return f"the last drill failed, on {proof.name}: {'; '.join(proof.differences) or 'it could not be restored'}"
+    return f"the drill of {proof.name} failed: {'; '.join(proof.differences).rstrip('.') or 'it could not be restored'}"

@@ -6,16 +6,25 @@ import logging
 from dataclasses import dataclass, replace
 
 from django_cfg.backup import signals
-from django_cfg.backup.errors import AlreadyRunning, BackupError, BackupNotFound, HistoryUnavailable, KeyMissing
+from django_cfg.backup.errors import (
+    AlreadyRunning,
+    BackupError,
+    BackupNotFound,
+    HistoryUnavailable,
+    IntegrityError,
+    KeyMissing,
+)
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.catalog import latest, read_catalog
+from django_cfg.backup.services.catalog import Catalog, latest, read_catalog
+from django_cfg.backup.services.damage import damage, damaged_of
 from django_cfg.backup.services.drill import drill, require_success
 from django_cfg.backup.services.heartbeat import beating
 from django_cfg.backup.services.history import patiently, required, rows
 from django_cfg.backup.services.lock import source_lock
 from django_cfg.backup.services.progress import SILENT, Progress
 from django_cfg.backup.services.project import Project, current_project
+from django_cfg.backup.services.proofs import can_be_drilled
 from django_cfg.backup.services.run import RecordedRun, reason
 from django_cfg.backup.services.scheduled import find_waiting
 from django_cfg.backup.services.unlock import keys_of
@@ -27,10 +36,11 @@ _log = logging.getLogger("django_cfg.backup")
 
 @dataclass(frozen=True)
 class Verified:
-    """A backup that was found good."""
+    """A backup that was found good, as far as could be looked."""
 
     manifest: Manifest
     proof: Proof | None  # of a drill; None: it was read only
+    told: str = ""  # what was found, when it was read only
 
 
 def serve_verification(run: int, database: str, claimed: str, progress: Progress = SILENT) -> Verified | None:
@@ -61,7 +71,7 @@ def _serve(project: Project, source: Source, claim: BackupRun, progress: Progres
         run = RecordedRun(project, source, "scheduled", lock_file, claim)
         try:
             with beating(run.row_id):
-                verified = _verify(project, _newest(project, source, run), progress)
+                verified = _verify_newest(project, source, run, progress)
         except BackupNotFound:
             patiently(lambda: rows().filter(pk=claim.pk).delete())  # all are gone: there is nothing to serve
             return None
@@ -74,36 +84,54 @@ def _serve(project: Project, source: Source, claim: BackupRun, progress: Progres
         return verified
 
 
-def _newest(project: Project, source: Source, run: RecordedRun) -> Manifest:
-    """
+def _verify_newest(project: Project, source: Source, run: RecordedRun, progress: Progress) -> Verified:
+    """The newest whole backup; and a damaged one beside it is a failure, whatever becomes of that.
+
     :raises BackupNotFound: there is none any more.
     """
+    catalog = _catalog(project, source)
+    damaged = damage(damaged_of(project, catalog, source.database))
+    if damaged:
+        signals.tell(signals.check_failed, BackupRun, source=source, message=damaged)
     try:
-        manifest = latest(read_catalog(project.storage), project, source.database)
+        manifest = latest(catalog, project, source.database)
     except BackupNotFound:
+        if damaged:
+            raise IntegrityError(damaged) from None
         raise
+    run.named(manifest.name)
+    verified = _verify(project, manifest, progress)
+    if damaged:
+        raise IntegrityError(damaged)
+    told = verified.told or "No damaged backup stands in the storage."
+    signals.tell(signals.check_succeeded, BackupRun, source=source, message=told)
+    return verified
+
+
+def _catalog(project: Project, source: Source) -> Catalog:
+    try:
+        return read_catalog(project.storage)
     except BackupError as error:
         _tell(project, source, str(error))
         raise
-    run.named(manifest.name)
-    return manifest
 
 
 def _verify(project: Project, manifest: Manifest, progress: Progress) -> Verified:
     keys = replace(keys_of(project.config), may_ask=False)  # nobody is there
-    if project.config.verification.drill:
+    if project.config.verification.drill and can_be_drilled(manifest):
         proof = drill(project, manifest, keys, progress, patience=project.config.verification.schedule.job_timeout)
         require_success(proof)
         return Verified(manifest, proof)
     try:
         verify(project.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
     except KeyMissing as error:
-        _log.info("%s is stored as it was written; what it holds was not looked at. %s", manifest.name, error)
+        told = f"{manifest.name} is stored as it was written; what it holds was not looked at. {error}"
+        _log.info("%s", told)
+        return Verified(manifest, None, told)
     except Exception as error:
-        _tell(project, manifest.source, reason(error))
+        signals.tell(signals.check_failed, BackupRun, source=manifest.source, message=reason(error))
         raise
-    signals.tell(signals.check_succeeded, BackupRun, source=manifest.source)
-    return Verified(manifest, None)
+    return Verified(manifest, None, f"{manifest.name} was read to its last byte, and is good.")
 
 
 def _tell(project: Project, source: Source, message: str) -> None:

@@ -62,9 +62,11 @@ class MySQLEngine(Engine):
         with connected(self.database) as session:
             return scratch.set_aside(session)
 
-    def sweep(self) -> list[str]:
+    def sweep(self, *, only_look: bool = False) -> list[str]:
         with connected(self.database) as session:
-            return scratch.sweep(session) if scratch.is_alone(session) else []
+            if not scratch.is_alone(session):
+                return []
+            return scratch.abandoned(session) if only_look else scratch.sweep(session)
 
     def inspect(self, selection: Selection) -> Iterator[Finding]:
         return inspecting(self.database, selection)

@@ -143,10 +143,15 @@ def refuse_unfinished(session: Session, alias: str) -> None:
 
 def sweep(session: Session) -> list[str]:
     """Drop what restores that died have left before they touched the database; the names of those."""
-    left = [found.name for found in beside(session) if found.state == PREPARED] + _unsigned(session)
+    left = abandoned(session)
     for name in left:
         discard(session, name)
     return left
+
+
+def abandoned(session: Session) -> list[str]:
+    """What restores that died have left before they touched the database."""
+    return [found.name for found in beside(session) if found.state == PREPARED] + _unsigned(session)
 
 
 def _unsigned(session: Session) -> list[str]:

@@ -31,6 +31,7 @@ from django_cfg.backup.pipeline.stream import Readable, blocks
 class PostgreSQLEngine(Engine):
     format = "pgdump"
     name = "PostgreSQL"
+    drills_partial = False
     version_query = "SELECT current_setting('server_version')"
 
     @property
@@ -57,8 +58,8 @@ class PostgreSQLEngine(Engine):
     def set_aside(self) -> list[SetAside]:
         return scratches.set_aside(self.database)
 
-    def sweep(self) -> list[str]:
-        return scratches.sweep(self.database)
+    def sweep(self, *, only_look: bool = False) -> list[str]:
+        return scratches.sweep(self.database, only_look=only_look)
 
     def inspect(self, selection: Selection) -> Iterator[Finding]:
         return inspecting(self.database, selection)

@@ -33,13 +33,13 @@ def set_aside(database: Database) -> list[SetAside]:
     return sorted(found, key=lambda aside: aside.made_at, reverse=True)
 
 
-def sweep(database: Database) -> list[str]:
-    """Remove the scratches of restores of *database* that died; the names of those."""
+def sweep(database: Database, *, only_look: bool = False) -> list[str]:
+    """Remove the scratches of restores of *database* that died, unless they are only looked at; the names of those."""
     with on_the_server(database) as connection:
         found = _scratches(connection, target_name(database))  # first: one that lives was locked before it was made
         if not found or lock.is_taken_by_others(connection, target_name(database)):
             return []
-        return drop(connection, found)
+        return found if only_look else drop(connection, found)
 
 
 def sweep_under_lock(connection: Any, target: str) -> None:

@@ -78,8 +78,8 @@ class SQLiteEngine(Engine):
     def set_aside(self) -> list[SetAside]:
         return aside.found(database_path(self.database).resolve())
 
-    def sweep(self) -> list[str]:
-        return sweep(self.database)
+    def sweep(self, *, only_look: bool = False) -> list[str]:
+        return sweep(self.database, only_look=only_look)
 
     def inspect(self, selection: Selection) -> Iterator[Finding]:
         with live(self.database) as connection:

@@ -165,12 +165,13 @@ def _step(scratch: sqlite3.Connection, live: sqlite3.Connection) -> int:
     return min(max(1, _STEP * int(_pragma(live, "page_size")) // page_size), pages - 1)
 
 
-def sweep(database: Database) -> list[str]:
-    """Remove the workshop of a restore of *database* that died."""
+def sweep(database: Database, *, only_look: bool = False) -> list[str]:
+    """Remove the workshop of a restore of *database* that died, unless it is only looked at."""
     folder = _workshop_of(database_path(database).resolve())
     with suppress(OSError), open_lock(folder) as lock:  # no such folder, as a rule
         if holds_lock(lock, folder):
-            shutil.rmtree(folder)
+            if not only_look:
+                shutil.rmtree(folder)
             return [str(folder)]
     return []
 

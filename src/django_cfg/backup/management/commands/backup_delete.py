@@ -10,7 +10,7 @@ from django_cfg.backup.management.command import BackupCommand, add_name, add_ye
 from django_cfg.backup.management.tables import local
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog import LATEST, Damaged, find, read_catalog
-from django_cfg.backup.services.delete import delete_backup, find_damaged
+from django_cfg.backup.services.delete import delete_chosen, find_damaged
 from django_cfg.backup.services.project import Project, current_project
 
 
@@ -29,7 +29,7 @@ class Command(BackupCommand):
         if chosen.name in catalog.pinned:
             raise UsageError(f"{chosen.name} is pinned; `backup_pin {chosen.name} --unpin` allows to delete it.")
         self.ask(f"Delete {_described(chosen, project)} in {catalog.location} for good?", yes=yes)
-        delete_backup(storage, chosen.name, chosen.archive_key)
+        delete_chosen(storage, chosen)
         self.show(f"{chosen.name} is deleted.")
         return {"deleted": chosen.name}
 

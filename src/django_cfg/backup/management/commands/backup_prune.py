@@ -6,13 +6,14 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.errors import StorageError, counted, megabytes
+from django_cfg.backup.errors import BackupNotFound, StorageError, counted, megabytes
 from django_cfg.backup.management import prune_tables
 from django_cfg.backup.management.command import BackupCommand, add_yes
+from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.leftovers import Leftover, find_leftovers, remove_leftover
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.services.prune import Pruned, PrunePlan, carry_out, plan_prune, still_due
-from django_cfg.backup.services.set_aside import NotAsked, sweep_scratches
+from django_cfg.backup.services.set_aside import NotAsked, Scratch, find_scratches, sweep_scratches
 from django_cfg.backup.storage.base import Storage
 
 
@@ -24,23 +25,30 @@ class Command(BackupCommand):
         add_yes(parser)
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--orphans", action="store_true", help="Also those of databases that left DATABASES.")
-        what.add_argument("--leftovers", action="store_true", help="Archives without a manifest instead of backups.")
+        what.add_argument(
+            "--leftovers",
+            nargs="*",
+            metavar="NAME",
+            help="Archives without a manifest instead of backups; only those named, which then are known to be yours.",
+        )
 
-    def run(self, *, dry_run: bool, yes: bool, orphans: bool, leftovers: bool, **options: Any) -> Any:
+    def run(self, *, dry_run: bool, yes: bool, orphans: bool, leftovers: list[str] | None, **options: Any) -> Any:
         self._yes = yes
         self._only_shows = dry_run or not (yes or sys.stdin.isatty())
         project = current_project()
-        return self._leftovers(project) if leftovers else self._backups(project, orphans=orphans)
+        if leftovers is None:
+            return self._backups(project, orphans=orphans)
+        return self._leftovers(project, leftovers)
 
     def _backups(self, project: Project, *, orphans: bool) -> Any:
         due = plan_prune(orphans=orphans)
-        if not self._only_shows:
-            self._sweep(project)
         self._show_plan(project, due)
-        if not self._agreed(
-            f"{counted(len(due.retention.due), 'backup')} ({megabytes(due.size)})", due.storage, due.retention.due
-        ):
+        scratches = self._scratches(project)
+        what = [f"{counted(len(due.retention.due), 'backup')} ({megabytes(due.size)})"] * bool(due.retention.due)
+        what += [f"what {counted(len(scratches), 'dead restore')} left"] * bool(scratches)
+        if not self._agreed(" and ".join(what), due.storage, [*due.retention.due, *scratches]):
             return prune_tables.document(Pruned(due), project)
+        self._sweep(project, scratches)
         if not self._yes:
             due = still_due(due, plan_prune(orphans=orphans))
         pruned = carry_out(due, self.progress)
@@ -52,13 +60,22 @@ class Command(BackupCommand):
         pruned.require_complete()
         return document
 
-    def _sweep(self, project: Project) -> None:
-        """Scratches of restores that died are nobody's data."""
-        for found in sweep_scratches(project):
-            if isinstance(found, NotAsked):
-                self.warn(f"Whether dead restores left something in {found.database} cannot be asked: {found.error}")
+    def _scratches(self, project: Project) -> list[Scratch]:
+        """Those of restores that died, which are nobody's data, shown."""
+        found = list(find_scratches(project))
+        for one in found:
+            if isinstance(one, NotAsked):
+                self.warn(f"Whether dead restores left something beside {one.database} is not known: {one.error}")
             else:
-                self.warn(f"Removed {found}, which a restore that died had left.")
+                self.warn(f"A restore of {one.database} that died left {one.name}.")
+        return [one for one in found if isinstance(one, Scratch)]
+
+    def _sweep(self, project: Project, scratches: list[Scratch]) -> None:
+        for removed in sweep_scratches(project, scratches):
+            if isinstance(removed, NotAsked):
+                self.warn(f"What dead restores left beside {removed.database} stays: {removed.error}")
+            else:
+                self.warn(f"Removed {removed}, which a restore that died had left.")
 
     def _show_plan(self, project: Project, due: PrunePlan) -> None:
         own = [decision for decision in due.retention.decisions if project.owns(decision.manifest.source)]
@@ -71,11 +88,12 @@ class Command(BackupCommand):
         for warning in due.retention.warnings:
             self.warn(warning)
         self.warn_of_damage(due.catalog)
-        if leftovers := find_leftovers(project):
+        if leftovers := find_leftovers(project, due.catalog):
             self.warn(f"Without a manifest: {_told(leftovers)}; see backup_prune --leftovers.")
 
-    def _leftovers(self, project: Project) -> Any:
-        found, storage = find_leftovers(project), project.storage
+    def _leftovers(self, project: Project, names: list[str]) -> Any:
+        storage = project.storage
+        found = _named(find_leftovers(project, read_catalog(storage), names), names)
         if found:
             self.show(prune_tables.leftovers(found, project.zone))
         removable = [leftover for leftover in found if not leftover.spared]
@@ -113,6 +131,18 @@ class Command(BackupCommand):
         else:
             self.ask(f"Delete {what} in {storage.location} for good?", yes=self._yes)
         return True
+
+
+def _named(found: list[Leftover], names: list[str]) -> list[Leftover]:
+    """Those of *names*; without any, all.
+
+    :raises BackupNotFound: there is none of a name.
+    """
+    if unknown := sorted(set(names) - {leftover.name for leftover in found}):
+        raise BackupNotFound(
+            f"Nothing without a manifest is named {unknown[0]!r}; `backup_prune --leftovers` shows all."
+        )
+    return [leftover for leftover in found if not names or leftover.name in names]
 
 
 def _told(leftovers: list[Leftover]) -> str:

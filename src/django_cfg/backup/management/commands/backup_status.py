@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta, tzinfo
 from typing import Any
 
 from django_cfg.backup.errors import Unhealthy, megabytes
 from django_cfg.backup.management import proofs, tables
 from django_cfg.backup.management.command import BackupCommand
-from django_cfg.backup.services.catalog import read_catalog
+from django_cfg.backup.services.catalog import Catalog, read_catalog
 from django_cfg.backup.services.project import Project, current_project
-from django_cfg.backup.services.set_aside import NotAsked, list_set_aside
+from django_cfg.backup.services.set_aside import KeptData, NotAsked, list_set_aside
 from django_cfg.backup.services.status import SourceStatus, status_of
 
 _HEADER = ("SOURCE", "LAST BACKUP", "AGE", "SIZE", "NEXT", "LAST PROOF", "STATE")
@@ -25,31 +25,43 @@ class Command(BackupCommand):
         catalog = read_catalog(project.storage)
         statuses = status_of(project, catalog)
         self.show(tables.columns(_HEADER, [_row(status, project.zone) for status in statuses]))
-        self.warn_of_damage(catalog)
-        kept = list(self._old_data(project))
+        self._warn_of_others(catalog, statuses)
+        kept, unknown = self._old_data(project)
         problems = [f"{status.source}: {problem}." for status in statuses for problem in status.problems]
-        document = {"healthy": not problems, "sources": [_document(status) for status in statuses], "old_data": kept}
+        document = {
+            "healthy": not problems,
+            "sources": [_document(status) for status in statuses],
+            "old_data": kept,
+            "old_data_unknown": unknown,
+        }
         if problems:
             if self.as_json:
                 self.print_document(document)
             raise Unhealthy("\n".join(problems))
         return document
 
-    def _old_data(self, project: Project) -> Iterator[dict[str, Any]]:
-        """What restores have set aside; a database that does not answer keeps its own to itself."""
+    def _warn_of_others(self, catalog: Catalog, statuses: list[SourceStatus]) -> None:
+        """Damaged pairs that are of no source of ours."""
+        own = {damaged.name for status in statuses for damaged in status.damaged}
+        others = tuple(damaged for damaged in catalog.damaged if damaged.name not in own)
+        self.warn_of_damage(replace(catalog, damaged=others))
+
+    def _old_data(self, project: Project) -> tuple[list[dict[str, Any]], list[str]]:
+        """What restores have set aside, and the databases of which that is not known: no problem of the backups."""
+        kept, unknown = [], []
         for found in list_set_aside(project):
             if isinstance(found, NotAsked):
-                self.warn(f"Whether {found.database} has old data set aside cannot be asked: {found.error}")
-                continue
-            self.show(
-                f"Old data of {found.database}: {found.name}, {megabytes(found.size)}, set aside {_age(found.age)} ago."
-            )
-            yield {
-                "database": found.database,
-                "name": found.name,
-                "size": found.size,
-                "made_at": found.made_at.isoformat(),
-            }
+                self.warn(f"Whether {found.database} has old data set aside is not known: {found.error}")
+                unknown.append(found.database)
+            else:
+                age = _age(found.age)
+                self.show(f"Old data of {found.database}: {found.name}, {megabytes(found.size)}, set aside {age} ago.")
+                kept.append(_old_data(found))
+        return kept, unknown
+
+
+def _old_data(kept: KeptData) -> dict[str, Any]:
+    return {"database": kept.database, "name": kept.name, "size": kept.size, "made_at": kept.made_at.isoformat()}
 
 
 def _row(status: SourceStatus, zone: tzinfo) -> tuple[str, ...]:
@@ -90,4 +102,5 @@ def _document(status: SourceStatus) -> dict[str, Any]:
         "next_slot": status.next_slot.isoformat() if status.next_slot else None,
         "last_proof": proofs.document(status.proof),
         "provable_here": status.is_provable_here,
+        "damaged": [{"name": damaged.name, "error": str(damaged.error)} for damaged in status.damaged],
     }

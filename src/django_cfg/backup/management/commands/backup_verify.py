@@ -64,7 +64,9 @@ class Command(BackupCommand):
             else self._verify(project, manifest, keys, key_is_given=key_is_given)
             for manifest in _chosen(catalog, project, names, database)
         ]
-        if not names:
+        if names:
+            self.warn_of_damage(catalog)  # `latest` is the newest that is whole
+        else:
             results += [_Result(damaged.name, damaged.error) for damaged in catalog.damaged]
         document = [result.document for result in results]
         self._report(results, document, drilled=options["drill"])

@@ -1,0 +1,142 @@
+"""What restores left behind, in backup_status and backup_prune; and servers that do not answer."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from django_cfg.backup.engines.sqlite import SQLiteEngine
+from django_cfg.backup.services import set_aside
+from tests.backup.management.test_prune import Terminal
+from tests.backup.services.pruning import ONE_DAY, backups, daily, put
+from tests.sites import Site
+
+SQLITE = "django.db.backends.sqlite3"
+
+
+@pytest.fixture
+def old_data(site: Site, books: Path) -> Path:
+    """What a restore has set aside."""
+    site.configure(schedule={"enabled": False})
+    site.create()
+    site.call("backup_restore", "latest", "--yes")
+    (found,) = site.root.glob("db.sqlite3.before-restore-*")
+    return found
+
+
+@pytest.fixture
+def scratch(site: Site, books: Path) -> Path:
+    """What a restore that was killed has left, with one old backup that is due."""
+    site.configure(retention=ONE_DAY, schedule={"enabled": False})
+    put(*daily(2))
+    folder = site.root / ".db.sqlite3.restoring"
+    folder.mkdir(mode=0o700)
+    (folder / "lock").touch()
+    (folder / "scratch.sqlite3").write_bytes(b"x")
+    return folder
+
+
+@pytest.fixture
+def deaf() -> Iterator[int]:
+    """The port of a server that takes connections and never says a word."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        yield server.getsockname()[1]
+
+
+class TestStatus:
+    def test_old_data_is_shown_with_its_size_and_age(self, site: Site, old_data: Path) -> None:
+        answer = site.call("backup_status")
+        assert answer.code == 0
+        assert f"Old data of default: {old_data}, " in answer.stdout
+        assert "set aside 0 h 0 min ago." in answer.stdout
+        (kept,) = site.call("backup_status", "--json").json["old_data"]
+        assert (kept["database"], kept["name"], kept["size"]) == ("default", str(old_data), old_data.stat().st_size)
+
+    def test_a_server_that_says_nothing_is_not_waited_for(
+        self, site: Site, old_data: Path, deaf: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nor any number of them, and the others are told."""
+        monkeypatch.setattr(set_aside, "PATIENCE", 1.0)
+        silent = {
+            "ENGINE": "django.db.backends.postgresql",
+            "HOST": "127.0.0.1",
+            "PORT": deaf,
+            "USER": "x",
+            "PASSWORD": "x",
+        }
+        site.use_databases(
+            default={"ENGINE": SQLITE, "NAME": str(site.database)},
+            **{f"silent{number}": {**silent, "NAME": f"shop{number}"} for number in range(3)},
+        )
+        site.configure(
+            schedule={"enabled": False},
+            databases=[{"alias": f"silent{number}", "enabled": False} for number in range(3)],
+        )
+        begun = time.monotonic()
+        answer = site.call("backup_status", "--json")
+        assert time.monotonic() - begun < 5
+        assert answer.code == 0
+        assert answer.json["old_data_unknown"] == ["silent0", "silent1", "silent2"]
+        assert len(answer.json["old_data"]) == 1
+        assert "Whether silent1 has old data set aside is not known: it did not answer within 1 s" in answer.stderr
+
+    @pytest.mark.parametrize("code", [0, 4])
+    def test_whatever_a_driver_raises_the_document_is_printed(
+        self, site: Site, old_data: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        def missing(self: SQLiteEngine) -> None:
+            raise ImproperlyConfigured("Error loading the driver")
+
+        monkeypatch.setattr(SQLiteEngine, "set_aside", missing)
+        if code:
+            next(site.backups.glob("*.gz")).unlink()
+        answer = site.call("backup_status", "--json")
+        assert answer.code == code
+        assert answer.json["old_data_unknown"] == ["default"]
+        assert "ImproperlyConfigured: Error loading the driver" in answer.stderr
+
+
+class TestPrune:
+    def test_a_no_removes_nothing(self, site: Site, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+        answer = site.call("backup_prune")
+        assert f"A restore of default that died left {scratch}." in answer.stderr
+        assert "Delete 1 backup (24 bytes) and what 1 dead restore left in" in answer.stderr
+        assert answer.stderr.endswith("Nothing was done.")
+        assert scratch.exists()
+        assert len(backups(site)) == 2
+
+    @pytest.mark.parametrize("arguments", [["--dry-run"], ["--dry-run", "--yes"], []], ids=" ".join)
+    def test_only_shown_it_stays(self, site: Site, scratch: Path, arguments: list[str]) -> None:
+        answer = site.call("backup_prune", *arguments)
+        assert f"left {scratch}." in answer.stderr
+        assert "Removed" not in answer.stderr
+        assert scratch.exists()
+
+    def test_a_yes_removes_it(self, site: Site, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+        answer = site.call("backup_prune")
+        assert f"Removed {scratch}, which a restore that died had left." in answer.stderr
+        assert not scratch.exists()
+        assert len(backups(site)) == 1
+
+    def test_it_alone_is_asked_about_too(self, site: Site, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        site.call("backup_delete", "default_2", "--yes")
+        monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+        assert "Delete what 1 dead restore left in" in site.call("backup_prune").stderr
+        assert scratch.exists()
+
+    def test_that_of_a_restore_that_lives_is_not_even_shown(self, site: Site, scratch: Path) -> None:
+        with (scratch / "lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            answer = site.call("backup_prune", "--yes")
+        assert "dead" not in answer.stderr
+        assert "died" not in answer.stderr
+        assert scratch.exists()

@@ -1,0 +1,75 @@
+"""What is told of backups that come, go, are pinned and pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_cfg.backup import prune_backups, signals
+from django_cfg.backup.errors import StorageError
+from django_cfg.backup.services.project import current_project
+from tests.backup.services.pruning import ONE_DAY, daily, put, use_storage
+from tests.backup.storages import Recording
+from tests.sites import Site
+
+Told = list[tuple[str, dict[str, Any]]]
+NAMES = ("backup_started", "backup_succeeded", "backup_deleted", "backup_pinned", "backup_unpinned", "prune_succeeded")
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    heard: Told = []
+    listeners = []
+    for name in NAMES:
+
+        def hear(signal: Any, sender: type, event: str = name, **facts: Any) -> None:
+            heard.append((event, facts))
+
+        listeners.append((name, hear))
+        getattr(signals, name).connect(hear)
+    yield heard
+    for name, hear in listeners:
+        getattr(signals, name).disconnect(hear)
+
+
+def test_a_backup_begins_before_it_is_made(site: Site, books: Path, told: Told) -> None:
+    manifest = site.create()
+    source = current_project().source("default")
+    assert told[0] == ("backup_started", {"source": source, "trigger": "manual"})
+    assert ("backup_succeeded", {"manifest": manifest}) in told
+
+
+def test_a_prune_tells_what_went(site: Site, told: Told) -> None:
+    site.configure(retention=ONE_DAY)
+    made = daily(3)
+    put(*made)
+    prune_backups()
+    gone = made[:0:-1]
+    assert [facts["manifest"] for name, facts in told if name == "backup_deleted"] == gone
+    freed = sum(manifest.archive.size for manifest in gone)
+    assert told[-1] == ("prune_succeeded", {"deleted": gone, "freed": freed})
+
+
+def test_one_that_fails_tells_of_no_success(site: Site, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.configure(retention=ONE_DAY)
+    put(*daily(3))
+    use_storage(monkeypatch, Recording(site.backups, "delete default_3.json"))
+    with pytest.raises(StorageError):
+        prune_backups()
+    assert [name for name, _ in told] == ["backup_deleted"]
+
+
+def test_by_hand(site: Site, told: Told) -> None:
+    """A damaged one too, whose manifest tells nothing."""
+    put(*daily(2))
+    (site.backups / "default_2.json").write_text("{")
+    site.call("backup_pin", "default_1")
+    site.call("backup_pin", "default_1")
+    site.call("backup_pin", "default_1", "--unpin")
+    site.call("backup_delete", "default_1", "--yes")
+    site.call("backup_delete", "default_2", "--yes")
+    assert [name for name, _ in told] == ["backup_pinned", "backup_unpinned", "backup_deleted", "backup_deleted"]
+    assert [facts["manifest"] for _, facts in told] == [daily(2)[0], daily(2)[0], daily(2)[0], None]

@@ -1,0 +1,84 @@
+"""Whether a failure speaks of the backup is told by the server's verdict alone, never by what it quotes."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import psycopg
+import pytest
+
+from django_cfg.backup.errors import BackupError, IntegrityError, RestoreFailed, ToolFailed
+from django_cfg.backup.services.surroundings import are_to_blame
+
+ROW = "permission denied, disk full, out of memory, no space left on device, access denied"
+
+
+def failed(cause: BaseException | None) -> BackupError:
+    error = RestoreFailed(f"The restore failed: {cause}.")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'pg_restore: error: could not execute query: ERROR:  permission denied to create extension "citext"\n'
+        "HINT:  Must have CREATE privilege on current database to create this extension.",
+        'pg_restore: error: COPY failed for table "log": ERROR:  could not write: No space left on device',
+        'pg_restore: error: could not execute query: ERROR:  extension "postgis" is not available',
+        "psql:<stdin>:12: ERROR:  canceling statement due to lock timeout",
+        "pg_restore: while PROCESSING TOC:\n"
+        "pg_restore: from TOC entry 3; 1 2 ACL log postgres\n"
+        "pg_restore: error: could not execute query: ERROR:  must be owner of table log",
+        "pg_restore: error: out of memory",
+        "ERROR 1142 (42000) at line 30: CREATE command denied to user 'shop'@'localhost' for table 'log'",
+        "ERROR 1273 (HY000) at line 9: Unknown collation: 'utf8mb4_0900_ai_ci'",
+        "ERROR 1114 (HY000) at line 40: The table 'log' is full",
+    ],
+)
+def test_what_the_server_cannot_or_will_not(words: str) -> None:
+    assert are_to_blame(failed(ToolFailed("the tool", 1, words)))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f'pg_restore: error: COPY failed for table "log": ERROR:  invalid input syntax for type integer: "{ROW}"\n'
+        f'CONTEXT:  COPY log, line 1, column line: "{ROW}"',
+        f'pg_restore: error: could not execute query: ERROR:  could not create unique index "log_line"\n'
+        f"DETAIL:  Key (line)=({ROW}) is duplicated.",
+        f'psql:<stdin>:7: ERROR:  relation "log" does not exist\nLINE 1: {ROW}',
+        f"ERROR 1062 (23000) at line 40: Duplicate entry '{ROW}' for key 'line'",
+        f"ERROR 1064 (42000) at line 4: You have an error in your SQL syntax; near '{ROW}' at line 1",
+        f"pg_restore: error: could not read from input file: {ROW}",
+        ROW,
+    ],
+)
+def test_what_it_quotes_is_no_verdict(words: str) -> None:
+    assert not are_to_blame(failed(ToolFailed("the tool", 1, words)))
+
+
+def test_a_tool_that_was_killed_has_no_verdict() -> None:
+    assert are_to_blame(failed(ToolFailed("pg_restore", -9, "")))
+
+
+@pytest.mark.parametrize(
+    ("cause", "blamed"),
+    [
+        (psycopg.errors.InsufficientPrivilege(ROW), True),
+        (psycopg.errors.DiskFull(""), True),
+        (psycopg.errors.UndefinedTable(ROW), False),
+        (OSError(28, "No space left on device"), True),
+        (Exception(1142, "SELECT command denied"), True),
+        (Exception(1146, ROW), False),
+        (sqlite3.DatabaseError(ROW), False),
+        (None, False),
+    ],
+    ids=repr,
+)
+def test_what_drivers_raise(cause: BaseException | None, blamed: bool) -> None:
+    assert are_to_blame(failed(cause)) is blamed
+
+
+def test_our_own_words_are_no_verdict() -> None:
+    assert not are_to_blame(IntegrityError(f"shop differs from its manifest: {ROW} is missing."))
