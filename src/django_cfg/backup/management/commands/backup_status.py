@@ -11,7 +11,7 @@ from django_cfg.backup.management import proofs, tables
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.project import Project, current_project
-from django_cfg.backup.services.set_aside import NotAsked, list_set_aside
+from django_cfg.backup.services.set_aside import KeptData, NotAsked, list_set_aside
 from django_cfg.backup.services.status import SourceStatus, status_of
 
 _HEADER = ("SOURCE", "LAST BACKUP", "AGE", "SIZE", "NEXT", "LAST PROOF", "STATE")
@@ -28,28 +28,28 @@ class Command(BackupCommand):
         self.warn_of_damage(catalog)
         kept = list(self._old_data(project))
         problems = [f"{status.source}: {problem}." for status in statuses for problem in status.problems]
-        document = {"healthy": not problems, "sources": [_document(status) for status in statuses], "old_data": kept}
+        problems += [found.problem for found in kept if found.problem]
+        document = {
+            "healthy": not problems,
+            "sources": [_document(status) for status in statuses],
+            "old_data": [_kept(found) for found in kept],
+        }
         if problems:
             if self.as_json:
                 self.print_document(document)
             raise Unhealthy("\n".join(problems))
         return document
 
-    def _old_data(self, project: Project) -> Iterator[dict[str, Any]]:
+    def _old_data(self, project: Project) -> Iterator[KeptData]:
         """What restores have set aside; a database that does not answer keeps its own to itself."""
         for found in list_set_aside(project):
             if isinstance(found, NotAsked):
                 self.warn(f"Whether {found.database} has old data set aside cannot be asked: {found.error}")
                 continue
-            self.show(
-                f"Old data of {found.database}: {found.name}, {megabytes(found.size)}, set aside {_age(found.age)} ago."
-            )
-            yield {
-                "database": found.database,
-                "name": found.name,
-                "size": found.size,
-                "made_at": found.made_at.isoformat(),
-            }
+            if not found.problem:
+                kept = f"{found.name}, {megabytes(found.size)}, set aside {_age(found.age)} ago"
+                self.show(f"Old data of {found.database}: {kept}.")
+            yield found
 
 
 def _row(status: SourceStatus, zone: tzinfo) -> tuple[str, ...]:
@@ -90,4 +90,14 @@ def _document(status: SourceStatus) -> dict[str, Any]:
         "next_slot": status.next_slot.isoformat() if status.next_slot else None,
         "last_proof": proofs.document(status.proof),
         "provable_here": status.is_provable_here,
+    }
+
+
+def _kept(found: KeptData) -> dict[str, Any]:
+    return {
+        "database": found.database,
+        "name": found.name,
+        "size": found.size,
+        "made_at": found.made_at.isoformat(),
+        "unfinished": found.is_unfinished,
     }
