@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
+import sys
+import threading
+import traceback
+from pathlib import Path
 
 import pytest
 
@@ -27,8 +30,15 @@ def signalled(number: signal.Signals) -> None:
     """Send it to this very process while the client loads; the client stands still, so that it is in time."""
     wait_until(lambda: child_running("mariadb"))
     os.kill(child_running("mariadb") or 0, signal.SIGSTOP)
-    time.sleep(0.3)  # we come to wait for it
+    wait_until(feeding)
     os.kill(os.getpid(), number)
+
+
+def feeding() -> bool:
+    """The main thread has made the client and is loading."""
+    ident = threading.main_thread().ident or 0
+    stack = [(Path(frame.filename).name, frame.name) for frame in traceback.extract_stack(sys._current_frames()[ident])]
+    return ("load.py", "load") in stack and ("process.py", "__init__") not in stack
 
 
 def bring_back(server: MySQLServer, told: str) -> None:

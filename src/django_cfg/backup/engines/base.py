@@ -121,14 +121,9 @@ class Outlook:
 
 
 class Restoration(ABC):
-    """A restore under way. Until ``switch`` the target is untouched, unless ``has_replaced`` tells otherwise; leaving
-    the block discards the rest."""
+    """A restore under way. Until ``switch`` the target is untouched; leaving the block discards the rest."""
 
-    @property
-    def has_replaced(self) -> bool:
-        """The target is not as it was any more, and leaving the block does not make it so: what fails now leaves it
-        neither old nor new."""
-        return False
+    has_replaced = False  # True once that is not so: what fails now leaves the target neither old nor new
 
     @property
     def scratch(self) -> Mapping[str, Any] | None:
@@ -252,10 +247,9 @@ class Engine(ABC):
         """
 
     def require_loadable(self, plain: Readable, manifest: Manifest) -> None:
-        """Look through *plain* to its end, before a restore that loads nothing beside the database.
+        """Like ``examine``, before a restore that loads nothing beside the database.
 
-        :raises IntegrityError: the dump is not whole.
-        :raises RestoreRefused: it is, and this server cannot take what it holds.
+        :raises RestoreRefused: this server cannot take what the dump holds.
         """
         self.examine(plain, manifest, self.database.tools_dir)
 

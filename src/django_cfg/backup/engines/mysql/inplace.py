@@ -29,11 +29,6 @@ class InPlace(Restoration):
         self._partial = partial
         self._disconnect = disconnect
         self._made = Made()
-        self._has_replaced = False
-
-    @property
-    def has_replaced(self) -> bool:
-        return self._has_replaced
 
     def load(self, plain: Readable) -> None:
         session, name = self._session, self._session.database
@@ -41,7 +36,7 @@ class InPlace(Restoration):
             usual = charset(session, name)
             if self._disconnect:
                 others.disconnect(session)
-            self._has_replaced = True
+            self.has_replaced = True
             if not self._partial:  # such a one holds tables, and comes where there are none
                 clear(session, name)
             self._loader.load(plain)
