@@ -25,7 +25,7 @@
     ├── IntegrityError           1   the bytes are not the ones that were stored
     ├── RestoreRefused           1   refused before anything was touched
     │   └── RestoreUnderWay      1   another restore or drill of the same database has to end first
-    ├── RestoreFailed            1   failed; the target is as it was
+    ├── RestoreFailed            1   failed; the message says how the target is: as it was, wherever that can be
     ├── ClockSkew                1   a backup from the future: nothing is pruned by a wrong clock
     ├── Declined                 1   asked, and the answer was no
     ├── Unhealthy                4   nothing failed, and something wants attention

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.backup.engines.mysql_server import MySQLServer
+from tests.backup.engines.mysql_trial import FILL, Trial
 from tests.backup.engines.postgresql_server import PostgreSQLServer
 from tests.servers import MariaDB, PostgreSQL, postgresql_programs
 from tests.sites import Site
@@ -76,6 +77,13 @@ def one_mysql_server(site: Site, one_mariadb: MariaDB) -> Iterator[MySQLServer]:
     if not one_mariadb.is_running():
         one_mariadb.start()
     server.drop()
+
+
+@pytest.fixture
+def trial(mysql_server: MySQLServer) -> Trial:
+    """A database with a backup, changed afterwards in all its kinds of objects."""
+    mysql_server.script(FILL)
+    return Trial(mysql_server)
 
 
 def _mariadb_started() -> Iterator[MariaDB]:

@@ -4,11 +4,42 @@ from __future__ import annotations
 
 import pytest
 
+from django_cfg.backup import create_backup
+from django_cfg.backup.models import RestoreRun
+from django_cfg.backup.services.restore import plan_restore
 from tests.backup.engines.contract import EngineContract
 from tests.backup.engines.mysql_server import MySQLServer
+from tests.backup.engines.restore_contract import RestoreContract
 
 
 class TestMySQL(EngineContract):
     @pytest.fixture
     def server(self, mysql_server: MySQLServer) -> MySQLServer:
         return mysql_server
+
+
+class TestRestore(RestoreContract):
+    @pytest.fixture
+    def server(self, mysql_server: MySQLServer) -> MySQLServer:
+        return mysql_server
+
+
+class TestRestoreInPlace(TestRestore):
+    """It is not atomic there: the backup that is made first is the way back."""
+
+    options = {"in_place": True}
+    has_scratch = False
+    leaves_whole = False
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_restore_is_recorded(mysql_server: MySQLServer, in_place: bool) -> None:
+    """In the database that is restored itself: how the restore ended, and where the old data is."""
+    site = mysql_server.site
+    site.call("migrate", verbosity=0)
+    manifest = create_backup()
+    assert plan_restore().holds_history
+    assert site.call("backup_restore", "--yes", *(["--in-place"] if in_place else [])).code == 0
+    (run,) = RestoreRun.objects.all()
+    assert (run.state, run.name, run.database) == ("succeeded", manifest.name, "default")
+    assert bool(run.old_data) == (not in_place)

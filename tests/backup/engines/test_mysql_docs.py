@@ -80,7 +80,7 @@ def test_every_option_is_named() -> None:
 def test_the_commands_by_hand(server: MySQLServer, tmp_path: Path) -> None:
     server.run("DROP TRIGGER told")  # its author wrote the database's name into it
     manifest = create_backup()
-    (block,) = re.findall(r"```console\n(\$ mariadb -e.*?)```", PAGE, re.DOTALL)
+    (block,) = re.findall(r"```console\n(\$ gzip -dc.*?)```", PAGE, re.DOTALL)
     (tmp_path / ".my.cnf").write_text(
         f"[client]\nhost=127.0.0.1\nport={server.server.port}\nuser=root\npassword={server.server.PASSWORD}\n"
     )

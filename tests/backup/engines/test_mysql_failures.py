@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import ssl
-import subprocess
 import tempfile
 import threading
 import time
@@ -114,6 +113,9 @@ def test_tools_dir_without_tools(server: MySQLServer, tmp_path: Path) -> None:
     fail_to_back_up(server, ToolNotFound, "mariadb-dump is needed.*tools_dir.*install mariadb-client")
     (tmp_path / "mariadb-dump").symlink_to(mariadb_program("mariadb-dump"))
     create_backup()
+    findings = server.site.call("backup_check", "--json").json
+    (told,) = (found["text"] for found in findings if (found["level"], found["subject"]) == ("WARNING", "default"))
+    assert told.startswith("To restore or drill the database 'default', mariadb is needed")
     with pytest.raises(ToolNotFound, match=r"To restore the database 'default', mariadb is needed"):
         restore_backup()
 
@@ -135,10 +137,9 @@ def test_each_right_that_is_missing_is_named(server: MySQLServer, missing: str) 
     user = server.user("nearly@'%'", f"{', '.join(rights)} ON {{db}}.*")
     server.use(USER=name(user), PASSWORD="pw")
     wanted = f"GRANT {missing} ON `{server.databases['default']}`".replace("_", r"\_")
-    told = "no table that this user may see" if missing == "SELECT" else "may not see everything"
-    with pytest.raises(DatabaseUnavailable) as failure:
+    with pytest.raises(DatabaseUnavailable, match="nearly@% may not see everything") as failure:
         create_backup()
-    assert told in str(failure.value) or wanted in str(failure.value)
+    assert wanted in str(failure.value)
     server.server.sql(f"GRANT {missing} ON {server.databases['default']}.* TO {user}")
     assert create_backup().rows == AUTHORS + BOOKS
 
@@ -255,7 +256,7 @@ def test_server_stopped_in_mid_dump(fragile: MySQLServer) -> None:
 def test_a_view_that_refers_to_nothing(server: MySQLServer) -> None:
     """The program would leave it out or stop: it stops, and the view is named."""
     server.run("CREATE TABLE gone (i int)", "CREATE VIEW orphan AS SELECT i FROM gone", "DROP TABLE gone")
-    fail_to_back_up(server, DumpFailed, "orphan.*refers? to something that does not exist|orphan")
+    fail_to_back_up(server, DumpFailed, r"\.orphan' references invalid.*A view refers to something that does not exist")
 
 
 def test_a_dump_without_its_end_mark(server: MySQLServer, tmp_path: Path) -> None:
@@ -333,22 +334,3 @@ def _act(action: Callable[[], object]) -> None:
         action()
     finally:
         os._exit(0)
-
-
-@pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
-def test_the_hint_restores_as_printed(server: MySQLServer, compression: str, tmp_path: Path) -> None:
-    """With stock tools, in the folder of the archive, where the user's option file names the server."""
-    server.run("CREATE PROCEDURE work() SELECT 1", "CREATE VIEW titles AS SELECT title FROM book")
-    server.site.configure(compression=compression, filename_template="it's {database} {timestamp}")
-    manifest = create_backup()
-    server.server.sql("DROP DATABASE IF EXISTS restored")
-    (tmp_path / ".my.cnf").write_text(
-        f"[client]\nhost=127.0.0.1\nport={server.server.port}\nuser=root\npassword={server.server.PASSWORD}\n"
-    )
-    done = subprocess.run(
-        ["sh", "-c", manifest.restore_hint], cwd=server.site.backups, env={**os.environ, "HOME": str(tmp_path)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert server.server.sql("SELECT COUNT(*) FROM restored.titles") == [(BOOKS,)]
-    server.server.sql("DROP DATABASE restored")

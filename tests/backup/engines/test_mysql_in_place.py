@@ -114,7 +114,7 @@ def test_when_it_fails_the_way_back_is_told_and_works(server: MySQLServer) -> No
     finally:
         server.server.sql(f"SET GLOBAL max_allowed_packet = {packet}")
     name = newest(server, "before-restore")
-    assert "It is not whole now." in str(failure.value)
+    assert "'default' is now neither as it was nor restored." in str(failure.value)
     assert f"manage.py backup_restore {name} --to default" in str(failure.value)
     restore_backup(name, to="default")
     fail_unless_equal(before, server.text())

@@ -3,148 +3,42 @@
 from __future__ import annotations
 
 import itertools
-import os
+import json
 import random
-import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.mysql import switch
-from django_cfg.backup.engines.mysql.scratch import SIGN
-from django_cfg.backup.engines.mysql.session import Session
-from django_cfg.backup.errors import DatabaseUnavailable, RestoreRefused
-from django_cfg.backup.services.resume import resume_restore
-from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
-from tests.backup.running import wait_until
+from django_cfg.backup import restore_backup
+from tests.backup.engines.mysql_server import MySQLServer
+from tests.backup.engines.mysql_trial import FILL, Trial, killing_itself, resume
 
-FILL = """
-CREATE TABLE kept (i int); CREATE TABLE drawn (id int PRIMARY KEY AUTO_INCREMENT, t text);
-CREATE VIEW titles AS SELECT title FROM book; CREATE VIEW names AS SELECT name FROM author;
-CREATE FUNCTION one() RETURNS int RETURN 1; CREATE PROCEDURE work() SELECT 1;
-CREATE TRIGGER guard BEFORE INSERT ON book FOR EACH ROW SET NEW.title = 'guarded';
-CREATE TRIGGER watch AFTER UPDATE ON author FOR EACH ROW SET @x = 1;
-CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' DO SET @x = 1;
-INSERT INTO drawn (t) SELECT REPEAT('x', 90) FROM seq_1_to_20000;
+# It names the schema before the tables: whoever waits for the killed one to leave the database shall not see it there.
+READER = """
+import json, os, sys, pymysql
+database, port, password, stop = sys.argv[1:]
+seen = set()
+connection = pymysql.connect(host="127.0.0.1", port=int(port), user="root", password=password, autocommit=True)
+with connection, connection.cursor() as cursor:
+    while not os.path.exists(stop):
+        try:
+            cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+            found = []
+            for table in ("era", "second"):
+                cursor.execute(f"SELECT name FROM {database}.{table}")
+                found += [name for (name,) in cursor.fetchall()] or ["nothing"]
+            seen.add(tuple(found))
+        except pymysql.Error as error:
+            assert error.args[0] in (1213, 1412), error
+        finally:
+            cursor.execute("ROLLBACK")
+print(json.dumps(sorted(seen)))
 """
-CHANGE = """
-DROP VIEW names; CREATE OR REPLACE VIEW titles AS SELECT id FROM book; CREATE VIEW later_view AS SELECT 1;
-DROP FUNCTION one; CREATE FUNCTION one() RETURNS int RETURN 2; CREATE PROCEDURE later() SELECT 1;
-DROP TRIGGER guard; CREATE TRIGGER later_guard BEFORE INSERT ON author FOR EACH ROW SET @x = 2;
-DROP EVENT nightly; CREATE EVENT later_event ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' DO SET @x = 2;
-CREATE TABLE later_table (i int, CONSTRAINT of_author FOREIGN KEY (i) REFERENCES author (id)); DROP TABLE kept;
-DELETE FROM book WHERE id > 9; DELETE FROM drawn WHERE id > 100;
-"""
-
-
-@pytest.fixture
-def trial(mysql_server: MySQLServer) -> Trial:
-    """A database with a backup, changed afterwards in all its kinds of objects."""
-    mysql_server.script(FILL)
-    return Trial(mysql_server)
-
-
-class Trial:
-    """Restores that are killed: each time the state is one of two."""
-
-    def __init__(self, server: MySQLServer) -> None:
-        self.server = server
-        self.new = server.text()
-        create_backup()
-        server.script(CHANGE)
-        self.old = server.text()
-        self.ends: list[str] = []
-
-    def kill(self, act: Callable[[], object], seconds: float | None = None) -> None:
-        """Carry out *act* in a process group that is killed after *seconds*, or kills itself."""
-        self.server.site.close()
-        pid = os.fork()
-        if pid == 0:
-            os.setsid()
-            with suppress(BaseException):
-                act()
-            os._exit(0)
-        if seconds is not None:
-            time.sleep(seconds)
-            os.killpg(pid, signal.SIGKILL)  # not reaped yet, so it is there
-        os.waitpid(pid, 0)
-        wait_until(lambda: not self._is_busy())
-
-    def look(self) -> str:
-        """What the kill left; the database is made the old one again."""
-        found = self.server.text()
-        unfinished = bool(self._in_state("switching"))
-        if unfinished:
-            self._resume()
-        elif found != self.old:
-            fail_unless_equal(self.new, found)
-        self.ends.append("resumed" if unfinished else "old" if found == self.old else "new")
-        if self.ends[-1] != "old":
-            self.server.script(CHANGE)
-            fail_unless_equal(self.old, self.server.text())
-        return self.ends[-1]
-
-    def finish(self) -> None:
-        """The next restore leaves nothing of those that died, but what it and they have set aside."""
-        restore_backup()
-        fail_unless_equal(self.new, self.server.text())
-        assert self.server.schemas() == self._in_state("done")
-
-    def _resume(self) -> None:
-        """While it is half-way nobody backs it up or restores; --resume makes it the backup."""
-        with pytest.raises(DatabaseUnavailable, match=r"between two states.*--resume"):
-            create_backup()
-        with pytest.raises(RestoreRefused, match=r"interrupted.*--resume"):
-            restore_backup()
-        answer = self.server.site.call("backup_restore", "--resume", "--database", "default")
-        assert answer.code == 0, answer.stderr
-        fail_unless_equal(self.new, self.server.text())
-
-    def _is_busy(self) -> bool:
-        query = "SELECT COUNT(*) FROM information_schema.processlist WHERE db LIKE '{}%' AND id <> CONNECTION_ID()"
-        name = self.server.databases["default"].replace("_", r"\_")
-        return self.server.server.sql(query.format(name)) != [(0,)]
-
-    def _in_state(self, state: str) -> set[str]:
-        sql = self.server.server.sql
-        signed = {name for name in self.server.schemas() if sql(f"SHOW TABLES FROM `{name}` LIKE '{SIGN}'")}
-        return {name for name in signed if sql(f"SELECT state FROM `{name}`.{SIGN}") == [(state,)]}
-
-
-def killing_itself(act: Callable[[], object], number: int) -> Callable[[], None]:
-    """*act* in a process that kills its own group before the statement *number* of its switch."""
-
-    def carried_out() -> None:
-        count = itertools.count(1)
-        for name in ("begin", "resume"):
-            setattr(switch, name, _counting(getattr(switch, name), count, number))
-        act()
-
-    return carried_out
-
-
-def _counting(plain: Callable[..., Any], count: Iterator[int], number: int) -> Callable[..., Any]:
-    def begun(*args: Any) -> Any:
-        execute = Session._run
-
-        def counted(session: Session, *given: Any) -> None:
-            if next(count) == number:
-                os.killpg(0, signal.SIGKILL)
-            execute(session, *given)
-
-        if not hasattr(Session, "is_counted"):
-            Session.is_counted, Session._run = True, counted  # type: ignore[attr-defined]
-        return plain(*args)
-
-    return begun
-
-
-def resume() -> None:
-    resume_restore("default")
 
 
 def test_killed_at_its_weakest_moments(trial: Trial) -> None:
@@ -155,6 +49,41 @@ def test_killed_at_its_weakest_moments(trial: Trial) -> None:
     trial.kill(restore_backup, random.uniform(0.05, 1.5))
     trial.look()
     trial.finish()
+
+
+ERAS = ("era", "second")
+
+
+def test_a_reader_sees_no_mixture_whatever_is_killed(mysql_server: MySQLServer, tmp_path: Path) -> None:
+    """Who asks two tables, one after the other in one snapshot, gets both old or both new, or an error: never one of
+    each, and never an empty one."""
+    mysql_server.script(FILL + "".join(f"CREATE TABLE {name} AS SELECT 'new' AS name;" for name in ERAS))
+    trial = Trial(mysql_server)
+    become_old = f"UPDATE {', '.join(ERAS)} SET {', '.join(f'{name}.name = 1' for name in ERAS)}".replace("1", "'old'")
+    mysql_server.run(become_old)
+    with reading(mysql_server, tmp_path) as seen:
+        for before in ("RENAME TABLE", "ALTER DATABASE", random.randrange(10, 70), 10_000):
+            trial.kill(killing_itself(restore_backup, before))
+            if trial.is_unfinished():
+                resume()
+            time.sleep(0.2)  # the reader passes by
+            mysql_server.run(become_old)
+    assert seen == {("old", "old"), ("new", "new")}
+
+
+@contextmanager
+def reading(server: MySQLServer, folder: Path) -> Iterator[set[tuple[str, str]]]:
+    """A block during which a process of its own reads; what it saw is there when it has ended."""
+    seen: set[tuple[str, str]] = set()
+    where = [server.databases["default"], str(server.server.port), server.server.PASSWORD, str(folder / "stop")]
+    process = subprocess.Popen([sys.executable, "-c", READER, *where], stdout=subprocess.PIPE, text=True)
+    try:
+        yield seen
+    finally:
+        (folder / "stop").touch()
+        told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    seen.update((first, second) for first, second in json.loads(told))
 
 
 @pytest.mark.long

@@ -93,6 +93,7 @@ class SetAside:
     name: str  # as the operator finds it: a file, a database, a schema
     size: int  # bytes
     made_at: datetime  # aware
+    is_unfinished: bool = False  # the restore was interrupted at its switch: ``Engine.resume`` finishes it
 
 
 class Level(StrEnum):
@@ -117,11 +118,12 @@ class Outlook:
     findings: tuple[Finding, ...]  # versions, tools, permission, space, connections in the way, the form and why
     has_scratch: bool  # all is loaded and checked beside the target; else the archive is read through first
     keeps_old_data: bool  # the switch sets it aside; else a backup is made first
-    leaves_whole: bool = True  # a restore that fails leaves the target as it was; else that backup has to come back
 
 
 class Restoration(ABC):
     """A restore under way. Until ``switch`` the target is untouched; leaving the block discards the rest."""
+
+    has_replaced = False  # True once that is not so: what fails now leaves the target neither old nor new
 
     @property
     def scratch(self) -> Mapping[str, Any] | None:
@@ -155,7 +157,7 @@ class Restoration(ABC):
     def switch(self) -> Switched:
         """Make the scratch the target, wholly or not at all, with the old data set aside.
 
-        :raises RestoreFailed: the target is as it was.
+        :raises RestoreFailed: the message says how the target is.
         """
 
 
@@ -247,6 +249,13 @@ class Engine(ABC):
         :param tools_dir: where the vendor's programs are; None: where they usually are.
         :raises IntegrityError: the dump is not whole.
         """
+
+    def require_loadable(self, plain: Readable, manifest: Manifest) -> None:
+        """Like ``examine``, before a restore that loads nothing beside the database.
+
+        :raises RestoreRefused: this server cannot take what the dump holds.
+        """
+        self.examine(plain, manifest, self.database.tools_dir)
 
     @classmethod
     @abstractmethod

@@ -52,10 +52,10 @@ class BackupCommand(BaseCommand):
             if options["traceback"]:
                 raise
             raise CommandError(str(error), returncode=error.exit_code) from error
-        except KeyboardInterrupt:
-            raise CommandError(f"Interrupted. {_UNDONE}", returncode=130) from None
+        except KeyboardInterrupt as interrupted:
+            raise CommandError(f"Interrupted. {_left(interrupted)}", returncode=130) from None
         except _Ended as ended:
-            self.stderr.write(f"{ended} {_UNDONE}")
+            self.stderr.write(f"{ended} {_left(ended)}")
             raise
         finally:
             _give_back(handlers)
@@ -97,6 +97,11 @@ class BackupCommand(BaseCommand):
         self.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Declined("Nothing was done.")
+
+
+def _left(error: BaseException) -> str:
+    """What an interruption has left behind, as whoever met it on its way has noted."""
+    return " ".join(getattr(error, "__notes__", ())) or _UNDONE
 
 
 def add_name(parser: ArgumentParser, *, optional: bool = False) -> None:

@@ -30,7 +30,7 @@ def accept(
         signals.restore_checked.send(RestoreRun, manifest=manifest, database=alias, scratch=restoration.scratch)
     except Exception as error:
         raise RestoreFailed(
-            f"A receiver of restore_checked objects to the restored data: {error}. The database {alias!r} is as it was."
+            f"A receiver of restore_checked objects to the restored data: {error}.{_untouched(restoration, alias)}"
         ) from error
 
 
@@ -41,6 +41,13 @@ def require_truth(restoration: Restoration, query: str) -> None:
     answer = restoration.ask(query)
     if not answer or str(answer).strip().lower() in _FALSE:
         raise IntegrityError(
-            f"The verification query {query!r} gives {answer!r} on the restored data, which is not true. The database "
-            "was not touched. Use another backup, or correct verification_queries in settings.BACKUP."
+            f"The verification query {query!r} gives {answer!r} on the restored data, which is not true."
+            f"{_untouched(restoration)} Use another backup, or correct verification_queries in settings.BACKUP."
         )
+
+
+def _untouched(restoration: Restoration, alias: str = "") -> str:
+    """That the target is as it was, where that is so; what it is else is told with the way back."""
+    if restoration.has_replaced:
+        return ""
+    return f" The database {alias!r} is as it was." if alias else " The database was not touched."

@@ -121,13 +121,13 @@ def plan_restore(
     close_connections(project, engine)  # ours are not in anybody's way
     outlook = engine.foresee(manifest, options)
     if not outlook.has_scratch:
-        read_through(project.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
+        read_through(project.storage, manifest, engine, progress, keys=keys)
     backs_up_first = safety.is_wanted(engine, outlook, options)
     return RestorePlan(project, catalog, manifest, target, engine, options, outlook, backs_up_first, keys)
 
 
 def carry_out(plan: RestorePlan, progress: Progress = SILENT, tell: Tell | None = None) -> Restored:
-    """Restore as planned. Until the last step the target is as it was.
+    """Restore as planned. Until the last step the target is as it was, unless the plan says otherwise.
 
     :param tell: called as soon as the data is back, before a signal that came meanwhile can interrupt.
     """
@@ -138,8 +138,8 @@ def carry_out(plan: RestorePlan, progress: Progress = SILENT, tell: Tell | None 
             before = safety.back_up_first(plan.project, plan.target, plan.manifest, progress)
         close_connections(plan.project, plan.engine)
         with (
-            safety.way_back(plan.outlook, before, plan.target),
             plan.engine.restoration(plan.manifest, plan.options) as restoration,
+            safety.way_back(restoration, before, plan.target),
         ):
             _load(plan, restoration, progress)
             queries = plan.project.config.for_database(plan.manifest.source.database).verification_queries

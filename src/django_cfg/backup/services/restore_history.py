@@ -46,7 +46,7 @@ class RecordedRestore:
         if self._switched:
             self._succeeded(self._switched)
         elif error:
-            self._failed(str(error) or type(error).__name__)
+            self._failed(" ".join((str(error) or type(error).__name__, *getattr(error, "__notes__", ()))))
 
     def _succeeded(self, switched: Switched) -> None:
         self._finish(RestoreRun.State.SUCCEEDED, old_data=switched.old_data or "")

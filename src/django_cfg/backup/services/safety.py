@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from django_cfg.backup.config import BackupConfig
-from django_cfg.backup.engines.base import Engine, Outlook, RestoreOptions
+from django_cfg.backup.engines.base import Engine, Outlook, Restoration, RestoreOptions
 from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.create import create_in
@@ -36,18 +36,29 @@ def back_up_first(project: Project, alias: str, restored: Manifest, progress: Pr
 
 
 @contextmanager
-def way_back(outlook: Outlook, before: Manifest | None, alias: str) -> Iterator[None]:
-    """Name the backup *before* when the block fails and the database is neither old nor new.
+def way_back(restoration: Restoration, before: Manifest | None, alias: str) -> Iterator[None]:
+    """Tell when the block fails, or is ended by a signal, and the database is neither old nor new; name *before*, the
+    backup of the old.
 
-    :raises RestoreFailed: instead of the block's error.
+    :raises RestoreFailed: instead of an error of ours. Any other exception gets a note.
     """
     try:
         yield
     except BackupError as error:
-        if outlook.leaves_whole or before is None:
+        if not restoration.has_replaced:
             raise
-        back = f"manage.py backup_restore {before.name} --to {alias}"
-        raise RestoreFailed(f"{error} Bring the old data back: {back}") from error
+        raise RestoreFailed(f"{error} {_not_whole(before, alias)}") from error
+    except BaseException as error:
+        if restoration.has_replaced:
+            error.add_note(_not_whole(before, alias))
+        raise
+
+
+def _not_whole(before: Manifest | None, alias: str) -> str:
+    state = f"The database {alias!r} is now neither as it was nor restored."
+    if before is None:
+        return f"{state} There is no backup of what it held before this restore: restore again, this one or another."
+    return f"{state} Bring the old data back: manage.py backup_restore {before.name} --to {alias}"
 
 
 def _without_selection(config: BackupConfig, alias: str) -> BackupConfig:

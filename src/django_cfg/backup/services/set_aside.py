@@ -28,10 +28,21 @@ class KeptData:
     name: str  # a file, a database, a schema
     size: int  # bytes
     made_at: datetime
+    is_unfinished: bool
 
     @property
     def age(self) -> timedelta:
         return datetime.now(UTC) - self.made_at
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, and what to do; empty where nothing is."""
+        if not self.is_unfinished:
+            return ""
+        return (
+            f"{self.database}: a restore was interrupted while it switched to the new data ({self.name}). Finish it: "
+            f"manage.py backup_restore --resume --to {self.database}"
+        )
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ def list_set_aside(project: Project) -> Iterator[KeptData | NotAsked]:
         if isinstance(found, BackupError):
             yield NotAsked(alias, found)
         else:
-            yield from (KeptData(alias, kept.name, kept.size, kept.made_at) for kept in found)
+            yield from (KeptData(alias, kept.name, kept.size, kept.made_at, kept.is_unfinished) for kept in found)
 
 
 def find_scratches(project: Project) -> Iterator[Scratch | NotAsked]:

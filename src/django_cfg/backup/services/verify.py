@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import check_stored, unpack
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
-from django_cfg.backup.pipeline.stream import Advance
+from django_cfg.backup.pipeline.stream import Advance, Readable
 from django_cfg.backup.services.catalog import LATEST, find, read_catalog
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import current_project
@@ -49,28 +51,26 @@ def verify(
     with tells_verification(manifest), flowing(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance:
         with storage.open(manifest.archive_key) as stored:
             check_stored(stored, archive, advance)
-        _examine(storage, manifest, engine, advance, tools_dir, keys)
+        _look(storage, manifest, lambda plain: engine.examine(plain, manifest, tools_dir), advance, keys)
 
 
 def read_through(
-    storage: Storage,
-    manifest: Manifest,
-    progress: Progress = SILENT,
-    *,
-    tools_dir: str | None = None,
-    keys: Keys = USERS_KEYRING,
+    storage: Storage, manifest: Manifest, engine: Engine, progress: Progress = SILENT, *, keys: Keys = USERS_KEYRING
 ) -> None:
-    """Like :func:`verify` in one pass over the stored bytes, both digests compared at its end."""
-    engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
+    """Like :func:`verify` in one pass over the stored bytes, both digests compared at its end; and whether *engine* can
+    load what they hold.
+
+    :raises RestoreRefused: it cannot.
+    """
     with flowing(progress, f"{manifest.name}: reading it through", manifest.archive.size) as advance:
-        _examine(storage, manifest, engine, advance, tools_dir, keys)
+        _look(storage, manifest, lambda plain: engine.require_loadable(plain, manifest), advance, keys)
 
 
-def _examine(
-    storage: Storage, manifest: Manifest, engine: type[Engine], advance: Advance, tools_dir: str | None, keys: Keys
+def _look(
+    storage: Storage, manifest: Manifest, examine: Callable[[Readable], None], advance: Advance, keys: Keys
 ) -> None:
     with (
         storage.open(manifest.archive_key) as stored,
         unpack(stored, manifest.archive, manifest.compression, advance, manifest.encryption, keys) as plain,
     ):
-        engine.examine(plain, manifest, tools_dir)
+        examine(plain)

@@ -1,8 +1,9 @@
 """What runs beside a dump: the rows are counted, once as before it and once as after its beginning, and a dump that
 waits for a lock is not waited for.
 
-The programs take a snapshot of their own and cannot share ours. So one is taken just before theirs and one just after;
-where they agree, or the dump holds as many rows as one of them, its count is exact.
+The programs take a snapshot of their own and cannot share ours. So one is taken just before theirs and one just after.
+Where the rows in the dump can be counted as they pass, that number is exact, if it is no less and no more than both of
+these; where they cannot, the number is exact if these two agree.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Beside:
         return tuple(self._told(table) for table in self._cut.tables)
 
     def oddities(self) -> list[str]:
-        """Tables whose rows in the dump are none of those that were counted around it."""
+        """Tables whose rows in the dump do not fit those that were counted around it, or cannot be told from them."""
         filled = {table.name for table in self._cut.filled}
         return [table.name for table in self.tables() if not table.exact and table.name in filled]
 

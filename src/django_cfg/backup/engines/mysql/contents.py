@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django_cfg.backup.engines.mysql.make import drop
+from django_cfg.backup.engines.mysql.code import Item
+from django_cfg.backup.engines.mysql.make import drop, replaces
 from django_cfg.backup.engines.mysql.session import Session, quoted
 
 _TABLES = """
@@ -38,14 +40,25 @@ def contents(session: Session, schema: str) -> Contents:
 
 
 def clear(session: Session, schema: str) -> None:
-    """Drop all that is in *schema*; its grants, its character set and the schema itself stay."""
+    """Drop all that is in *schema*; its grants, its character set and the schema itself stay.
+
+    So do routines that :func:`make.replaces`: dropping one revokes the grants on it.
+    """
     found = contents(session, schema)
     for kind, name in sorted(found.code):
-        drop(session, schema, kind, name)
+        if not replaces(session, kind):
+            drop(session, schema, kind, name)
     session.execute("SET SESSION foreign_key_checks = 0")
     for name, kind in found.tables.items():
         session.execute(f"DROP {kind.upper()} {quoted(schema, name)}")
     session.execute("SET SESSION foreign_key_checks = 1")
+
+
+def drop_code(session: Session, schema: str, but: Iterable[Item]) -> None:
+    """Drop the views, triggers, routines and events of *schema* that are not among *but*."""
+    staying = {(item.kind, item.name) for item in but}
+    for kind, name in sorted(contents(session, schema).code - staying):
+        drop(session, schema, kind, name)
 
 
 def charset(session: Session, schema: str) -> str:

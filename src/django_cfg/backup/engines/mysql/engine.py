@@ -25,6 +25,7 @@ from django_cfg.backup.engines.mysql.dump import dumping
 from django_cfg.backup.engines.mysql.inspect import inspecting
 from django_cfg.backup.engines.mysql.restore import restoring, resuming
 from django_cfg.backup.engines.mysql.tally import Tally
+from django_cfg.backup.engines.mysql.versions import refuse_unknown
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable, blocks
@@ -78,17 +79,34 @@ class MySQLEngine(Engine):
     @classmethod
     def examine(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
         """Every statement has an end, so has the dump, and it holds the rows that the manifest tells."""
-        tally = Tally()
-        for block in blocks(plain):
-            tally.add(block)
-        if not tally.is_whole:
-            raise IntegrityError(f"{manifest.archive.key} is not a whole dump: its end mark is missing.")
-        counted = [table for table in manifest.tables if table.name not in tally.uncountable]
-        held = {table.name: tally.rows.get(table.name, 0) for table in counted}
-        compare_tables(counted, held, manifest.archive.key)
+        _read(plain, manifest)
+
+    def require_loadable(self, plain: Readable, manifest: Manifest) -> None:
+        refuse_unknown(self.database, manifest, _read(plain, manifest).wanted)
 
     @classmethod
     def restore_hint(cls, unpack: str, archive: str) -> str:
-        client = "client=$(command -v mariadb || command -v mysql)"
-        load = f"{unpack} {quote(archive)} | $client --binary-mode --max-allowed-packet=1G restored"
-        return f'{client} && $client -e "CREATE DATABASE restored CHARACTER SET utf8mb4" && {load}'
+        plain = f"{unpack} {quote(archive)}"
+        steps = (
+            "client=$(command -v mariadb || command -v mysql)",
+            f"{plain} | tail -n 1 | grep '^-- Dump completed'",  # a shell tells only how the end of a pipe has ended
+            '$client -e "CREATE DATABASE restored CHARACTER SET utf8mb4"',
+            f"{plain} | $client --binary-mode --max-allowed-packet=1G restored",
+        )
+        return " && ".join(steps)
+
+
+def _read(plain: Readable, manifest: Manifest) -> Tally:
+    """What passes when *plain* is read to its end.
+
+    :raises IntegrityError: it is not the whole dump that *manifest* tells of.
+    """
+    tally = Tally()
+    for block in blocks(plain):
+        tally.add(block)
+    if not tally.is_whole:
+        raise IntegrityError(f"{manifest.archive.key} is not a whole dump: its end mark is missing.")
+    counted = [table for table in manifest.tables if table.name not in tally.uncountable]
+    held = {table.name: tally.rows.get(table.name, 0) for table in counted}
+    compare_tables(counted, held, manifest.archive.key)
+    return tally

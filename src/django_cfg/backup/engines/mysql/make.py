@@ -9,6 +9,7 @@ from django_cfg.backup.engines.mysql.code import Item
 from django_cfg.backup.engines.mysql.session import Session, quoted
 from django_cfg.backup.engines.mysql.words import number
 
+ROUTINES = ("function", "procedure", "package", "package body")
 _FORBIDDEN = 1227  # to name another as the definer
 _NO_SUCH_DEFINER = 1449
 _USUAL = Item("view", "", b"").settings()
@@ -34,7 +35,10 @@ class Made:
 
 
 def try_out(session: Session, schema: str, items: Iterable[Item]) -> Made:
-    """Make *items* in *schema*, with a definer of theirs where that can be; events so that they do not run."""
+    """Make *items* in *schema*, with a definer of theirs where that can be; events so that they do not run.
+
+    A routine takes the place of another of its name where the server can do that.
+    """
     made = Made()
     pending = sorted(items, key=lambda item: item.rank)
     while pending:
@@ -61,20 +65,31 @@ def _tried(session: Session, schema: str, item: Item, made: Made) -> bool:
 
 def _make_own_way(session: Session, schema: str, item: Item) -> Item:
     """Make *item*; without its definer where that is unknown here or may not be named."""
-    trial: Callable[[Item], Item] = Item.disabled if item.kind == "event" else lambda same: same
+    trial = _trial(session, item.kind)
     try:
         told = _run(session, schema, trial(item))
     except Exception as error:
         if number(error) != _FORBIDDEN:
             raise
         told = [_FORBIDDEN]
-    if _NO_SUCH_DEFINER in told:
+    if _NO_SUCH_DEFINER in told and not replaces(session, item.kind):
         drop(session, schema, item.kind, item.name)
     if not {_NO_SUCH_DEFINER, _FORBIDDEN} & set(told):
         return item
     item = item.without_definer()
     _run(session, schema, trial(item))
     return item
+
+
+def _trial(session: Session, kind: str) -> Callable[[Item], Item]:
+    if kind == "event":
+        return Item.disabled
+    return Item.replacing if replaces(session, kind) else lambda same: same
+
+
+def replaces(session: Session, kind: str) -> bool:
+    """Whether the server can put a new routine of *kind* in the place of an old one, whose grants stay then."""
+    return session.is_mariadb and kind in ROUTINES
 
 
 def put(session: Session, schema: str, items: Sequence[Item]) -> None:

@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Iterator
 
 from django_cfg.backup.engines.base import Database, Finding, Level, Outlook, RestoreOptions
-from django_cfg.backup.engines.mysql import scratch
+from django_cfg.backup.engines.mysql import scratch, versions
 from django_cfg.backup.engines.mysql.connect import connected, place
+from django_cfg.backup.engines.mysql.keeping import foresee_code
 from django_cfg.backup.engines.mysql.others import others
 from django_cfg.backup.engines.mysql.restore import refuse_the_impossible
 from django_cfg.backup.engines.mysql.session import Session
-from django_cfg.backup.engines.mysql.tools import client_tool, dump_tool
+from django_cfg.backup.engines.mysql.tools import Tool, client_tool, dump_tool
 from django_cfg.backup.errors import NotEnoughSpace, megabytes
 from django_cfg.backup.manifest import Manifest
 
@@ -25,18 +26,22 @@ def foresee(database: Database, manifest: Manifest, options: RestoreOptions) -> 
     with connected(database) as session:
         purpose = f"To restore the database {alias!r}"
         client = client_tool(session.vendor, database.tools_dir, purpose)
-        dump_tool(session.vendor, database.tools_dir, purpose)
+        dumper = dump_tool(session.vendor, database.tools_dir, purpose)
         refuse_the_impossible(database, session, manifest, options)
         scratch.require_alone(session, alias)  # a switch that goes on looks like one that was interrupted
         scratch.refuse_unfinished(session, alias)
         is_beside = not options.in_place and _may_make_a_schema(session)
+        if not is_beside:
+            versions.refuse_older_in_place(session, alias, manifest)
         findings = (
             Finding(Level.OK, alias, f"{session.server}, {place(database)}; {client.path}"),
+            *versions.findings(session, alias, manifest, is_beside=is_beside),
             _form(database, options, is_beside=is_beside),
+            *(_code(database, session, dumper, manifest, options) if is_beside else ()),
             _space(session, manifest, alias),
-            *_others(session, options, alias),
+            *_others(session, options, alias, is_beside=is_beside),
         )
-    return Outlook(findings, has_scratch=is_beside, keeps_old_data=is_beside, leaves_whole=is_beside)
+    return Outlook(findings, has_scratch=is_beside, keeps_old_data=is_beside)
 
 
 def _may_make_a_schema(session: Session) -> bool:
@@ -66,6 +71,13 @@ def _form(database: Database, options: RestoreOptions, *, is_beside: bool) -> Fi
     )
 
 
+def _code(
+    database: Database, session: Session, dumper: Tool, manifest: Manifest, options: RestoreOptions
+) -> Iterator[Finding]:
+    if not manifest.partial and not options.tables:  # what the database has besides tables stays then
+        yield from foresee_code(database, session, dumper, is_kept=not options.discard_old)
+
+
 def _space(session: Session, manifest: Manifest, alias: str) -> Finding:
     """The rows as SQL take about as much as on the server's disk: a guess."""
     needed = max(manifest.archive.raw_size, scratch.size(session, session.database))
@@ -88,7 +100,10 @@ def _free_on_the_server(session: Session) -> int | None:
         return None
 
 
-def _others(session: Session, options: RestoreOptions, alias: str) -> Iterator[Finding]:
+def _others(session: Session, options: RestoreOptions, alias: str, *, is_beside: bool) -> Iterator[Finding]:
     if found := others(session):
-        what = "are ended at the switch" if options.disconnect else "may hold locks, for which the switch waits"
+        moment = "at the switch" if is_beside else "before the database is emptied"
+        what = (
+            f"are ended {moment}" if options.disconnect else "may hold locks, for which it waits; or give --disconnect"
+        )
         yield Finding(Level.WARNING, alias, f"{len(found)} connections {what}: {'; '.join(found[:10])}")

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched
 from django_cfg.backup.engines.mysql import plan as plans
 from django_cfg.backup.engines.mysql import scratch, switch
-from django_cfg.backup.engines.mysql.code import Item, Reader
 from django_cfg.backup.engines.mysql.connect import connected
 from django_cfg.backup.engines.mysql.contents import contents
 from django_cfg.backup.engines.mysql.grants import require_every_right
 from django_cfg.backup.engines.mysql.inplace import InPlace
+from django_cfg.backup.engines.mysql.keeping import code_of
 from django_cfg.backup.engines.mysql.load import Loader
 from django_cfg.backup.engines.mysql.optionfile import option_file
 from django_cfg.backup.engines.mysql.program import options_for
 from django_cfg.backup.engines.mysql.schema import foreign_keys
 from django_cfg.backup.engines.mysql.scratched import Scratched, set_aside
-from django_cfg.backup.engines.mysql.script import Splitter, Statement
 from django_cfg.backup.engines.mysql.session import Session
-from django_cfg.backup.engines.mysql.tools import Tool, client_tool, dump_tool
+from django_cfg.backup.engines.mysql.tools import client_tool, dump_tool
+from django_cfg.backup.engines.mysql.versions import refuse_older_in_place
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.process import Child
-from django_cfg.backup.pipeline.stream import blocks
 
 _NAMES = {"mariadb": "MariaDB", "mysql": "MySQL"}
-_CODE_ALONE = ("--no-data", "--single-transaction", "--routines", "--events", "--triggers", "--no-tablespaces",
-               "--default-character-set=utf8mb4")  # fmt: skip
 
 
 @contextmanager
@@ -46,13 +41,14 @@ def restoring(database: Database, manifest: Manifest, options: RestoreOptions) -
         with option_file(options_for(database, session, client)) as file:
             new = None if options.in_place else scratch.create_scratch(session)
             if new is None:
+                refuse_older_in_place(session, database.alias, manifest)
                 _refuse_code_without_tables(session, database.alias, manifest)
                 loader = Loader(client, file, session.database)
-                yield InPlace(database, session, loader, partial=manifest.partial)
+                yield InPlace(database, session, loader, partial=manifest.partial, disconnect=options.disconnect)
                 return
             try:
                 loader = Loader(client, file, new)
-                yield Scratched(database, session, loader, new, lambda: _code(session, dumper, file), options)
+                yield Scratched(database, session, loader, new, lambda: code_of(session, dumper, file), options)
             finally:
                 _discard(database, new)
 
@@ -66,8 +62,8 @@ def resuming(database: Database) -> Switched | None:
         if found is None:
             return None
         plan = plans.read(session, found.name)
-        switch.resume(session, found.scratch, found.name, plan, alias)
-        return set_aside(session, found.name, plan, "")
+        advice = switch.resume(session, found.scratch, found.name, plan, alias)
+        return set_aside(session, found.name, plan, advice)
 
 
 def refuse_the_impossible(database: Database, session: Session, manifest: Manifest, options: RestoreOptions) -> None:
@@ -117,20 +113,6 @@ def _refuse_code_without_tables(session: Session, alias: str, manifest: Manifest
             f"The database {alias!r} has no table, but {len(found.code)} views, routines or events, which a restore in "
             "place would drop: drop them yourself, or let the user make a schema beside it (docs/mysql.md)."
         )
-
-
-def _code(session: Session, tool: Tool, file: Path) -> list[Item]:
-    """What the database has besides tables, in the words of a dump."""
-    argv = [tool.path, f"--defaults-file={file}", *_CODE_ALONE, "--", session.database]
-    splitter, reader = Splitter(), Reader()
-    items: list[Item] = []
-    with Child(argv) as child:
-        for block in blocks(child.stdout):
-            for piece in splitter.feed(block):
-                item = reader.read(piece)[1] if isinstance(piece, Statement) else None
-                items += [item] if item else []
-        child.wait()
-    return items
 
 
 def _discard(database: Database, new: str) -> None:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from django_cfg.backup.engines.base import SetAside
 from django_cfg.backup.engines.mysql.contents import charset
 from django_cfg.backup.engines.mysql.session import Session, named, quoted
-from django_cfg.backup.engines.mysql.words import number
+from django_cfg.backup.engines.mysql.words import number, said
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay
 
 SIGN = "django_cfg_backup_restore"  # the table in each of them
@@ -150,7 +150,12 @@ def sweep(session: Session) -> list[str]:
 
 
 def abandoned(session: Session) -> list[str]:
-    """What restores that died have left before they touched the database."""
+    """What restores that died have left before they touched the database.
+
+    Nothing while a switch is unfinished: the restored data may still be in its scratch.
+    """
+    if unfinished(session):
+        return []
     return [found.name for found in beside(session) if found.state == PREPARED] + _unsigned(session)
 
 
@@ -179,9 +184,13 @@ def _is_empty(session: Session, schema: str) -> bool:
 
 
 def set_aside(session: Session) -> list[SetAside]:
-    """The old data that restores have kept, newest first."""
-    kept = [found.name for found in beside(session) if found.kind == _OLD and found.state == DONE]
-    return [SetAside(name, size(session, name), _made_at(name)) for name in reversed(kept)]
+    """The old data that restores have kept, newest first; and what an interrupted switch has left."""
+    told = (DONE, SWITCHING) if is_alone(session) else (DONE,)  # one that goes on looks like one that was interrupted
+    kept = [found for found in beside(session) if found.kind == _OLD and found.state in told]
+    return [
+        SetAside(found.name, size(session, found.name), _made_at(found.name), is_unfinished=found.state == SWITCHING)
+        for found in reversed(kept)
+    ]
 
 
 def size(session: Session, schema: str) -> int:
@@ -196,3 +205,12 @@ def _made_at(name: str) -> datetime:
 
 def discard(session: Session, name: str) -> None:
     session.execute(f"DROP DATABASE IF EXISTS {quoted(name)}")
+
+
+def dropped(session: Session, name: str) -> str:
+    """Drop the schema *name*, on which nothing depends any more; where that fails, what is left to do by hand."""
+    try:
+        discard(session, name)
+    except Exception as error:  # noqa: BLE001  told, since the data is in its place
+        return f"The schema {name} could not be dropped ({said(error)}): DROP DATABASE {quoted(name)} removes it."
+    return ""

@@ -72,17 +72,30 @@ class Scratched(Restoration):
         with refusing(self._alias, _AS_IT_WAS):
             old = [] if self._partial else self._old_code()
             plan = Plan(old, self._made.items, self._partial, charset(session, session.database))
-            aside = switch.begin(session, self._new, plan, self._alias)
-        if self._options.discard_old:
-            scratch.discard(session, aside)
-            return Switched(None, self._made.advice)
-        return set_aside(session, aside, plan, self._made.advice)
+            aside, advice = switch.begin(session, self._new, plan, self._alias)
+        return set_aside(
+            session, aside, plan, _joined(self._made.advice, advice), is_kept=not self._options.discard_old
+        )
 
 
-def set_aside(session: Session, aside: str, plan: Plan, advice: str) -> Switched:
-    """What to tell of the schema *aside*; one that holds nothing of the database is dropped."""
-    if not plan.old and not [name for name in contents(session, aside).tables if name not in switch.OURS]:
-        scratch.discard(session, aside)
-        return Switched(None, advice)
+def set_aside(session: Session, aside: str, plan: Plan, advice: str, *, is_kept: bool = True) -> Switched:
+    """What to tell of the schema *aside*; one that is not wanted, or holds nothing of the database, is dropped.
+
+    The restored data is in its place: nothing here fails any more.
+    """
+    if not is_kept or _holds_nothing(session, aside, plan):
+        told = scratch.dropped(session, aside)
+        return Switched(aside if told else None, _joined(advice, told))
     code = f"Its views, triggers, routines and events are kept as text in {aside}.{TABLE}." if plan.old else ""
-    return Switched(aside, " ".join(filter(None, (advice, code))))
+    return Switched(aside, _joined(advice, code))
+
+
+def _holds_nothing(session: Session, aside: str, plan: Plan) -> bool:
+    try:
+        return not plan.old and not set(contents(session, aside).tables).difference(switch.OURS)
+    except Exception:  # noqa: BLE001  the connection is lost: whoever looks later sees
+        return False
+
+
+def _joined(*texts: str) -> str:
+    return " ".join(filter(None, texts))

@@ -2,21 +2,23 @@
 
 Triggers cannot move with their tables (error 1435), nor views at all (1450): they, routines and events are made anew
 by a plan that has been written down before, and that was tried in the scratch. A switch that is killed is finished by
-:func:`resume`, whatever it was at; every step finds out by itself whether it has been taken.
+:func:`resume`, whatever it was at; every step finds out by itself whether it has been taken. That the tables have moved
+is told by a table that moved with them, the scratch's sign: nothing is concluded from what is missing.
 """
 
 from __future__ import annotations
 
 from django_cfg.backup.engines.mysql import plan as plans
 from django_cfg.backup.engines.mysql import scratch
-from django_cfg.backup.engines.mysql.contents import Contents, contents
+from django_cfg.backup.engines.mysql.contents import Contents, contents, drop_code
 from django_cfg.backup.engines.mysql.make import drop, put
 from django_cfg.backup.engines.mysql.plan import Plan
 from django_cfg.backup.engines.mysql.session import Session, quoted
 from django_cfg.backup.engines.mysql.words import said
-from django_cfg.backup.errors import RestoreFailed
+from django_cfg.backup.errors import BackupError, RestoreFailed
 
-OURS = (scratch.SIGN, plans.TABLE)
+MOVED = "django_cfg_backup_moved"  # the scratch's sign, when it has come into the schema of the old data
+OURS = (scratch.SIGN, plans.TABLE, MOVED)
 _TRIGGERED = "SELECT DISTINCT event_object_table FROM information_schema.triggers WHERE trigger_schema = %s"
 _DRAWN = """
 SELECT table_name, column_name, column_default FROM information_schema.columns
@@ -24,8 +26,8 @@ WHERE table_schema = %s AND column_default LIKE %s
 """
 
 
-def begin(session: Session, new: str, plan: Plan, alias: str) -> str:
-    """Put the schema *new* in the place of the database; where the old data is.
+def begin(session: Session, new: str, plan: Plan, alias: str) -> tuple[str, str]:
+    """Put the schema *new* in the place of the database; where the old data is, and what is left to do by hand.
 
     :raises RestoreFailed: it stands between the old state and the new one. Any other error: it is as it was.
     """
@@ -35,38 +37,57 @@ def begin(session: Session, new: str, plan: Plan, alias: str) -> str:
         scratch.mark(session, aside, scratch.SWITCHING)
         _move(session, new, aside, plan)
     except Exception as error:
-        if not _is_undone(session, new, aside, plan):
+        if not _is_undone(session, aside, plan):
             raise _interrupted(alias, aside, error) from error
         raise
-    resume(session, new, aside, plan, alias)
-    return aside
+    return aside, resume(session, new, aside, plan, alias)
 
 
-def resume(session: Session, new: str, aside: str, plan: Plan, alias: str) -> None:
-    """Go on with a switch wherever it was interrupted, to its end.
+def resume(session: Session, new: str, aside: str, plan: Plan, alias: str) -> str:
+    """Go on with a switch wherever it was interrupted, to its end; what is left to do by hand.
 
-    :raises RestoreFailed: it did not come to its end.
+    :raises RestoreFailed: it did not come to its end; or the restored data is gone, and the database is as it was.
     """
     try:
-        _finish(session, new, aside, plan)
+        if not _has_moved(session, aside):
+            _require_new(session, new, aside, plan, alias)
+            _move(session, new, aside, plan)
+        return _finish(session, new, aside, plan)
+    except BackupError:
+        raise
     except Exception as error:
         raise _interrupted(alias, aside, error) from error
 
 
-def _finish(session: Session, new: str, aside: str, plan: Plan) -> None:
-    if not _has_moved(session, new):
-        _move(session, new, aside, plan)
+def _finish(session: Session, new: str, aside: str, plan: Plan) -> str:
     _draw_from_here(session, new)
     if not plan.partial:
-        _drop_code(session, plan)
+        drop_code(session, session.database, plan.new)  # the rest is replaced: never missing, it keeps its grants
     put(session, session.database, plan.new)
     session.execute(f"ALTER DATABASE {quoted(session.database)} {plan.charset}")
+    advice = scratch.dropped(session, new)
     scratch.mark(session, aside, scratch.DONE)
-    scratch.discard(session, new)
+    return advice
 
 
-def _has_moved(session: Session, new: str) -> bool:
-    return not [name for name in contents(session, new).tables if name not in OURS]
+def _has_moved(session: Session, aside: str) -> bool:
+    return MOVED in contents(session, aside).tables
+
+
+def _require_new(session: Session, new: str, aside: str, plan: Plan, alias: str) -> None:
+    """
+    :raises RestoreFailed: what was to take the place of the old data, which has not moved, is not there any more.
+    """
+    found = set(contents(session, new).tables)
+    if scratch.SIGN in found and found.difference(OURS):
+        return
+    gone = f"The restored data of the database {alias!r}, in the schema {new}, was removed before it took its place."
+    if not _is_undone(session, aside, plan):
+        raise RestoreFailed(
+            f"{gone} The database has its old tables; what else it had is kept as text in {aside}.{plans.TABLE}, and "
+            "could not be given back. See the server's log, then try again."
+        )
+    raise RestoreFailed(f"{gone} Nothing is left to resume, and the database is as it was: restore again.")
 
 
 def _move(session: Session, new: str, aside: str, plan: Plan) -> None:
@@ -82,7 +103,8 @@ def _move(session: Session, new: str, aside: str, plan: Plan) -> None:
         drop(session, new, "trigger", name)
     out = [(session.database, name, aside) for name in here.tables]
     into = [(new, name, session.database) for name in coming.tables if name not in OURS]
-    moves = (f"{quoted(source, name)} TO {quoted(target, name)}" for source, name, target in out + into)
+    moves = [f"{quoted(source, name)} TO {quoted(target, name)}" for source, name, target in out + into]
+    moves.append(f"{quoted(new, scratch.SIGN)} TO {quoted(aside, MOVED)}")
     session.execute(f"RENAME TABLE {', '.join(moves)}")
 
 
@@ -99,11 +121,11 @@ def _drop_triggers(session: Session, here: Contents) -> None:
         session.execute("UNLOCK TABLES")
 
 
-def _is_undone(session: Session, new: str, aside: str, plan: Plan) -> bool:
+def _is_undone(session: Session, aside: str, plan: Plan) -> bool:
     """Whether the database, whose tables could not be moved, has been given back all that was taken from it."""
     try:
-        if _has_moved(session, new):
-            return False
+        if set(contents(session, aside).tables).difference((scratch.SIGN, plans.TABLE)):
+            return False  # they have moved
         there = contents(session, session.database).code
         put(session, session.database, [item for item in plan.old if (item.kind, item.name) not in there])
         scratch.discard(session, aside)
@@ -118,13 +140,6 @@ def _interrupted(alias: str, aside: str, error: Exception) -> RestoreFailed:
         f"triggers, routines or events may be missing until it is finished: manage.py backup_restore --resume --to "
         f"{alias}. No data is lost; what it had before is in the schema {aside} or still in its place."
     )
-
-
-def _drop_code(session: Session, plan: Plan) -> None:
-    """What the backup does not know; the rest is replaced, so that it is never missing and keeps its grants."""
-    staying = {(item.kind, item.name) for item in plan.new}
-    for kind, name in sorted(contents(session, session.database).code - staying):
-        drop(session, session.database, kind, name)
 
 
 def _draw_from_here(session: Session, new: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django_cfg.backup.engines.mysql.code import definer
 from django_cfg.backup.engines.mysql.script import Rows, Splitter, Statement
+from django_cfg.backup.engines.mysql.versions import Wanted
 
 
 class Tally:
@@ -14,6 +15,7 @@ class Tally:
         self.rows: dict[str, int] = {}
         self.uncountable: set[str] = set()  # tables whose rows share a line, as mysqldump writes all of them
         self.definers: set[str] = set()
+        self.wanted = Wanted()
         self._splitter = Splitter()
         self._table = ""
 
@@ -40,5 +42,6 @@ class Tally:
 
     def _look(self, statement: Statement) -> None:
         self.begun |= statement.text.startswith((b"CREATE ", b"DROP "))
+        self.wanted.look(statement)
         if found := definer(statement.text):
             self.definers.add(found)

@@ -70,7 +70,7 @@ def misfit(tool: Tool, vendor: str, version: str) -> str:
     server = f"{'MariaDB' if vendor == 'mariadb' else 'MySQL'} {version}"
     if tool.vendor != vendor:
         return f"{tool.name} is not made for {server}, and this pair is untested: install {_PACKAGE[vendor]}"
-    if _series(tool.version) < _series(version):
+    if series(tool.version) < series(version):
         return (
             f"{tool.name} {tool.version} is older than the server ({server}) and may not know all that it holds: "
             f"install the {_PACKAGE[vendor]} of the server's series"
@@ -78,7 +78,8 @@ def misfit(tool: Tool, vendor: str, version: str) -> str:
     return ""
 
 
-def _series(version: str) -> tuple[int, ...]:
+def series(version: str) -> tuple[int, ...]:
+    """``(10, 11)`` of "10.11.19": what releases of one series hold, all of them know."""
     return tuple(int(part) for part in version.split(".")[:2])
 
 

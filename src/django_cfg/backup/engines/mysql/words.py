@@ -100,7 +100,7 @@ def dump_failed(alias: str, text: str) -> DumpFailed:
 def refusing(alias: str, state: str) -> Iterator[None]:
     """Say what it means that the server did not take a restore, and how the database is now.
 
-    :param state: a sentence.
+    :param state: a sentence; empty where others tell it.
     :raises RestoreFailed: for any error that is not one of ours already.
     """
     try:
@@ -114,8 +114,8 @@ def refusing(alias: str, state: str) -> Iterator[None]:
 
 
 def _restore_failed(alias: str, state: str, text: str) -> RestoreFailed:
-    told = f"The restore of the database {alias!r} failed. {text.rstrip('.')}. {state}"
-    return RestoreFailed(f"{told} {_fitting(_RESTORE_ADVICE, text)}".rstrip())
+    told = f"The restore of the database {alias!r} failed. {text.rstrip('.')}."
+    return RestoreFailed(" ".join(filter(None, (told, state, _fitting(_RESTORE_ADVICE, text)))))
 
 
 def said(error: Exception) -> str:

@@ -14,7 +14,7 @@ from django_cfg.backup.services.resume import resume_restore
 
 
 class Command(BackupCommand):
-    help = "Bring a backup back. The old data is kept under another name, and until the last step nothing is touched."
+    help = "Bring a backup back. Nothing is touched until the last step, and the old data is kept, unless told before."
 
     def arguments(self, parser: ArgumentParser) -> None:
         add_name(parser, optional=True)

@@ -28,10 +28,11 @@ class Command(BackupCommand):
         self._warn_of_others(catalog, statuses)
         kept, unknown = self._old_data(project)
         problems = [f"{status.source}: {problem}." for status in statuses for problem in status.problems]
+        problems += [found.problem for found in kept if found.problem]
         document = {
             "healthy": not problems,
             "sources": [_document(status) for status in statuses],
-            "old_data": kept,
+            "old_data": [_kept(found) for found in kept],
             "old_data_unknown": unknown,
         }
         if problems:
@@ -46,22 +47,19 @@ class Command(BackupCommand):
         others = tuple(damaged for damaged in catalog.damaged if damaged.name not in own)
         self.warn_of_damage(replace(catalog, damaged=others))
 
-    def _old_data(self, project: Project) -> tuple[list[dict[str, Any]], list[str]]:
+    def _old_data(self, project: Project) -> tuple[list[KeptData], list[str]]:
         """What restores have set aside, and the databases of which that is not known: no problem of the backups."""
         kept, unknown = [], []
         for found in list_set_aside(project):
             if isinstance(found, NotAsked):
                 self.warn(f"Whether {found.database} has old data set aside is not known: {found.error}")
                 unknown.append(found.database)
-            else:
-                age = _age(found.age)
-                self.show(f"Old data of {found.database}: {found.name}, {megabytes(found.size)}, set aside {age} ago.")
-                kept.append(_old_data(found))
+                continue
+            if not found.problem:
+                told = f"{found.name}, {megabytes(found.size)}, set aside {_age(found.age)} ago"
+                self.show(f"Old data of {found.database}: {told}.")
+            kept.append(found)
         return kept, unknown
-
-
-def _old_data(kept: KeptData) -> dict[str, Any]:
-    return {"database": kept.database, "name": kept.name, "size": kept.size, "made_at": kept.made_at.isoformat()}
 
 
 def _row(status: SourceStatus, zone: tzinfo) -> tuple[str, ...]:
@@ -103,4 +101,14 @@ def _document(status: SourceStatus) -> dict[str, Any]:
         "last_proof": proofs.document(status.proof),
         "provable_here": status.is_provable_here,
         "damaged": [{"name": damaged.name, "error": str(damaged.error)} for damaged in status.damaged],
+    }
+
+
+def _kept(found: KeptData) -> dict[str, Any]:
+    return {
+        "database": found.database,
+        "name": found.name,
+        "size": found.size,
+        "made_at": found.made_at.isoformat(),
+        "unfinished": found.is_unfinished,
     }

@@ -1,0 +1,78 @@
+"""A restore in place that is ended by a signal: what it leaves is told, and the way back works."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup import create_backup, restore_backup
+from tests.backup.engines.contract import BOOKS
+from tests.backup.engines.mysql_server import MySQLServer, beside, child_running
+from tests.backup.running import wait_until
+
+
+@pytest.fixture
+def changed(mysql_server: MySQLServer) -> MySQLServer:
+    """A backup was made, and rows deleted afterwards."""
+    create_backup()
+    mysql_server.run("DELETE FROM book WHERE id > 10")
+    return mysql_server
+
+
+def signalled(number: signal.Signals) -> None:
+    """Send it to this very process while the client loads; the client stands still, so that it is in time."""
+    wait_until(lambda: child_running("mariadb"))
+    os.kill(child_running("mariadb") or 0, signal.SIGSTOP)
+    wait_until(feeding)
+    os.kill(os.getpid(), number)
+
+
+def feeding() -> bool:
+    """The main thread has made the client and is loading."""
+    ident = threading.main_thread().ident or 0
+    stack = [(Path(frame.filename).name, frame.name) for frame in traceback.extract_stack(sys._current_frames()[ident])]
+    return ("load.py", "load") in stack and ("process.py", "__init__") not in stack
+
+
+def bring_back(server: MySQLServer, told: str) -> None:
+    assert "undone" not in told
+    found = re.search(r"neither as it was nor restored.*backup_restore (\S+) --to default", told)
+    assert found, told
+    restore_backup(found[1], to="default")
+    assert server.count("book") == 10
+
+
+def test_ctrl_c(changed: MySQLServer) -> None:
+    with beside(lambda: signalled(signal.SIGINT)):
+        answer = changed.site.call("backup_restore", "--yes", "--in-place")
+    assert answer.code == 130
+    bring_back(changed, answer.stderr)
+
+
+def test_sigterm(changed: MySQLServer) -> None:
+    with beside(lambda: signalled(signal.SIGTERM)), pytest.raises(SystemExit) as ended:
+        changed.site.call("backup_restore", "--yes", "--in-place")
+    assert ended.value.code == 128 + signal.SIGTERM
+    bring_back(changed, " ".join(getattr(ended.value, "__notes__", ())))
+
+
+def test_without_a_backup_of_the_old_data(changed: MySQLServer) -> None:
+    with beside(lambda: signalled(signal.SIGINT)):
+        answer = changed.site.call("backup_restore", "--yes", "--in-place", "--discard-old")
+    assert "neither as it was nor restored. There is no backup of what it held before" in answer.stderr
+    restore_backup()
+    assert changed.count("book") == BOOKS
+
+
+def test_beside_the_database_it_is_undone(changed: MySQLServer) -> None:
+    with beside(lambda: signalled(signal.SIGINT)):
+        answer = changed.site.call("backup_restore", "--yes")
+    assert (answer.code, changed.count("book"), changed.schemas()) == (130, 10, set())
+    assert "What had not ended has been undone." in answer.stderr

@@ -1,0 +1,101 @@
+"""A switch that was interrupted is finished by what is there, never by what is missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from django_cfg.backup import restore_backup
+from django_cfg.backup.errors import RestoreFailed
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.resume import resume_restore
+from django_cfg.backup.services.set_aside import sweep_scratches
+from django_cfg.backup.signals import restore_checked
+from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
+from tests.backup.engines.mysql_trial import Trial, killing_itself
+
+
+@pytest.fixture
+def half_way(trial: Trial) -> Trial:
+    """Killed when the switch has begun, and no table has moved."""
+    trial.kill(killing_itself(restore_backup, "RENAME TABLE"))
+    return trial
+
+
+def scratch_of(server: MySQLServer) -> str:
+    (name,) = (name for name in server.schemas() if "__restore_new_" in name)
+    return name
+
+
+def test_prune_leaves_what_resume_needs(half_way: Trial) -> None:
+    before = half_way.server.schemas()
+    answer = half_way.server.site.call("backup_prune", "--yes")
+    assert answer.code == 0, answer.stderr
+    assert list(sweep_scratches(current_project())) == []
+    assert half_way.server.schemas() == before
+    assert half_way.look() == "resumed"
+
+
+def test_the_status_tells_of_it(half_way: Trial) -> None:
+    """Unhealthy, with the command that mends it, until it has been mended."""
+    site = half_way.server.site
+    site.configure(databases=[{"alias": "empty", "enabled": False}])
+    answer = site.call("backup_status")
+    assert answer.code == 4
+    assert "default: a restore was interrupted while it switched" in answer.stderr
+    assert "manage.py backup_restore --resume --to default" in answer.stderr
+    assert [kept["unfinished"] for kept in site.call("backup_status", "--json").json["old_data"]] == [True]
+    assert half_way.look() == "resumed"
+    assert site.call("backup_status").code == 0
+
+
+@pytest.mark.parametrize("removed", ["DROP DATABASE {}", "DROP TABLE {}.drawn, {}.book, {}.author, {}.kept"])
+def test_what_somebody_removed_is_not_told_as_restored(half_way: Trial, removed: str) -> None:
+    """The old tables stand: what was taken for the switch is given back, and it is told that nothing was restored."""
+    server = half_way.server
+    server.server.sql("SET foreign_key_checks = 0", removed.replace("{}", scratch_of(server)))
+    answer = server.site.call("backup_restore", "--resume", "--database", "default")
+    assert answer.code == 1
+    assert "was removed before it took its place" in answer.stderr
+    assert "as it was: restore again" in answer.stderr
+    fail_unless_equal(half_way.old, server.text())
+    half_way.finish()
+
+
+def test_a_scratch_that_was_dropped_after_the_move_is_not_missed(trial: Trial) -> None:
+    trial.kill(killing_itself(restore_backup, "ALTER DATABASE"))
+    trial.server.server.sql(f"DROP DATABASE {scratch_of(trial.server)}")
+    assert trial.look() == "resumed"
+
+
+def test_what_cannot_be_tidied_up_is_told_and_no_failure(trial: Trial) -> None:
+    """The data is in its place: a schema that cannot be dropped is named, with the statement that drops it."""
+    server = trial.server
+    beside = server.databases["default"].replace("_", r"\_") + r"\_\_restore\_"
+    server.user("keeper@'%'", "ALL ON {db}.*", "SELECT ON mysql.proc", "SET USER ON *.*", f"ALL ON `{beside}new\\_%`.*",
+                f"SELECT, CREATE, INSERT, UPDATE ON `{beside}old\\_%`.*")  # fmt: skip
+    server.use(USER="keeper", PASSWORD="pw")
+    answer = server.site.call("backup_restore", "--yes", "--discard-old")
+    assert answer.code == 0, answer.stderr
+    (kept,) = server.schemas()
+    assert f"{kept} could not be dropped (Access denied" in answer.stderr
+    assert f"DROP DATABASE `{kept}` removes it" in answer.stderr
+    fail_unless_equal(trial.new, server.text())
+
+
+def test_the_switch_fails_where_the_scratch_is_gone(trial: Trial) -> None:
+    """Also without a kill: what was taken is given back, and nothing is left half-way."""
+    server = trial.server
+
+    def drop_it(**_: object) -> None:
+        server.server.sql(f"DROP DATABASE {scratch_of(server)}")
+
+    restore_checked.connect(drop_it)
+    try:
+        with pytest.raises(RestoreFailed, match="as it was"):
+            restore_backup()
+    finally:
+        restore_checked.disconnect(drop_it)
+    fail_unless_equal(trial.old, server.text())
+    assert server.schemas() == set()
+    with pytest.raises(Exception, match="nothing to resume"):
+        resume_restore("default")
