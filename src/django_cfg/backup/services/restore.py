@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import DEFAULTS, Engine, Outlook, Restoration, RestoreOptions, Switched
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.archive import unpack
 from django_cfg.backup.pipeline.encryption.decrypt import require_key
 from django_cfg.backup.pipeline.encryption.keyring import Keys
@@ -51,6 +53,11 @@ class RestorePlan:
     def holds_history(self) -> bool:
         """The history lives in the database that is restored."""
         return _holds_history(self.project, self.engine)
+
+    @property
+    def replaces_history(self) -> bool:
+        """The table of runs is itself among what is restored; else its rows are still those of today."""
+        return self.holds_history and _chooses(self.options.tables, self.manifest, BackupRun._meta.db_table)
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ def carry_out(plan: RestorePlan, progress: Progress = SILENT, tell: Tell | None 
             queries = plan.project.config.for_database(plan.target).verification_queries
             accept(restoration, plan.manifest, plan.target, queries, progress)
             restored = _switch(plan, restoration, record, progress, tell)
-        if plan.holds_history:
+        if plan.replaces_history:
             history.reconcile(list(plan.catalog.backups))
     return restored
 
@@ -205,6 +212,13 @@ def _require_key(project: Project, manifest: Manifest, keys: Keys) -> None:
     if manifest.encryption.method != "none":
         with project.storage.open(manifest.archive_key) as stored:
             require_key(stored, manifest.encryption, keys)
+
+
+def _chooses(patterns: Sequence[str], manifest: Manifest, table: str) -> bool:
+    """Whether the backup holds *table*, in any schema, and *patterns* of tables mean it; none: all are meant."""
+    names = {stored.name for stored in manifest.tables if stored.name == table or stored.name.endswith(f".{table}")}
+    spellings = {*names, table} if names else set()
+    return any(fnmatchcase(spelling, pattern) for spelling in spellings for pattern in patterns or ("*",))
 
 
 def _holds_history(project: Project, engine: Engine) -> bool:
