@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.db import connections
 from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 
 
 def compare(applied: Mapping[str, str]) -> str:
@@ -19,6 +21,15 @@ def compare(applied: Mapping[str, str]) -> str:
         if app in loader.migrated_apps and not _known(loader, app, name)
     )
     return " ".join(filter(None, (_behind_in_words(behind), _ahead_in_words(ahead))))
+
+
+def compare_database(alias: str) -> str:
+    """As :func:`compare`, of what the database *alias* holds now.
+
+    :raises Error: it cannot be asked; of Django.
+    """
+    applied = MigrationRecorder(connections[alias]).migration_qs.order_by("id").values_list("app", "name")
+    return compare(dict(applied))
 
 
 def _behind(loader: MigrationLoader, app: str, last: str | None) -> int:

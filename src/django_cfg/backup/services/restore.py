@@ -19,9 +19,10 @@ from django_cfg.backup.services.acceptance import accept
 from django_cfg.backup.services.catalog import LATEST, Catalog, find, read_catalog
 from django_cfg.backup.services.connections import close_connections
 from django_cfg.backup.services.interruption import uninterrupted
+from django_cfg.backup.services.lock import source_lock
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import Project, current_project, identity
-from django_cfg.backup.services.restore_history import RecordedRestore, recorded
+from django_cfg.backup.services.restore_history import KIND, RecordedRestore, bury_the_dead, recorded
 from django_cfg.backup.services.unlock import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.services.verify import read_through
 
@@ -52,7 +53,7 @@ class RestorePlan:
     @property
     def holds_history(self) -> bool:
         """The history lives in the database that is restored."""
-        return _holds_history(self.project, self.engine)
+        return holds_history(self.project, self.engine)
 
     @property
     def replaces_history(self) -> bool:
@@ -139,7 +140,12 @@ def carry_out(plan: RestorePlan, progress: Progress = SILENT, tell: Tell | None 
     :param tell: called as soon as the data is back, before a signal that came meanwhile can interrupt.
     """
     target = plan.project.source(plan.target)
-    with recorded(target, plan.manifest, plan.options.tables, in_target=plan.holds_history) as record:
+    with (
+        source_lock(plan.project, target, KIND) as lock_file,
+        recorded(target, plan.manifest, plan.options.tables, lock_file, in_target=plan.holds_history) as record,
+    ):
+        if record.row_id:
+            bury_the_dead(plan.project, lock_file, living=record.row_id)
         before = None
         if plan.backs_up_first:
             before = safety.back_up_first(plan.project, plan.target, plan.manifest, progress)
@@ -221,6 +227,7 @@ def _chooses(patterns: Sequence[str], manifest: Manifest, table: str) -> bool:
     return any(fnmatchcase(spelling, pattern) for spelling in spellings for pattern in patterns or ("*",))
 
 
-def _holds_history(project: Project, engine: Engine) -> bool:
+def holds_history(project: Project, engine: Engine) -> bool:
+    """Whether the history lives in the database of *engine*."""
     alias = history.home()
     return alias in project.databases and identity(project.database(alias)) == engine.identity
