@@ -1,4 +1,4 @@
-"""Leftovers: archives, proofs and pins whose manifest is gone or never came. They are no backups.
+"""Leftovers: archives, proofs and pins whose manifest is gone or never came, and probes. They are no backups.
 
 Nothing removes them by itself: without the manifest nobody can tell for sure whose they are.
 """
@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX
 from django_cfg.backup.services.catalog import is_manifest
@@ -17,6 +18,7 @@ from django_cfg.backup.services.project import Project
 from django_cfg.backup.storage.base import Storage, StoredObject
 
 YOUNG = timedelta(hours=24)  # its manifest may be on its way
+_PROBE = re.compile(r"(?P<name>backup-check-[0-9a-f]{32})\.probe")
 _ARCHIVE = re.compile(r"(?P<name>.+)\.(pgdump|sql|sqlite3)(\.(gz|bz2|xz))?(\.gpg)?", re.DOTALL)
 
 
@@ -35,6 +37,11 @@ class Leftover:
     @property
     def modified(self) -> datetime:
         return max(found.modified for found in self.objects)
+
+
+def new_probe_key() -> str:
+    """The key of an object that is written to be read and deleted at once; it stays where that was interrupted."""
+    return f"backup-check-{uuid4().hex}.probe"
 
 
 def find_leftovers(project: Project) -> list[Leftover]:
@@ -67,7 +74,8 @@ def _leftover(project: Project, name: str, objects: tuple[StoredObject, ...]) ->
 
 def _reasons_to_spare(project: Project, leftover: Leftover) -> Iterator[str]:
     keys = {found.key for found in leftover.objects}
-    if not pattern(project.config.filename_template, env=project.env).fullmatch(leftover.name):
+    is_probe = any(_PROBE.fullmatch(key) for key in keys)
+    if not is_probe and not pattern(project.config.filename_template, env=project.env).fullmatch(leftover.name):
         yield "not named as the backups of this project and environment are"
     if leftover.modified > datetime.now(UTC) - YOUNG:
         yield "younger than 24 hours: its backup may be on its way"
@@ -82,7 +90,7 @@ def _name_of(key: str) -> str:
             return key.removesuffix(suffix)
     if is_manifest(key):
         return ""
-    match = _ARCHIVE.fullmatch(key)
+    match = _PROBE.fullmatch(key) or _ARCHIVE.fullmatch(key)
     return match["name"] if match else ""
 
 
