@@ -14,6 +14,7 @@ from django_cfg import (
     BackupConfig,
     BackupDatabaseConfig,
     BackupScheduleConfig,
+    BackupVerificationConfig,
     DatabaseConfig,
     DjangoConfig,
 )
@@ -306,6 +307,11 @@ class TestQueues:
         assert made["RQ_QUEUES"] == {
             name: {"URL": "redis://localhost:6379/0"} for name in ("backups", "default", "slow")
         }
+
+    def test_the_verifications_have_their_queue(self) -> None:
+        schedule = BackupScheduleConfig(cron="0 4 * * 0", queue="drills")
+        backup = BackupConfig(verification=BackupVerificationConfig(enabled=True, schedule=schedule))
+        assert set(settings(backup=backup, redis_url="redis://h/0")["RQ_QUEUES"]) == {"default", "drills"}
 
     def test_the_ticks_have_their_queue_and_the_commands_their_app(self) -> None:
         """`manage.py rqworker` and `rqcron` come from django_rq."""

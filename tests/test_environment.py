@@ -94,6 +94,21 @@ class TestLookup:
         assert lookup("SIZE") == "3"
         assert lookup("NOTSET") is None
 
+    @pytest.mark.parametrize(
+        ("line", "value"),
+        [
+            ("COLOUR=correct${horse}battery", "correct${horse}battery"),
+            ("COLOUR='correct${horse}battery'", "correct${horse}battery"),
+            ('COLOUR="correct${horse:-x}battery"', "correct${horse:-x}battery"),
+            ("OTHER=red\nCOLOUR=${OTHER}", "${OTHER}"),
+        ],
+    )
+    def test_a_value_in_a_dotenv_file_is_taken_as_it_is(self, line: str, value: str) -> None:
+        """A password may hold ``${`` there too."""
+        Path(".env").write_text(f"{line}\n")
+        assert lookup("COLOUR") == value
+        assert replaced("${COLOUR}") == value
+
     def test_the_environment_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
         Path(".env").write_text("COLOUR=green\n")
         monkeypatch.setenv("COLOUR", "red")

@@ -257,7 +257,7 @@ class DjangoConfig(ConfigModel):
         if not self.redis_url:
             return {}
         overrides = (database.schedule_override for database in self.backup.databases)
-        schedules = [self.backup.schedule, *(schedule for schedule in overrides if schedule)]
+        schedules = [self.backup.schedule, self.backup.verification.schedule, *(one for one in overrides if one)]
         queues = sorted({"default", self.backup.tick_queue, *(schedule.queue for schedule in schedules)})
         return {"RQ_QUEUES": {queue: {"URL": self.redis_url} for queue in queues}}
 

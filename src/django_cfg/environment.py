@@ -80,7 +80,8 @@ def _dotenv_files() -> Iterator[Mapping[str, str]]:
         path = _nearest_dotenv(start)
         if path and path not in found:
             found.add(path)
-            yield {name: value for name, value in dotenv_values(path).items() if value is not None}
+            values = dotenv_values(path, interpolate=False)
+            yield {name: value for name, value in values.items() if value is not None}
 
 
 def _nearest_dotenv(start: Path | None) -> Path | None:

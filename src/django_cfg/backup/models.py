@@ -95,6 +95,7 @@ class RestoreRun(models.Model):
     name = models.CharField(max_length=255, help_text="of the backup")
     tables = models.TextField(blank=True, help_text="only these; empty: everything")
     host = models.CharField(max_length=255, blank=True)
+    lock_file = models.CharField(max_length=100, blank=True, help_text="identity of the file its process has locked")
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
     old_data = models.TextField(blank=True, help_text="where it was set aside")

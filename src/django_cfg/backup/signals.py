@@ -19,7 +19,8 @@ scheduled verification found the archives whole, or a damaged one; what a drill 
 ``prune_succeeded``: ``deleted`` (list of Manifest), ``freed`` (int, bytes).
 ``prune_failed``: ``source``, ``message`` (str); the backup that the prune followed is made.
 ``restore_succeeded``: ``manifest``, ``database`` (alias that was restored), ``old_data`` (where it is kept, or None),
-``seconds`` (float, how long it took).
+``seconds`` (float, how long it took). Of a restore that ``backup_restore --resume`` has finished, ``manifest`` is None
+where the history does not know it, and ``seconds`` count from what is known of its beginning.
 ``restore_failed``: ``manifest``, ``database``, ``message``.
 
 One signal asks instead of telling: ``restore_checked``, sent when restored data has passed all checks and has not yet

@@ -131,6 +131,14 @@ class EngineContract:
         restore_backup(to="empty")
         assert server.count("author", alias="empty") == AUTHORS
 
+    def test_a_table_that_others_refer_to_cannot_be_left_out_beside_them(self, server: Server) -> None:
+        """Restored, their rows would refer to a table that is not there."""
+        server.site.configure(databases=[{"alias": "default", "include_tables": ["book"]}])
+        with pytest.raises(UsageError, match=r"include_tables.*book.*author"):
+            create_backup()
+        server.site.configure(databases=[{"alias": "default", "include_tables": ["book", "author"]}])
+        assert rows(create_backup()) == {"author": AUTHORS, "book": BOOKS}
+
     @pytest.mark.parametrize("parameter", ["exclude_tables", "include_tables"])
     def test_a_pattern_that_matches_nothing_is_refused(self, server: Server, parameter: str) -> None:
         server.site.configure(databases=[{"alias": "default", parameter: ["bok"]}])

@@ -6,12 +6,11 @@ import pytest
 
 from django_cfg.backup import restore_backup
 from django_cfg.backup.errors import RestoreFailed
-from django_cfg.backup.services.project import current_project
 from django_cfg.backup.services.resume import resume_restore
-from django_cfg.backup.services.set_aside import sweep_scratches
 from django_cfg.backup.signals import restore_checked
 from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
 from tests.backup.engines.mysql_trial import Trial, killing_itself
+from tests.backup.sweeping import swept
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def test_prune_leaves_what_resume_needs(half_way: Trial) -> None:
     before = half_way.server.schemas()
     answer = half_way.server.site.call("backup_prune", "--yes")
     assert answer.code == 0, answer.stderr
-    assert list(sweep_scratches(current_project())) == []
+    assert swept() == []
     assert half_way.server.schemas() == before
     assert half_way.look() == "resumed"
 

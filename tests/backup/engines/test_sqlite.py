@@ -5,12 +5,10 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -537,87 +535,3 @@ def test_what_a_killed_restore_left_is_removed_by_the_next(server: SQLiteServer)
     (workshop / "scratch.sqlite3").write_bytes(b"half")
     restore_backup()
     assert not workshop.exists()
-
-
-RESTORE = """
-import os, sys
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-from django.conf import settings
-from pathlib import Path
-settings.BASE_DIR = Path(sys.argv[1])
-settings.DATABASES["default"]["NAME"] = str(settings.BASE_DIR / "db.sqlite3")
-import django
-django.setup()
-from django_cfg.backup import restore_backup
-print("ready", flush=True)
-sys.stdin.readline()
-restore_backup()
-print("done", flush=True)
-"""
-
-
-def test_killed_at_any_moment_the_database_is_wholly_old_or_wholly_new(server: SQLiteServer) -> None:
-    """kill -9 at 30 moments spread over the whole time a restore takes."""
-    fill = (
-        "INSERT INTO payload WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 15000) "
-        "SELECT i, {}, hex(randomblob(300)) FROM n"
-    )
-    server.run("CREATE TABLE payload (id integer PRIMARY KEY, generation integer, data text)", fill.format(1))
-    server.run("CREATE INDEX payload_data ON payload (data)")
-    create_backup()
-    server.run("DELETE FROM payload", fill.format(2), "CREATE TABLE later (id integer)")
-    old = server.site.root / "old.sqlite3"
-    _vacuum_into(server.site.database, old)
-
-    took = _restore_and_kill(server, after=None)
-    outcomes = []
-    for moment in range(30):
-        _put_back(server, old)
-        _restore_and_kill(server, after=took * (moment + 0.5) / 30)
-        outcomes.append(_generation(server))
-    assert set(outcomes) <= {1, 2}
-    assert 2 in outcomes, "no kill came early enough to matter"
-
-
-def _vacuum_into(source: Path, target: Path) -> None:
-    with closing(sqlite3.connect(source, isolation_level=None)) as connection:
-        connection.execute("VACUUM INTO ?", (str(target),))
-
-
-def _put_back(server: SQLiteServer, old: Path) -> None:
-    with closing(sqlite3.connect(old)) as source, closing(sqlite3.connect(server.site.database)) as target:
-        source.backup(target)
-    for left in server.site.root.glob("*.before-restore-*"):
-        left.unlink()
-
-
-def _restore_and_kill(server: SQLiteServer, after: float | None) -> float:
-    process = subprocess.Popen(
-        [sys.executable, "-c", RESTORE, str(server.site.root)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    with process:
-        assert process.stdout
-        assert process.stdin
-        assert process.stdout.readline() == "ready\n"
-        started = time.monotonic()
-        process.stdin.write("\n")
-        process.stdin.flush()
-        if after is None:
-            assert process.stdout.readline() == "done\n"
-        else:
-            time.sleep(after)
-            os.killpg(process.pid, signal.SIGKILL)
-        return time.monotonic() - started
-
-
-def _generation(server: SQLiteServer) -> int:
-    """Which state the database is in; an assertion when it is a mixture."""
-    assert server.run("PRAGMA integrity_check") == [("ok",)]
-    (found,) = server.run("SELECT DISTINCT generation FROM payload")
-    assert server.count("payload") == 15000
-    assert ("later" in server.table_names()) == (found[0] == 2)
-    return int(found[0])

@@ -54,7 +54,7 @@ class RealProject:
         return subprocess.Popen(
             [sys.executable, "-X", "dev", "-W", "error", "manage.py", *arguments],
             cwd=self.folder,
-            env={**os.environ, "PATH": self.path, "PYTHONPATH": str(REPOSITORY)},
+            env={**os.environ, "PATH": self.path, "PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY}"},
             text=True,
             **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )

@@ -63,6 +63,13 @@ class TestRemoved:
         assert [(found["keys"], found["removed"]) for found in document] == [([key], True)]
         assert site.stored() == ["default_1.json", "default_1.sqlite3"]
 
+    def test_what_a_killed_check_has_left(self, site: Site) -> None:
+        """backup_check deletes its probe itself, unless it is killed just then."""
+        leave(site, f"backup-check-{'0a' * 16}.probe")
+        leave(site, "backup-check-mine.probe")
+        assert site.call("backup_prune", "--leftovers", "--yes").code == 0
+        assert site.stored() == ["backup-check-mine.probe"]
+
     def test_in_folders_of_the_template(self, site: Site) -> None:
         site.configure(filename_template="{env}/{database}.{timestamp}")
         leave(site, "test/default.20250115_020000.sql.bz2")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import signal
 import sqlite3
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -147,6 +150,7 @@ def test_a_kill_in_the_middle_publishes_nothing(tmp_path: Path, migrated_databas
 def terminal(project: RealProject, *arguments: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """A command at a terminal; the number of its other end."""
     ours, theirs = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))  # no bar is drawn on one without a width
     try:
         process = project.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)

@@ -15,6 +15,7 @@ from tests.backup.storage.s3_server import S3Server
 from tests.sites import Site
 
 PEAK = """
+import resource
 import sys
 from pathlib import Path
 import django
@@ -25,6 +26,7 @@ from django_cfg.backup.pipeline.archive import pack
 from django_cfg.backup.services.project import current_project
 from tests.backup.storage.endless import Noise
 size = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))  # no file of more than a megabyte can be written
 with current_project().storage.publish("shop.gz", expected_size=size) as sink:
     packed = pack(Noise(size), sink, "gzip")
 # Of this program alone; getrusage would count in the tests' own memory, from before they started it.
@@ -139,7 +141,7 @@ class TestChecks:
 
 @pytest.mark.parametrize("size", [300_000_000, pytest.param(1_000_000_000, marks=pytest.mark.long)])
 def test_a_large_upload_takes_at_most_150_mb_of_memory(s3_server: S3Server, bucket: str, size: int) -> None:
-    """Django, compression and the parts under way together; and no temporary file."""
+    """Django, compression and the parts under way together; and no temporary file, which the system would refuse."""
     script = PEAK.format(parameters=s3_server.parameters(bucket))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script, str(size)],

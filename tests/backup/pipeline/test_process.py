@@ -62,6 +62,21 @@ class TestChild:
         with Child(shell("kill -9 $$")) as child, pytest.raises(ToolFailed, match="killed by signal 9"):
             child.wait()
 
+    def test_one_that_was_just_started_does_not_outlive_an_interruption(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A signal may come before anybody has got hold of the program."""
+        pids: list[int] = []
+
+        def interrupt(group: int) -> None:
+            pids.append(group)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("django_cfg.backup.pipeline.process.Guard", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            Child(["sleep", "60"], feed=True)
+        assert not is_running(pids[0])
+
     def test_only_the_last_lines_of_stderr_are_kept(self) -> None:
         """A tool may complain a million times: it is read to the end, neither blocking it nor kept."""
         with Child(shell("seq 100000 >&2; exit 1")) as child, pytest.raises(ToolFailed) as caught:

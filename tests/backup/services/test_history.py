@@ -223,6 +223,23 @@ class TestReconciling:
         restore_backup(create_backup("shop").name)
         assert runs(site, "name, state")[0] == ("logs_1", "running")
 
+    @pytest.mark.parametrize(
+        ("tables", "left"),
+        [
+            (["book"], {("succeeded", ""), ("running", "logs_1"), ("queued", "logs_2")}),
+            (["book", "*_backuprun"], {("succeeded", "")}),
+        ],
+    )
+    def test_tables_that_are_restored_leave_those_of_the_history_alone(
+        self, site: Site, books: Path, tables: list[str], left: set[Any]
+    ) -> None:
+        """Its claims and running rows are those of today, unless the table was restored itself."""
+        manifest = site.create()
+        for name, state in (("logs_1", "running"), ("logs_2", "queued")):
+            BackupRun.objects.create(project="tests", env="test", database="logs", name=name, state=state)
+        restore_backup(manifest.name, tables=tables)
+        assert {(state, name.replace(manifest.name, "")) for state, name in runs(site, "state, name")} == left
+
     def test_the_history_lives_where_the_router_says(
         self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -159,6 +160,27 @@ def status(number: int, code: str = "InternalError", message: str = "We failed."
     """An answer that says no, with S3's explanation."""
     body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
     return lambda exchange: Answer(number, body if exchange.body is not None else b"")
+
+
+class Slow:
+    """Each answer takes its time, as on a long or crowded line; how many were waited for at once."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self.most_at_once = 0
+
+    def __call__(self, exchange: Exchange) -> Answer:
+        with self._lock:
+            self._waiting += 1
+            self.most_at_once = max(self.most_at_once, self._waiting)
+        try:
+            time.sleep(self._seconds)
+            return exchange.forward()
+        finally:
+            with self._lock:
+                self._waiting -= 1
 
 
 def drop(exchange: Exchange) -> Answer:

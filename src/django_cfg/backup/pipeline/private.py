@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from django_cfg.backup.errors import StorageError
 
@@ -43,6 +44,14 @@ def private_folder(prefix: str = _PREFIX, parent: Path | None = None, ending: En
             yield Path(name)
         finally:
             ending(Path(name))
+
+
+def create_private(path: Path) -> IO[bytes]:
+    """A new file for its owner alone (0600), whatever the umask, open for writing.
+
+    :raises OSError: it exists, or cannot be made.
+    """
+    return os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
 
 
 @contextmanager

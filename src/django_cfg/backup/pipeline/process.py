@@ -53,6 +53,15 @@ class Child:
             raise ToolNotFound(f"{argv[0]} is not installed, or not on the PATH of this process.") from None
         except OSError as error:
             raise ToolNotFound(f"{argv[0]} cannot be started: {error.strerror}.") from error
+        try:
+            self._attend()
+        except BaseException:  # as a signal that comes now: nobody else has got hold of the program yet
+            self.kill()
+            self._process.wait()
+            self._close_pipes()
+            raise
+
+    def _attend(self) -> None:
         if self._process.stdin:
             pipe.widen(self._process.stdin)
         self._process.stdout = pipe.reader(self.stdout)
@@ -94,14 +103,17 @@ class Child:
         self._process.wait()
         self._guard.dismiss()
         self._listener.join()
-        for end in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if end:
-                _close(end)
+        self._close_pipes()
 
     def kill(self) -> None:
         """The program and its children; they may live on, holding our pipes, when it has ended."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _close_pipes(self) -> None:
+        for end in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if end:
+                _close(end)
 
     def _listen(self) -> None:
         for line in cast(IO[bytes], self._process.stderr):

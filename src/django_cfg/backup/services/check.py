@@ -1,38 +1,75 @@
-"""Checking beforehand all that a backup needs: really writing, really connecting, in a few seconds."""
+"""Checking beforehand all that a backup needs: really writing, really connecting, in under half a minute."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from functools import partial
+
+from django.db import connections
 
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, IntegrityError, megabytes
 from django_cfg.backup.services.catalog import Catalog, read_catalog
 from django_cfg.backup.services.check_encryption import check_encryption
 from django_cfg.backup.services.create import require_ready, selection_of
+from django_cfg.backup.services.leftovers import new_probe_key
 from django_cfg.backup.services.project import Project
 from django_cfg.backup.services.remote import unwise_settings
 from django_cfg.backup.storage.base import Storage, StoredObject
 
+DEADLINE = 25.0  # seconds for all parts together, which are looked at beside each other
 MAX_SKEW = timedelta(minutes=5)
 _PROBE = b"written by backup_check, and deleted by it\n"
 
 
 def check_project(project: Project) -> Iterator[Finding]:
-    """One finding after the other; what fails does not keep the rest from being looked at."""
-    yield from _told("settings", lambda: _check_settings(project))
-    yield from _told("encryption", lambda: check_encryption(project.config))
-    yield from _told("storage", lambda: _check_storage(project))
-    for alias in project.aliases():
-        yield from _told(alias, lambda alias=alias: _check_database(project, alias))  # type: ignore[misc]
+    """What was found of each part, within ``DEADLINE``; one that fails or is silent does not hold up the rest."""
+    ends = time.monotonic() + DEADLINE
+    parts = [
+        _Part("settings", lambda: _check_settings(project)),
+        _Part("encryption", lambda: check_encryption(project.config)),
+        _Part("storage", lambda: _check_storage(project)),
+        *(_Part(alias, partial(_check_database, project, alias)) for alias in project.aliases()),
+    ]
+    for part in parts:
+        yield from part.found(ends)
 
 
-def _told(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    try:
-        yield from check()
-    except BackupError as error:
-        yield Finding(Level.FAILED, subject, str(error))
+class _Part:
+    """Looked at in a thread of its own. One that never ends holds up neither the others nor the end of the process."""
+
+    def __init__(self, subject: str, check: Callable[[], Iterator[Finding]]) -> None:
+        self._subject, self._check = subject, check
+        self._findings: list[Finding] = []
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._look, name=f"backup-check-{subject}", daemon=True)
+        self._thread.start()
+
+    def found(self, ends: float) -> Iterator[Finding]:
+        """
+        :param ends: when the waiting ends, as ``time.monotonic`` counts.
+        """
+        self._thread.join(max(0.0, ends - time.monotonic()))
+        is_silent = self._thread.is_alive()
+        yield from list(self._findings)
+        if is_silent:
+            told = f"there was no answer within {DEADLINE:.0f} s: see whether the address is right and reachable"
+            yield Finding(Level.FAILED, self._subject, told)
+        if self._error:
+            raise self._error
+
+    def _look(self) -> None:
+        try:
+            self._findings.extend(self._check())
+        except BackupError as error:
+            self._findings.append(Finding(Level.FAILED, self._subject, str(error)))
+        except Exception as error:  # noqa: BLE001  carried to the thread that asks
+            self._error = error
+        finally:
+            connections.close_all()  # this thread's
 
 
 def _check_settings(project: Project) -> Iterator[Finding]:
@@ -59,7 +96,7 @@ def _check_storage(project: Project) -> Iterator[Finding]:
 
 def _round_trip(storage: Storage) -> StoredObject:
     """Write, look at, read and delete an object of our own."""
-    key = f"backup-check-{uuid4().hex}.probe"
+    key = new_probe_key()
     storage.write(key, _PROBE)
     try:
         found, content = storage.stat(key), storage.read(key)

@@ -135,16 +135,26 @@ def selection_of(project: Project, alias: str) -> Selection:
 def _recorded(
     project: Project, source: Source, trigger: Trigger, lock_file: str, claim: BackupRun | None
 ) -> Iterator[RecordedRun]:
-    """Keep the history of what happens in the block, and tell a failure to whoever listens."""
+    """Keep the history of what happens in the block, and tell how it ended to whoever listens."""
     run = RecordedRun(project, source, trigger, lock_file, claim)
     try:
         signals.tell(signals.backup_started, BackupRun, source=source, trigger=trigger)
         with beating(run.row_id):
             yield run
     except BaseException as error:
+        _ended(run, source, error)
+        raise
+    _ended(run, source)
+
+
+def _ended(run: RecordedRun, source: Source, error: BaseException | None = None) -> None:
+    """What was published is a success, whatever came after."""
+    if run.published:
+        run.succeeded(run.published)
+        signals.tell(signals.backup_succeeded, BackupRun, manifest=run.published)
+    elif error:
         run.failed(error)
         signals.tell(signals.backup_failed, BackupRun, source=source, message=reason(error))
-        raise
 
 
 class _Attempt:
@@ -171,12 +181,11 @@ class _Attempt:
         self._progress.say(f"{alias}: reading the {engine.name} database")
         key = f"{name}.{engine.format}{SUFFIX[self._compression]}{self._encryptor.suffix}"
         archive, report = self._publish_archive(engine, storage, key)
-        with _archive_withdrawn_on_error(storage, key, f"{name}{MANIFEST_SUFFIX}"):
+        with _archive_withdrawn_on_error(storage, key, f"{name}{MANIFEST_SUFFIX}", run):
             manifest = self._manifest(engine, name, archive, report, run.slot)
             storage.write(manifest.key, manifest.to_json())  # the last step, which makes the archive a backup
+            run.published = manifest
         self._warn(report.warnings)
-        run.succeeded(manifest)
-        signals.tell(signals.backup_succeeded, BackupRun, manifest=manifest)
         return manifest
 
     def _warn(self, warnings: Iterable[str]) -> None:
@@ -232,7 +241,7 @@ class _Attempt:
 
 
 @contextmanager
-def _archive_withdrawn_on_error(storage: Storage, key: str, manifest_key: str) -> Iterator[None]:
+def _archive_withdrawn_on_error(storage: Storage, key: str, manifest_key: str, run: RecordedRun) -> Iterator[None]:
     """No archive stays without its manifest; one whose manifest is there is a backup and stays."""
     try:
         yield
@@ -243,6 +252,8 @@ def _archive_withdrawn_on_error(storage: Storage, key: str, manifest_key: str) -
     except BaseException:
         if storage.stat(manifest_key) is None:
             storage.delete(key)
+        elif _is_archive_of(storage, key, manifest_key):  # interrupted when it had been written
+            run.published = Manifest.from_json(storage.read(manifest_key), manifest_key)
         raise
 
 

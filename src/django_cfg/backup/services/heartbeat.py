@@ -11,6 +11,7 @@ from django.db import Error, connections
 
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services import clock
+from django_cfg.backup.services.answering import PATIENCE
 from django_cfg.backup.services.history import can_be_opened, home, rows
 
 INTERVAL = 20.0  # seconds
@@ -30,7 +31,7 @@ def beating(row_id: int | None) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        heart.join()
+        heart.join(PATIENCE)  # a database that has fallen silent must not keep the backup from its end
 
 
 def _beat(row_id: int, ended: threading.Event) -> None:

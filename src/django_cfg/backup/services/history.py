@@ -18,6 +18,7 @@ from django_cfg.backup.errors import HistoryUnavailable, UnsupportedEngine
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services import clock
+from django_cfg.backup.services.answering import PATIENCE, answers
 
 T = TypeVar("T")
 _REFUSALS = (Error, ImproperlyConfigured, ImportError)  # the last two of a driver that is missing
@@ -46,6 +47,16 @@ def can_be_opened(alias: str) -> bool:
         return True  # an engine we cannot back up may still hold the history; using it will tell
 
 
+def _hindrance(alias: str) -> str:
+    """Why the database *alias* is better not even asked, in words; empty when nothing is known against it."""
+    if not can_be_opened(alias):
+        return "does not exist"
+    try:
+        return "" if answers(alias) else f"does not answer within {PATIENCE:.0f} s"
+    except _REFUSALS:
+        return ""  # using it will tell
+
+
 def reconcile(manifests: list[Manifest]) -> None:
     """After a restore: the dump held its own run as running, and storage knows how it ended."""
     published = {manifest.name: manifest for manifest in manifests}
@@ -54,6 +65,15 @@ def reconcile(manifests: list[Manifest]) -> None:
         for row in rows().filter(state=BackupRun.State.RUNNING):
             made = published.get(row.name) if row.kind == BackupRun.Kind.BACKUP else None
             _settle(row, made, "It was running in the backup that was restored")
+
+
+def reconcile_if_restored(manifests: list[Manifest]) -> None:
+    """:func:`reconcile` where it is seen that the table came from a dump: the dump's own run is running in it."""
+    published = {manifest.name for manifest in manifests}
+    with tolerated("see whether the history was restored"):
+        running = rows().filter(state=BackupRun.State.RUNNING, kind=BackupRun.Kind.BACKUP)
+        if published.intersection(running.values_list("name", flat=True)):
+            reconcile(manifests)
 
 
 def _settle(row: BackupRun, manifest: Manifest | None, why: str) -> None:
@@ -69,11 +89,11 @@ def _settle(row: BackupRun, manifest: Manifest | None, why: str) -> None:
 @contextmanager
 def attempted(doing: str) -> Iterator[bool]:
     """Yields whether there is a database to write to; its refusal is logged."""
-    is_possible = can_be_opened(home())
-    if not is_possible:
-        _log.warning("The history of this run is not written: its database %r does not exist.", home())
+    hindrance = _hindrance(home())
+    if hindrance:
+        _log.warning("Could not %s: its database %r %s.", doing, home(), hindrance)
     with tolerated(doing):
-        yield is_possible
+        yield not hindrance
 
 
 def save(row: models.Model) -> bool:
@@ -90,9 +110,9 @@ def required(doing: str) -> Iterator[None]:
 
     :raises HistoryUnavailable: it refused, or is not there.
     """
-    if not can_be_opened(home()):
+    if hindrance := _hindrance(home()):
         raise HistoryUnavailable(
-            f"Could not {doing}: the database {home()!r}, which keeps the history, does not exist. Bring it back, "
+            f"Could not {doing}: the database {home()!r}, which keeps the history, {hindrance}. Bring it back, "
             "then run migrate; `backup_create` works without it."
         )
     try:

@@ -1,4 +1,4 @@
-"""Leftovers: archives, proofs and pins whose manifest is gone or never came. They are no backups.
+"""Leftovers: archives, proofs and pins whose manifest is gone or never came, and probes. They are no backups.
 
 Nothing removes them by itself: without the manifest nobody can tell for sure whose they are.
 """
@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX
 from django_cfg.backup.services.catalog import Catalog, is_manifest, proof_place
@@ -17,6 +18,7 @@ from django_cfg.backup.services.project import Project
 from django_cfg.backup.storage.base import Storage, StoredObject
 
 YOUNG = timedelta(hours=24)  # its manifest may be on its way
+_PROBE = re.compile(r"(?P<name>backup-check-[0-9a-f]{32})\.probe")
 _ARCHIVE = re.compile(r"(?P<name>.+)\.(pgdump|sql|sqlite3)(\.(gz|bz2|xz))?(\.gpg)?", re.DOTALL)
 
 
@@ -35,6 +37,11 @@ class Leftover:
     @property
     def modified(self) -> datetime:
         return max(found.modified for found in self.objects)
+
+
+def new_probe_key() -> str:
+    """The key of an object that is written to be read and deleted at once; it stays where that was interrupted."""
+    return f"backup-check-{uuid4().hex}.probe"
 
 
 def find_leftovers(project: Project, catalog: Catalog, named: Collection[str] = ()) -> list[Leftover]:
@@ -94,9 +101,10 @@ def _leftover(project: Project, name: str, objects: tuple[StoredObject, ...], st
 
 def _reasons_to_spare(project: Project, leftover: Leftover, strangers: str) -> Iterator[str]:
     keys = {found.key for found in leftover.objects}
-    if not pattern(project.config.filename_template, env=project.env).fullmatch(leftover.name):
+    is_probe = any(_PROBE.fullmatch(key) for key in keys)
+    if not is_probe and not pattern(project.config.filename_template, env=project.env).fullmatch(leftover.name):
         yield "not named as the backups of this project and environment are"
-    if strangers:
+    if strangers and not is_probe:
         yield strangers
     if leftover.modified > datetime.now(UTC) - YOUNG:
         yield "younger than 24 hours: its backup may be on its way"
@@ -112,7 +120,7 @@ def _name_of(key: str, objects: Container[str]) -> str:
         return key.removesuffix(PIN_SUFFIX)
     if is_manifest(key):
         return ""
-    match = _ARCHIVE.fullmatch(key)
+    match = _PROBE.fullmatch(key) or _ARCHIVE.fullmatch(key)
     return match["name"] if match else ""
 
 

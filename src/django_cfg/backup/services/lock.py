@@ -62,6 +62,12 @@ def holder_lives(project: Project, source: Source, lock_file: str, kind: str = _
         os.close(descriptor)
 
 
+def is_of_an_earlier_boot(lock_file: str, host: str) -> bool:
+    """Whether the file was locked by a process of this machine before it was started anew."""
+    machine, _, _ = lock_file.partition(":")
+    return bool(lock_file) and host == socket.gethostname() and machine != _machine()
+
+
 def _path(project: Project, source: Source, kind: str = _BACKUP) -> Path:
     apart = () if kind == _BACKUP else (kind,)
     whole = "\0".join((source.project, source.env, source.database, project.storage.location, *apart))
@@ -115,8 +121,11 @@ def _is_still(path: Path, descriptor: int) -> bool:
 def _identity(descriptor: int) -> str:
     """Different for any two lock files that exist at the same time, on whatever machines."""
     found = os.fstat(descriptor)
+    return f"{_machine()}:{found.st_dev:x}:{found.st_ino:x}"[-100:]
+
+
+def _machine() -> str:
     try:
-        machine = _BOOT_ID.read_text().strip()
+        return _BOOT_ID.read_text().strip()
     except OSError:
-        machine = socket.gethostname()
-    return f"{machine}:{found.st_dev:x}:{found.st_ino:x}"[-100:]
+        return socket.gethostname()

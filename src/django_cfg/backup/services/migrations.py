@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from django.db import connections
 from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 
 from django_cfg.backup.manifest import Manifest
 
@@ -59,6 +61,15 @@ def _holds_migrations(manifest: Manifest) -> bool:
     if _TABLE in excluded:
         return False
     return _TABLE in tables or (bool(manifest.migrations) and not manifest.partial)
+
+
+def compare_database(alias: str) -> str:
+    """As :func:`compare`, of what the database *alias* holds now.
+
+    :raises Error: it cannot be asked; of Django.
+    """
+    applied = MigrationRecorder(connections[alias]).migration_qs.order_by("id").values_list("app", "name")
+    return compare(dict(applied))
 
 
 def _behind(loader: MigrationLoader, app: str, last: str | None) -> int:

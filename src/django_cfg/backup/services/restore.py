@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import DEFAULTS, Engine, Outlook, Restoration, RestoreOptions, Switched
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.archive import unpack
 from django_cfg.backup.pipeline.encryption.decrypt import require_key
 from django_cfg.backup.pipeline.encryption.keyring import Keys
@@ -17,9 +19,10 @@ from django_cfg.backup.services.acceptance import accept
 from django_cfg.backup.services.catalog import LATEST, Catalog, find, read_catalog
 from django_cfg.backup.services.connections import close_connections
 from django_cfg.backup.services.interruption import uninterrupted
+from django_cfg.backup.services.lock import source_lock
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import Project, current_project, identity
-from django_cfg.backup.services.restore_history import RecordedRestore, recorded
+from django_cfg.backup.services.restore_history import KIND, RecordedRestore, bury_the_dead, recorded
 from django_cfg.backup.services.unlock import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.services.verify import read_through
 
@@ -50,7 +53,12 @@ class RestorePlan:
     @property
     def holds_history(self) -> bool:
         """The history lives in the database that is restored."""
-        return _holds_history(self.project, self.engine)
+        return holds_history(self.project, self.engine)
+
+    @property
+    def replaces_history(self) -> bool:
+        """The table of runs is itself among what is restored; else its rows are still those of today."""
+        return self.holds_history and _chooses(self.options.tables, self.manifest, BackupRun._meta.db_table)
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,12 @@ def carry_out(plan: RestorePlan, progress: Progress = SILENT, tell: Tell | None 
     :param tell: called as soon as the data is back, before a signal that came meanwhile can interrupt.
     """
     target = plan.project.source(plan.target)
-    with recorded(target, plan.manifest, plan.options.tables, in_target=plan.holds_history) as record:
+    with (
+        source_lock(plan.project, target, KIND) as lock_file,
+        recorded(target, plan.manifest, plan.options.tables, lock_file, in_target=plan.holds_history) as record,
+    ):
+        if record.row_id:
+            bury_the_dead(plan.project, lock_file, living=record.row_id)
         before = None
         if plan.backs_up_first:
             before = safety.back_up_first(plan.project, plan.target, plan.manifest, progress)
@@ -145,7 +158,7 @@ def carry_out(plan: RestorePlan, progress: Progress = SILENT, tell: Tell | None 
             queries = plan.project.config.for_database(plan.manifest.source.database).verification_queries
             accept(restoration, plan.manifest, plan.target, queries, progress)
             restored = _switch(plan, restoration, record, progress, tell)
-        if plan.holds_history:
+        if plan.replaces_history:
             history.reconcile(list(plan.catalog.backups))
     return restored
 
@@ -207,6 +220,14 @@ def _require_key(project: Project, manifest: Manifest, keys: Keys) -> None:
             require_key(stored, manifest.encryption, keys)
 
 
-def _holds_history(project: Project, engine: Engine) -> bool:
+def _chooses(patterns: Sequence[str], manifest: Manifest, table: str) -> bool:
+    """Whether the backup holds *table*, in any schema, and *patterns* of tables mean it; none: all are meant."""
+    names = {stored.name for stored in manifest.tables if stored.name == table or stored.name.endswith(f".{table}")}
+    spellings = {*names, table} if names else set()
+    return any(fnmatchcase(spelling, pattern) for spelling in spellings for pattern in patterns or ("*",))
+
+
+def holds_history(project: Project, engine: Engine) -> bool:
+    """Whether the history lives in the database of *engine*."""
     alias = history.home()
     return alias in project.databases and identity(project.database(alias)) == engine.identity

@@ -2,29 +2,68 @@
 
 from __future__ import annotations
 
-from django_cfg.backup.engines.base import Switched
-from django_cfg.backup.errors import UsageError
+import logging
+from dataclasses import replace
+
+from django_cfg.backup.engines.base import Engine, Switched
+from django_cfg.backup.errors import BackupError, UsageError
+from django_cfg.backup.manifest import Manifest, Source
+from django_cfg.backup.models import RestoreRun
+from django_cfg.backup.services import history, migrations
+from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.connections import close_connections
+from django_cfg.backup.services.interruption import uninterrupted
+from django_cfg.backup.services.lock import source_lock
 from django_cfg.backup.services.project import Project, current_project
+from django_cfg.backup.services.restore import holds_history
+from django_cfg.backup.services.restore_history import KIND, resumed, unfinished
+
+_log = logging.getLogger("django_cfg.backup")
 
 
 def resume_restore(alias: str | None = None) -> tuple[str, Switched]:
     """Finish the interrupted switch of the database *alias*; None: of the one that there is.
 
-    :returns: the alias, and what the restore leaves behind.
+    :returns: the alias, and what the restore leaves behind; its advice tells how the data stands to the code, too.
     :raises UsageError: there is nothing to finish, or several databases and none is named.
     """
     project = current_project()
     alias = alias or _only_one(project)
-    engine = project.engine(alias)
-    close_connections(project, engine)
+    engine, target = project.engine(alias), project.source(alias)
+    in_target = holds_history(project, engine)
+    with source_lock(project, target, KIND):
+        begun = None if in_target else unfinished(target)
+        close_connections(project, engine)
+        with uninterrupted():
+            switched = _finish(engine, alias)
+            _record(project, target, begun, switched, in_target=in_target)
+    advice = [switched.advice]
+    with history.tolerated("compare the migrations of the restored data with the code"):
+        advice.append(migrations.compare_database(alias))
+    return alias, replace(switched, advice=" ".join(filter(None, advice)))
+
+
+def _finish(engine: Engine, alias: str) -> Switched:
     switched = engine.resume()
     if switched is None:
         raise UsageError(
             f"No restore of the database {alias!r} was interrupted while it switched, so there is nothing to resume: "
             "it is wholly as it was, or wholly restored."
         )
-    return alias, switched
+    return switched
+
+
+def _record(project: Project, target: Source, begun: RestoreRun | None, switched: Switched, *, in_target: bool) -> None:
+    """What a restore that was not interrupted would keep and tell; the storage may be away."""
+    backups: list[Manifest] = []
+    try:
+        backups += read_catalog(project.storage).backups
+    except BackupError as error:
+        _log.warning("The history is not compared with the storage: %s", error)
+    if in_target:
+        history.reconcile_if_restored(backups)
+    manifest = next((found for found in backups if begun and found.name == begun.name), None)
+    resumed(target, begun, manifest, switched)
 
 
 def _only_one(project: Project) -> str:

@@ -37,6 +37,7 @@ class RecordedRun:
         lock_file: str = "",
         claim: BackupRun | None = None,
     ) -> None:
+        self.published: Manifest | None = None  # from then on it has succeeded, whatever comes after
         self._given_up = False
         self._row = claim or BackupRun(**source.model_dump(), trigger=trigger)
         if claim is not None:

@@ -13,7 +13,7 @@ from django_cfg.backup.errors import BackupError, DumpFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.schedule_config import BackupScheduleConfig
-from django_cfg.backup.services import claims, dispatch
+from django_cfg.backup.services import claims, dispatch, restore_history
 from django_cfg.backup.services.claims import Claim, Shelf
 from django_cfg.backup.services.create import Failure
 from django_cfg.backup.services.history import required
@@ -55,6 +55,7 @@ def tick(*, in_place: bool | None = None, progress: Progress = SILENT) -> Ticked
     shelf = Shelf(project)
     with _problems_of(done), required("look after runs that died"):
         claims.bury_the_dead(project)
+        restore_history.bury_the_dead(project)
     for (kind, alias), schedule in scheduled.items():
         with _problems_of(done), required(f"claim the due {kind} of {alias!r}"):
             if slot := Claim(project, project.source(alias), schedule, shelf, kind).make():

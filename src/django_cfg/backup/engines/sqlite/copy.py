@@ -17,7 +17,8 @@ from typing import IO
 
 from django_cfg.backup.engines.base import Database, Selection
 from django_cfg.backup.engines.sqlite import schema
-from django_cfg.backup.engines.sqlite.files import LOCK_TIMEOUT, database_path, live, open_private
+from django_cfg.backup.engines.sqlite.files import database_path, live, open_private
+from django_cfg.backup.engines.sqlite.interruptible import Stop, carry_out
 from django_cfg.backup.engines.sqlite.private import require_temporary_space
 from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, ToolFailed, UsageError
 from django_cfg.backup.pipeline.process import Child
@@ -25,6 +26,7 @@ from django_cfg.backup.pipeline.stream import BLOCK
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _SOON = 0.005  # seconds between two looks at how far the copy is
+_STEP = 4096  # pages that SQLite copies before it looks whether a signal came
 
 
 class Locked(sqlite3.OperationalError):
@@ -46,6 +48,9 @@ class Copy:
 
     def wait(self) -> None:
         """Wait until the file is complete."""
+
+    def abandon(self) -> None:
+        """End what still writes it: it is not wanted any more."""
 
 
 class FollowedCopy(Copy):
@@ -75,6 +80,9 @@ class FollowedCopy(Copy):
             self._lock.close()
             self._ended.set()
 
+    def abandon(self) -> None:
+        self._program.kill()
+
     def _failed(self) -> DumpFailed:
         return DumpFailed(
             f"The copy of the database in {self.path.parent} ended after {self.path.stat().st_size:,} of {self.size:,} "
@@ -100,7 +108,7 @@ def copying(database: Database, selection: Selection, folder: Path) -> Iterator[
             return
         _copy_by_sqlite(source, path)
     if cut.copies > 1:
-        path = _take_out(cut, path, database)
+        path = carry_out(lambda stop: _take_out(cut, path, database, stop))
     with path.open("rb", buffering=0) as file:
         yield Copy(path, file, cut)
 
@@ -141,8 +149,7 @@ def _is_only_a_file(source: sqlite3.Connection) -> bool:
 @contextmanager
 def _followed(source: sqlite3.Connection, origin: Path, path: Path, lock: ExitStack) -> Iterator[Copy]:
     """Copy the file *origin*, whose read lock is taken here and held until the program has ended."""
-    source.execute("BEGIN")
-    source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    _begin_to_read(source)
     # not opened in this process: closing it again would drop the locks all its connections hold
     argv = ["dd", f"if={origin}", f"of={path}", f"bs={BLOCK}"]
     with Child(argv) as program, path.open("rb", buffering=0) as file:
@@ -150,22 +157,28 @@ def _followed(source: sqlite3.Connection, origin: Path, path: Path, lock: ExitSt
 
 
 def _copy_by_sqlite(source: sqlite3.Connection, path: Path) -> None:
-    """All pages in one step, so that no writer can restart it; LOCK_TIMEOUT for a lock."""
+    """All pages of one moment: the read transaction keeps writers from restarting the copy between its steps."""
+    _begin_to_read(source)
     with closing(sqlite3.connect(path, isolation_level=None)) as target:
         # A copy that is thrown away on any failure needs neither a journal nor a flushed disk;
         # a large cache would only hold its pages back.
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = 16"):
             target.execute(f"PRAGMA {pragma}")
-        source.execute(f"PRAGMA busy_timeout = {int(LOCK_TIMEOUT * 1000)}")
-        source.backup(target, pages=-1, progress=refuse_to_wait)
+        source.backup(target, pages=_STEP, progress=refuse_to_wait)
 
 
-def _take_out(cut: schema.Cut, copy: Path, database: Database) -> Path:
+def _begin_to_read(source: sqlite3.Connection) -> None:
+    """Whoever keeps us from it is waited for as long as LOCK_TIMEOUT."""
+    source.execute("BEGIN")
+    source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def _take_out(cut: schema.Cut, copy: Path, database: Database, stop: Stop) -> Path:
     """Delete what is left out, and write the rest anew: free pages would keep the deleted rows."""
     result = copy.with_name("cut.sqlite3")
     result.touch(mode=0o600)
     try:
-        with open_private(copy, database) as connection:
+        with open_private(copy, database) as connection, stop.by(connection.interrupt):
             connection.execute("PRAGMA journal_mode = MEMORY")
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("BEGIN")

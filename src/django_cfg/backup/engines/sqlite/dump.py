@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
 from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.copy import Copy, copying
 from django_cfg.backup.engines.sqlite.files import open_private, unavailable
+from django_cfg.backup.engines.sqlite.interruptible import Stop, beside
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.pipeline.private import private_folder
@@ -37,16 +38,16 @@ def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
     with (
         private_folder() as folder,
         copying(database, selection, folder) as copy,
-        ThreadPoolExecutor(1) as beside,
+        beside(lambda stop: _check(copy, database, stop)) as check,
     ):
-        check = beside.submit(_check, copy, database)
         yield SQLiteDump(copy, copy.size, check)
 
 
-def _check(copy: Copy, database: Database) -> DumpReport:
-    copy.wait()
+def _check(copy: Copy, database: Database, stop: Stop) -> DumpReport:
+    with stop.by(copy.abandon):
+        copy.wait()
     try:
-        with open_private(copy.path, database, immutable=True) as connection:
+        with open_private(copy.path, database, immutable=True) as connection, stop.by(connection.interrupt):
             structure_errors = quick_check(connection)
             rows = schema.count_rows(connection)
             migrations = schema.last_migrations(connection)

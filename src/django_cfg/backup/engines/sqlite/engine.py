@@ -26,9 +26,11 @@ from django_cfg.backup.engines.sqlite import aside, outlook, schema
 from django_cfg.backup.engines.sqlite.copy import plan
 from django_cfg.backup.engines.sqlite.dump import dumping, full_check
 from django_cfg.backup.engines.sqlite.files import database_path, live, open_live, open_private
+from django_cfg.backup.engines.sqlite.interruptible import Stop, carry_out
 from django_cfg.backup.engines.sqlite.private import require_temporary_space, write_temporary
-from django_cfg.backup.engines.sqlite.restore import SQLiteRestoration, preparing, sweep
+from django_cfg.backup.engines.sqlite.restore import SQLiteRestoration, preparing
 from django_cfg.backup.engines.sqlite.tables import SomeTables, choose_tables
+from django_cfg.backup.engines.sqlite.workshop import sweep
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.private import private_folder
@@ -100,7 +102,7 @@ class SQLiteEngine(Engine):
             copy = folder / "copy.sqlite3"
             write_temporary(copy, plain)
             try:
-                _examine(copy, manifest)
+                carry_out(lambda stop: _examine(copy, manifest, stop))
             except sqlite3.DatabaseError as error:
                 raise IntegrityError(
                     f"{manifest.archive.key} does not hold a readable SQLite database: {error}."
@@ -111,10 +113,10 @@ class SQLiteEngine(Engine):
         return f"{unpack} {quote(archive)} > restored.sqlite3"
 
 
-def _examine(copy: Path, manifest: Manifest) -> None:
+def _examine(copy: Path, manifest: Manifest, stop: Stop) -> None:
     with closing(open_live(copy)):
         pass  # a file that is no database at all is told by SQLite before Django is asked
-    with open_private(copy, _UNNAMED, immutable=True) as connection:
+    with open_private(copy, _UNNAMED, immutable=True) as connection, stop.by(connection.interrupt):
         if findings := full_check(connection):
             raise IntegrityError(f"{manifest.archive.key} holds a damaged SQLite database: {findings}.")
         compare_tables(manifest.tables, schema.count_rows(connection), manifest.archive.key)

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from django_cfg.backup.errors import NotEnoughSpace, StorageError
+from django_cfg.backup.pipeline.private import create_private
 from django_cfg.backup.pipeline.stream import Readable, blocks
 
 
@@ -23,8 +24,8 @@ def require_temporary_space(needed: int) -> None:
 
 
 def write_temporary(path: Path, plain: Readable) -> None:
-    """Write *plain* into the temporary file *path*."""
-    with path.open("wb") as file:
+    """Write *plain* into the new temporary file *path*, for its owner alone."""
+    with create_private(path) as file:
         for block in blocks(plain):
             try:
                 file.write(block)

@@ -17,20 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Restoration, Switched, compare_tables
-from django_cfg.backup.engines.sqlite import aside, schema
+from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.copy import Locked, refuse_to_wait
 from django_cfg.backup.engines.sqlite.dump import quick_check
 from django_cfg.backup.engines.sqlite.files import COMPANIONS, LOCK_TIMEOUT, database_path, open_private, uri
-from django_cfg.backup.errors import (
-    BackupError,
-    IntegrityError,
-    NotEnoughSpace,
-    RestoreFailed,
-    RestoreRefused,
-    RestoreUnderWay,
-)
+from django_cfg.backup.engines.sqlite.held import Held, sync, take_owner_and_mode
+from django_cfg.backup.engines.sqlite.interruptible import Stop, carry_out
+from django_cfg.backup.engines.sqlite.workshop import entering
+from django_cfg.backup.errors import BackupError, IntegrityError, NotEnoughSpace, RestoreFailed, RestoreRefused
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.private import holds_lock, open_lock
+from django_cfg.backup.pipeline.private import create_private
 from django_cfg.backup.pipeline.stream import Readable, pump
 
 # Live pages copied at a time, and live pages the connection may hold before it writes them to the file:
@@ -47,7 +43,7 @@ def preparing(database: Database, manifest: Manifest, *, keep_old: bool) -> Iter
     """The file to restore, and a workshop folder beside it that no second restore may enter."""
     target = database_path(database).resolve()  # the file itself, not a link to it
     require_room(database, target, manifest, keep_old=keep_old)
-    with _workshop(target, database.alias) as workshop:
+    with entering(target, database.alias) as workshop:
         yield target, workshop
 
 
@@ -55,7 +51,7 @@ class SQLiteRestoration(Restoration):
     def __init__(self, database: Database, target: Path, workshop: Path, *, keep_old: bool) -> None:
         self._database = database
         self._target = target
-        self._workshop = workshop
+        self._held = Held(target, workshop)
         self._scratch = workshop / "scratch.sqlite3"
         self._keep_old = keep_old
 
@@ -69,7 +65,7 @@ class SQLiteRestoration(Restoration):
 
     def load(self, plain: Readable) -> None:
         try:
-            with self._scratch.open("xb") as file:
+            with create_private(self._scratch) as file:
                 pump(plain, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -81,17 +77,19 @@ class SQLiteRestoration(Restoration):
 
     def check(self, manifest: Manifest) -> None:
         try:
-            with open_private(self._scratch, self._database, immutable=True) as connection:
-                if findings := quick_check(connection):
-                    raise IntegrityError(f"{manifest.name} holds a damaged SQLite database: {findings}.")
-                compare_tables(manifest.tables, schema.count_rows(connection), manifest.name)
+            carry_out(lambda stop: self._check(manifest, stop))
         except sqlite3.DatabaseError as error:
             raise IntegrityError(f"{manifest.name} holds no readable SQLite database: {error}.") from error
 
+    def _check(self, manifest: Manifest, stop: Stop) -> None:
+        with self._open_scratch(stop) as connection:
+            if findings := quick_check(connection):
+                raise IntegrityError(f"{manifest.name} holds a damaged SQLite database: {findings}.")
+            compare_tables(manifest.tables, schema.count_rows(connection), manifest.name)
+
     def ask(self, query: str) -> object:
         try:
-            with open_private(self._scratch, self._database, immutable=True) as connection:
-                row = connection.execute(query).fetchone()
+            row = carry_out(lambda stop: self._first_row(query, stop))
         except sqlite3.DatabaseError as error:
             raise IntegrityError(
                 f"The verification query {query!r} fails on the restored data: {error}. "
@@ -99,38 +97,64 @@ class SQLiteRestoration(Restoration):
             ) from error
         return row[0] if row else None
 
+    def _first_row(self, query: str, stop: Stop) -> tuple[object, ...] | None:
+        with self._open_scratch(stop) as connection:
+            row: tuple[object, ...] | None = connection.execute(query).fetchone()
+            return row
+
+    @contextmanager
+    def _open_scratch(self, stop: Stop) -> Iterator[sqlite3.Connection]:
+        with (
+            open_private(self._scratch, self._database, immutable=True) as connection,
+            stop.by(connection.interrupt),
+        ):
+            yield connection
+
     def switch(self) -> Switched:
-        old_data = aside.free_name(self._target)
         if not self._target.exists():
-            aside.replace(self._target, self._scratch, old_data)
-            return Switched(None)
+            self._put_in_its_place()
+            return Switched(None, self._let_out().advice)
         try:
-            self._copy_into_live(old_data)
+            self._copy_into_live()
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorname not in _UNREADABLE:
                 raise self._failed(error) from error
-            aside.replace(self._target, self._scratch, old_data)
-            return self._switched(
-                old_data,
+            self._put_in_its_place()
+            return self._let_out(
                 "SQLite could not read the old file, so it was replaced as a whole: "
                 "restart the processes that had it open.",
             )
-        return self._switched(old_data)
+        return self._let_out()
 
-    def _switched(self, old_data: Path, advice: str = "") -> Switched:
-        if self._keep_old:
-            return Switched(str(old_data), advice)
-        aside.discard(old_data)
-        return Switched(None, advice)
+    def _put_in_its_place(self) -> None:
+        """The scratch instead of a file that SQLite cannot read, or of none."""
+        take_owner_and_mode(self._scratch, like=self._target if self._target.exists() else None)
+        self._held.link()
+        self._scratch.replace(self._target)
+        sync(self._target.parent)
 
-    def _copy_into_live(self, old_data: Path) -> None:
+    def _let_out(self, advice: str = "") -> Switched:
+        """The switch has happened: nothing that fails now may say otherwise."""
+        if not self._keep_old:
+            with suppress(OSError):  # the workshop is removed in any case
+                self._held.drop()
+            return Switched(None, advice)
+        try:
+            return Switched(str(self._held.let_out()), advice) if self._held.is_there else Switched(None, advice)
+        except OSError as error:
+            told = (
+                f"The old data could not be moved out of the workshop ({error.strerror}): move {self._held.path} away."
+            )
+            return Switched(str(self._held.path), f"{advice} {told}".strip())
+
+    def _copy_into_live(self) -> None:
         """One transaction of the live database. Its first step takes the write lock, under which the
         old data is set aside: what nobody can change any more is what gets saved."""
 
         def after_step(status: int, remaining: int, total: int) -> None:
             refuse_to_wait(status, remaining, total)
-            if self._keep_old and not old_data.exists():
-                aside.save(self._target, old_data, self._workshop, through_sqlite=wal)
+            if self._keep_old and not self._held.is_there:
+                self._held.copy(through_sqlite=wal)
 
         with closing(_open(self._target, "rw")) as live:
             wal = _pragma(live, "journal_mode") == "wal"
@@ -163,51 +187,6 @@ def _step(scratch: sqlite3.Connection, live: sqlite3.Connection) -> int:
     """How many pages of *scratch* make _STEP pages of *live*; at least one, never all."""
     page_size, pages = (int(_pragma(scratch, name)) for name in ("page_size", "page_count"))
     return min(max(1, _STEP * int(_pragma(live, "page_size")) // page_size), pages - 1)
-
-
-def sweep(database: Database, *, only_look: bool = False) -> list[str]:
-    """Remove the workshop of a restore of *database* that died, unless it is only looked at."""
-    folder = _workshop_of(database_path(database).resolve())
-    with suppress(OSError), open_lock(folder) as lock:  # no such folder, as a rule
-        if holds_lock(lock, folder):
-            if not only_look:
-                shutil.rmtree(folder)
-            return [str(folder)]
-    return []
-
-
-def _workshop_of(target: Path) -> Path:
-    return target.with_name(f".{target.name}.restoring")
-
-
-@contextmanager
-def _workshop(target: Path, alias: str) -> Iterator[Path]:
-    """A private folder beside *target*, ours alone while we live; what a dead restore left is removed."""
-    folder = _workshop_of(target)
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise RestoreRefused(
-            f"The scratch folder {folder} cannot be used: {error.strerror}. "
-            "A restore needs to write in the folder of the database."
-        ) from error
-    try:
-        _require_lock(lock, folder, alias)
-        for left_over in folder.glob("scratch*"):
-            left_over.unlink()
-        yield folder
-    finally:
-        if holds_lock(lock, folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-
-
-def _require_lock(lock: int, folder: Path, alias: str) -> None:
-    if not holds_lock(lock, folder):
-        raise RestoreUnderWay(
-            f"Another restore of the database {alias!r} is running in {folder}: wait for its end, then try again."
-        )
 
 
 def require_room(database: Database, target: Path, manifest: Manifest, *, keep_old: bool) -> tuple[int, int]:

@@ -82,7 +82,7 @@ class Cut:
 def cut(connection: sqlite3.Connection, selection: Selection, alias: str) -> Cut:
     """What *selection* takes out of the database.
 
-    :raises UsageError: a pattern matches nothing, or a table that stays needs one that is emptied.
+    :raises UsageError: a pattern matches nothing, or a table that stays needs one that is emptied or left out.
     """
     found = tables(connection)
     emptied = matching(found.selectable, selection.exclude, "exclude_tables", alias)
@@ -93,6 +93,7 @@ def cut(connection: sqlite3.Connection, selection: Selection, alias: str) -> Cut
     )
     _refuse_dangling(connection, [name for name in kept if name not in emptied], emptied, alias)
     dropped = tuple(name for name in found.selectable if name not in kept)
+    _refuse_missing(connection, kept, dropped, alias)
     return Cut(tuple(name for name in emptied if name in kept), dropped)
 
 
@@ -107,6 +108,19 @@ def _refuse_dangling(connection: sqlite3.Connection, kept: list[str], emptied: t
                     f"exclude_tables of the database {alias!r} leaves out the rows of {target}, but rows of {table} "
                     f"refer to them by {table}.{column}: restored, they would break that foreign key. "
                     f"Exclude {table} too, or keep {target}."
+                )
+
+
+def _refuse_missing(
+    connection: sqlite3.Connection, kept: tuple[str, ...], dropped: tuple[str, ...], alias: str
+) -> None:
+    gone = {name.casefold() for name in dropped}
+    for table in kept:
+        for column, target in references(connection, table):
+            if target.casefold() in gone:
+                raise UsageError(
+                    f"include_tables of the database {alias!r} names {table} and not {target}, to which it refers by "
+                    f"{table}.{column}: its rows would refer to nothing. Include {target} too."
                 )
 
 

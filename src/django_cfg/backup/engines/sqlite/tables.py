@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from django_cfg.backup.engines.base import Database, Switched, matching
-from django_cfg.backup.engines.sqlite import aside, schema
+from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.files import LOCK_TIMEOUT, live, open_private, uri
 from django_cfg.backup.engines.sqlite.restore import SQLiteRestoration
 from django_cfg.backup.engines.sqlite.schema import quoted
@@ -28,19 +28,16 @@ class SomeTables(SQLiteRestoration):
         self._chosen = chosen
 
     def switch(self) -> Switched:
-        old_data = aside.free_name(self._target)
         try:
             with open_private(self._target, self._database) as connection, _transaction(connection, self._scratch):
                 if self._keep_old:
                     wal = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-                    aside.save(self._target, old_data, self._workshop, through_sqlite=wal)
+                    self._held.copy(through_sqlite=wal)
                 self._replace(connection)
-        except BaseException as error:
-            aside.discard(old_data)  # it is where it was
-            if isinstance(error, sqlite3.DatabaseError):
-                raise self._failed(error) from error
-            raise
-        return Switched(str(old_data) if self._keep_old else None)
+                _change_schema_version(connection)
+        except sqlite3.DatabaseError as error:
+            raise self._failed(error) from error
+        return self._let_out()
 
     def _replace(self, connection: sqlite3.Connection) -> None:
         before = set(_violations(connection, self._chosen))
@@ -116,6 +113,12 @@ def _copy(connection: sqlite3.Connection, table: str) -> None:
             "WHERE name = ?1 AND ?1 IN (SELECT name FROM restored.sqlite_sequence)",
             (table,),
         )
+
+
+def _change_schema_version(connection: sqlite3.Connection) -> None:
+    """By this it is seen later that the switch has happened, as by the whole copy, which changes it too."""
+    (version,) = connection.execute("PRAGMA main.schema_version").fetchone()
+    connection.execute(f"PRAGMA main.schema_version = {version + 1}")
 
 
 def _columns(connection: sqlite3.Connection, database: str, table: str) -> list[str]:

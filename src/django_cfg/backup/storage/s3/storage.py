@@ -30,6 +30,8 @@ class S3Storage(Storage):
     What is being written is no object before it is whole, and cannot be seen. A name is looked at before an
     upload and again before its end. Objects of one part, so every manifest, pin and proof, are created on condition
     that the name is free; between the look and the end of a larger one another may come, by milliseconds.
+
+    Nothing is ever ``abandoned`` here: obstore lists no unfinished uploads. The bucket's lifecycle rule removes them.
     """
 
     def __init__(self, bucket: Bucket) -> None:

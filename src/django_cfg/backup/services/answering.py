@@ -1,0 +1,49 @@
+"""Whether a database answers at all: one behind a black hole would hold up each write for minutes, or for ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+PATIENCE = 10.0  # seconds to connect
+_BELIEVED_FOR = 60.0  # seconds for which one that was silent is not asked again: what follows at once gives it up, too
+_silent: dict[str, float] = {}  # alias: since when, as time.monotonic counts
+
+
+def answers(alias: str) -> bool:
+    """False where a connection was not made, nor refused, within ``PATIENCE``; a refusal is an answer."""
+    connection = connections[alias]
+    if connection.vendor == "sqlite" or connection.in_atomic_block:
+        return True  # a file; or one that is in use just now
+    since = _silent.get(alias)
+    if since is not None and time.monotonic() - since < _BELIEVED_FOR:
+        return False
+    _silent.pop(alias, None)
+    probe = threading.Thread(target=_connect, args=(_copy_of(connection),), name="backup-history-probe", daemon=True)
+    probe.start()
+    probe.join(PATIENCE)
+    if probe.is_alive():
+        _silent[alias] = time.monotonic()
+    return not probe.is_alive()
+
+
+def _copy_of(connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
+    """A connection of its own, without a pool to wait for."""
+    copy = connection.copy()
+    options = copy.settings_dict["OPTIONS"]
+    options.pop("pool", None)
+    if copy.vendor in ("postgresql", "mysql"):
+        options.setdefault("connect_timeout", int(PATIENCE) + 1)  # ends the thread, where the driver keeps to it
+    return copy
+
+
+def _connect(connection: BaseDatabaseWrapper) -> None:
+    with suppress(Exception):  # whoever uses the database will hear of it, and tell
+        try:
+            connection.ensure_connection()
+        finally:
+            connection.close()

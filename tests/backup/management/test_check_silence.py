@@ -1,0 +1,82 @@
+"""backup_check ends, also where something accepts a connection and never answers."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup.services import check
+from django_cfg.backup.services.catalog import Catalog
+from django_cfg.backup.storage.base import Storage
+from tests.backup.management.projects import RealProject
+from tests.sites import Site
+
+HOLE = """
+DATABASES["hole"] = {{
+    "ENGINE": "django.db.backends.postgresql", "NAME": "shop", "USER": "shop", "HOST": "127.0.0.1", "PORT": {port}
+}}
+"""
+START = 15.0  # seconds for a process to start on a busy machine
+
+
+@pytest.fixture
+def hole() -> Iterator[int]:
+    """The port of a server that takes every connection, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
+        yield listening.getsockname()[1]
+
+
+def test_silent_servers_fail_within_the_deadline(tmp_path: Path, migrated_database: Path, hole: int) -> None:
+    storage = {
+        "backend": "s3",
+        "s3_bucket": "backups",
+        "s3_region": "eu-central-1",
+        "s3_endpoint_url": f"http://127.0.0.1:{hole}",
+        "s3_access_key": "key",
+        "s3_secret_key": "secret-key",
+    }
+    project = RealProject(tmp_path / "project", migrated_database, HOLE.format(port=hole), storage=storage)
+    begun = time.monotonic()
+    done = project.run("backup_check", "--json")
+    assert time.monotonic() - begun < check.DEADLINE + START
+    assert done.returncode == 1, done.stderr
+    findings = {finding["subject"]: finding for finding in json.loads(done.stdout)}
+    assert {subject: found["level"] for subject, found in findings.items()} == {
+        "settings": "OK",
+        "storage": "FAILED",
+        "default": "OK",
+        "hole": "FAILED",
+    }
+    assert "no answer within 25 s" in findings["storage"]["text"]
+
+
+def test_what_was_found_before_the_silence_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_catalog, over = check.read_catalog, threading.Event()
+
+    def silent(storage: Storage) -> Catalog:
+        over.wait()
+        return read_catalog(storage)
+
+    monkeypatch.setattr(check, "DEADLINE", 3.0)
+    monkeypatch.setattr(check, "read_catalog", silent)
+    answer = site.call("backup_check")
+    over.set()
+    assert answer.code == 1
+    assert "OK       storage: " in answer.stdout
+    assert "FAILED   storage: there was no answer within" in answer.stdout
+    assert "OK       default" in answer.stdout
+
+
+def test_what_nobody_has_foreseen_is_not_swallowed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(storage: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(check, "read_catalog", explode)
+    with pytest.raises(ZeroDivisionError):
+        site.call("backup_check")

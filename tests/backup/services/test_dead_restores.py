@@ -1,0 +1,116 @@
+"""A restore that was killed does not stay "running" for ever in a history that lives elsewhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_cfg.backup import restore_backup
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.models import RestoreRun
+from django_cfg.backup.services.lock import source_lock
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.restore_history import KIND, bury_the_dead
+from django_cfg.backup.services.tick import tick
+from django_cfg.backup.signals import restore_checked
+from tests.sites import Site
+
+SQLITE = "django.db.backends.sqlite3"
+
+
+@pytest.fixture
+def shop(site: Site, books: Path) -> Manifest:
+    """A database of its own for the shop, backed up; the history is in another one."""
+    site.sql("VACUUM INTO '" + str(site.root / "shop.sqlite3") + "'")
+    site.use_databases(
+        default={"ENGINE": SQLITE, "NAME": str(site.database)},
+        shop={"ENGINE": SQLITE, "NAME": str(site.root / "shop.sqlite3")},
+    )
+    return site.create("shop")
+
+
+@pytest.fixture
+def killed(site: Site, shop: Manifest) -> Manifest:
+    """A restore of the shop that was killed before its switch."""
+    site.close()
+    pid = os.fork()
+    if pid == 0:
+        with suppress(BaseException):
+            restore_checked.connect(_die)
+            restore_backup(shop.name, database="shop")
+        os._exit(1)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert states(site) == ["running"]
+    return shop
+
+
+def _die(**facts: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def states(site: Site) -> list[str]:
+    return [state for (state,) in site.sql("SELECT state FROM django_cfg_backup_restorerun ORDER BY id")]
+
+
+def test_the_next_restore_says_so(site: Site, killed: Manifest) -> None:
+    restore_backup(killed.name, database="shop")
+    assert states(site) == ["failed", "succeeded"]
+    first = RestoreRun.objects.order_by("id")[0]
+    assert "killed" in first.message
+    assert first.finished_at
+
+
+def test_the_next_tick_says_so(site: Site, killed: Manifest) -> None:
+    tick(in_place=True)
+    assert states(site) == ["failed"]
+
+
+def test_one_that_goes_on_is_left_alone(site: Site, shop: Manifest) -> None:
+    """It holds the lock."""
+    seen: list[str] = []
+
+    def look(**facts: Any) -> None:
+        bury_the_dead(current_project())
+        seen.extend(states(site))
+
+    restore_checked.connect(look)
+    try:
+        restore_backup(shop.name, database="shop")
+    finally:
+        restore_checked.disconnect(look)
+    assert seen == ["running"]
+
+
+@pytest.mark.parametrize(
+    ("host", "lock_file", "age", "state"),
+    [
+        ("elsewhere", "boot:1:2", timedelta(hours=5), "running"),
+        ("elsewhere", "boot:1:2", timedelta(days=8), "failed"),
+        ("", "", timedelta(hours=5), "running"),
+        (socket.gethostname(), "an-earlier-boot:1:2", timedelta(minutes=1), "failed"),
+    ],
+)
+def test_what_can_be_known_of_one_without_its_lock(
+    site: Site, host: str, lock_file: str, age: timedelta, state: str
+) -> None:
+    now = datetime.now(UTC)
+    RestoreRun.objects.create(
+        project="tests", env="test", database="default", host=host, lock_file=lock_file, started_at=now - age
+    )
+    bury_the_dead(current_project())
+    assert states(site) == [state]
+
+
+def test_two_restores_of_a_database_do_not_run_at_once(site: Site, shop: Manifest) -> None:
+    project = current_project()
+    with source_lock(project, project.source("shop"), KIND):
+        answer = site.call("backup_restore", "--database", "shop", "--yes")
+    assert answer.code == 1
+    assert "A restore of tests/test/shop is being made by another process" in answer.stderr

@@ -1,0 +1,74 @@
+"""A bucket at the end of a slow line: all of it works, nothing is sent twice, and much is asked for at once."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup.storage.s3 import S3Storage, upload
+from tests.backup.manifests import archive_of
+from tests.backup.services.pruning import daily
+from tests.backup.storage.faulty_proxy import FaultyProxy, Slow
+from tests.backup.storage.s3_server import S3Server
+from tests.sites import Site
+
+PARTS = random.Random(4).randbytes(18 * upload.MIB + 1)  # four parts of 5 MiB
+EVERYTHING = ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject", "HeadObject", "GetObject",
+              "ListObjects", "DeleteObject")  # fmt: skip
+
+
+def test_what_is_slow_but_alive_is_waited_for(
+    s3_server: S3Server, bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "SMALLEST_PART", 5 * upload.MIB)
+    for kind in EVERYTHING:
+        proxy.every(kind, Slow(0.5))
+    storage: S3Storage = s3_server.storage(bucket, s3_endpoint_url=proxy.endpoint)
+    with storage.publish("shop.gz") as sink:
+        sink.write(PARTS)
+    storage.write("shop.json", b"a manifest")
+    assert storage.read("shop.gz") == PARTS
+    assert {found.key for found in storage.list()} == {"shop.gz", "shop.json"}
+    storage.delete("shop.json")
+    assert s3_server.files(bucket) == ["db-backups/shop.gz"]
+    counts = {kind: proxy.seen.count(kind) for kind in ("CreateMultipartUpload", "UploadPart", "PutObject")}
+    assert counts == {"CreateMultipartUpload": 1, "UploadPart": 4, "PutObject": 1}
+
+
+@pytest.fixture
+def remembering(tmp_path: Path) -> Iterator[S3Server]:
+    """A server that remembers what is in a folder: else each request would list it anew."""
+    server = S3Server(tmp_path / "s3", "--dir-cache-time=5m")
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def test_a_thousand_backups_are_listed_with_their_manifests_read_at_once(site: Site, remembering: S3Server) -> None:
+    """One after another they would take 100 s on this line."""
+    bucket = remembering.new_bucket()
+    folder = remembering.data / bucket / "db-backups"
+    folder.mkdir()
+    made = daily(1_000)
+    for manifest in made:
+        (folder / manifest.archive_key).write_bytes(archive_of(manifest))
+        (folder / manifest.key).write_bytes(manifest.to_json())
+    proxy = FaultyProxy(remembering)
+    slow = Slow(0.1)
+    try:
+        proxy.every("GetObject", slow)
+        site.configure(storage=remembering.config(bucket, s3_endpoint_url=proxy.endpoint))
+        begun = time.monotonic()
+        listed = site.call("backup_list", "--json").json
+        took = time.monotonic() - begun
+    finally:
+        proxy.stop()
+    assert [backup["name"] for backup in listed] == [manifest.name for manifest in made]
+    assert proxy.seen.count("ListObjects") < 10
+    assert slow.most_at_once > 8
+    assert took < 50, "twice as fast at the least, however busy this machine is"
