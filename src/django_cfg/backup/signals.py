@@ -6,6 +6,9 @@
 ``backup_overdue``: ``source``, ``message``; sent by every tick for as long as it lasts.
 ``schedule_failed``: ``project`` and ``env`` (str), ``message``: a tick could not do its work.
 ``schedule_succeeded``: ``project`` and ``env`` (str): a tick could.
+``claim_failed``: ``source``, ``kind`` (str, of the claimed run: backup or verification), ``message``: the run could not
+begin where it was to be made, since the history cannot be used there; the claim waits. ``claim_succeeded``: ``source``,
+``kind``: it was made.
 ``drill_succeeded``: ``source``, ``proof`` (:class:`~django_cfg.backup.manifest.Proof`).
 ``drill_failed``: ``source``, ``message``, ``proof``; None when nothing was learned of the backup: no server, no key.
 ``check_succeeded``: ``source``; ``check_failed``: ``source``, ``message``: a scheduled verification without a drill.
@@ -36,6 +39,8 @@ backup_missed = Signal()
 backup_overdue = Signal()
 schedule_failed = Signal()
 schedule_succeeded = Signal()
+claim_failed = Signal()
+claim_succeeded = Signal()
 drill_succeeded = Signal()
 drill_failed = Signal()
 check_succeeded = Signal()

@@ -90,7 +90,9 @@ def test_a_job_is_found_among_many_in_a_few_steps(queued: Site, redis_server: Re
     claim = BackupRun.objects.get()
     with redis_server.connect() as client:
         for attempt in range(1, 1000):
-            Job.create(run_backup, args=(1, "default", ""), id=dispatch._job_id(claim, attempt), connection=client).save()
+            Job.create(
+                run_backup, args=(1, "default", ""), id=dispatch._job_id(claim, attempt), connection=client
+            ).save()
         with dispatch._queue("backups") as queue:
             before = client.info("commandstats")["cmdstat_exists"]["calls"]
             assert dispatch._first_unknown(claim, queue) == 1000

@@ -73,8 +73,8 @@ def test_what_a_tick_tells(hourly: Site, time: Clock, heard: list[Any]) -> None:
     tick()
     told = [name for name, _ in heard]
     assert told == [
-        *("backup_succeeded", "schedule_succeeded"),
-        *("backup_missed", "backup_succeeded", "schedule_succeeded"),
+        *("backup_succeeded", "claim_succeeded", "schedule_succeeded"),
+        *("backup_missed", "backup_succeeded", "claim_succeeded", "schedule_succeeded"),
     ]
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from django_cfg.backup.errors import BackupError, BackupNotFound, IntegrityError, UsageError
+from django_cfg.backup.errors import BackupError, BackupNotFound, IntegrityError, ManifestError, UsageError
 from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX, Manifest, Proof
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.storage.base import Storage
@@ -69,6 +69,22 @@ def read_catalog(storage: Storage) -> Catalog:
     pinned = frozenset(key.removesuffix(PIN_SUFFIX) for key in objects if key.endswith(PIN_SUFFIX))
     proofs, unreadable = _proofs(storage, objects)
     return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable)
+
+
+def find_whole(storage: Storage, name: str) -> Manifest | None:
+    """The one backup of exactly this *name*, without reading all others; None: there is none, or it is damaged.
+
+    :raises StorageError: the storage cannot be read.
+    """
+    key = f"{name}{SUFFIX}"
+    if storage.stat(key) is None:
+        return None
+    try:
+        manifest = _read(key, storage.read(key))
+        _require_whole_archive(manifest, _look_again(storage, manifest))
+    except (ManifestError, IntegrityError):
+        return None
+    return manifest
 
 
 def _proofs(storage: Storage, keys: Iterable[str]) -> tuple[dict[str, Proof], frozenset[str]]:

@@ -81,9 +81,9 @@ def _require_not_all_failing(queue: Queue, claim: BackupRun, schedule: BackupSch
     before = queue.fetch_job(_job_id(claim, attempt - 1)) if attempt >= _MANY else None
     if before is not None and before.is_failed:
         raise BackupError(
-            f"The jobs of the scheduled {claim.kind} of {source_of(claim)} fail on the queue {schedule.queue!r} before it "
-            f"can begin, {attempt} of them by now: see the log of its worker, which may run other code or lack settings. "
-            "Every tick tries again."
+            f"The jobs of the scheduled {claim.kind} of {source_of(claim)} fail on the queue {schedule.queue!r} before "
+            "it can begin, several by now: see the log of its worker, which may run other code or lack settings. Every "
+            "tick tries again."
         )
 
 

@@ -24,7 +24,7 @@ from django_cfg.backup.services.project import Project
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.local import LocalStorage
 
-Kind = Literal["backup", "drill", "no drill", "check", "size", "schedule"]
+Kind = Literal["backup", "drill", "no drill", "check", "size", "schedule", "backup claim", "verification claim"]
 SUFFIX = ".incident"
 _LOCAL_FOR = timedelta(hours=12)
 _log = logging.getLogger("django_cfg.backup")

@@ -14,6 +14,7 @@ from django_cfg.backup import signals
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import StorageError, megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
+from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.channels import channels, deliver, heartbeat
@@ -37,6 +38,8 @@ def connect() -> None:
         signals.check_failed: _check_failed,
         signals.schedule_succeeded: _schedule_succeeded,
         signals.schedule_failed: _schedule_failed,
+        signals.claim_succeeded: _claim_succeeded,
+        signals.claim_failed: _claim_failed,
     }
     for signal, receiver in receivers.items():
         signal.connect(receiver, dispatch_uid=f"django_cfg_backup.{receiver.__name__}")
@@ -125,6 +128,24 @@ def _schedule_failed(message: str, **_: Any) -> None:
     project = current_project()
     what = f"Scheduled backups of {project.name}/{project.env} do not start."
     _begin(project, "schedule", "", what, message, f"Mend what it says: every tick tries again. {_STATUS}")
+
+
+def _claim_succeeded(source: Source, kind: str, **_: Any) -> None:
+    project = current_project()
+    if _end(project, _claim_of(kind), source.database):
+        why = "The history can be used again where it is made."
+        _send(project, f"The scheduled {kind} of {source} begins again.", why=why, todo="Nothing.")
+
+
+def _claim_failed(source: Source, kind: str, message: str, **_: Any) -> None:
+    """An incident of its own: ticks may come through all the while, elsewhere."""
+    what = f"The scheduled {kind} of {source} could not begin."
+    todo = f"Mend what it says on this machine: every tick tries again. {_STATUS}"
+    _begin(current_project(), _claim_of(kind), source.database, what, message, todo)
+
+
+def _claim_of(kind: str) -> Kind:
+    return "backup claim" if kind == BackupRun.Kind.BACKUP else "verification claim"
 
 
 def _watch_the_size(project: Project, source: Source) -> None:

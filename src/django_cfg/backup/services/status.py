@@ -121,8 +121,8 @@ def _skew(future: list[Manifest]) -> str:
     if not future:
         return ""
     return (
-        f"{future[0].name} is dated {future[0].started_at:%Y-%m-%d %H:%M} UTC, ahead of this clock, and does not count; "
-        "nothing is pruned either: set the clock that is wrong, or, if it was that backup's, run "
+        f"{future[0].name} is dated {future[0].started_at:%Y-%m-%d %H:%M} UTC, ahead of this clock, and does not "
+        "count; nothing is pruned either: set the clock that is wrong, or, if it was that backup's, run "
         f"`backup_delete {future[0].name}`"
     )
 

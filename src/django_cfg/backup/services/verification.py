@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from django_cfg.backup import signals
-from django_cfg.backup.errors import AlreadyRunning, BackupError, BackupNotFound, HistoryUnavailable, KeyMissing
+from django_cfg.backup.errors import AlreadyRunning, BackupError, BackupNotFound, KeyMissing
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services.catalog import latest, read_catalog
@@ -17,7 +17,7 @@ from django_cfg.backup.services.lock import source_lock
 from django_cfg.backup.services.progress import SILENT, Progress
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.services.run import RecordedRun, reason
-from django_cfg.backup.services.scheduled import find_waiting
+from django_cfg.backup.services.scheduled import failures_told, find_waiting
 from django_cfg.backup.services.unlock import keys_of
 from django_cfg.backup.services.verify import verify
 
@@ -43,17 +43,18 @@ def serve_verification(run: int, database: str, claimed: str, progress: Progress
     project = current_project()
     source = project.source(database)
     try:
-        with required(f"look up the claim of the verification of {source}"):
-            claim = find_waiting(source, run, claimed, _KIND)
-        if claim is None or project.config.verification_schedule_for(database) is None:
-            return None
-        return _serve(project, source, claim, progress)
+        with failures_told(source, _KIND):
+            with required(f"look up the claim of the verification of {source}"):
+                claim = find_waiting(source, run, claimed, _KIND)
+            if claim is None or project.config.verification_schedule_for(database) is None:
+                return None
+            verified = _serve(project, source, claim, progress)
     except AlreadyRunning as error:
         _log.info("%s It is tried again with the next tick.", error)
         return None
-    except HistoryUnavailable as error:
-        signals.tell(signals.schedule_failed, BackupRun, project=project.name, env=project.env, message=str(error))
-        raise
+    if verified:
+        signals.tell(signals.claim_succeeded, BackupRun, source=source, kind=str(_KIND))
+    return verified
 
 
 def _serve(project: Project, source: Source, claim: BackupRun, progress: Progress) -> Verified | None:
