@@ -17,7 +17,7 @@ from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.channels import channels, deliver, heartbeat
+from django_cfg.backup.services.channels import NO_ANSWER, channels, deliver, heartbeat
 from django_cfg.backup.services.incidents import Incident, Kind
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.services.status import trend_warning
@@ -151,6 +151,7 @@ def _claim_of(kind: str) -> Kind:
 def _watch_the_size(project: Project, source: Source) -> None:
     """A backup much smaller than the ones before is told of, once, like a failure."""
     if not _is_told_of_failures(project):
+        _end(project, "size", source.database)  # nobody looks any more: later it is a new one
         return
     try:
         backups = [found for found in read_catalog(project.storage).backups if found.source == source]
@@ -170,17 +171,20 @@ def _begin(project: Project, kind: Kind, database: str, what: str, why: str, tod
 
 
 def _end(project: Project, kind: Kind, database: str = "") -> bool:
-    return _is_told_of_failures(project) and Incident(project, kind, database).end()
+    """Whether somebody wants to know that it is over; it is over also where nobody does."""
+    return Incident(project, kind, database).end() and _is_told_of_failures(project)
 
 
 def _is_told_of_failures(project: Project) -> bool:
     return project.config.notify_on_failure and bool(channels(project.config))
 
 
-def _send(project: Project, what: str, *, why: str, todo: str) -> bool:
-    """Whether anybody could be told."""
+def _send(project: Project, what: str, *, why: str, todo: str) -> bool | None:
+    """Whether anybody could be told; None: nobody knows, a channel may have been too slow to say so."""
     results = deliver(channels(project.config), what.rstrip("."), _message(project, what, why=why, todo=todo))
-    return not all(results.values())
+    if not all(results.values()):
+        return True
+    return None if any(error.startswith(NO_ANSWER) for error in results.values()) else False
 
 
 def _message(project: Project, what: str, *, why: str, todo: str) -> str:
