@@ -14,7 +14,8 @@ begin where it was to be made, since the history cannot be used there; the claim
 ``check_succeeded``: ``source``; ``check_failed``: ``source``, ``message``: a scheduled verification without a drill.
 ``verify_succeeded``: ``manifest``.
 ``verify_failed``: ``manifest``, ``message``.
-``prune_failed``: ``source``, ``message`` (str); the backup that the prune followed is made.
+``prune_failed``: ``source``, ``message`` (str): the prune that followed a backup, which is made, did not delete all
+that was due, or what has to stay is more than max_total_size_mb. ``prune_succeeded``: ``source``: it did.
 ``restore_succeeded``: ``manifest``, ``database`` (alias that was restored), ``old_data`` (where it is kept, or None),
 ``seconds`` (float, how long it took).
 ``restore_failed``: ``manifest``, ``database``, ``message``.
@@ -35,6 +36,7 @@ from django.dispatch import Signal
 backup_succeeded = Signal()
 backup_failed = Signal()
 prune_failed = Signal()
+prune_succeeded = Signal()
 backup_missed = Signal()
 backup_overdue = Signal()
 schedule_failed = Signal()

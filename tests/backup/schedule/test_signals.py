@@ -44,11 +44,12 @@ def test_a_backup_verified_and_restored(site: Site, books: Path, heard: list[Any
     restore_backup()
     assert [name for name, _ in heard] == [
         "backup_succeeded",
+        "prune_succeeded",
         "verify_succeeded",
         "restore_checked",
         "restore_succeeded",
     ]
-    assert all(facts["manifest"] == manifest for _, facts in heard)
+    assert all(facts["manifest"] == manifest for name, facts in heard if name != "prune_succeeded")
     assert heard[-1][1]["database"] == "default"
 
 
@@ -63,8 +64,8 @@ def test_failures_say_why(site: Site, books: Path, heard: list[Any]) -> None:
     site.configure(databases=[{"alias": "default", "exclude_tables": ["nosuch"]}])
     with pytest.raises(BackupError):
         site.create()
-    assert [name for name, _ in heard[1:]] == ["verify_failed", "restore_failed", "backup_failed"]
-    assert all(facts["message"] for _, facts in heard[1:])
+    assert [name for name, _ in heard[2:]] == ["verify_failed", "restore_failed", "backup_failed"]
+    assert all(facts["message"] for _, facts in heard[2:])
 
 
 def test_what_a_tick_tells(hourly: Site, time: Clock, heard: list[Any]) -> None:
@@ -73,8 +74,8 @@ def test_what_a_tick_tells(hourly: Site, time: Clock, heard: list[Any]) -> None:
     tick()
     told = [name for name, _ in heard]
     assert told == [
-        *("backup_succeeded", "claim_succeeded", "schedule_succeeded"),
-        *("backup_missed", "backup_succeeded", "claim_succeeded", "schedule_succeeded"),
+        *("backup_succeeded", "prune_succeeded", "claim_succeeded", "schedule_succeeded"),
+        *("backup_missed", "backup_succeeded", "prune_succeeded", "claim_succeeded", "schedule_succeeded"),
     ]
 
 

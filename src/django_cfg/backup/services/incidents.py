@@ -71,6 +71,13 @@ class Incident:
         mark = self._stored.going_on()
         return mark.message if mark else ""
 
+    def goes_on(self) -> bool:
+        """As far as can be known."""
+        try:
+            return self._stored.going_on() is not None
+        except StorageError:
+            return False
+
     def _new_mark(self, message: str) -> Mark | None:
         """None: it has been told of."""
         try:

@@ -12,7 +12,7 @@ from django.dispatch import Signal
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import Finding, Level
-from django_cfg.backup.errors import StorageError, megabytes
+from django_cfg.backup.errors import StorageError, counted, megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services import clock
@@ -31,7 +31,10 @@ def connect() -> None:
     receivers: dict[Signal, Callable[..., None]] = {
         signals.backup_succeeded: _backup_succeeded,
         signals.backup_failed: _backup_failed,
+        signals.backup_missed: _backup_missed,
         signals.backup_overdue: _backup_overdue,
+        signals.prune_succeeded: _prune_succeeded,
+        signals.prune_failed: _prune_failed,
         signals.drill_succeeded: _drill_succeeded,
         signals.drill_failed: _drill_failed,
         signals.check_succeeded: _check_succeeded,
@@ -63,6 +66,7 @@ def _backup_succeeded(manifest: Manifest, **_: Any) -> None:
     source = manifest.source
     _beat(project, source, succeeded=True)
     over = _end(project, "backup", source.database)
+    _end(project, "missed", source.database)  # it is made up for, as was told
     if over or project.config.notify_on_success:
         what = f"The backup of {source} {'works again' if over else 'succeeded'}."
         _send(project, what, why=_summary(manifest), todo="Nothing.")
@@ -79,7 +83,40 @@ def _backup_failed(source: Source, message: str, **_: Any) -> None:
     _begin(project, "backup", source.database, f"The backup of {source} failed.", message, todo)
 
 
+def _backup_missed(source: Source, slots: list[datetime], **_: Any) -> None:
+    """Once for a series of them; not while it is known that none come."""
+    project = current_project()
+    if Incident(project, "backup", source.database).goes_on():
+        return
+    what = f"{counted(len(slots), 'backup')} of {source} {'was' if len(slots) == 1 else 'were'} missed."
+    first, last = (_local(moment, project) for moment in (min(slots), max(slots)))
+    why = (
+        f"No ticker or no worker ran when they were due, from {first} to {last}."
+        if len(slots) > 1
+        else (f"No ticker or no worker ran when it was due, at {first}.")
+    )
+    todo = (
+        "See what kept them from running. One backup makes up for all, and is due now. After the schedule was changed "
+        f"or switched on again this is no trouble. {_STATUS}"
+    )
+    _begin(project, "missed", source.database, what, why, todo)
+
+
+def _prune_succeeded(source: Source, **_: Any) -> None:
+    project = current_project()
+    if _end(project, "prune", source.database):
+        what = f"Pruning old backups of {source} works again."
+        _send(project, what, why="Nothing is left that was due for deletion.", todo="Nothing.")
+
+
+def _prune_failed(source: Source, message: str, **_: Any) -> None:
+    what = f"Old backups of {source} were not pruned as the retention says."
+    todo = "The backup itself was made. Mend what it says; `manage.py backup_prune --dry-run` shows what is due."
+    _begin(current_project(), "prune", source.database, what, message, todo)
+
+
 def _backup_overdue(source: Source, message: str, **_: Any) -> None:
+    _beat(current_project(), source, succeeded=False)
     todo = f"Run `manage.py backup_create {source.database}` to have one now. {_STATUS}"
     _begin(current_project(), "backup", source.database, f"The backup of {source} is overdue.", message, todo)
 
@@ -93,6 +130,7 @@ def _drill_succeeded(source: Source, proof: Proof, **_: Any) -> None:
 
 
 def _drill_failed(source: Source, proof: Proof | None, message: str = "", **_: Any) -> None:
+    _beat(current_project(), source, succeeded=False)
     if proof is None:
         todo = f"Nothing was learned of the backup itself. Mend what it says, and drill again. {_STATUS}"
         _begin(
@@ -113,6 +151,7 @@ def _check_succeeded(source: Source, **_: Any) -> None:
 
 
 def _check_failed(source: Source, message: str, **_: Any) -> None:
+    _beat(current_project(), source, succeeded=False)
     todo = f"Make a new backup, and run `manage.py backup_verify`. {_STATUS}"
     _begin(current_project(), "check", source.database, f"The verification of {source} failed.", message, todo)
 

@@ -18,6 +18,7 @@ from django_cfg.backup.errors import BackupError, ObjectLocked, StorageError, co
 from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, Manifest, Proof
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.policy.retention import Beside, Plan, Scope, plan
+from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import Catalog, read_catalog
 from django_cfg.backup.services.delete import delete_backup
 from django_cfg.backup.services.progress import SILENT, Progress
@@ -125,7 +126,7 @@ def decide(project: Project, catalog: Catalog, *, orphans: bool = False, only: s
         catalog.backups,
         Beside(catalog.proofs, catalog.pinned, catalog.unreadable_proofs),
         project.config.retention,
-        datetime.now(UTC),
+        clock.now(),
         project.zone,
         Scope(project.name, project.env, frozenset(project.databases), orphans, only),
     )
@@ -169,12 +170,14 @@ def _prune_after(project: Project, manifest: Manifest, progress: Progress) -> No
             f"{manifest.name} has just been stored in {due.storage.location}, and is not found there whole. "
             "Nothing is pruned on top of that: run `backup_list` and `backup_verify`."
         )
-    for warning in due.retention.warnings:
-        _log.warning("%s", warning)
     pruned = carry_out(due, progress)
     for outcome in pruned.kept:
         _log.info("%s was due for deletion and stays: %s", outcome.manifest.name, outcome.kept)
     pruned.require_complete()
+    if warnings := due.retention.warnings:
+        _tell_failure(manifest, " ".join(warnings))
+    else:
+        signals.tell(signals.prune_succeeded, BackupRun, source=manifest.source)
 
 
 def _tell_failure(manifest: Manifest, message: str) -> None:

@@ -13,6 +13,7 @@ from django_cfg.backup.policy.schedule import latest_slot, next_slot
 from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import Catalog
+from django_cfg.backup.services.incidents import Incident
 from django_cfg.backup.services.project import Project
 from django_cfg.backup.services.proofs import can_be_opened_here, proof_is_old
 
@@ -97,6 +98,7 @@ def _status(project: Project, catalog: Catalog, source: Source) -> SourceStatus:
                     _lateness(overdue, last),
                     _skew([backup for backup in of_source if is_from_the_future(backup, now)]),
                     trend_warning(backups),
+                    _unpruned(project, source),
                     _disproof(proof),
                     proof_is_old(project, backups, catalog, now),
                 ),
@@ -125,6 +127,12 @@ def _skew(future: list[Manifest]) -> str:
         "count; nothing is pruned either: set the clock that is wrong, or, if it was that backup's, run "
         f"`backup_delete {future[0].name}`"
     )
+
+
+def _unpruned(project: Project, source: Source) -> str:
+    """By the mark of what was told: what is locked is due as well, and no trouble."""
+    message = Incident(project, "prune", source.database).message()
+    return f"old backups were not pruned as the retention says: {message}" if message else ""
 
 
 def _disproof(proof: Proof | None) -> str:

@@ -114,7 +114,7 @@ def _serve(claim: BackupRun, done: Ticked, progress: Progress, seconds: int) -> 
                 manifest = serve(claim.pk, claim.database, claimed, progress)
                 done.results += [manifest] if manifest else []
             else:
-                verified = serve_verification(claim.pk, claim.database, claimed, progress)
+                verified = serve_verification(claim.pk, claim.database, claimed, progress, waits=False)
                 done.verified += [verified] if verified else []
     except BackupError as error:
         failures.append(Failure(claim.database, error))

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from django_cfg.backup import signals
-from django_cfg.backup.errors import AlreadyRunning, BackupError, BackupNotFound, KeyMissing
+from django_cfg.backup.errors import AlreadyRunning, BackupError, BackupNotFound, KeyMissing, RestoreUnderWay
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services.catalog import latest, read_catalog
@@ -33,10 +33,13 @@ class Verified:
     proof: Proof | None  # of a drill; None: it was read only
 
 
-def serve_verification(run: int, database: str, claimed: str, progress: Progress = SILENT) -> Verified | None:
+def serve_verification(
+    run: int, database: str, claimed: str, progress: Progress = SILENT, *, waits: bool = True
+) -> Verified | None:
     """Verify the newest backup, as the claim *run* says.
 
     :param claimed: when, in ISO 8601: after a restore the number may be another claim's.
+    :param waits: for another restore or drill of the same database; else the claim is left for the next tick.
     :returns: None when the claim waits no more, nothing is wanted, or another one has to end first.
     :raises BackupError: the backup is not good, or that could not be found out; it was told of.
     """
@@ -48,7 +51,7 @@ def serve_verification(run: int, database: str, claimed: str, progress: Progress
                 claim = find_waiting(source, run, claimed, _KIND)
             if claim is None or project.config.verification_schedule_for(database) is None:
                 return None
-            verified = _serve(project, source, claim, progress)
+            verified = _serve(project, source, claim, progress, waits)
     except AlreadyRunning as error:
         _log.info("%s It is tried again with the next tick.", error)
         return None
@@ -57,16 +60,20 @@ def serve_verification(run: int, database: str, claimed: str, progress: Progress
     return verified
 
 
-def _serve(project: Project, source: Source, claim: BackupRun, progress: Progress) -> Verified | None:
+def _serve(project: Project, source: Source, claim: BackupRun, progress: Progress, waits: bool) -> Verified | None:
     with source_lock(project, source, _KIND) as lock_file:
         run = RecordedRun(project, source, "scheduled", lock_file, claim)
         try:
             with beating(run.row_id):
-                verified = _verify(project, _newest(project, source, run), progress)
+                verified = _verify(project, _newest(project, source, run), progress, waits)
         except BackupNotFound:
             patiently(lambda: rows().filter(pk=claim.pk).delete())  # all are gone: there is nothing to serve
             return None
         except BaseException as error:
+            if isinstance(error, RestoreUnderWay) and not waits:
+                run.postponed()
+                _log.info("%s The verification is tried again with the next tick.", error)
+                return None
             run.failed(error)
             if not isinstance(error, Exception):
                 _tell(project, source, reason(error))  # ended from outside; the rest has been told
@@ -90,10 +97,11 @@ def _newest(project: Project, source: Source, run: RecordedRun) -> Manifest:
     return manifest
 
 
-def _verify(project: Project, manifest: Manifest, progress: Progress) -> Verified:
+def _verify(project: Project, manifest: Manifest, progress: Progress, waits: bool) -> Verified:
     keys = replace(keys_of(project.config), may_ask=False)  # nobody is there
     if project.config.verification.drill:
-        proof = drill(project, manifest, keys, progress, patience=project.config.verification.schedule.job_timeout)
+        patience = project.config.verification.schedule.job_timeout if waits else None
+        proof = drill(project, manifest, keys, progress, patience=patience)
         require_success(proof)
         return Verified(manifest, proof)
     try:
