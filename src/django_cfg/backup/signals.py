@@ -7,6 +7,9 @@
 ``backup_overdue``: ``source``, ``message``; sent by every tick for as long as it lasts.
 ``schedule_failed``: ``project`` and ``env`` (str), ``message``: a tick could not do its work.
 ``schedule_succeeded``: ``project`` and ``env`` (str): a tick could.
+``claim_failed``: ``source``, ``kind`` (str, of the claimed run: backup or verification), ``message``: the run could not
+begin where it was to be made, since the history cannot be used there; the claim waits. ``claim_succeeded``: ``source``,
+``kind``: it was made.
 ``drill_succeeded``: ``source``, ``proof`` (:class:`~django_cfg.backup.manifest.Proof`).
 ``drill_failed``: ``source``, ``message``, ``proof``; None when nothing was learned of the backup: no server, no key.
 ``check_succeeded``: ``source``, ``message`` (what was looked at); ``check_failed``: ``source``, ``message``: a
@@ -16,8 +19,9 @@ scheduled verification found the archives whole, or a damaged one; what a drill 
 ``verification_missed``: ``source``, ``slots``: due times that nothing was verified at; the newest is being made up for.
 ``backup_deleted``: ``name`` (str), ``manifest``; None when it could not be read. By hand or by retention.
 ``backup_pinned``: ``manifest``, ``why`` (str). ``backup_unpinned``: ``manifest``.
-``prune_succeeded``: ``deleted`` (list of Manifest), ``freed`` (int, bytes).
-``prune_failed``: ``source``, ``message`` (str); the backup that the prune followed is made.
+``prune_failed``: ``source``, ``message`` (str): the prune that followed a backup, which is made, did not delete all
+that was due, or what has to stay is more than max_total_size_mb. ``prune_succeeded``: ``source`` (None: by hand),
+``deleted`` (list of Manifest), ``freed`` (int, bytes).
 ``restore_succeeded``: ``manifest``, ``database`` (alias that was restored), ``old_data`` (where it is kept, or None),
 ``seconds`` (float, how long it took). Of a restore that ``backup_restore --resume`` has finished, ``manifest`` is None
 where the history does not know it, and ``seconds`` count from what is known of its beginning.
@@ -49,6 +53,8 @@ backup_missed = Signal()
 backup_overdue = Signal()
 schedule_failed = Signal()
 schedule_succeeded = Signal()
+claim_failed = Signal()
+claim_succeeded = Signal()
 drill_succeeded = Signal()
 drill_failed = Signal()
 check_succeeded = Signal()

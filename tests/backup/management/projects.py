@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[3]
+IMPORTED_FROM = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))  # as in the tests
 
 MANAGE = """\
 import os
@@ -54,7 +55,7 @@ class RealProject:
         return subprocess.Popen(
             [sys.executable, "-X", "dev", "-W", "error", "manage.py", *arguments],
             cwd=self.folder,
-            env={**os.environ, "PATH": self.path, "PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY}"},
+            env={**os.environ, "PATH": self.path, "PYTHONPATH": IMPORTED_FROM},
             text=True,
             **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )

@@ -15,6 +15,10 @@ from django_cfg.backup.policy.schedule import latest_slot, next_slot, slots_betw
 
 BERLIN = ZoneInfo("Europe/Berlin")
 ZONES = [BERLIN, ZoneInfo("UTC"), ZoneInfo("America/Havana"), ZoneInfo("Australia/Lord_Howe"), ZoneInfo("Asia/Beirut")]
+CRONS = [
+    *("0 2 * * *", "30 2 * * *", "15 0,1,2,3 * * *", "0 0 1 * *", "*/30 * * * *", "5 3 * * 0"),
+    *("0 */2 * * *", "*/10 */3 * * *"),
+]
 SPRING = datetime(2026, 3, 29, 1, tzinfo=UTC)  # in Berlin 2:00 becomes 3:00
 AUTUMN = datetime(2026, 10, 25, 1, tzinfo=UTC)  # in Berlin 3:00 becomes 2:00
 
@@ -70,6 +74,15 @@ class TestClockChange:
         due = [latest_slot(schedule, BERLIN, moment) for moment in moments]
         assert due == sorted(due, key=lambda slot: slot or change)
 
+    def test_a_night_that_repeats_half_an_hour(self) -> None:
+        """On Lord Howe: looking ahead leaps over no slot that looking back finds."""
+        zone, schedule = ZoneInfo("Australia/Lord_Howe"), BackupScheduleConfig(cron="0 */2 * * *")
+        moments = [utc(2026, 4, 4, 12) + timedelta(minutes=minute) for minute in range(600)]
+        for moment in moments:
+            ahead = next_slot(schedule, zone, moment)
+            assert latest_slot(schedule, zone, ahead) == ahead
+            assert latest_slot(schedule, zone, ahead - timedelta(seconds=1)) == latest_slot(schedule, zone, moment)
+
 
 class TestByTheClock:
     def test_a_slot_is_due_at_its_very_second(self) -> None:
@@ -103,7 +116,7 @@ class TestByTheClock:
 
     @settings(max_examples=150, deadline=None)
     @given(
-        cron=st.sampled_from(["0 2 * * *", "30 2 * * *", "15 0,1,2,3 * * *", "0 0 1 * *", "*/30 * * * *", "5 3 * * 0"]),
+        cron=st.sampled_from(CRONS),
         zone=st.sampled_from(ZONES),
         moment=st.datetimes(datetime(2025, 1, 1), datetime(2027, 1, 1)),
     )

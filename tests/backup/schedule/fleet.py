@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.backup.management.projects import REPOSITORY, RealProject
+from tests.backup.management.projects import IMPORTED_FROM, RealProject
 from tests.redis_server import RedisServer
 from tests.servers import end
 
@@ -101,7 +101,7 @@ class Fleet:
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=self.folder,
-                env={**os.environ, "PATH": self.project.path, "PYTHONPATH": str(REPOSITORY)},
+                env={**os.environ, "PATH": self.project.path, "PYTHONPATH": IMPORTED_FROM},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

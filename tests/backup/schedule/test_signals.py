@@ -44,14 +44,14 @@ def test_a_backup_verified_and_restored(site: Site, books: Path, heard: list[Any
     restore_backup()
     source = heard.pop(0)[1]["source"]
     assert source == manifest.source
-    assert heard.pop(1) == ("prune_succeeded", {"deleted": [], "freed": 0})
+    assert heard.pop(1) == ("prune_succeeded", {"source": source, "deleted": [], "freed": 0})
     assert [name for name, _ in heard] == [
         "backup_succeeded",
         "verify_succeeded",
         "restore_checked",
         "restore_succeeded",
     ]
-    assert all(facts["manifest"] == manifest for _, facts in heard)
+    assert all(facts["manifest"] == manifest for name, facts in heard if name != "prune_succeeded")
     assert heard[-1][1]["database"] == "default"
 
 
@@ -77,8 +77,9 @@ def test_what_a_tick_tells(hourly: Site, time: Clock, heard: list[Any]) -> None:
     tick()
     told = [name for name, _ in heard]
     assert told == [
-        *("backup_started", "backup_succeeded", "prune_succeeded", "schedule_succeeded"),
-        *("backup_missed", "backup_started", "backup_succeeded", "prune_succeeded", "schedule_succeeded"),
+        *("backup_started", "backup_succeeded", "prune_succeeded", "claim_succeeded", "schedule_succeeded"),
+        *("backup_missed", "backup_started", "backup_succeeded", "prune_succeeded"),
+        *("claim_succeeded", "schedule_succeeded"),
     ]
 
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
-from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import django_rq
 import pytest
-from django.core.management.base import OutputWrapper
 from rq.job import Job
 
-from django_cfg.backup.errors import BackupError, IntegrityError, RestoreUnderWay
-from django_cfg.backup.management.progress import TerminalProgress
+from django_cfg.backup.errors import BackupError, IntegrityError
 from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services import drill as drills
 from django_cfg.backup.services import lease
 from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.create import Failure
@@ -207,33 +202,6 @@ class TestFailures:
         tick()
         row.refresh_from_db()
         assert row.state == "failed"
-        assert "could not be made" in mailbox.subjects()[0]
-
-
-class TestTurns:
-    def test_one_that_meets_a_restore_waits_for_its_end(self, drilled: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As two workers do, who drill two databases beside the same third one."""
-        manifest = drilled.create()
-        monkeypatch.setattr(drills, "_PAUSE", 0.01)
-        restoring = ExitStack()
-        restoring.enter_context(current_project().engine("default").restoration(manifest))
-
-        class Watch(TerminalProgress):
-            def say(self, text: str) -> None:
-                if "waiting" in text:
-                    restoring.close()
-
-        (result,) = clean(tick(progress=Watch(OutputWrapper(io.StringIO()), quiet=True)))
-        assert result == Verified(manifest, proofs()[manifest.name])
-
-    def test_not_for_ever(self, drilled: Site, monkeypatch: pytest.MonkeyPatch, mailbox: Mailbox) -> None:
-        verify(drilled, schedule={**HOURLY, "job_timeout": 1})
-        manifest = drilled.create()
-        monkeypatch.setattr(drills, "_PAUSE", 0.01)
-        with current_project().engine("default").restoration(manifest):
-            (result,) = clean(tick())
-        assert isinstance(result, Failure)
-        assert isinstance(result.error, RestoreUnderWay)
         assert "could not be made" in mailbox.subjects()[0]
 
 

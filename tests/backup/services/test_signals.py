@@ -50,7 +50,7 @@ def test_a_prune_tells_what_went(site: Site, told: Told) -> None:
     gone = made[:0:-1]
     assert [facts["manifest"] for name, facts in told if name == "backup_deleted"] == gone
     freed = sum(manifest.archive.size for manifest in gone)
-    assert told[-1] == ("prune_succeeded", {"deleted": gone, "freed": freed})
+    assert told[-1] == ("prune_succeeded", {"source": None, "deleted": gone, "freed": freed})
 
 
 def test_one_that_fails_tells_of_no_success(site: Site, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:

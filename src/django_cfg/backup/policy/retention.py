@@ -83,6 +83,11 @@ class Plan:
         return [decision.manifest for decision in self.decisions if not decision.keep]
 
 
+def is_from_the_future(manifest: Manifest, now: datetime) -> bool:
+    """Dated further ahead of *now* than clocks differ: its clock was wrong, or ours is."""
+    return manifest.started_at > now + TOLERANCE
+
+
 def plan(
     manifests: Iterable[Manifest],
     beside: Beside,
@@ -117,7 +122,7 @@ def plan(
 def _refuse_the_future(own: Iterable[Manifest], now: datetime) -> None:
     """Either its clock is wrong or ours is; by a wrong clock nothing is deleted."""
     for manifest in own:
-        if manifest.started_at > now + TOLERANCE:
+        if is_from_the_future(manifest, now):
             raise ClockSkew.of(manifest.name, manifest.source, manifest.started_at, now)
 
 

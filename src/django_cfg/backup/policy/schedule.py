@@ -44,7 +44,9 @@ def next_slot(
     late = _seconds(schedule)
     local = (now - late - _LARGEST_SHIFT).astimezone(zone).replace(microsecond=0)
     slots = (slot.astimezone(UTC) + late for slot in CronSim(_expression(schedule), local))
-    return next(slot for slot in slots if slot > now)
+    found = next(slot for slot in slots if slot > now)
+    # in a night that repeats half an hour, the search forward leaps over slots that the one backward finds
+    return min(takewhile(lambda slot: slot > now, _slots_until(schedule, zone, found)), default=found)
 
 
 def slots_between(

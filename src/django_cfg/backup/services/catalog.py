@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
 
-from django_cfg.backup.errors import BackupError, BackupNotFound, IntegrityError, UsageError
+from django_cfg.backup.errors import BackupError, BackupNotFound, IntegrityError, ManifestError, UsageError
 from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX, Manifest, Proof, proof_key
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.storage.base import Storage
@@ -75,6 +75,22 @@ def read_catalog(storage: Storage) -> Catalog:
     numbers = proof_numbers(objects)
     proofs, unreadable = _proofs(storage, {proof_key(name, found[-1]): name for name, found in numbers.items()})
     return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, numbers)
+
+
+def find_whole(storage: Storage, name: str) -> Manifest | None:
+    """The one backup of exactly this *name*, without reading all others; None: there is none, or it is damaged.
+
+    :raises StorageError: the storage cannot be read.
+    """
+    key = f"{name}{SUFFIX}"
+    if storage.stat(key) is None:
+        return None
+    try:
+        manifest = _read(key, storage.read(key))
+        _require_whole_archive(manifest, _look_again(storage, manifest))
+    except (ManifestError, IntegrityError):
+        return None
+    return manifest
 
 
 def proof_numbers(keys: Collection[str]) -> dict[str, tuple[int, ...]]:

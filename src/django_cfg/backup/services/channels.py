@@ -19,6 +19,7 @@ from django.db import connections
 from django_cfg.backup.config import BackupConfig
 
 DEADLINE = 30.0  # seconds a channel may take; mail alone would wait for ever
+NO_ANSWER = "no answer within"  # begins an error after which nobody knows whether the message has left
 _HEARTBEAT_TIMEOUT = 10.0  # seconds
 _log = logging.getLogger("django_cfg.backup")
 
@@ -78,7 +79,7 @@ def _attempt(way: Channel, subject: str, body: str) -> str:
     thread.start()
     thread.join(DEADLINE)
     if thread.is_alive():
-        return f"no answer within {DEADLINE:.0f} s"
+        return f"{NO_ANSWER} {DEADLINE:.0f} s"
     return "".join(error)
 
 

@@ -13,6 +13,7 @@ from django_cfg.backup import signals
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import BackupRun
+from django_cfg.backup.policy.retention import TOLERANCE, is_from_the_future
 from django_cfg.backup.policy.schedule import latest_slot, slots_between
 from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
@@ -85,9 +86,15 @@ class Claim:
         return runs.filter(state=_RUNNING, lease=True).exists()
 
     def _due(self, runs: QuerySet[BackupRun], backups: Iterable[Manifest]) -> datetime | None:
-        started = [runs.aggregate(last=Max("started_at"))["last"], *(backup.started_at for backup in backups)]
-        last_started = max((moment for moment in started if moment), default=None)
-        return latest_slot(self.schedule, self.project.zone, clock.now(), last_started)
+        """An interval counts from the last start, or from when a claim was given up that never came to one."""
+        now = clock.now()
+        given_up = runs.filter(state=BackupRun.State.FAILED, started_at=None)
+        tried = [
+            runs.filter(started_at__lte=now + TOLERANCE).aggregate(last=Max("started_at"))["last"],
+            given_up.filter(finished_at__lte=now + TOLERANCE).aggregate(last=Max("finished_at"))["last"],
+            *(backup.started_at for backup in backups if not is_from_the_future(backup, now)),
+        ]
+        return latest_slot(self.schedule, self.project.zone, now, max(filter(None, tried), default=None))
 
     def _missed_before(self, slot: datetime, runs: QuerySet[BackupRun], backups: Iterable[Manifest]) -> list[datetime]:
         """The slots since the last one that is known of, and the one that a waiting run serves no more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from django_cfg.backup.errors import ConfigurationError, DumpFailed, QueueUnavailable
+from django_cfg.backup.errors import BackupError, ConfigurationError, DumpFailed, QueueUnavailable
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
@@ -28,7 +29,8 @@ _TASKS = {
     BackupRun.Kind.VERIFICATION: "django_cfg.backup.tasks.run_verification",
 }
 _UNDER_WAY = ("queued", "started", "deferred", "scheduled", "created", "rate_limited", "ready_to_enqueue")
-_MOST_ATTEMPTS = 10  # that Redis remembers at a time
+_REMEMBERED = timedelta(days=14)  # failed jobs, by Redis: longer than any job_timeout, and no year, as is rq's default
+_MANY = 5  # failed jobs of one claim, one after the other: no accident any more
 _LOST_AFTER = timedelta(minutes=5)  # a worker takes a job from its queue a moment before it says so
 
 
@@ -44,18 +46,45 @@ def enqueue(claim: BackupRun, schedule: BackupScheduleConfig) -> bool:
     one would write into the new one, and leave half a job that blocks the id.
 
     :raises QueueUnavailable: Redis does not answer; the claim stays, and the next tick tries again.
+    :raises BackupError: one job of it after the other fails; it goes on being tried.
     """
+    with _queue(schedule.queue) as queue:
+        attempt = _first_unknown(claim, queue)
+        last = queue.fetch_job(_job_id(claim, attempt - 1)) if attempt else None
+        if _is_under_way(last, claim):
+            _require_not_all_failing(queue, claim, schedule, attempt - 1)
+            return False
+        if attempt and not _is_worth_another(claim, schedule):
+            return False
+        is_put = _put(queue, claim, schedule, _job_id(claim, attempt))
+        _require_not_all_failing(queue, claim, schedule, attempt)
+        return is_put
+
+
+def _first_unknown(claim: BackupRun, queue: Queue) -> int:
+    """The first attempt that Redis knows no job of; there may have been one a minute for days."""
     from rq.job import Job
 
-    with _queue(schedule.queue) as queue:
-        for attempt in range(_MOST_ATTEMPTS):
-            job_id = _job_id(claim, attempt)
-            if not Job.exists(job_id, queue.connection):
-                return (attempt == 0 or _is_worth_another(claim, schedule)) and _put(queue, claim, schedule, job_id)
-            if _is_under_way(queue.fetch_job(job_id), claim):
-                return False
-        _is_worth_another(claim, schedule)
-        return False
+    def is_known(attempt: int) -> bool:
+        return bool(Job.exists(_job_id(claim, attempt), queue.connection))
+
+    unknown = 0
+    while is_known(unknown):
+        unknown = 2 * unknown + 1
+    return bisect_left(range(unknown), True, unknown // 2, key=lambda attempt: not is_known(attempt))
+
+
+def _require_not_all_failing(queue: Queue, claim: BackupRun, schedule: BackupScheduleConfig, attempt: int) -> None:
+    """
+    :raises BackupError: *attempt* is not the first one, and those before it failed.
+    """
+    before = queue.fetch_job(_job_id(claim, attempt - 1)) if attempt >= _MANY else None
+    if before is not None and before.is_failed:
+        raise BackupError(
+            f"The jobs of the scheduled {claim.kind} of {source_of(claim)} fail on the queue {schedule.queue!r} before "
+            "it can begin, several by now: see the log of its worker, which may run other code or lack settings. Every "
+            "tick tries again."
+        )
 
 
 def _put(queue: Queue, claim: BackupRun, schedule: BackupScheduleConfig, job_id: str) -> bool:
@@ -67,6 +96,7 @@ def _put(queue: Queue, claim: BackupRun, schedule: BackupScheduleConfig, job_id:
             args=(claim.pk, claim.database, _claimed(claim)),
             timeout=schedule.job_timeout,
             job_id=job_id,
+            failure_ttl=int(_REMEMBERED.total_seconds()),
             description=f"{claim.kind.capitalize()} of {source_of(claim)}",
             unique=True,
         )

@@ -49,16 +49,18 @@ def drill_backup(
 
 
 def drill(
-    project: Project, manifest: Manifest, keys: Keys, progress: Progress = SILENT, *, patience: float = 0
+    project: Project, manifest: Manifest, keys: Keys, progress: Progress = SILENT, *, patience: float | None = 0
 ) -> Proof:
     """Drill *manifest*, keep the proof in the storage, and tell of it; it may be the proof of a failure.
 
-    :param patience: seconds to wait for another restore or drill of the same database.
+    :param patience: seconds to wait for another restore or drill of the same database; None: not at all, and that one
+        goes on is not told of, since it is tried again.
+    :raises RestoreUnderWay: that one has not ended.
     :raises IntegrityError: it failed, and the storage does not take the proof of that.
     :raises BackupError: nothing was learned of the backup, and nothing is written.
     """
-    with _errors_told(manifest.source):
-        proof = _in_turn(lambda: _prove(project, manifest, keys, progress), manifest, progress, patience)
+    with _errors_told(manifest.source, waits=patience is not None):
+        proof = _in_turn(lambda: _prove(project, manifest, keys, progress), manifest, progress, patience or 0)
         if proof.succeeded:
             publish_proof(project.storage, manifest, proof)
     facts = {"source": manifest.source, "proof": proof}
@@ -107,11 +109,13 @@ def drill_target(project: Project, source: Source) -> str:
 
 
 @contextmanager
-def _errors_told(source: Source) -> Iterator[None]:
+def _errors_told(source: Source, *, waits: bool) -> Iterator[None]:
     """What a person interrupts is not told."""
     try:
         yield
     except Exception as error:
+        if isinstance(error, RestoreUnderWay) and not waits:
+            raise
         signals.tell(signals.drill_failed, BackupRun, source=source, proof=None, message=reason(error))
         raise
 

@@ -1,12 +1,12 @@
 """What is known to be wrong: told once when it begins, once when it is over.
 
 The marks stand in the storage, where every machine sees them and a lost database takes nothing with it. While
-the storage cannot be used, a mark of this machine serves, for half a day at most. On doubt somebody is told twice.
+the storage cannot be used, a mark of this machine serves, for half a day at most; it does not count where the storage
+answers. On doubt somebody is told twice.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import tempfile
@@ -17,15 +17,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from django_cfg.backup.errors import NameTaken, StorageError
+from django_cfg.backup.errors import StorageError
 from django_cfg.backup.manifest import Source
-from django_cfg.backup.services import clock
+from django_cfg.backup.services.marks import Mark, Marks
 from django_cfg.backup.services.project import Project
-from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.local import LocalStorage
 
-Kind = Literal["backup", "drill", "no drill", "check", "size", "schedule"]
-SUFFIX = ".incident"
+Kind = Literal[
+    "backup", "missed", "prune", "size", "drill", "no drill", "check", "schedule", "backup claim", "verification claim"
+]
 _LOCAL_FOR = timedelta(hours=12)
 _log = logging.getLogger("django_cfg.backup")
 
@@ -38,67 +38,76 @@ class Incident:
     kind: Kind
     database: str = ""
 
-    def begin(self, message: str, tell: Callable[[], bool]) -> None:
-        """Tell of it unless that has been done; what nobody has heard counts as not told."""
-        if self._mark(message) and not tell():
-            self._unmark()
+    def begin(self, message: str, tell: Callable[[], bool | None]) -> None:
+        """Tell of it unless that has been done; what nobody has heard counts as not told.
+
+        :param tell: True: somebody has heard of it. None: nobody knows; that is told again, after a while.
+        """
+        mark = self._new_mark(message)
+        if mark is None:
+            return
+        heard: bool | None = False
+        try:
+            heard = tell()
+        finally:
+            if heard is not None:
+                self._settle(mark, heard=heard)
 
     def end(self) -> bool:
         """Forget it; whether there was something to forget."""
-        return self._unmark()
-
-    def _mark(self, message: str) -> bool:
-        """False when it is marked already."""
-        data = json.dumps({"since": clock.now().isoformat(), "message": message}).encode()
-        local = _of_this_machine(self.project)
-        known_here = self._is_recent(local)
-        try:
-            self.project.storage.write(self._key, data)
-        except NameTaken:
-            return False
-        except StorageError as error:
-            _log.warning("An incident is marked on this machine only: %s", error)
-            return not known_here and _written(local, self._key, data)
-        return not known_here
-
-    def _unmark(self) -> bool:
         found = False
-        for place in (self.project.storage, _of_this_machine(self.project)):
+        for marks in (self._stored, self._local):
             try:
-                if place.stat(self._key) is not None:
-                    place.delete(self._key)
-                    found = True
+                found = marks.end() or found
             except StorageError as error:
                 _log.warning("Whether an incident is over cannot be marked: %s", error)
         return found
 
-    def _is_recent(self, local: Storage) -> bool:
+    def message(self) -> str:
+        """Why it goes on; empty when it does not, by the storage.
+
+        :raises StorageError: that cannot be known.
+        """
+        mark = self._stored.going_on()
+        return mark.message if mark else ""
+
+    def goes_on(self) -> bool:
+        """As far as can be known."""
         try:
-            found = local.stat(self._key)
-            if found is None or clock.now() - found.modified < _LOCAL_FOR:
-                return found is not None
-            local.delete(self._key)
+            return self._stored.going_on() is not None
+        except StorageError:
+            return False
+
+    def _new_mark(self, message: str) -> Mark | None:
+        """None: it has been told of."""
+        try:
+            return self._stored.begin(message)
         except StorageError as error:
-            _log.warning("A mark of this machine cannot be read: %s", error)
-        return False
+            _log.warning("An incident is marked on this machine only: %s", error)
+        try:
+            return self._local.begin(message)
+        except StorageError as error:
+            _log.warning("An incident is marked nowhere: %s", error)
+        return Mark(self._local, 0, message)
+
+    def _settle(self, mark: Mark, *, heard: bool) -> None:
+        try:
+            mark.told() if heard else mark.withdraw()
+        except StorageError as error:
+            _log.warning("Whether an incident was told of cannot be marked: %s", error)
 
     @property
-    def _key(self) -> str:
+    def _stored(self) -> Marks:
+        return Marks(self.project.storage, self._stem)
+
+    @property
+    def _local(self) -> Marks:
+        digest = sha256(self.project.storage.location.encode()).hexdigest()[:24]
+        folder = Path(tempfile.gettempdir(), f"django-cfg-incidents-{os.getuid()}-{digest}")
+        return Marks(LocalStorage(folder), self._stem, _LOCAL_FOR)
+
+    @property
+    def _stem(self) -> str:
         source = Source(project=self.project.name, env=self.project.env, database=self.database)
         digest = sha256(f"{source}\0{self.kind}".encode()).hexdigest()[:12]
-        return f"incidents/{self.kind.replace(' ', '-')}-{digest}{SUFFIX}"
-
-
-def _of_this_machine(project: Project) -> LocalStorage:
-    digest = sha256(project.storage.location.encode()).hexdigest()[:24]
-    return LocalStorage(Path(tempfile.gettempdir(), f"django-cfg-incidents-{os.getuid()}-{digest}"))
-
-
-def _written(place: Storage, key: str, data: bytes) -> bool:
-    try:
-        place.write(key, data)
-    except NameTaken:
-        return False
-    except StorageError as error:
-        _log.warning("An incident is marked nowhere: %s", error)
-    return True
+        return f"incidents/{self.kind.replace(' ', '-')}-{digest}"

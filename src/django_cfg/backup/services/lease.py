@@ -1,7 +1,8 @@
 """One running row of a source at a time: the lock that reaches other machines.
 
 The unique constraint lets one row of a source hold the lease. Its run says every few seconds that it lives;
-one that has been silent for ``DEAD_AFTER``, or whose process is seen to be gone, is failed and loses it.
+one that has been silent for ``DEAD_AFTER``, by the clock of the history's database, or whose process is seen to be
+gone, is failed and loses it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import read_catalog
+from django_cfg.backup.services.heartbeat import shared_now
 from django_cfg.backup.services.history import home, patiently, rows
 from django_cfg.backup.services.lock import holder_lives
 from django_cfg.backup.services.project import Project
@@ -68,7 +70,7 @@ def is_alive(project: Project, row: BackupRun, mine: str = "") -> bool:
     if lives is not None:
         return lives
     last = row.heartbeat_at or row.started_at
-    return last is not None and clock.now() - last < DEAD_AFTER
+    return last is not None and shared_now() - last < DEAD_AFTER
 
 
 def bury(project: Project, row: BackupRun) -> None:
@@ -94,14 +96,13 @@ def source_of(row: BackupRun) -> Source:
 
 
 def _signs_of_life(lock_file: str) -> dict[str, Any]:
-    now = clock.now()
     return {
         "state": BackupRun.State.RUNNING,
         "lease": True,
         "host": socket.gethostname(),
         "lock_file": lock_file,
-        "started_at": now,
-        "heartbeat_at": now,
+        "started_at": clock.now(),
+        "heartbeat_at": shared_now(),
     }
 
 

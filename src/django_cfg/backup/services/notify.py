@@ -12,11 +12,12 @@ from django.dispatch import Signal
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import Finding, Level
-from django_cfg.backup.errors import StorageError, megabytes
+from django_cfg.backup.errors import StorageError, counted, megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
+from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.channels import channels, deliver, heartbeat
+from django_cfg.backup.services.channels import NO_ANSWER, channels, deliver, heartbeat
 from django_cfg.backup.services.incidents import Incident, Kind
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.services.status import disproof, trend_warning
@@ -29,13 +30,18 @@ def connect() -> None:
     receivers: dict[Signal, Callable[..., None]] = {
         signals.backup_succeeded: _backup_succeeded,
         signals.backup_failed: _backup_failed,
+        signals.backup_missed: _backup_missed,
         signals.backup_overdue: _backup_overdue,
+        signals.prune_succeeded: _prune_succeeded,
+        signals.prune_failed: _prune_failed,
         signals.drill_succeeded: _drill_succeeded,
         signals.drill_failed: _drill_failed,
         signals.check_succeeded: _check_succeeded,
         signals.check_failed: _check_failed,
         signals.schedule_succeeded: _schedule_succeeded,
         signals.schedule_failed: _schedule_failed,
+        signals.claim_succeeded: _claim_succeeded,
+        signals.claim_failed: _claim_failed,
     }
     for signal, receiver in receivers.items():
         signal.connect(receiver, dispatch_uid=f"django_cfg_backup.{receiver.__name__}")
@@ -59,6 +65,7 @@ def _backup_succeeded(manifest: Manifest, **_: Any) -> None:
     source = manifest.source
     _beat(project, source, succeeded=True)
     over = _end(project, "backup", source.database)
+    _end(project, "missed", source.database)  # it is made up for, as was told
     if over or project.config.notify_on_success:
         what = f"The backup of {source} {'works again' if over else 'succeeded'}."
         _send(project, what, why=_summary(manifest), todo="Nothing.")
@@ -75,7 +82,40 @@ def _backup_failed(source: Source, message: str, **_: Any) -> None:
     _begin(project, "backup", source.database, f"The backup of {source} failed.", message, todo)
 
 
+def _backup_missed(source: Source, slots: list[datetime], **_: Any) -> None:
+    """Once for a series of them; not while it is known that none come."""
+    project = current_project()
+    if Incident(project, "backup", source.database).goes_on():
+        return
+    what = f"{counted(len(slots), 'backup')} of {source} {'was' if len(slots) == 1 else 'were'} missed."
+    first, last = (_local(moment, project) for moment in (min(slots), max(slots)))
+    why = (
+        f"No ticker or no worker ran when they were due, from {first} to {last}."
+        if len(slots) > 1
+        else (f"No ticker or no worker ran when it was due, at {first}.")
+    )
+    todo = (
+        "See what kept them from running. One backup makes up for all, and is due now. After the schedule was changed "
+        f"or switched on again this is no trouble. {_STATUS}"
+    )
+    _begin(project, "missed", source.database, what, why, todo)
+
+
+def _prune_succeeded(source: Source | None, **_: Any) -> None:
+    project = current_project()
+    if source and _end(project, "prune", source.database):
+        what = f"Pruning old backups of {source} works again."
+        _send(project, what, why="Nothing is left that was due for deletion.", todo="Nothing.")
+
+
+def _prune_failed(source: Source, message: str, **_: Any) -> None:
+    what = f"Old backups of {source} were not pruned as the retention says."
+    todo = "The backup itself was made. Mend what it says; `manage.py backup_prune --dry-run` shows what is due."
+    _begin(current_project(), "prune", source.database, what, message, todo)
+
+
 def _backup_overdue(source: Source, message: str, **_: Any) -> None:
+    _beat(current_project(), source, succeeded=False)
     todo = f"Run `manage.py backup_create {source.database}` to have one now. {_STATUS}"
     _begin(current_project(), "backup", source.database, f"The backup of {source} is overdue.", message, todo)
 
@@ -101,6 +141,7 @@ def _is_disproved(project: Project, source: Source) -> bool:
 
 
 def _drill_failed(source: Source, proof: Proof | None, message: str = "", **_: Any) -> None:
+    _beat(current_project(), source, succeeded=False)
     if proof is None:
         todo = f"Nothing was learned of the backup itself. Mend what it says, and drill again. {_STATUS}"
         _begin(
@@ -120,6 +161,7 @@ def _check_succeeded(source: Source, message: str, **_: Any) -> None:
 
 
 def _check_failed(source: Source, message: str, **_: Any) -> None:
+    _beat(current_project(), source, succeeded=False)
     todo = f"Make a new backup, and run `manage.py backup_verify`. {_STATUS}"
     _begin(current_project(), "check", source.database, f"The verification of {source} failed.", message, todo)
 
@@ -137,9 +179,28 @@ def _schedule_failed(message: str, **_: Any) -> None:
     _begin(project, "schedule", "", what, message, f"Mend what it says: every tick tries again. {_STATUS}")
 
 
+def _claim_succeeded(source: Source, kind: str, **_: Any) -> None:
+    project = current_project()
+    if _end(project, _claim_of(kind), source.database):
+        why = "The history can be used again where it is made."
+        _send(project, f"The scheduled {kind} of {source} begins again.", why=why, todo="Nothing.")
+
+
+def _claim_failed(source: Source, kind: str, message: str, **_: Any) -> None:
+    """An incident of its own: ticks may come through all the while, elsewhere."""
+    what = f"The scheduled {kind} of {source} could not begin."
+    todo = f"Mend what it says on this machine: every tick tries again. {_STATUS}"
+    _begin(current_project(), _claim_of(kind), source.database, what, message, todo)
+
+
+def _claim_of(kind: str) -> Kind:
+    return "backup claim" if kind == BackupRun.Kind.BACKUP else "verification claim"
+
+
 def _watch_the_size(project: Project, source: Source) -> None:
     """A backup much smaller than the ones before is told of, once, like a failure."""
     if not _is_told_of_failures(project):
+        _end(project, "size", source.database)  # nobody looks any more: later it is a new one
         return
     try:
         backups = [found for found in read_catalog(project.storage).backups if found.source == source]
@@ -159,17 +220,20 @@ def _begin(project: Project, kind: Kind, database: str, what: str, why: str, tod
 
 
 def _end(project: Project, kind: Kind, database: str = "") -> bool:
-    return _is_told_of_failures(project) and Incident(project, kind, database).end()
+    """Whether somebody wants to know that it is over; it is over also where nobody does."""
+    return Incident(project, kind, database).end() and _is_told_of_failures(project)
 
 
 def _is_told_of_failures(project: Project) -> bool:
     return project.config.notify_on_failure and bool(channels(project.config))
 
 
-def _send(project: Project, what: str, *, why: str, todo: str) -> bool:
-    """Whether anybody could be told."""
+def _send(project: Project, what: str, *, why: str, todo: str) -> bool | None:
+    """Whether anybody could be told; None: nobody knows, a channel may have been too slow to say so."""
     results = deliver(channels(project.config), what.rstrip("."), _message(project, what, why=why, todo=todo))
-    return not all(results.values())
+    if not all(results.values()):
+        return True
+    return None if any(error.startswith(NO_ANSWER) for error in results.values()) else False
 
 
 def _message(project: Project, what: str, *, why: str, todo: str) -> str:

@@ -1,16 +1,19 @@
-"""What a tick sees of overdue backups: the history first, the storage only when that is not reassuring."""
+"""What a tick sees of overdue backups. The storage decides; the history says which backup to look at first, so that
+most ticks read one and not all, and excuses a source whose backup is being made.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db.models import Min, Q
+from django.db.models import Min
 
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.policy.schedule import latest_slot
+from django_cfg.backup.policy.retention import TOLERANCE
 from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
+from django_cfg.backup.services.catalog import find_whole
 from django_cfg.backup.services.claims import Shelf
 from django_cfg.backup.services.history import rows
 from django_cfg.backup.services.project import Project
@@ -19,23 +22,25 @@ from django_cfg.backup.services.status import is_overdue
 
 def overdue_message(project: Project, source: Source, schedule: BackupScheduleConfig, shelf: Shelf) -> str:
     """Why somebody should look after *source*; empty when nobody need."""
-    if _is_fresh(project, source, schedule) or _has_just_begun(source, schedule):
+    if _is_going_on(source, schedule) or _has_just_begun(source, schedule) or _is_fresh(project, source, schedule):
         return ""
     backups = shelf.of(source)
     return _told(source, backups) if is_overdue(project, schedule, backups) else ""
 
 
+def _is_going_on(source: Source, schedule: BackupScheduleConfig) -> bool:
+    """A backup is being made, and for no longer than one may take: one that hangs shows signs of life as well."""
+    now = clock.now()
+    begun = (now - timedelta(seconds=schedule.job_timeout), now + TOLERANCE)
+    return rows(source).filter(state=BackupRun.State.RUNNING, lease=True, started_at__range=begun).exists()
+
+
 def _is_fresh(project: Project, source: Source, schedule: BackupScheduleConfig) -> bool:
-    """The history knows of a backup that serves the latest slot whose grace is over, or of one going on."""
-    runs = rows(source)
-    if runs.filter(state=BackupRun.State.RUNNING, lease=True).exists():
-        return True
-    succeeded = runs.filter(state=BackupRun.State.SUCCEEDED)
-    last = succeeded.order_by("-started_at").first()
-    if last is None or last.started_at is None:
-        return False
-    slot = latest_slot(schedule, project.zone, clock.now() - _grace(schedule), last.started_at)
-    return slot is None or succeeded.filter(Q(started_at__gte=slot) | Q(slot__gte=slot)).exists()
+    """The newest backup that the history knows of is whole in the storage, and that one is enough."""
+    past = rows(source).filter(state=BackupRun.State.SUCCEEDED, started_at__lte=clock.now() + TOLERANCE)
+    last = past.exclude(name="").order_by("-started_at").first()
+    manifest = find_whole(project.storage, last.name) if last else None
+    return manifest is not None and manifest.source == source and not is_overdue(project, schedule, [manifest])
 
 
 def _has_just_begun(source: Source, schedule: BackupScheduleConfig) -> bool:

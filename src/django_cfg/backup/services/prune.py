@@ -15,9 +15,10 @@ from datetime import UTC, datetime, timedelta
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import BackupError, ObjectLocked, StorageError, counted, megabytes
-from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Proof, proof_key
+from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Proof, Source, proof_key
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.policy.retention import Beside, Plan, Scope, plan
+from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import Catalog, proof_numbers, read_catalog
 from django_cfg.backup.services.delete import delete_backup
 from django_cfg.backup.services.progress import SILENT, Progress
@@ -125,7 +126,7 @@ def decide(project: Project, catalog: Catalog, *, orphans: bool = False, only: s
         catalog.backups,
         Beside(catalog.proofs, catalog.pinned, catalog.unreadable_proofs),
         project.config.retention,
-        datetime.now(UTC),
+        clock.now(),
         project.zone,
         Scope(project.name, project.env, frozenset(project.databases), orphans, only),
     )
@@ -138,16 +139,20 @@ def still_due(shown: PrunePlan, now: PrunePlan) -> PrunePlan:
     return replace(now, retention=replace(now.retention, decisions=decisions))
 
 
-def carry_out(due: PrunePlan, progress: Progress = SILENT) -> Pruned:
-    """Delete what is due, the oldest first. What fails is told beside the others and stays due."""
+def carry_out(due: PrunePlan, progress: Progress = SILENT, *, source: Source | None = None) -> Pruned:
+    """Delete what is due, the oldest first. What fails is told beside the others and stays due.
+
+    :param source: whose backup this follows; None: by hand.
+    """
     oldest_first = due.retention.due[::-1]
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="prune") as threads:
         outcomes = tuple(threads.map(lambda manifest: _delete(due, manifest), oldest_first))
     pruned = Pruned(due, outcomes, _sweep(due.storage, due.abandoned))
     for manifest in pruned.deleted:
         signals.tell(signals.backup_deleted, BackupRun, name=manifest.name, manifest=manifest)
-    if not pruned.failed:
-        signals.tell(signals.prune_succeeded, BackupRun, deleted=pruned.deleted, freed=pruned.freed)
+    if not pruned.failed and not (source and due.retention.warnings):
+        facts = {"source": source, "deleted": pruned.deleted, "freed": pruned.freed}
+        signals.tell(signals.prune_succeeded, BackupRun, **facts)
     if outcomes:
         progress.say(f"{counted(len(pruned.deleted), 'old backup')} deleted, {megabytes(pruned.freed)}")
     return pruned
@@ -173,12 +178,12 @@ def _prune_after(project: Project, manifest: Manifest, progress: Progress) -> No
             f"{manifest.name} has just been stored in {due.storage.location}, and is not found there whole. "
             "Nothing is pruned on top of that: run `backup_list` and `backup_verify`."
         )
-    for warning in due.retention.warnings:
-        _log.warning("%s", warning)
-    pruned = carry_out(due, progress)
+    pruned = carry_out(due, progress, source=manifest.source)
     for outcome in pruned.kept:
         _log.info("%s was due for deletion and stays: %s", outcome.manifest.name, outcome.kept)
     pruned.require_complete()
+    if warnings := due.retention.warnings:
+        _tell_failure(manifest, " ".join(warnings))
 
 
 def _tell_failure(manifest: Manifest, message: str) -> None:

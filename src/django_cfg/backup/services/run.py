@@ -68,6 +68,13 @@ class RecordedRun:
     def failed(self, error: BaseException) -> None:
         self._finish(BackupRun.State.FAILED, message=reason(error))
 
+    def postponed(self) -> None:
+        """It waits again, as if it had not begun."""
+        begun = ("started_at", "heartbeat_at", "lease")
+        for name, value in {**dict.fromkeys(begun), "state": BackupRun.State.QUEUED, "name": ""}.items():
+            setattr(self._row, name, value)
+        self._save()
+
     def _finish(self, state: BackupRun.State, **values: Any) -> None:
         for name, value in {**values, "state": state, "finished_at": clock.now(), "lease": None}.items():
             setattr(self._row, name, value)

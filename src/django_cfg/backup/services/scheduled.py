@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from django_cfg.backup import signals
@@ -28,14 +30,24 @@ def serve(run: int, database: str, claimed: str, progress: Progress = SILENT) ->
     """
     project = current_project()
     source = project.source(database)
-    try:
+    with failures_told(source, BackupRun.Kind.BACKUP):
         with required(f"look up the claim of {source}"):
             claim = find_waiting(source, run, claimed)
-        if claim is None or project.config.schedule_for(database) is None or _is_served(project, claim):
-            return None
-        return _make(claim, progress)
+            if claim is None or project.config.schedule_for(database) is None or _is_served(project, claim):
+                return None
+        manifest = _make(claim, progress)
+    if manifest:
+        signals.tell(signals.claim_succeeded, BackupRun, source=source, kind=str(BackupRun.Kind.BACKUP))
+    return manifest
+
+
+@contextmanager
+def failures_told(source: Source, kind: BackupRun.Kind) -> Iterator[None]:
+    """Tell of a history that cannot be used from here; a ticker elsewhere may not notice."""
+    try:
+        yield
     except HistoryUnavailable as error:
-        signals.tell(signals.schedule_failed, BackupRun, project=project.name, env=project.env, message=str(error))
+        signals.tell(signals.claim_failed, BackupRun, source=source, kind=str(kind), message=str(error))
         raise
 
 

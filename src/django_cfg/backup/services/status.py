@@ -9,11 +9,13 @@ from statistics import median
 
 from django_cfg.backup.errors import megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
+from django_cfg.backup.policy.retention import is_from_the_future
 from django_cfg.backup.policy.schedule import latest_slot, next_slot
 from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import Catalog, Damaged
 from django_cfg.backup.services.damage import damage, damaged_of
+from django_cfg.backup.services.incidents import Incident
 from django_cfg.backup.services.project import Project
 from django_cfg.backup.services.proofs import can_be_drilled, can_be_opened_here, proof_is_old
 
@@ -25,7 +27,7 @@ class SourceStatus:
     """One source. It is healthy when it has no problems."""
 
     source: Source
-    last: Manifest | None  # the newest backup
+    last: Manifest | None  # the newest backup that is not from the future
     age: timedelta | None  # of that
     next_slot: datetime | None  # None: nothing backs it up by itself
     is_overdue: bool
@@ -45,14 +47,16 @@ def is_overdue(
 ) -> bool:
     """Whether a slot has passed unserved for longer than the grace, and than the last backup took.
 
-    :param backups: of the source, newest first. Without any it is overdue at once.
+    :param backups: of the source, newest first. Without any it is overdue at once; those from the future do not count.
     """
-    if not backups:
+    now = now or clock.now()
+    past = [backup for backup in backups if not is_from_the_future(backup, now)]
+    if not past:
         return True
-    last = backups[0]
+    last = past[0]
     patience = timedelta(minutes=schedule.grace_minutes) + (last.finished_at - last.started_at)
-    slot = latest_slot(schedule, project.zone, (now or clock.now()) - patience, last.started_at)
-    return slot is not None and not any(_serves(backup, slot) for backup in backups)
+    slot = latest_slot(schedule, project.zone, now - patience, last.started_at)
+    return slot is not None and not any(_serves(backup, slot) for backup in past)
 
 
 def trend_warning(backups: list[Manifest]) -> str:
@@ -86,7 +90,8 @@ def disproof(backups: list[Manifest], catalog: Catalog) -> Proof | None:
 
 def _status(project: Project, catalog: Catalog, source: Source) -> SourceStatus:
     now = clock.now()
-    backups = [manifest for manifest in catalog.backups if manifest.source == source]
+    of_source = [manifest for manifest in catalog.backups if manifest.source == source]
+    backups = [backup for backup in of_source if not is_from_the_future(backup, now)]
     last = backups[0] if backups else None
     schedule = project.config.schedule_for(source.database)
     overdue = schedule is not None and is_overdue(project, schedule, backups, now)
@@ -105,7 +110,9 @@ def _status(project: Project, catalog: Catalog, source: Source) -> SourceStatus:
                 None,
                 (
                     _lateness(overdue, last),
+                    _skew([backup for backup in of_source if is_from_the_future(backup, now)]),
                     trend_warning(backups),
+                    _unpruned(project, source),
                     _disproved(disproof(backups, catalog)),
                     damage(damaged).rstrip("."),
                     proof_is_old(project, backups, catalog, now),
@@ -125,6 +132,22 @@ def _lateness(overdue: bool, last: Manifest | None) -> str:
     if last is None:
         return "it has a schedule, and was never backed up: see whether a ticker and a worker run"
     return "the backup is overdue: see whether a ticker and a worker run, and why the last runs failed"
+
+
+def _skew(future: list[Manifest]) -> str:
+    if not future:
+        return ""
+    return (
+        f"{future[0].name} is dated {future[0].started_at:%Y-%m-%d %H:%M} UTC, ahead of this clock, and does not "
+        "count; nothing is pruned either: set the clock that is wrong, or, if it was that backup's, run "
+        f"`backup_delete {future[0].name}`"
+    )
+
+
+def _unpruned(project: Project, source: Source) -> str:
+    """By the mark of what was told: what is locked is due as well, and no trouble."""
+    message = Incident(project, "prune", source.database).message()
+    return f"old backups were not pruned as the retention says: {message}" if message else ""
 
 
 def _disproved(proof: Proof | None) -> str:

@@ -16,6 +16,7 @@ from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import claims, dispatch, restore_history
 from django_cfg.backup.services.claims import Claim, Shelf
 from django_cfg.backup.services.create import Failure
+from django_cfg.backup.services.deadline import ended_after
 from django_cfg.backup.services.history import required
 from django_cfg.backup.services.overdue import overdue_message
 from django_cfg.backup.services.progress import SILENT, Progress
@@ -96,25 +97,26 @@ def _start_what_waits(project: Project, scheduled: Scheduled, done: Ticked, in_p
         waiting = [claim for claim in claims.waiting(project) if _key(claim) in scheduled]
     for claim in waiting:
         if in_place:
-            _serve(claim, done, progress)
+            _serve(claim, done, progress, scheduled[_key(claim)].job_timeout)
             continue
         with _problems_of(done), required("start what waits"):
             if dispatch.enqueue(claim, scheduled[_key(claim)]):
                 done.enqueued.append(_label(claim.kind, claim.database))
 
 
-def _serve(claim: BackupRun, done: Ticked, progress: Progress) -> None:
+def _serve(claim: BackupRun, done: Ticked, progress: Progress, seconds: int) -> None:
     """Each on its own: one that fails does not keep the others from being made."""
     claimed = claim.queued_at.isoformat() if claim.queued_at else ""
     is_backup = claim.kind == BackupRun.Kind.BACKUP
     failures: list[Failure] = []
     try:
-        if is_backup:
-            manifest = serve(claim.pk, claim.database, claimed, progress)
-            done.results += [manifest] if manifest else []
-        else:
-            verified = serve_verification(claim.pk, claim.database, claimed, progress)
-            done.verified += [verified] if verified else []
+        with ended_after(seconds, f"scheduled {claim.kind} of {claim.database!r}"):
+            if is_backup:
+                manifest = serve(claim.pk, claim.database, claimed, progress)
+                done.results += [manifest] if manifest else []
+            else:
+                verified = serve_verification(claim.pk, claim.database, claimed, progress, waits=False)
+                done.verified += [verified] if verified else []
     except BackupError as error:
         failures.append(Failure(claim.database, error))
     except Exception as error:  # noqa: BLE001
@@ -129,8 +131,8 @@ def _serve(claim: BackupRun, done: Ticked, progress: Progress) -> None:
 
 def _tell_what_is_overdue(project: Project, scheduled: dict[str, BackupScheduleConfig], done: Ticked) -> None:
     shelf = Shelf(project)  # anew: backups may have been made meanwhile
-    for alias, schedule in scheduled.items():
-        with _problems_of(done), required("see what is overdue"):
+    with _problems_of(done), required("see what is overdue"):  # the first that fails has failed for all of them
+        for alias, schedule in scheduled.items():
             source = project.source(alias)
             if message := overdue_message(project, source, schedule, shelf):
                 signals.tell(signals.backup_overdue, BackupRun, source=source, message=message)

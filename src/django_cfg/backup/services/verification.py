@@ -10,9 +10,9 @@ from django_cfg.backup.errors import (
     AlreadyRunning,
     BackupError,
     BackupNotFound,
-    HistoryUnavailable,
     IntegrityError,
     KeyMissing,
+    RestoreUnderWay,
 )
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
@@ -26,7 +26,7 @@ from django_cfg.backup.services.progress import SILENT, Progress
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.services.proofs import can_be_drilled
 from django_cfg.backup.services.run import RecordedRun, reason
-from django_cfg.backup.services.scheduled import find_waiting
+from django_cfg.backup.services.scheduled import failures_told, find_waiting
 from django_cfg.backup.services.unlock import keys_of
 from django_cfg.backup.services.verify import verify
 
@@ -43,39 +43,47 @@ class Verified:
     told: str = ""  # what was found, when it was read only
 
 
-def serve_verification(run: int, database: str, claimed: str, progress: Progress = SILENT) -> Verified | None:
+def serve_verification(
+    run: int, database: str, claimed: str, progress: Progress = SILENT, *, waits: bool = True
+) -> Verified | None:
     """Verify the newest backup, as the claim *run* says.
 
     :param claimed: when, in ISO 8601: after a restore the number may be another claim's.
+    :param waits: for another restore or drill of the same database; else the claim is left for the next tick.
     :returns: None when the claim waits no more, nothing is wanted, or another one has to end first.
     :raises BackupError: the backup is not good, or that could not be found out; it was told of.
     """
     project = current_project()
     source = project.source(database)
     try:
-        with required(f"look up the claim of the verification of {source}"):
-            claim = find_waiting(source, run, claimed, _KIND)
-        if claim is None or project.config.verification_schedule_for(database) is None:
-            return None
-        return _serve(project, source, claim, progress)
+        with failures_told(source, _KIND):
+            with required(f"look up the claim of the verification of {source}"):
+                claim = find_waiting(source, run, claimed, _KIND)
+            if claim is None or project.config.verification_schedule_for(database) is None:
+                return None
+            verified = _serve(project, source, claim, progress, waits)
     except AlreadyRunning as error:
         _log.info("%s It is tried again with the next tick.", error)
         return None
-    except HistoryUnavailable as error:
-        signals.tell(signals.schedule_failed, BackupRun, project=project.name, env=project.env, message=str(error))
-        raise
+    if verified:
+        signals.tell(signals.claim_succeeded, BackupRun, source=source, kind=str(_KIND))
+    return verified
 
 
-def _serve(project: Project, source: Source, claim: BackupRun, progress: Progress) -> Verified | None:
+def _serve(project: Project, source: Source, claim: BackupRun, progress: Progress, waits: bool) -> Verified | None:
     with source_lock(project, source, _KIND) as lock_file:
         run = RecordedRun(project, source, "scheduled", lock_file, claim)
         try:
             with beating(run.row_id):
-                verified = _verify_newest(project, source, run, progress)
+                verified = _verify_newest(project, source, run, progress, waits)
         except BackupNotFound:
             patiently(lambda: rows().filter(pk=claim.pk).delete())  # all are gone: there is nothing to serve
             return None
         except BaseException as error:
+            if isinstance(error, RestoreUnderWay) and not waits:
+                run.postponed()
+                _log.info("%s The verification is tried again with the next tick.", error)
+                return None
             run.failed(error)
             if not isinstance(error, Exception):
                 _tell(project, source, reason(error))  # ended from outside; the rest has been told
@@ -84,7 +92,7 @@ def _serve(project: Project, source: Source, claim: BackupRun, progress: Progres
         return verified
 
 
-def _verify_newest(project: Project, source: Source, run: RecordedRun, progress: Progress) -> Verified:
+def _verify_newest(project: Project, source: Source, run: RecordedRun, progress: Progress, waits: bool) -> Verified:
     """The newest whole backup; and a damaged one beside it is a failure, whatever becomes of that.
 
     :raises BackupNotFound: there is none any more.
@@ -100,7 +108,7 @@ def _verify_newest(project: Project, source: Source, run: RecordedRun, progress:
             raise IntegrityError(damaged) from None
         raise
     run.named(manifest.name)
-    verified = _verify(project, manifest, progress)
+    verified = _verify(project, manifest, progress, waits)
     if damaged:
         raise IntegrityError(damaged)
     told = verified.told or "No damaged backup stands in the storage."
@@ -116,10 +124,11 @@ def _catalog(project: Project, source: Source) -> Catalog:
         raise
 
 
-def _verify(project: Project, manifest: Manifest, progress: Progress) -> Verified:
+def _verify(project: Project, manifest: Manifest, progress: Progress, waits: bool) -> Verified:
     keys = replace(keys_of(project.config), may_ask=False)  # nobody is there
     if project.config.verification.drill and can_be_drilled(manifest):
-        proof = drill(project, manifest, keys, progress, patience=project.config.verification.schedule.job_timeout)
+        patience = project.config.verification.schedule.job_timeout if waits else None
+        proof = drill(project, manifest, keys, progress, patience=patience)
         require_success(proof)
         return Verified(manifest, proof)
     try:

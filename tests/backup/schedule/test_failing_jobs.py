@@ -1,0 +1,99 @@
+"""Workers that fail every job before it begins: the claim waits for one that does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rq.job import Job, JobStatus
+
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services import dispatch
+from django_cfg.backup.services.catalog import list_backups
+from django_cfg.backup.services.tick import tick
+from django_cfg.backup.tasks import run_backup
+from tests.backup.receivers import Mailbox
+from tests.backup.running import wait_until
+from tests.backup.schedule.conftest import START
+from tests.backup.schedule.fleet import fleet
+from tests.backup.schedule.test_queue import clean, fail_job, jobs
+from tests.redis_server import RedisServer
+from tests.sites import Site
+
+# A worker that was deployed with code it cannot import.
+BROKEN = """
+import sys
+if "rqworker" in sys.argv and (BASE_DIR / "broken").exists():
+    sys.modules["django_cfg.backup.tasks"] = None
+"""
+MORE_THAN_A_FEW = 12
+
+
+def test_a_worker_that_cannot_import_the_code_is_outlived(
+    tmp_path: Path, migrated_database: Path, redis_server: RedisServer
+) -> None:
+    """However many jobs it has failed, the next worker makes the backup."""
+    with fleet(tmp_path / "project", migrated_database, redis_server, more=BROKEN) as broken:
+        (broken.folder / "broken").touch()
+        broken.set_clock(START)
+        broken.start_ticker()
+        worker = broken.start_worker("--max-jobs", str(MORE_THAN_A_FEW))
+        assert worker.wait(120) == 0
+        assert broken.rows("state") == [("queued",)]
+        assert "fail on the queue 'backups' before it can begin" in broken.log()
+        (broken.folder / "broken").unlink()
+        broken.start_worker()
+        wait_until(lambda: broken.rows("state") == [("succeeded",)], 60)
+        assert len(broken.manifests()) == 1
+
+
+def test_jobs_that_fail_one_after_the_other_are_one_incident(
+    queued: Site, redis_server: RedisServer, mailbox: Mailbox
+) -> None:
+    """Somebody is told within minutes, not when job_timeout has passed."""
+    tick()
+    for _ in range(30):
+        fail_job(redis_server)
+        tick()
+        tick()
+    assert mailbox.subjects() == ["[Django] Scheduled backups of tests/test do not start"]
+    assert "see the log of its worker" in mailbox.last().replace("\n", " ")
+    (job,) = jobs()
+    assert run_backup(*job.args)
+    assert clean(tick()).problems == []
+    assert mailbox.subjects()[1] == "[Django] Scheduled backups of tests/test start again"
+    assert len(list_backups()) == 1
+
+
+def test_jobs_that_found_another_backup_going_on_have_not_failed(
+    queued: Site, redis_server: RedisServer, mailbox: Mailbox
+) -> None:
+    tick()
+    for _ in range(7):
+        (job,) = jobs()
+        job.set_status(JobStatus.FINISHED)
+        with redis_server.connect() as client:
+            client.delete("rq:queue:backups")
+        clean(tick())
+    assert mailbox.mails == []
+
+
+def test_redis_remembers_failed_jobs_for_as_long_as_they_count(queued: Site) -> None:
+    """A claim may wait for a week, the longest job_timeout."""
+    tick()
+    (job,) = jobs()
+    assert job.failure_ttl == dispatch._REMEMBERED.total_seconds() > 7 * 24 * 60 * 60
+
+
+def test_a_job_is_found_among_many_in_a_few_steps(queued: Site, redis_server: RedisServer) -> None:
+    """One a minute for a day: no tick may ask Redis a thousand times."""
+    tick()
+    claim = BackupRun.objects.get()
+    with redis_server.connect() as client:
+        for attempt in range(1, 1000):
+            Job.create(
+                run_backup, args=(1, "default", ""), id=dispatch._job_id(claim, attempt), connection=client
+            ).save()
+        with dispatch._queue("backups") as queue:
+            before = client.info("commandstats")["cmdstat_exists"]["calls"]
+            assert dispatch._first_unknown(claim, queue) == 1000
+            assert client.info("commandstats")["cmdstat_exists"]["calls"] - before < 30

@@ -1,0 +1,62 @@
+"""A claim that is given up before it came to run has served its slot, and the schedule goes on after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services.catalog import list_backups
+from django_cfg.backup.services.create import Failure
+from django_cfg.backup.services.tick import tick
+from tests.backup.schedule.conftest import Clock
+from tests.backup.schedule.test_queue import clean, jobs
+from tests.sites import Site
+
+EVERY_SIX_HOURS = {"interval_hours": 6, "queue": "backups", "job_timeout": 3600}
+
+
+def refuse(site: Site, *, backed_up: bool) -> None:
+    """Let no backup begin: the folder of the backups is served to the world, until that is mended."""
+    site.configure(schedule=EVERY_SIX_HOURS)
+    if backed_up:
+        tick()
+    site.set(MEDIA_ROOT=str(site.root))
+
+
+@pytest.mark.parametrize("backed_up", [True, False], ids=["backed up before", "never backed up"])
+def test_an_interval_goes_on_from_the_time_it_was_given_up(
+    site: Site, books: Path, time: Clock, backed_up: bool
+) -> None:
+    """Tried again an interval later, not at every tick; nobody has to make one by hand."""
+    refuse(site, backed_up=backed_up)
+    time.advance(hours=7)
+    (failure,) = tick().results
+    assert isinstance(failure, Failure)
+    for _ in range(3):
+        time.advance(minutes=1)
+        assert clean(tick()).claimed == {}
+    site.set(MEDIA_ROOT="")
+    time.advance(hours=6)
+    assert list(clean(tick()).claimed) == ["default"]
+    assert len(list_backups()) == 1 + backed_up
+
+
+@pytest.mark.parametrize("kind", ["backup", "verification"])
+def test_an_interval_goes_on_after_jobs_that_never_started(queued: Site, time: Clock, kind: str) -> None:
+    queued.create()
+    never = {"enabled": False}
+    schedules = {"schedule": EVERY_SIX_HOURS, "verification": {"enabled": True, "schedule": never}}
+    if kind == "verification":
+        schedules = {"schedule": never, "verification": {"enabled": True, "schedule": EVERY_SIX_HOURS}}
+    queued.configure(**schedules)
+    time.advance(hours=6)
+    assert len(clean(tick()).claimed) == 1
+    time.advance(hours=1)
+    jobs()[0].set_status("failed")
+    tick()
+    assert BackupRun.objects.get(kind=kind, slot__isnull=False).state == "failed"
+    assert clean(tick()).claimed == {}
+    time.advance(hours=6)
+    assert len(clean(tick()).claimed) == 1

@@ -1,0 +1,142 @@
+"""What a tick makes of late backups: the storage decides, and nothing that hangs excuses for ever."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import signal
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import pytest
+from django.core.management.base import OutputWrapper
+
+from django_cfg.backup.management.progress import TerminalProgress
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services import deadline
+from django_cfg.backup.services.catalog import list_backups
+from django_cfg.backup.services.create import Failure
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.tick import tick
+from tests.backup.management.projects import RealProject
+from tests.backup.management.test_processes import RUNS, STUCK, sql
+from tests.backup.receivers import Mailbox
+from tests.backup.schedule.conftest import Clock
+from tests.backup.schedule.test_queue import clean
+from tests.backup.services.pruning import use_storage
+from tests.backup.storages import Recording
+from tests.sites import Site
+
+OVERDUE = "[Django] The backup of tests/test/default is overdue"
+WEEKLY = {"cron": "0 10 * * 1"}  # the clock stands at a Monday's noon
+
+
+def running(**values: Any) -> BackupRun:
+    source = current_project().source("default")
+    return BackupRun.objects.create(**source.model_dump(), **{"state": "running", "lease": True, **values})
+
+
+class TestStorage:
+    @pytest.mark.parametrize("lost", ["everything", "the archive"])
+    def test_backups_that_vanish_are_told_at_once(self, hourly: Site, mailbox: Mailbox, time: Clock, lost: str) -> None:
+        """Not when the next slot has passed, which may be a week."""
+        hourly.configure(schedule=WEEKLY)
+        clean(tick())
+        time.advance(hours=2)
+        clean(tick())
+        assert mailbox.mails == []
+        if lost == "everything":
+            shutil.rmtree(hourly.backups)
+        else:
+            (hourly.backups / list_backups()[0].archive_key).unlink()
+        for _ in range(2):
+            tick()
+        assert mailbox.subjects() == [OVERDUE]
+        assert "There is none at all" in mailbox.last()
+
+    def test_another_prefix_holds_no_backups(self, hourly: Site, mailbox: Mailbox, time: Clock) -> None:
+        hourly.configure(schedule=WEEKLY)
+        tick()
+        time.advance(hours=2)
+        hourly.configure(schedule=WEEKLY, storage={"local_path": str(hourly.root / "elsewhere")})
+        tick()
+        assert mailbox.subjects() == [OVERDUE]
+
+    def test_most_ticks_read_one_backup_and_list_nothing(
+        self, hourly: Site, time: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """There may be a thousand, and a tick a minute."""
+        hourly.configure(schedule=WEEKLY)
+        tick()
+        name = list_backups()[0].key
+        time.advance(hours=2)
+        storage = Recording(hourly.backups)
+        use_storage(monkeypatch, storage)
+        monkeypatch.setattr(storage, "list", lambda: pytest.fail("the whole storage was listed"))
+        clean(tick())
+        assert storage.steps == [f"open {name}"]
+
+    def test_a_storage_that_cannot_be_read_is_told_as_such(self, hourly: Site, mailbox: Mailbox, time: Clock) -> None:
+        hourly.configure(schedule=WEEKLY)
+        tick()
+        time.advance(hours=2)
+        shutil.move(hourly.backups, hourly.root / "away")
+        hourly.backups.write_text("a file where the folder should be")
+        assert len(tick().problems) == 1
+        assert mailbox.subjects() == ["[Django] Scheduled backups of tests/test do not start"]
+
+
+class TestHanging:
+    @pytest.mark.parametrize(("hours", "is_told"), [(5, False), (7, True)])
+    def test_a_run_excuses_for_as_long_as_it_may_take(
+        self, hourly: Site, mailbox: Mailbox, time: Clock, hours: int, is_told: bool
+    ) -> None:
+        """One that hangs shows signs of life, and keeps all slots from being served."""
+        tick()
+        time.advance(hours=1)
+        row = running(started_at=time.now, heartbeat_at=time.now)
+        time.advance(hours=hours)
+        BackupRun.objects.filter(pk=row.pk).update(heartbeat_at=time.now)
+        assert clean(tick()).claimed == {}
+        assert (mailbox.subjects() == [OVERDUE]) == is_told
+
+    def test_a_backup_in_place_is_ended_after_job_timeout(self, tmp_path: Path, migrated_database: Path) -> None:
+        """Its programs too; the scheduler goes on, and serves the other databases."""
+        schedule = {"cron": "0 * * * *", "job_timeout": 2}
+        project = RealProject(tmp_path / "project", migrated_database, compression="bz2", schedule=schedule)
+        programs = tmp_path / "programs"
+        programs.mkdir()
+        (programs / "lbzip2").write_text(STUCK.format(folder=project.folder))
+        (programs / "lbzip2").chmod(0o755)
+        project.path = f"{programs}:{project.path}"
+        done = project.run("backup_tick")
+        assert done.returncode == 1
+        assert "took longer than 2 s and was ended" in done.stderr
+        assert "raise BackupScheduleConfig.job_timeout" in done.stderr
+        assert project.stored() == []
+        ((state, message),) = sql(project, RUNS)
+        assert (state, "took longer than 2 s" in str(message)) == ("failed", True)
+
+    def test_a_verification_in_place_as_well(self, hourly: Site, mailbox: Mailbox) -> None:
+        """That says nothing of the backup: it is no failed drill."""
+
+        class Hanging(TerminalProgress):
+            def say(self, text: str) -> None:
+                if "comparing" in text:
+                    sleep(60)
+
+        hourly.create()
+        schedule = {"cron": "0 * * * *", "job_timeout": 1}
+        hourly.configure(schedule={"enabled": False}, verification={"enabled": True, "schedule": schedule})
+        (result,) = clean(tick(progress=Hanging(OutputWrapper(io.StringIO()), quiet=True))).verified
+        assert isinstance(result, Failure)
+        assert "verification of 'default' took longer than 1 s" in str(result.error)
+        assert "could not be made" in mailbox.subjects()[0]
+        assert list(hourly.backups.rglob("*.proof.json")) == []
+
+    def test_a_timer_that_runs_already_is_left_alone(self) -> None:
+        """RQ's, say: a job that ticks in place."""
+        with deadline.ended_after(60, "outer"), deadline.ended_after(1, "inner"):
+            assert signal.getitimer(signal.ITIMER_REAL)[0] > 30
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0

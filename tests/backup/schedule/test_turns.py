@@ -1,0 +1,66 @@
+"""One drill or restore of a database at a time: workers wait for their turn, ticks in place come again."""
+
+from __future__ import annotations
+
+import io
+from contextlib import ExitStack
+
+import pytest
+from django.core.management.base import OutputWrapper
+
+from django_cfg.backup.errors import RestoreUnderWay
+from django_cfg.backup.management.progress import TerminalProgress
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services import drill as drills
+from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.verification import Verified, serve_verification
+from django_cfg.backup.tasks import run_verification
+from tests.backup.receivers import Mailbox
+from tests.backup.schedule.conftest import Clock
+from tests.backup.schedule.test_verification import HOURLY, clean, drilled, jobs, proofs, verify  # noqa: F401
+from tests.sites import Site
+
+
+class TestTurns:
+    def test_a_worker_that_meets_a_restore_waits_for_its_end(
+        self, queued: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As two workers do, who drill two databases beside the same third one."""
+        manifest = queued.create()
+        verify(queued, schedule={**HOURLY, "queue": "backups"})
+        tick()
+        number, database, claimed = jobs()[0].args
+        monkeypatch.setattr(drills, "_PAUSE", 0.01)
+        restoring = ExitStack()
+        restoring.enter_context(current_project().engine("default").restoration(manifest))
+
+        class Watch(TerminalProgress):
+            def say(self, text: str) -> None:
+                if "waiting" in text:
+                    restoring.close()
+
+        progress = Watch(OutputWrapper(io.StringIO()), quiet=True)
+        result = serve_verification(number, database, claimed, progress)
+        assert result == Verified(manifest, proofs()[manifest.name])
+
+    def test_not_for_ever(self, queued: Site, monkeypatch: pytest.MonkeyPatch, mailbox: Mailbox) -> None:
+        verify(queued, schedule={**HOURLY, "queue": "backups", "job_timeout": 1})
+        manifest = queued.create()
+        tick()
+        monkeypatch.setattr(drills, "_PAUSE", 0.01)
+        with current_project().engine("default").restoration(manifest), pytest.raises(RestoreUnderWay):
+            run_verification(*jobs()[0].args)
+        assert "could not be made" in mailbox.subjects()[0]
+
+    def test_in_place_it_is_left_for_the_next_tick(self, drilled: Site, mailbox: Mailbox, time: Clock) -> None:  # noqa: F811
+        """Waiting, the scheduler would make no backup for hours. Nobody is told: it is tried again."""
+        manifest = drilled.create()
+        with current_project().engine("default").restoration(manifest):
+            for _ in range(2):
+                assert clean(tick()) == []
+                row = BackupRun.objects.get(kind="verification")
+                assert (row.state, row.started_at, row.lease) == ("queued", None, None)
+                time.advance(minutes=1)
+        assert clean(tick()) == [Verified(manifest, proofs()[manifest.name])]
+        assert mailbox.mails == []
