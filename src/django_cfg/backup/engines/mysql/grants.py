@@ -45,19 +45,20 @@ def require_whole_view(session: Session, alias: str) -> None:
         lacking.append("EXECUTE")
     if lacking:
         raise DatabaseUnavailable(
-            f"{_user(session)} may not see everything in the database {alias!r}, so a backup could lack tables, "
+            f"{user(session)} may not see everything in the database {alias!r}, so a backup could lack tables, "
             f"triggers or routines without a sign of it: {_grant(session, lacking)} (docs/mysql.md lists what a backup "
             "needs)."
         )
 
 
-def require_every_right(session: Session, alias: str) -> None:
+def require_every_right(session: Session, alias: str, *more: str) -> None:
     """
+    :param more: rights that this restore needs besides.
     :raises RestoreRefused: the user may drop some things in the database and not make all of them again.
     """
-    if lacking := _lacking(session, list(_grants(session)), _RESTORING):
+    if lacking := _lacking(session, list(_grants(session)), (*_RESTORING, *more)):
         raise RestoreRefused(
-            f"{_user(session)} may not do all that a restore of the database {alias!r} needs: "
+            f"{user(session)} may not do all that a restore of the database {alias!r} needs: "
             f"{_grant(session, lacking)}, or name another user in BackupDatabaseConfig.connection (docs/mysql.md)."
         )
 
@@ -71,7 +72,8 @@ def _lacking(session: Session, grants: Iterable[Grant], needed: Iterable[str]) -
     return [] if _ALL in held else [right for right in needed if right not in held]
 
 
-def _user(session: Session) -> str:
+def user(session: Session) -> str:
+    """Who we are to the server, for the beginning of a message."""
     return f"The user {session.value('SELECT CURRENT_USER()')}"
 
 

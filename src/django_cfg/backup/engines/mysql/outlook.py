@@ -11,8 +11,10 @@ from django_cfg.backup.engines.mysql import scratch, versions
 from django_cfg.backup.engines.mysql.connect import connected, place
 from django_cfg.backup.engines.mysql.keeping import foresee_code
 from django_cfg.backup.engines.mysql.others import others
-from django_cfg.backup.engines.mysql.restore import refuse_the_impossible
+from django_cfg.backup.engines.mysql.partners import in_words
+from django_cfg.backup.engines.mysql.restore import refuse_the_impossible, refuse_without_scratch
 from django_cfg.backup.engines.mysql.session import Session
+from django_cfg.backup.engines.mysql.tables import choose_tables
 from django_cfg.backup.engines.mysql.tools import Tool, client_tool, dump_tool
 from django_cfg.backup.errors import NotEnoughSpace, megabytes
 from django_cfg.backup.manifest import Manifest
@@ -32,16 +34,17 @@ def foresee(database: Database, manifest: Manifest, options: RestoreOptions) -> 
         scratch.refuse_unfinished(session, alias)
         is_beside = not options.in_place and _may_make_a_schema(session)
         if not is_beside:
+            refuse_without_scratch(session, alias, options)
             versions.refuse_older_in_place(session, alias, manifest)
         findings = (
             Finding(Level.OK, alias, f"{session.server}, {place(database)}; {client.path}"),
             *versions.findings(session, alias, manifest, is_beside=is_beside),
-            _form(database, options, is_beside=is_beside),
+            *_form(database, session, manifest, options, is_beside=is_beside),
             *(_code(database, session, dumper, manifest, options) if is_beside else ()),
             _space(session, manifest, alias),
             *_others(session, options, alias, is_beside=is_beside),
         )
-    return Outlook(findings, has_scratch=is_beside, keeps_old_data=is_beside)
+    return Outlook(findings, has_scratch=is_beside, keeps_old_data=is_beside and not options.tables)
 
 
 def _may_make_a_schema(session: Session) -> bool:
@@ -54,21 +57,43 @@ def _may_make_a_schema(session: Session) -> bool:
     return name is not None
 
 
-def _form(database: Database, options: RestoreOptions, *, is_beside: bool) -> Finding:
-    if is_beside:
+def _form(
+    database: Database, session: Session, manifest: Manifest, options: RestoreOptions, *, is_beside: bool
+) -> Iterator[Finding]:
+    if options.tables:
+        yield from _tables(session, manifest, options, database.alias)
+    elif is_beside:
         kept = "dropped then" if options.discard_old else "kept beside it"
-        return Finding(
+        yield Finding(
             Level.OK,
             database.alias,
             f"into a schema beside the database, checked, then one RENAME TABLE; its old data is {kept}",
         )
-    why = "--in-place asks for it" if options.in_place else "this user may not create a schema, see docs/mysql.md"
-    return Finding(
-        Level.WARNING,
-        database.alias,
-        "in place: the database is not whole until the end, and a failure has to be mended by the backup of it that "
-        f"is made first ({why})",
+    else:
+        why = "--in-place asks for it" if options.in_place else "this user may not create a schema, see docs/mysql.md"
+        yield Finding(
+            Level.WARNING,
+            database.alias,
+            "in place: the database is not whole until the end, and a failure has to be mended by the backup of it "
+            f"that is made first ({why})",
+        )
+
+
+def _tables(session: Session, manifest: Manifest, options: RestoreOptions, alias: str) -> Iterator[Finding]:
+    chosen = choose_tables(session, alias, manifest, options.tables)
+    yield Finding(
+        Level.OK,
+        alias,
+        f"only {', '.join(chosen)}, replaced in one transaction once the whole backup has been loaded into a schema "
+        "beside the database and checked; whoever writes to them waits meanwhile",
     )
+    if found := in_words(session, chosen):
+        yield Finding(
+            Level.WARNING,
+            alias,
+            "foreign keys between these tables and others are checked at the end, and a row that misses its partner "
+            f"undoes everything: {'; '.join(found)}",
+        )
 
 
 def _code(

@@ -10,7 +10,7 @@ from django_cfg.backup.engines.mysql import plan as plans
 from django_cfg.backup.engines.mysql import scratch, switch
 from django_cfg.backup.engines.mysql.connect import connected
 from django_cfg.backup.engines.mysql.contents import contents
-from django_cfg.backup.engines.mysql.grants import require_every_right
+from django_cfg.backup.engines.mysql.grants import require_every_right, user
 from django_cfg.backup.engines.mysql.inplace import InPlace
 from django_cfg.backup.engines.mysql.keeping import code_of
 from django_cfg.backup.engines.mysql.load import Loader
@@ -19,6 +19,7 @@ from django_cfg.backup.engines.mysql.program import options_for
 from django_cfg.backup.engines.mysql.schema import foreign_keys
 from django_cfg.backup.engines.mysql.scratched import Scratched, set_aside
 from django_cfg.backup.engines.mysql.session import Session
+from django_cfg.backup.engines.mysql.tables import SomeTables, choose_tables
 from django_cfg.backup.engines.mysql.tools import client_tool, dump_tool
 from django_cfg.backup.engines.mysql.versions import refuse_older_in_place
 from django_cfg.backup.errors import RestoreRefused
@@ -41,6 +42,7 @@ def restoring(database: Database, manifest: Manifest, options: RestoreOptions) -
         with option_file(options_for(database, session, client)) as file:
             new = None if options.in_place else scratch.create_scratch(session)
             if new is None:
+                refuse_without_scratch(session, database.alias, options)
                 refuse_older_in_place(session, database.alias, manifest)
                 _refuse_code_without_tables(session, database.alias, manifest)
                 loader = Loader(client, file, session.database)
@@ -48,7 +50,10 @@ def restoring(database: Database, manifest: Manifest, options: RestoreOptions) -
                 return
             try:
                 loader = Loader(client, file, new)
-                yield Scratched(database, session, loader, new, lambda: code_of(session, dumper, file), options)
+                if options.tables:
+                    yield SomeTables(database, session, loader, new, manifest, options)
+                else:
+                    yield Scratched(database, session, loader, new, lambda: code_of(session, dumper, file), options)
             finally:
                 _discard(database, new)
 
@@ -70,14 +75,28 @@ def refuse_the_impossible(database: Database, session: Session, manifest: Manife
     """
     :raises RestoreRefused: the restore cannot be done, or not as *options* say.
     """
+    alias = database.alias
+    _refuse_another_vendor(database, session, manifest)
+    if not options.tables:
+        require_every_right(session, alias)
+        _refuse_references_from_outside(session, alias)
+        return
+    if options.in_place:
+        raise RestoreRefused("--tables goes through a schema beside the database in any case: leave out --in-place.")
+    require_every_right(session, alias, "DELETE")
+    choose_tables(session, alias, manifest, options.tables)
+
+
+def refuse_without_scratch(session: Session, alias: str, options: RestoreOptions) -> None:
+    """
+    :raises RestoreRefused: what has been asked for cannot be done in place.
+    """
     if options.tables:
         raise RestoreRefused(
-            f"--tables is not there for {_NAMES[session.vendor]}: its tables cannot be replaced in one transaction. "
-            "Restore the backup into another database (--to ALIAS) and copy the tables from there."
+            f"{user(session)} may not make a schema beside the database {alias!r}, which --tables needs: GRANT it what "
+            "docs/mysql.md lists for a restore, or restore the whole backup into another database (--to) and copy the "
+            "tables from there."
         )
-    _refuse_another_vendor(database, session, manifest)
-    require_every_right(session, database.alias)
-    _refuse_references_from_outside(session, database.alias)
 
 
 def _refuse_another_vendor(database: Database, session: Session, manifest: Manifest) -> None:

@@ -15,7 +15,8 @@ SELECT table_name, engine, table_type FROM information_schema.tables
 WHERE table_schema = %s AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')
 """
 _FOREIGN_KEYS = """
-SELECT constraint_name, table_schema, table_name, referenced_table_schema, referenced_table_name, column_name
+SELECT constraint_name, table_schema, table_name, referenced_table_schema, referenced_table_name,
+    column_name, referenced_column_name
 FROM information_schema.key_column_usage
 WHERE (table_schema = %s OR referenced_table_schema = %s) AND referenced_table_name IS NOT NULL
 ORDER BY table_schema, table_name, constraint_name, ordinal_position
@@ -45,6 +46,7 @@ class ForeignKey:
     target_schema: str
     target: str
     columns: tuple[str, ...]
+    target_columns: tuple[str, ...]  # each the partner of the one at its place
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,11 @@ def _text(name: str | bytes) -> str:
 
 def foreign_keys(session: Session) -> list[ForeignKey]:
     """Those of the database, and those of others into it."""
-    columns: dict[tuple[str, str, str, str, str], list[str]] = {}
+    columns: dict[tuple[str, str, str, str, str], list[tuple[str, str]]] = {}
     for row in session.rows(_FOREIGN_KEYS, [session.database] * 2):
-        constraint, schema, table, target_schema, target, column = map(_text, row)
-        columns.setdefault((constraint, schema, table, target_schema, target), []).append(column)
-    return [ForeignKey(*key, tuple(names)) for key, names in columns.items()]
+        constraint, schema, table, target_schema, target, *pair = map(_text, row)
+        columns.setdefault((constraint, schema, table, target_schema, target), []).append((pair[0], pair[1]))
+    return [ForeignKey(*key, *(tuple(side) for side in zip(*pairs, strict=True))) for key, pairs in columns.items()]
 
 
 def cut(session: Session, selection: Selection, alias: str) -> Cut:

@@ -19,7 +19,7 @@ from django_cfg.backup.engines.mysql.words import refusing
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
 
-_AS_IT_WAS = "The database is as it was."
+AS_IT_WAS = "The database is as it was."
 
 
 class Scratched(Restoration):
@@ -53,12 +53,12 @@ class Scratched(Restoration):
         return self._loader.tool.name, self._loader.tool.version
 
     def load(self, plain: Readable) -> None:
-        with refusing(self._alias, _AS_IT_WAS):
+        with refusing(self._alias, AS_IT_WAS):
             self._loader.load(plain)
 
     def check(self, manifest: Manifest) -> None:
         self._partial = manifest.partial
-        with refusing(self._alias, _AS_IT_WAS):
+        with refusing(self._alias, AS_IT_WAS):
             compare_tables(manifest.tables, counted(self._session, self._new, but=scratch.SIGN), manifest.name)
             self._made = try_out(self._session, self._new, self._loader.items)
 
@@ -69,7 +69,7 @@ class Scratched(Restoration):
         session = self._session
         if self._options.disconnect:
             others.disconnect(session)
-        with refusing(self._alias, _AS_IT_WAS):
+        with refusing(self._alias, AS_IT_WAS):
             old = [] if self._partial else self._old_code()
             plan = Plan(old, self._made.items, self._partial, charset(session, session.database))
             aside, advice = switch.begin(session, self._new, plan, self._alias)

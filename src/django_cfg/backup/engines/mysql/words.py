@@ -50,6 +50,9 @@ _DUMP_ADVICE = {
 }
 _RESTORE_ADVICE = {
     "lock wait timeout": "Other connections use its tables: stop the site and its workers, then restore again.",
+    "doesn't have a default value": "The backup does not know this column: ALTER TABLE ... ALTER COLUMN ... SET "
+    "DEFAULT, or restore the whole backup into another database (--to) and copy the rows from there.",
+    "deadlock": "Other connections use its tables: stop the site and its workers, then restore again.",
     "access denied": "GRANT the user what docs/mysql.md lists for a restore, or name another one in "
     "BackupDatabaseConfig.connection.",
     "command denied": "GRANT the user what docs/mysql.md lists for a restore, or name another one in "
