@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched
 from django_cfg.backup.engines.mysql import plan as plans
@@ -15,7 +14,7 @@ from django_cfg.backup.engines.mysql.contents import contents
 from django_cfg.backup.engines.mysql.grants import require_every_right
 from django_cfg.backup.engines.mysql.inplace import InPlace
 from django_cfg.backup.engines.mysql.load import Loader
-from django_cfg.backup.engines.mysql.optionfile import option_file
+from django_cfg.backup.engines.mysql.optionfile import OptionFile, option_file
 from django_cfg.backup.engines.mysql.program import options_for
 from django_cfg.backup.engines.mysql.schema import foreign_keys
 from django_cfg.backup.engines.mysql.scratched import Scratched, set_aside
@@ -119,12 +118,12 @@ def _refuse_code_without_tables(session: Session, alias: str, manifest: Manifest
         )
 
 
-def _code(session: Session, tool: Tool, file: Path) -> list[Item]:
+def _code(session: Session, tool: Tool, file: OptionFile) -> list[Item]:
     """What the database has besides tables, in the words of a dump."""
-    argv = [tool.path, f"--defaults-file={file}", *_CODE_ALONE, "--", session.database]
+    argv = [tool.path, file.argument, *_CODE_ALONE, "--", session.database]
     splitter, reader = Splitter(), Reader()
     items: list[Item] = []
-    with Child(argv) as child:
+    with Child(argv, secrets=file.secrets) as child:
         for block in blocks(child.stdout):
             for piece in splitter.feed(block):
                 item = reader.read(piece)[1] if isinstance(piece, Statement) else None
