@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
-from django_cfg.backup.errors import NameTaken, StorageError
+from django_cfg.backup.errors import ConfigurationError, NameTaken, StorageError
 from django_cfg.backup.manifest import Source
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.project import Project
@@ -56,19 +57,20 @@ class Incident:
             self.project.storage.write(self._key, data)
         except NameTaken:
             return False
-        except StorageError as error:
+        except (StorageError, ConfigurationError) as error:
             _log.warning("An incident is marked on this machine only: %s", error)
             return not known_here and _written(local, self._key, data)
         return not known_here
 
     def _unmark(self) -> bool:
         found = False
-        for place in (self.project.storage, _of_this_machine(self.project)):
+        for place_of in (attrgetter("storage"), _of_this_machine):
             try:
+                place = place_of(self.project)
                 if place.stat(self._key) is not None:
                     place.delete(self._key)
                     found = True
-            except StorageError as error:
+            except (StorageError, ConfigurationError) as error:
                 _log.warning("Whether an incident is over cannot be marked: %s", error)
         return found
 
@@ -90,7 +92,7 @@ class Incident:
 
 
 def _of_this_machine(project: Project) -> LocalStorage:
-    digest = sha256(project.storage.location.encode()).hexdigest()[:24]
+    digest = sha256(project.location.encode()).hexdigest()[:24]
     return LocalStorage(Path(tempfile.gettempdir(), f"django-cfg-incidents-{os.getuid()}-{digest}"))
 
 
