@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes, policy
@@ -11,10 +12,15 @@ from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
+import apprise
+import django
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from tests.servers import free_port
+from tests.sites import Site
+
+SMTP_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 
 
 class Mailbox:
@@ -37,9 +43,18 @@ class Mailbox:
 
 
 @contextmanager
-def mail_server() -> Iterator[Mailbox]:
+def mail_server(password: str = "") -> Iterator[Mailbox]:
+    """
+    :param password: refuse every login with another one; empty: nobody can log in.
+    """
     mailbox = Mailbox()
-    controller = Controller(mailbox, hostname="127.0.0.1", port=mailbox.port)
+
+    def check(server: SMTP, session: Session, envelope: Envelope, mechanism: str, login: object) -> AuthResult:
+        known = isinstance(login, LoginPassword) and login.password == password.encode()
+        return AuthResult(success=known, handled=False)  # it is the server who says no
+
+    asking = {"authenticator": check, "auth_require_tls": False} if password else {}
+    controller = Controller(mailbox, hostname="127.0.0.1", port=mailbox.port, **asking)
     controller.start()
     try:
         yield mailbox
@@ -47,12 +62,35 @@ def mail_server() -> Iterator[Mailbox]:
         controller.stop()
 
 
+def use_mail(site: Site, port: int, password: str = "", *, backend: str = SMTP_BACKEND) -> None:
+    """Let *site* send its mail through the server on *port*, with a login if there is a *password*."""
+    user = "site" if password else ""
+    site.set(ADMINS=["ops@example.org"] if django.VERSION >= (6, 0) else [("Ops", "ops@example.org")])
+    if django.VERSION >= (6, 1):
+        options = {"host": "127.0.0.1", "port": port, "username": user, "password": password}
+        site.set(MAILERS={"default": {"BACKEND": backend, "OPTIONS": options}})
+    else:
+        site.set(EMAIL_BACKEND=backend, EMAIL_HOST="127.0.0.1", EMAIL_PORT=port)
+        site.set(EMAIL_HOST_USER=user, EMAIL_HOST_PASSWORD=password)
+
+
+def load_apprise() -> None:
+    """One of its plugins imports what Python has deprecated: nothing that our warnings are about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)
+        apprise.Apprise().add("json://127.0.0.1")
+
+
 class WebServer:
-    """Remembers every request as (method, path, document), and answers with ``status``."""
+    """Remembers every request as (method, path, document), and answers with ``status``; 0: with no answer of HTTP.
+
+    As an echo it repeats in its answer what it was asked, as some services do.
+    """
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, Any]] = []
         self.status = 200
+        self.is_echo = False
         self.hold = threading.Event()  # answers wait for it
         self.hold.set()
         outer = self
@@ -68,8 +106,11 @@ class WebServer:
                 content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 outer.requests.append((self.command, self.path, json.loads(content) if content else None))
                 outer.hold.wait(20)
-                self.send_response(outer.status)
-                self.end_headers()
+                asked = f"{self.path} {dict(self.headers)}" if outer.is_echo else ""
+                if outer.status:
+                    self.send_response(outer.status, asked or None)
+                    self.end_headers()
+                self.wfile.write(asked.encode())
 
             def log_message(self, *_: object) -> None:
                 pass

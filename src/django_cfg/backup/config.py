@@ -26,7 +26,8 @@ class BackupStorageConfig(ConfigModel):
     backend: Literal["local", "s3"] = Field("local", description="Storage type: `local` or `s3`")
     local_path: str = Field("backups/", min_length=1, description="Local folder, absolute or relative to BASE_DIR")
     s3_bucket: str | None = Field(None, description="Bucket name")
-    s3_endpoint_url: str | None = Field(None, description="Custom endpoint (R2, MinIO)")
+    # Not shown: who does not know better puts a key into it, which is refused when it is used.
+    s3_endpoint_url: str | None = Field(None, repr=False, description="Custom endpoint (R2, MinIO)")
     s3_access_key: str | None = Field(None, repr=False, description="Access key ID")
     s3_secret_key: str | None = Field(None, repr=False, description="Secret access key")
     s3_session_token: str | None = Field(
@@ -66,7 +67,7 @@ class BackupDatabaseConfig(ConfigModel):
         [], description="Tables whose rows are left out (shell patterns); their definition stays"
     )
     include_tables: list[str] = Field([], description="Only these tables (shell patterns); empty: all")
-    extra_options: list[str] = Field([], description="Further options of the dump tool, one item each")
+    extra_options: list[str] = Field([], repr=False, description="Further options of the dump tool, one item each")
     verification_queries: list[str] = Field(
         [],
         description="SQL asked of restored data before it takes the place of the old; each has to give one truthy "

@@ -1,17 +1,26 @@
-"""The servers the engines are tested against: one of each major version this machine has."""
+"""The servers the engines are tested against: one of each major version this machine has; the scenes with canaries."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import pytest
 
+from django_cfg.backup.pipeline.encryption import encrypt
+from tests.backup.engines.canaries import Canaries, listening, watching
 from tests.backup.engines.mysql_server import MySQLServer
 from tests.backup.engines.mysql_trial import FILL, Trial
 from tests.backup.engines.postgresql_server import PostgreSQLServer
+from tests.backup.engines.secrets_places import EACH, ENGINES, STORAGES
+from tests.backup.engines.secrets_scene import Scene
+from tests.backup.gnupg import QUICK, Home, Laptop
+from tests.backup.receivers import load_apprise, mail_server, web_server
+from tests.backup.storage.s3_server import S3Server
 from tests.servers import MariaDB, PostgreSQL, postgresql_programs
 from tests.sites import Site
 
@@ -84,6 +93,56 @@ def trial(mysql_server: MySQLServer) -> Trial:
     """A database with a backup, changed afterwards in all its kinds of objects."""
     mysql_server.script(FILL)
     return Trial(mysql_server)
+
+
+@pytest.fixture
+def canaries() -> Canaries:
+    return Canaries()
+
+
+@pytest.fixture(scope="session")
+def canary_s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server whose keys occur nowhere else."""
+    keys = (f"canary{uuid4().hex}", f"canary{uuid4().hex}")
+    server = S3Server(tmp_path_factory.mktemp("s3") / "server", keys=keys)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=EACH)
+def pair(request: pytest.FixtureRequest) -> str:
+    """An engine and a storage."""
+    return str(request.param)
+
+
+@pytest.fixture
+def engine(pair: str) -> str:
+    return pair.partition(" ")[0]
+
+
+@pytest.fixture
+def scene(
+    request: pytest.FixtureRequest, site: Site, canaries: Canaries, pair: str, laptop: Laptop, server_home: Home,
+    temporary: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Scene]:  # fmt: skip
+    """A project on this pair, its every secret a canary. After the test everything is searched."""
+    monkeypatch.setattr(encrypt, "_SLOW", (f"--{QUICK.replace(' ', '=')}",))  # nobody attacks these passphrases
+    load_apprise()
+    engine, _, storage = pair.partition(" ")
+    server, place = ENGINES[engine](request, canaries), STORAGES[storage](request, canaries)
+    with ExitStack() as stack:
+        mailbox = stack.enter_context(mail_server(canaries.plant("mail password")))
+        web = stack.enter_context(web_server())
+        log = stack.enter_context(listening())
+        watch = stack.enter_context(watching(canaries))
+        scene = Scene(site, server, canaries, laptop, temporary, watch, log, place, mailbox, web)
+        stack.callback(scene.close)
+        scene.set_the_site()
+        scene.configure()
+        scene.listen()
+        yield scene
+    assert scene.finds(capfd) == []
+    assert watch.sees, "no process was seen to be started"
 
 
 def _mariadb_started() -> Iterator[MariaDB]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,18 +14,23 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.dispatch import Signal
 
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup import signals
+from django_cfg.backup.models import BackupRun, RestoreRun
 from django_cfg.backup.services.project import current_project
-from tests.backup.engines.canaries import Canaries, Watch
+from tests.backup.engines.canaries import Canaries, Log, Watch
 from tests.backup.engines.contract import Server
-from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.backup.engines.test_sqlite import SQLiteServer
+from tests.backup.engines.secrets_places import Place
 from tests.backup.gnupg import Laptop
+from tests.backup.receivers import Mailbox, WebServer, use_mail
 from tests.sites import Site
 
+# One gives its receivers the way to the restored data, the password included: it asks our own code.
+_TELLING = [s for s in vars(signals).values() if isinstance(s, Signal) and s is not signals.restore_checked]
 
-@dataclass
+
+@dataclass(repr=False)  # it knows the secrets
 class Scene:
     site: Site
     server: Server
@@ -34,8 +38,16 @@ class Scene:
     laptop: Laptop
     temporary: Path
     watch: Watch
-    storage: dict[str, Any]
+    log: Log
+    place: Place
+    mailbox: Mailbox
+    web: WebServer
     texts: dict[str, str] = field(default_factory=dict)
+
+    def set_the_site(self) -> None:
+        """What the project's settings hold besides."""
+        self.site.set(SECRET_KEY=self.canaries.plant("SECRET_KEY"))
+        use_mail(self.site, self.mailbox.port, self.canaries.plant("mail password"))
 
     def configure(self, of_default: dict[str, Any] | None = None, **parameters: Any) -> None:
         """``settings.BACKUP`` with a secret wherever there is room for one; *of_default* is for the one database."""
@@ -44,11 +56,10 @@ class Scene:
             **{
                 "encryption_key": plant("passphrase"),
                 "decryption_keys": [plant("earlier passphrase")],
-                "storage": {
-                    "s3_access_key": plant("S3 access key"),
-                    "s3_secret_key": plant("S3 secret key"),
-                    **self.storage,
-                },
+                "storage": self.place.parameters,
+                "notify_on_success": True,
+                "notify_urls": [self.notify_url(self.web.port)],
+                "heartbeat_url": self.heartbeat_url(self.web.port),
                 **parameters,
                 "databases": [
                     {"alias": "empty", "enabled": False},
@@ -56,6 +67,14 @@ class Scene:
                 ],
             }
         )
+
+    def notify_url(self, port: int) -> str:
+        plant = self.canaries.plant
+        login = f"site:{plant('password of a notification')}"
+        return f"json://{login}@127.0.0.1:{port}/{plant('token of a notification')}"
+
+    def heartbeat_url(self, port: int) -> str:
+        return f"http://127.0.0.1:{port}/ping/{self.canaries.plant('token of the heartbeat')}/{{database}}"
 
     def call(self, command: str, *arguments: str, code: int = 0) -> None:
         """Run a command and keep all it says, with the traceback of what it raises and of what that came from."""
@@ -65,14 +84,17 @@ class Scene:
             call_command(command, *arguments, stdout=stdout, stderr=stderr)
         except CommandError as error:
             failed = True
-            self.keep(f"an exception of {command}", "".join(traceback.format_exception(error)))
-            self.keep(f"the repr of an exception of {command}", repr(error.__cause__) + repr(vars(error)))
+            self.keep_exception(f"an exception of {command}", error)
         assert failed is bool(code), stdout.getvalue() + stderr.getvalue()
         self.keep(f"stdout of {command}", stdout.getvalue())
         self.keep(f"stderr of {command}", stderr.getvalue())
 
     def keep(self, where: str, text: str) -> None:
         self.texts[f"{where} ({len(self.texts)})"] = text
+
+    def keep_exception(self, where: str, error: BaseException) -> None:
+        self.keep(where, "".join(traceback.format_exception(error)))
+        self.keep(f"the repr of {where}", repr(error.__cause__) + repr(vars(error)))
 
     def passphrase(self, text: str) -> str:
         """The argument that reads *text* from a descriptor."""
@@ -89,47 +111,40 @@ class Scene:
         path.write_text(self.laptop.home.private(fingerprint, passphrase))
         return path
 
-    def finds(self, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> list[str]:
+    def finds(self, capfd: pytest.CaptureFixture[str]) -> list[str]:
         """All places that hold a secret."""
         out, err = capfd.readouterr()
-        self.keep("the log", caplog.text + "".join(repr(record.__dict__) for record in caplog.records))
+        self.keep("the log", self.log.text)
         self.keep("our own stdout", out)
         self.keep("our own stderr", err)
         with suppress(Exception):  # the settings of the scene may be unusable
             self.keep("the configuration", repr(settings.BACKUP) + repr(current_project()))
-        self.keep("the history", self.history())
-        in_files = self.canaries.in_files([self.site.root, self.temporary])
+        for model in (BackupRun, RestoreRun):
+            self.keep(f"the history: {model.__name__}", history(model))
+        for mail in self.mailbox.mails:
+            self.keep("a mail", f"{mail.items()}\n{mail.get_content()}")
+        for _, _, document in self.web.requests:
+            self.keep("a notification", repr(document))
+        in_files = self.canaries.in_files([self.site.root, self.temporary, self.place.folder])
         return [*sorted(self.watch.finds), *self.canaries.in_texts(self.texts), *in_files]
 
-    def history(self) -> str:
-        try:
-            return repr(list(BackupRun.objects.values()))
-        except Exception as error:  # noqa: BLE001  the database of the scene may be unreachable
-            return repr(error)
+    def listen(self) -> None:
+        """Keep what signals tell."""
+        for signal in _TELLING:
+            signal.connect(self._told)
+
+    def _told(self, **facts: Any) -> None:
+        self.keep("what a signal tells", repr(facts))
 
     def close(self) -> None:
+        for signal in _TELLING:
+            signal.disconnect(self._told)
         for descriptor in self._descriptors:
             os.close(descriptor)
 
 
-def sqlite(request: pytest.FixtureRequest, canaries: Canaries) -> Server:
-    """It has no password; that of the other secrets is the same."""
-    return SQLiteServer(request.getfixturevalue("site"), "wal")
-
-
-def postgresql(request: pytest.FixtureRequest, canaries: Canaries) -> Server:
-    server: PostgreSQLServer = request.getfixturevalue("one_postgresql_server")
-    password = canaries.plant("database password")
-    role = server.role("canary", f"LOGIN SUPERUSER PASSWORD '{password}'")
-    server.use(USER=role, PASSWORD=password)
-    call_command("migrate", "django_cfg_backup", verbosity=0)
-    return server
-
-
-def local(site: Site) -> dict[str, Any]:
-    return {}
-
-
-# Another engine or storage joins with a line.
-ENGINES: dict[str, Callable[[pytest.FixtureRequest, Canaries], Server]] = {"sqlite": sqlite, "postgresql": postgresql}
-STORAGES: dict[str, Callable[[Site], dict[str, Any]]] = {"local": local}
+def history(model: type[BackupRun] | type[RestoreRun]) -> str:
+    try:
+        return repr(list(model.objects.values()))
+    except Exception as error:  # noqa: BLE001  the database of the scene may be unreachable
+        return repr(error)

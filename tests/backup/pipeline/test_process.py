@@ -37,6 +37,15 @@ class TestChild:
         with Child(["cat"]) as child:
             assert child.stdout.read() == b""
 
+    def test_its_last_words_are_told_without_what_it_was_told_in_confidence(self) -> None:
+        script = shell("echo as $PASSWORD >&2; exit 3")
+        with (
+            pytest.raises(ToolFailed, match=r"exit code 3: as \*\*\*$") as failure,
+            Child(script, env={**os.environ, "PASSWORD": "hunter2"}, secrets=["hunter2"]) as child,
+        ):
+            child.wait()
+        assert failure.value.last_words == "as ***"
+
     def test_it_gets_the_environment_it_is_given(self) -> None:
         """Secrets travel there, and nothing else does."""
         with Child(["/usr/bin/env"], env={"PGPASSWORD": "secret"}) as child:

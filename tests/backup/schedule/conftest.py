@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import django
 import pytest
 
 from django_cfg.backup.services import clock
-from tests.backup.receivers import Mailbox, WebServer, mail_server, web_server
+from tests.backup.receivers import Mailbox, WebServer, mail_server, use_mail, web_server
 from tests.redis_server import RedisServer
 from tests.sites import Site
 
@@ -70,15 +69,6 @@ def mailbox(site: Site) -> Iterator[Mailbox]:
     with mail_server() as mailbox:
         use_mail(site, mailbox.port)
         yield mailbox
-
-
-def use_mail(site: Site, port: int) -> None:
-    smtp = "django.core.mail.backends.smtp.EmailBackend"
-    site.set(ADMINS=["ops@example.org"] if django.VERSION >= (6, 0) else [("Ops", "ops@example.org")])
-    if django.VERSION >= (6, 1):
-        site.set(MAILERS={"default": {"BACKEND": smtp, "OPTIONS": {"host": "127.0.0.1", "port": port}}})
-    else:
-        site.set(EMAIL_BACKEND=smtp, EMAIL_HOST="127.0.0.1", EMAIL_PORT=port)
 
 
 @pytest.fixture

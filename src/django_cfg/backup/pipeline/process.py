@@ -16,6 +16,7 @@ from typing import IO, Self, cast
 from django_cfg.backup.errors import ToolFailed, ToolNotFound
 from django_cfg.backup.pipeline import pipe
 from django_cfg.backup.pipeline.guard import Guard
+from django_cfg.backup.pipeline.redaction import redacted
 from django_cfg.backup.pipeline.stream import BLOCK, Writable
 
 _LAST_WORDS = 20  # lines of stderr kept for the message
@@ -27,6 +28,7 @@ class Child:
 
     The group of its own also keeps a terminal's Ctrl-C from reaching the program before us: we end it.
 
+    :param secrets: what the program was told in confidence; should it repeat that, its last words are without it.
     :raises ToolNotFound: the program is not installed.
     """
 
@@ -37,8 +39,10 @@ class Child:
         env: Mapping[str, str] | None = None,
         feed: bool = False,
         pass_fds: Sequence[int] = (),
+        secrets: Sequence[str] = (),
     ) -> None:
         self._tool = Path(argv[0]).name
+        self._secrets = secrets
         try:
             self._process = subprocess.Popen(
                 argv,
@@ -90,7 +94,7 @@ class Child:
 
     @property
     def last_words(self) -> str:
-        return b"\n".join(self._stderr).decode(errors="replace").strip()
+        return redacted(b"\n".join(self._stderr).decode(errors="replace").strip(), self._secrets)
 
     def __enter__(self) -> Self:
         return self
@@ -128,8 +132,10 @@ class Filter:
     :raises ToolFailed: the program failed.
     """
 
-    def __init__(self, argv: Sequence[str], sink: Writable, *, pass_fds: Sequence[int] = ()) -> None:
-        self._child = Child(argv, feed=True, pass_fds=pass_fds)
+    def __init__(
+        self, argv: Sequence[str], sink: Writable, *, pass_fds: Sequence[int] = (), secrets: Sequence[str] = ()
+    ) -> None:
+        self._child = Child(argv, feed=True, pass_fds=pass_fds, secrets=secrets)
         self._sink = sink
         self._sink_error: Exception | None = None
         self._drain = threading.Thread(target=self._pass_on, daemon=True)

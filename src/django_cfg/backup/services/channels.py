@@ -17,10 +17,14 @@ from django.core.mail import mail_admins
 from django.db import connections
 
 from django_cfg.backup.config import BackupConfig
+from django_cfg.backup.pipeline.redaction import redacted, secrets_of_url
+from django_cfg.backup.services.project import Project
+from django_cfg.backup.services.redaction import hushed, secrets_of
 
 DEADLINE = 30.0  # seconds a channel may take; mail alone would wait for ever
 NO_ANSWER = "no answer within"  # begins an error after which nobody knows whether the message has left
 _HEARTBEAT_TIMEOUT = 10.0  # seconds
+_LONGEST_KIND = 20  # characters
 _log = logging.getLogger("django_cfg.backup")
 
 
@@ -49,12 +53,13 @@ def heartbeat(config: BackupConfig, database: str, *, succeeded: bool) -> Channe
     return Channel("heartbeat_url", lambda _subject, _body: _fetch(url if succeeded else f"{url}/fail"))
 
 
-def deliver(ways: Iterable[Channel], subject: str, body: str) -> dict[str, str]:
+def deliver(project: Project, ways: Iterable[Channel], subject: str, body: str) -> dict[str, str]:
     """Send through every channel, each within ``DEADLINE``.
 
-    :returns: the channel's name with what went wrong, empty when nothing did.
+    :returns: the channel's name with what went wrong, empty when nothing did; without a secret of the settings.
     """
-    results = {way.name: _attempt(way, subject, body) for way in ways}
+    secrets = secrets_of(project)
+    results = {way.name: redacted(_attempt(way, subject, body), secrets) for way in ways}
     for name, error in results.items():
         if error:
             _log.error("A notification was not sent by %s: %s", name, error)
@@ -84,19 +89,21 @@ def _attempt(way: Channel, subject: str, body: str) -> str:
 
 
 def _apprise(number: int, url: str) -> Channel:
-    kind = url.partition(":")[0]
-    name = f"notify_urls[{number}] ({kind if kind.isalnum() else 'no URL'})"
+    kind, mark, _ = url.partition("://")
+    is_kind = mark and kind.isalnum() and len(kind) <= _LONGEST_KIND  # else it may be a token that was put there
+    name = f"notify_urls[{number}] ({kind if is_kind else 'no URL'})"
 
     def send(subject: str, body: str) -> None:
         if not find_spec("apprise"):
             raise NotSent("Apprise is not installed: install django-cfg-backup[notify]")
         import apprise
 
-        to = apprise.Apprise()
-        if not to.add(url):
-            raise NotSent("Apprise does not know this kind of URL, or something is missing in it")
-        if not to.notify(body=body, title=subject):
-            raise NotSent("it was refused, or nobody answered; the logger `apprise` tells more")
+        with hushed({*secrets_of_url(url)}):
+            to = apprise.Apprise()
+            if not to.add(url):
+                raise NotSent("Apprise does not know this kind of URL, or something is missing in it")
+            if not to.notify(body=body, title=subject):
+                raise NotSent("it was refused, or nobody answered; the logger `apprise` tells more")
 
     return Channel(name, send)
 

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
-from django_cfg.backup.errors import StorageError
+from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.manifest import Source
 from django_cfg.backup.services.marks import Mark, Marks
 from django_cfg.backup.services.project import Project
@@ -27,6 +28,7 @@ Kind = Literal[
     "backup", "missed", "prune", "size", "drill", "no drill", "check", "schedule", "backup claim", "verification claim"
 ]
 _LOCAL_FOR = timedelta(hours=12)
+_UNUSABLE = (StorageError, ConfigurationError)  # of a storage, also where its settings are
 _log = logging.getLogger("django_cfg.backup")
 
 
@@ -56,10 +58,10 @@ class Incident:
     def end(self) -> bool:
         """Forget it; whether there was something to forget."""
         found = False
-        for marks in (self._stored, self._local):
+        for marks_of in (attrgetter("_stored"), attrgetter("_local")):
             try:
-                found = marks.end() or found
-            except StorageError as error:
+                found = marks_of(self).end() or found
+            except _UNUSABLE as error:
                 _log.warning("Whether an incident is over cannot be marked: %s", error)
         return found
 
@@ -75,25 +77,25 @@ class Incident:
         """As far as can be known."""
         try:
             return self._stored.going_on() is not None
-        except StorageError:
+        except _UNUSABLE:
             return False
 
     def _new_mark(self, message: str) -> Mark | None:
         """None: it has been told of."""
         try:
             return self._stored.begin(message)
-        except StorageError as error:
+        except _UNUSABLE as error:
             _log.warning("An incident is marked on this machine only: %s", error)
         try:
             return self._local.begin(message)
-        except StorageError as error:
+        except _UNUSABLE as error:
             _log.warning("An incident is marked nowhere: %s", error)
         return Mark(self._local, 0, message)
 
     def _settle(self, mark: Mark, *, heard: bool) -> None:
         try:
             mark.told() if heard else mark.withdraw()
-        except StorageError as error:
+        except _UNUSABLE as error:
             _log.warning("Whether an incident was told of cannot be marked: %s", error)
 
     @property
@@ -102,7 +104,7 @@ class Incident:
 
     @property
     def _local(self) -> Marks:
-        digest = sha256(self.project.storage.location.encode()).hexdigest()[:24]
+        digest = sha256(self.project.location.encode()).hexdigest()[:24]
         folder = Path(tempfile.gettempdir(), f"django-cfg-incidents-{os.getuid()}-{digest}")
         return Marks(LocalStorage(folder), self._stem, _LOCAL_FOR)
 

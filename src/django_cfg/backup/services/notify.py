@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.dispatch import Signal
 
 from django_cfg.backup import signals
@@ -15,11 +14,13 @@ from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import StorageError, counted, megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
+from django_cfg.backup.pipeline.redaction import redacted
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.channels import NO_ANSWER, channels, deliver, heartbeat
 from django_cfg.backup.services.incidents import Incident, Kind
 from django_cfg.backup.services.project import Project, current_project
+from django_cfg.backup.services.redaction import secrets_of
 from django_cfg.backup.services.status import disproof, trend_warning
 
 _STATUS = "`manage.py backup_status` shows how all backups stand."
@@ -56,8 +57,8 @@ def test_channels(project: Project) -> Iterator[Finding]:
     ways += [way for way in (heartbeat(project.config, "test", succeeded=True),) if way]
     what = f"A test of the notifications of {project.name}/{project.env}."
     body = _message(project, what, why="Somebody ran `backup_check --notify`.", todo="Nothing: it works.")
-    for name, error in deliver(ways, what.rstrip("."), body).items():
-        yield Finding(Level.FAILED if error else Level.OK, "notify", f"{name}: {_clean(error, project) or 'sent'}")
+    for name, error in deliver(project, ways, what.rstrip("."), body).items():
+        yield Finding(Level.FAILED if error else Level.OK, "notify", f"{name}: {error or 'sent'}")
 
 
 def _backup_succeeded(manifest: Manifest, **_: Any) -> None:
@@ -230,14 +231,15 @@ def _is_told_of_failures(project: Project) -> bool:
 
 def _send(project: Project, what: str, *, why: str, todo: str) -> bool | None:
     """Whether anybody could be told; None: nobody knows, a channel may have been too slow to say so."""
-    results = deliver(channels(project.config), what.rstrip("."), _message(project, what, why=why, todo=todo))
+    body = _message(project, what, why=why, todo=todo)
+    results = deliver(project, channels(project.config), what.rstrip("."), body)
     if not all(results.values()):
         return True
     return None if any(error.startswith(NO_ANSWER) for error in results.values()) else False
 
 
 def _message(project: Project, what: str, *, why: str, todo: str) -> str:
-    where = f"{project.name}/{project.env} on {socket.gethostname()}, backups in {project.storage.location}"
+    where = f"{project.name}/{project.env} on {socket.gethostname()}, backups in {project.location}"
     when = _local(clock.now(), project)
     lines = {"What": what, "Where": where, "When": when, "Why": why, "What to do": todo}
     return _clean("\n\n".join(f"{name}: {text}" for name, text in lines.items()), project) + "\n"
@@ -252,7 +254,7 @@ def _summary(manifest: Manifest) -> str:
 def _beat(project: Project, source: Source, *, succeeded: bool) -> None:
     way = heartbeat(project.config, source.database, succeeded=succeeded)
     if way:
-        deliver([way], "", "")
+        deliver(project, [way], "", "")
 
 
 def _local(moment: datetime, project: Project) -> str:
@@ -261,15 +263,4 @@ def _local(moment: datetime, project: Project) -> str:
 
 def _clean(text: str, project: Project) -> str:
     """*text* without any secret of the settings: errors hold none, and what others have written into one might."""
-    for secret in sorted(_secrets(project), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
-
-
-def _secrets(project: Project) -> set[str]:
-    config, storage = project.config, project.config.storage
-    found = [config.encryption_key, config.heartbeat_url, *config.notify_urls]
-    found += [storage.s3_access_key, storage.s3_secret_key, getattr(settings, "SECRET_KEY", "")]
-    for alias, database in project.databases.items():
-        found += [database.settings.get("PASSWORD"), config.for_database(alias).connection.get("PASSWORD")]
-    return {str(secret) for secret in found if secret and len(str(secret)) > 3}
+    return redacted(text, secrets_of(project))

@@ -39,6 +39,14 @@ class Project:
     def storage(self) -> Storage:
         return open_storage(self.config.storage, self.base_dir)
 
+    @property
+    def location(self) -> str:
+        """Where the backups are, for messages; also when that cannot be used."""
+        try:
+            return self.storage.location
+        except ConfigurationError:
+            return "a storage that cannot be used"
+
     def source(self, alias: str) -> Source:
         return Source(project=self.name, env=self.env, database=alias)
 

@@ -146,9 +146,10 @@ def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
         beside = Beside(witness, cut, tally, database.alias, database.lock_timeout)
         with explaining(database.alias):
             witness.begin()
-        command = [tool.path, f"--defaults-file={file}", *_ALWAYS, *_fitting(tool), *options]
+        command = [tool.path, file.argument, *_ALWAYS, *_fitting(tool), *options]
         children = [
-            stack.enter_context(Child([*command, *rest])) for rest in _parts(session, tool, cut, history=facts.history)
+            stack.enter_context(Child([*command, *rest], secrets=file.secrets))
+            for rest in _parts(session, tool, cut, history=facts.history)
         ]
         counted = stack.enter_context(_running(beside, children, lambda: witness.cancel(database)))
         yield MySQLDump(_Output(children, tally, beside, counted, database.alias), expected_size, facts)

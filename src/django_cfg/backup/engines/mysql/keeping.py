@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from django_cfg.backup.engines.base import Database, Finding, Level
 from django_cfg.backup.engines.mysql.code import Item, Reader
 from django_cfg.backup.engines.mysql.contents import contents
-from django_cfg.backup.engines.mysql.optionfile import option_file
+from django_cfg.backup.engines.mysql.optionfile import OptionFile, option_file
 from django_cfg.backup.engines.mysql.program import options_for
 from django_cfg.backup.engines.mysql.script import Splitter, Statement
 from django_cfg.backup.engines.mysql.session import Session, quoted
@@ -22,7 +21,7 @@ _CODE_ALONE = ("--no-data", "--single-transaction", "--routines", "--events", "-
                "--default-character-set=utf8mb4")  # fmt: skip
 
 
-def code_of(session: Session, tool: Tool, file: Path) -> list[Item]:
+def code_of(session: Session, tool: Tool, file: OptionFile) -> list[Item]:
     """The views, triggers, routines and events of the database, in the words of a dump; the broken views too."""
     broken = broken_views(session)
     return [*_dumped(session, tool, file, broken), *(_view(session, name) for name in broken)]
@@ -75,11 +74,11 @@ def _view(session: Session, name: str) -> Item:
     return Item("view", name, text.encode(), settings)
 
 
-def _dumped(session: Session, tool: Tool, file: Path, leaving_out: Sequence[str]) -> Iterator[Item]:
+def _dumped(session: Session, tool: Tool, file: OptionFile, leaving_out: Sequence[str]) -> Iterator[Item]:
     left_out = [f"--ignore-table={session.database}.{name}" for name in leaving_out]
-    argv = [tool.path, f"--defaults-file={file}", *_CODE_ALONE, *left_out, "--", session.database]
+    argv = [tool.path, file.argument, *_CODE_ALONE, *left_out, "--", session.database]
     splitter, reader = Splitter(), Reader()
-    with Child(argv) as child:
+    with Child(argv, secrets=file.secrets) as child:
         for block in blocks(child.stdout):
             for piece in splitter.feed(block):
                 item = reader.read(piece)[1] if isinstance(piece, Statement) else None

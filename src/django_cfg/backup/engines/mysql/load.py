@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from django_cfg.backup.engines.mysql.code import Item, Reader
+from django_cfg.backup.engines.mysql.optionfile import OptionFile
 from django_cfg.backup.engines.mysql.script import Rows, Splitter
 from django_cfg.backup.engines.mysql.session import quoted
 from django_cfg.backup.engines.mysql.tools import Tool
@@ -22,10 +22,11 @@ _LOCKS = (b"LOCK TABLES ", b"UNLOCK TABLES")  # they would keep a default from d
 class Loader:
     """Feeds *schema* with a dump; ``items`` are what it held besides tables."""
 
-    def __init__(self, tool: Tool, file: Path, schema: str) -> None:
+    def __init__(self, tool: Tool, file: OptionFile, schema: str) -> None:
         self.items: list[Item] = []
         self.tool = tool
         self._argv = _argv(tool, file, schema)
+        self._secrets = file.secrets
         self._schema = schema
         self._splitter = Splitter()
         self._reader = Reader()
@@ -36,7 +37,7 @@ class Loader:
         :raises IntegrityError: it is not whole; the digests of the stream are looked at before that.
         :raises ToolFailed: the server refused a statement.
         """
-        with Child(self._argv, feed=True) as client:
+        with Child(self._argv, feed=True, secrets=self._secrets) as client:
             with _words_of(client):
                 for block in blocks(plain):
                     for part in self._parts(block):
@@ -84,11 +85,11 @@ def _words_of(client: Child) -> Iterator[None]:
         raise
 
 
-def _argv(tool: Tool, file: Path, schema: str) -> list[str]:
+def _argv(tool: Tool, file: OptionFile, schema: str) -> list[str]:
     sandbox = ["--sandbox"] if tool.knows("--sandbox") else []  # nothing in a dump may start a program
     return [
         tool.path,
-        f"--defaults-file={file}",
+        file.argument,
         "--batch",
         "--binary-mode",
         "--default-character-set=utf8mb4",

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from django_cfg.backup.errors import ConfigurationError
@@ -20,8 +21,21 @@ _MEANINGS = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "s": " ", "\\": "\\", '
 _SPELLINGS = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b"}
 
 
+@dataclass(frozen=True)
+class OptionFile:
+    """An option file of ours, for as long as a program may need it."""
+
+    path: Path
+    secrets: tuple[str, ...] = field(repr=False)  # that it holds
+
+    @property
+    def argument(self) -> str:
+        """The first one of a program that is to read it, and nothing else."""
+        return f"--defaults-file={self.path}"
+
+
 @contextmanager
-def option_file(options: Mapping[str, str | None]) -> Iterator[Path]:
+def option_file(options: Mapping[str, str | None]) -> Iterator[OptionFile]:
     """A file with *options* that only this user may read, gone at the end of the block.
 
     What a killed process left is removed by the next one: see :mod:`django_cfg.backup.pipeline.private`.
@@ -30,7 +44,14 @@ def option_file(options: Mapping[str, str | None]) -> Iterator[Path]:
         path = folder / "client.cnf"
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             file.write(written(options))
-        yield path
+        yield OptionFile(path, _secrets(options))
+
+
+def _secrets(options: Mapping[str, str | None]) -> tuple[str, ...]:
+    """A password that is a name, too, is none."""
+    password = options.get("password")
+    names = [value for name, value in options.items() if name != "password"]
+    return () if password is None or password in names else (password, _quoted(password)[1:-1])
 
 
 def written(options: Mapping[str, str | None]) -> str:

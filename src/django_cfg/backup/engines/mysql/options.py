@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django_cfg.backup.errors import UsageError
+from django_cfg.backup.pipeline.redaction import without_value
 
 # Options that choose the output and its form, the connection, the tables, the snapshot, what may be locked or lost.
 _REFUSED_LONG = (
@@ -41,10 +42,10 @@ def checked(options: Sequence[str], alias: str) -> list[str]:
     for option in options:
         if not _is_allowed(option):
             raise UsageError(
-                f"extra_options of the database {alias!r} holds {option!r}: options that choose the dump's output, its "
-                "form, the connection, the tables or what is locked are set by this package (exclude_tables, "
-                "include_tables, connection). Remove it. Others are given one item each, with = before a value: "
-                "'--net-buffer-length=65536'."
+                f"extra_options of the database {alias!r} holds {without_value(option)!r}: options that choose the "
+                "dump's output, its form, the connection, the tables or what is locked are set by this package "
+                "(exclude_tables, include_tables, connection). Remove it. Others are given one item each, with = "
+                "before a value: '--net-buffer-length=65536'."
             )
     return list(options)
 

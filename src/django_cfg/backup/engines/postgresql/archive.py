@@ -13,6 +13,7 @@ from django_cfg.backup.engines.postgresql.connect import (
     connection_string,
     environment,
     refused,
+    secrets,
 )
 from django_cfg.backup.engines.postgresql.script import Contents, body
 from django_cfg.backup.engines.postgresql.tools import Tools
@@ -74,7 +75,7 @@ class OpenedArchive:
                 *_arguments(choice, folder), f"--dbname={connection_string(settings)}"]  # fmt: skip
         with (
             Feeder(self._blocks(), to_the_end=True) as feeder,
-            Child(argv, env=environment(settings), feed=True) as loader,
+            Child(argv, env=environment(settings), feed=True, secrets=secrets(settings)) as loader,
         ):
             feeder.start(loader.stdin)
             try:

@@ -118,6 +118,13 @@ def environment(settings: Mapping[str, Any]) -> dict[str, str]:
     return {**os.environ, **mine, "LC_MESSAGES": "C"}
 
 
+def secrets(settings: Mapping[str, Any]) -> list[str]:
+    """What PostgreSQL's programs are told in confidence; a password that is a name, too, is none."""
+    found = parameters(settings)
+    password = found.pop("password", "")
+    return [] if password in found.values() else [password]
+
+
 def connection_string(settings: Mapping[str, Any], database: str | None = None) -> str:
     """What cannot be said by a variable, as a connection string; it holds no secret."""
     found = parameters(settings)

@@ -15,6 +15,7 @@ from django_cfg.backup.engines.postgresql.connect import (
     connection_string,
     environment,
     explaining,
+    secrets,
 )
 from django_cfg.backup.engines.postgresql.options import checked
 from django_cfg.backup.engines.postgresql.tools import Tools, choose, major, newer_than
@@ -72,7 +73,9 @@ def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
             cut = schema.cut(connection, selection, database.alias)
             schema.require_readable(connection, cut, database.alias)
         argv = _argv(tools, database, cut, snapshot, options)
-        with Child(argv, env=environment(connection_settings(database))) as child, ThreadPoolExecutor(1) as beside:
+        settings = connection_settings(database)
+        program = Child(argv, env=environment(settings), secrets=secrets(settings))
+        with program as child, ThreadPoolExecutor(1) as beside:
             counted = beside.submit(_count, connection, database, cut, tools, version)
             try:
                 yield PostgreSQLDump(child, expected_size, counted, database.alias)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django_cfg.backup.errors import UsageError
+from django_cfg.backup.pipeline.redaction import without_value
 
 # Options that choose the output, its format, the connection, the snapshot or the tables.
 _REFUSED_LONG = (
@@ -28,9 +29,10 @@ def checked(options: Sequence[str], alias: str) -> list[str]:
     for option in options:
         if not _is_allowed(option):
             raise UsageError(
-                f"extra_options of the database {alias!r} holds {option!r}: options that choose pg_dump's output, "
-                "format, connection or tables are set by this package (exclude_tables, include_tables, connection, "
-                "lock_timeout). Remove it. Others are given one item each, with = before a value: '--encoding=UTF8'."
+                f"extra_options of the database {alias!r} holds {without_value(option)!r}: options that choose "
+                "pg_dump's output, format, connection or tables are set by this package (exclude_tables, "
+                "include_tables, connection, lock_timeout). Remove it. Others are given one item each, with = before a "
+                "value: '--encoding=UTF8'."
             )
     return list(options)
 

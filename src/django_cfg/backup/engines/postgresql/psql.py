@@ -13,6 +13,7 @@ from django_cfg.backup.engines.postgresql.connect import (
     connection_string,
     environment,
     refused,
+    secrets,
 )
 from django_cfg.backup.engines.postgresql.schema import quoted
 from django_cfg.backup.engines.postgresql.tools import Tools
@@ -94,5 +95,5 @@ def psql(database: Database, tools: Tools) -> Iterator[Psql]:
     settings = connection_settings(database)
     argv = [tools.path("psql"), "--no-psqlrc", "--quiet", "--no-password", "--tuples-only", "--no-align",
             "--output=/dev/null", "--set=ON_ERROR_STOP=1", f"--dbname={connection_string(settings)}"]  # fmt: skip
-    with Child(argv, env=environment(settings), feed=True) as child:
+    with Child(argv, env=environment(settings), feed=True, secrets=secrets(settings)) as child:
         yield Psql(child, database)

@@ -115,7 +115,7 @@ def _told(answer: Answer) -> str:
 def _decrypted(gpg: Gpg, secret: str | None, head: bytes, stored: Readable) -> Iterator[Readable]:
     with secret_pipe(secret) as pipe, Feeder(chain([head], blocks(stored)), to_the_end=True) as feeder:
         argv = gpg.argv("--status-fd=2", *pipe.arguments, "--decrypt")
-        with Child(argv, feed=True, pass_fds=pipe.descriptors) as child:
+        with Child(argv, feed=True, pass_fds=pipe.descriptors, secrets=pipe.secrets) as child:
             feeder.start(child.stdin)
             yield _Decrypted(child, feeder)
 

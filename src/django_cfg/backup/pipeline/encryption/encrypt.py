@@ -69,7 +69,7 @@ class _GpgEncryptor(Encryptor):
     def into(self, sink: Writable) -> Iterator[Writable]:
         with secret_pipe(self._secret) as pipe:
             argv = self._gpg.argv(*pipe.arguments, *self._arguments)
-            writer = Filter(argv, sink, pass_fds=pipe.descriptors)
+            writer = Filter(argv, sink, pass_fds=pipe.descriptors, secrets=pipe.secrets)
         try:
             with writer:
                 yield writer

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from django_cfg.backup.errors import ToolFailed, ToolNotFound
@@ -74,7 +74,10 @@ class Gpg:
             secret_pipe(secret) as pipe,
             Feeder(iter([given]), to_the_end=False) as feeder,
             Child(
-                self.argv("--status-fd=1", *pipe.arguments, *arguments), feed=True, pass_fds=pipe.descriptors
+                self.argv("--status-fd=1", *pipe.arguments, *arguments),
+                feed=True,
+                pass_fds=pipe.descriptors,
+                secrets=pipe.secrets,
             ) as child,
         ):
             feeder.start(child.stdin)
@@ -98,6 +101,7 @@ class SecretPipe:
 
     arguments: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @contextmanager
@@ -110,7 +114,7 @@ def secret_pipe(secret: str | None) -> Iterator[SecretPipe]:
     try:
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(secret.encode() + b"\n")
-        yield SecretPipe((_FROM_US, f"--passphrase-fd={reading}"), (reading,))
+        yield SecretPipe((_FROM_US, f"--passphrase-fd={reading}"), (reading,), (secret,))
     finally:
         os.close(reading)
 

@@ -10,10 +10,10 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from django_cfg.backup.config import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
+from django_cfg.backup.pipeline.redaction import redacted
 
 AUTO = "auto"
 _AWS = "https://s3.amazonaws.com"  # knows every bucket's region, but those of China
-_TELLING = 6  # a shorter "key" gives nothing away, and may be part of any word
 _LOOKUP_TIMEOUT = 20  # seconds
 _REGION_IN_HOST = re.compile(r"(?:^|\.)s3[.-]([a-z]+-[a-z0-9-]+)\.")  # s3.eu-central-1.amazonaws.com
 _LOOPBACK = re.compile(r"localhost$|.*\.localhost$|127\.|::1$")
@@ -85,10 +85,7 @@ class Bucket:
 
     def redact(self, text: str) -> str:
         """*text* without what must not be told."""
-        for secret in (self.secret_key, self.session_token, self.access_key):
-            if secret and len(secret) >= _TELLING:
-                text = text.replace(secret, "***")
-        return text
+        return redacted(text, (self.secret_key, self.session_token, self.access_key))
 
 
 def _prefix(value: str) -> str:

@@ -1,0 +1,85 @@
+"""The engines and the storages on which nothing secret may show: each has a canary wherever it knows a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from tests.backup.engines.canaries import Canaries
+from tests.backup.engines.contract import Server
+from tests.backup.engines.mysql_server import MySQLServer
+from tests.backup.engines.postgresql_server import PostgreSQLServer
+from tests.backup.engines.test_sqlite import SQLiteServer
+from tests.backup.storage.s3_server import S3Server
+from tests.sites import Site
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the backups go."""
+
+    parameters: dict[str, Any]  # of BackupStorageConfig
+    folder: Path  # the objects, as files
+
+
+def sqlite(request: pytest.FixtureRequest, canaries: Canaries) -> Server:
+    """It has no password; that of the other secrets is the same."""
+    return SQLiteServer(request.getfixturevalue("site"), "wal")
+
+
+def postgresql(request: pytest.FixtureRequest, canaries: Canaries) -> Server:
+    server: PostgreSQLServer = request.getfixturevalue("one_postgresql_server")
+    password = canaries.plant("database password")
+    role = server.role("canary", f"LOGIN SUPERUSER PASSWORD '{password}'")
+    server.use(USER=role, PASSWORD=password)
+    call_command("migrate", "django_cfg_backup", verbosity=0)
+    return server
+
+
+def mysql(request: pytest.FixtureRequest, canaries: Canaries) -> Server:
+    server: MySQLServer = request.getfixturevalue("one_mysql_server")
+    password = canaries.plant("database password")
+    server.user("canary@'%'", "ALL ON *.*", password=password)
+    server.use(USER="canary", PASSWORD=password)
+    call_command("migrate", "django_cfg_backup", verbosity=0)
+    return server
+
+
+def local(request: pytest.FixtureRequest, canaries: Canaries) -> Place:
+    """It needs none of the keys, and they may be in the configuration all the same."""
+    site: Site = request.getfixturevalue("site")
+    keys = {"s3_access_key": canaries.plant("S3 access key"), "s3_secret_key": canaries.plant("S3 secret key")}
+    return Place(keys, site.backups)
+
+
+def s3(request: pytest.FixtureRequest, canaries: Canaries) -> Place:
+    server: S3Server = request.getfixturevalue("canary_s3_server")
+    canaries.values |= dict(zip(("S3 access key", "S3 secret key"), server.keys, strict=True))
+    bucket = server.new_bucket()
+    token = canaries.plant("S3 session token")
+    return Place({**server.parameters(bucket), "s3_session_token": token}, server.data / bucket / "db-backups")
+
+
+# Another engine or storage joins with a line.
+ENGINES: dict[str, Callable[[pytest.FixtureRequest, Canaries], Server]] = {
+    "sqlite": sqlite,
+    "postgresql": postgresql,
+    "mysql": mysql,
+}
+STORAGES: dict[str, Callable[[pytest.FixtureRequest, Canaries], Place]] = {"local": local, "s3": s3}
+
+# Not every pair in every test: an engine does not know where its dump goes.
+ALL = [f"{engine} {storage}" for engine in ENGINES for storage in STORAGES]
+EACH = [*(f"{engine} local" for engine in ENGINES), "sqlite s3"]  # every engine, and every storage
+ENGINES_ALONE = [f"{engine} local" for engine in ENGINES]
+STORAGES_ALONE = [f"sqlite {storage}" for storage in STORAGES]
+
+
+def on(pairs: list[str]) -> pytest.MarkDecorator:
+    """Let a test be made on these pairs of an engine and a storage."""
+    return pytest.mark.parametrize("pair", pairs, indirect=True)

@@ -1,0 +1,51 @@
+"""Secrets taken out of texts that others have written."""
+
+from __future__ import annotations
+
+import pytest
+
+from django_cfg.backup.pipeline.redaction import redacted, secrets_of_url, without_value
+
+
+def test_each_secret_is_taken_out_the_longest_first() -> None:
+    assert redacted("hunter2-long and hunter2", ["hunter2", "hunter2-long", None, ""]) == "*** and ***"
+
+
+def test_what_is_part_of_any_word_is_no_secret() -> None:
+    assert redacted("pg_dump of shop", ["shop", "dump"]) == "pg_dump of shop"
+
+
+@pytest.mark.parametrize(
+    ("url", "hidden", "kept"),
+    [
+        ("json://site:correcthorse@example.org/backups", ["correcthorse"], ["example.org", "backups"]),
+        ("json://site:correct%20horse@10.20.30.40:8080", ["correct%20horse", "correct horse"], ["10.20.30.40"]),
+        ("json://site:correct%20horse@example.org", ["c2l0ZTpjb3JyZWN0IGhvcnNl"], []),
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", ["T1JJ3T3L2", "TIiajkdnlazkcOXrIdevi7FQ"], ["slack"]),
+        ("tgram://123456789:ABCdefGhIJKlmNoPQ/98765432", ["123456789", "ABCdefGhIJKlmNoPQ", "98765432"], []),
+        ("mailto://example.org?user=ops&pass=correcthorse", ["correcthorse"], ["example.org"]),
+        ("json://example.org/?token=abc/def", ["abc/def"], []),
+        ("https://hc.example.org/ping/11112222-aaaa/production-{database}", ["11112222-aaaa"], ["production", "ping"]),
+        ("https://hooks3.example.org/staging/production", [], ["hooks3.example.org", "staging", "production"]),
+    ],
+)
+def test_the_secrets_of_a_url(url: str, hidden: list[str], kept: list[str]) -> None:
+    """A word of it may stand in any message, and stays there."""
+    secrets = set(secrets_of_url(url))
+    assert {url, *hidden} <= secrets
+    text = redacted(" ".join([*hidden, *kept]), secrets)
+    assert text.split() == [*(["***"] * len(hidden)), *kept]
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "://", "json://[::1", "json://@", "{database}"])
+def test_what_is_hardly_a_url_is_looked_at_all_the_same(url: str) -> None:
+    assert url in set(secrets_of_url(url))
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [("--password=hunter2", "--password"), ("-phunter2", "-p"), ("--clean", "--clean"), ("a_table", "a_table"),
+     ("--", "--"), ("-", "-"), ("", "")],
+)  # fmt: skip
+def test_an_option_without_its_value(option: str, name: str) -> None:
+    assert without_value(option) == name
