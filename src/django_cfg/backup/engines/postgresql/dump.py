@@ -133,5 +133,5 @@ def _count(connection: Any, database: Database, cut: schema.Cut, tools: Tools, v
         tuple(Table(name=name, rows=count, exact=True) for name, count in rows.items()),
         tuple(map(str, cut.emptied)),
         migrations,
-        tuple(filter(None, [newer_than(tools, version)])),
+        tuple(filter(None, [newer_than(tools, version), cut.warning])),
     )
