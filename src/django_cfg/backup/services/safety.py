@@ -51,7 +51,8 @@ def way_back(outlook: Outlook, before: Manifest | None, alias: str) -> Iterator[
 
 
 def _without_selection(config: BackupConfig, alias: str) -> BackupConfig:
-    everything: dict[str, list[str]] = {"include_tables": [], "exclude_tables": []}
+    """Further options may leave out comments, owners and the like."""
+    everything: dict[str, list[str]] = {"include_tables": [], "exclude_tables": [], "extra_options": []}
     databases = [
         database.model_copy(update=everything) if database.alias == alias else database for database in config.databases
     ]

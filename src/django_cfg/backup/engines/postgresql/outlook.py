@@ -69,7 +69,10 @@ def _form(database: Database, manifest: Manifest, target: Target, options: Resto
         _refuse_absent(database, manifest, target, options)
     if options.tables:
         return Form.TABLES
-    return Form.IN_PLACE if _reasons(manifest, target, options) else Form.BESIDE
+    if not _reasons(manifest, target, options):
+        return Form.BESIDE
+    _refuse_unsaved(database, manifest, target, options)
+    return Form.IN_PLACE
 
 
 def _reasons(manifest: Manifest, target: Target, options: RestoreOptions) -> list[str]:
@@ -79,6 +82,17 @@ def _reasons(manifest: Manifest, target: Target, options: RestoreOptions) -> lis
     if manifest.partial:
         return ["a backup of some tables goes into the database as it is"]
     return list(target.obstacles)
+
+
+def _refuse_unsaved(database: Database, manifest: Manifest, target: Target, options: RestoreOptions) -> None:
+    """In place they would be dropped, and a database without any table is not backed up before."""
+    if target.unsaved and not manifest.partial and not options.discard_old:
+        raise RestoreRefused(
+            f"The database {database.alias!r} has no table, but {', '.join(target.unsaved)}, which a restore in place "
+            f"({'; '.join(_reasons(manifest, target, options))}) would drop, and no backup of it can be made first. "
+            "Drop them yourself, let it be restored beside the database (docs/postgresql.md), or give --discard-old "
+            "to lose them."
+        )
 
 
 def _refuse_absent(database: Database, manifest: Manifest, target: Target, options: RestoreOptions) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.archive import Choice
+from django_cfg.backup.engines.postgresql.clear import OBJECTS
 from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, parameters
 from django_cfg.backup.engines.postgresql.script import Contents
 from django_cfg.backup.engines.postgresql.tools import major
@@ -62,6 +63,7 @@ class Target:
     staying_schemas: Sequence[str]  # that hold parts of extensions
     obstacles: Sequence[str]  # why it cannot be restored into a scratch
     door: Database | None  # another database of the server
+    unsaved: Sequence[str] = ()  # objects of a database without any table, of which no backup is made
 
     @property
     def server(self) -> int:
@@ -172,6 +174,7 @@ def _present(connection: Any, manifest: Manifest, door: Database | None) -> Targ
         staying_schemas=schema.extension_schemas(connection),
         obstacles=obstacles,
         door=door,
+        unsaved=() if schema.tables(connection) else [told for (told,) in schema.rows(connection, OBJECTS)],
     )
 
 
