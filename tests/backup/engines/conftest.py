@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.backup import needs
 from tests.backup.engines.mysql_server import MySQLServer
 from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.servers import MariaDB, PostgreSQL, postgresql_programs
+from tests.servers import MariaDB, PostgreSQL, give_to_server, postgresql_programs
 from tests.sites import Site
 
 
@@ -46,6 +48,23 @@ def one_postgresql_server(site: Site, one_postgresql: PostgreSQL) -> Iterator[Po
     if not one_postgresql.is_running():
         one_postgresql.start()
     server.drop()
+
+
+@pytest.fixture
+def tls(one_postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
+    """A server with a certificate of its own making."""
+    openssl, running = needs.program("openssl"), one_postgresql_server.server
+    data = running.folder / "data"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+               "-keyout", data / "server.key", "-out", data / "server.crt"]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    (data / "server.key").chmod(0o600)
+    give_to_server(data)
+    running.stop()
+    running.start("ssl=on")
+    yield one_postgresql_server
+    running.stop()
+    running.start()
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ KINDS = {
     "1 foreign servers, 1 foreign tables": "CREATE SERVER f FOREIGN DATA WRAPPER file_fdw; "
     "CREATE FOREIGN TABLE ft (i int) SERVER f OPTIONS (filename '/dev/null')",
     "1 publications": "CREATE PUBLICATION p",
-    "1 collations": "CREATE COLLATION c FROM \"C\"",
+    "1 collations": 'CREATE COLLATION c FROM "C"',
     "1 text search configurations": "CREATE TEXT SEARCH CONFIGURATION c (COPY = simple)",
 }
 

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql.connect import (
-    connection_settings,
-    connection_string,
-    environment,
+    program_settings,
     refused,
 )
+from django_cfg.backup.engines.postgresql.libpq import connection_string, environment
 from django_cfg.backup.engines.postgresql.script import Contents, body
 from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.errors import IntegrityError, ToolFailed
@@ -67,7 +66,7 @@ class OpenedArchive:
         :raises RestoreFailed: the server refused something.
         :raises IntegrityError: the archive is not whole.
         """
-        settings = connection_settings(database)
+        settings = program_settings(database)
         assumed = settings.get("OPTIONS", {}).get("assume_role")
         role = [f"--role={assumed}"] if assumed else []
         argv = [self._tools.path("pg_restore"), "--exit-on-error", "--no-password", *role,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -11,11 +11,10 @@ from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.connect import (
     connected,
-    connection_settings,
-    connection_string,
-    environment,
     explaining,
+    program_settings,
 )
+from django_cfg.backup.engines.postgresql.libpq import connection_string, environment
 from django_cfg.backup.engines.postgresql.options import checked
 from django_cfg.backup.engines.postgresql.tools import Tools, choose, major, newer_than
 from django_cfg.backup.errors import DumpFailed
@@ -71,8 +70,9 @@ def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
             snapshot = _open_snapshot(connection, database)
             cut = schema.cut(connection, selection, database.alias)
             schema.require_readable(connection, cut, database.alias)
-        argv = _argv(tools, database, cut, snapshot, options)
-        with Child(argv, env=environment(connection_settings(database))) as child, ThreadPoolExecutor(1) as beside:
+        settings = program_settings(database)
+        argv = _argv(tools, settings, cut, snapshot, [f"--lock-wait-timeout={database.lock_timeout * 1000}", *options])
+        with Child(argv, env=environment(settings)) as child, ThreadPoolExecutor(1) as beside:
             counted = beside.submit(_count, connection, database, cut, tools, version)
             try:
                 yield PostgreSQLDump(child, expected_size, counted, database.alias)
@@ -96,15 +96,15 @@ def _open_snapshot(connection: Any, database: Database) -> str:
     return snapshot
 
 
-def _argv(tools: Tools, database: Database, cut: schema.Cut, snapshot: str, options: Sequence[str]) -> list[str]:
-    settings = connection_settings(database)
+def _argv(
+    tools: Tools, settings: Mapping[str, Any], cut: schema.Cut, snapshot: str, options: Sequence[str]
+) -> list[str]:
     role = settings.get("OPTIONS", {}).get("assume_role")
     return [
         tools.path("pg_dump"),
         "--format=custom",
         "--compress=0",
         "--no-password",
-        f"--lock-wait-timeout={database.lock_timeout * 1000}",
         f"--snapshot={snapshot}",
         *([f"--role={role}"] if role else []),
         *(f"--exclude-table-data={name.quoted}" for name in cut.emptied),

@@ -18,9 +18,10 @@ from django_cfg.backup.engines.base import (
     SetAside,
 )
 from django_cfg.backup.engines.postgresql import outlook, schema, scratches
-from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, parameters, place
+from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, place
 from django_cfg.backup.engines.postgresql.dump import dumping
 from django_cfg.backup.engines.postgresql.inspect import inspecting
+from django_cfg.backup.engines.postgresql.libpq import parameters
 from django_cfg.backup.engines.postgresql.tools import choose, major
 from django_cfg.backup.errors import IntegrityError, ToolFailed
 from django_cfg.backup.manifest import Manifest

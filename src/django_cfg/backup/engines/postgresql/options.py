@@ -32,7 +32,8 @@ def checked(options: Sequence[str], alias: str) -> list[str]:
             raise UsageError(
                 f"extra_options of the database {alias!r} holds {option!r}: options that choose pg_dump's output, "
                 "format, connection, tables or data are set by this package (exclude_tables, include_tables, "
-                "connection, lock_timeout), so that a backup says itself what it lacks. Remove it. Others are given one item each, with = before a value: '--encoding=UTF8'."
+                "connection, lock_timeout), so that a backup says itself what it lacks. Remove it. Others are given "
+                "one item each, with = before a value: '--encoding=UTF8'."
             )
     return list(options)
 

@@ -10,7 +10,8 @@ from enum import Enum
 
 from django_cfg.backup.engines.base import Database, Finding, Level, Outlook, Restoration, RestoreOptions
 from django_cfg.backup.engines.postgresql import schema
-from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, parameters, place
+from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, place
+from django_cfg.backup.engines.postgresql.libpq import parameters
 from django_cfg.backup.engines.postgresql.names import stem
 from django_cfg.backup.engines.postgresql.others import others
 from django_cfg.backup.engines.postgresql.restore import restoring_in_place

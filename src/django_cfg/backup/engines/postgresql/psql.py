@@ -10,10 +10,10 @@ from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql.asking import ANSWER, asking, first_value
 from django_cfg.backup.engines.postgresql.connect import (
     connection_settings,
-    connection_string,
-    environment,
+    program_settings,
     refused,
 )
+from django_cfg.backup.engines.postgresql.libpq import connection_string, environment
 from django_cfg.backup.engines.postgresql.schema import quoted
 from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.errors import BackupError, IntegrityError, ToolFailed
@@ -91,7 +91,7 @@ class Psql:
 @contextmanager
 def psql(database: Database, tools: Tools) -> Iterator[Psql]:
     """psql on *database*, with nothing sent yet; leaving the block before ``commit`` rolls all back."""
-    settings = connection_settings(database)
+    settings = program_settings(database)
     argv = [tools.path("psql"), "--no-psqlrc", "--quiet", "--no-password", "--tuples-only", "--no-align",
             "--output=/dev/null", "--set=ON_ERROR_STOP=1", f"--dbname={connection_string(settings)}"]  # fmt: skip
     with Child(argv, env=environment(settings), feed=True) as child:

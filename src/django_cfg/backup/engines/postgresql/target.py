@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +11,8 @@ from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.archive import Choice
 from django_cfg.backup.engines.postgresql.clear import OBJECTS
-from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, parameters
+from django_cfg.backup.engines.postgresql.connect import connected, connection_settings
+from django_cfg.backup.engines.postgresql.libpq import parameters
 from django_cfg.backup.engines.postgresql.script import Contents
 from django_cfg.backup.engines.postgresql.tools import major
 from django_cfg.backup.errors import DatabaseUnavailable
@@ -136,7 +137,14 @@ def on_the_server(database: Database) -> Iterator[Any]:
 
 def named(database: Database, name: str) -> Database:
     """The database *name* on the server of *database*."""
-    return replace(database, settings={**database.settings, "NAME": name})
+    settings, connection = (_without_name(part) for part in (database.settings, database.connection))
+    return replace(database, settings={**settings, "NAME": name}, connection=connection)
+
+
+def _without_name(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """OPTIONS may name the database too, and the driver lets them outrank NAME."""
+    options = {name: value for name, value in settings.get("OPTIONS", {}).items() if name != "dbname"}
+    return {**settings, **({"OPTIONS": options} if "OPTIONS" in settings else {})}
 
 
 def target_name(database: Database) -> str:
