@@ -89,8 +89,7 @@ def _open_snapshot(connection: Any, database: Database) -> str:
         "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
         "SET LOCAL row_security = off",  # rows that a policy hides are an error, not a smaller backup
         f"SET LOCAL lock_timeout = '{database.lock_timeout}s'",
-        "SET LOCAL statement_timeout = 0",
-        "SET LOCAL idle_in_transaction_session_timeout = 0",
+        schema.NO_TIMEOUTS_NOW,
     )
     snapshot: str = schema.rows(connection, "SELECT pg_export_snapshot()")[0][0]
     return snapshot

@@ -14,7 +14,7 @@ from django_cfg.backup.engines.postgresql.connect import (
     refused,
 )
 from django_cfg.backup.engines.postgresql.libpq import connection_string, environment
-from django_cfg.backup.engines.postgresql.schema import quoted
+from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, quoted
 from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.errors import BackupError, IntegrityError, ToolFailed
 from django_cfg.backup.pipeline.process import Child
@@ -90,9 +90,11 @@ class Psql:
 
 @contextmanager
 def psql(database: Database, tools: Tools) -> Iterator[Psql]:
-    """psql on *database*, with nothing sent yet; leaving the block before ``commit`` rolls all back."""
+    """psql on *database*, with nothing begun yet; leaving the block before ``commit`` rolls all back."""
     settings = program_settings(database)
     argv = [tools.path("psql"), "--no-psqlrc", "--quiet", "--no-password", "--tuples-only", "--no-align",
             "--output=/dev/null", "--set=ON_ERROR_STOP=1", f"--dbname={connection_string(settings)}"]  # fmt: skip
     with Child(argv, env=environment(settings), feed=True) as child:
-        yield Psql(child, database)
+        session = Psql(child, database)
+        session.send(NO_TIMEOUTS)
+        yield session

@@ -72,6 +72,15 @@ WHERE n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
 """
 
 
+# Roles and databases may set timeouts that a long restore or dump outlives. Not every version knows all of them.
+_NO_TIMEOUTS = """
+SELECT set_config(name, '0', {of_transaction}) FROM pg_settings WHERE name IN (
+    'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout');
+"""
+NO_TIMEOUTS = _NO_TIMEOUTS.format(of_transaction="false")  # for the session, which is ours alone
+NO_TIMEOUTS_NOW = _NO_TIMEOUTS.format(of_transaction="true")  # for the transaction that has begun
+
+
 @dataclass(frozen=True, order=True)
 class Name:
     """A table's name in its schema."""
@@ -233,8 +242,11 @@ def count_rows(connection: Any, names: Iterable[Name]) -> dict[str, int]:
 
 
 def last_migrations(connection: Any) -> dict[str, str]:
-    """The last migration applied of each app; empty where Django keeps no record."""
-    if rows(connection, "SELECT to_regclass('django_migrations') IS NULL")[0][0]:
+    """The last migration applied of each app; empty where Django keeps no record, or keeps it from this role.
+
+    That happens to a backup of some tables: all that are backed up may be read, see :func:`require_readable`.
+    """
+    if not rows(connection, "SELECT has_table_privilege(to_regclass('django_migrations'), 'SELECT')")[0][0]:
         return {}
     return dict(rows(connection, "SELECT app, name FROM django_migrations ORDER BY id"))
 

@@ -38,7 +38,7 @@ def restoring_beside(
     """A scratch for *database*, made and still empty; it is gone at the end, as the target or altogether."""
     with connected(door) as connection, tempfile.TemporaryDirectory() as folder:
         with explaining_restore(database):
-            schema.execute(connection, "SET statement_timeout = 0", "SET idle_session_timeout = 0")
+            schema.execute(connection, schema.NO_TIMEOUTS)
             lock.take(connection, target.name, database.alias)
             sweep_under_lock(connection, target.name)
             name = _free_name(connection, target.name, "restoring")
@@ -88,14 +88,14 @@ class Scratch(Restoration):
 
     def check(self, manifest: Manifest) -> None:
         with connected(self._scratch) as connection, explaining_restore(self._database):
-            schema.execute(connection, "SET row_security = off", "SET statement_timeout = 0")
+            schema.execute(connection, "SET row_security = off", schema.NO_TIMEOUTS)
             found = schema.tables(connection)
             compare_tables(manifest.tables, schema.count_rows(connection, found), manifest.name)
 
     def ask(self, query: str) -> object:
         with connected(self._scratch) as connection:
             try:
-                schema.execute(connection, "BEGIN", asking(query))
+                schema.execute(connection, "BEGIN", schema.NO_TIMEOUTS_NOW, asking(query))
                 return first_value(schema.rows(connection, ANSWER)[0][0])
             except Exception as error:  # psycopg 2 and 3 share no class but Exception
                 raise IntegrityError(
@@ -118,6 +118,7 @@ class Scratch(Restoration):
             with connected(self._door) as connection:
                 schema.execute(
                     connection,
+                    schema.NO_TIMEOUTS,
                     f"ALTER DATABASE {schema.quoted(aside)} IS_TEMPLATE false",
                     f"DROP DATABASE {schema.quoted(aside)} WITH (FORCE)",
                 )
