@@ -21,7 +21,7 @@ from django_cfg.backup.engines.postgresql import outlook, schema, scratches
 from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, place
 from django_cfg.backup.engines.postgresql.dump import dumping
 from django_cfg.backup.engines.postgresql.inspect import inspecting
-from django_cfg.backup.engines.postgresql.libpq import parameters
+from django_cfg.backup.engines.postgresql.libpq import whereabouts
 from django_cfg.backup.engines.postgresql.tools import choose, major
 from django_cfg.backup.errors import IntegrityError, ToolFailed
 from django_cfg.backup.manifest import Manifest
@@ -36,9 +36,7 @@ class PostgreSQLEngine(Engine):
 
     @property
     def identity(self) -> str:
-        found = parameters(connection_settings(self.database))
-        where = [found.get(name, "") for name in ("service", "host", "hostaddr", "port", "dbname")]
-        return "postgresql:" + "/".join(where)
+        return "postgresql:" + "/".join(whereabouts(connection_settings(self.database)))
 
     @property
     def place(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from django_cfg.backup.errors import ConfigurationError
@@ -53,6 +54,8 @@ _WITHOUT_VARIABLE = (
 _IN_A_VARIABLE = ("password", "load_balance_hosts", "sslnegotiation")
 # What the driver's library fills in by itself, and older programs do not know.
 _DEFAULTS = {"load_balance_hosts": "disable", "sslnegotiation": "postgres", "sslcertmode": "allow", "sslsni": "1"}
+_PORT = "5432"
+_SOCKETS = ("/var/run/postgresql", "/run/postgresql", "/tmp")  # noqa: S108  only looked into
 
 
 def parameters(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -86,6 +89,26 @@ def connection_string(settings: Mapping[str, Any]) -> str:
     """All but the password, as a connection string; it holds no secret."""
     found = {name: value for name, value in parameters(settings).items() if name not in _IN_A_VARIABLE}
     return " ".join(f"{name}={_quoted(value)}" for name, value in found.items())
+
+
+def whereabouts(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which database that is, however it is spelt; of what a service file holds, only its name is known here.
+
+    A name and an address are not taken for the same: two databases in one would leave one of them without backups.
+    """
+    found = parameters(settings)
+    if names_a_service(settings):
+        return tuple(found.get(name, "") for name in ("service", "host", "hostaddr", "port", "dbname"))
+    port = found.get("port") or os.environ.get("PGPORT") or _PORT
+    named = [found.get("hostaddr"), found.get("host"), os.environ.get("PGHOSTADDR"), os.environ.get("PGHOST")]
+    host = next(filter(None, named), "") or _usual_socket(port)
+    return os.path.realpath(host) if host.startswith("/") else host.lower(), port, found.get("dbname", "")
+
+
+def _usual_socket(port: str) -> str:
+    """The folder that libpq looks into by itself, where that can be told: each vendor builds in one of these."""
+    there = {os.path.realpath(folder) for folder in _SOCKETS if Path(folder, f".s.PGSQL.{port}").exists()}
+    return there.pop() if len(there) == 1 else ""
 
 
 def names_a_service(settings: Mapping[str, Any]) -> bool:
