@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,8 @@ class Child:
 
     The group of its own also keeps a terminal's Ctrl-C from reaching the program before us: we end it.
 
+    :param said: makes of the program's last lines what may be told to others.
+    :param lines: that many of them are kept.
     :raises ToolNotFound: the program is not installed.
     """
 
@@ -37,6 +39,8 @@ class Child:
         env: Mapping[str, str] | None = None,
         feed: bool = False,
         pass_fds: Sequence[int] = (),
+        said: Callable[[str], str] = str,
+        lines: int = _LAST_WORDS,
     ) -> None:
         self._tool = Path(argv[0]).name
         try:
@@ -56,7 +60,8 @@ class Child:
         for pipe in (self._process.stdin, self._process.stdout):
             _widen(pipe)
         self._guard = Guard(self._process.pid)
-        self._stderr: deque[bytes] = deque(maxlen=_LAST_WORDS)
+        self._stderr: deque[bytes] = deque(maxlen=lines)
+        self._said = said
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -80,7 +85,7 @@ class Child:
 
     @property
     def last_words(self) -> str:
-        return b"\n".join(self._stderr).decode(errors="replace").strip()
+        return self._said(b"\n".join(self._stderr).decode(errors="replace").strip())
 
     def __enter__(self) -> Self:
         return self

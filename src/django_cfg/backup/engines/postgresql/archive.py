@@ -15,6 +15,7 @@ from django_cfg.backup.engines.postgresql.connect import (
 from django_cfg.backup.engines.postgresql.libpq import connection_string, environment
 from django_cfg.backup.engines.postgresql.script import Contents, body
 from django_cfg.backup.engines.postgresql.tools import Tools
+from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import IntegrityError, ToolFailed
 from django_cfg.backup.pipeline.process import Child, Feeder
 from django_cfg.backup.pipeline.stream import Readable, blocks
@@ -41,7 +42,7 @@ class OpenedArchive:
         self._head: list[bytes] = []
         with (
             Feeder(self._recorded(), to_the_end=False) as feeder,
-            Child([tools.path("pg_restore"), "--list"], feed=True) as lister,
+            program([tools.path("pg_restore"), "--list"], feed=True) as lister,
         ):
             feeder.start(lister.stdin)
             self.contents = Contents(lister.stdout.read())
@@ -50,7 +51,7 @@ class OpenedArchive:
     def write_script(self, choice: Choice, folder: Path, server: int, sink: Callable[[bytes], None]) -> None:
         """Hand *sink* the script of what is chosen, without its COMMIT, for a server of the major version *server*."""
         argv = [self._tools.path("pg_restore"), "--file=-", "--single-transaction", *_arguments(choice, folder)]
-        with Feeder(self._blocks(), to_the_end=True) as feeder, Child(argv, feed=True) as script:
+        with Feeder(self._blocks(), to_the_end=True) as feeder, program(argv, feed=True) as script:
             feeder.start(script.stdin)
             try:
                 for block in body(blocks(script.stdout), server):
@@ -73,7 +74,7 @@ class OpenedArchive:
                 *_arguments(choice, folder), f"--dbname={connection_string(settings)}"]  # fmt: skip
         with (
             Feeder(self._blocks(), to_the_end=True) as feeder,
-            Child(argv, env=environment(settings), feed=True) as loader,
+            program(argv, env=environment(settings), feed=True) as loader,
         ):
             feeder.start(loader.stdin)
             try:

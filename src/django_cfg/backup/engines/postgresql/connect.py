@@ -12,6 +12,7 @@ from django.db.utils import Error, load_backend
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql.libpq import names_a_service, parameters, without_service
 from django_cfg.backup.engines.postgresql.recount import SIGN
+from django_cfg.backup.engines.postgresql.words import spoken
 from django_cfg.backup.errors import (
     BackupError,
     DatabaseUnavailable,
@@ -79,7 +80,7 @@ def program_settings(database: Database) -> dict[str, Any]:
 
 def unavailable(database: Database, error: Exception) -> DatabaseUnavailable:
     """What the server's refusal means for the reader."""
-    text = str(error).strip().rstrip(".")
+    text = spoken(str(error)).rstrip(".")
     advice = next((advice for sign, advice in _ADVICE.items() if sign in text.lower()), "Check that the server runs.")
     return DatabaseUnavailable(f"The database {database.alias!r} ({place(database)}) does not answer: {text}. {advice}")
 
@@ -97,7 +98,7 @@ def explaining(alias: str) -> Iterator[None]:
     except BackupError:
         raise
     except Exception as error:  # psycopg 2 and 3 share no class but Exception
-        raise _dump_failed(alias, f"{error}".strip()) from error
+        raise _dump_failed(alias, spoken(str(error))) from error
 
 
 def _dump_failed(alias: str, text: str) -> DumpFailed:
@@ -116,7 +117,7 @@ def explaining_restore(database: Database) -> Iterator[None]:
     except BackupError:
         raise
     except Exception as error:  # psycopg 2 and 3 share no class but Exception
-        text = str(error).strip()
+        text = spoken(str(error))
         advice = next((advice for sign, advice in _RESTORE_ADVICE.items() if sign in text.lower()), "")
         raise RestoreFailed(
             f"The restore of the database {database.alias!r} failed, and it is as it was: {text}. {advice}".rstrip()

@@ -17,6 +17,7 @@ from django_cfg.backup.engines.postgresql.connect import (
 from django_cfg.backup.engines.postgresql.libpq import connection_string, environment
 from django_cfg.backup.engines.postgresql.options import checked
 from django_cfg.backup.engines.postgresql.tools import Tools, choose, major, newer_than
+from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.pipeline.process import Child
@@ -72,7 +73,7 @@ def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
             schema.require_readable(connection, cut, database.alias)
         settings = program_settings(database)
         argv = _argv(tools, settings, cut, snapshot, [f"--lock-wait-timeout={database.lock_timeout * 1000}", *options])
-        with Child(argv, env=environment(settings)) as child, ThreadPoolExecutor(1) as beside:
+        with program(argv, env=environment(settings)) as child, ThreadPoolExecutor(1) as beside:
             counted = beside.submit(_count, connection, database, cut, tools, version)
             try:
                 yield PostgreSQLDump(child, expected_size, counted, database.alias)

@@ -16,6 +16,7 @@ from django_cfg.backup.engines.postgresql.connect import (
 from django_cfg.backup.engines.postgresql.libpq import connection_string, environment
 from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, quoted
 from django_cfg.backup.engines.postgresql.tools import Tools
+from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import BackupError, IntegrityError, ToolFailed
 from django_cfg.backup.pipeline.process import Child
 
@@ -94,7 +95,7 @@ def psql(database: Database, tools: Tools) -> Iterator[Psql]:
     settings = program_settings(database)
     argv = [tools.path("psql"), "--no-psqlrc", "--quiet", "--no-password", "--tuples-only", "--no-align",
             "--output=/dev/null", "--set=ON_ERROR_STOP=1", f"--dbname={connection_string(settings)}"]  # fmt: skip
-    with Child(argv, env=environment(settings), feed=True) as child:
+    with program(argv, env=environment(settings), feed=True) as child:
         session = Psql(child, database)
         session.send(NO_TIMEOUTS)
         yield session

@@ -24,6 +24,7 @@ from django_cfg.backup.engines.postgresql.scratches import discard, sweep_under_
 from django_cfg.backup.engines.postgresql.swap import rehearse, swap
 from django_cfg.backup.engines.postgresql.target import Target, named
 from django_cfg.backup.engines.postgresql.tools import Tools
+from django_cfg.backup.engines.postgresql.words import spoken
 from django_cfg.backup.errors import BackupError, IntegrityError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
@@ -97,11 +98,11 @@ class Scratch(Restoration):
             try:
                 schema.execute(connection, "BEGIN", schema.NO_TIMEOUTS_NOW, asking(query))
                 return first_value(schema.rows(connection, ANSWER)[0][0])
-            except Exception as error:  # psycopg 2 and 3 share no class but Exception
+            except Exception as error:  # noqa: BLE001  psycopg 2 and 3 share no class but Exception
                 raise IntegrityError(
-                    f"The verification query {query!r} fails on the restored data: {str(error).strip()}. "
+                    f"The verification query {query!r} fails on the restored data: {spoken(str(error))}. "
                     f"The database {self._database.alias!r} was not touched."
-                ) from error
+                ) from None  # the driver's own words may quote a row
 
     def switch(self) -> Switched:
         target = self._target

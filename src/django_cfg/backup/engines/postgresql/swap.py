@@ -11,6 +11,7 @@ from django_cfg.backup.engines.postgresql import properties
 from django_cfg.backup.engines.postgresql.connect import connected
 from django_cfg.backup.engines.postgresql.others import end_all, ended, others
 from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS_NOW, execute, quoted
+from django_cfg.backup.engines.postgresql.words import spoken
 from django_cfg.backup.errors import RestoreFailed
 
 _IN_USE = "55006"  # object_in_use: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -59,7 +60,7 @@ def _told(alias: str, connection: Any = None, target: str = "", in_the_way: list
             raise _in_use(alias, others(connection, target) or in_the_way or []) from error
         raise RestoreFailed(
             f"The restored data could not take the place of the database {alias!r}, which is as it was: "
-            f"{str(error).strip()}. Restore with a role that owns the database, or a superuser "
+            f"{spoken(str(error))}. Restore with a role that owns the database, or a superuser "
             "(BackupDatabaseConfig.connection), or with --in-place."
         ) from error
 
