@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -47,6 +48,18 @@ class OpenedArchive:
             feeder.start(lister.stdin)
             self.contents = Contents(lister.stdout.read())
             _wait(lister)
+
+    def statement(self, line: bytes) -> bytes:
+        """The SQL of one entry without rows, a *line* of the contents."""
+        with tempfile.NamedTemporaryFile() as chosen:
+            chosen.write(line + b"\n")
+            chosen.flush()
+            argv = [self._tools.path("pg_restore"), "--file=-", f"--use-list={chosen.name}"]
+            with Feeder(iter(self._head), to_the_end=False) as feeder, program(argv, feed=True) as reader:
+                feeder.start(reader.stdin)
+                statement: bytes = reader.stdout.read()
+                _wait(reader)
+        return statement
 
     def write_script(self, choice: Choice, folder: Path, server: int, sink: Callable[[bytes], None]) -> None:
         """Hand *sink* the script of what is chosen, without its COMMIT, for a server of the major version *server*."""

@@ -125,7 +125,7 @@ def _versions(database: Database, manifest: Manifest, target: Target, tools: Too
             Level.WARNING,
             database.alias,
             f"the roles {', '.join(target.missing_roles)} do not exist here: all is restored without owners and "
-            f"privileges, and belongs to {target.user}",
+            f"privileges, and belongs to {target.user}; policies and user mappings that name them are left out",
         )
 
 

@@ -19,6 +19,7 @@ from django_cfg.backup.engines.postgresql import lock, names, properties, schema
 from django_cfg.backup.engines.postgresql.archive import OpenedArchive
 from django_cfg.backup.engines.postgresql.asking import ANSWER, asking, first_value
 from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, explaining_restore
+from django_cfg.backup.engines.postgresql.foreign import LeftOut, naming
 from django_cfg.backup.engines.postgresql.psql import psql
 from django_cfg.backup.engines.postgresql.scratches import discard, sweep_under_lock
 from django_cfg.backup.engines.postgresql.swap import rehearse, swap
@@ -67,6 +68,7 @@ class Scratch(Restoration):
         self._tools, self._door, self._options = tools, door, options
         self._name, self._folder = name, folder
         self._scratch = named(database, name)
+        self._left_out = LeftOut()
 
     @property
     def scratch(self) -> Mapping[str, Any]:
@@ -78,7 +80,8 @@ class Scratch(Restoration):
 
     def load(self, plain: Readable) -> None:
         archive = OpenedArchive(plain, self._tools)
-        choice = self._target.choice(archive.contents)
+        self._left_out = naming(self._target.missing_roles, archive)
+        choice = self._target.choice(archive.contents.without(self._left_out.lines))
         if self._tools.major <= self._target.server or self._tools.major < _SINCE_TRANSACTION_TIMEOUT:
             archive.load_into(self._scratch, choice, self._folder)
             return
@@ -109,7 +112,7 @@ class Scratch(Restoration):
         with connected(self._door) as connection:
             aside = _free_name(connection, target.name, "before") if target.exists else None
         swap(self._door, self._name, target.name, aside, disconnect=self._options.disconnect)
-        advice = target.advice(self._manifest)
+        advice = target.advice(self._manifest, self._left_out.told)
         if aside and self._options.discard_old:
             return self._without(aside, advice)
         return Switched(aside and f"the database {aside}", advice)

@@ -80,13 +80,17 @@ class Target:
         kept = contents.event_triggers_last()
         return Choice(options, kept if self.superuser else kept.without_extension_comments())
 
-    def advice(self, manifest: Manifest) -> str:
-        """What the operator has to know of owners."""
+    def advice(self, manifest: Manifest, left_out: Sequence[str]) -> str:
+        """What the operator has to know of owners.
+
+        :param left_out: what could not be restored without the roles that are missing.
+        """
         if self.missing_roles:
+            lacking = f" Left out, since they name such roles: {', '.join(left_out)}." if left_out else ""
             return (
                 f"The roles {', '.join(self.missing_roles)} do not exist on this server, so everything was restored "
                 f"without owners and privileges: it belongs to {self.user}, who restored it. Create them, then "
-                "GRANT what they need."
+                f"GRANT what they need.{lacking}"
             )
         if not self.superuser and set(manifest.engine.roles) - {self.user}:
             return f"{self.user} is no superuser, so all that was restored belongs to it, whoever owned it before."
