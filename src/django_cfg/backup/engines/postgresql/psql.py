@@ -14,6 +14,7 @@ from django_cfg.backup.engines.postgresql.connect import (
     refused,
 )
 from django_cfg.backup.engines.postgresql.libpq import connection_string, environment
+from django_cfg.backup.engines.postgresql.outcome import is_committed
 from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, quoted
 from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.engines.postgresql.words import program
@@ -68,10 +69,23 @@ class Psql:
         return first_value(answer)
 
     def commit(self) -> None:
-        self.send("COMMIT;\n")
-        self.wait_for("committed")
+        """
+        :raises BackupError: the server did not commit, or it is not known, as the message says then.
+        """
+        transaction = self._value("SELECT txid_current()")
+        try:
+            self.send("COMMIT;\n")
+            self.wait_for("committed")
+        except BackupError as error:
+            if not is_committed(self._database, int(transaction), error):
+                raise
+            return
         self._child.stdin.close()
         self._child.wait()
+
+    def _value(self, query: str) -> bytes:
+        self.send(f"\\o\n{query};\n\\o /dev/null\n")
+        return self._line()
 
     def _line(self) -> bytes:
         line = self._child.stdout.readline()
