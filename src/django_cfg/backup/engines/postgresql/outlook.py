@@ -68,10 +68,17 @@ def _tools(database: Database, manifest: Manifest, target: Target) -> Tools:
 def _form(database: Database, manifest: Manifest, target: Target, options: RestoreOptions) -> Form:
     if not target.exists:
         _refuse_absent(database, manifest, target, options)
+    reasons = [] if options.tables else _reasons(manifest, target, options)
+    if not options.tables and not reasons:
+        return Form.BESIDE
+    if options.disconnect:
+        raise RestoreRefused(
+            f"--disconnect ends connections at the switch of a restore beside the database. This one of "
+            f"{database.alias!r} goes into the database as it is ({'; '.join(reasons) or '--tables'}), and waits for "
+            "locks instead: stop the site and its workers, then restore without --disconnect."
+        )
     if options.tables:
         return Form.TABLES
-    if not _reasons(manifest, target, options):
-        return Form.BESIDE
     _refuse_unsaved(database, manifest, target, options)
     return Form.IN_PLACE
 
