@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from django_cfg.backup.pipeline.encryption import encrypt
+from tests.backup import needs
 from tests.backup.engines.canaries import Canaries, listening, watching
 from tests.backup.engines.mysql_server import MySQLServer
 from tests.backup.engines.mysql_trial import FILL, Trial
@@ -21,7 +23,7 @@ from tests.backup.engines.secrets_scene import Scene
 from tests.backup.gnupg import QUICK, Home, Laptop
 from tests.backup.receivers import load_apprise, mail_server, web_server
 from tests.backup.storage.s3_server import S3Server
-from tests.servers import MariaDB, PostgreSQL, postgresql_programs
+from tests.servers import MariaDB, PostgreSQL, give_to_server, postgresql_programs
 from tests.sites import Site
 
 
@@ -56,6 +58,23 @@ def one_postgresql_server(site: Site, one_postgresql: PostgreSQL) -> Iterator[Po
     if not one_postgresql.is_running():
         one_postgresql.start()
     server.drop()
+
+
+@pytest.fixture
+def tls(one_postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
+    """A server with a certificate of its own making."""
+    openssl, running = needs.program("openssl"), one_postgresql_server.server
+    data = running.folder / "data"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+               "-keyout", data / "server.key", "-out", data / "server.crt"]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    (data / "server.key").chmod(0o600)
+    give_to_server(data)
+    running.stop()
+    running.start("ssl=on")
+    yield one_postgresql_server
+    running.stop()
+    running.start()
 
 
 @pytest.fixture(scope="session")

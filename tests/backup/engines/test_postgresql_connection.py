@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,8 @@ from django.db.utils import load_backend
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines import engine_for
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.postgresql.connect import connection_settings, connection_string, environment
+from django_cfg.backup.engines.postgresql.connect import connection_settings
+from django_cfg.backup.engines.postgresql.libpq import connection_string, environment
 from django_cfg.backup.engines.postgresql.tools import choose
 from django_cfg.backup.errors import (
     ConfigurationError,
@@ -23,10 +22,8 @@ from django_cfg.backup.errors import (
     ToolTooOld,
     UnsupportedEngine,
 )
-from tests.backup import needs
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.servers import give_to_server
 
 
 @pytest.fixture
@@ -154,23 +151,6 @@ def test_the_password_of_a_key_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="sslpassword") as refusal:
         environment(settings)
     assert "hush" not in str(refusal.value)
-
-
-@pytest.fixture
-def tls(one_postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
-    """A server with a certificate of its own making."""
-    openssl, running = needs.program("openssl"), one_postgresql_server.server
-    data = running.folder / "data"
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-               "-keyout", data / "server.key", "-out", data / "server.crt"]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
-    (data / "server.key").chmod(0o600)
-    give_to_server(data)
-    running.stop()
-    running.start("ssl=on")
-    yield one_postgresql_server
-    running.stop()
-    running.start()
 
 
 def test_tls(tls: PostgreSQLServer) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.engines.base import Outlook, RestoreOptions
-from django_cfg.backup.errors import ToolTooOld
+from django_cfg.backup.errors import RestoreRefused, ToolTooOld
 from django_cfg.backup.services.restore import plan_restore
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.postgresql_server import PostgreSQLServer, fail_unless_equal
@@ -192,3 +194,16 @@ def test_backups_switched_off_do_not_let_the_old_data_be_lost(server: PostgreSQL
     (before,) = [manifest for manifest in list_backups() if manifest.trigger == "before-restore"]
     restore_backup(before.name)
     assert server.count("book") == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "why"), [({"in_place": True}, "--in-place"), ({"tables": ("book",)}, "--tables"), ({}, "CREATEDB")]
+)
+def test_disconnect_is_refused_where_nothing_is_switched(
+    server: PostgreSQLServer, options: dict[str, Any], why: str
+) -> None:
+    """Also where another form than in place was expected; it would be ignored otherwise."""
+    owner(server, "" if not options else "CREATEDB")
+    create_backup()
+    with pytest.raises(RestoreRefused, match=f"(?s)--disconnect.*{why}.*stop the site"):
+        restore_backup(disconnect=True, **options)

@@ -119,3 +119,18 @@ def test_what_changes_hands_is_told(server: PostgreSQLServer, keeper: str) -> No
     assert "keeper is no superuser" in restore_backup(to="empty").advice
     owners = server.run("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'", alias="empty")
     assert owners == [("keeper",)]
+
+
+def test_some_tables_need_no_right_on_the_others(server: PostgreSQLServer) -> None:
+    """Not even on Django's record of its migrations, which such a backup does without."""
+    server.run(
+        "CREATE TABLE django_migrations (id int, app text, name text)",
+        "INSERT INTO django_migrations VALUES (1, 'shop', '0001_initial')",
+    )
+    role = server.role("clerk")
+    server.run(f"GRANT SELECT ON author TO {role}")
+    server.use(USER=role, PASSWORD="pw")
+    server.site.configure(databases=[{"alias": "default", "include_tables": ["author"]}])
+    assert create_backup().migrations == {}
+    server.run(f"GRANT SELECT ON django_migrations TO {role}")
+    assert create_backup().migrations == {"shop": "0001_initial"}

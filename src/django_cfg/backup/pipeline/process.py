@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,8 @@ class Child:
     The group of its own also keeps a terminal's Ctrl-C from reaching the program before us: we end it.
 
     :param secrets: what the program was told in confidence; should it repeat that, its last words are without it.
+    :param said: makes of the program's last lines what may be told to others.
+    :param lines: that many of them are kept.
     :raises ToolNotFound: the program is not installed.
     """
 
@@ -40,9 +42,12 @@ class Child:
         feed: bool = False,
         pass_fds: Sequence[int] = (),
         secrets: Sequence[str] = (),
+        said: Callable[[str], str] = str,
+        lines: int = _LAST_WORDS,
     ) -> None:
         self._tool = Path(argv[0]).name
-        self._secrets = secrets
+        self._secrets, self._said = secrets, said
+        self._stderr: deque[bytes] = deque(maxlen=lines)
         try:
             self._process = subprocess.Popen(
                 argv,
@@ -70,7 +75,6 @@ class Child:
             pipe.widen(self._process.stdin)
         self._process.stdout = pipe.reader(self.stdout)
         self._guard = Guard(self._process.pid)
-        self._stderr: deque[bytes] = deque(maxlen=_LAST_WORDS)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -94,7 +98,8 @@ class Child:
 
     @property
     def last_words(self) -> str:
-        return redacted(b"\n".join(self._stderr).decode(errors="replace").strip(), self._secrets)
+        told = self._said(b"\n".join(self._stderr).decode(errors="replace").strip())
+        return redacted(told, self._secrets)
 
     def __enter__(self) -> Self:
         return self

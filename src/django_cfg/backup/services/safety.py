@@ -62,7 +62,8 @@ def _not_whole(before: Manifest | None, alias: str) -> str:
 
 
 def _without_selection(config: BackupConfig, alias: str) -> BackupConfig:
-    everything: dict[str, list[str]] = {"include_tables": [], "exclude_tables": []}
+    """Further options may leave out comments, owners and the like."""
+    everything: dict[str, list[str]] = {"include_tables": [], "exclude_tables": [], "extra_options": []}
     databases = [
         database.model_copy(update=everything) if database.alias == alias else database for database in config.databases
     ]

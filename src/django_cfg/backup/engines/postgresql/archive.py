@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -9,14 +10,13 @@ from pathlib import Path
 
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql.connect import (
-    connection_settings,
-    connection_string,
-    environment,
+    program_settings,
     refused,
-    secrets,
 )
+from django_cfg.backup.engines.postgresql.libpq import connection_string
 from django_cfg.backup.engines.postgresql.script import Contents, body
 from django_cfg.backup.engines.postgresql.tools import Tools
+from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import IntegrityError, ToolFailed
 from django_cfg.backup.pipeline.process import Child, Feeder
 from django_cfg.backup.pipeline.stream import Readable, blocks
@@ -43,16 +43,28 @@ class OpenedArchive:
         self._head: list[bytes] = []
         with (
             Feeder(self._recorded(), to_the_end=False) as feeder,
-            Child([tools.path("pg_restore"), "--list"], feed=True) as lister,
+            program([tools.path("pg_restore"), "--list"], feed=True) as lister,
         ):
             feeder.start(lister.stdin)
             self.contents = Contents(lister.stdout.read())
             _wait(lister)
 
+    def statement(self, line: bytes) -> bytes:
+        """The SQL of one entry without rows, a *line* of the contents."""
+        with tempfile.NamedTemporaryFile() as chosen:
+            chosen.write(line + b"\n")
+            chosen.flush()
+            argv = [self._tools.path("pg_restore"), "--file=-", f"--use-list={chosen.name}"]
+            with Feeder(iter(self._head), to_the_end=False) as feeder, program(argv, feed=True) as reader:
+                feeder.start(reader.stdin)
+                statement: bytes = reader.stdout.read()
+                _wait(reader)
+        return statement
+
     def write_script(self, choice: Choice, folder: Path, server: int, sink: Callable[[bytes], None]) -> None:
         """Hand *sink* the script of what is chosen, without its COMMIT, for a server of the major version *server*."""
         argv = [self._tools.path("pg_restore"), "--file=-", "--single-transaction", *_arguments(choice, folder)]
-        with Feeder(self._blocks(), to_the_end=True) as feeder, Child(argv, feed=True) as script:
+        with Feeder(self._blocks(), to_the_end=True) as feeder, program(argv, feed=True) as script:
             feeder.start(script.stdin)
             try:
                 for block in body(blocks(script.stdout), server):
@@ -68,14 +80,14 @@ class OpenedArchive:
         :raises RestoreFailed: the server refused something.
         :raises IntegrityError: the archive is not whole.
         """
-        settings = connection_settings(database)
+        settings = program_settings(database)
         assumed = settings.get("OPTIONS", {}).get("assume_role")
         role = [f"--role={assumed}"] if assumed else []
         argv = [self._tools.path("pg_restore"), "--exit-on-error", "--no-password", *role,
                 *_arguments(choice, folder), f"--dbname={connection_string(settings)}"]  # fmt: skip
         with (
             Feeder(self._blocks(), to_the_end=True) as feeder,
-            Child(argv, env=environment(settings), feed=True, secrets=secrets(settings)) as loader,
+            program(argv, settings=settings, feed=True) as loader,
         ):
             feeder.start(loader.stdin)
             try:

@@ -9,6 +9,34 @@ from __future__ import annotations
 
 from django_cfg.backup.engines.postgresql.schema import EXTENSION_SCHEMAS
 
+# What CLEAR drops besides tables, each kind with how many there are.
+OBJECTS = """
+WITH found (class, oid, schema, kind) AS (
+    SELECT 'pg_class'::regclass, oid, relnamespace, CASE relkind
+        WHEN 'v' THEN 'views' WHEN 'm' THEN 'materialized views' WHEN 'S' THEN 'sequences'
+        WHEN 'f' THEN 'foreign tables' ELSE 'partitioned tables' END
+        FROM pg_class WHERE relkind IN ('v', 'm', 'S', 'f', 'p')
+    UNION ALL SELECT 'pg_proc'::regclass, oid, pronamespace, 'functions' FROM pg_proc
+    UNION ALL SELECT 'pg_type'::regclass, oid, typnamespace, 'types' FROM pg_type t WHERE typtype IN ('d', 'e', 'r')
+        OR EXISTS (SELECT FROM pg_class c WHERE c.oid = t.typrelid AND c.relkind = 'c')
+    UNION ALL SELECT 'pg_operator'::regclass, oid, oprnamespace, 'operators' FROM pg_operator
+    UNION ALL SELECT 'pg_collation'::regclass, oid, collnamespace, 'collations' FROM pg_collation
+    UNION ALL SELECT 'pg_conversion'::regclass, oid, connamespace, 'conversions' FROM pg_conversion
+    UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgnamespace, 'text search configurations' FROM pg_ts_config
+    UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictnamespace, 'text search dictionaries' FROM pg_ts_dict
+    UNION ALL SELECT 'pg_foreign_server'::regclass, oid, NULL, 'foreign servers' FROM pg_foreign_server
+    UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, NULL, 'foreign data wrappers'
+        FROM pg_foreign_data_wrapper
+    UNION ALL SELECT 'pg_publication'::regclass, oid, NULL, 'publications' FROM pg_publication
+    UNION ALL SELECT 'pg_event_trigger'::regclass, oid, NULL, 'event triggers' FROM pg_event_trigger
+    UNION ALL SELECT 'pg_largeobject'::regclass, oid, NULL, 'large objects' FROM pg_largeobject_metadata)
+SELECT count(*) || ' ' || kind FROM found LEFT JOIN pg_namespace n ON n.oid = schema
+WHERE coalesce(n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%', true)
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = found.oid AND d.objsubid = 0
+                  AND d.deptype IN ('e', 'i'))
+GROUP BY kind ORDER BY kind
+"""
+
 # Privileges that new objects would get by themselves, and what differs from initdb's in ``public``: a dump tells
 # only how its own differ from the usual.
 _PRIVILEGES = """

@@ -1,4 +1,4 @@
-"""How a PostgreSQL database is reached: by Django's driver for questions, by libpq's variables for tools."""
+"""How a PostgreSQL database is reached by Django's driver, and what it means when the server refuses."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 from django.db.utils import Error, load_backend
 
 from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.postgresql.libpq import names_a_service, parameters, without_service
 from django_cfg.backup.engines.postgresql.recount import SIGN
+from django_cfg.backup.engines.postgresql.words import spoken
 from django_cfg.backup.errors import (
     BackupError,
-    ConfigurationError,
     DatabaseUnavailable,
     DumpFailed,
     IntegrityError,
@@ -21,52 +22,6 @@ from django_cfg.backup.errors import (
     ToolFailed,
 )
 
-# libpq's parameters that have a variable; https://www.postgresql.org/docs/current/libpq-envars.html
-_VARIABLES = {
-    "channel_binding": "PGCHANNELBINDING",
-    "connect_timeout": "PGCONNECT_TIMEOUT",
-    "dbname": "PGDATABASE",
-    "gssencmode": "PGGSSENCMODE",
-    "gsslib": "PGGSSLIB",
-    "host": "PGHOST",
-    "hostaddr": "PGHOSTADDR",
-    "krbsrvname": "PGKRBSRVNAME",
-    "load_balance_hosts": "PGLOADBALANCEHOSTS",
-    "options": "PGOPTIONS",
-    "passfile": "PGPASSFILE",
-    "password": "PGPASSWORD",
-    "port": "PGPORT",
-    "require_auth": "PGREQUIREAUTH",
-    "requirepeer": "PGREQUIREPEER",
-    "service": "PGSERVICE",
-    "sslcert": "PGSSLCERT",
-    "sslcertmode": "PGSSLCERTMODE",
-    "sslcrl": "PGSSLCRL",
-    "sslcrldir": "PGSSLCRLDIR",
-    "sslkey": "PGSSLKEY",
-    "sslmode": "PGSSLMODE",
-    "sslnegotiation": "PGSSLNEGOTIATION",
-    "sslrootcert": "PGSSLROOTCERT",
-    "sslsni": "PGSSLSNI",
-    "target_session_attrs": "PGTARGETSESSIONATTRS",
-    "user": "PGUSER",
-}
-# What goes into the connection string, none of it a secret: what has no variable, and what names the
-# server and the user, since a service file outranks variables and not the connection string.
-_CONNECTION_STRING = (
-    "host",
-    "hostaddr",
-    "port",
-    "user",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_count",
-    "tcp_user_timeout",
-    "sslcompression",
-    "ssl_min_protocol_version",
-    "ssl_max_protocol_version",
-)
 _CONNECT_TIMEOUT = 10  # seconds for each address of the server, where nobody says otherwise
 _OVERRIDES = ("HOST", "PORT", "USER", "PASSWORD", "OPTIONS")
 
@@ -86,52 +41,6 @@ def _patient(options: Mapping[str, Any]) -> dict[str, Any]:
     """libpq itself would wait for minutes, in silence; a service may hold a timeout of its own."""
     said = "service" in options or "PGCONNECT_TIMEOUT" in os.environ
     return {**({} if said else {"connect_timeout": _CONNECT_TIMEOUT}), **options}
-
-
-def parameters(settings: Mapping[str, Any]) -> dict[str, str]:
-    """libpq's parameters in Django's *settings*; what is Django's or the driver's own is left out."""
-    options = settings.get("OPTIONS", {})
-    if "sslpassword" in options:
-        raise ConfigurationError(
-            "OPTIONS['sslpassword'] cannot be handed to pg_dump without showing it to every user of this machine: use "
-            "a key file without a password, readable by this user alone, and name it in "
-            "BackupDatabaseConfig.connection."
-        )
-    known = dict.fromkeys((*_VARIABLES, *_CONNECTION_STRING))
-    named = {
-        "dbname": settings.get("NAME") or ("" if "service" in options else "postgres"),
-        "host": settings.get("HOST"),
-        "port": settings.get("PORT"),
-        "user": settings.get("USER"),
-        "password": settings.get("PASSWORD"),
-    }
-    chosen = {name: options[name] for name in known if name in options} | named
-    return {name: str(value) for name, value in chosen.items() if value not in (None, "")}
-
-
-def environment(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The variables under which PostgreSQL's programs reach the database; the password is nowhere else.
-
-    What the settings leave open comes from our own environment, as it does for Django's driver.
-    """
-    mine = {_VARIABLES[name]: value for name, value in parameters(settings).items() if name in _VARIABLES}
-    return {**os.environ, **mine, "LC_MESSAGES": "C"}
-
-
-def secrets(settings: Mapping[str, Any]) -> list[str]:
-    """What PostgreSQL's programs are told in confidence; a password that is a name, too, is none."""
-    found = parameters(settings)
-    password = found.pop("password", "")
-    return [] if password in found.values() else [password]
-
-
-def connection_string(settings: Mapping[str, Any], database: str | None = None) -> str:
-    """What cannot be said by a variable, as a connection string; it holds no secret."""
-    found = parameters(settings)
-    parts = {name: found[name] for name in _CONNECTION_STRING if name in found}
-    if name := database or found.get("dbname"):
-        parts["dbname"] = name
-    return " ".join(f"{name}={_quoted(value)}" for name, value in parts.items())
 
 
 @contextmanager
@@ -157,9 +66,21 @@ def connected(database: Database) -> Iterator[Any]:
         wrapper.connection.close()
 
 
+def program_settings(database: Database) -> dict[str, Any]:
+    """Django's settings for PostgreSQL's programs, which are to connect as the driver does.
+
+    :raises DatabaseUnavailable: a service file is used, and the server it names does not let us in.
+    """
+    settings = connection_settings(database)
+    if not names_a_service(settings):
+        return settings
+    with connected(database) as connection:
+        return without_service(settings, connection)
+
+
 def unavailable(database: Database, error: Exception) -> DatabaseUnavailable:
     """What the server's refusal means for the reader."""
-    text = str(error).strip().rstrip(".")
+    text = spoken(str(error)).rstrip(".")
     advice = next((advice for sign, advice in _ADVICE.items() if sign in text.lower()), "Check that the server runs.")
     return DatabaseUnavailable(f"The database {database.alias!r} ({place(database)}) does not answer: {text}. {advice}")
 
@@ -177,7 +98,7 @@ def explaining(alias: str) -> Iterator[None]:
     except BackupError:
         raise
     except Exception as error:  # psycopg 2 and 3 share no class but Exception
-        raise _dump_failed(alias, f"{error}".strip()) from error
+        raise _dump_failed(alias, spoken(str(error))) from error
 
 
 def _dump_failed(alias: str, text: str) -> DumpFailed:
@@ -196,7 +117,7 @@ def explaining_restore(database: Database) -> Iterator[None]:
     except BackupError:
         raise
     except Exception as error:  # psycopg 2 and 3 share no class but Exception
-        text = str(error).strip()
+        text = spoken(str(error))
         advice = next((advice for sign, advice in _RESTORE_ADVICE.items() if sign in text.lower()), "")
         raise RestoreFailed(
             f"The restore of the database {database.alias!r} failed, and it is as it was: {text}. {advice}".rstrip()
@@ -270,7 +191,3 @@ _RESTORE_ADVICE = {
 def _complete(settings: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     defaults = {"TIME_ZONE": None, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False, "AUTOCOMMIT": True}
     return {**defaults, **settings, "OPTIONS": dict(options)}
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

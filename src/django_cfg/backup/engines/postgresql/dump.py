@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -11,14 +11,13 @@ from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.connect import (
     connected,
-    connection_settings,
-    connection_string,
-    environment,
     explaining,
-    secrets,
+    program_settings,
 )
+from django_cfg.backup.engines.postgresql.libpq import connection_string
 from django_cfg.backup.engines.postgresql.options import checked
 from django_cfg.backup.engines.postgresql.tools import Tools, choose, major, newer_than
+from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.pipeline.process import Child
@@ -72,10 +71,9 @@ def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
             snapshot = _open_snapshot(connection, database)
             cut = schema.cut(connection, selection, database.alias)
             schema.require_readable(connection, cut, database.alias)
-        argv = _argv(tools, database, cut, snapshot, options)
-        settings = connection_settings(database)
-        program = Child(argv, env=environment(settings), secrets=secrets(settings))
-        with program as child, ThreadPoolExecutor(1) as beside:
+        settings = program_settings(database)
+        argv = _argv(tools, settings, cut, snapshot, [f"--lock-wait-timeout={database.lock_timeout * 1000}", *options])
+        with program(argv, settings=settings) as child, ThreadPoolExecutor(1) as beside:
             counted = beside.submit(_count, connection, database, cut, tools, version)
             try:
                 yield PostgreSQLDump(child, expected_size, counted, database.alias)
@@ -92,22 +90,21 @@ def _open_snapshot(connection: Any, database: Database) -> str:
         "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
         "SET LOCAL row_security = off",  # rows that a policy hides are an error, not a smaller backup
         f"SET LOCAL lock_timeout = '{database.lock_timeout}s'",
-        "SET LOCAL statement_timeout = 0",
-        "SET LOCAL idle_in_transaction_session_timeout = 0",
+        schema.NO_TIMEOUTS_NOW,
     )
     snapshot: str = schema.rows(connection, "SELECT pg_export_snapshot()")[0][0]
     return snapshot
 
 
-def _argv(tools: Tools, database: Database, cut: schema.Cut, snapshot: str, options: Sequence[str]) -> list[str]:
-    settings = connection_settings(database)
+def _argv(
+    tools: Tools, settings: Mapping[str, Any], cut: schema.Cut, snapshot: str, options: Sequence[str]
+) -> list[str]:
     role = settings.get("OPTIONS", {}).get("assume_role")
     return [
         tools.path("pg_dump"),
         "--format=custom",
         "--compress=0",
         "--no-password",
-        f"--lock-wait-timeout={database.lock_timeout * 1000}",
         f"--snapshot={snapshot}",
         *([f"--role={role}"] if role else []),
         *(f"--exclude-table-data={name.quoted}" for name in cut.emptied),
@@ -136,5 +133,5 @@ def _count(connection: Any, database: Database, cut: schema.Cut, tools: Tools, v
         tuple(Table(name=name, rows=count, exact=True) for name, count in rows.items()),
         tuple(map(str, cut.emptied)),
         migrations,
-        tuple(filter(None, [newer_than(tools, version)])),
+        tuple(filter(None, [newer_than(tools, version), cut.warning])),
     )

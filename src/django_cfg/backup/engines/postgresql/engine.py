@@ -18,13 +18,15 @@ from django_cfg.backup.engines.base import (
     SetAside,
 )
 from django_cfg.backup.engines.postgresql import outlook, schema, scratches
-from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, parameters, place
+from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, place
 from django_cfg.backup.engines.postgresql.dump import dumping
 from django_cfg.backup.engines.postgresql.inspect import inspecting
+from django_cfg.backup.engines.postgresql.libpq import whereabouts
 from django_cfg.backup.engines.postgresql.tools import choose, major
+from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import IntegrityError, ToolFailed
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.process import Child, Feeder
+from django_cfg.backup.pipeline.process import Feeder
 from django_cfg.backup.pipeline.stream import Readable, blocks
 
 
@@ -36,9 +38,7 @@ class PostgreSQLEngine(Engine):
 
     @property
     def identity(self) -> str:
-        found = parameters(connection_settings(self.database))
-        where = [found.get(name, "") for name in ("service", "host", "hostaddr", "port", "dbname")]
-        return "postgresql:" + "/".join(where)
+        return "postgresql:" + "/".join(whereabouts(connection_settings(self.database)))
 
     @property
     def place(self) -> str:
@@ -73,7 +73,7 @@ class PostgreSQLEngine(Engine):
         """``--list`` is content with half a file; making the whole script is not."""
         tools = choose(major(manifest.engine.tool_version), tools_dir, f"To read {manifest.archive.key}")
         argv = [tools.path("pg_restore"), "--file=/dev/null"]
-        with Feeder(blocks(plain), to_the_end=True) as feeder, Child(argv, feed=True) as reader:
+        with Feeder(blocks(plain), to_the_end=True) as feeder, program(argv, feed=True) as reader:
             feeder.start(reader.stdin)
             try:
                 reader.wait()

@@ -29,3 +29,5 @@ def inspecting(database: Database, selection: Selection) -> Iterator[Finding]:
         cut = schema.cut(connection, selection, alias)
         schema.require_readable(connection, cut, alias)
         yield Finding(Level.OK, alias, f"{len(cut.tables)} tables can be read")
+        if cut.warning:
+            yield Finding(Level.WARNING, alias, cut.warning)

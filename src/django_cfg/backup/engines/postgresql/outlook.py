@@ -10,7 +10,8 @@ from enum import Enum
 
 from django_cfg.backup.engines.base import Database, Finding, Level, Outlook, Restoration, RestoreOptions
 from django_cfg.backup.engines.postgresql import schema
-from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, parameters, place
+from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, place
+from django_cfg.backup.engines.postgresql.libpq import parameters
 from django_cfg.backup.engines.postgresql.names import stem
 from django_cfg.backup.engines.postgresql.others import others
 from django_cfg.backup.engines.postgresql.restore import restoring_in_place
@@ -67,9 +68,19 @@ def _tools(database: Database, manifest: Manifest, target: Target) -> Tools:
 def _form(database: Database, manifest: Manifest, target: Target, options: RestoreOptions) -> Form:
     if not target.exists:
         _refuse_absent(database, manifest, target, options)
+    reasons = [] if options.tables else _reasons(manifest, target, options)
+    if not options.tables and not reasons:
+        return Form.BESIDE
+    if options.disconnect:
+        raise RestoreRefused(
+            f"--disconnect ends connections at the switch of a restore beside the database. This one of "
+            f"{database.alias!r} goes into the database as it is ({'; '.join(reasons) or '--tables'}), and waits for "
+            "locks instead: stop the site and its workers, then restore without --disconnect."
+        )
     if options.tables:
         return Form.TABLES
-    return Form.IN_PLACE if _reasons(manifest, target, options) else Form.BESIDE
+    _refuse_unsaved(database, manifest, target, options)
+    return Form.IN_PLACE
 
 
 def _reasons(manifest: Manifest, target: Target, options: RestoreOptions) -> list[str]:
@@ -79,6 +90,17 @@ def _reasons(manifest: Manifest, target: Target, options: RestoreOptions) -> lis
     if manifest.partial:
         return ["a backup of some tables goes into the database as it is"]
     return list(target.obstacles)
+
+
+def _refuse_unsaved(database: Database, manifest: Manifest, target: Target, options: RestoreOptions) -> None:
+    """In place they would be dropped, and a database without any table is not backed up before."""
+    if target.unsaved and not manifest.partial and not options.discard_old:
+        raise RestoreRefused(
+            f"The database {database.alias!r} has no table, but {', '.join(target.unsaved)}, which a restore in place "
+            f"({'; '.join(_reasons(manifest, target, options))}) would drop, and no backup of it can be made first. "
+            "Drop them yourself, let it be restored beside the database (docs/postgresql.md), or give --discard-old "
+            "to lose them."
+        )
 
 
 def _refuse_absent(database: Database, manifest: Manifest, target: Target, options: RestoreOptions) -> None:
@@ -110,7 +132,7 @@ def _versions(database: Database, manifest: Manifest, target: Target, tools: Too
             Level.WARNING,
             database.alias,
             f"the roles {', '.join(target.missing_roles)} do not exist here: all is restored without owners and "
-            f"privileges, and belongs to {target.user}",
+            f"privileges, and belongs to {target.user}; policies and user mappings that name them are left out",
         )
 
 

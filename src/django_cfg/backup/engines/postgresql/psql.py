@@ -10,13 +10,14 @@ from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql.asking import ANSWER, asking, first_value
 from django_cfg.backup.engines.postgresql.connect import (
     connection_settings,
-    connection_string,
-    environment,
+    program_settings,
     refused,
-    secrets,
 )
-from django_cfg.backup.engines.postgresql.schema import quoted
+from django_cfg.backup.engines.postgresql.libpq import connection_string
+from django_cfg.backup.engines.postgresql.outcome import is_committed
+from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, quoted
 from django_cfg.backup.engines.postgresql.tools import Tools
+from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import BackupError, IntegrityError, ToolFailed
 from django_cfg.backup.pipeline.process import Child
 
@@ -68,10 +69,23 @@ class Psql:
         return first_value(answer)
 
     def commit(self) -> None:
-        self.send("COMMIT;\n")
-        self.wait_for("committed")
+        """
+        :raises BackupError: the server did not commit, or it is not known, as the message says then.
+        """
+        transaction = self._value("SELECT txid_current()")
+        try:
+            self.send("COMMIT;\n")
+            self.wait_for("committed")
+        except BackupError as error:
+            if not is_committed(self._database, int(transaction), error):
+                raise
+            return
         self._child.stdin.close()
         self._child.wait()
+
+    def _value(self, query: str) -> bytes:
+        self.send(f"\\o\n{query};\n\\o /dev/null\n")
+        return self._line()
 
     def _line(self) -> bytes:
         line = self._child.stdout.readline()
@@ -91,9 +105,11 @@ class Psql:
 
 @contextmanager
 def psql(database: Database, tools: Tools) -> Iterator[Psql]:
-    """psql on *database*, with nothing sent yet; leaving the block before ``commit`` rolls all back."""
-    settings = connection_settings(database)
+    """psql on *database*, with nothing begun yet; leaving the block before ``commit`` rolls all back."""
+    settings = program_settings(database)
     argv = [tools.path("psql"), "--no-psqlrc", "--quiet", "--no-password", "--tuples-only", "--no-align",
             "--output=/dev/null", "--set=ON_ERROR_STOP=1", f"--dbname={connection_string(settings)}"]  # fmt: skip
-    with Child(argv, env=environment(settings), feed=True, secrets=secrets(settings)) as child:
-        yield Psql(child, database)
+    with program(argv, settings=settings, feed=True) as child:
+        session = Psql(child, database)
+        session.send(NO_TIMEOUTS)
+        yield session

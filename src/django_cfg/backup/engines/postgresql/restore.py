@@ -16,9 +16,9 @@ from django_cfg.backup.engines.base import Database, Restoration, Switched
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.archive import Choice, OpenedArchive
 from django_cfg.backup.engines.postgresql.clear import CLEAR
+from django_cfg.backup.engines.postgresql.foreign import LeftOut, naming
 from django_cfg.backup.engines.postgresql.psql import Psql, psql
 from django_cfg.backup.engines.postgresql.recount import recount
-from django_cfg.backup.engines.postgresql.script import Contents
 from django_cfg.backup.engines.postgresql.target import Target
 from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.manifest import Manifest
@@ -39,12 +39,13 @@ class InPlace(Restoration):
         self._psql = session
         self._folder = folder
         self._target = target
+        self._left_out = LeftOut()
 
     def load(self, plain: Readable) -> None:
         archive = OpenedArchive(plain, self._tools)
         self._psql.begin()
         self._psql.send("\n".join(self._make_room()) + "\n")
-        archive.write_script(self._choice(archive.contents), self._folder, self._target.server, self._psql.send)
+        archive.write_script(self._choice(archive), self._folder, self._target.server, self._psql.send)
 
     def check(self, manifest: Manifest) -> None:
         self._psql.send(recount(manifest.tables))
@@ -55,7 +56,7 @@ class InPlace(Restoration):
 
     def switch(self) -> Switched:
         self._psql.commit()
-        return Switched(None, self._target.advice(self._manifest))
+        return Switched(None, self._target.advice(self._manifest, self._left_out.told))
 
     def _make_room(self) -> list[str]:
         """A partial backup holds tables and no schemas; its database is empty, but may hold types that it needs."""
@@ -64,5 +65,7 @@ class InPlace(Restoration):
         names = dict.fromkeys(table.name.partition(".")[0] for table in self._manifest.tables)
         return [f"CREATE SCHEMA IF NOT EXISTS {schema.quoted(name)};" for name in names]
 
-    def _choice(self, contents: Contents) -> Choice:
-        return self._target.choice(contents.without_schemas(self._target.staying_schemas))
+    def _choice(self, archive: OpenedArchive) -> Choice:
+        self._left_out = naming(self._target.missing_roles, archive)
+        kept = archive.contents.without_schemas(self._target.staying_schemas)
+        return self._target.choice(kept.without(self._left_out.lines))

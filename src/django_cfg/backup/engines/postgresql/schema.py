@@ -20,6 +20,11 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't'
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 1, 2
 """
+# A standby has their definition alone: counting is refused there, and pg_dump leaves the rows out.
+_ABSENT = """
+SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence = 'u' AND pg_is_in_recovery()
+"""
 # Every partitioned table beside each of its leaves, so that naming the whole names its parts.
 _LEAVES = """
 WITH RECURSIVE tree (root, child) AS (
@@ -67,6 +72,15 @@ WHERE n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
 """
 
 
+# Roles and databases may set timeouts that a long restore or dump outlives. Not every version knows all of them.
+_NO_TIMEOUTS = """
+SELECT set_config(name, '0', {of_transaction}) FROM pg_settings WHERE name IN (
+    'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout');
+"""
+NO_TIMEOUTS = _NO_TIMEOUTS.format(of_transaction="false")  # for the session, which is ours alone
+NO_TIMEOUTS_NOW = _NO_TIMEOUTS.format(of_transaction="true")  # for the transaction that has begun
+
+
 @dataclass(frozen=True, order=True)
 class Name:
     """A table's name in its schema."""
@@ -90,6 +104,18 @@ class Cut:
     tables: tuple[Name, ...]  # in the dump, their rows too unless emptied
     emptied: tuple[Name, ...]
     included: tuple[Name, ...]  # empty: everything
+    absent: tuple[Name, ...] = ()  # of those emptied, what a standby does not have
+
+    @property
+    def warning(self) -> str:
+        """What the operator should know of rows that nobody has asked to leave out; empty when there are none."""
+        if not self.absent:
+            return ""
+        return (
+            f"this server is a standby, which does not have the rows of the unlogged tables "
+            f"{', '.join(map(str, self.absent))}: the backup leaves them out. If they matter, back up from the primary "
+            "(BackupDatabaseConfig.connection)."
+        )
 
 
 def quoted(name: str) -> str:
@@ -151,11 +177,14 @@ def cut(connection: Any, selection: Selection, alias: str) -> Cut:
     emptied = chosen(connection, found, selection.exclude, "exclude_tables", alias)
     included = chosen(connection, found, selection.include, "include_tables", alias)
     kept = tuple(name for name in included or found)
+    absent = tuple(name for row in rows(connection, _ABSENT) if (name := Name(*row)) in set(kept) - set(emptied))
+    emptied += absent
     _refuse_dangling(connection, [name for name in kept if name not in emptied], set(emptied), alias)
     wholes = tuple(whole for whole, parts in leaves.items() if set(parts) & set(included))
     if included:
         _refuse_missing(connection, {*included, *wholes}, alias)
-    return Cut(kept, tuple(name for name in emptied if name in kept), (*included, *wholes) if included else ())
+    emptied = tuple(name for name in emptied if name in kept)
+    return Cut(kept, emptied, (*included, *wholes) if included else (), absent)
 
 
 def _leaves(connection: Any) -> dict[Name, list[Name]]:
@@ -213,8 +242,11 @@ def count_rows(connection: Any, names: Iterable[Name]) -> dict[str, int]:
 
 
 def last_migrations(connection: Any) -> dict[str, str]:
-    """The last migration applied of each app; empty where Django keeps no record."""
-    if rows(connection, "SELECT to_regclass('django_migrations') IS NULL")[0][0]:
+    """The last migration applied of each app; empty where Django keeps no record, or keeps it from this role.
+
+    That happens to a backup of some tables: all that are backed up may be read, see :func:`require_readable`.
+    """
+    if not rows(connection, "SELECT has_table_privilege(to_regclass('django_migrations'), 'SELECT')")[0][0]:
         return {}
     return dict(rows(connection, "SELECT app, name FROM django_migrations ORDER BY id"))
 

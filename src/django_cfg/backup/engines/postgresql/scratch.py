@@ -19,11 +19,13 @@ from django_cfg.backup.engines.postgresql import lock, names, properties, schema
 from django_cfg.backup.engines.postgresql.archive import OpenedArchive
 from django_cfg.backup.engines.postgresql.asking import ANSWER, asking, first_value
 from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, explaining_restore
+from django_cfg.backup.engines.postgresql.foreign import LeftOut, naming
 from django_cfg.backup.engines.postgresql.psql import psql
 from django_cfg.backup.engines.postgresql.scratches import discard, sweep_under_lock
 from django_cfg.backup.engines.postgresql.swap import rehearse, swap
 from django_cfg.backup.engines.postgresql.target import Target, named
 from django_cfg.backup.engines.postgresql.tools import Tools
+from django_cfg.backup.engines.postgresql.words import spoken
 from django_cfg.backup.errors import BackupError, IntegrityError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
@@ -38,7 +40,7 @@ def restoring_beside(
     """A scratch for *database*, made and still empty; it is gone at the end, as the target or altogether."""
     with connected(door) as connection, tempfile.TemporaryDirectory() as folder:
         with explaining_restore(database):
-            schema.execute(connection, "SET statement_timeout = 0", "SET idle_session_timeout = 0")
+            schema.execute(connection, schema.NO_TIMEOUTS)
             lock.take(connection, target.name, database.alias)
             sweep_under_lock(connection, target.name)
             name = _free_name(connection, target.name, "restoring")
@@ -66,6 +68,7 @@ class Scratch(Restoration):
         self._tools, self._door, self._options = tools, door, options
         self._name, self._folder = name, folder
         self._scratch = named(database, name)
+        self._left_out = LeftOut()
 
     @property
     def scratch(self) -> Mapping[str, Any]:
@@ -77,7 +80,8 @@ class Scratch(Restoration):
 
     def load(self, plain: Readable) -> None:
         archive = OpenedArchive(plain, self._tools)
-        choice = self._target.choice(archive.contents)
+        self._left_out = naming(self._target.missing_roles, archive)
+        choice = self._target.choice(archive.contents.without(self._left_out.lines))
         if self._tools.major <= self._target.server or self._tools.major < _SINCE_TRANSACTION_TIMEOUT:
             archive.load_into(self._scratch, choice, self._folder)
             return
@@ -88,27 +92,27 @@ class Scratch(Restoration):
 
     def check(self, manifest: Manifest) -> None:
         with connected(self._scratch) as connection, explaining_restore(self._database):
-            schema.execute(connection, "SET row_security = off", "SET statement_timeout = 0")
+            schema.execute(connection, "SET row_security = off", schema.NO_TIMEOUTS)
             found = schema.tables(connection)
             compare_tables(manifest.tables, schema.count_rows(connection, found), manifest.name)
 
     def ask(self, query: str) -> object:
         with connected(self._scratch) as connection:
             try:
-                schema.execute(connection, "BEGIN", asking(query))
+                schema.execute(connection, "BEGIN", schema.NO_TIMEOUTS_NOW, asking(query))
                 return first_value(schema.rows(connection, ANSWER)[0][0])
-            except Exception as error:  # psycopg 2 and 3 share no class but Exception
+            except Exception as error:  # noqa: BLE001  psycopg 2 and 3 share no class but Exception
                 raise IntegrityError(
-                    f"The verification query {query!r} fails on the restored data: {str(error).strip()}. "
+                    f"The verification query {query!r} fails on the restored data: {spoken(str(error))}. "
                     f"The database {self._database.alias!r} was not touched."
-                ) from error
+                ) from None  # the driver's own words may quote a row
 
     def switch(self) -> Switched:
         target = self._target
         with connected(self._door) as connection:
             aside = _free_name(connection, target.name, "before") if target.exists else None
         swap(self._door, self._name, target.name, aside, disconnect=self._options.disconnect)
-        advice = target.advice(self._manifest)
+        advice = target.advice(self._manifest, self._left_out.told)
         if aside and self._options.discard_old:
             return self._without(aside, advice)
         return Switched(aside and f"the database {aside}", advice)
@@ -118,6 +122,7 @@ class Scratch(Restoration):
             with connected(self._door) as connection:
                 schema.execute(
                     connection,
+                    schema.NO_TIMEOUTS,
                     f"ALTER DATABASE {schema.quoted(aside)} IS_TEMPLATE false",
                     f"DROP DATABASE {schema.quoted(aside)} WITH (FORCE)",
                 )

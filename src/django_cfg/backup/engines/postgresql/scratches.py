@@ -10,7 +10,7 @@ from typing import Any
 from django_cfg.backup.engines.base import Database, SetAside
 from django_cfg.backup.engines.postgresql import lock, names
 from django_cfg.backup.engines.postgresql.connect import connected
-from django_cfg.backup.engines.postgresql.schema import execute, quoted, rows
+from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, execute, quoted, rows
 from django_cfg.backup.engines.postgresql.target import on_the_server, target_name
 from django_cfg.backup.errors import BackupError
 
@@ -49,7 +49,7 @@ def sweep_under_lock(connection: Any, target: str) -> None:
 
 def drop(connection: Any, found: list[str]) -> list[str]:
     """What a dead restore began on the server may still be going on in them: it is ended."""
-    execute(connection, *(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)" for name in found))
+    execute(connection, NO_TIMEOUTS, *(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)" for name in found))
     return found
 
 

@@ -35,6 +35,9 @@ class Contents:
 
         return self._of(filter(stays, self._lines))
 
+    def without(self, lines: Collection[bytes]) -> Contents:
+        return self._of(line for line in self._lines if line not in lines)
+
     def without_extension_comments(self) -> Contents:
         """Only an extension's owner may restore them; CREATE EXTENSION itself passes where it exists."""
         return self._of(line for line in self._lines if not _EXTENSION_COMMENT.match(line))

@@ -10,7 +10,8 @@ from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql import properties
 from django_cfg.backup.engines.postgresql.connect import connected
 from django_cfg.backup.engines.postgresql.others import end_all, ended, others
-from django_cfg.backup.engines.postgresql.schema import execute, quoted
+from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS_NOW, execute, quoted
+from django_cfg.backup.engines.postgresql.words import spoken
 from django_cfg.backup.errors import RestoreFailed
 
 _IN_USE = "55006"  # object_in_use: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -34,7 +35,7 @@ def swap(door: Database, scratch: str, target: str, aside: str | None, *, discon
         end_all(connection, scratch)
         in_the_way = others(connection, target)
         with ended(door, target) if disconnect else nullcontext(), _told(door.alias, connection, target, in_the_way):
-            execute(connection, "BEGIN", "SET LOCAL statement_timeout = 0")
+            execute(connection, "BEGIN", NO_TIMEOUTS_NOW)
             if aside:
                 execute(connection, *properties.copying_statements(connection, scratch, target))
                 execute(connection, _rename(target, aside))
@@ -59,7 +60,7 @@ def _told(alias: str, connection: Any = None, target: str = "", in_the_way: list
             raise _in_use(alias, others(connection, target) or in_the_way or []) from error
         raise RestoreFailed(
             f"The restored data could not take the place of the database {alias!r}, which is as it was: "
-            f"{str(error).strip()}. Restore with a role that owns the database, or a superuser "
+            f"{spoken(str(error))}. Restore with a role that owns the database, or a superuser "
             "(BackupDatabaseConfig.connection), or with --in-place."
         ) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.archive import Choice
-from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, parameters
+from django_cfg.backup.engines.postgresql.clear import OBJECTS
+from django_cfg.backup.engines.postgresql.connect import connected, connection_settings
+from django_cfg.backup.engines.postgresql.libpq import parameters
 from django_cfg.backup.engines.postgresql.script import Contents
 from django_cfg.backup.engines.postgresql.tools import major
 from django_cfg.backup.errors import DatabaseUnavailable
@@ -62,6 +64,7 @@ class Target:
     staying_schemas: Sequence[str]  # that hold parts of extensions
     obstacles: Sequence[str]  # why it cannot be restored into a scratch
     door: Database | None  # another database of the server
+    unsaved: Sequence[str] = ()  # objects of a database without any table, of which no backup is made
 
     @property
     def server(self) -> int:
@@ -77,13 +80,17 @@ class Target:
         kept = contents.event_triggers_last()
         return Choice(options, kept if self.superuser else kept.without_extension_comments())
 
-    def advice(self, manifest: Manifest) -> str:
-        """What the operator has to know of owners."""
+    def advice(self, manifest: Manifest, left_out: Sequence[str]) -> str:
+        """What the operator has to know of owners.
+
+        :param left_out: what could not be restored without the roles that are missing.
+        """
         if self.missing_roles:
+            lacking = f" Left out, since they name such roles: {', '.join(left_out)}." if left_out else ""
             return (
                 f"The roles {', '.join(self.missing_roles)} do not exist on this server, so everything was restored "
                 f"without owners and privileges: it belongs to {self.user}, who restored it. Create them, then "
-                "GRANT what they need."
+                f"GRANT what they need.{lacking}"
             )
         if not self.superuser and set(manifest.engine.roles) - {self.user}:
             return f"{self.user} is no superuser, so all that was restored belongs to it, whoever owned it before."
@@ -134,7 +141,14 @@ def on_the_server(database: Database) -> Iterator[Any]:
 
 def named(database: Database, name: str) -> Database:
     """The database *name* on the server of *database*."""
-    return replace(database, settings={**database.settings, "NAME": name})
+    settings, connection = (_without_name(part) for part in (database.settings, database.connection))
+    return replace(database, settings={**settings, "NAME": name}, connection=connection)
+
+
+def _without_name(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """OPTIONS may name the database too, and the driver lets them outrank NAME."""
+    options = {name: value for name, value in settings.get("OPTIONS", {}).items() if name != "dbname"}
+    return {**settings, **({"OPTIONS": options} if "OPTIONS" in settings else {})}
 
 
 def target_name(database: Database) -> str:
@@ -172,6 +186,7 @@ def _present(connection: Any, manifest: Manifest, door: Database | None) -> Targ
         staying_schemas=schema.extension_schemas(connection),
         obstacles=obstacles,
         door=door,
+        unsaved=() if schema.tables(connection) else [told for (told,) in schema.rows(connection, OBJECTS)],
     )
 
 

@@ -1,0 +1,74 @@
+"""A restore in place drops nothing that nobody has saved: it is backed up before, wholly, or the restore is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from django_cfg.backup import create_backup, list_backups, restore_backup
+from django_cfg.backup.errors import RestoreRefused
+from tests.backup.engines.contract import BOOKS
+from tests.backup.engines.postgresql_server import PostgreSQLServer, fail_unless_equal
+
+KINDS = {
+    "1 functions": "CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "1 views": "CREATE VIEW v AS SELECT 1",
+    "1 materialized views": "CREATE MATERIALIZED VIEW m AS SELECT 1",
+    "1 sequences": "CREATE SEQUENCE s",
+    "1 types": "CREATE TYPE mood AS ENUM ('ok')",
+    "1 partitioned tables": "CREATE TABLE p (i int) PARTITION BY LIST (i)",
+    "2 large objects": "SELECT lo_create(0), lo_create(0)",
+    "1 foreign data wrappers": "CREATE FOREIGN DATA WRAPPER f",
+    "1 foreign servers, 1 foreign tables": "CREATE SERVER f FOREIGN DATA WRAPPER file_fdw; "
+    "CREATE FOREIGN TABLE ft (i int) SERVER f OPTIONS (filename '/dev/null')",
+    "1 publications": "CREATE PUBLICATION p",
+    "1 collations": 'CREATE COLLATION c FROM "C"',
+    "1 text search configurations": "CREATE TEXT SEARCH CONFIGURATION c (COPY = simple)",
+}
+
+
+@pytest.fixture
+def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+    return postgresql_server
+
+
+@pytest.mark.parametrize("told", KINDS)
+def test_objects_without_a_table_are_not_dropped(server: PostgreSQLServer, told: str) -> None:
+    """Without a table there is no backup before: the restore is refused, in the preview already, unless told so."""
+    for alias in ("default", "empty"):
+        server.run("CREATE EXTENSION file_fdw", alias=alias)
+    create_backup()
+    server.run(KINDS[told], alias="empty")
+    before = server.text("empty")
+    with pytest.raises(RestoreRefused, match=f"(?s)'empty' has no table, but {told}, which.*--in-place.*--discard-old"):
+        restore_backup(to="empty", in_place=True)
+    fail_unless_equal(before, server.text("empty"))
+    restore_backup(to="empty", in_place=True, discard_old=True)
+    fail_unless_equal(server.text(), server.text("empty"))
+
+
+def test_an_empty_database_and_what_extensions_bring_are_no_obstacle(server: PostgreSQLServer) -> None:
+    server.run("CREATE EXTENSION hstore", "CREATE EXTENSION file_fdw", alias="empty")
+    create_backup()
+    restore_backup(to="empty", in_place=True)
+    assert server.count("book", "empty") == BOOKS
+
+
+def test_beside_the_database_they_are_kept(server: PostgreSQLServer) -> None:
+    create_backup()
+    server.run(KINDS["1 functions"], alias="empty")
+    assert restore_backup(to="empty").old_data
+
+
+def test_the_backup_before_is_whole(server: PostgreSQLServer) -> None:
+    """Whatever the settings leave out, by options of pg_dump too."""
+    server.run("COMMENT ON TABLE book IS 'a comment'")
+    server.site.configure(
+        databases=[{"alias": "default", "exclude_tables": ["book"], "extra_options": ["--no-comments"]}]
+    )
+    create_backup()
+    restore_backup(in_place=True)
+    before, _ = list_backups()
+    assert before.trigger == "before-restore"
+    restore_backup(before.name)
+    assert server.run("SELECT obj_description('book'::regclass)") == [("a comment",)]
+    assert server.count("book") == BOOKS

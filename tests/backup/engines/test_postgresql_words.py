@@ -1,0 +1,113 @@
+"""Rows, statements and passwords that the server quotes reach no message, no history and no proof."""
+
+from __future__ import annotations
+
+import subprocess
+import traceback
+
+import pytest
+
+from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup.engines.postgresql.words import LINES, spoken
+from django_cfg.backup.errors import BackupError, RestoreFailed
+from tests.backup.engines.postgresql_server import PostgreSQLServer
+
+SECRET = "t0p-secret"
+
+
+@pytest.fixture
+def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+    return postgresql_server
+
+
+def said_by_psql(server: PostgreSQLServer, script: str) -> str:
+    argv = [str(server.server.programs / "psql"), "--no-psqlrc", server.databases["default"]]
+    done = subprocess.run(argv, input=script, env=server.environment(), capture_output=True, text=True, check=True)
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "kept"),
+    [
+        (f"INSERT INTO t VALUES (0, '{SECRET}')", ["ERROR:", '"t_i_check"', "Failing row contains (...)"]),
+        (f"INSERT INTO t VALUES (0, E'{SECRET}\n{SECRET})x')", ["Failing row contains (...)"]),
+        (f"COPY t FROM stdin;\n0\t{SECRET}\n\\.\n", ["COPY t, line 1", "Failing row contains (...)"]),
+        (f"COPY t FROM stdin;\n{SECRET}\tx\n\\.\n", ["COPY t, line 1, column i", 'type integer: "..."']),
+        (f"COPY t FROM stdin;\n1\t{SECRET}\t2\n\\.\n", ["extra data", "COPY t, line 1"]),
+        (f"INSERT INTO u VALUES ('{SECRET}'), ('{SECRET}')", ["u_pkey", "Key (k)=(...)"]),
+        (f"SELECT '{SECRET}'::int", ['type integer: "..."']),
+        (f"SELECT '{{\"a\": {SECRET}}}'::json", ["type json", 'Token "..."']),
+        (f"SELECT nothing('{SECRET}')", ["nothing(unknown) does not exist", "HINT"]),
+        (f"SELECT query_to_xml('SELECT 1/0 /* {SECRET} */', true, true, '')", ["division by zero"]),
+        (f"DO $$ BEGIN EXECUTE 'SELECT 1/0 /* {SECRET} */'; END $$", ["division by zero", "line 1 at EXECUTE"]),
+        (f"INSERT INTO p VALUES ('{SECRET}')", ["no partition", "contains (...)"]),
+    ],
+)
+def test_what_the_server_says(server: PostgreSQLServer, script: str, kept: list[str]) -> None:
+    server.run(
+        "CREATE TABLE t (i int CHECK (i > 0), x text)", "CREATE TABLE u (k text PRIMARY KEY)",
+        "CREATE TABLE p (k text) PARTITION BY LIST (k)",
+    )  # fmt: skip
+    raw = said_by_psql(server, script)
+    assert SECRET in raw
+    told = spoken(raw)
+    assert SECRET not in told, told
+    for part in kept:
+        assert part in told, told
+
+
+def test_a_command_of_pg_restore() -> None:
+    said = (
+        "pg_restore: while PROCESSING TOC:\npg_restore: from TOC entry 1; 1 1 USER MAPPING USER MAPPING x owner\n"
+        f'pg_restore: error: could not execute query: ERROR:  role "x" does not exist\nCommand was: CREATE\n'
+        f"HINT: OPTIONS (password '{SECRET}');\n\npg_restore: warning: errors ignored on restore: 1"
+    )
+    assert spoken(said) == (
+        "pg_restore: while PROCESSING TOC:\npg_restore: from TOC entry 1; 1 1 USER MAPPING USER MAPPING x owner\n"
+        'pg_restore: error: could not execute query: ERROR:  role "x" does not exist\n'
+        "pg_restore: warning: errors ignored on restore: 1"
+    )
+
+
+def test_what_has_lost_its_beginning() -> None:
+    assert spoken("\n".join([SECRET] * LINES)) == ""
+    assert spoken("pg_dump: something else\nand more") == "pg_dump: something else\nand more"
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_restore_that_a_row_makes_fail(server: PostgreSQLServer, in_place: bool) -> None:
+    """By a function that is longer than a program's last words usually are, and a row that quotes itself."""
+    lines = "\n".join(f"  -- {n} {SECRET}" for n in range(50))
+    server.run(
+        f"CREATE FUNCTION fits(t text) RETURNS bool LANGUAGE plpgsql AS $$\n{lines}\nBEGIN RETURN true; END $$",
+        "CREATE TABLE t (x text CHECK (fits(x)))", f"INSERT INTO t VALUES ('{SECRET}')",
+        f"CREATE OR REPLACE FUNCTION fits(t text) RETURNS bool LANGUAGE plpgsql AS $$\n{lines}\n"
+        "BEGIN RETURN false; END $$",
+    )  # fmt: skip
+    create_backup()
+    with pytest.raises(BackupError, match="violates check constraint") as failure:
+        restore_backup(in_place=in_place)
+    told = "".join(traceback.format_exception(failure.value))
+    assert SECRET not in told
+    assert "COPY t, line 1" in told
+    answer = server.site.call("backup_verify", "latest", "--drill")
+    assert answer.code
+    assert SECRET not in answer.stdout + answer.stderr
+    assert all(SECRET not in path.read_text() for path in server.site.backups.rglob("*.json"))
+
+
+def test_a_long_statement_that_fails(server: PostgreSQLServer) -> None:
+    """It is the server that refuses it, and its words are told: the archive is whole."""
+    role = server.role("keeper", "LOGIN CREATEDB PASSWORD 'pw'")
+    lines = "\n".join(f"  -- {n} {SECRET}" for n in range(50))
+    server.run(
+        "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql SET log_statement = 'all' "
+        f"AS $$\n{lines}\nBEGIN RETURN 1; END $$"
+    )
+    create_backup()
+    server.server.sql(f"ALTER DATABASE {server.databases['empty']} OWNER TO {role}")
+    server.use(USER=role, PASSWORD="pw")
+    for in_place in (False, True):
+        with pytest.raises(RestoreFailed, match=r'permission denied to set parameter "log_statement"') as failure:
+            restore_backup(to="empty", in_place=in_place)
+        assert SECRET not in "".join(traceback.format_exception(failure.value))
