@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal
 
-from django_cfg.backup.errors import IntegrityError, UsageError
+from django_cfg.backup.errors import UsageError
 from django_cfg.backup.manifest import EngineFacts, Manifest, Table
 from django_cfg.backup.pipeline.stream import Readable
 
@@ -264,41 +263,3 @@ class Engine(ABC):
 
         :param unpack: the command that prints the plain bytes of the archive, as ``gzip -dc``.
         """
-
-
-def matching(names: Iterable[str], patterns: Iterable[str], parameter: str, alias: str) -> tuple[str, ...]:
-    """The names that one of the shell *patterns* matches, in their order.
-
-    :raises UsageError: a pattern matches nothing; a misspelt table must not go unnoticed.
-    """
-    names, patterns = list(names), list(patterns)
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            where = "" if parameter.startswith("-") else " in settings.BACKUP"
-            raise UsageError(
-                f"{parameter} of the database {alias!r} names {pattern!r}, and no table there matches. "
-                f"Correct it{where}. Tables: {_shortened(names)}"
-            )
-    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
-
-
-def compare_tables(expected: Iterable[Table], found: Mapping[str, int], where: str) -> None:
-    """Compare the tables *found* (name: rows) with those of a manifest.
-
-    :raises IntegrityError: a table is missing, is too many, or has other rows; all are named.
-    """
-    wanted = {table.name: table for table in expected}
-    differences = [f"{name} is missing" for name in wanted if name not in found]
-    differences += [f"{name} is not in the manifest" for name in found if name not in wanted]
-    differences += [
-        f"{name} has {found[name]:,} rows instead of {table.rows:,}"
-        for name, table in wanted.items()
-        if name in found and table.exact and found[name] != table.rows
-    ]
-    if differences:
-        raise IntegrityError(f"{where} differs from its manifest: {_shortened(differences)}.")
-
-
-def _shortened(items: list[str], most: int = 20) -> str:
-    more = f", and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more

@@ -17,8 +17,8 @@ from django_cfg.backup.engines.base import (
     Selection,
     SetAside,
     Switched,
-    compare_tables,
 )
+from django_cfg.backup.engines.comparison import compare_tables
 from django_cfg.backup.engines.mysql import outlook, schema, scratch
 from django_cfg.backup.engines.mysql.connect import connected, connection_settings, parameters, place
 from django_cfg.backup.engines.mysql.dump import dumping

@@ -5,7 +5,8 @@ The services make a backup of it before, and name that backup when something goe
 
 from __future__ import annotations
 
-from django_cfg.backup.engines.base import Database, Restoration, Switched, compare_tables
+from django_cfg.backup.engines.base import Database, Restoration, Switched
+from django_cfg.backup.engines.comparison import compare_tables
 from django_cfg.backup.engines.mysql import others, schema
 from django_cfg.backup.engines.mysql.asking import ask
 from django_cfg.backup.engines.mysql.contents import charset, clear, drop_code

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from django_cfg.backup.engines.base import Selection, matching
+from django_cfg.backup.engines.base import Selection
+from django_cfg.backup.engines.comparison import matching
 from django_cfg.backup.engines.mysql.session import Session, quoted
 from django_cfg.backup.errors import DatabaseUnavailable, UsageError
 

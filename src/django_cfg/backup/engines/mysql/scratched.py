@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched, compare_tables
+from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched
+from django_cfg.backup.engines.comparison import compare_tables
 from django_cfg.backup.engines.mysql import others, scratch, switch
 from django_cfg.backup.engines.mysql.asking import ask, entry
 from django_cfg.backup.engines.mysql.code import Item

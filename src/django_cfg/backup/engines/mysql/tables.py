@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from django_cfg.backup.engines.base import Database, RestoreOptions, Switched, compare_tables, matching
+from django_cfg.backup.engines.base import Database, RestoreOptions, Switched
+from django_cfg.backup.engines.comparison import compare_tables, matching
 from django_cfg.backup.engines.mysql import others, partners, schema
 from django_cfg.backup.engines.mysql.columns import shared
 from django_cfg.backup.engines.mysql.load import Loader

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django_cfg.backup.engines.base import Selection, matching
+from django_cfg.backup.engines.base import Selection
+from django_cfg.backup.engines.comparison import matching
 from django_cfg.backup.errors import DatabaseUnavailable, UsageError
 
 # Tables that hold rows of the project: leaf partitions each; nothing of the system, of an extension

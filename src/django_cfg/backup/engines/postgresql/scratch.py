@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched, compare_tables
+from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched
+from django_cfg.backup.engines.comparison import compare_tables
 from django_cfg.backup.engines.postgresql import lock, names, properties, schema
 from django_cfg.backup.engines.postgresql.archive import OpenedArchive
 from django_cfg.backup.engines.postgresql.asking import ANSWER, asking, first_value

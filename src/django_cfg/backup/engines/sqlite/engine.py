@@ -20,8 +20,8 @@ from django_cfg.backup.engines.base import (
     RestoreOptions,
     Selection,
     SetAside,
-    compare_tables,
 )
+from django_cfg.backup.engines.comparison import compare_tables
 from django_cfg.backup.engines.sqlite import aside, outlook, schema
 from django_cfg.backup.engines.sqlite.copy import plan
 from django_cfg.backup.engines.sqlite.dump import dumping, full_check

@@ -16,7 +16,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from django_cfg.backup.engines.base import Database, Restoration, Switched, compare_tables
+from django_cfg.backup.engines.base import Database, Restoration, Switched
+from django_cfg.backup.engines.comparison import compare_tables
 from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.copy import Locked, refuse_to_wait
 from django_cfg.backup.engines.sqlite.dump import quick_check

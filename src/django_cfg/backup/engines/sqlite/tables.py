@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from django_cfg.backup.engines.base import Database, Switched, matching
+from django_cfg.backup.engines.base import Database, Switched
+from django_cfg.backup.engines.comparison import matching
 from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.files import LOCK_TIMEOUT, live, open_private, uri
 from django_cfg.backup.engines.sqlite.restore import SQLiteRestoration
