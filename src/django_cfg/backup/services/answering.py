@@ -23,7 +23,7 @@ def answers(alias: str) -> bool:
     if since is not None and time.monotonic() - since < _BELIEVED_FOR:
         return False
     _silent.pop(alias, None)
-    probe = threading.Thread(target=_connect, args=(_copy_of(connection),), name="backup-history-probe", daemon=True)
+    probe = threading.Thread(target=_connect, args=(connection,), name="backup-history-probe", daemon=True)
     probe.start()
     probe.join(PATIENCE)
     if probe.is_alive():
@@ -42,8 +42,9 @@ def _copy_of(connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
 
 
 def _connect(connection: BaseDatabaseWrapper) -> None:
+    copy = _copy_of(connection)  # made here: Django lets no other thread close it
     with suppress(Exception):  # whoever uses the database will hear of it, and tell
         try:
-            connection.ensure_connection()
+            copy.ensure_connection()
         finally:
-            connection.close()
+            copy.close()
