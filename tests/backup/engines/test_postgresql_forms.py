@@ -64,6 +64,8 @@ def test_without_that_right_it_is_done_in_place_and_said(server: PostgreSQLServe
     made = create_backup()
     server.run("DELETE FROM book WHERE id > 10")
     assert f"WARNING in place, in one transaction; the site waits meanwhile (the role {role} may not create" in told()
+    assert "what it writes after the backup that is made first is lost: stop it" in told()
+    assert "is lost" not in told(discard_old=True)
     assert restore_backup().old_data is None
     assert server.count("book") == BOOKS
     newest, first = list_backups()

@@ -22,6 +22,9 @@ from django_cfg.backup.engines.postgresql.tools import Tools, choose, major
 from django_cfg.backup.errors import NotEnoughSpace, RestoreRefused, megabytes
 from django_cfg.backup.manifest import Manifest
 
+# A backup cannot hold the locks of the transaction that follows it: what comes between is in neither.
+_GAP = "; what it writes after the backup that is made first is lost: stop it"
+
 
 class Form(Enum):
     """The ways a backup gets into a database."""
@@ -139,13 +142,16 @@ def _versions(database: Database, manifest: Manifest, target: Target, tools: Too
 def _form_in_words(
     database: Database, manifest: Manifest, target: Target, options: RestoreOptions, form: Form
 ) -> Finding:
+    gap = "" if options.discard_old or manifest.partial else _GAP
     if form is Form.TABLES:
         names = ", ".join(map(str, choose_tables(database, manifest, options.tables)))
-        return Finding(Level.OK, database.alias, f"only {names}, replaced in one transaction; the site waits meanwhile")
+        return Finding(
+            Level.OK, database.alias, f"only {names}, replaced in one transaction; the site waits meanwhile{gap}"
+        )
     if form is Form.IN_PLACE:
         why = "; ".join(_reasons(manifest, target, options))
         level = Level.OK if options.in_place or manifest.partial else Level.WARNING
-        return Finding(level, database.alias, f"in place, in one transaction; the site waits meanwhile ({why})")
+        return Finding(level, database.alias, f"in place, in one transaction; the site waits meanwhile ({why}){gap}")
     kept = f"the old data stays as {stem(target.name)}__before_..." if target.exists else "the database is new"
     if target.exists and options.discard_old:
         kept = "the old data is dropped then"
