@@ -26,6 +26,9 @@ def inspecting(database: Database, selection: Selection) -> Iterator[Finding]:
             yield Finding(Level.WARNING, alias, warning)
         else:
             yield Finding(Level.OK, alias, f"pg_dump {tools.version} fits the server")
+        if missing := tools.missing("pg_restore", "psql"):
+            told = f"a restore or a drill needs {' and '.join(missing)} too, not found in {tools.folder}: install "
+            yield Finding(Level.WARNING, alias, f"{told}postgresql-client-{tools.major}")
         cut = schema.cut(connection, selection, alias)
         schema.require_readable(connection, cut, alias)
         yield Finding(Level.OK, alias, f"{len(cut.tables)} tables can be read")

@@ -40,6 +40,9 @@ class Tools:
     def path(self, name: str) -> str:
         return str(self.folder / name)
 
+    def missing(self, *names: str) -> list[str]:
+        return [name for name in names if not os.access(self.path(name), os.X_OK)]
+
 
 def major(version: str) -> int:
     """15 of "15.18", of "15beta1" and of "15.18 (Debian 15.18-0+deb12u1)"."""
