@@ -27,7 +27,7 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.bench
 	scripts/test-programs
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --slow
 
 # The tests under the newest interpreter of this machine, with the newest Django it can run. Of the servers' engines
 # the contract: what only one of them has does not depend on Python.

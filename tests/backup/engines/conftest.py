@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -112,6 +113,19 @@ def trial(mysql_server: MySQLServer) -> Trial:
     """A database with a backup, changed afterwards in all its kinds of objects."""
     mysql_server.script(FILL)
     return Trial(mysql_server)
+
+
+@pytest.fixture
+def another_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], AbstractContextManager[None]]:
+    """In its block restores run as on another machine, which does not see the lock files of this one."""
+
+    @contextmanager
+    def there() -> Iterator[None]:
+        with monkeypatch.context() as patch, TemporaryDirectory(dir=tmp_path) as folder:
+            patch.setattr(tempfile, "tempdir", folder)
+            yield
+
+    return there
 
 
 @pytest.fixture

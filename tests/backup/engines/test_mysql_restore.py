@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pymysql
@@ -160,7 +160,9 @@ def fail_to_restore_under_lock(server: MySQLServer) -> None:
     assert server.schemas() == set()
 
 
-def test_another_restore_is_running(changed: MySQLServer) -> None:
+def test_another_restore_is_running(
+    changed: MySQLServer, another_machine: Callable[[], AbstractContextManager[None]]
+) -> None:
     changed.site.configure(lock_timeout=1)
 
     def fail() -> None:
@@ -169,7 +171,10 @@ def test_another_restore_is_running(changed: MySQLServer) -> None:
 
     with locked(changed, "book"), beside(fail):
         wait_until(lambda: changed.schemas())
-        with pytest.raises(RestoreRefused, match="Another restore of the database 'default' is running"):
+        with (
+            another_machine(),
+            pytest.raises(RestoreRefused, match="Another restore of the database 'default' is running"),
+        ):
             restore_backup()
 
 

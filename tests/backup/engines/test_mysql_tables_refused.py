@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 
 import pytest
 
@@ -228,12 +228,17 @@ def test_connections_in_the_way_are_ended_when_told(server: MySQLServer) -> None
     assert server.count("book") == BOOKS
 
 
-def test_another_restore_is_running(server: MySQLServer) -> None:
+def test_another_restore_is_running(
+    server: MySQLServer, another_machine: Callable[[], AbstractContextManager[None]]
+) -> None:
     server.site.configure(lock_timeout=1)
     create_backup()
 
     def begin_another() -> None:
-        with pytest.raises(RestoreRefused, match="Another restore of the database 'default' is running"):
+        with (
+            another_machine(),
+            pytest.raises(RestoreRefused, match="Another restore of the database 'default' is running"),
+        ):
             restore("book")
 
     with loaded(begin_another):

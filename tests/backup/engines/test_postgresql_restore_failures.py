@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from functools import partial
 
 import pytest
@@ -181,12 +181,17 @@ def test_what_the_server_refuses_while_loading_is_told(changed: PostgreSQLServer
     fail_to_restore(changed, restore, RestoreFailed, "'default'.*as it was.*author.*does not exist")
 
 
-def test_a_second_restore_at_the_same_time_is_refused(changed: PostgreSQLServer) -> None:
+def test_a_second_restore_at_the_same_time_is_refused(
+    changed: PostgreSQLServer, another_machine: Callable[[], AbstractContextManager[None]]
+) -> None:
     """And it does not take the first one's scratch for a dead one's."""
     seen: list[str] = []
 
     def second(**facts: object) -> None:
-        with pytest.raises(RestoreRefused, match=r"Another restore of the database 'default' is running"):
+        with (
+            another_machine(),
+            pytest.raises(RestoreRefused, match=r"Another restore of the database 'default' is running"),
+        ):
             restore_backup()
         seen.extend(changed.made("restoring"))
 
