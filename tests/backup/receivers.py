@@ -36,7 +36,8 @@ class Mailbox:
         return "250 taken"
 
     def subjects(self) -> list[str]:
-        return [mail["subject"] for mail in self.mails]
+        """As a reader sees them: a long one comes in several lines, which not every Python joins without a trace."""
+        return [" ".join(mail["subject"].split()) for mail in self.mails]
 
     def last(self) -> str:
         return str(self.mails[-1].get_content()).replace("\r\n", "\n")

@@ -9,6 +9,7 @@ from typing import Any
 
 import django
 import pytest
+from django.conf import settings
 
 from django_cfg.backup import checks, signals
 from django_cfg.backup.errors import BackupError
@@ -129,7 +130,10 @@ def use_all(secrets: Sequence[str], site: Site, mailbox: Mailbox) -> None:
     site.set(DATABASES={"default": {**default, "PASSWORD": next(left), "OPTIONS": options}}, SECRET_KEY=next(left))
     site.set(RQ_QUEUES={"a": {"URL": f"redis://:{next(left)}@127.0.0.1/0"}, "b": {"PASSWORD": next(left)}})
     use_mail(site, mailbox.port)
-    site.set(EMAIL_HOST_PASSWORD=next(left)) if django.VERSION < (6, 1) else next(left)
+    if django.VERSION < (6, 1):
+        site.set(EMAIL_HOST_PASSWORD=next(left))
+    else:
+        site.set(MAILERS={**settings.MAILERS, "spare": {"OPTIONS": {"password": next(left)}}})
     site.configure(
         encryption_key=next(left),
         decryption_keys=[next(left)],

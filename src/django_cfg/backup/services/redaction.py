@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import traceback
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import django
 from django.conf import settings
 
 from django_cfg.backup.pipeline.redaction import redacted, secrets_of_url
@@ -42,8 +42,9 @@ def _of_a_database(values: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _of_the_mail() -> Iterator[Any]:
-    """From Django 6.1 on there is MAILERS, and reading what it replaced is deprecated."""
-    if django.VERSION < (6, 1):
+    """From Django 6.1 on there is MAILERS, and reading what it replaced is deprecated, but that still serves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a class whose name changes with the version
         yield getattr(settings, "EMAIL_HOST_PASSWORD", "")
     for mailer in getattr(settings, "MAILERS", {}).values():
         yield mailer.get("OPTIONS", {}).get("password")
