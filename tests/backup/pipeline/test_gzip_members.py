@@ -68,7 +68,12 @@ def test_rows_take_little_more_than_by_gzip_6() -> None:
     rows = "\n".join("\t".join(map(str, row)) for row in drawn).encode()
     blocks = [rows[at : at + BLOCK] for at in range(0, len(rows) - BLOCK, BLOCK)]
     assert len(blocks) >= 8
-    assert len(packed(*blocks)) <= 1.05 * len(gzip.compress(b"".join(blocks), 6))
+    sink = io.BytesIO()
+    with GzipMembers(sink) as writer:
+        for block in blocks:
+            writer.write(block)
+            writer._under_way[-1].result()  # a server takes longer for the next one
+    assert len(sink.getvalue()) <= 1.05 * len(gzip.compress(b"".join(blocks), 6))
 
 
 def test_a_block_that_finds_others_under_way_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +92,25 @@ def test_a_block_that_finds_others_under_way_is_not(monkeypatch: pytest.MonkeyPa
             writer.write(bytes(BLOCK))
         busy.set()
     assert sorted(used) == ["fast"] * 3 + ["small"]
+
+
+def test_none_is_where_the_stream_comes_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one has nothing to wait for; the others would keep the copy of a SQLite file waiting."""
+    slow, used = threading.Event(), []
+    monkeypatch.setattr(gzip_members, "threads", lambda: 2)
+    monkeypatch.setattr(gzip_members, "_fast", lambda block: used.append("fast") or gzip.compress(block))
+
+    def small(block: bytes) -> bytes:
+        used.append("small")
+        assert slow.wait(30)
+        return gzip.compress(block)
+
+    monkeypatch.setattr(gzip_members, "_small", small)
+    with GzipMembers(io.BytesIO()) as writer:
+        for _ in range(7):
+            writer.write(bytes(BLOCK))
+        slow.set()
+    assert used.count("small") == 1
 
 
 def test_a_compressor_that_fails_is_told_and_ends_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
