@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,6 +17,7 @@ import pytest
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 pymysql.install_as_MySQLdb()
 django.setup()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would its tests
 
 from tests.sites import Site  # noqa: E402  it needs Django
 

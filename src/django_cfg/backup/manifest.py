@@ -72,6 +72,17 @@ class Encryption(Record):
     recipients: tuple[str, ...] = ()  # fingerprints
 
 
+class Characters(Record):
+    """How a PostgreSQL database encodes and orders text: what can only be chosen when it is made."""
+
+    encoding: str  # UTF8, LATIN1, ...
+    collate: str  # of libc, as ctype
+    ctype: str
+    provider: Literal["libc", "icu", "builtin"] = "libc"
+    locale: str = ""  # of another provider than libc
+    rules: str = ""  # of ICU
+
+
 class EngineFacts(Record):
     """What made the dump, and what can read it."""
 
@@ -81,6 +92,7 @@ class EngineFacts(Record):
     tool_version: str
     format: Literal["pgdump", "sql", "sqlite3"]
     roles: tuple[str, ...] = ()  # that own something in the dump or are granted something
+    characters: Characters | None = None  # of a PostgreSQL database, for the day when it is lost
 
 
 class Table(Record):

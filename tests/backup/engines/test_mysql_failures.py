@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.errors import (
     BackupError,
     DatabaseUnavailable,
@@ -207,6 +208,23 @@ def test_table_locked_by_a_migration(server: MySQLServer) -> None:
         fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock.*lock_timeout")
 
 
+def test_a_program_that_ends_at_once_does_not_hide_why_it_was_ended(
+    server: MySQLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It only knows that it lost its connection, and says so before the counting has got to its own words."""
+    execute = Session.execute
+
+    def slowly(session: Session, *statements: str) -> None:
+        execute(session, *statements)
+        if statements[0].startswith("KILL "):
+            time.sleep(1)
+
+    monkeypatch.setattr(Session, "execute", slowly)
+    server.site.configure(lock_timeout=1)
+    with locked(server, "book"):
+        fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock.*lock_timeout")
+
+
 def test_table_locked_when_it_has_been_counted(server: MySQLServer) -> None:
     """The counting has passed and the program waits: it is not waited for either, and waits no longer itself."""
     server.site.configure(lock_timeout=2)
@@ -286,13 +304,13 @@ def test_no_password_is_seen(server: MySQLServer) -> None:
     secret = "t0p s3cret'\"\\ $;#"
     user = server.user("hidden@'%'", "ALL ON *.*", password=secret)
     server.use(USER=name(user), PASSWORD=secret)
-    seen: dict[str, str] = {}
+    before, seen = children(), dict[str, str]()
     modes: set[int] = set()
 
     def watch(program: str) -> None:
         wait_until(lambda: child_running(program))
         modes.update(path.stat().st_mode & 0o777 for path in password_files())
-        for pid in children():
+        for pid in children() - before:
             seen[Path(command_line(pid).partition("\0")[0]).name] = command_line(pid) + environment(pid)
 
     server.run(MANY)

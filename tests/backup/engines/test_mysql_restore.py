@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 
 import pymysql
@@ -163,14 +163,11 @@ def fail_to_restore_under_lock(server: MySQLServer) -> None:
 def test_another_restore_is_running(
     changed: MySQLServer, another_machine: Callable[[], AbstractContextManager[None]]
 ) -> None:
-    changed.site.configure(lock_timeout=1)
-
-    def fail() -> None:
-        with pytest.raises(RestoreFailed):
-            restore_backup()
-
-    with locked(changed, "book"), beside(fail):
+    lock = ExitStack()
+    lock.enter_context(locked(changed, "book"))
+    with beside(restore_backup), lock:  # which is let go first
         wait_until(lambda: changed.schemas())
+        changed.site.configure(lock_timeout=1)  # for us; the first one waits for longer
         with (
             another_machine(),
             pytest.raises(RestoreRefused, match="Another restore of the database 'default' is running"),

@@ -15,6 +15,7 @@ from django.db import connections
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import RestoreRefused
+from django_cfg.backup.manifest import Characters
 from django_cfg.backup.services.restore import plan_restore
 from tests.backup import needs
 from tests.backup.engines.contract import AUTHORS, BOOKS
@@ -177,6 +178,52 @@ def test_a_lost_database_is_made_anew(server: PostgreSQLServer) -> None:
     server.server.sql(f"DROP DATABASE {server.databases['default']}")
     switched = restore_backup()
     assert switched.old_data is None
+    fail_unless_equal(before, server.text())
+
+
+CHARACTERS = {
+    "latin": "ENCODING LATIN1 LOCALE 'C'",
+    "icu": "ENCODING UTF8 LOCALE_PROVIDER icu ICU_LOCALE 'sv-SE' LOCALE 'C'",
+}
+
+
+@pytest.mark.parametrize("kind", CHARACTERS)
+def test_a_lost_database_gets_its_own_encoding_and_collation(server: PostgreSQLServer, kind: str) -> None:
+    name = server.databases["empty"]
+    server.site.close()
+    server.server.sql(f"DROP DATABASE {name}")
+    try:
+        server.server.sql(f"CREATE DATABASE {name} TEMPLATE template0 {CHARACTERS[kind]}")
+    except (psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported):
+        server.server.sql(f"CREATE DATABASE {name}")
+        pytest.skip("this server does not know ICU for a whole database")
+    server.run("CREATE TABLE a (b text)", "INSERT INTO a VALUES ('Ä')", alias="empty")
+    before = outside(server, "empty")
+    create_backup("empty")
+    server.site.close()
+    server.server.sql(f"DROP DATABASE {name}")
+    assert restore_backup(database="empty").advice == ""
+    assert outside(server, "empty") == before
+    assert server.run("SELECT b FROM a", alias="empty") == [("Ä",)]
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [{"collate": "xx_XX", "ctype": "xx_XX"}, {"encoding": "KLINGON"}, {"provider": "builtin", "locale": "xx"}],
+    ids=["libc", "encoding", "builtin"],
+)
+def test_characters_that_the_server_does_not_know_are_told(server: PostgreSQLServer, unknown: dict[str, str]) -> None:
+    """A backup of another machine: its data comes back, in the order of this one."""
+    before = server.text()
+    manifest = create_backup()
+    engine = manifest.engine.model_copy(
+        update={"characters": Characters(encoding="UTF8", collate="C", ctype="C").model_copy(update=unknown)}
+    )
+    rewritten = manifest.model_copy(update={"engine": engine})
+    (server.site.backups / manifest.key).write_bytes(rewritten.to_json())
+    server.site.close()
+    server.server.sql(f"DROP DATABASE {server.databases['default']}")
+    assert "made with this server's own encoding and collation" in restore_backup().advice
     fail_unless_equal(before, server.text())
 
 

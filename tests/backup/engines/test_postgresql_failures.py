@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,10 @@ import pytest
 from django.conf import settings
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.base import Database, DumpReport
 from django_cfg.backup.engines.postgresql import PostgreSQLEngine, connect
 from django_cfg.backup.engines.postgresql.connect import unavailable
+from django_cfg.backup.engines.postgresql.dump import PostgreSQLDump
 from django_cfg.backup.errors import (
     BackupError,
     DatabaseUnavailable,
@@ -28,6 +30,7 @@ from django_cfg.backup.errors import (
     ToolNotFound,
     ToolTooOld,
 )
+from django_cfg.backup.pipeline.process import Child
 from django_cfg.backup.pipeline.stream import Readable
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.postgresql_server import (
@@ -46,8 +49,9 @@ MANY = "INSERT INTO book SELECT i, repeat('x', 90), 1 FROM generate_series(1000,
 
 @pytest.fixture
 def server(postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
+    before = children()
     yield postgresql_server
-    assert not children()
+    assert children() <= before
 
 
 @pytest.fixture
@@ -197,6 +201,21 @@ def test_pg_dump_killed(server: PostgreSQLServer) -> None:
 
     with locked(server, "book"), beside(kill):
         fail_to_back_up(server, DumpFailed, "pg_dump was killed by signal 9.*memory")
+
+
+def test_the_counting_that_takes_the_dump_with_it_is_told() -> None:
+    """pg_dump ends as soon as the snapshot is gone; why it is gone is known to the counting, a moment later."""
+    cause = DumpFailed("The connection was ended by an administrator")
+
+    def count() -> DumpReport:
+        time.sleep(0.2)
+        raise cause
+
+    with Child(["sh", "-c", "echo invalid snapshot identifier >&2; exit 1"]) as child, ThreadPoolExecutor(1) as beside:
+        dump = PostgreSQLDump(child, 0, beside.submit(count), "default")
+        with pytest.raises(DumpFailed) as caught:
+            dump.stream.read()
+    assert caught.value is cause
 
 
 def test_server_stopped_in_mid_dump(fragile: PostgreSQLServer) -> None:

@@ -8,6 +8,7 @@ import io
 import random
 import sys
 import threading
+from collections.abc import Callable
 from itertools import islice
 
 import pytest
@@ -43,10 +44,10 @@ def test_an_empty_stream_is_an_empty_gzip_file() -> None:
     assert gzip.decompress(packed()) == b""
 
 
-ONE_OF_FOUR = ["small", "fast", "fast", "fast", "small"]
+ONE_OF_SIX = ["small", *["fast"] * 5, "small"]
 
 
-@pytest.mark.parametrize(("cores", "by"), [(1, ONE_OF_FOUR), (2, ONE_OF_FOUR), (4, ["small"] * 5)])
+@pytest.mark.parametrize(("cores", "by"), [(1, ONE_OF_SIX), (2, ONE_OF_SIX), (4, ["small"] * 7)])
 def test_a_block_is_pressed_harder_where_a_core_is_idle(
     cores: int, by: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,7 +57,7 @@ def test_a_block_is_pressed_harder_where_a_core_is_idle(
     monkeypatch.setattr(gzip_members, "_fast", lambda block: used.append("fast") or gzip.compress(block))
     monkeypatch.setattr(gzip_members, "_small", lambda block: used.append("small") or gzip.compress(block))
     with GzipMembers(io.BytesIO()) as writer:
-        for _ in range(5):
+        for _ in range(7):
             writer.write(bytes(BLOCK))
             writer._under_way[-1].result()
     assert used == by
@@ -76,41 +77,28 @@ def test_rows_take_little_more_than_by_gzip_6() -> None:
     assert len(sink.getvalue()) <= 1.05 * len(gzip.compress(b"".join(blocks), 6))
 
 
-def test_a_block_that_finds_others_under_way_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    busy, used = threading.Event(), []
-
-    def small(block: bytes) -> bytes:
-        used.append("small")
-        assert busy.wait(30)
-        return gzip.compress(block)
-
-    monkeypatch.setattr(gzip_members, "threads", lambda: 4)
-    monkeypatch.setattr(gzip_members, "_small", small)
-    monkeypatch.setattr(gzip_members, "_fast", lambda block: used.append("fast") or gzip.compress(block))
-    with GzipMembers(io.BytesIO()) as writer:
-        for _ in range(4):
-            writer.write(bytes(BLOCK))
-        busy.set()
-    assert sorted(used) == ["fast"] * 3 + ["small"]
-
-
-def test_none_is_where_the_stream_comes_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first one has nothing to wait for; the others would keep the copy of a SQLite file waiting."""
+@pytest.mark.parametrize(("cores", "most"), [(1, 1), (2, 1), (4, 4)])
+def test_none_is_where_the_stream_comes_faster(cores: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While all threads work, a block pressed harder keeps the others waiting, as those of a SQLite file's copy."""
     slow, used = threading.Event(), []
-    monkeypatch.setattr(gzip_members, "threads", lambda: 2)
-    monkeypatch.setattr(gzip_members, "_fast", lambda block: used.append("fast") or gzip.compress(block))
 
-    def small(block: bytes) -> bytes:
-        used.append("small")
-        assert slow.wait(30)
-        return gzip.compress(block)
+    def by(name: str) -> Callable[[bytes], bytes]:
+        def compress(block: bytes) -> bytes:
+            used.append(name)
+            assert slow.wait(30)
+            return gzip.compress(block)
 
-    monkeypatch.setattr(gzip_members, "_small", small)
+        return compress
+
+    monkeypatch.setattr(gzip_members, "threads", lambda: cores)
+    monkeypatch.setattr(gzip_members, "_AHEAD", 20)  # nothing is waited for
+    monkeypatch.setattr(gzip_members, "_fast", by("fast"))
+    monkeypatch.setattr(gzip_members, "_small", by("small"))
     with GzipMembers(io.BytesIO()) as writer:
-        for _ in range(7):
+        for _ in range(14):
             writer.write(bytes(BLOCK))
         slow.set()
-    assert used.count("small") == 1
+    assert used.count("small") == most
 
 
 def test_a_compressor_that_fails_is_told_and_ends_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:

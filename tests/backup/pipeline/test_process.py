@@ -7,12 +7,14 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from django_cfg.backup.errors import StorageError, ToolFailed, ToolNotFound
+from django_cfg.backup.pipeline import process
 from django_cfg.backup.pipeline.process import Child, Filter
-from tests.backup.running import is_running, wait_until
+from tests.backup.running import children, is_running, wait_until
 
 
 def shell(script: str) -> list[str]:
@@ -85,6 +87,26 @@ class TestChild:
         with pytest.raises(KeyboardInterrupt):
             Child(["sleep", "60"], feed=True)
         assert not is_running(pids[0])
+
+    @pytest.mark.parametrize("step", ["_started", "Guard"])
+    def test_a_signal_while_it_is_being_started_does_not_leave_it(
+        self, step: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nor its guard; both are children of ours that nobody would end."""
+        before, begun = children(), []
+        begin = getattr(process, step)
+
+        def signalled(*args: Any, **options: Any) -> Any:
+            started = begin(*args, **options)
+            begun.append(started)
+            signal.raise_signal(signal.SIGINT)
+            return started
+
+        monkeypatch.setattr(process, step, signalled)
+        with pytest.raises(KeyboardInterrupt):
+            Child(["sleep", "60"], feed=True)
+        assert begun
+        assert children() <= before
 
     def test_only_the_last_lines_of_stderr_are_kept(self) -> None:
         """A tool may complain a million times: it is read to the end, neither blocking it nor kept."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import obstore
 import pytest
 
 from django_cfg.backup.storage.s3 import leaving
+from django_cfg.backup.storage.s3.waiting import waiting
 from tests.backup.running import wait_until
 from tests.backup.storage.faulty_proxy import FaultyProxy
 from tests.backup.storage.s3_server import S3Server
@@ -28,6 +31,25 @@ with open_storage(BackupStorageConfig(**{parameters!r}), None).publish({key!r}) 
 def start(parameters: dict[str, object], key: str, size: int) -> subprocess.Popen[str]:
     script = UPLOAD.format(parameters=parameters, key=key, size=size)
     return subprocess.Popen([sys.executable, "-W", "error", "-c", script], stderr=subprocess.PIPE, text=True)
+
+
+def test_a_signal_does_not_come_between_a_request_and_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be a coroutine that nobody awaits."""
+    begin, arrived = asyncio.run_coroutine_threadsafe, threading.Event()
+
+    def signalled(coroutine: Any, loop: asyncio.AbstractEventLoop) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return begin(coroutine, loop)
+
+    async def arrive() -> None:
+        arrived.set()
+
+    with waiting() as wait:
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "run_coroutine_threadsafe", signalled)
+            with pytest.raises(KeyboardInterrupt):
+                wait.start(arrive)
+        assert arrived.wait(20)
 
 
 def test_ten_uploads_that_end_with_the_process_end_with_0(s3_server: S3Server, bucket: str) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, cast
@@ -18,6 +18,7 @@ from django_cfg.backup.pipeline import pipe
 from django_cfg.backup.pipeline.guard import Guard
 from django_cfg.backup.pipeline.redaction import redacted
 from django_cfg.backup.pipeline.stream import BLOCK, Writable
+from django_cfg.backup.pipeline.uninterrupted import uninterrupted
 
 _LAST_WORDS = 20  # lines of stderr kept for the message
 
@@ -48,35 +49,26 @@ class Child:
         self._tool = Path(argv[0]).name
         self._secrets, self._said = secrets, said
         self._stderr: deque[bytes] = deque(maxlen=lines)
+        with ExitStack() as unheld:  # nobody else has got hold of the program yet
+            with uninterrupted():  # a signal finds a program that can be ended, or none
+                self._process = _started(argv, env, pass_fds, feed=feed)
+                self._attend()
+                unheld.push(self)
+            unheld.pop_all()
+
+    def _attend(self) -> None:
         try:
-            self._process = subprocess.Popen(
-                argv,
-                env=env,
-                stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                pass_fds=pass_fds,
-            )
-        except FileNotFoundError:
-            raise ToolNotFound(f"{argv[0]} is not installed, or not on the PATH of this process.") from None
-        except OSError as error:
-            raise ToolNotFound(f"{argv[0]} cannot be started: {error.strerror}.") from error
-        try:
-            self._attend()
-        except BaseException:  # as a signal that comes now: nobody else has got hold of the program yet
+            if self._process.stdin:
+                pipe.widen(self._process.stdin)
+            self._process.stdout = pipe.reader(self.stdout)
+            self._guard = Guard(self._process.pid)
+            self._listener = threading.Thread(target=self._listen, daemon=True)
+            self._listener.start()
+        except BaseException:
             self.kill()
             self._process.wait()
             self._close_pipes()
             raise
-
-    def _attend(self) -> None:
-        if self._process.stdin:
-            pipe.widen(self._process.stdin)
-        self._process.stdout = pipe.reader(self.stdout)
-        self._guard = Guard(self._process.pid)
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
 
     @property
     def stdin(self) -> IO[bytes]:
@@ -127,6 +119,25 @@ class Child:
     def _listen(self) -> None:
         for line in cast(IO[bytes], self._process.stderr):
             self._stderr.append(line.rstrip(b"\n"))
+
+
+def _started(
+    argv: Sequence[str], env: Mapping[str, str] | None, pass_fds: Sequence[int], *, feed: bool
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv,
+            env=env,
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
+    except FileNotFoundError:
+        raise ToolNotFound(f"{argv[0]} is not installed, or not on the PATH of this process.") from None
+    except OSError as error:
+        raise ToolNotFound(f"{argv[0]} cannot be started: {error.strerror}.") from error
 
 
 class Filter:

@@ -14,11 +14,11 @@ from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.archive import unpack
 from django_cfg.backup.pipeline.encryption.decrypt import require_key
 from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.pipeline.uninterrupted import uninterrupted
 from django_cfg.backup.services import history, migrations, safety
 from django_cfg.backup.services.acceptance import accept
 from django_cfg.backup.services.catalog import LATEST, Catalog, find, read_catalog
 from django_cfg.backup.services.connections import close_connections
-from django_cfg.backup.services.interruption import uninterrupted
 from django_cfg.backup.services.lock import source_lock
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import Project, current_project, identity

@@ -9,10 +9,10 @@ from django_cfg.backup.engines.base import Engine, Switched
 from django_cfg.backup.errors import BackupError, UsageError
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import RestoreRun
+from django_cfg.backup.pipeline.uninterrupted import uninterrupted
 from django_cfg.backup.services import history, migrations
 from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.connections import close_connections
-from django_cfg.backup.services.interruption import uninterrupted
 from django_cfg.backup.services.lock import source_lock
 from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.services.restore import holds_history

@@ -62,6 +62,7 @@ class Beside:
         self._over = threading.Event()
         self._before: dict[str, int] = {}
         self._after: dict[str, int] = {}
+        self.failure: BaseException | None = None  # what ended the dump, known before that end is seen
 
     def dump_has_begun(self) -> None:
         self._begun.set()
@@ -81,7 +82,8 @@ class Beside:
                     self._count_all()
                 while not self._over.wait(_LOOK):
                     self._look()
-        except BaseException:
+        except BaseException as error:
+            self.failure = self.failure or error
             stop()
             raise
 
@@ -136,8 +138,9 @@ class Beside:
         session = self._witness.before
         for thread, state, asked in session.rows(_WAITING, [session.database, self._lock_timeout]):
             if str(asked).lower().startswith(_ASKED):
+                self.failure = dump_failed(self._alias, f"Lock timeout: {state} for {self._lock_timeout} s: {asked}")
                 session.execute(f"KILL {thread}")  # it would go on waiting without its client
-                raise dump_failed(self._alias, f"Lock timeout: {state} for {self._lock_timeout} s: {asked}")
+                raise self.failure
 
 
 def _open_snapshot(session: Session) -> None:

@@ -76,8 +76,8 @@ class _Output:
             if not self.tally.is_whole:
                 raise dump_failed(self._alias, "The dump has no end mark: it was cut short")
         except DumpFailed:
-            if self.counted.done():
-                self.counted.result()  # failed first, and took the dump with it: the cause
+            if self.beside.failure:  # it came first, and took the dump with it
+                raise self.beside.failure from None
             raise
         if not self._others:
             self.beside.dump_is_over()

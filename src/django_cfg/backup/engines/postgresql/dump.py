@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
-from django_cfg.backup.engines.postgresql import schema
+from django_cfg.backup.engines.postgresql import properties, schema
 from django_cfg.backup.engines.postgresql.connect import (
     connected,
     explaining,
@@ -21,6 +21,8 @@ from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.pipeline.process import Child
+
+_MOMENT = 1.0  # seconds that the counting has to tell of an error that pg_dump met too
 
 
 class PostgreSQLDump(Dump):
@@ -54,8 +56,8 @@ class _Output:
             with explaining(self._alias):
                 self._child.wait()
         except DumpFailed:
-            if self._counted.done():
-                self._counted.result()  # failed first, it took the snapshot with it: the cause
+            with suppress(TimeoutError):
+                self._counted.result(_MOMENT)  # where it failed too, it took the snapshot with it: the cause
             raise
 
 
@@ -119,6 +121,7 @@ def _count(connection: Any, database: Database, cut: schema.Cut, tools: Tools, v
         counted = schema.count_rows(connection, [name for name in cut.tables if name not in cut.emptied])
         migrations = schema.last_migrations(connection)
         roles = schema.roles(connection)
+        characters = properties.characters(connection)
     facts = EngineFacts(
         vendor="postgresql",
         server_version=version,
@@ -126,6 +129,7 @@ def _count(connection: Any, database: Database, cut: schema.Cut, tools: Tools, v
         tool_version=tools.version,
         format="pgdump",
         roles=tuple(roles),
+        characters=characters,
     )
     rows = {str(name): counted.get(str(name), 0) for name in cut.tables}
     return DumpReport(

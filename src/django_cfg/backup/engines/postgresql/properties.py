@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from django_cfg.backup.engines.postgresql.schema import literal, quoted, rows
+from django_cfg.backup.manifest import Characters
+
+_SINCE_PROVIDERS = 15  # servers of this version know of locale providers
+_PROVIDERS: Mapping[str, Literal["libc", "icu", "builtin"]] = {"c": "libc", "i": "icu", "b": "builtin", "d": "libc"}
 
 # The tablespace is named only where it is not the usual one, for which no privilege is needed that way.
 _ROW = """
@@ -44,24 +48,27 @@ _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^",]+?))\s*(?:,|$)')
 def create_statement(connection: Any, name: str, like: str) -> str:
     """SQL that makes the database *name*, empty, with what can only be chosen then taken from the database *like*."""
     row = _row(connection, like)
-    locale = literal(row.get("datlocale") or row.get("daticulocale") or "")
-    choices = {
-        "OWNER": quoted(row["owner"]),
-        "ENCODING": literal(row["encoding_name"]),
-        "LC_COLLATE": literal(row["datcollate"]),
-        "LC_CTYPE": literal(row["datctype"]),
-    }
+    choices = {"OWNER": quoted(row["owner"])}
     if row["tablespace"]:
         choices["TABLESPACE"] = quoted(row["tablespace"])
-    if row.get("datlocprovider") == "i":
-        choices |= {"LOCALE_PROVIDER": "icu", "ICU_LOCALE": locale}
-        choices |= {"ICU_RULES": literal(row["daticurules"])} if row.get("daticurules") else {}
-    elif row.get("datlocprovider") == "b":
-        choices |= {"LOCALE_PROVIDER": "builtin", "BUILTIN_LOCALE": locale}
-    elif "datlocprovider" in row:
-        choices["LOCALE_PROVIDER"] = "libc"
-    told = " ".join(f"{option} {value}" for option, value in choices.items())
-    return f"CREATE DATABASE {quoted(name)} TEMPLATE template0 {told}"
+    return _create(name, choices | _choices(_characters(row), knows_providers="datlocprovider" in row))
+
+
+def create_lost_statement(name: str, characters: Characters | None, server: int) -> str:
+    """SQL that makes the database *name*, empty, as a backup remembers it.
+
+    :param characters: None: the backup does not know them, and the server's own are taken.
+    :param server: its major version.
+    """
+    if characters is None:
+        return _create(name, {})
+    return _create(name, _choices(characters, knows_providers=server >= _SINCE_PROVIDERS))
+
+
+def characters(connection: Any) -> Characters:
+    """Of the database that is connected to."""
+    ((name,),) = rows(connection, "SELECT current_database()")
+    return _characters(_row(connection, name))
 
 
 def copying_statements(connection: Any, name: str, like: str) -> Iterator[str]:
@@ -87,6 +94,37 @@ def copying_statements(connection: Any, name: str, like: str) -> Iterator[str]:
 def _row(connection: Any, name: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = json.loads(rows(connection, _ROW, [name])[0][0])
     return found
+
+
+def _characters(row: Mapping[str, Any]) -> Characters:
+    return Characters(
+        encoding=row["encoding_name"],
+        collate=row["datcollate"],
+        ctype=row["datctype"],
+        provider=_PROVIDERS[row.get("datlocprovider", "c")],
+        locale=row.get("datlocale") or row.get("daticulocale") or "",
+        rules=row.get("daticurules") or "",
+    )
+
+
+def _choices(characters: Characters, *, knows_providers: bool) -> dict[str, str]:
+    choices = {
+        "ENCODING": literal(characters.encoding),
+        "LC_COLLATE": literal(characters.collate),
+        "LC_CTYPE": literal(characters.ctype),
+    }
+    if knows_providers or characters.provider != "libc":  # an older server refuses another one
+        choices["LOCALE_PROVIDER"] = characters.provider
+    if characters.provider != "libc":
+        choices[f"{characters.provider.upper()}_LOCALE"] = literal(characters.locale)
+    if characters.rules:
+        choices["ICU_RULES"] = literal(characters.rules)
+    return choices
+
+
+def _create(name: str, choices: Mapping[str, str]) -> str:
+    told = "".join(f" {option} {value}" for option, value in choices.items())
+    return f"CREATE DATABASE {quoted(name)} TEMPLATE template0{told}"
 
 
 def _privileges(connection: Any, name: str, like: str, owner: str) -> Iterator[str]:

@@ -26,11 +26,12 @@ from django_cfg.backup.engines.postgresql.scratches import discard, sweep_under_
 from django_cfg.backup.engines.postgresql.swap import rehearse, swap
 from django_cfg.backup.engines.postgresql.target import Target, named
 from django_cfg.backup.engines.postgresql.tools import Tools
-from django_cfg.backup.engines.postgresql.words import spoken
+from django_cfg.backup.engines.postgresql.words import spoken, sqlstate
 from django_cfg.backup.errors import BackupError, IntegrityError
-from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.manifest import Characters, Manifest
 from django_cfg.backup.pipeline.stream import Readable
 
+_UNKNOWN_CHARACTERS = {"0A000", "22023", "42601", "42704", "42809"}  # an encoding, a locale or a provider
 _SINCE_TRANSACTION_TIMEOUT = 17  # pg_restore of this version sets what older servers do not know
 
 
@@ -47,8 +48,8 @@ def restoring_beside(
             name = _free_name(connection, target.name, "restoring")
         try:
             with explaining_restore(database):
-                _create(connection, name, target, database.alias)
-            yield Scratch(database, manifest, target, tools, door, options, name, Path(folder))
+                advice = _create(connection, name, target, database.alias, manifest)
+            yield Scratch(database, manifest, target, tools, door, options, name, Path(folder), advice)
         finally:
             discard(door, name)
 
@@ -64,10 +65,11 @@ class Scratch(Restoration):
         options: RestoreOptions,
         name: str,
         folder: Path,
+        advice: str,
     ) -> None:
         self._database, self._manifest, self._target = database, manifest, target
         self._tools, self._door, self._options = tools, door, options
-        self._name, self._folder = name, folder
+        self._name, self._folder, self._advice = name, folder, advice
         self._scratch = named(database, name)
         self._left_out = LeftOut()
 
@@ -113,7 +115,7 @@ class Scratch(Restoration):
         with connected(self._door) as connection:
             aside = _free_name(connection, target.name, "before") if target.exists else None
         swap(self._door, self._name, target.name, aside, disconnect=self._options.disconnect)
-        advice = target.advice(self._manifest, self._left_out.told)
+        advice = f"{self._advice} {target.advice(self._manifest, self._left_out.told)}".strip()
         if aside and self._options.discard_old:
             return self._without(aside, advice)
         return Switched(aside and f"the database {aside}", advice)
@@ -132,12 +134,27 @@ class Scratch(Restoration):
         return Switched(None, advice)
 
 
-def _create(connection: Any, name: str, target: Target, alias: str) -> None:
+def _create(connection: Any, name: str, target: Target, alias: str, manifest: Manifest) -> str:
+    """Make the scratch; what is to be told of it."""
     if not target.exists:
-        schema.execute(connection, f"CREATE DATABASE {schema.quoted(name)} TEMPLATE template0")
-        return
+        return _create_lost(connection, name, target, manifest.engine.characters)
     schema.execute(connection, properties.create_statement(connection, name, target.name))
     rehearse(connection, name, target.name, alias)
+    return ""
+
+
+def _create_lost(connection: Any, name: str, target: Target, characters: Characters | None) -> str:
+    try:
+        schema.execute(connection, properties.create_lost_statement(name, characters, target.server))
+    except Exception as error:  # psycopg 2 and 3 share no class but Exception
+        if characters is None or sqlstate(error) not in _UNKNOWN_CHARACTERS:
+            raise
+        schema.execute(connection, properties.create_lost_statement(name, None, target.server))
+        return (
+            f"The database was made with this server's own encoding and collation, since it does not know those of the "
+            f"backup: {spoken(str(error))}. Text may be ordered otherwise."
+        )
+    return ""
 
 
 def _free_name(connection: Any, target: str, purpose: names.Purpose) -> str:

@@ -11,7 +11,7 @@ from django_cfg.backup.engines.postgresql import properties
 from django_cfg.backup.engines.postgresql.connect import connected
 from django_cfg.backup.engines.postgresql.others import end_all, ended, others
 from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS_NOW, execute, quoted
-from django_cfg.backup.engines.postgresql.words import spoken
+from django_cfg.backup.engines.postgresql.words import spoken, sqlstate
 from django_cfg.backup.errors import RestoreFailed
 
 _IN_USE = "55006"  # object_in_use: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -52,7 +52,7 @@ def _told(alias: str, connection: Any = None, target: str = "", in_the_way: list
     try:
         yield
     except Exception as error:  # psycopg 2 and 3 share no class but Exception
-        state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+        state = sqlstate(error)
         if state is None:
             raise
         if state == _IN_USE:

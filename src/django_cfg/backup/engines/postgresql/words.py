@@ -32,6 +32,12 @@ def spoken(text: str) -> str:
     return "\n".join(filter(None, map(_kept, pieces))).strip()
 
 
+def sqlstate(error: BaseException) -> str | None:
+    """The server's code for *error*; None: it is not the server's. psycopg 3 and 2 name it differently."""
+    state: str | None = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return state
+
+
 def program(argv: Sequence[str], *, settings: Mapping[str, Any] | None = None, feed: bool = False) -> Child:
     """One of PostgreSQL's programs under way, which tells neither a row nor a secret when it fails.
 

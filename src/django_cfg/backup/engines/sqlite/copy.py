@@ -151,7 +151,7 @@ def _followed(source: sqlite3.Connection, origin: Path, path: Path, lock: ExitSt
     """Copy the file *origin*, whose read lock is taken here and held until the program has ended."""
     _begin_to_read(source)
     # not opened in this process: closing it again would drop the locks all its connections hold
-    argv = ["dd", f"if={origin}", f"of={path}", f"bs={BLOCK}"]
+    argv = ["dd", f"if={origin}", f"of={path}", f"bs={BLOCK}", "conv=notrunc"]
     with Child(argv) as program, path.open("rb", buffering=0) as file:
         yield FollowedCopy(path, file, origin.stat().st_size, program, lock)
 

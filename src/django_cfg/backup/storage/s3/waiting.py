@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import ClassVar, TypeVar
 
 from django_cfg.backup.errors import StorageError
+from django_cfg.backup.pipeline.uninterrupted import uninterrupted
 from django_cfg.backup.storage.s3 import leaving
 
 _T = TypeVar("_T")
@@ -46,7 +47,8 @@ class Waiting:
         async def called() -> _T:
             return await call()
 
-        return asyncio.run_coroutine_threadsafe(called(), self._loop)
+        with uninterrupted():  # a signal finds a request that can be ended, or none
+            return asyncio.run_coroutine_threadsafe(called(), self._loop)
 
     def until(self, call: Callable[[], Awaitable[_T]], seconds: float | None = None) -> _T:
         """Its result. Whoever stops waiting for it ends it, too.

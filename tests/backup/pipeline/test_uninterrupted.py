@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from django_cfg.backup.services.interruption import uninterrupted
+from django_cfg.backup.pipeline.uninterrupted import uninterrupted
 
 
 def test_a_signal_waits_for_the_end_of_the_block() -> None:
