@@ -3,7 +3,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PYTEST = $(BIN)/python -X dev -W error -m pytest
+STRICT = python -X dev -W error
+PYTEST = $(BIN)/$(STRICT) -m pytest
+WORKERS ?= 2
+# Whole files beside each other, in interpreters as strict as the one that tells of them.
+BESIDE = --dist loadfile --tx '$(WORKERS)*popen//python=$(abspath $(BIN))/$(STRICT)'
 
 .PHONY: demo test test-long lint bench matrix clean
 
@@ -12,7 +16,7 @@ demo: $(VENV)/.package
 
 test: $(VENV)/.test
 	scripts/test-programs
-	$(PYTEST) -m "not long" $(PYTEST_OPTIONS)
+	$(PYTEST) -m "not long" $(BESIDE) $(PYTEST_OPTIONS)
 
 test-long: $(VENV)/.test
 	scripts/test-programs

@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def children() -> set[int]:
@@ -32,9 +35,10 @@ def is_running(pid: int) -> bool:
     return state not in ("Z", "X")
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Wait until *condition* is true; fail after *seconds*."""
+def wait_until(condition: Callable[[], T], seconds: float = 20) -> T:
+    """What *condition* answers as soon as that is true; fail after *seconds*."""
     end = time.monotonic() + seconds
-    while not condition():
+    while not (answer := condition()):
         assert time.monotonic() < end, f"it did not come true within {seconds} s"
         time.sleep(0.01)
+    return answer

@@ -178,8 +178,7 @@ def test_a_writer_goes_on_and_a_migration_too(server: MySQLServer) -> None:
     done: list[str] = []
 
     def act() -> None:
-        wait_until(lambda: child_running("mariadb-dump"))
-        with stopped(child_running("mariadb-dump") or 0):
+        with stopped(wait_until(lambda: child_running("mariadb-dump"))):
             server.run(
                 "SET lock_wait_timeout = 5", "INSERT INTO author VALUES (1000, 'late')", "UPDATE book SET title = 'x'"
             )
@@ -232,8 +231,7 @@ def test_table_locked_when_it_has_been_counted(server: MySQLServer) -> None:
     release = threading.Event()
 
     def lock_it() -> None:
-        wait_until(lambda: child_running("mariadb-dump"))
-        with stopped(child_running("mariadb-dump") or 0):
+        with stopped(wait_until(lambda: child_running("mariadb-dump"))):
             time.sleep(0.5)  # the counting passes by; when it does not, the test shows the same
             holder = stack.enter_context(locked(server, "book_2"))
             assert holder is None
@@ -253,8 +251,8 @@ def test_the_program_killed(server: MySQLServer) -> None:
     server.run(MANY)
 
     def kill() -> None:
-        wait_until(lambda: child_running("mariadb-dump"))
-        os.kill(child_running("mariadb-dump") or 0, signal.SIGKILL)
+        pid = wait_until(lambda: child_running("mariadb-dump"))
+        os.kill(pid, signal.SIGKILL)
 
     with locked(server, "book"), beside(kill):
         fail_to_back_up(server, DumpFailed, "mariadb-dump was killed by signal 9.*memory")

@@ -8,13 +8,17 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup.pipeline import process
 from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.mysql_server import MySQLServer, beside, child_running
+from tests.backup.engines.mysql_server import MySQLServer, beside
 from tests.backup.running import wait_until
 
 
@@ -26,12 +30,24 @@ def changed(mysql_server: MySQLServer) -> MySQLServer:
     return mysql_server
 
 
-def signalled(number: signal.Signals) -> None:
+@contextmanager
+def signalled(number: signal.Signals) -> Iterator[None]:
     """Send it to this very process while the client loads; the client stands still, so that it is in time."""
-    wait_until(lambda: child_running("mariadb"))
-    os.kill(child_running("mariadb") or 0, signal.SIGSTOP)
-    wait_until(feeding)
-    os.kill(os.getpid(), number)
+    start = process._started
+
+    def standing_still(argv: Sequence[str], *rest: Any, **options: Any) -> Any:
+        client = start(argv, *rest, **options)
+        if Path(argv[0]).name == "mariadb":
+            client.send_signal(signal.SIGSTOP)
+        return client
+
+    def send() -> None:
+        wait_until(feeding)
+        os.kill(os.getpid(), number)
+
+    with pytest.MonkeyPatch.context() as patch, beside(send):
+        patch.setattr(process, "_started", standing_still)
+        yield
 
 
 def feeding() -> bool:
@@ -50,21 +66,21 @@ def bring_back(server: MySQLServer, told: str) -> None:
 
 
 def test_ctrl_c(changed: MySQLServer) -> None:
-    with beside(lambda: signalled(signal.SIGINT)):
+    with signalled(signal.SIGINT):
         answer = changed.site.call("backup_restore", "--yes", "--in-place")
     assert answer.code == 130
     bring_back(changed, answer.stderr)
 
 
 def test_sigterm(changed: MySQLServer) -> None:
-    with beside(lambda: signalled(signal.SIGTERM)), pytest.raises(SystemExit) as ended:
+    with signalled(signal.SIGTERM), pytest.raises(SystemExit) as ended:
         changed.site.call("backup_restore", "--yes", "--in-place")
     assert ended.value.code == 128 + signal.SIGTERM
     bring_back(changed, " ".join(getattr(ended.value, "__notes__", ())))
 
 
 def test_without_a_backup_of_the_old_data(changed: MySQLServer) -> None:
-    with beside(lambda: signalled(signal.SIGINT)):
+    with signalled(signal.SIGINT):
         answer = changed.site.call("backup_restore", "--yes", "--in-place", "--discard-old")
     assert "neither as it was nor restored. There is no backup of what it held before" in answer.stderr
     restore_backup()
@@ -72,7 +88,7 @@ def test_without_a_backup_of_the_old_data(changed: MySQLServer) -> None:
 
 
 def test_beside_the_database_it_is_undone(changed: MySQLServer) -> None:
-    with beside(lambda: signalled(signal.SIGINT)):
+    with signalled(signal.SIGINT):
         answer = changed.site.call("backup_restore", "--yes")
     assert (answer.code, changed.count("book"), changed.schemas()) == (130, 10, set())
     assert "What had not ended has been undone." in answer.stderr

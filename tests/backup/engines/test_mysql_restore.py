@@ -93,8 +93,8 @@ def test_the_client_is_killed(changed: MySQLServer) -> None:
     create_backup()
 
     def kill() -> None:
-        wait_until(lambda: child_running("mariadb"))
-        os.kill(child_running("mariadb") or 0, signal.SIGKILL)
+        pid = wait_until(lambda: child_running("mariadb"))
+        os.kill(pid, signal.SIGKILL)
 
     with beside(kill):
         fail_to_restore(changed, RestoreFailed, "mariadb was killed by signal 9.*as it was")

@@ -7,19 +7,21 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import Database, DumpReport
-from django_cfg.backup.engines.postgresql import PostgreSQLEngine, connect
+from django_cfg.backup.engines.postgresql import PostgreSQLEngine, connect, schema
 from django_cfg.backup.engines.postgresql.connect import unavailable
 from django_cfg.backup.engines.postgresql.dump import PostgreSQLDump
 from django_cfg.backup.errors import (
@@ -196,11 +198,34 @@ def test_rows_hidden_by_row_security(server: PostgreSQLServer) -> None:
 
 def test_pg_dump_killed(server: PostgreSQLServer) -> None:
     def kill() -> None:
-        wait_until(lambda: child_running("pg_dump"))
-        os.kill(child_running("pg_dump") or 0, signal.SIGKILL)
+        pid = wait_until(lambda: child_running("pg_dump"))
+        os.kill(pid, signal.SIGKILL)
 
     with locked(server, "book"), beside(kill):
         fail_to_back_up(server, DumpFailed, "pg_dump was killed by signal 9.*memory")
+
+
+def test_a_counting_that_has_not_begun_yet_is_not_waited_for(
+    server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pg_dump is gone when the counting comes to a table that somebody holds."""
+    count, killed = schema.count_rows, threading.Event()
+
+    def later(*arguments: Any) -> Any:
+        assert killed.wait(20)
+        time.sleep(0.5)
+        return count(*arguments)
+
+    def kill() -> None:
+        pid = wait_until(lambda: child_running("pg_dump"))
+        os.kill(pid, signal.SIGKILL)
+        killed.set()
+
+    monkeypatch.setattr(schema, "count_rows", later)
+    begun = time.monotonic()
+    with locked(server, "book"), beside(kill):
+        fail_to_back_up(server, DumpFailed, "pg_dump was killed by signal 9")
+    assert time.monotonic() - begun < 40, "it waited for the lock"
 
 
 def test_the_counting_that_takes_the_dump_with_it_is_told() -> None:

@@ -158,8 +158,8 @@ def test_a_program_that_is_killed_in_the_middle_of_a_restore(scene: Scene, engin
     name = create_backup().name
 
     def kill() -> None:
-        wait_until(lambda: ways.child_running(ways.load[option]))
-        os.kill(ways.child_running(ways.load[option]) or 0, signal.SIGKILL)
+        pid = wait_until(lambda: ways.child_running(ways.load[option]))
+        os.kill(pid, signal.SIGKILL)
 
     with mysql_server.beside(kill):
         scene.call("backup_restore", name, "--yes", option, code=1)

@@ -133,6 +133,7 @@ def test_a_column_that_is_gone_undoes_everything(server: SQLiteServer) -> None:
 
 def test_a_locked_database_is_told(server: SQLiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("django_cfg.backup.engines.sqlite.tables.LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr("django_cfg.backup.services.history._PAUSES", ())  # it is in the same database
     create_backup()
     server.run("DELETE FROM book WHERE id > 10")
     with closing(sqlite3.connect(server.site.database, isolation_level=None)) as other:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
+import atexit
+import importlib.util
 import signal
 import subprocess
 import sys
@@ -84,6 +87,30 @@ def test_the_end_waits_until_what_was_lent_is_back(monkeypatch: pytest.MonkeyPat
     borrowed.clear()
     ending.join(20)
     assert not ending.is_alive()
+
+
+def test_threads_that_were_here_before_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may run some that it has not told Python of."""
+    over, begun = threading.Event(), threading.Event()
+
+    def live() -> None:
+        begun.set()
+        over.wait(60)
+
+    ident = _thread.start_new_thread(live, ())
+    try:
+        assert begun.wait(20)
+        fresh = importlib.util.module_from_spec(importlib.util.find_spec(leaving.__name__))
+        fresh.__spec__.loader.exec_module(fresh)
+        atexit.unregister(fresh._leave)
+        assert ident in fresh._in_python()
+        monkeypatch.setattr(fresh, "_PATIENCE", 60)
+        ending = threading.Thread(target=fresh._leave)
+        ending.start()
+        ending.join(20)
+        assert not ending.is_alive()
+    finally:
+        over.set()
 
 
 def test_the_end_waits_no_longer_than_it_should(monkeypatch: pytest.MonkeyPatch) -> None:

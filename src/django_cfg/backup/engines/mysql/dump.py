@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
@@ -33,6 +33,7 @@ _ALWAYS = (
     "--max-allowed-packet=1G",
 )
 _MYSQL = ("--set-gtid-purged=OFF", "--column-statistics=0")
+_AGAIN = 0.2  # seconds between two attempts to end the counting
 _LEAVE_OUT = "--ignore-table-data"  # MariaDB's program has it
 
 
@@ -180,9 +181,11 @@ def _running(beside: Beside, children: Sequence[Child], cancel: Callable[[], Non
         try:
             yield counting
         except BaseException:
-            if not counting.done():
+            beside.dump_is_over()
+            while not counting.done():  # asked again: between two queries there is nothing to cancel
                 with suppress(BackupError):  # the server may be gone; the error that is raised says more
                     cancel()
+                wait([counting], _AGAIN)
             raise
         finally:
             beside.dump_is_over()

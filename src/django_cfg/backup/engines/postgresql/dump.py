@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -22,6 +22,7 @@ from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.pipeline.process import Child
 
+_AGAIN = 0.2  # seconds between two attempts to end the counting
 _MOMENT = 1.0  # seconds that the counting has to tell of an error that pg_dump met too
 
 
@@ -80,9 +81,16 @@ def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
             try:
                 yield PostgreSQLDump(child, expected_size, counted, database.alias)
             except BaseException:
-                with suppress(Exception):  # the server may be gone; the error that is raised says more
-                    connection.cancel()  # the counting has nobody left to count for
+                _end(counted, connection)
                 raise
+
+
+def _end(counted: Future[DumpReport], connection: Any) -> None:
+    """The counting has nobody left to count for. It is asked again: between two queries there is nothing to cancel."""
+    while not counted.done():
+        with suppress(Exception):  # the server may be gone; the error that is raised says more
+            connection.cancel()
+        wait([counted], _AGAIN)
 
 
 def _open_snapshot(connection: Any, database: Database) -> str:

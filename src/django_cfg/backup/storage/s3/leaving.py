@@ -41,17 +41,18 @@ def _is_out(view: memoryview) -> bool:
     return False
 
 
-def _others_in_python() -> bool:
-    """Whether threads that Python did not start run some of it."""
-    return bool(sys._current_frames().keys() - {thread.ident for thread in threading.enumerate()})
+def _in_python() -> set[int]:
+    """The threads that run some Python and that ``threading`` does not know."""
+    return sys._current_frames().keys() - {thread.ident or 0 for thread in threading.enumerate()}
 
 
 def _leave() -> None:
     if _has_cancelled.is_set():
         time.sleep(_GIVEN_UP)
     end = time.monotonic() + _PATIENCE
-    while (any(map(_is_out, _lent)) or _others_in_python()) and time.monotonic() < end:
+    while (any(map(_is_out, _lent)) or _in_python() - _strangers) and time.monotonic() < end:
         time.sleep(0.001)
 
 
+_strangers = frozenset(_in_python())  # here before obstore: a server's or a test runner's
 atexit.register(_leave)
