@@ -50,7 +50,7 @@ def remembering(tmp_path: Path) -> Iterator[S3Server]:
 
 
 def test_a_thousand_backups_are_listed_with_their_manifests_read_at_once(site: Site, remembering: S3Server) -> None:
-    """One after another they would take 100 s on this line."""
+    """One after another they would take 100 s on this line and more."""
     bucket = remembering.new_bucket()
     folder = remembering.data / bucket / "db-backups"
     folder.mkdir()
@@ -63,12 +63,9 @@ def test_a_thousand_backups_are_listed_with_their_manifests_read_at_once(site: S
     try:
         proxy.every("GetObject", slow)
         site.configure(storage=remembering.config(bucket, s3_endpoint_url=proxy.endpoint))
-        begun = time.monotonic()
         listed = site.call("backup_list", "--json").json
-        took = time.monotonic() - begun
     finally:
         proxy.stop()
     assert [backup["name"] for backup in listed] == [manifest.name for manifest in made]
     assert proxy.seen.count("ListObjects") < 10
     assert slow.most_at_once > 8
-    assert took < 50, "twice as fast at the least, however busy this machine is"
