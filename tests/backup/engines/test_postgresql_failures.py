@@ -213,7 +213,7 @@ def test_a_counting_that_has_not_begun_yet_is_not_waited_for(
 
     def later(*arguments: Any) -> Any:
         assert killed.wait(20)
-        time.sleep(0.5)
+        time.sleep(2)  # the end of pg_dump has been noticed, and the counting asked to end
         return count(*arguments)
 
     def kill() -> None:
