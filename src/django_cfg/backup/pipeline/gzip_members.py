@@ -4,7 +4,7 @@ Members joined are one gzip file to every reader of the format (RFC 1952, 2.2). 
 ISA-L is faster than a dump tool and leaves 1.05 to 1.06 times what `gzip -6` does; libdeflate takes three times as long
 and leaves as little as `gzip -6` (measured on the rows of benchmarks/). A block goes to libdeflate where a core
 has nothing else to do, so that it costs nobody time. A dump tool, its server and we keep two cores busy: there one
-block in six does, which brings the whole below 1.05 times, and none where we are behind, as with SQLite's copies.
+block in five does, which brings the whole below 1.05 times, and none where we are behind, as with SQLite's copies.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any, Self
 from django_cfg.backup.pipeline.stream import BLOCK, Writable
 
 _ISAL_LEVEL = 3
-_LIBDEFLATE_LEVEL = 2
+_LIBDEFLATE_LEVEL = 3
 _ZLIB_LEVEL = 6
 _GZIP_HEADER = 31  # zlib's window bits for a gzip header around its largest window
 _BUSY = 2  # cores that the dump tool, its server and we keep busy
-_EVERY = 6  # of so many blocks one is pressed hard where no core is to spare
+_EVERY = 5  # of so many blocks one is pressed hard where no core is to spare
 _AHEAD = 3  # blocks under way for each thread
 
 Compressor = Callable[[bytes], bytes]
