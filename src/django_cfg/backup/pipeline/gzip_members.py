@@ -2,9 +2,9 @@
 
 Members joined are one gzip file to every reader of the format (RFC 1952, 2.2). Two compressors share the work.
 ISA-L is faster than a dump tool and leaves 1.05 to 1.06 times what `gzip -6` does; libdeflate takes three times as long
-and leaves as little as `gzip -6` (measured on the rows of benchmarks/). A block goes to libdeflate where a core
+and leaves a little less than `gzip -6` (measured on the rows of benchmarks/). A block goes to libdeflate where a core
 has nothing else to do, so that it costs nobody time. A dump tool, its server and we keep two cores busy: there one
-block in five does, which brings the whole below 1.05 times, and none where we are behind, as with SQLite's copies.
+block in five does, which brings the whole to 1.05 times, and none where we are behind, as with SQLite's copies.
 """
 
 from __future__ import annotations

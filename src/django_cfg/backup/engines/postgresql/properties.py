@@ -11,7 +11,7 @@ from django_cfg.backup.engines.postgresql.schema import literal, quoted, rows
 from django_cfg.backup.manifest import Characters
 
 _SINCE_PROVIDERS = 15  # servers of this version know of locale providers
-_PROVIDERS: Mapping[str, Literal["libc", "icu", "builtin"]] = {"c": "libc", "i": "icu", "b": "builtin", "d": "libc"}
+_PROVIDERS: Mapping[str, Literal["libc", "icu", "builtin"]] = {"c": "libc", "i": "icu", "b": "builtin"}
 
 # The tablespace is named only where it is not the usual one, for which no privilege is needed that way.
 _ROW = """

@@ -151,7 +151,7 @@ def _create_lost(connection: Any, name: str, target: Target, characters: Charact
             raise
         schema.execute(connection, properties.create_lost_statement(name, None, target.server))
         return (
-            f"The database was made with this server's own encoding and collation, since it does not know those of the "
+            "The database was made with this server's own encoding and collation, since it does not know those of the "
             f"backup: {spoken(str(error))}. Text may be ordered otherwise."
         )
     return ""
