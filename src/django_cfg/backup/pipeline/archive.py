@@ -44,8 +44,9 @@ def pack(
     """dump -> count and hash -> compress -> encrypt -> count and hash -> *sink*, in one pass."""
     raw, stored = TallyReader(dump, advance), TallyWriter(sink)
     with encryptor.into(stored) as sealed, compress(sealed, compression) as packer, interrupting(sink):
-        pump(raw, packer)
-    return Packed(raw.digest, stored.digest)
+        unchanged = packer is stored
+        pump(raw, sink if unchanged else packer)
+    return Packed(raw.digest, raw.digest if unchanged else stored.digest)  # SHA-256 is dear: never twice of the same
 
 
 @contextmanager
