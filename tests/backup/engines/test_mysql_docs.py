@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.engines.mysql.connect import _NAMES, _NOT_OURS, _SSL
-from django_cfg.backup.errors import DumpFailed, RestoreRefused
+from django_cfg.backup.engines.mysql.grants import _RESTORING
+from django_cfg.backup.errors import DumpFailed, RestoreFailed, RestoreRefused
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.mysql_kinds import KINDS
 from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
@@ -48,7 +50,7 @@ def test_the_user_that_can_back_up_and_nothing_else(server: MySQLServer) -> None
     findings = server.site.call("backup_check", "--json").json
     assert {finding["level"] for finding in findings if finding["subject"] == "default"} == {"OK"}
     before = server.text()
-    with pytest.raises(RestoreRefused, match=r"may not do all that a restore.*GRANT INSERT, CREATE, DROP"):
+    with pytest.raises(RestoreRefused, match=r"may not do all that a restore.*GRANT INSERT, UPDATE, CREATE, DROP"):
         restore_backup()
     fail_unless_equal(before, server.text())
 
@@ -62,6 +64,37 @@ def test_the_user_that_can_restore(server: MySQLServer) -> None:
     assert server.count("book") == BOOKS
     assert switched.old_data in server.schemas()
     assert "`root`@`127.0.0.1`" in switched.advice
+
+
+def test_a_user_that_may_not_lock_is_refused_while_there_are_triggers(server: MySQLServer) -> None:
+    """The old ones go while their tables are locked; else the restore would fail when all has been loaded."""
+    become(server, SQL[1])
+    create_backup()
+    server.server.sql(f"REVOKE LOCK TABLES ON {server.databases['default']}.* FROM restorer@'%'")
+    before = server.text()
+    with pytest.raises(RestoreRefused, match=r"may not do all that a restore.*: GRANT LOCK TABLES ON"):
+        restore_backup()
+    fail_unless_equal(before, server.text())
+    for (trigger,) in server.run("SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE()"):
+        server.run(f"DROP TRIGGER `{trigger}`")
+    server.run("DELETE FROM book")
+    restore_backup()
+    assert server.count("book") == BOOKS
+
+
+def test_a_transaction_in_the_way_of_a_user_that_can_restore(server: MySQLServer) -> None:
+    """It could not give back the events of others, and has not taken them."""
+    become(server, SQL[1])
+    create_backup()
+    before = server.text()
+    server.site.configure(lock_timeout=1)
+    with closing(server.connect()) as other:
+        other.begin()
+        other.query("SELECT * FROM book FOR UPDATE")
+        with pytest.raises(RestoreFailed, match=r"(?s)Lock wait timeout.*as it was"):
+            restore_backup()
+    fail_unless_equal(before, server.text())
+    restore_backup()
 
 
 def test_the_user_that_can_restore_what_belongs_to_others(server: MySQLServer) -> None:
@@ -95,3 +128,17 @@ def test_the_commands_by_hand(server: MySQLServer, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert server.server.sql("SELECT COUNT(*) FROM restored.book") == [(BOOKS,)]
     server.server.sql("DROP DATABASE restored")
+
+
+def test_the_rights_that_are_looked_at_are_enough(server: MySQLServer) -> None:
+    """A user who has these and no other gets through, to the end; EXECUTE is for the view that calls a function."""
+    become(server, SQL[1])
+    rights, database = ", ".join((*_RESTORING, "LOCK TABLES", "EXECUTE")), server.databases["default"]
+    escaped = database.replace("_", r"\_")
+    for scope in (f"{database}.*", rf"`{escaped}\_\_restore\_%`.*"):
+        server.server.sql(f"REVOKE ALL PRIVILEGES ON {scope} FROM restorer@'%'")
+        server.server.sql(f"GRANT {rights} ON {scope} TO restorer@'%'")
+    create_backup()
+    server.run("DELETE FROM book")
+    restore_backup()
+    assert server.count("book") == BOOKS

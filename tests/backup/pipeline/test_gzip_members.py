@@ -99,7 +99,7 @@ def test_what_is_waited_for_is_measured(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(gzip_members, "_fast", lambda block: slow.wait(30) and gzip.compress(block))
     monkeypatch.setattr(gzip_members, "_small", gzip_members._fast)
     with GzipMembers(io.BytesIO()) as writer:
-        for _ in range(writer._most - 1):
+        for _ in range(gzip_members._UNDER_WAY - 1):
             writer.write(bytes(BLOCK))
         assert writer._waited == 0
         threading.Timer(0.2, slow.set).start()

@@ -33,7 +33,7 @@ _GZIP_HEADER = 31  # zlib's window bits for a gzip header around its largest win
 _BUSY = 2  # cores that the dump tool, its server and we keep busy
 _EVERY = 7  # of so many blocks one is pressed hard where no core is to spare
 _PATIENCE = 0.55  # of its time the stream may wait for us, else none is (PostgreSQL's waits for 0.5, SQLite's 0.57)
-_AHEAD = 5  # blocks under way for each thread
+_UNDER_WAY = 10  # blocks; each takes 1.5 MB, and fewer make the stream wait more often
 _NICE = 10  # of the threads that compress
 
 Compressor = Callable[[bytes], bytes]
@@ -51,7 +51,6 @@ class GzipMembers:
         self._sink = sink
         self._threads = ThreadPoolExecutor(threads(), thread_name_prefix="gzip", initializer=_stand_back)
         self._under_way: deque[Future[bytes]] = deque()  # in the order of the stream
-        self._most = _AHEAD * threads()
         self._held: list[bytes] = []
         self._held_size = 0
         self._begun = 0
@@ -85,9 +84,9 @@ class GzipMembers:
         self._under_way.append(self._threads.submit(compress, b"".join(self._held)))
         self._begun += 1
         self._held, self._held_size = [], 0
-        if len(self._under_way) >= self._most:
+        if len(self._under_way) >= _UNDER_WAY:
             self._wait_for(self._under_way[0])
-        self._pass_on(lambda: len(self._under_way) >= self._most)
+        self._pass_on(lambda: len(self._under_way) >= _UNDER_WAY)
 
     def _finish(self) -> None:
         if self._held or not self._begun:  # an empty stream is one empty member

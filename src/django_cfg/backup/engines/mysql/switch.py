@@ -94,9 +94,9 @@ def _move(session: Session, new: str, aside: str, plan: Plan) -> None:
     """Everything that acts by itself goes first, then all tables at once."""
     here, coming = contents(session, session.database), contents(session, new)
     if not plan.partial:
+        _drop_triggers(session, here)  # it may wait in vain: until then nothing has been taken
         for name in here.of("event"):
             drop(session, session.database, "event", name)
-        _drop_triggers(session, here)
         for name in set(here.of("view")) & set(coming.tables):
             drop(session, session.database, "view", name)
     for name in coming.of("trigger"):
