@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from django_cfg.backup.engines.base import Database, Finding, Level, Outlook, RestoreOptions
 from django_cfg.backup.engines.mysql import scratch, versions
 from django_cfg.backup.engines.mysql.connect import connected, place
+from django_cfg.backup.engines.mysql.contents import contents
+from django_cfg.backup.engines.mysql.grants import require_every_right
 from django_cfg.backup.engines.mysql.keeping import foresee_code
 from django_cfg.backup.engines.mysql.others import others
 from django_cfg.backup.engines.mysql.partners import in_words
@@ -36,6 +38,8 @@ def foresee(database: Database, manifest: Manifest, options: RestoreOptions) -> 
         if not is_beside:
             refuse_without_scratch(session, alias, options)
             versions.refuse_older_in_place(session, alias, manifest)
+        elif not options.tables:
+            _refuse_the_switch(session, alias)
         findings = (
             Finding(Level.OK, alias, f"{session.server}, {place(database)}; {client.path}"),
             *versions.findings(session, alias, manifest, is_beside=is_beside),
@@ -55,6 +59,14 @@ def _may_make_a_schema(session: Session) -> bool:
     if name:
         scratch.discard(session, name)
     return name is not None
+
+
+def _refuse_the_switch(session: Session, alias: str) -> None:
+    """
+    :raises RestoreRefused: a schema beside the database could be loaded, and not be put in its place.
+    """
+    if contents(session, session.database).of("trigger"):  # they go while their tables are locked
+        require_every_right(session, alias, "LOCK TABLES")
 
 
 def _form(

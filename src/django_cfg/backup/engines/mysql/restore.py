@@ -78,8 +78,7 @@ def refuse_the_impossible(database: Database, session: Session, manifest: Manife
     alias = database.alias
     _refuse_another_vendor(database, session, manifest)
     if not options.tables:
-        triggers = contents(session, session.database).of("trigger")  # they go while their tables are locked
-        require_every_right(session, alias, *(["LOCK TABLES"] if triggers else []))
+        require_every_right(session, alias)
         _refuse_references_from_outside(session, alias)
         return
     if options.in_place:
