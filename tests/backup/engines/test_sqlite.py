@@ -455,6 +455,7 @@ def test_a_copy_left_by_a_killed_backup_is_removed_by_the_next(
         folder.mkdir(parents=True)
         (folder / "copy.sqlite3").write_bytes(b"data")
     (dead / "lock").touch()
+    (alive / "lock").touch()
     with open_lock(alive) as lock:
         assert holds_lock(lock, alive)
         create_backup()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -45,3 +48,41 @@ def test_dead_ones_are_told_their_end_and_removed(tmp_path: Path) -> None:
 def test_without_a_usable_place_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="Set TMPDIR to a usable place"), private_folder("t-", tmp_path / "nosuch"):
         pass
+
+
+def test_many_at_once_do_not_disturb_one_anothers_end(tmp_path: Path) -> None:
+    """Each looks for the folders of dead processes while others remove their own."""
+
+    def come_and_go(number: int) -> None:
+        for _ in range(200):
+            with private_folder("t-", tmp_path) as folder:
+                (folder / "data").touch()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(come_and_go, range(4)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_removal_cut_short_leaves_is_removed_by_the_next(tmp_path: Path) -> None:
+    """The lock goes last: a folder without one is taken for one that is being made."""
+    with patch("os.unlink", wraps=os.unlink) as removed, private_folder("t-", tmp_path) as folder:
+        for number in range(30):
+            (folder / f"data{number}").touch()
+    assert len(removed.mock_calls) == 31
+    assert Path(removed.mock_calls[-1].args[0]).name == "lock"
+
+
+def test_what_cannot_be_removed_is_told_and_nothing_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A backup that was made is not lost for the sake of its temporary folder."""
+    with patch("shutil.rmtree", side_effect=OSError("in use")), private_folder("t-", tmp_path) as folder:
+        (folder / "data").mkdir()
+    assert f"{folder} could not be removed (in use)" in caplog.text
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "lock").touch()
+    (tmp_path / "t-link").symlink_to(elsewhere)
+    with private_folder("t-", tmp_path):
+        assert (elsewhere / "lock").exists()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +17,7 @@ from django_cfg.backup.errors import StorageError
 
 _PREFIX = "django-cfg-backup-"
 _LOCK = "lock"
+_log = logging.getLogger("django_cfg.backup")
 
 Ending = Callable[[Path], None]  # told a folder that is about to be removed
 
@@ -34,16 +37,19 @@ def private_folder(prefix: str = _PREFIX, parent: Path | None = None, ending: En
     parent = parent or Path(tempfile.gettempdir())
     _sweep(parent, prefix, ending)
     try:
-        temporary = tempfile.TemporaryDirectory(prefix=prefix, dir=parent)
+        folder, lock = _make(parent, prefix)
     except OSError as error:
         raise StorageError(
             f"No temporary folder can be made: {error.strerror}. Set TMPDIR to a usable place."
         ) from error
-    with temporary as name, _locked(Path(name)):
+    try:
+        yield folder
+    finally:
         try:
-            yield Path(name)
+            ending(folder)
+            _remove_own(folder)
         finally:
-            ending(Path(name))
+            os.close(lock)
 
 
 def create_private(path: Path) -> IO[bytes]:
@@ -55,9 +61,12 @@ def create_private(path: Path) -> IO[bytes]:
 
 
 @contextmanager
-def open_lock(folder: Path, name: str = _LOCK) -> Iterator[int]:
-    """The lock file of *folder*, open and not yet locked."""
-    descriptor = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o600)
+def open_lock(folder: Path) -> Iterator[int]:
+    """The lock file of *folder*, open and not yet locked; never made anew, or a folder could not be removed.
+
+    :raises OSError: there is none, or not for this user.
+    """
+    descriptor = os.open(folder / _LOCK, os.O_RDWR)
     try:
         yield descriptor
     finally:
@@ -73,26 +82,55 @@ def holds_lock(lock: int, folder: Path) -> bool:
         return False
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """The folder's lock appears under its name when it is held: who finds it free finds a dead process's."""
-    being_made = f"{_LOCK}.new"
-    with open_lock(folder, being_made) as lock:
+def remove_held(folder: Path) -> None:
+    """Remove *folder*, whose lock the caller holds until this returns; the lock goes last.
+
+    What is left where this is cut short still has its lock, and is removed by the next who sweeps.
+
+    :raises OSError: something in it cannot be removed.
+    """
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != _LOCK:
+            entry.unlink(missing_ok=True)  # an agent that ends removes its own socket
+    (folder / _LOCK).unlink(missing_ok=True)
+    folder.rmdir()
+
+
+def _make(parent: Path, prefix: str) -> tuple[Path, int]:
+    """A new folder and its lock, which has its name only when it is held: who finds it free finds a dead process's."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    being_made = folder / f"{_LOCK}.new"
+    try:
+        lock = os.open(being_made, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        (folder / being_made).rename(folder / _LOCK)
-        yield
+        being_made.rename(folder / _LOCK)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder, lock
+
+
+def _remove_own(folder: Path) -> None:
+    """A backup does not fail because something of its temporary folder stays."""
+    try:
+        remove_held(folder)
+    except OSError as error:
+        _log.warning("The temporary folder %s could not be removed (%s). The next run tries again.", folder, error)
 
 
 def _sweep(parent: Path, prefix: str, ending: Ending) -> None:
     """Remove the folders of this user whose process is dead: its lock went with it, its data did not."""
-    with suppress(OSError):
-        for folder in parent.glob(f"{prefix}*"):
-            if folder.stat().st_uid == os.geteuid() and (folder / _LOCK).exists():
+    for folder in parent.glob(f"{prefix}*"):
+        with suppress(OSError):  # gone meanwhile, or not to be removed
+            found = folder.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
                 _remove_if_dead(folder, ending)
 
 
 def _remove_if_dead(folder: Path, ending: Ending) -> None:
-    with suppress(OSError), open_lock(folder) as lock:
+    with open_lock(folder) as lock:  # one that is being made or removed has none
         if holds_lock(lock, folder):
             ending(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_held(folder)

@@ -12,7 +12,7 @@ from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.sqlite.files import database_path
 from django_cfg.backup.engines.sqlite.held import Held
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay
-from django_cfg.backup.pipeline.private import holds_lock, open_lock
+from django_cfg.backup.pipeline.private import holds_lock, remove_held
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def entering(target: Path, alias: str) -> Iterator[Path]:
     folder = _folder_of(target)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        lock = _open_lock(folder)
     except OSError as error:
         raise _unusable(folder, error) from error
     try:
@@ -41,17 +41,26 @@ def sweep(database: Database, *, only_look: bool = False) -> list[str]:
     """Remove the workshop of a restore of *database* that died, unless it is only looked at."""
     target = database_path(database).resolve()
     folder = _folder_of(target)
-    with suppress(OSError), open_lock(folder) as lock:  # no such folder, as a rule
-        if holds_lock(lock, folder):
-            if not only_look:
-                Held(target, folder).settle()
-                shutil.rmtree(folder)
-            return [str(folder)]
+    with suppress(OSError):
+        lock = _open_lock(folder)  # no such folder, as a rule
+        try:
+            if holds_lock(lock, folder):
+                if not only_look:
+                    Held(target, folder).settle()
+                    remove_held(folder)
+                return [str(folder)]
+        finally:
+            os.close(lock)
     return []
 
 
 def _folder_of(target: Path) -> Path:
     return target.with_name(f".{target.name}.restoring")
+
+
+def _open_lock(folder: Path) -> int:
+    """Made where there is none: who died before that left an empty folder."""
+    return os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
 
 
 def _require_lock(lock: int, folder: Path, alias: str) -> None:
@@ -73,7 +82,7 @@ def _clear(folder: Path, target: Path) -> None:
 def _remove(folder: Path, target: Path) -> None:
     with suppress(OSError):  # the old data could not be let out: it stays here, and that has been told
         Held(target, folder).settle()
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_held(folder)
 
 
 def _unusable(folder: Path, error: OSError) -> RestoreRefused:
