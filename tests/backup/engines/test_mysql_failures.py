@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup.engines.mysql import schema
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.errors import (
     BackupError,
@@ -256,6 +258,36 @@ def test_the_program_killed(server: MySQLServer) -> None:
 
     with locked(server, "book"), beside(kill):
         fail_to_back_up(server, DumpFailed, "mariadb-dump was killed by signal 9.*memory")
+
+
+def test_a_counting_that_has_not_begun_yet_is_not_waited_for(
+    server: MySQLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mariadb-dump is gone when the counting comes to a table that somebody holds."""
+    count, due, killed = schema.count, threading.Event(), threading.Event()
+
+    def later(*arguments: Any, **options: Any) -> Any:
+        due.set()
+        assert killed.wait(20)
+        time.sleep(2)  # the end of mariadb-dump has been noticed, and the counting asked to end
+        return count(*arguments, **options)
+
+    def kill() -> None:
+        assert due.wait(20)
+        pid = wait_until(lambda: child_running("mariadb-dump"))
+        with stopped(pid):
+            stack.enter_context(locked(server, "author"))
+            os.kill(pid, signal.SIGKILL)
+        killed.set()
+
+    monkeypatch.setattr(schema, "count", later)
+    server.site.configure(lock_timeout=60)
+    server.run(MANY)
+    begun = time.monotonic()
+    with ExitStack() as stack, beside(kill):
+        fail_to_back_up(server, DumpFailed, "mariadb-dump was killed by signal 9")
+    assert killed.is_set()
+    assert time.monotonic() - begun < 30, "it waited for the lock"
 
 
 def test_server_stopped_in_mid_dump(fragile: MySQLServer) -> None:
