@@ -25,9 +25,9 @@ RUNS = "SELECT state, message FROM django_cfg_backup_backuprun ORDER BY id"
 # A storage that takes its time: the process can be met in the middle of writing.
 SLOW = """
 import time
-from django_cfg.backup.storage import local
+from django_cfg.backup.storage.part import Part
 
-write = local._Part.write
+write = Part.write
 
 def slowly(self, block):
     count = write(self, block)
@@ -35,7 +35,7 @@ def slowly(self, block):
     time.sleep(600)
     return count
 
-local._Part.write = slowly
+Part.write = slowly
 """
 # A compressor with a child of its own, which never comes to its end.
 STUCK = """\

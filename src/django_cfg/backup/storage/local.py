@@ -8,21 +8,19 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
-from uuid import uuid4
 
-from django_cfg.backup.errors import NameTaken, NotEnoughSpace, StorageError
+from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.pipeline.stream import Readable, Writable
 from django_cfg.backup.storage.base import Storage, StoredObject, require_inside
+from django_cfg.backup.storage.part import Part
 
 _OF_THE_MOUNT = "lost+found"  # of an ext4 mount; nobody but root may look into it
 _PART = re.compile(r"\..+\.[0-9a-f]{32}\.part", re.DOTALL)
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.EOPNOTSUPP}  # some network and FUSE mounts
-_STRETCH = 16 << 20  # bytes after which the disk is set to work
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -41,7 +39,7 @@ class LocalStorage(Storage):
         target = self._path(key)
         _make_private_folder(target.parent)
         self._require_free(target, key)
-        part = _Part(target, expected_size)
+        part = Part(target, expected_size)
         try:
             yield part
             part.finish()
@@ -159,75 +157,6 @@ class LocalStorage(Storage):
             raise NameTaken.of(key, self.location) from None
         except OSError as error:
             raise StorageError.from_os("publish", target, error) from error
-
-
-class _Part:
-    """The unfinished file. Its own errors are told as ours; those of whoever writes pass untouched."""
-
-    def __init__(self, target: Path, expected_size: int) -> None:
-        self.path = target.with_name(f".{target.name}.{uuid4().hex}.part")
-        self._expected_size = expected_size
-        self._written = 0
-        self._on_its_way = 0  # bytes that the disk has been told of
-        try:
-            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except OSError as error:
-            raise self._told(error) from error
-        self._file = os.fdopen(descriptor, "wb")
-
-    def write(self, block: bytes) -> int:
-        try:
-            count = self._file.write(block)
-        except OSError as error:
-            raise self._told(error) from error
-        self._written += count
-        if self._written - self._on_its_way >= _STRETCH:
-            self._set_the_disk_to_work()
-        return count
-
-    def _set_the_disk_to_work(self) -> None:
-        """Else it would begin with the last byte, and whoever waits for ``finish`` would wait for all of them.
-
-        Linux begins to write what it is told to forget; nothing is waited for, and an error still comes in ``finish``.
-        """
-        if hasattr(os, "posix_fadvise"):
-            with suppress(OSError):  # only an advice
-                length = self._written - self._on_its_way
-                os.posix_fadvise(self._file.fileno(), self._on_its_way, length, os.POSIX_FADV_DONTNEED)
-        self._on_its_way = self._written
-
-    def finish(self) -> None:
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._told(error) from error
-
-    @contextmanager
-    def withdrawn_on_error(self, target: Path) -> Iterator[None]:
-        """Take the final name back if the block fails after giving it: nothing half done is published."""
-        mine = os.fstat(self._file.fileno())
-        try:
-            yield
-        except BaseException:
-            with suppress(FileNotFoundError):
-                if os.path.samestat(target.stat(), mine):
-                    target.unlink()
-            raise
-
-    def discard(self) -> None:
-        """Remove the part's own name; what was published keeps its data."""
-        with suppress(OSError):  # unwritten bytes of a part that is thrown away
-            self._file.close()
-        self.path.unlink(missing_ok=True)
-
-    def _told(self, error: OSError) -> StorageError:
-        folder = self.path.parent
-        if error.errno not in _FULL:
-            return StorageError.from_os("write in", folder, error)
-        needed = max(self._expected_size, self._written + 1)
-        advice = "Free some space there, or let local_path name another place. Nothing was published."
-        return NotEnoughSpace.of(folder, needed, shutil.disk_usage(folder).free, advice)
 
 
 class _File:

@@ -1,0 +1,141 @@
+"""Files written past the page cache: every byte in its place, whatever the file system thinks of it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from django_cfg.backup.storage.uncached import PIECE, UncachedFile
+
+SIZES = [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 4097]
+Write = Callable[[int, memoryview], int]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "shop.gz"
+
+
+def opened(path: Path) -> UncachedFile:
+    return UncachedFile(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def content(size: int) -> bytes:
+    return Random(size).randbytes(size)
+
+
+def write(path: Path, data: bytes, block: int = 1 << 20) -> None:
+    file = opened(path)
+    try:
+        for start in range(0, len(data), block):
+            assert file.write(data[start : start + block]) == len(data[start : start + block])
+        file.finish()
+    finally:
+        file.close()
+
+
+def is_direct(descriptor: int) -> bool:
+    return bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
+
+
+def writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[Write, int, memoryview], int]) -> list[tuple[bool, int]]:
+    """Every write goes through *act*; returns what was written and whether past the cache."""
+    real, seen = os.write, list[tuple[bool, int]]()
+
+    def watched(descriptor: int, data: memoryview) -> int:
+        seen.append((is_direct(descriptor), len(data)))
+        return act(real, descriptor, data)
+
+    monkeypatch.setattr(os, "write", watched)
+    return seen
+
+
+def faithfully(real: Write, descriptor: int, data: memoryview) -> int:
+    return real(descriptor, data)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("block", [PIECE // 3, 1 << 20, 2 * PIECE + 1])
+def test_every_byte_is_in_its_place(path: Path, size: int, block: int) -> None:
+    write(path, content(size), block)
+    assert path.read_bytes() == content(size)
+
+
+def test_whole_pieces_go_past_the_cache_and_the_rest_through_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files never meet the other way."""
+    seen = writing(monkeypatch, faithfully)
+    write(path, content(2 * PIECE + 5))
+    write(path.with_suffix(".json"), content(5))
+    assert seen == [(True, PIECE), (True, PIECE), (False, 5), (False, 5)]
+
+
+def test_a_file_system_that_has_no_way_past_the_cache(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is set to work piece by piece."""
+    real, advised = fcntl.fcntl, list[tuple[int, ...]]()
+
+    def refuse(descriptor: int, what: int, flags: int = 0) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no")
+        return real(descriptor, what, flags)
+
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    monkeypatch.setattr(os, "posix_fadvise", lambda _descriptor, *advice: advised.append(advice))
+    seen = writing(monkeypatch, faithfully)
+    write(path, content(2 * PIECE + 5))
+    assert path.read_bytes() == content(2 * PIECE + 5)
+    assert seen == [(False, PIECE), (False, PIECE), (False, 5)]
+    assert [start for start, _size, _advice in advised] == [0, PIECE, 2 * PIECE]
+
+
+def test_a_file_system_that_promises_and_refuses(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(real: Write, descriptor: int, data: memoryview) -> int:
+        if is_direct(descriptor):
+            raise OSError(errno.EINVAL, "no")
+        return real(descriptor, data)
+
+    writing(monkeypatch, refuse)
+    write(path, content(3 * PIECE + 5))
+    assert path.read_bytes() == content(3 * PIECE + 5)
+
+
+def test_a_write_may_be_short(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left may fill no sector; the disk then refuses it past the cache."""
+    writing(monkeypatch, lambda real, descriptor, data: real(descriptor, data[:99_999]))
+    write(path, content(2 * PIECE + 5))
+    assert path.read_bytes() == content(2 * PIECE + 5)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 5])
+def test_what_the_disk_refuses_is_raised(path: Path, monkeypatch: pytest.MonkeyPatch, pieces: int) -> None:
+    """At the latest when the file is to be finished, and again when one asks again."""
+
+    def refuse(_real: Write, _descriptor: int, _data: memoryview) -> int:
+        raise OSError(errno.EIO, "broken")
+
+    writing(monkeypatch, refuse)
+    file = opened(path)
+    with pytest.raises(OSError, match="broken"):  # noqa: PT012
+        for _ in range(pieces):
+            file.write(bytes(PIECE))
+        file.finish()
+    with pytest.raises(OSError, match="broken"):
+        file.finish()
+    file.close()
+
+
+def test_what_is_given_up_leaves_neither_thread_nor_descriptor(path: Path) -> None:
+    before = threading.active_count()
+    file = opened(path)
+    file.write(bytes(3 * PIECE))
+    assert threading.active_count() == before + 1
+    file.close()
+    assert threading.active_count() == before
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(file.fileno())
