@@ -50,7 +50,7 @@ def test_without_a_usable_place_there_is_none(tmp_path: Path) -> None:
         pass
 
 
-def test_many_at_once_do_not_disturb_one_anothers_end(tmp_path: Path) -> None:
+def test_many_at_once_do_not_disturb_one_anothers_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Each looks for the folders of dead processes while others remove their own."""
 
     def come_and_go(number: int) -> None:
@@ -61,6 +61,7 @@ def test_many_at_once_do_not_disturb_one_anothers_end(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(come_and_go, range(4)))
     assert list(tmp_path.iterdir()) == []
+    assert caplog.text == ""
 
 
 def test_what_a_removal_cut_short_leaves_is_removed_by_the_next(tmp_path: Path) -> None:
