@@ -275,9 +275,9 @@ def test_a_counting_that_has_not_begun_yet_is_not_waited_for(
     def kill() -> None:
         assert due.wait(20)
         pid = wait_until(lambda: child_running("mariadb-dump"))
-        with stopped(pid):
-            stack.enter_context(locked(server, "author"))
-            os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGSTOP)
+        stack.enter_context(locked(server, "author"))
+        os.kill(pid, signal.SIGKILL)
         killed.set()
 
     monkeypatch.setattr(schema, "count", later)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 
@@ -78,6 +79,54 @@ def test_what_cannot_be_removed_is_told_and_nothing_fails(tmp_path: Path, caplog
     with patch("shutil.rmtree", side_effect=OSError("in use")), private_folder("t-", tmp_path) as folder:
         (folder / "data").mkdir()
     assert f"{folder} could not be removed (in use)" in caplog.text
+
+
+def test_an_end_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    """The home of gpg has keys in it, and its agent is waited for."""
+    end = Mock(side_effect=KeyboardInterrupt)
+    with suppress(KeyboardInterrupt), private_folder("t-", tmp_path, end) as folder:
+        (folder / "secret").touch()
+    assert end.called
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_thing_that_stays_keeps_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """But the lock: the next run tries again, and says so again."""
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "stays":
+            raise OSError("in use")
+        unlink(path, missing_ok=missing_ok)
+
+    with patch.object(Path, "unlink", refuse):
+        with private_folder("t-", tmp_path) as folder:
+            for name in ("a", "stays", "z"):
+                (folder / name).touch()
+        assert sorted(path.name for path in folder.iterdir()) == ["lock", "stays"]
+        with private_folder("t-", tmp_path):
+            pass
+        assert caplog.text.count(f"{folder} could not be removed (in use)") == 2
+    with private_folder("t-", tmp_path):
+        assert not folder.exists()
+
+
+def test_the_lock_is_closed_before_the_folder_goes(tmp_path: Path) -> None:
+    """A network folder keeps a file that is open, under another name, and cannot be removed with it."""
+
+    seen = []
+    with (
+        patch("os.close", wraps=os.close) as close,
+        patch("os.rmdir", side_effect=lambda path: seen.append((path, close.called))),
+        private_folder("t-", tmp_path) as folder,
+    ):
+        (folder / "data").touch()
+    assert seen == [(folder, True)]
+
+
+def test_a_place_that_cannot_be_listed_is_swept_another_time(tmp_path: Path) -> None:
+    with patch.object(Path, "glob", side_effect=OSError("stale")), private_folder("t-", tmp_path) as folder:
+        assert folder.exists()
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

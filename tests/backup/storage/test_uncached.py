@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from unittest.mock import Mock
 
 import pytest
 
+from django_cfg.backup.storage import uncached
 from django_cfg.backup.storage.uncached import PIECE, UncachedFile
 
 DIRECT = getattr(os, "O_DIRECT", 0)
@@ -25,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def opened(path: Path) -> UncachedFile:
-    return UncachedFile(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    return UncachedFile(path)
 
 
 def content(size: int) -> bytes:
@@ -119,15 +121,31 @@ def test_a_file_system_that_promises_and_refuses(path: Path, monkeypatch: pytest
     assert path.read_bytes() == content(3 * PIECE + 5)
 
 
-def test_a_write_may_be_short(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left may fill no sector; the disk then refuses it past the cache."""
-    writing(monkeypatch, lambda real, descriptor, data: real(descriptor, data[:99_999]))
+@pytest.mark.usefixtures("_direct")
+@pytest.mark.parametrize("refuses_the_rest", [False, True])
+def test_a_write_may_be_short(path: Path, monkeypatch: pytest.MonkeyPatch, refuses_the_rest: bool) -> None:
+    """What is left goes the same way, or through the cache where the disk refuses it past that."""
+
+    def half(real: Write, descriptor: int, data: memoryview) -> int:
+        if len(data) < PIECE and refuses_the_rest and is_direct(descriptor):
+            raise OSError(errno.EINVAL, "no")
+        return real(descriptor, data[: PIECE // 2])
+
+    seen = writing(monkeypatch, half)
     write(path, content(2 * PIECE + 5))
     assert path.read_bytes() == content(2 * PIECE + 5)
+    assert seen[:2] == [(True, PIECE), (True, PIECE // 2)]
+    assert refuses_the_rest is ((False, PIECE // 2) in seen)
 
 
-@pytest.mark.parametrize("pieces", [1, 2, 5])
-def test_what_the_disk_refuses_is_raised(path: Path, monkeypatch: pytest.MonkeyPatch, pieces: int) -> None:
+def test_a_disk_that_takes_nothing_is_not_asked_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writing(monkeypatch, lambda real, descriptor, data: 0)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        write(path, b"x")
+
+
+@pytest.mark.parametrize("pieces", [0.1, 1, 2, 5])
+def test_what_the_disk_refuses_is_raised(path: Path, monkeypatch: pytest.MonkeyPatch, pieces: float) -> None:
     """At the latest when the file is to be finished, and again when one asks again."""
 
     def refuse(_real: Write, _descriptor: int, _data: memoryview) -> int:
@@ -136,12 +154,32 @@ def test_what_the_disk_refuses_is_raised(path: Path, monkeypatch: pytest.MonkeyP
     writing(monkeypatch, refuse)
     file = opened(path)
     with pytest.raises(OSError, match="broken"):  # noqa: PT012
-        for _ in range(pieces):
-            file.write(bytes(PIECE))
+        for _ in range(int(pieces * 10)):
+            file.write(bytes(PIECE // 10 + 1))
         file.finish()
     with pytest.raises(OSError, match="broken"):
         file.finish()
     file.close()
+
+
+def test_what_cannot_be_made_sure_of_is_raised_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux tells of it once; whoever asks again must not hear that all is well."""
+    file = opened(path)
+    file.write(b"x")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", Mock(side_effect=OSError(errno.EIO, "broken")))
+        with pytest.raises(OSError, match="broken"):
+            file.finish()
+    with pytest.raises(OSError, match="broken"):
+        file.finish()
+    file.close()
+
+
+def test_without_memory_there_is_no_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uncached, "mmap", Mock(side_effect=OSError(errno.ENOMEM, "no memory")))
+    with pytest.raises(OSError, match="no memory"):
+        opened(path)
+    assert not path.exists()
 
 
 def test_what_is_given_up_leaves_neither_thread_nor_descriptor(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -9,7 +10,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -42,14 +43,12 @@ def private_folder(prefix: str = _PREFIX, parent: Path | None = None, ending: En
         raise StorageError(
             f"No temporary folder can be made: {error.strerror}. Set TMPDIR to a usable place."
         ) from error
-    try:
+    with ExitStack() as last_first:  # each of them whatever the others meet
+        last_first.callback(_remove_empty, folder)
+        last_first.callback(os.close, lock)
+        last_first.callback(_empty_or_tell, folder)
+        last_first.callback(ending, folder)
         yield folder
-    finally:
-        try:
-            ending(folder)
-            _remove_own(folder)
-        finally:
-            os.close(lock)
 
 
 def create_private(path: Path) -> IO[bytes]:
@@ -82,55 +81,72 @@ def holds_lock(lock: int, folder: Path) -> bool:
         return False
 
 
-def remove_held(folder: Path) -> None:
-    """Remove *folder*, whose lock the caller holds until this returns; the lock goes last.
+def empty_held(folder: Path) -> None:
+    """Remove all that is in *folder*, whose lock the caller holds until this returns; the lock goes last.
 
-    What is left where this is cut short still has its lock, and is removed by the next who sweeps.
+    What is left where this is cut short still has its lock, and is removed by the next who sweeps. The folder itself
+    can be removed when the lock has been closed: a network folder keeps what is open.
 
-    :raises OSError: something in it cannot be removed.
+    :raises OSError: something in it cannot be removed; the rest is gone, but for the lock.
     """
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        elif entry.name != _LOCK:
-            entry.unlink(missing_ok=True)  # an agent that ends removes its own socket
+    failures = [error for entry in folder.iterdir() if entry.name != _LOCK and (error := _failure_to_remove(entry))]
+    if failures:
+        raise failures[0]
     (folder / _LOCK).unlink(missing_ok=True)
-    folder.rmdir()
+
+
+def _failure_to_remove(entry: Path) -> OSError | None:
+    try:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+            return OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(entry)) if entry.exists() else None
+        entry.unlink(missing_ok=True)  # an agent that ends removes its own socket
+    except OSError as error:
+        return error
+    return None
 
 
 def _make(parent: Path, prefix: str) -> tuple[Path, int]:
     """A new folder and its lock, which has its name only when it is held: who finds it free finds a dead process's."""
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     being_made = folder / f"{_LOCK}.new"
-    try:
+    with ExitStack() as undone:
+        undone.callback(shutil.rmtree, folder, ignore_errors=True)
         lock = os.open(being_made, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        undone.callback(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_EX)
         being_made.rename(folder / _LOCK)
-    except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        undone.pop_all()
     return folder, lock
 
 
-def _remove_own(folder: Path) -> None:
-    """A backup does not fail because something of its temporary folder stays."""
+def _empty_or_tell(folder: Path) -> None:
+    """A backup does not fail because something of a temporary folder stays."""
     try:
-        remove_held(folder)
+        empty_held(folder)
     except OSError as error:
         _log.warning("The temporary folder %s could not be removed (%s). The next run tries again.", folder, error)
 
 
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # something stayed in it, and has been told
+        folder.rmdir()
+
+
 def _sweep(parent: Path, prefix: str, ending: Ending) -> None:
     """Remove the folders of this user whose process is dead: its lock went with it, its data did not."""
-    for folder in parent.glob(f"{prefix}*"):
-        with suppress(OSError):  # gone meanwhile, or not to be removed
-            found = folder.lstat()
-            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
-                _remove_if_dead(folder, ending)
+    with suppress(OSError):
+        for folder in parent.glob(f"{prefix}*"):
+            with suppress(OSError):  # gone meanwhile
+                found = folder.lstat()
+                if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+                    _remove_if_dead(folder, ending)
 
 
 def _remove_if_dead(folder: Path, ending: Ending) -> None:
     with open_lock(folder) as lock:  # one that is being made or removed has none
-        if holds_lock(lock, folder):
+        if is_dead := holds_lock(lock, folder):
             ending(folder)
-            remove_held(folder)
+            _empty_or_tell(folder)
+    if is_dead:
+        _remove_empty(folder)

@@ -24,10 +24,9 @@ class Part:
         self._expected_size = expected_size
         self._written = 0
         try:
-            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            self._file = UncachedFile(self.path)
         except OSError as error:
             raise self._told(error) from error
-        self._file = UncachedFile(descriptor)
 
     def write(self, block: bytes) -> int:
         try:
@@ -57,9 +56,11 @@ class Part:
 
     def discard(self) -> None:
         """Remove the part's own name; what was published keeps its data."""
-        with suppress(OSError):  # of a part that is thrown away
-            self._file.close()
-        self.path.unlink(missing_ok=True)
+        try:
+            with suppress(OSError):  # of a part that is thrown away
+                self._file.close()
+        finally:
+            self.path.unlink(missing_ok=True)
 
     def _told(self, error: OSError) -> StorageError:
         folder = self.path.parent

@@ -14,6 +14,7 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from mmap import mmap
+from pathlib import Path
 
 PIECE = 2 << 20  # bytes written at once; a multiple of the sectors of all disks
 _PAST_THE_CACHE = getattr(os, "O_DIRECT", 0)  # Linux has it
@@ -24,16 +25,17 @@ class UncachedFile:
 
     What the disk says of a piece is raised by a later call.
 
-    :param descriptor: of the empty file; it is taken over.
+    :param path: where it is made, for its owner alone (0600).
+    :raises OSError: it is there already, or cannot be made.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, path: Path) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self._under_way: Future[None] | None = None
         self._filling, self._resting = (memoryview(mmap(-1, PIECE)) for _ in range(2))  # aligned, as disks want it
         self._filled = 0
         self._written = 0
+        self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
 
     def fileno(self) -> int:
         return self._descriptor
@@ -58,10 +60,9 @@ class UncachedFile:
         :raises OSError: it is not.
         """
         self._wait()
-        self._set_flags(0)  # the last bytes fill no sector
-        self._write_out(self._filling[: self._filled])
+        self._under_way = self._thread.submit(self._write_last, self._filling[: self._filled])
         self._filled = 0
-        os.fsync(self._descriptor)
+        self._wait()
 
     def close(self) -> None:
         """What has not been finished is given up."""
@@ -78,12 +79,19 @@ class UncachedFile:
         self._filled = 0
 
     def _wait(self) -> None:
+        """Whoever has been told of an error once is told of it for ever."""
         if self._under_way:
             self._under_way.result()
 
+    def _write_last(self, rest: memoryview) -> None:
+        self._set_flags(0)  # they fill no sector
+        self._write_out(rest)
+        os.fsync(self._descriptor)
+
     def _write_out(self, piece: memoryview) -> None:
         while piece:
-            count = self._write_some(piece)
+            if not (count := self._write_some(piece)):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
             self._set_the_disk_to_work(count)
             piece = piece[count:]
 

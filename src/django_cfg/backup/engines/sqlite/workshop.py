@@ -12,7 +12,7 @@ from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.sqlite.files import database_path
 from django_cfg.backup.engines.sqlite.held import Held
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay
-from django_cfg.backup.pipeline.private import holds_lock, remove_held
+from django_cfg.backup.pipeline.private import empty_held, holds_lock
 
 
 @contextmanager
@@ -33,8 +33,9 @@ def entering(target: Path, alias: str) -> Iterator[Path]:
         yield folder
     finally:
         if holds_lock(lock, folder):
-            _remove(folder, target)
+            _empty(folder, target)
         os.close(lock)
+        _remove(folder)
 
 
 def sweep(database: Database, *, only_look: bool = False) -> list[str]:
@@ -47,10 +48,12 @@ def sweep(database: Database, *, only_look: bool = False) -> list[str]:
             if holds_lock(lock, folder):
                 if not only_look:
                     Held(target, folder).settle()
-                    remove_held(folder)
+                    empty_held(folder)
                 return [str(folder)]
         finally:
             os.close(lock)
+            if not only_look:
+                _remove(folder)
     return []
 
 
@@ -79,10 +82,15 @@ def _clear(folder: Path, target: Path) -> None:
         raise _unusable(folder, error) from error
 
 
-def _remove(folder: Path, target: Path) -> None:
+def _empty(folder: Path, target: Path) -> None:
     with suppress(OSError):  # the old data could not be let out: it stays here, and that has been told
         Held(target, folder).settle()
-        remove_held(folder)
+        empty_held(folder)
+
+
+def _remove(folder: Path) -> None:
+    with suppress(OSError):  # it is not empty
+        folder.rmdir()
 
 
 def _unusable(folder: Path, error: OSError) -> RestoreRefused:
