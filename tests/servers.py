@@ -124,7 +124,7 @@ class MariaDB:
         argv = [
             mariadb_program("mariadbd"), "--no-defaults", f"--datadir={self.folder / 'data'}",
             f"--socket={self.socket}", f"--port={self.port}", "--bind-address=127.0.0.1",
-            f"--pid-file={self.folder / 'pid'}", f"--log-error={self.folder / 'log'}", "--skip-log-bin",
+            f"--pid-file={self.folder / 'pid'}", f"--log-error={self.folder / 'log.err'}", "--skip-log-bin",
             "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync",
             "--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M", "--innodb-fast-shutdown=2",
             "--skip-innodb-doublewrite", "--skip-innodb-buffer-pool-dump-at-shutdown", "--character-set-server=utf8mb4",
@@ -136,7 +136,7 @@ class MariaDB:
         deadline = time.monotonic() + 60
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"mariadbd does not start: {(self.folder / 'log').read_text()[-2000:]}")
+                raise RuntimeError(f"mariadbd does not start: {(self.folder / 'log.err').read_text()[-2000:]}")
             time.sleep(0.02)
 
     def stop(self, *, kill: bool = False) -> None:
@@ -150,6 +150,10 @@ class MariaDB:
         self._process = None
 
     def is_running(self) -> bool:
+        """Whether it has been started and lives; why one died by itself is printed, beside the test that fails."""
+        if self._process is not None and self._process.poll() is not None:
+            print(f"mariadbd ended with {self._process.returncode}: {(self.folder / 'log.err').read_text()[-8000:]}")
+            self._process = None
         return self._process is not None
 
     def connect(self, database: str | None = None, user: str = USER, password: str = PASSWORD) -> pymysql.Connection:

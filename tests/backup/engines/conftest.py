@@ -95,6 +95,8 @@ def mysql_server(site: Site, mariadb: MariaDB) -> Iterator[MySQLServer]:
     """A project whose databases are on ``mariadb``: ``default``, filled, and ``empty``."""
     server = MySQLServer(site, mariadb)
     yield server
+    if not mariadb.is_running():
+        mariadb.start()
     server.drop()
 
 

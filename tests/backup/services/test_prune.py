@@ -19,6 +19,7 @@ from django_cfg.backup.services.pin import pin_backup
 from django_cfg.backup.services.project import current_project
 from django_cfg.backup.services.prune import carry_out, plan_prune, still_due
 from django_cfg.backup.storage.local import LocalStorage
+from django_cfg.backup.storage.uncached import PIECE
 from tests.backup.policy.histories import proof_of
 from tests.backup.services.pruning import ONE_DAY, Locking, backups, daily, put, use_storage
 from tests.backup.storages import Recording
@@ -236,7 +237,7 @@ class TestUnfinished:
             sink.write(b"x" * 1_000_000)
             (path,) = site.backups.glob(".*.part")
             os.utime(path, (time.time() - 2 * DAY, time.time() - 2 * DAY))
-            sink.write(b"x" * 1_000_000)
+            sink.write(b"x" * 3 * PIECE)
             assert prune_backups().swept == ()
         assert storage.stat("default_1.sqlite3")
 
