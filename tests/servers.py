@@ -97,14 +97,17 @@ class MariaDB:
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
         self.socket = folder / "socket"
-        folder.mkdir(parents=True)
+        self._tmp = folder / "tmp"  # a server that starts clears this, and one whose tables are in it dies of that
+        self._tmp.mkdir(parents=True)
         give_to_server(folder)
+        give_to_server(self._tmp)
         self._process: subprocess.Popen[bytes] | None = None
         as_server(
             [
                 mariadb_program("mariadb-install-db"), "--no-defaults", f"--datadir={folder / 'data'}",
                 "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-log-bin",
                 "--innodb-log-file-size=8M", "--innodb-flush-method=nosync", "--skip-name-resolve",
+                f"--tmpdir={self._tmp}",
             ]
         )  # fmt: skip
         self.start()
@@ -128,7 +131,8 @@ class MariaDB:
             "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync",
             "--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M", "--innodb-fast-shutdown=2",
             "--skip-innodb-doublewrite", "--skip-innodb-buffer-pool-dump-at-shutdown", "--character-set-server=utf8mb4",
-            "--sync-frm=0", "--key-buffer-size=1M", "--aria-pagecache-buffer-size=1M", *options,
+            "--sync-frm=0", "--key-buffer-size=1M", "--aria-pagecache-buffer-size=1M", f"--tmpdir={self._tmp}",
+            *options,
         ]  # fmt: skip
         self._process = subprocess.Popen(
             unprivileged(argv), cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
