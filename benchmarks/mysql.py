@@ -91,6 +91,7 @@ def _contenders(folder: Path, server: MariaDB, slow: bool) -> Iterable[Contender
     yield _django(folder, server, "backup_create, gzip", "gzip")
     yield _django(folder, server, "a worker, gzip", "gzip", WORKER)
     yield _django(folder, server, "backup_create, none", "none")
+    yield _django(folder, server, "a worker, none", "none", WORKER)
     if slow:
         yield _django(folder, server, "backup_create, xz", "xz")
     if find_spec("dbbackup"):

@@ -124,6 +124,9 @@ class MariaDB:
                  "GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION")  # fmt: skip
 
     def start(self, *options: str) -> None:
+        """Where it died by itself, its last words are printed, beside the test that fails of that."""
+        if self._process is not None:
+            print(f"mariadbd ended with {self._process.poll()}: {(self.folder / 'log.err').read_text()[-8000:]}")
         argv = [
             mariadb_program("mariadbd"), "--no-defaults", f"--datadir={self.folder / 'data'}",
             f"--socket={self.socket}", f"--port={self.port}", "--bind-address=127.0.0.1",
@@ -154,11 +157,8 @@ class MariaDB:
         self._process = None
 
     def is_running(self) -> bool:
-        """Whether it has been started and lives; why one died by itself is printed, beside the test that fails."""
-        if self._process is not None and self._process.poll() is not None:
-            print(f"mariadbd ended with {self._process.returncode}: {(self.folder / 'log.err').read_text()[-8000:]}")
-            self._process = None
-        return self._process is not None
+        """Whether it has been started, has not been stopped and has not died by itself."""
+        return self._process is not None and self._process.poll() is None
 
     def connect(self, database: str | None = None, user: str = USER, password: str = PASSWORD) -> pymysql.Connection:
         """In autocommit, over TCP."""

@@ -121,7 +121,6 @@ def test_one_thing_that_stays_keeps_nothing_else(tmp_path: Path, caplog: pytest.
 
 def test_the_lock_is_closed_before_the_folder_goes(tmp_path: Path) -> None:
     """A network folder keeps a file that is open, under another name, and cannot be removed with it."""
-
     seen = []
     with (
         patch("os.close", wraps=os.close) as close,

@@ -16,6 +16,7 @@ from django_cfg.backup.errors import ConfigurationError, NotEnoughSpace, Storage
 from django_cfg.backup.pipeline.stream import BLOCK
 from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.local import LocalStorage
+from django_cfg.backup.storage.uncached import UncachedFile
 from tests.backup.conftest import Unprivileged
 from tests.backup.storage.contract import StorageContract
 
@@ -122,6 +123,22 @@ class TestUnfinished:
         with pytest.raises(KeyboardInterrupt), storage.publish("shop.gz") as sink:  # noqa: PT012
             sink.write(bytes(BLOCK))
             raise KeyboardInterrupt
+        assert files(storage.root) == []
+
+    def test_an_end_that_is_interrupted_leaves_no_file(
+        self, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It may wait for a slow disk, and be told a second time to end."""
+        close = UncachedFile.close
+
+        def interrupted(file: UncachedFile) -> None:
+            close(file)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(UncachedFile, "close", interrupted)
+        with pytest.raises(KeyboardInterrupt), storage.publish("shop.gz") as sink:  # noqa: PT012
+            sink.write(b"x")
+            raise StorageError("broken")
         assert files(storage.root) == []
 
     def test_a_name_taken_meanwhile_leaves_no_part(self, storage: LocalStorage) -> None:

@@ -26,16 +26,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "shop.gz"
 
 
-def opened(path: Path) -> UncachedFile:
-    return UncachedFile(path)
-
-
 def content(size: int) -> bytes:
     return Random(size).randbytes(size)
 
 
 def write(path: Path, data: bytes, block: int = 1 << 20) -> None:
-    file = opened(path)
+    file = UncachedFile(path)
     try:
         for start in range(0, len(data), block):
             assert file.write(data[start : start + block]) == len(data[start : start + block])
@@ -152,7 +148,7 @@ def test_what_the_disk_refuses_is_raised(path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.EIO, "broken")
 
     writing(monkeypatch, refuse)
-    file = opened(path)
+    file = UncachedFile(path)
     with pytest.raises(OSError, match="broken"):  # noqa: PT012
         for _ in range(int(pieces * 10)):
             file.write(bytes(PIECE // 10 + 1))
@@ -164,7 +160,7 @@ def test_what_the_disk_refuses_is_raised(path: Path, monkeypatch: pytest.MonkeyP
 
 def test_what_cannot_be_made_sure_of_is_raised_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux tells of it once; whoever asks again must not hear that all is well."""
-    file = opened(path)
+    file = UncachedFile(path)
     file.write(b"x")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", Mock(side_effect=OSError(errno.EIO, "broken")))
@@ -178,13 +174,13 @@ def test_what_cannot_be_made_sure_of_is_raised_again(path: Path, monkeypatch: py
 def test_without_memory_there_is_no_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uncached, "mmap", Mock(side_effect=OSError(errno.ENOMEM, "no memory")))
     with pytest.raises(OSError, match="no memory"):
-        opened(path)
+        UncachedFile(path)
     assert not path.exists()
 
 
 def test_what_is_given_up_leaves_neither_thread_nor_descriptor(path: Path) -> None:
     before = threading.active_count()
-    file = opened(path)
+    file = UncachedFile(path)
     file.write(bytes(3 * PIECE))
     assert threading.active_count() == before + 1
     file.close()

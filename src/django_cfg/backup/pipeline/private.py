@@ -44,7 +44,7 @@ def private_folder(prefix: str = _PREFIX, parent: Path | None = None, ending: En
             f"No temporary folder can be made: {error.strerror}. Set TMPDIR to a usable place."
         ) from error
     with ExitStack() as last_first:  # each of them whatever the others meet
-        last_first.callback(_remove_empty, folder)
+        last_first.callback(remove_if_empty, folder)
         last_first.callback(os.close, lock)
         last_first.callback(_empty_or_tell, folder)
         last_first.callback(ending, folder)
@@ -95,6 +95,12 @@ def empty_held(folder: Path) -> None:
     (folder / _LOCK).unlink(missing_ok=True)
 
 
+def remove_if_empty(folder: Path) -> None:
+    """What stayed in it has been told of, or is somebody else's."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def _failure_to_remove(entry: Path) -> OSError | None:
     try:
         if entry.is_dir() and not entry.is_symlink():
@@ -128,11 +134,6 @@ def _empty_or_tell(folder: Path) -> None:
         _log.warning("The temporary folder %s could not be removed (%s). The next run tries again.", folder, error)
 
 
-def _remove_empty(folder: Path) -> None:
-    with suppress(OSError):  # something stayed in it, and has been told
-        folder.rmdir()
-
-
 def _sweep(parent: Path, prefix: str, ending: Ending) -> None:
     """Remove the folders of this user whose process is dead: its lock went with it, its data did not."""
     with suppress(OSError):
@@ -149,4 +150,4 @@ def _remove_if_dead(folder: Path, ending: Ending) -> None:
             ending(folder)
             _empty_or_tell(folder)
     if is_dead:
-        _remove_empty(folder)
+        remove_if_empty(folder)

@@ -12,7 +12,7 @@ from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.sqlite.files import database_path
 from django_cfg.backup.engines.sqlite.held import Held
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay
-from django_cfg.backup.pipeline.private import empty_held, holds_lock
+from django_cfg.backup.pipeline.private import empty_held, holds_lock, remove_if_empty
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def entering(target: Path, alias: str) -> Iterator[Path]:
         if holds_lock(lock, folder):
             _empty(folder, target)
         os.close(lock)
-        _remove(folder)
+        remove_if_empty(folder)
 
 
 def sweep(database: Database, *, only_look: bool = False) -> list[str]:
@@ -53,7 +53,7 @@ def sweep(database: Database, *, only_look: bool = False) -> list[str]:
         finally:
             os.close(lock)
             if not only_look:
-                _remove(folder)
+                remove_if_empty(folder)
     return []
 
 
@@ -86,11 +86,6 @@ def _empty(folder: Path, target: Path) -> None:
     with suppress(OSError):  # the old data could not be let out: it stays here, and that has been told
         Held(target, folder).settle()
         empty_held(folder)
-
-
-def _remove(folder: Path) -> None:
-    with suppress(OSError):  # it is not empty
-        folder.rmdir()
 
 
 def _unusable(folder: Path, error: OSError) -> RestoreRefused:
