@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from tests.backup.manifests import archive_of, make_manifest
 from tests.backup.storage.s3_server import S3Server
 
-from django_cfg.backup.config import BackupRetentionConfig
+from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.policy.retention import Beside, Scope, plan
 

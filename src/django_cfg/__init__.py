@@ -1,13 +1,13 @@
 """Database backups for Django, configured in a few typed lines and proved by restoring them."""
 
 from django_cfg import checks as _checks  # noqa: F401 (registers the check of an app that is not installed)
-from django_cfg.backup.config import (
+from django_cfg.backup.config.backup import (
     BackupConfig,
     BackupDatabaseConfig,
     BackupRetentionConfig,
     BackupStorageConfig,
 )
-from django_cfg.backup.schedule_config import BackupScheduleConfig, BackupVerificationConfig
+from django_cfg.backup.config.schedule import BackupScheduleConfig, BackupVerificationConfig
 from django_cfg.config import DatabaseConfig, DjangoConfig
 
 __all__ = [

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register  # noqa: A004 (Django's name)
 from pydantic import ValidationError
 
-from django_cfg.backup.config import BackupConfig
+from django_cfg.backup.config.backup import BackupConfig
 
 
 @register

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import django
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
-from django_cfg.backup.config import BackupConfig
-from django_cfg.config_model import ConfigModel
+from django_cfg.backup.config.backup import BackupConfig
+from django_cfg.base_config import ConfigModel
+from django_cfg.connection_urls import parse_database_url, parse_email_url
 from django_cfg.environment import substitute_all
-from django_cfg.service_urls import parse_database_url, parse_email_url
 
 APPS = (
     "django.contrib.admin",

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from django_cfg import BackupConfig
-from django_cfg.backup.encryption_key import Fingerprints, Passphrase, PublicKeys, read
+from django_cfg.backup.config.encryption_key import Fingerprints, Passphrase, PublicKeys, read
 from tests.backup.gnupg import Laptop
 
 DIGITS = "3D507FB307152CF11D6B28298622A8F0332C43BF"

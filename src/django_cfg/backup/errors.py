@@ -39,17 +39,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar, Self
 
-MB = 1_000_000
-
-
-def megabytes(size: int) -> str:
-    """*size* bytes for a reader: ``512 bytes``, ``1.2 MB``; MB is 10^6 bytes."""
-    return f"{size:,} bytes" if size < MB // 10 else f"{size / MB:,.1f} MB"
-
-
-def counted(number: int, word: str) -> str:
-    """``1 day``, ``7 days``."""
-    return f"{number:,} {word}" + "s" * (number != 1)
+from django_cfg.backup.formatting import megabytes
 
 
 class BackupError(Exception):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from django_cfg.backup.config import Compression
+from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Archive
 from django_cfg.backup.pipeline.archive import check_stored, copy_stored, pack, unpack

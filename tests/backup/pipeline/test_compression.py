@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from django_cfg.backup.config import Compression
+from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import DumpFailed, IntegrityError, StorageError
 from django_cfg.backup.pipeline.compression import UNPACK_COMMAND, compress, decompress, threads
 from django_cfg.backup.pipeline.process import Filter

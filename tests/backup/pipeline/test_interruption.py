@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from django_cfg.backup.config import Compression
+from django_cfg.backup.config.backup import Compression
 
 PACK = """
 import os, sys, time

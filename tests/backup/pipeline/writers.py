@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from django_cfg.backup.config import Compression
+from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.pipeline import compression, gzip_members
 from tests.backup import needs
 

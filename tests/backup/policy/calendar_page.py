@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 
-from django_cfg.backup.config import BackupRetentionConfig
+from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.policy.retention import Beside, Decision, Scope, plan
 from tests.backup.manifests import make_manifest

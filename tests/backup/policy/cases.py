@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from django_cfg.backup.config import BackupRetentionConfig
-from django_cfg.backup.errors import MB, ClockSkew
+from django_cfg.backup.config.backup import BackupRetentionConfig
+from django_cfg.backup.errors import ClockSkew
+from django_cfg.backup.formatting import MB
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.policy.retention import Beside, Plan, Scope, plan
 from tests.backup.manifests import make_manifest

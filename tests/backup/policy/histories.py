@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from django_cfg.backup.config import BackupRetentionConfig
-from django_cfg.backup.errors import MB
+from django_cfg.backup.config.backup import BackupRetentionConfig
+from django_cfg.backup.formatting import MB
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.policy.retention import Beside, Plan, Scope, plan
 from tests.backup.manifests import make_manifest

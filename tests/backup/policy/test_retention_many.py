@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from django_cfg.backup.config import BackupRetentionConfig
+from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.policy.retention import Beside, Plan, Scope, plan
 from tests.backup.manifests import make_manifest

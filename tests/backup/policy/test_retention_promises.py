@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-from django_cfg.backup.errors import MB
+from django_cfg.backup.formatting import MB
 from django_cfg.backup.manifest import Manifest
 from tests.backup.policy.histories import History, age, for_all_histories
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from django_cfg.backup.config import Compression
+from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import IntegrityError, NameTaken, NotEnoughSpace, StorageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog import read_catalog

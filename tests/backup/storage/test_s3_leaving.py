@@ -22,7 +22,7 @@ from tests.backup.storage.faulty_proxy import FaultyProxy
 from tests.backup.storage.s3_server import S3Server
 
 UPLOAD = """
-from django_cfg.backup.config import BackupStorageConfig
+from django_cfg.backup.config.backup import BackupStorageConfig
 from django_cfg.backup.pipeline.archive import pack
 from django_cfg.backup.storage import open_storage
 from tests.backup.storage.endless import Noise
@@ -124,7 +124,7 @@ def test_a_child_forked_after_the_first_use_is_told(s3_server: S3Server, bucket:
     """It would wait for ever. One that uses S3 first, as RQ's and Celery's children do, may."""
     script = f"""
 import os, sys
-from django_cfg.backup.config import BackupStorageConfig
+from django_cfg.backup.config.backup import BackupStorageConfig
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage import open_storage
 storage = open_storage(BackupStorageConfig(**{s3_server.parameters(bucket)!r}), None)

@@ -9,7 +9,7 @@ from typing import NoReturn
 from django.core.management.base import OutputWrapper
 from tqdm import tqdm
 
-from django_cfg.backup.errors import megabytes
+from django_cfg.backup.formatting import megabytes
 
 
 class TerminalProgress:

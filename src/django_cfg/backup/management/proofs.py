@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import tzinfo
 from typing import Any
 
-from django_cfg.backup.errors import counted
+from django_cfg.backup.formatting import counted
 from django_cfg.backup.management.tables import local
 from django_cfg.backup.manifest import Proof
 

@@ -6,7 +6,8 @@ from collections.abc import Container, Sequence
 from datetime import tzinfo
 from typing import Any
 
-from django_cfg.backup.errors import ClockSkew, megabytes
+from django_cfg.backup.errors import ClockSkew
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.tables import columns, local
 from django_cfg.backup.policy.retention import Decision
 from django_cfg.backup.services.catalog import Catalog

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from django_cfg.backup.engines.base import Level
-from django_cfg.backup.errors import megabytes
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.tables import local
 from django_cfg.backup.services.restore import Restored, RestorePlan
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from datetime import datetime, tzinfo
 
-from django_cfg.backup.errors import megabytes
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from django_cfg.backup.errors import BackupError, megabytes
+from django_cfg.backup.errors import BackupError
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management import proofs
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.create import Failure, verdict

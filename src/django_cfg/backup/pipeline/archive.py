@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from django_cfg.backup.config import Compression
+from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Archive, Encryption
 from django_cfg.backup.pipeline.compression import compress, decompress

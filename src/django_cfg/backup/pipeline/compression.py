@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from typing import IO, Any, TypeVar, cast
 
-from django_cfg.backup.config import Compression
+from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.pipeline.gzip_members import GzipMembers, threads
 from django_cfg.backup.pipeline.process import Filter

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from itertools import groupby
 
-from django_cfg.backup.config import BackupRetentionConfig
-from django_cfg.backup.errors import MB, ClockSkew, counted, megabytes
+from django_cfg.backup.config.backup import BackupRetentionConfig
+from django_cfg.backup.errors import ClockSkew
+from django_cfg.backup.formatting import MB, counted, megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
 
 TOLERANCE = timedelta(minutes=5)  # between the clocks of the machines that share a storage

@@ -13,7 +13,7 @@ from itertools import dropwhile, islice, takewhile
 
 from cronsim import CronSim
 
-from django_cfg.backup.schedule_config import BackupScheduleConfig
+from django_cfg.backup.config.schedule import BackupScheduleConfig
 
 # No clock is put forward or back further. By the wall clock a repeated hour comes before itself, so that a search
 # begins this much beside the moment it is about.

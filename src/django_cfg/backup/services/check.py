@@ -11,7 +11,8 @@ from functools import partial
 from django.db import connections
 
 from django_cfg.backup.engines.base import Finding, Level
-from django_cfg.backup.errors import BackupError, IntegrityError, megabytes
+from django_cfg.backup.errors import BackupError, IntegrityError
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.services.catalog import Catalog, read_catalog
 from django_cfg.backup.services.check_encryption import check_encryption
 from django_cfg.backup.services.create import require_ready, selection_of

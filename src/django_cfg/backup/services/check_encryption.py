@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 
-from django_cfg.backup.config import BackupConfig
+from django_cfg.backup.config.backup import BackupConfig
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import EncryptionError, IntegrityError, KeyMissing
 from django_cfg.backup.pipeline.encryption.decrypt import decrypt

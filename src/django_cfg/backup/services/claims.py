@@ -10,12 +10,12 @@ from django.db import IntegrityError
 from django.db.models import Max, QuerySet
 
 from django_cfg.backup import signals
+from django_cfg.backup.config.schedule import BackupScheduleConfig
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.policy.retention import TOLERANCE, is_from_the_future
 from django_cfg.backup.policy.schedule import latest_slot, slots_between
-from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import Catalog, read_catalog
 from django_cfg.backup.services.damage import damaged_of

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
+from django_cfg.backup.config.schedule import BackupScheduleConfig
 from django_cfg.backup.errors import BackupError, ConfigurationError, DumpFailed, QueueUnavailable
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.claims import give_up
 from django_cfg.backup.services.history import rows

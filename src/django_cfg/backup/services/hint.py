@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shlex import quote
 
-from django_cfg.backup.config import Compression
+from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.manifest import Encryption
 from django_cfg.backup.pipeline.compression import UNPACK_COMMAND

@@ -11,7 +11,8 @@ from django.dispatch import Signal
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import Finding, Level
-from django_cfg.backup.errors import StorageError, counted, megabytes
+from django_cfg.backup.errors import StorageError
+from django_cfg.backup.formatting import counted, megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.redaction import redacted

@@ -8,10 +8,10 @@ from datetime import timedelta
 
 from django.db.models import Min
 
+from django_cfg.backup.config.schedule import BackupScheduleConfig
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.policy.retention import TOLERANCE
-from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import find_whole
 from django_cfg.backup.services.claims import Shelf

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from pydantic import ValidationError
 
-from django_cfg.backup.config import BackupConfig
+from django_cfg.backup.config.backup import BackupConfig
 from django_cfg.backup.engines import engine_for
 from django_cfg.backup.engines.base import Database, Engine
 from django_cfg.backup.errors import BackupError, ConfigurationError, UsageError

@@ -7,7 +7,8 @@ import logging
 from datetime import datetime, timedelta
 
 from django_cfg.backup.engines import engine_class
-from django_cfg.backup.errors import BackupError, BackupNotFound, NameTaken, StorageError, counted
+from django_cfg.backup.errors import BackupError, BackupNotFound, NameTaken, StorageError
+from django_cfg.backup.formatting import counted
 from django_cfg.backup.manifest import Manifest, Proof, proof_key
 from django_cfg.backup.pipeline.encryption.keyring import holds_private_key_of
 from django_cfg.backup.policy.schedule import next_slot

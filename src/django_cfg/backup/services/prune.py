@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from django_cfg.backup import signals
-from django_cfg.backup.errors import BackupError, ObjectLocked, StorageError, counted, megabytes
+from django_cfg.backup.errors import BackupError, ObjectLocked, StorageError
+from django_cfg.backup.formatting import counted, megabytes
 from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Proof, Source, proof_key
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.policy.retention import Beside, Plan, Scope, plan

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from django_cfg.backup.config import BackupConfig
+from django_cfg.backup.config.backup import BackupConfig
 from django_cfg.backup.engines.base import Engine, Outlook, Restoration, RestoreOptions
 from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused
 from django_cfg.backup.manifest import Manifest

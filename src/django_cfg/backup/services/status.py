@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from statistics import median
 
-from django_cfg.backup.errors import megabytes
+from django_cfg.backup.config.schedule import BackupScheduleConfig
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.policy.retention import is_from_the_future
 from django_cfg.backup.policy.schedule import latest_slot, next_slot
-from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import Catalog, Damaged
 from django_cfg.backup.services.damage import damage, damaged_of

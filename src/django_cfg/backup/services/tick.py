@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from django_cfg.backup import signals
+from django_cfg.backup.config.schedule import BackupScheduleConfig
 from django_cfg.backup.errors import BackupError, DumpFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.schedule_config import BackupScheduleConfig
 from django_cfg.backup.services import claims, dispatch, restore_history
 from django_cfg.backup.services.claims import Claim, Shelf
 from django_cfg.backup.services.create import Failure

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from django_cfg.backup.config import BackupConfig
-from django_cfg.backup.encryption_key import Passphrase, read
+from django_cfg.backup.config.backup import BackupConfig
+from django_cfg.backup.config.encryption_key import Passphrase, read
 from django_cfg.backup.pipeline.encryption.keyring import Keys
 
 

@@ -18,7 +18,8 @@ from django_cfg.backup.engines.mysql.restore import refuse_the_impossible, refus
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.engines.mysql.tables import choose_tables
 from django_cfg.backup.engines.mysql.tools import Tool, client_tool, dump_tool
-from django_cfg.backup.errors import NotEnoughSpace, megabytes
+from django_cfg.backup.errors import NotEnoughSpace
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest
 
 

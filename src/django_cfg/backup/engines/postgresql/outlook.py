@@ -19,7 +19,8 @@ from django_cfg.backup.engines.postgresql.scratch import restoring_beside
 from django_cfg.backup.engines.postgresql.tables import choose_tables, foreign_keys, restoring_tables
 from django_cfg.backup.engines.postgresql.target import Target, look
 from django_cfg.backup.engines.postgresql.tools import Tools, choose, major
-from django_cfg.backup.errors import NotEnoughSpace, RestoreRefused, megabytes
+from django_cfg.backup.errors import NotEnoughSpace, RestoreRefused
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest
 
 # A backup cannot hold the locks of the transaction that follows it: what comes between is in neither.

@@ -9,7 +9,8 @@ from django_cfg.backup.engines.base import Database, Finding, Level, Outlook, Re
 from django_cfg.backup.engines.sqlite.files import database_path
 from django_cfg.backup.engines.sqlite.restore import require_room
 from django_cfg.backup.engines.sqlite.tables import choose_tables, foreign_keys
-from django_cfg.backup.errors import RestoreRefused, megabytes
+from django_cfg.backup.errors import RestoreRefused
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.errors import megabytes
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.create import Failure, create_backups, verdict

@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.errors import UsageError, megabytes
+from django_cfg.backup.errors import UsageError
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
 from django_cfg.backup.management.tables import local
 from django_cfg.backup.manifest import Manifest

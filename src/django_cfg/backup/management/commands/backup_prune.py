@@ -6,7 +6,8 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.errors import BackupNotFound, StorageError, counted, megabytes
+from django_cfg.backup.errors import BackupNotFound, StorageError
+from django_cfg.backup.formatting import counted, megabytes
 from django_cfg.backup.management import prune_tables
 from django_cfg.backup.management.command import BackupCommand, add_yes
 from django_cfg.backup.services.catalog import read_catalog

@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import timedelta, tzinfo
 from typing import Any
 
-from django_cfg.backup.errors import Unhealthy, megabytes
+from django_cfg.backup.errors import Unhealthy
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management import proofs, tables
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.services.catalog import Catalog, read_catalog

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 
-from django_cfg.backup.encryption_key import Passphrase, read
+from django_cfg.backup.config.encryption_key import Passphrase, read
 from django_cfg.backup.errors import EncryptionError, ToolFailed
 from django_cfg.backup.manifest import Encryption
 from django_cfg.backup.pipeline.encryption.gpg import Gpg, secret_pipe

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from django_cfg.backup.encryption_key import Fingerprints, PublicKeys
+from django_cfg.backup.config.encryption_key import Fingerprints, PublicKeys
 from django_cfg.backup.errors import EncryptionError
 from django_cfg.backup.pipeline.encryption.gpg import Gpg
 from django_cfg.backup.pipeline.encryption.keyring import user_home

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-from django_cfg.backup.errors import NameTaken, StorageError, megabytes
+from django_cfg.backup.errors import NameTaken, StorageError
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.pipeline.stream import BLOCK
 from django_cfg.backup.storage.s3.leaving import lend
 from django_cfg.backup.storage.s3.refusals import REFUSED, code_of, told

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from django_cfg.backup import armor
+from django_cfg.backup.config import pgp_armor
 
 FILE = "file:"
 LONGEST = 255  # bytes of a passphrase: what gpg's own prompt takes
@@ -69,8 +69,8 @@ def read(text: str) -> EncryptionKey:
     """
     if not text.strip():
         raise ValueError("it is empty: give a key, or None for backups without encryption")
-    if armor.is_armored(text):
-        return PublicKeys(armor.public_keys(text))
+    if pgp_armor.is_armored(text):
+        return PublicKeys(pgp_armor.public_keys(text))
     if found := _fingerprints(text):
         return Fingerprints(found)
     return passphrase(text)
@@ -97,7 +97,7 @@ def earlier_passphrase(text: str) -> Passphrase:
 
     :raises ValueError: *text* is a key, or no line of text.
     """
-    if armor.is_armored(text) or _fingerprints(text):
+    if pgp_armor.is_armored(text) or _fingerprints(text):
         raise ValueError("it holds a key, and earlier passphrases are wanted; private keys are found in the keyring")
     if not text or not text.isprintable():
         raise ValueError("a passphrase is one line, without control characters and not empty")

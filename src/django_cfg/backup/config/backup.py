@@ -11,10 +11,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from django_cfg.backup import encryption_key as keys
-from django_cfg.backup.name_template import checked_template
-from django_cfg.backup.schedule_config import BackupScheduleConfig, BackupVerificationConfig
-from django_cfg.config_model import ConfigModel
+from django_cfg.backup.config import encryption_key as keys
+from django_cfg.backup.config.filename_template import checked_template
+from django_cfg.backup.config.schedule import BackupScheduleConfig, BackupVerificationConfig
+from django_cfg.base_config import ConfigModel
 from django_cfg.environment import substitute_all
 
 Compression = Literal["gzip", "bz2", "xz", "none"]

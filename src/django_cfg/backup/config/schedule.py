@@ -8,7 +8,7 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator, model_validator
 
-from django_cfg.config_model import ConfigModel
+from django_cfg.base_config import ConfigModel
 
 DEFAULT_CRON = "0 2 * * *"
 VERIFICATION_CRON = "0 4 * * 0"

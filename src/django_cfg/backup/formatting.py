@@ -1,0 +1,15 @@
+"""Numbers in messages: sizes in MB, counts with their noun."""
+
+from __future__ import annotations
+
+MB = 1_000_000
+
+
+def megabytes(size: int) -> str:
+    """Format *size*, in bytes: ``512 bytes``, ``1.2 MB``. One MB is 10^6 bytes."""
+    return f"{size:,} bytes" if size < MB // 10 else f"{size / MB:,.1f} MB"
+
+
+def counted(number: int, word: str) -> str:
+    """Format a number with its noun: ``1 day``, ``7 days``."""
+    return f"{number:,} {word}" + "s" * (number != 1)
