@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from django_cfg.backup.pipeline.encryption.decryption_keys import Unlock
     from django_cfg.backup.services.catalog import list_backups
     from django_cfg.backup.services.create import create_backup
     from django_cfg.backup.services.drill import drill_backup
     from django_cfg.backup.services.prune import prune_backups
     from django_cfg.backup.services.restore import restore_backup
-    from django_cfg.backup.services.unlock import Unlock
     from django_cfg.backup.services.verify import verify_backup
 
 __all__ = [

@@ -15,7 +15,7 @@ import pytest
 from django_cfg.backup import create_backup
 from django_cfg.backup.errors import BackupError, EncryptionError, StorageError, ToolNotFound
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.pipeline.encryption import home
+from django_cfg.backup.pipeline.encryption import gpg_home
 from tests.backup.encryption.sealing import PASSPHRASE
 from tests.backup.gnupg import LONG_AGO, Home, Laptop
 from tests.sites import Site
@@ -215,7 +215,7 @@ class TestProgram:
         self, site: Site, small_disk: Path, monkeypatch: pytest.MonkeyPatch, laptop: Laptop
     ) -> None:
         monkeypatch.setattr("tempfile.tempdir", str(small_disk))
-        monkeypatch.setattr(home, "_LONGEST", 1000)  # no agent is needed for a public key
+        monkeypatch.setattr(gpg_home, "_LONGEST", 1000)  # no agent is needed for a public key
         fill(small_disk)
         site.configure(encryption_key=laptop.public)
         refused(site, BackupError)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.pipeline import process
+from django_cfg.backup.process import child
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.mysql_server import MySQLServer, beside
 from tests.backup.running import wait_until
@@ -33,7 +33,7 @@ def changed(mysql_server: MySQLServer) -> MySQLServer:
 @contextmanager
 def signalled(number: signal.Signals) -> Iterator[None]:
     """Send it to this very process while the client loads; the client stands still, so that it is in time."""
-    start = process._started
+    start = child._started
 
     def standing_still(argv: Sequence[str], *rest: Any, **options: Any) -> Any:
         client = start(argv, *rest, **options)
@@ -46,7 +46,7 @@ def signalled(number: signal.Signals) -> Iterator[None]:
         os.kill(os.getpid(), number)
 
     with pytest.MonkeyPatch.context() as patch, beside(send):
-        patch.setattr(process, "_started", standing_still)
+        patch.setattr(child, "_started", standing_still)
         yield
 
 

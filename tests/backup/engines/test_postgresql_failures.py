@@ -32,8 +32,8 @@ from django_cfg.backup.errors import (
     ToolNotFound,
     ToolTooOld,
 )
-from django_cfg.backup.pipeline.process import Child
 from django_cfg.backup.pipeline.stream import Readable
+from django_cfg.backup.process.child import Child
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.postgresql_server import (
     PostgreSQLServer,

@@ -11,7 +11,7 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.postgresql.options import _is_allowed, checked
 from django_cfg.backup.errors import DumpFailed, RestoreFailed, UsageError
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.redaction import without_value
+from django_cfg.backup.process.redaction import without_value
 from tests.backup.engines.contract import AUTHORS, BOOKS
 from tests.backup.engines.postgresql_server import PostgreSQLServer
 

@@ -30,8 +30,8 @@ from django_cfg.backup.errors import (
     UsageError,
 )
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.private import holds_lock, open_lock
 from django_cfg.backup.pipeline.stream import drain
+from django_cfg.backup.process.private_dir import holds_lock, open_lock
 from tests.backup.engines.contract import AUTHORS, BOOKS, EngineContract, Server
 from tests.sites import Site
 

@@ -25,7 +25,7 @@ RUNS = "SELECT state, message FROM django_cfg_backup_backuprun ORDER BY id"
 # A storage that takes its time: the process can be met in the middle of writing.
 SLOW = """
 import time
-from django_cfg.backup.storage.part import Part
+from django_cfg.backup.storage.local.partial_file import Part
 
 write = Part.write
 

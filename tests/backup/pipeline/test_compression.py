@@ -14,8 +14,9 @@ import pytest
 from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import DumpFailed, IntegrityError, StorageError
 from django_cfg.backup.pipeline.compression import UNPACK_COMMAND, compress, decompress, threads
-from django_cfg.backup.pipeline.process import Filter
-from django_cfg.backup.pipeline.stream import BLOCK, TallyReader, TallyWriter, drain, pump
+from django_cfg.backup.pipeline.filter import Filter
+from django_cfg.backup.pipeline.stream import TallyReader, TallyWriter, drain, pump
+from django_cfg.backup.process.pipes import BLOCK
 from tests.backup import needs
 from tests.backup.pipeline.writers import PROGRAMS, Way, every_way
 

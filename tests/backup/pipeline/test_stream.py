@@ -8,7 +8,8 @@ import random
 
 import pytest
 
-from django_cfg.backup.pipeline.stream import BLOCK, Digest, TallyReader, TallyWriter, drain, pump
+from django_cfg.backup.pipeline.stream import Digest, TallyReader, TallyWriter, drain, pump
+from django_cfg.backup.process.pipes import BLOCK
 
 CONTENTS = [b"", b"x", random.Random(26).randbytes(2 * BLOCK + 5)]
 

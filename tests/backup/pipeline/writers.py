@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup.config.backup import Compression
-from django_cfg.backup.pipeline import compression, gzip_members
+from django_cfg.backup.pipeline import compression, parallel_gzip
 from tests.backup import needs
 
 
@@ -28,7 +28,7 @@ class Way:
         if self.by != "isal":
             monkeypatch.setattr(compression, "igzip_threaded", None)
             for compressor in ("_fast", "_small"):
-                monkeypatch.setattr(gzip_members, compressor, gzip_members._by_zlib)
+                monkeypatch.setattr(parallel_gzip, compressor, parallel_gzip._by_zlib)
         path = folder / "path"
         path.mkdir()
         if self.by in PROGRAMS:

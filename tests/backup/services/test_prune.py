@@ -19,7 +19,7 @@ from django_cfg.backup.services.pin import pin_backup
 from django_cfg.backup.services.project import current_project
 from django_cfg.backup.services.prune import carry_out, plan_prune, still_due
 from django_cfg.backup.storage.local import LocalStorage
-from django_cfg.backup.storage.uncached import PIECE
+from django_cfg.backup.storage.local.direct_io import PIECE
 from tests.backup.policy.histories import proof_of
 from tests.backup.services.pruning import ONE_DAY, Locking, backups, daily, put, use_storage
 from tests.backup.storages import Recording

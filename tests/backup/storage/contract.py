@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.errors import NameTaken, StorageError
-from django_cfg.backup.pipeline.stream import BLOCK
+from django_cfg.backup.process.pipes import BLOCK
 from django_cfg.backup.storage.base import Storage
 
 BIG = random.Random(26).randbytes(2 * BLOCK + 5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from django_cfg.backup.pipeline.stream import BLOCK
+from django_cfg.backup.process.pipes import BLOCK
 
 
 class Noise:

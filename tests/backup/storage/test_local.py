@@ -13,14 +13,14 @@ import pytest
 
 from django_cfg.backup.config.backup import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, NotEnoughSpace, StorageError
-from django_cfg.backup.pipeline.stream import BLOCK
+from django_cfg.backup.process.pipes import BLOCK
 from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.local import LocalStorage
-from django_cfg.backup.storage.uncached import UncachedFile
+from django_cfg.backup.storage.local.direct_io import UncachedFile
 from tests.backup.conftest import Unprivileged
 from tests.backup.storage.contract import StorageContract
 
-OPEN = "from pathlib import Path; from django_cfg.backup.storage.local import LocalStorage"
+OPEN = "from pathlib import Path; from django_cfg.backup.storage.local.storage import LocalStorage"
 NO_HARD_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK]
 
 

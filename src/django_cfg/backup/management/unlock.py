@@ -9,8 +9,8 @@ from getpass import getpass
 from pathlib import Path
 
 from django_cfg.backup.errors import UsageError
+from django_cfg.backup.pipeline.encryption.decryption_keys import Unlock
 from django_cfg.backup.pipeline.encryption.keyring import is_locked
-from django_cfg.backup.services.unlock import Unlock
 
 _LONGEST = 4096  # bytes read for a passphrase; gpg takes far fewer
 

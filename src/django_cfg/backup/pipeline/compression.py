@@ -18,8 +18,8 @@ from typing import IO, Any, TypeVar, cast
 
 from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import IntegrityError
-from django_cfg.backup.pipeline.gzip_members import GzipMembers, threads
-from django_cfg.backup.pipeline.process import Filter
+from django_cfg.backup.pipeline.filter import Filter
+from django_cfg.backup.pipeline.parallel_gzip import GzipMembers, threads
 from django_cfg.backup.pipeline.stream import Readable, Writable
 
 igzip_threaded: Any

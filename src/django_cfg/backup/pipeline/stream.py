@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-BLOCK = 1 << 20  # bytes read at once
+from django_cfg.backup.process.pipes import BLOCK
 
 Advance = Callable[[int], None]  # told the bytes just moved
 

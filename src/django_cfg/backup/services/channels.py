@@ -17,7 +17,7 @@ from django.core.mail import mail_admins
 from django.db import connections
 
 from django_cfg.backup.config.backup import BackupConfig
-from django_cfg.backup.pipeline.redaction import redacted, secrets_of_url
+from django_cfg.backup.process.redaction import redacted, secrets_of_url
 from django_cfg.backup.services.project import Project
 from django_cfg.backup.services.redaction import hushed, secrets_of
 

@@ -10,8 +10,8 @@ from django_cfg.backup.config.backup import BackupConfig
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import EncryptionError, IntegrityError, KeyMissing
 from django_cfg.backup.pipeline.encryption.decrypt import decrypt
+from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
 from django_cfg.backup.pipeline.encryption.encrypt import Encryptor, encrypting
-from django_cfg.backup.services.unlock import keys_of
 
 _SUBJECT = "encryption"
 _PROBE = b"encrypted by backup_check, and thrown away\n"

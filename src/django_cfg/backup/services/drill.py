@@ -16,6 +16,7 @@ from django_cfg.backup.engines.base import Engine, Outlook, Restoration, Restore
 from django_cfg.backup.errors import IntegrityError, RestoreRefused, RestoreUnderWay, StorageError
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
+from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.pipeline.encryption.keyring import Keys
 from django_cfg.backup.services import clock, migrations
 from django_cfg.backup.services.catalog import LATEST, find, read_catalog
@@ -24,7 +25,6 @@ from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.services.proofs import publish_proof
 from django_cfg.backup.services.rehearsal import Rehearsal
 from django_cfg.backup.services.run import reason
-from django_cfg.backup.services.unlock import CONFIGURED, Unlock, keys_of
 
 _OPTIONS = RestoreOptions(discard_old=True)  # there will be no old data to find room for
 

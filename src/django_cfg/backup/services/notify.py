@@ -15,7 +15,7 @@ from django_cfg.backup.errors import StorageError
 from django_cfg.backup.formatting import counted, megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.pipeline.redaction import redacted
+from django_cfg.backup.process.redaction import redacted
 from django_cfg.backup.services import clock
 from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.channels import NO_ANSWER, channels, deliver, heartbeat

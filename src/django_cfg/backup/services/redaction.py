@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 
-from django_cfg.backup.pipeline.redaction import redacted, secrets_of_url
+from django_cfg.backup.process.redaction import redacted, secrets_of_url
 from django_cfg.backup.services.project import Project
 
 _PASSWORDS = ("password", "passwd", "sslpassword", "ssl_key_password")  # in the OPTIONS of databases

@@ -13,8 +13,9 @@ from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.archive import unpack
 from django_cfg.backup.pipeline.encryption.decrypt import require_key
+from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.pipeline.encryption.keyring import Keys
-from django_cfg.backup.pipeline.uninterrupted import uninterrupted
+from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services import history, migrations, safety
 from django_cfg.backup.services.acceptance import accept
 from django_cfg.backup.services.catalog import LATEST, Catalog, find, read_catalog
@@ -23,7 +24,6 @@ from django_cfg.backup.services.lock import source_lock
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import Project, current_project, identity
 from django_cfg.backup.services.restore_history import KIND, RecordedRestore, bury_the_dead, recorded
-from django_cfg.backup.services.unlock import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.services.verify import read_through
 
 
@@ -179,7 +179,7 @@ def _switch(
     manifest = plan.manifest
     progress.say(f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching")
     close_connections(plan.project, plan.engine)  # those that receivers of restore_checked opened
-    with uninterrupted():
+    with defer_signals():
         switched = restoration.switch()
         restored = Restored(switched, record.switched(switched))
         if tell:

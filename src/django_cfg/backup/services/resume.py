@@ -9,7 +9,7 @@ from django_cfg.backup.engines.base import Engine, Switched
 from django_cfg.backup.errors import BackupError, UsageError
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import RestoreRun
-from django_cfg.backup.pipeline.uninterrupted import uninterrupted
+from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services import history, migrations
 from django_cfg.backup.services.catalog import read_catalog
 from django_cfg.backup.services.connections import close_connections
@@ -34,7 +34,7 @@ def resume_restore(alias: str | None = None) -> tuple[str, Switched]:
     with source_lock(project, target, KIND):
         begun = None if in_target else unfinished(target)
         close_connections(project, engine)
-        with uninterrupted():
+        with defer_signals():
             switched = _finish(engine, alias)
             _record(project, target, begun, switched, in_target=in_target)
     advice = [switched.advice]

@@ -13,10 +13,10 @@ from django_cfg.backup.config.schedule import BackupScheduleConfig
 from django_cfg.backup.errors import BackupError, DumpFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import BackupRun
+from django_cfg.backup.process.time_limit import limit_time
 from django_cfg.backup.services import claims, dispatch, restore_history
 from django_cfg.backup.services.claims import Claim, Shelf
 from django_cfg.backup.services.create import Failure
-from django_cfg.backup.services.deadline import ended_after
 from django_cfg.backup.services.history import required
 from django_cfg.backup.services.overdue import overdue_message
 from django_cfg.backup.services.progress import SILENT, Progress
@@ -110,7 +110,7 @@ def _serve(claim: BackupRun, done: Ticked, progress: Progress, seconds: int) -> 
     is_backup = claim.kind == BackupRun.Kind.BACKUP
     failures: list[Failure] = []
     try:
-        with ended_after(seconds, f"scheduled {claim.kind} of {claim.database!r}"):
+        with limit_time(seconds, f"scheduled {claim.kind} of {claim.database!r}"):
             if is_backup:
                 manifest = serve(claim.pk, claim.database, claimed, progress)
                 done.results += [manifest] if manifest else []

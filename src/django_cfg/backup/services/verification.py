@@ -16,6 +16,7 @@ from django_cfg.backup.errors import (
 )
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
+from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
 from django_cfg.backup.services.catalog import Catalog, latest, read_catalog
 from django_cfg.backup.services.damage import damage, damaged_of
 from django_cfg.backup.services.drill import drill, require_success
@@ -27,7 +28,6 @@ from django_cfg.backup.services.project import Project, current_project
 from django_cfg.backup.services.proofs import can_be_drilled
 from django_cfg.backup.services.run import RecordedRun, reason
 from django_cfg.backup.services.scheduled import failures_told, find_waiting
-from django_cfg.backup.services.unlock import keys_of
 from django_cfg.backup.services.verify import verify
 
 _KIND = BackupRun.Kind.VERIFICATION

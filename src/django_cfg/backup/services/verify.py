@@ -8,13 +8,13 @@ from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import check_stored, unpack
+from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
 from django_cfg.backup.pipeline.stream import Advance, Readable
 from django_cfg.backup.services.catalog import LATEST, find, read_catalog
 from django_cfg.backup.services.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project import current_project
 from django_cfg.backup.services.told import tells_verification
-from django_cfg.backup.services.unlock import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.storage.base import Storage
 
 

@@ -21,7 +21,7 @@ from django_cfg.backup.engines.mysql.tools import Tool, dump_tool, misfit
 from django_cfg.backup.engines.mysql.words import dump_failed, explaining
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable, DumpFailed
 from django_cfg.backup.manifest import EngineFacts
-from django_cfg.backup.pipeline.process import Child
+from django_cfg.backup.process.child import Child
 
 _ALWAYS = (
     "--single-transaction",

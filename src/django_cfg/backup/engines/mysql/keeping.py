@@ -14,8 +14,8 @@ from django_cfg.backup.engines.mysql.session import Session, quoted
 from django_cfg.backup.engines.mysql.tools import Tool
 from django_cfg.backup.engines.mysql.words import refusing
 from django_cfg.backup.errors import RestoreFailed, RestoreRefused
-from django_cfg.backup.pipeline.process import Child
 from django_cfg.backup.pipeline.stream import blocks
+from django_cfg.backup.process.child import Child
 
 _CODE_ALONE = ("--no-data", "--single-transaction", "--routines", "--events", "--triggers", "--no-tablespaces",
                "--default-character-set=utf8mb4")  # fmt: skip

@@ -12,8 +12,8 @@ from django_cfg.backup.engines.mysql.script import Rows, Splitter
 from django_cfg.backup.engines.mysql.session import quoted
 from django_cfg.backup.engines.mysql.tools import Tool
 from django_cfg.backup.errors import IntegrityError
-from django_cfg.backup.pipeline.process import Child
 from django_cfg.backup.pipeline.stream import Readable, blocks
+from django_cfg.backup.process.child import Child
 
 _END = b";\n"
 _LOCKS = (b"LOCK TABLES ", b"UNLOCK TABLES")  # they would keep a default from drawing from its sequence

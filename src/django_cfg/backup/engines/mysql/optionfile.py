@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from django_cfg.backup.errors import ConfigurationError
-from django_cfg.backup.pipeline.private import private_folder
+from django_cfg.backup.process.private_dir import private_folder
 
 _GROUP = re.compile(r"\[(?P<name>[^\]]*)\]")
 _MEANINGS = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "s": " ", "\\": "\\", '"': '"', "'": "'"}
@@ -38,7 +38,7 @@ class OptionFile:
 def option_file(options: Mapping[str, str | None]) -> Iterator[OptionFile]:
     """A file with *options* that only this user may read, gone at the end of the block.
 
-    What a killed process left is removed by the next one: see :mod:`django_cfg.backup.pipeline.private`.
+    What a killed process left is removed by the next one: see :mod:`django_cfg.backup.process.private_dir`.
     """
     with private_folder() as folder:
         path = folder / "client.cnf"

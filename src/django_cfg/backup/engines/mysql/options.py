@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django_cfg.backup.errors import UsageError
-from django_cfg.backup.pipeline.redaction import without_value
+from django_cfg.backup.process.redaction import without_value
 
 # Options that choose the output and its form, the connection, the tables, the snapshot, what may be locked or lost.
 _REFUSED_LONG = (

@@ -18,8 +18,8 @@ from django_cfg.backup.engines.postgresql.script import Contents, body
 from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import IntegrityError, ToolFailed
-from django_cfg.backup.pipeline.process import Child, Feeder
 from django_cfg.backup.pipeline.stream import Readable, blocks
+from django_cfg.backup.process.child import Child, Feeder
 
 _HEAD = 1 << 16  # bytes at a time while the table of contents is read
 # What pg_restore says when the server, and not the archive, is the reason.

@@ -20,7 +20,7 @@ from django_cfg.backup.engines.postgresql.tools import Tools, choose, major, new
 from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
-from django_cfg.backup.pipeline.process import Child
+from django_cfg.backup.process.child import Child
 
 _AGAIN = 0.2  # seconds between two attempts to end the counting
 _MOMENT = 1.0  # seconds that the counting has to tell of an error that pg_dump met too

@@ -26,8 +26,8 @@ from django_cfg.backup.engines.postgresql.tools import choose, major
 from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import IntegrityError, ToolFailed
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.process import Feeder
 from django_cfg.backup.pipeline.stream import Readable, blocks
+from django_cfg.backup.process.child import Feeder
 
 
 class PostgreSQLEngine(Engine):

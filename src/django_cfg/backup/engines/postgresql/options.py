@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django_cfg.backup.errors import UsageError
-from django_cfg.backup.pipeline.redaction import without_value
+from django_cfg.backup.process.redaction import without_value
 
 # Options that choose the output, its format, the connection, the snapshot, the tables or what of their data; and the
 # one whose rows a restore would write into another server.

@@ -19,7 +19,7 @@ from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, quoted
 from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import BackupError, IntegrityError, ToolFailed
-from django_cfg.backup.pipeline.process import Child
+from django_cfg.backup.process.child import Child
 
 _SIGN = b"django-cfg-backup: "
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django_cfg.backup.engines.postgresql.libpq import environment, secrets
-from django_cfg.backup.pipeline.process import Child
+from django_cfg.backup.process.child import Child
 
 LINES = 2000  # of a program's last words: the error comes before a statement that may be long
 

@@ -21,8 +21,8 @@ from django_cfg.backup.engines.sqlite.files import database_path, live, open_pri
 from django_cfg.backup.engines.sqlite.interruptible import Stop, carry_out
 from django_cfg.backup.engines.sqlite.private import require_temporary_space
 from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, ToolFailed, UsageError
-from django_cfg.backup.pipeline.process import Child
-from django_cfg.backup.pipeline.stream import BLOCK
+from django_cfg.backup.process.child import Child
+from django_cfg.backup.process.pipes import BLOCK
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _SOON = 0.005  # seconds between two looks at how far the copy is

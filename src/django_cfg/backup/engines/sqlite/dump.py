@@ -16,8 +16,8 @@ from django_cfg.backup.engines.sqlite.files import open_private, unavailable
 from django_cfg.backup.engines.sqlite.interruptible import Stop, beside
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
-from django_cfg.backup.pipeline.private import private_folder
 from django_cfg.backup.pipeline.stream import Readable
+from django_cfg.backup.process.private_dir import private_folder
 
 
 class SQLiteDump(Dump):

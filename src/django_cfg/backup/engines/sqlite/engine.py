@@ -33,8 +33,8 @@ from django_cfg.backup.engines.sqlite.tables import SomeTables, choose_tables
 from django_cfg.backup.engines.sqlite.workshop import sweep
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.private import private_folder
 from django_cfg.backup.pipeline.stream import Readable
+from django_cfg.backup.process.private_dir import private_folder
 
 # No database of the project is at hand; the alias is the one its connection_created receivers know best.
 _UNNAMED = Database("default", {"ENGINE": "django.db.backends.sqlite3"})

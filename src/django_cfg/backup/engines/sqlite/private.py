@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 from django_cfg.backup.errors import NotEnoughSpace, StorageError
-from django_cfg.backup.pipeline.private import create_private
 from django_cfg.backup.pipeline.stream import Readable, blocks
+from django_cfg.backup.process.private_dir import create_private
 
 
 def require_temporary_space(needed: int) -> None:

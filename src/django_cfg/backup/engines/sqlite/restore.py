@@ -27,8 +27,8 @@ from django_cfg.backup.engines.sqlite.interruptible import Stop, carry_out
 from django_cfg.backup.engines.sqlite.workshop import entering
 from django_cfg.backup.errors import BackupError, IntegrityError, NotEnoughSpace, RestoreFailed, RestoreRefused
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.private import create_private
 from django_cfg.backup.pipeline.stream import Readable, pump
+from django_cfg.backup.process.private_dir import create_private
 
 # Live pages copied at a time, and live pages the connection may hold before it writes them to the file:
 # after the first step, while the old data is set aside, the file has to be as it was. The step with

@@ -12,7 +12,7 @@ from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.sqlite.files import database_path
 from django_cfg.backup.engines.sqlite.held import Held
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay
-from django_cfg.backup.pipeline.private import empty_held, holds_lock, remove_if_empty
+from django_cfg.backup.process.private_dir import empty_held, holds_lock, remove_if_empty
 
 
 @contextmanager

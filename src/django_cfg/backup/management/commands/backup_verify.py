@@ -11,11 +11,11 @@ from django_cfg.backup.management import proofs
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.unlock import add_unlock, unlock
 from django_cfg.backup.manifest import Manifest, Proof
+from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
 from django_cfg.backup.pipeline.encryption.keyring import Keys
 from django_cfg.backup.services.catalog import Catalog, find, read_catalog
 from django_cfg.backup.services.drill import drill, failure
 from django_cfg.backup.services.project import Project, current_project
-from django_cfg.backup.services.unlock import keys_of
 from django_cfg.backup.services.verify import verify
 
 

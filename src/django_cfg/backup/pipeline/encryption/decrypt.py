@@ -10,10 +10,10 @@ from typing import NoReturn
 from django_cfg.backup.errors import EncryptionError, IntegrityError, KeyMissing, ToolFailed
 from django_cfg.backup.manifest import Encryption
 from django_cfg.backup.pipeline.encryption.gpg import Answer, Gpg, secret_pipe, without_status
-from django_cfg.backup.pipeline.encryption.home import private_home
+from django_cfg.backup.pipeline.encryption.gpg_home import private_home
 from django_cfg.backup.pipeline.encryption.keyring import Keys, holds_any, keyring, user_home
-from django_cfg.backup.pipeline.process import Child, Feeder
 from django_cfg.backup.pipeline.stream import Readable, blocks
+from django_cfg.backup.process.child import Child, Feeder
 
 _HEAD = 1 << 16  # bytes; holds the packets of a hundred recipients
 _OPENED = "PLAINTEXT"

@@ -11,9 +11,9 @@ from django_cfg.backup.config.encryption_key import Passphrase, read
 from django_cfg.backup.errors import EncryptionError, ToolFailed
 from django_cfg.backup.manifest import Encryption
 from django_cfg.backup.pipeline.encryption.gpg import Gpg, secret_pipe
-from django_cfg.backup.pipeline.encryption.home import private_home
+from django_cfg.backup.pipeline.encryption.gpg_home import private_home
 from django_cfg.backup.pipeline.encryption.recipients import import_recipients
-from django_cfg.backup.pipeline.process import Filter
+from django_cfg.backup.pipeline.filter import Filter
 from django_cfg.backup.pipeline.stream import Writable
 
 SUFFIX = ".gpg"

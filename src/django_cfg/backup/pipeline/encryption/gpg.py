@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from django_cfg.backup.errors import ToolFailed, ToolNotFound
-from django_cfg.backup.pipeline.process import Child, Feeder
+from django_cfg.backup.process.child import Child, Feeder
 
 _STATUS = "[GNUPG:] "
 # No network, no terminal, no web of trust: the configuration says whose key it is.

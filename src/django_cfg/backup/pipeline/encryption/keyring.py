@@ -10,7 +10,7 @@ from pathlib import Path
 
 from django_cfg.backup.errors import EncryptionError, UsageError
 from django_cfg.backup.pipeline.encryption.gpg import Gpg
-from django_cfg.backup.pipeline.encryption.home import private_home
+from django_cfg.backup.pipeline.encryption.gpg_home import private_home
 
 
 @dataclass(frozen=True)

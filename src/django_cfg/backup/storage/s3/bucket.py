@@ -10,7 +10,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from django_cfg.backup.config.backup import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
-from django_cfg.backup.pipeline.redaction import redacted
+from django_cfg.backup.process.redaction import redacted
 
 AUTO = "auto"
 _AWS = "https://s3.amazonaws.com"  # knows every bucket's region, but those of China

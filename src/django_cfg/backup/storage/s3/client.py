@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 from obstore.store import S3Store
 
 from django_cfg.backup.storage.s3.bucket import Bucket
-from django_cfg.backup.storage.s3.refusals import REFUSED, told
+from django_cfg.backup.storage.s3.errors import REFUSED, told
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django_cfg.backup.pipeline.stream import BLOCK
+from django_cfg.backup.process.pipes import BLOCK
 from django_cfg.backup.storage.s3.requests import Requests
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import obstore
 
 from django_cfg.backup.errors import NameTaken, StorageError
-from django_cfg.backup.pipeline.stream import BLOCK
+from django_cfg.backup.process.pipes import BLOCK
 from django_cfg.backup.storage.s3.client import Client
-from django_cfg.backup.storage.s3.leaving import lend
-from django_cfg.backup.storage.s3.refusals import REFUSED, code_of, says_why, told
-from django_cfg.backup.storage.s3.waiting import Waiting, waiting
+from django_cfg.backup.storage.s3.errors import REFUSED, code_of, says_why, told
+from django_cfg.backup.storage.s3.event_loop import Waiting, waiting
+from django_cfg.backup.storage.s3.interpreter_exit import lend
 
 if TYPE_CHECKING:
     from obstore import AsyncWritableFile, BytesStream, ObjectMeta

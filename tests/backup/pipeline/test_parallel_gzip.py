@@ -14,9 +14,9 @@ from itertools import islice
 import pytest
 from benchmarks.sample import books, sales
 
-from django_cfg.backup.pipeline import gzip_members
-from django_cfg.backup.pipeline.gzip_members import GzipMembers
-from django_cfg.backup.pipeline.stream import BLOCK
+from django_cfg.backup.pipeline import parallel_gzip
+from django_cfg.backup.pipeline.parallel_gzip import GzipMembers
+from django_cfg.backup.process.pipes import BLOCK
 
 MAGIC = b"\x1f\x8b\x08"
 
@@ -53,9 +53,9 @@ def test_a_block_is_pressed_harder_where_a_core_is_idle(
 ) -> None:
     """Every one on four cores; on two, which the dump tool and its server keep busy, as many as the size needs."""
     used = []
-    monkeypatch.setattr(gzip_members, "threads", lambda: cores)
-    monkeypatch.setattr(gzip_members, "_fast", lambda block: used.append("fast") or gzip.compress(block))
-    monkeypatch.setattr(gzip_members, "_small", lambda block: used.append("small") or gzip.compress(block))
+    monkeypatch.setattr(parallel_gzip, "threads", lambda: cores)
+    monkeypatch.setattr(parallel_gzip, "_fast", lambda block: used.append("fast") or gzip.compress(block))
+    monkeypatch.setattr(parallel_gzip, "_small", lambda block: used.append("small") or gzip.compress(block))
     with GzipMembers(io.BytesIO()) as writer:
         for _ in range(8):
             writer.write(bytes(BLOCK))
@@ -81,10 +81,10 @@ def test_rows_take_little_more_than_by_gzip_6() -> None:
 def test_none_is_where_the_stream_waits_for_us(share: float, pressed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A block pressed harder keeps others waiting: those of a SQLite file's copy, which comes faster than any dump."""
     now, used = 0.0, []
-    monkeypatch.setattr(gzip_members, "monotonic", lambda: now)
-    monkeypatch.setattr(gzip_members, "threads", lambda: 2)
-    monkeypatch.setattr(gzip_members, "_fast", lambda block: used.append("fast") or gzip.compress(block))
-    monkeypatch.setattr(gzip_members, "_small", lambda block: used.append("small") or gzip.compress(block))
+    monkeypatch.setattr(parallel_gzip, "monotonic", lambda: now)
+    monkeypatch.setattr(parallel_gzip, "threads", lambda: 2)
+    monkeypatch.setattr(parallel_gzip, "_fast", lambda block: used.append("fast") or gzip.compress(block))
+    monkeypatch.setattr(parallel_gzip, "_small", lambda block: used.append("small") or gzip.compress(block))
     with GzipMembers(io.BytesIO()) as writer:
         for _ in range(70):
             now += 1
@@ -96,10 +96,10 @@ def test_none_is_where_the_stream_waits_for_us(share: float, pressed: int, monke
 def test_what_is_waited_for_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time for which a block finds no room, since the compressors are behind."""
     slow = threading.Event()
-    monkeypatch.setattr(gzip_members, "_fast", lambda block: slow.wait(30) and gzip.compress(block))
-    monkeypatch.setattr(gzip_members, "_small", gzip_members._fast)
+    monkeypatch.setattr(parallel_gzip, "_fast", lambda block: slow.wait(30) and gzip.compress(block))
+    monkeypatch.setattr(parallel_gzip, "_small", parallel_gzip._fast)
     with GzipMembers(io.BytesIO()) as writer:
-        for _ in range(gzip_members._UNDER_WAY - 1):
+        for _ in range(parallel_gzip._UNDER_WAY - 1):
             writer.write(bytes(BLOCK))
         assert writer._waited == 0
         threading.Timer(0.2, slow.set).start()
@@ -116,8 +116,8 @@ def test_others_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.add(os.getpriority(os.PRIO_PROCESS, 0))
         return gzip.compress(block)
 
-    monkeypatch.setattr(gzip_members, "_fast", by)
-    monkeypatch.setattr(gzip_members, "_small", by)
+    monkeypatch.setattr(parallel_gzip, "_fast", by)
+    monkeypatch.setattr(parallel_gzip, "_small", by)
     packed(*[bytes(BLOCK)] * 3)
     assert seen == {max(before, 10)}
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
@@ -127,8 +127,8 @@ def test_a_compressor_that_fails_is_told_and_ends_the_rest(monkeypatch: pytest.M
     def broken(block: bytes) -> bytes:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(gzip_members, "_small", broken)
-    monkeypatch.setattr(gzip_members, "_fast", broken)
+    monkeypatch.setattr(parallel_gzip, "_small", broken)
+    monkeypatch.setattr(parallel_gzip, "_fast", broken)
     with pytest.raises(MemoryError, match="no room"):
         packed(*[bytes(BLOCK)] * 20)
 
@@ -138,7 +138,7 @@ def test_without_a_wheel_the_standard_library_serves(missing: str, monkeypatch: 
     for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
-    fresh = importlib.util.module_from_spec(importlib.util.find_spec(gzip_members.__name__))
+    fresh = importlib.util.module_from_spec(importlib.util.find_spec(parallel_gzip.__name__))
     fresh.__spec__.loader.exec_module(fresh)
     assert gzip.decompress(fresh._fast(b"bytes")) == gzip.decompress(fresh._small(b"bytes")) == b"bytes"
     assert (fresh._fast is fresh._by_zlib) is (missing == "isal")

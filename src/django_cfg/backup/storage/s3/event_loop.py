@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import ClassVar, TypeVar
 
 from django_cfg.backup.errors import StorageError
-from django_cfg.backup.pipeline.uninterrupted import uninterrupted
-from django_cfg.backup.storage.s3 import leaving
+from django_cfg.backup.process.deferred_signals import defer_signals
+from django_cfg.backup.storage.s3 import interpreter_exit
 
 _T = TypeVar("_T")
 
@@ -47,7 +47,7 @@ class Waiting:
         async def called() -> _T:
             return await call()
 
-        with uninterrupted():  # a signal finds a request that can be ended, or none
+        with defer_signals():  # a signal finds a request that can be ended, or none
             return asyncio.run_coroutine_threadsafe(called(), self._loop)
 
     def until(self, call: Callable[[], Awaitable[_T]], seconds: float | None = None) -> _T:
@@ -77,7 +77,7 @@ async def _cancel_all() -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
-        leaving.cancelled()
+        interpreter_exit.cancelled()
     await asyncio.gather(*others, return_exceptions=True)
 
 

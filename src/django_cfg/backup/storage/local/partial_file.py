@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from django_cfg.backup.errors import NotEnoughSpace, StorageError
-from django_cfg.backup.storage.uncached import UncachedFile
+from django_cfg.backup.storage.local.direct_io import UncachedFile
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 

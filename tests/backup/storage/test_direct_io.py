@@ -13,8 +13,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from django_cfg.backup.storage import uncached
-from django_cfg.backup.storage.uncached import PIECE, UncachedFile
+from django_cfg.backup.storage.local import direct_io
+from django_cfg.backup.storage.local.direct_io import PIECE, UncachedFile
 
 DIRECT = getattr(os, "O_DIRECT", 0)
 SIZES = [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 4097]
@@ -172,7 +172,7 @@ def test_what_cannot_be_made_sure_of_is_raised_again(path: Path, monkeypatch: py
 
 
 def test_without_memory_there_is_no_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uncached, "mmap", Mock(side_effect=OSError(errno.ENOMEM, "no memory")))
+    monkeypatch.setattr(direct_io, "mmap", Mock(side_effect=OSError(errno.ENOMEM, "no memory")))
     with pytest.raises(OSError, match="no memory"):
         UncachedFile(path)
     assert not path.exists()

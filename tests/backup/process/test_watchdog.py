@@ -9,7 +9,7 @@ from tests.backup.running import is_running, wait_until
 
 # A child with a child of its own, neither of which writes anything that a broken pipe could end.
 PROGRAM = """
-from django_cfg.backup.pipeline.process import Child
+from django_cfg.backup.process.child import Child
 with Child(["sh", "-c", "sleep 600 & echo $! $$; wait"]) as child:
     print(child.stdout.readline().decode(), flush=True)
     child.wait()

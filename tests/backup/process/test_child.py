@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from django_cfg.backup.errors import StorageError, ToolFailed, ToolNotFound
-from django_cfg.backup.pipeline import process
-from django_cfg.backup.pipeline.process import Child, Filter
+from django_cfg.backup.pipeline.filter import Filter
+from django_cfg.backup.process import child
+from django_cfg.backup.process.child import Child
 from tests.backup.running import children, is_running, wait_until
 
 
@@ -83,18 +84,18 @@ class TestChild:
             pids.append(group)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("django_cfg.backup.pipeline.process.Guard", interrupt)
+        monkeypatch.setattr("django_cfg.backup.process.child.Watchdog", interrupt)
         with pytest.raises(KeyboardInterrupt):
             Child(["sleep", "60"], feed=True)
         assert not is_running(pids[0])
 
-    @pytest.mark.parametrize("step", ["_started", "Guard"])
+    @pytest.mark.parametrize("step", ["_started", "Watchdog"])
     def test_a_signal_while_it_is_being_started_does_not_leave_it(
         self, step: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Nor its guard; both are children of ours that nobody would end."""
         before, begun = children(), []
-        begin = getattr(process, step)
+        begin = getattr(child, step)
 
         def signalled(*args: Any, **options: Any) -> Any:
             started = begin(*args, **options)
@@ -102,7 +103,7 @@ class TestChild:
             signal.raise_signal(signal.SIGINT)
             return started
 
-        monkeypatch.setattr(process, step, signalled)
+        monkeypatch.setattr(child, step, signalled)
         with pytest.raises(KeyboardInterrupt):
             Child(["sleep", "60"], feed=True)
         assert begun

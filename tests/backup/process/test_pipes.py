@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from django_cfg.backup.pipeline.process import Child
-from django_cfg.backup.pipeline.stream import BLOCK, blocks
+from django_cfg.backup.pipeline.stream import blocks
+from django_cfg.backup.process.child import Child
+from django_cfg.backup.process.pipes import BLOCK
 
 # Pieces of 4 KiB, as fast as a database server hands out rows.
 PIECES = """

@@ -24,7 +24,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
-from django_cfg.backup.pipeline.stream import BLOCK, Writable
+from django_cfg.backup.pipeline.stream import Writable
+from django_cfg.backup.process.pipes import BLOCK
 
 _ISAL_LEVEL = 2  # level 3 takes up to 1.8 times as long, for 0.4 % (measured)
 _LIBDEFLATE_LEVEL = 3

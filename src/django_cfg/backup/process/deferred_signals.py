@@ -12,7 +12,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what ends us in order
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """A signal that would end us waits until the block has ended.
 
     By handlers and not by a mask: a mask holds for one thread, and another would take the signal.

@@ -11,7 +11,7 @@ from unittest.mock import Mock, patch
 import pytest
 
 from django_cfg.backup.errors import StorageError
-from django_cfg.backup.pipeline.private import holds_lock, open_lock, private_folder
+from django_cfg.backup.process.private_dir import holds_lock, open_lock, private_folder
 
 
 def test_it_is_the_owners_alone_and_goes_with_the_block(tmp_path: Path) -> None:

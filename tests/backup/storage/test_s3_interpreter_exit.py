@@ -15,8 +15,8 @@ from typing import Any
 import obstore
 import pytest
 
-from django_cfg.backup.storage.s3 import leaving
-from django_cfg.backup.storage.s3.waiting import waiting
+from django_cfg.backup.storage.s3 import interpreter_exit
+from django_cfg.backup.storage.s3.event_loop import waiting
 from tests.backup.running import wait_until
 from tests.backup.storage.faulty_proxy import FaultyProxy
 from tests.backup.storage.s3_server import S3Server
@@ -77,10 +77,10 @@ def test_an_interrupted_upload_ends_as_interrupted(s3_server: S3Server, bucket: 
 
 
 def test_the_end_waits_until_what_was_lent_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leaving, "_has_cancelled", threading.Event())
-    monkeypatch.setattr(leaving, "_PATIENCE", 60)
-    borrowed = [obstore.Bytes(leaving.lend(b"a block"))]
-    ending = threading.Thread(target=leaving._leave)
+    monkeypatch.setattr(interpreter_exit, "_has_cancelled", threading.Event())
+    monkeypatch.setattr(interpreter_exit, "_PATIENCE", 60)
+    borrowed = [obstore.Bytes(interpreter_exit.lend(b"a block"))]
+    ending = threading.Thread(target=interpreter_exit._leave)
     ending.start()
     ending.join(0.2)
     assert ending.is_alive()
@@ -100,7 +100,7 @@ def test_threads_that_were_here_before_are_not_waited_for(monkeypatch: pytest.Mo
     ident = _thread.start_new_thread(live, ())
     try:
         assert begun.wait(20)
-        fresh = importlib.util.module_from_spec(importlib.util.find_spec(leaving.__name__))
+        fresh = importlib.util.module_from_spec(importlib.util.find_spec(interpreter_exit.__name__))
         fresh.__spec__.loader.exec_module(fresh)
         atexit.unregister(fresh._leave)
         assert ident in fresh._in_python()
@@ -114,9 +114,9 @@ def test_threads_that_were_here_before_are_not_waited_for(monkeypatch: pytest.Mo
 
 
 def test_the_end_waits_no_longer_than_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leaving, "_PATIENCE", 0.05)
-    borrowed = [obstore.Bytes(leaving.lend(b"a block"))]
-    leaving._leave()
+    monkeypatch.setattr(interpreter_exit, "_PATIENCE", 0.05)
+    borrowed = [obstore.Bytes(interpreter_exit.lend(b"a block"))]
+    interpreter_exit._leave()
     borrowed.clear()
 
 

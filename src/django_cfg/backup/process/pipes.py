@@ -14,8 +14,7 @@ import time
 from contextlib import suppress
 from typing import IO
 
-from django_cfg.backup.pipeline.stream import BLOCK
-
+BLOCK = 1 << 20  # bytes read and written at once
 _NAP = 0.002  # seconds; at 500 MB/s a pipe is full after that
 
 

@@ -16,7 +16,7 @@ from typing import IO
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.pipeline.stream import Readable, Writable
 from django_cfg.backup.storage.base import Storage, StoredObject, require_inside
-from django_cfg.backup.storage.part import Part
+from django_cfg.backup.storage.local.partial_file import Part
 
 _OF_THE_MOUNT = "lost+found"  # of an ext4 mount; nobody but root may look into it
 _PART = re.compile(r"\..+\.[0-9a-f]{32}\.part", re.DOTALL)

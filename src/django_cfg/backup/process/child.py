@@ -14,11 +14,10 @@ from types import TracebackType
 from typing import IO, Self, cast
 
 from django_cfg.backup.errors import ToolFailed, ToolNotFound
-from django_cfg.backup.pipeline import pipe
-from django_cfg.backup.pipeline.guard import Guard
-from django_cfg.backup.pipeline.redaction import redacted
-from django_cfg.backup.pipeline.stream import BLOCK, Writable
-from django_cfg.backup.pipeline.uninterrupted import uninterrupted
+from django_cfg.backup.process import pipes
+from django_cfg.backup.process.deferred_signals import defer_signals
+from django_cfg.backup.process.redaction import redacted
+from django_cfg.backup.process.watchdog import Watchdog
 
 _LAST_WORDS = 20  # lines of stderr kept for the message
 
@@ -50,7 +49,7 @@ class Child:
         self._secrets, self._said = secrets, said
         self._stderr: deque[bytes] = deque(maxlen=lines)
         with ExitStack() as unheld:  # nobody else has got hold of the program yet
-            with uninterrupted():  # a signal finds a program that can be ended, or none
+            with defer_signals():  # a signal finds a program that can be ended, or none
                 self._process = _started(argv, env, pass_fds, feed=feed)
                 self._attend()
                 unheld.push(self)
@@ -59,9 +58,9 @@ class Child:
     def _attend(self) -> None:
         try:
             if self._process.stdin:
-                pipe.widen(self._process.stdin)
-            self._process.stdout = pipe.reader(self.stdout)
-            self._guard = Guard(self._process.pid)
+                pipes.widen(self._process.stdin)
+            self._process.stdout = pipes.reader(self.stdout)
+            self._guard = Watchdog(self._process.pid)
             self._listener = threading.Thread(target=self._listen, daemon=True)
             self._listener.start()
         except BaseException:
@@ -138,64 +137,6 @@ def _started(
         raise ToolNotFound(f"{argv[0]} is not installed, or not on the PATH of this process.") from None
     except OSError as error:
         raise ToolNotFound(f"{argv[0]} cannot be started: {error.strerror}.") from error
-
-
-class Filter:
-    """Writes through a program into *sink*: what it prints arrives there from a thread of its own.
-
-    Leaving the block normally waits for the program's last byte; leaving it by an exception kills it.
-
-    :raises ToolFailed: the program failed.
-    """
-
-    def __init__(
-        self, argv: Sequence[str], sink: Writable, *, pass_fds: Sequence[int] = (), secrets: Sequence[str] = ()
-    ) -> None:
-        self._child = Child(argv, feed=True, pass_fds=pass_fds, secrets=secrets)
-        self._sink = sink
-        self._sink_error: Exception | None = None
-        self._drain = threading.Thread(target=self._pass_on, daemon=True)
-        self._drain.start()
-
-    def write(self, block: bytes) -> int:
-        try:
-            return self._child.stdin.write(block)
-        except BrokenPipeError:
-            self._finish()  # the program died: its own words say more than a broken pipe
-            raise
-
-    def flush(self) -> None:
-        """Compressors flush what they write to; the program gets its bytes when it is left."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._child:
-            if kind is None:
-                self._close_input()
-                self._finish()
-        self._drain.join()
-
-    def _close_input(self) -> None:
-        with suppress(BrokenPipeError):  # the exit code tells
-            self._child.stdin.close()
-
-    def _finish(self) -> None:
-        self._drain.join()
-        if self._sink_error:
-            raise self._sink_error
-        self._child.wait()
-
-    def _pass_on(self) -> None:
-        try:
-            while block := self._child.stdout.read(BLOCK):
-                self._sink.write(block)
-        except Exception as error:  # noqa: BLE001  carried to the thread that writes
-            self._sink_error = error
-            self._child.stdout.close()  # the program meets a broken pipe and ends
 
 
 class Feeder:

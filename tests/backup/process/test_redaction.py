@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from django_cfg.backup.pipeline.redaction import redacted, secrets_of_url, without_value
+from django_cfg.backup.process.redaction import redacted, secrets_of_url, without_value
 
 
 def test_each_secret_is_taken_out_the_longest_first() -> None:

@@ -16,7 +16,7 @@ class _TimeIsUp(BaseException):
 
 
 @contextmanager
-def ended_after(seconds: int, what: str) -> Iterator[None]:
+def limit_time(seconds: int, what: str) -> Iterator[None]:
     """End the block with an exception when it takes longer; its child processes end as after any other.
 
     Only in the main thread, where Python runs handlers of signals, and only where no other timer runs, as RQ's does.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from django_cfg.backup.pipeline.encryption.gpg import program
-from django_cfg.backup.pipeline.private import private_folder
+from django_cfg.backup.process.private_dir import private_folder
 
 _PREFIX = "django-cfg-gpg-"
 _LONGEST = 60  # bytes: the agent's socket lies within, and the path of a socket has at most 107

@@ -12,7 +12,7 @@ from contextlib import suppress
 _SCRIPT = 'read -r _ || kill -s KILL -- "-$1"'
 
 
-class Guard:
+class Watchdog:
     """Watches over the process group *group* until it is dismissed. Without a shell nothing watches."""
 
     def __init__(self, group: int) -> None:

@@ -7,14 +7,14 @@ import threading
 
 import pytest
 
-from django_cfg.backup.pipeline.uninterrupted import uninterrupted
+from django_cfg.backup.process.deferred_signals import defer_signals
 
 
 def test_a_signal_waits_for_the_end_of_the_block() -> None:
     done = []
 
     def act() -> None:
-        with uninterrupted():
+        with defer_signals():
             signal.raise_signal(signal.SIGINT)
             done.append("the rest of the block")
 
@@ -26,7 +26,7 @@ def test_a_signal_waits_for_the_end_of_the_block() -> None:
 
 def test_without_a_signal_nothing_changes() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    with uninterrupted():
+    with defer_signals():
         pass
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
@@ -36,7 +36,7 @@ def test_another_thread_may_use_it() -> None:
     done = []
 
     def work() -> None:
-        with uninterrupted():
+        with defer_signals():
             done.append(True)
 
     thread = threading.Thread(target=work)
