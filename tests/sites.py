@@ -18,7 +18,7 @@ from django.db import connections
 
 from django_cfg import BackupConfig
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.services.create import create_backup
+from django_cfg.backup.services.creation.create import create_backup
 
 
 @dataclass(frozen=True)

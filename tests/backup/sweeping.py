@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.set_aside import NotAsked, Scratch, find_scratches, sweep_scratches
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.restore.kept_data import NotAsked, Scratch, find_scratches, sweep_scratches
 
 
 def swept() -> list[str | NotAsked]:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from django_cfg.backup.pipeline.encryption.decryption_keys import Unlock
-    from django_cfg.backup.services.catalog import list_backups
-    from django_cfg.backup.services.create import create_backup
-    from django_cfg.backup.services.drill import drill_backup
-    from django_cfg.backup.services.prune import prune_backups
-    from django_cfg.backup.services.restore import restore_backup
-    from django_cfg.backup.services.verify import verify_backup
+    from django_cfg.backup.services.catalog.catalog import list_backups
+    from django_cfg.backup.services.creation.create import create_backup
+    from django_cfg.backup.services.restore.restore import restore_backup
+    from django_cfg.backup.services.retention.prune import prune_backups
+    from django_cfg.backup.services.verification.drill import drill_backup
+    from django_cfg.backup.services.verification.verify import verify_backup
 
 __all__ = [
     "Unlock",
@@ -29,17 +29,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Unlock": "unlock",
-    "create_backup": "create",
-    "drill_backup": "drill",
-    "list_backups": "catalog",
-    "prune_backups": "prune",
-    "restore_backup": "restore",
-    "verify_backup": "verify",
+    "Unlock": "pipeline.encryption.decryption_keys",
+    "create_backup": "services.creation.create",
+    "drill_backup": "services.verification.drill",
+    "list_backups": "services.catalog.catalog",
+    "prune_backups": "services.retention.prune",
+    "restore_backup": "services.restore.restore",
+    "verify_backup": "services.verification.verify",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.services.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

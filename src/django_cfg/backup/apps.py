@@ -13,6 +13,6 @@ class BackupAppConfig(AppConfig):
 
     def ready(self) -> None:
         from django_cfg.backup import checks  # noqa: F401  registers them
-        from django_cfg.backup.services import notify
+        from django_cfg.backup.services.monitoring import notifications
 
-        notify.connect()
+        notifications.connect()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from rq.cron import register
 
-from django_cfg.backup.services.project import backup_config
+from django_cfg.backup.services.project.project import backup_config
 from django_cfg.backup.tasks import run_tick
 
 MINUTE = 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def run_backup(run: int, database: str, claimed: str) -> str:
     """Make the backup that a tick has claimed; the name of the backup, empty when the claim waits no more."""
-    from django_cfg.backup.services.scheduled import serve
+    from django_cfg.backup.services.schedule.backup_job import serve
 
     manifest = serve(run, database, claimed)
     return manifest.name if manifest else ""
@@ -16,7 +16,7 @@ def run_verification(run: int, database: str, claimed: str) -> str:
 
     :raises BackupError: it is not proved; that has been told.
     """
-    from django_cfg.backup.services.verification import serve_verification
+    from django_cfg.backup.services.schedule.verification_job import serve_verification
 
     verified = serve_verification(run, database, claimed)
     return verified.manifest.name if verified else ""
@@ -27,7 +27,7 @@ def run_tick() -> int:
 
     :raises BackupError: a part of it failed; that has been told.
     """
-    from django_cfg.backup.services.tick import raise_problems, tick
+    from django_cfg.backup.services.schedule.tick import raise_problems, tick
 
     ticked = tick()
     raise_problems(ticked)

@@ -8,8 +8,8 @@ import pytest
 
 from django_cfg.backup import drill_backup
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.project.project import current_project
 from tests.backup.encryption.sealing import PASSPHRASE
 from tests.backup.gnupg import Home, Laptop
 from tests.backup.receivers import Mailbox, mail_server

@@ -15,10 +15,10 @@ from django_cfg.backup import create_backup, drill_backup, restore_backup
 from django_cfg.backup.engines.base import Restoration
 from django_cfg.backup.errors import BackupError, IntegrityError, RestoreUnderWay
 from django_cfg.backup.manifest import Manifest, Proof
-from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.tick import tick
-from django_cfg.backup.services.verification import Verified
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.schedule.tick import tick
+from django_cfg.backup.services.schedule.verification_job import Verified
 from tests.backup.engines.contract import AUTHORS, BOOKS, Server
 from tests.backup.engines.kills import run_and_kill
 

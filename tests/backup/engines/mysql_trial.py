@@ -17,7 +17,7 @@ from django_cfg.backup.engines.mysql import switch
 from django_cfg.backup.engines.mysql.scratch import SIGN
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.errors import DatabaseUnavailable, RestoreRefused
-from django_cfg.backup.services.resume import resume_restore
+from django_cfg.backup.services.restore.resume import resume_restore
 from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
 from tests.backup.running import wait_until
 

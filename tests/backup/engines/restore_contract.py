@@ -13,9 +13,9 @@ from django.db.utils import load_backend
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import BackupError, IntegrityError, RestoreFailed
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.restore import plan_restore
-from django_cfg.backup.services.set_aside import find_scratches
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.restore.kept_data import find_scratches
+from django_cfg.backup.services.restore.restore import plan_restore
 from django_cfg.backup.signals import restore_checked
 from tests.backup.engines.contract import BOOKS, Server
 

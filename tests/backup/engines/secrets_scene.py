@@ -18,7 +18,7 @@ from django.dispatch import Signal
 
 from django_cfg.backup import signals
 from django_cfg.backup.models import BackupRun, RestoreRun
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.project.project import current_project
 from tests.backup.engines.canaries import Canaries, Log, Watch
 from tests.backup.engines.contract import Server
 from tests.backup.engines.secrets_places import Place

@@ -10,9 +10,10 @@ import pytest
 
 from django_cfg.backup.errors import AlreadyRunning
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services import clock, heartbeat, lease
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.runs import heartbeat, lease
+from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.running import wait_until
 from tests.sites import Site
 

@@ -6,7 +6,7 @@ import pytest
 
 from django_cfg.backup import create_backup
 from django_cfg.backup.models import RestoreRun
-from django_cfg.backup.services.restore import plan_restore
+from django_cfg.backup.services.restore.restore import plan_restore
 from tests.backup.engines.contract import EngineContract
 from tests.backup.engines.mysql_server import MySQLServer
 from tests.backup.engines.restore_contract import RestoreContract

@@ -6,7 +6,7 @@ import pytest
 
 from django_cfg.backup import restore_backup
 from django_cfg.backup.errors import RestoreFailed
-from django_cfg.backup.services.resume import resume_restore
+from django_cfg.backup.services.restore.resume import resume_restore
 from django_cfg.backup.signals import restore_checked
 from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
 from tests.backup.engines.mysql_trial import Trial, killing_itself

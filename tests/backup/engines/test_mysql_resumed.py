@@ -15,7 +15,7 @@ from django.db import router
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql import switch
 from django_cfg.backup.models import BackupRun, RestoreRun
-from django_cfg.backup.services.resume import resume_restore
+from django_cfg.backup.services.restore.resume import resume_restore
 from django_cfg.backup.signals import restore_succeeded
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.mysql_server import MySQLServer

@@ -13,7 +13,7 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.errors import BackupError, RestoreFailed
-from django_cfg.backup.services.resume import resume_restore
+from django_cfg.backup.services.restore.resume import resume_restore
 from tests.backup.engines.mysql_server import MySQLServer, beside, child_running, fail_unless_equal
 from tests.backup.engines.mysql_trial import CHANGE, FILL
 from tests.backup.running import wait_until

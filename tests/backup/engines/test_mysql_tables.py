@@ -7,7 +7,7 @@ import pytest
 from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import RestoreFailed
-from django_cfg.backup.services.restore import plan_restore
+from django_cfg.backup.services.restore.restore import plan_restore
 from tests.backup.engines.contract import AUTHORS, BOOKS
 from tests.backup.engines.mysql_kinds import KINDS
 from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal

@@ -10,7 +10,7 @@ from django.db import connections
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql import PostgreSQLEngine, libpq
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.project.project import current_project
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.postgresql_server import PostgreSQLServer
 

@@ -10,8 +10,8 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.postgresql import names
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.set_aside import KeptData, NotAsked, list_set_aside
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.restore.kept_data import KeptData, NotAsked, list_set_aside
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.postgresql_server import PostgreSQLServer, fail_unless_equal
 from tests.backup.sweeping import swept

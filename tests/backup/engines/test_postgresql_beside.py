@@ -16,7 +16,7 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Characters
-from django_cfg.backup.services.restore import plan_restore
+from django_cfg.backup.services.restore.restore import plan_restore
 from tests.backup import needs
 from tests.backup.engines.contract import AUTHORS, BOOKS
 from tests.backup.engines.postgresql_server import PostgreSQLServer, beside, fail_unless_equal

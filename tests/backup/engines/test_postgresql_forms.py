@@ -9,7 +9,7 @@ import pytest
 from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.engines.base import Outlook, RestoreOptions
 from django_cfg.backup.errors import RestoreRefused, ToolTooOld
-from django_cfg.backup.services.restore import plan_restore
+from django_cfg.backup.services.restore.restore import plan_restore
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.postgresql_server import PostgreSQLServer, fail_unless_equal
 from tests.servers import postgresql_programs

@@ -9,9 +9,9 @@ import pytest
 from django.db import connections
 
 from django_cfg.backup.errors import BackupError
-from django_cfg.backup.services import clock
-from django_cfg.backup.services.catalog import list_backups
-from django_cfg.backup.services.tick import Ticked, tick
+from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.schedule.tick import Ticked, tick
 from tests.backup.engines.postgresql_server import PostgreSQLServer
 from tests.sites import Site
 

@@ -12,7 +12,7 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.postgresql import connect, psql, tools
 from django_cfg.backup.engines.postgresql.libpq import connection_string
 from django_cfg.backup.errors import ConfigurationError
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.project.project import current_project
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.postgresql_server import PostgreSQLServer
 

@@ -16,8 +16,8 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.sqlite import held, restore, tables
 from django_cfg.backup.engines.sqlite.copy import Locked
 from django_cfg.backup.errors import RestoreFailed
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.set_aside import list_set_aside
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.restore.kept_data import list_set_aside
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.test_sqlite import SQLiteServer
 from tests.backup.sweeping import swept

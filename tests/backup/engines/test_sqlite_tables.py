@@ -17,9 +17,9 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import RestoreFailed, RestoreRefused, UsageError
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.restore import plan_restore
-from django_cfg.backup.services.set_aside import KeptData, list_set_aside
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.restore.kept_data import KeptData, list_set_aside
+from django_cfg.backup.services.restore.restore import plan_restore
 from tests.backup.engines.contract import AUTHORS, BOOKS
 from tests.backup.engines.test_sqlite import SQLiteServer
 from tests.backup.sweeping import swept
@@ -133,7 +133,7 @@ def test_a_column_that_is_gone_undoes_everything(server: SQLiteServer) -> None:
 
 def test_a_locked_database_is_told(server: SQLiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("django_cfg.backup.engines.sqlite.tables.LOCK_TIMEOUT", 0.2)
-    monkeypatch.setattr("django_cfg.backup.services.history._PAUSES", ())  # it is in the same database
+    monkeypatch.setattr("django_cfg.backup.services.runs.history_database._PAUSES", ())  # it is in the same database
     create_backup()
     server.run("DELETE FROM book WHERE id > 10")
     with closing(sqlite3.connect(server.site.database, isolation_level=None)) as other:

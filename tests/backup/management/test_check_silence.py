@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from django_cfg.backup.services import check
-from django_cfg.backup.services.catalog import Catalog
+from django_cfg.backup.services.catalog.catalog import Catalog
+from django_cfg.backup.services.monitoring import preflight
 from django_cfg.backup.storage.base import Storage
 from tests.backup.management.projects import RealProject
 from tests.sites import Site
@@ -44,7 +44,7 @@ def test_silent_servers_fail_within_the_deadline(tmp_path: Path, migrated_databa
     project = RealProject(tmp_path / "project", migrated_database, HOLE.format(port=hole), storage=storage)
     begun = time.monotonic()
     done = project.run("backup_check", "--json")
-    assert time.monotonic() - begun < check.DEADLINE + START
+    assert time.monotonic() - begun < preflight.DEADLINE + START
     assert done.returncode == 1, done.stderr
     findings = {finding["subject"]: finding for finding in json.loads(done.stdout)}
     assert {subject: found["level"] for subject, found in findings.items()} == {
@@ -57,14 +57,14 @@ def test_silent_servers_fail_within_the_deadline(tmp_path: Path, migrated_databa
 
 
 def test_what_was_found_before_the_silence_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    read_catalog, over = check.read_catalog, threading.Event()
+    read_catalog, over = preflight.read_catalog, threading.Event()
 
     def silent(storage: Storage) -> Catalog:
         over.wait()
         return read_catalog(storage)
 
-    monkeypatch.setattr(check, "DEADLINE", 3.0)
-    monkeypatch.setattr(check, "read_catalog", silent)
+    monkeypatch.setattr(preflight, "DEADLINE", 3.0)
+    monkeypatch.setattr(preflight, "read_catalog", silent)
     answer = site.call("backup_check")
     over.set()
     assert answer.code == 1
@@ -77,6 +77,6 @@ def test_what_nobody_has_foreseen_is_not_swallowed(site: Site, monkeypatch: pyte
     def explode(storage: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(check, "read_catalog", explode)
+    monkeypatch.setattr(preflight, "read_catalog", explode)
     with pytest.raises(ZeroDivisionError):
         site.call("backup_check")

@@ -10,9 +10,9 @@ import pytest
 
 from django_cfg.backup.errors import BackupError, BackupNotFound, NameTaken
 from django_cfg.backup.manifest import Manifest, Proof
-from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.proofs import publish_proof
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.verification.proofs import publish_proof
 from django_cfg.backup.storage.local import LocalStorage
 from tests.backup.manifests import STARTED, make_manifest, publish
 from tests.sites import Site

@@ -13,7 +13,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from django_cfg.backup.engines.sqlite import SQLiteEngine
-from django_cfg.backup.services import set_aside
+from django_cfg.backup.services.restore import kept_data
 from tests.backup.management.test_prune import Terminal
 from tests.backup.services.pruning import ONE_DAY, backups, daily, put
 from tests.sites import Site
@@ -63,7 +63,7 @@ class TestStatus:
         self, site: Site, old_data: Path, deaf: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Nor any number of them, and the others are told."""
-        monkeypatch.setattr(set_aside, "PATIENCE", 1.0)
+        monkeypatch.setattr(kept_data, "PATIENCE", 1.0)
         silent = {
             "ENGINE": "django.db.backends.postgresql",
             "HOST": "127.0.0.1",

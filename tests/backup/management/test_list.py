@@ -9,7 +9,7 @@ import pytest
 
 from django_cfg.backup import migrations
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.project.project import current_project
 from tests.backup.manifests import STARTED, make_manifest, publish
 from tests.sites import Site
 

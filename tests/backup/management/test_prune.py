@@ -10,7 +10,7 @@ import pytest
 
 from django_cfg.backup.management.tables import local
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.project.project import current_project
 from tests.backup.services.pruning import ONE_DAY, Locking, backups, daily, put, use_storage
 from tests.backup.storages import Recording
 from tests.sites import Site

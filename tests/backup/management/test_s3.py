@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from django.core.checks import run_checks
 
-from django_cfg.backup.services.check import check_project
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.monitoring.preflight import check_project
+from django_cfg.backup.services.project.project import current_project
 from tests.backup.storage.s3_server import S3Server
 from tests.sites import Site
 
@@ -23,7 +23,7 @@ from django.conf import settings
 settings.configure(BACKUP={{"storage": {parameters!r}}}, INSTALLED_APPS=["django_cfg.backup"], DATABASES={{}})
 django.setup()
 from django_cfg.backup.pipeline.archive import pack
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.project.project import current_project
 from tests.backup.storage.endless import Noise
 size = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))  # no file of more than a megabyte can be written

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from django_cfg.backup.services import clock
+from django_cfg.backup.services.project import clock
 from tests.backup.receivers import Mailbox, WebServer, mail_server, use_mail, web_server
 from tests.redis_server import RedisServer
 from tests.sites import Site

@@ -37,7 +37,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
 import django
 django.setup()
 from django.db import connections
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.schedule.tick import tick
 while True:
     for problem in tick().problems:
         print(problem, flush=True)

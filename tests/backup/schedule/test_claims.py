@@ -14,9 +14,9 @@ from django.db import connections
 
 from django_cfg.backup import signals
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.catalog import list_backups
-from django_cfg.backup.services.restore import restore_backup
-from django_cfg.backup.services.tick import Ticked, tick
+from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.restore.restore import restore_backup
+from django_cfg.backup.services.schedule.tick import Ticked, tick
 from tests.backup.schedule.conftest import Clock
 from tests.sites import Site
 

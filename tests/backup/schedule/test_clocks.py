@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.catalog import list_backups
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.receivers import Mailbox
 from tests.backup.schedule.conftest import START, Clock
 from tests.backup.schedule.test_status import put, status

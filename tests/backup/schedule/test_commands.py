@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.catalog import list_backups
+from django_cfg.backup.services.catalog.catalog import list_backups
 from tests.backup.management.projects import RealProject
 from tests.backup.management.test_processes import SLOW
 from tests.backup.running import wait_until

@@ -9,10 +9,10 @@ import pytest
 from django_cfg.backup import drill_backup
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.create import Failure
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.creation.create import Failure
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.receivers import Mailbox
 from tests.backup.schedule.conftest import Clock
 from tests.sites import Site

@@ -15,11 +15,12 @@ import pytest
 from django_cfg.backup import signals
 from django_cfg.backup.errors import AlreadyRunning, StorageError
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services import clock, heartbeat, lease
-from django_cfg.backup.services.catalog import list_backups
-from django_cfg.backup.services.lock import _path, holder_lives, source_lock
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.runs import heartbeat, lease
+from django_cfg.backup.services.runs.file_lock import _path, holder_lives, source_lock
+from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.management.projects import RealProject
 from tests.backup.management.test_processes import SLOW
 from tests.backup.running import wait_until

@@ -7,9 +7,9 @@ from pathlib import Path
 from rq.job import Job, JobStatus
 
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services import dispatch
-from django_cfg.backup.services.catalog import list_backups
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.schedule import rq
+from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.tasks import run_backup
 from tests.backup.receivers import Mailbox
 from tests.backup.running import wait_until
@@ -81,7 +81,7 @@ def test_redis_remembers_failed_jobs_for_as_long_as_they_count(queued: Site) -> 
     """A claim may wait for a week, the longest job_timeout."""
     tick()
     (job,) = jobs()
-    assert job.failure_ttl == dispatch._REMEMBERED.total_seconds() > 7 * 24 * 60 * 60
+    assert job.failure_ttl == rq._REMEMBERED.total_seconds() > 7 * 24 * 60 * 60
 
 
 def test_a_job_is_found_among_many_in_a_few_steps(queued: Site, redis_server: RedisServer) -> None:
@@ -90,10 +90,8 @@ def test_a_job_is_found_among_many_in_a_few_steps(queued: Site, redis_server: Re
     claim = BackupRun.objects.get()
     with redis_server.connect() as client:
         for attempt in range(1, 1000):
-            Job.create(
-                run_backup, args=(1, "default", ""), id=dispatch._job_id(claim, attempt), connection=client
-            ).save()
-        with dispatch._queue("backups") as queue:
+            Job.create(run_backup, args=(1, "default", ""), id=rq._job_id(claim, attempt), connection=client).save()
+        with rq._queue("backups") as queue:
             before = client.info("commandstats")["cmdstat_exists"]["calls"]
-            assert dispatch._first_unknown(claim, queue) == 1000
+            assert rq._first_unknown(claim, queue) == 1000
             assert client.info("commandstats")["cmdstat_exists"]["calls"] - before < 30

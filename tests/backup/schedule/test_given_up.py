@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.catalog import list_backups
-from django_cfg.backup.services.create import Failure
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.creation.create import Failure
+from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.schedule.conftest import Clock
 from tests.backup.schedule.test_queue import clean, jobs
 from tests.sites import Site

@@ -9,9 +9,9 @@ import pytest
 
 from django_cfg.backup.errors import HistoryUnavailable
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.catalog import list_backups
-from django_cfg.backup.services.create import Failure
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.creation.create import Failure
+from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.tasks import run_backup, run_verification
 from tests.backup.receivers import Mailbox
 from tests.backup.schedule.test_queue import clean, fail_job, jobs

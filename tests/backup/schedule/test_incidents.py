@@ -10,9 +10,9 @@ import pytest
 from django_cfg.backup import signals
 from django_cfg.backup.manifest import Proof
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.catalog import list_backups
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.manifests import make_manifest, publish
 from tests.backup.receivers import Mailbox
 from tests.backup.schedule.conftest import Clock

@@ -8,9 +8,9 @@ import pytest
 from django.conf import settings
 
 from django_cfg.backup.errors import BackupError, ObjectLocked
-from django_cfg.backup.services import channels, incidents
-from django_cfg.backup.services.incidents import Incident
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.monitoring import channels, incidents
+from django_cfg.backup.services.monitoring.incidents import Incident
+from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.storage.local import LocalStorage
 from tests.backup.receivers import Mailbox, WebServer
 from tests.backup.running import threads, wait_until
@@ -56,7 +56,7 @@ def test_a_storage_that_lets_nobody_delete(
     site: Site, books: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = Locked(site.backups)
-    monkeypatch.setattr("django_cfg.backup.services.project.open_storage", lambda *_: storage)
+    monkeypatch.setattr("django_cfg.backup.services.project.project.open_storage", lambda *_: storage)
     for _ in range(3):
         fail(site)
         fail(site)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.schedule.conftest import Clock
 from tests.sites import Site
 

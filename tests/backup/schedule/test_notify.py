@@ -14,8 +14,8 @@ from django.conf import settings
 from django_cfg.backup import checks, signals
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services import channels
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.monitoring import channels
+from django_cfg.backup.services.project.project import current_project
 from tests.backup.manifests import make_manifest
 from tests.backup.receivers import Mailbox, WebServer, load_apprise, use_mail
 from tests.backup.schedule.conftest import Clock

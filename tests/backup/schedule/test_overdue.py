@@ -15,10 +15,10 @@ from django.core.management.base import OutputWrapper
 from django_cfg.backup.management.progress import TerminalProgress
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.process import limit_time
-from django_cfg.backup.services.catalog import list_backups
-from django_cfg.backup.services.create import Failure
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.creation.create import Failure
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.management.projects import RealProject
 from tests.backup.management.test_processes import RUNS, STUCK, sql
 from tests.backup.receivers import Mailbox

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup.manifest import EngineFacts, Manifest
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.project.project import current_project
 from tests.backup.manifests import make_manifest
 from tests.backup.schedule.conftest import START, Clock
 from tests.backup.schedule.test_status import prove, put, status

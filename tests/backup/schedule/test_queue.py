@@ -14,8 +14,8 @@ from django.db import transaction
 from rq.job import Job
 
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.catalog import list_backups
-from django_cfg.backup.services.tick import Ticked, tick
+from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.schedule.tick import Ticked, tick
 from django_cfg.backup.tasks import run_backup, run_tick
 from tests.backup.running import is_running, wait_until
 from tests.backup.schedule.conftest import START, Clock

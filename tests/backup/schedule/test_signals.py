@@ -11,10 +11,10 @@ import pytest
 from django_cfg.backup import signals
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.services.catalog import list_backups
-from django_cfg.backup.services.restore import restore_backup
-from django_cfg.backup.services.tick import tick
-from django_cfg.backup.services.verify import verify_backup
+from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.restore.restore import restore_backup
+from django_cfg.backup.services.schedule.tick import tick
+from django_cfg.backup.services.verification.verify import verify_backup
 from tests.backup.schedule.conftest import Clock
 from tests.sites import Site
 

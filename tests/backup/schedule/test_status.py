@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from django_cfg.backup.manifest import Manifest, Proof
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.manifests import archive_of, make_manifest
 from tests.backup.schedule.conftest import START, Clock
 from tests.sites import Site

@@ -9,9 +9,9 @@ import pytest
 from django_cfg.backup import signals
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.catalog import list_backups
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.storage.local import LocalStorage
 from tests.backup.receivers import Mailbox, WebServer
 from tests.backup.schedule.conftest import START, Clock
@@ -65,7 +65,7 @@ class TestPrune:
         self, hourly: Site, mailbox: Mailbox, time: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         storage = Stubborn(hourly.backups)
-        monkeypatch.setattr("django_cfg.backup.services.project.open_storage", lambda *_: storage)
+        monkeypatch.setattr("django_cfg.backup.services.project.project.open_storage", lambda *_: storage)
         hourly.configure(schedule={"cron": "0 * * * *"}, retention=ONE_DAY)
         for _ in range(4):
             clean(tick())

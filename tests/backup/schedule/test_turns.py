@@ -11,10 +11,10 @@ from django.core.management.base import OutputWrapper
 from django_cfg.backup.errors import RestoreUnderWay
 from django_cfg.backup.management.progress import TerminalProgress
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services import drill as drills
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.tick import tick
-from django_cfg.backup.services.verification import Verified, serve_verification
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.schedule.tick import tick
+from django_cfg.backup.services.schedule.verification_job import Verified, serve_verification
+from django_cfg.backup.services.verification import drill as drills
 from django_cfg.backup.tasks import run_verification
 from tests.backup.receivers import Mailbox
 from tests.backup.schedule.conftest import Clock

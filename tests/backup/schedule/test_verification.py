@@ -13,12 +13,12 @@ from rq.job import Job
 from django_cfg.backup.errors import BackupError, IntegrityError
 from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services import lease
-from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.create import Failure
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.tick import Ticked, tick
-from django_cfg.backup.services.verification import Verified
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.creation.create import Failure
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.runs import lease
+from django_cfg.backup.services.schedule.tick import Ticked, tick
+from django_cfg.backup.services.schedule.verification_job import Verified
 from django_cfg.backup.tasks import run_verification
 from tests.backup.receivers import Mailbox
 from tests.backup.running import wait_until

@@ -10,7 +10,7 @@ import pytest
 
 from django_cfg.backup.errors import ObjectLocked
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.project.project import current_project
 from tests.backup.manifests import make_manifest, publish
 from tests.backup.storages import Recording
 from tests.sites import Site
@@ -62,4 +62,4 @@ class Locking(Recording):
 
 def use_storage(monkeypatch: pytest.MonkeyPatch, storage: Recording) -> None:
     """Let the current site's project have *storage*."""
-    monkeypatch.setattr("django_cfg.backup.services.project.open_storage", lambda *args: storage)
+    monkeypatch.setattr("django_cfg.backup.services.project.project.open_storage", lambda *args: storage)

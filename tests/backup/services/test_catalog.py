@@ -10,8 +10,8 @@ import pytest
 from django_cfg.backup import list_backups
 from django_cfg.backup.errors import BackupNotFound, IntegrityError, ManifestError, StorageError, UsageError
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.services.catalog import Catalog, find, read_catalog
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.catalog.catalog import Catalog, find, read_catalog
+from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.local import LocalStorage
 from tests.backup.conftest import Unprivileged

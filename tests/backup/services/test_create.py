@@ -28,7 +28,7 @@ from django_cfg.backup.errors import (
 )
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.create import Failure, create_backups, verdict
+from django_cfg.backup.services.creation.create import Failure, create_backups, verdict
 from django_cfg.backup.signals import backup_failed, backup_succeeded
 from tests.backup.conftest import Unprivileged
 from tests.backup.storages import Recording
@@ -44,7 +44,7 @@ def use_storage(site: Site, monkeypatch: pytest.MonkeyPatch) -> Use:
 
     def use(failing: str = "") -> Recording:
         storage = Recording(site.backups, failing)
-        monkeypatch.setattr("django_cfg.backup.services.project.open_storage", lambda *args: storage)
+        monkeypatch.setattr("django_cfg.backup.services.project.project.open_storage", lambda *args: storage)
         return storage
 
     return use
@@ -129,11 +129,11 @@ class TestManifest:
     @pytest.mark.usefixtures("books")
     def test_two_in_one_second_have_two_names(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         moment = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
-        monkeypatch.setattr("django_cfg.backup.services.create._now", lambda: moment)
+        monkeypatch.setattr("django_cfg.backup.services.creation.create._now", lambda: moment)
         names = [create_backup().name for _ in range(3)]
         assert names == [f"default_20261025_023000_test{suffix}" for suffix in ("", "-2", "-3")]
         moment += timedelta(hours=1)  # the clock is put back, and the hour comes again
-        monkeypatch.setattr("django_cfg.backup.services.create._now", lambda: moment)
+        monkeypatch.setattr("django_cfg.backup.services.creation.create._now", lambda: moment)
         assert create_backup().name == "default_20261025_023000_test-4"
 
     @pytest.mark.usefixtures("books")

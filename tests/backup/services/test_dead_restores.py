@@ -15,10 +15,10 @@ import pytest
 from django_cfg.backup import restore_backup
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import RestoreRun
-from django_cfg.backup.services.lock import source_lock
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.restore_history import KIND, bury_the_dead
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.runs.file_lock import source_lock
+from django_cfg.backup.services.runs.restore_history import KIND, bury_the_dead
+from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.signals import restore_checked
 from tests.sites import Site
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.errors import StorageError
-from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.delete import delete_backup
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.retention.delete import delete_backup
 from tests.backup.manifests import make_manifest, publish
 from tests.backup.storages import Recording
 

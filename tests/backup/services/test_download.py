@@ -10,10 +10,10 @@ import pytest
 from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import IntegrityError, NameTaken, NotEnoughSpace, StorageError
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.download import download_backup
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.verify import verify
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.catalog.download import download_backup
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.verification.verify import verify
 from django_cfg.backup.storage.local import LocalStorage
 from tests.sites import Site
 

@@ -17,8 +17,8 @@ from django.db import router
 from django_cfg.backup import create_backup, list_backups, restore_backup, verify_backup
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services import history
-from django_cfg.backup.services.create import create_backups
+from django_cfg.backup.services.creation.create import create_backups
+from django_cfg.backup.services.runs import history_database
 from tests.backup.conftest import Unprivileged
 from tests.sites import Site
 
@@ -56,7 +56,7 @@ class TestWhatIsWritten:
         def interrupt(*args: object, **kwargs: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("django_cfg.backup.services.create.pack", interrupt)
+        monkeypatch.setattr("django_cfg.backup.services.creation.create.pack", interrupt)
         with pytest.raises(KeyboardInterrupt):
             site.create()
         assert runs(site, "state, message") == [("failed", "KeyboardInterrupt")]
@@ -249,7 +249,7 @@ class TestReconciling:
         site.sql("CREATE TABLE book (id integer)", database=default)
         site.use_databases(default={**sqlite, "NAME": str(default)}, history={**sqlite, "NAME": str(books)})
         monkeypatch.setattr(router, "routers", [HistoryRouter()])
-        assert history.home() == "history"
+        assert history_database.home() == "history"
         create_backup("default")
         assert runs(site, "database, state") == [("default", "succeeded")]
 

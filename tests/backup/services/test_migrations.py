@@ -11,7 +11,7 @@ from django.apps import apps
 from django.db.migrations.loader import MigrationLoader
 from django.test import override_settings
 
-from django_cfg.backup.services.migrations import compare
+from django_cfg.backup.services.verification.migration_state import compare
 
 MIGRATION = """
 from django.db import migrations

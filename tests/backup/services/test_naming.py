@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from django_cfg.backup.services.naming import free_name, render
+from django_cfg.backup.services.catalog.naming import free_name, render
 from django_cfg.backup.storage.local import LocalStorage
 
 BERLIN = ZoneInfo("Europe/Berlin")

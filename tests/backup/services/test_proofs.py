@@ -9,13 +9,13 @@ import pytest
 
 from django_cfg.backup.errors import IntegrityError, StorageError
 from django_cfg.backup.manifest import Manifest, Proof
-from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.delete import delete_backup
-from django_cfg.backup.services.drill import drill_backup
-from django_cfg.backup.services.leftovers import find_leftovers
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.proofs import publish_proof
-from django_cfg.backup.services.prune import carry_out, plan_prune, prune_backups
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.retention.delete import delete_backup
+from django_cfg.backup.services.retention.leftovers import find_leftovers
+from django_cfg.backup.services.retention.prune import carry_out, plan_prune, prune_backups
+from django_cfg.backup.services.verification.drill import drill_backup
+from django_cfg.backup.services.verification.proofs import publish_proof
 from tests.backup.manifests import make_manifest, publish
 from tests.backup.policy.histories import proof_of
 from tests.backup.services.pruning import ONE_DAY, Locking, backups, daily, put, use_storage

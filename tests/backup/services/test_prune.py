@@ -14,10 +14,10 @@ import pytest
 from django_cfg.backup import prune_backups
 from django_cfg.backup.errors import BackupNotFound, ClockSkew, StorageError
 from django_cfg.backup.manifest import PROOF_SUFFIX, Manifest
-from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.pin import pin_backup
-from django_cfg.backup.services.project import current_project
-from django_cfg.backup.services.prune import carry_out, plan_prune, still_due
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.retention.pins import pin_backup
+from django_cfg.backup.services.retention.prune import carry_out, plan_prune, still_due
 from django_cfg.backup.storage.local import LocalStorage
 from django_cfg.backup.storage.local.direct_io import PIECE
 from tests.backup.policy.histories import proof_of

@@ -13,7 +13,7 @@ from django_cfg.backup import create_backup
 from django_cfg.backup.errors import DatabaseUnavailable
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.create import Failure, create_backups
+from django_cfg.backup.services.creation.create import Failure, create_backups
 from django_cfg.backup.signals import backup_succeeded, prune_failed
 from tests.backup.services.pruning import ONE_DAY, backups, daily, put, use_storage
 from tests.backup.storages import Recording
@@ -136,7 +136,7 @@ def trouble(request: pytest.FixtureRequest, site: Site, monkeypatch: pytest.Monk
     def read_catalog(*args: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("django_cfg.backup.services.prune.read_catalog", read_catalog)
+    monkeypatch.setattr("django_cfg.backup.services.retention.prune.read_catalog", read_catalog)
     return "ZeroDivisionError('a bug')"
 
 
@@ -197,7 +197,7 @@ def test_an_interruption_of_the_prune_leaves_the_run_a_success(site: Site, monke
         raise KeyboardInterrupt
 
     put(*daily(3))
-    monkeypatch.setattr("django_cfg.backup.services.prune.delete_backup", interrupted)
+    monkeypatch.setattr("django_cfg.backup.services.retention.prune.delete_backup", interrupted)
     with pytest.raises(KeyboardInterrupt):
         create_backup()
     assert BackupRun.objects.get().state == BackupRun.State.SUCCEEDED

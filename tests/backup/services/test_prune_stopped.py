@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, Manifest
-from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.prune import Pruned, PrunePlan, carry_out
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.retention.prune import Pruned, PrunePlan, carry_out
 from tests.backup.manifests import archive_of
 from tests.backup.policy.histories import History, for_all_histories
 from tests.backup.storages import Memory, Stopped

@@ -14,7 +14,7 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.errors import IntegrityError, UsageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import RestoreRun
-from django_cfg.backup.services.resume import resume_restore
+from django_cfg.backup.services.restore.resume import resume_restore
 from django_cfg.backup.signals import restore_checked, restore_failed, restore_succeeded
 from tests.sites import Site
 
@@ -137,7 +137,7 @@ def test_what_fails_after_the_switch_does_not_make_a_success_a_failure(
     def explode(manifests: list[Manifest]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("django_cfg.backup.services.history.reconcile", explode)
+    monkeypatch.setattr("django_cfg.backup.services.runs.history_database.reconcile", explode)
     with told(restore_succeeded) as seen, pytest.raises(KeyboardInterrupt):
         restore_backup()
     assert len(seen) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from django_cfg.backup import prune_backups, signals
 from django_cfg.backup.errors import StorageError
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.project.project import current_project
 from tests.backup.services.pruning import ONE_DAY, daily, put, use_storage
 from tests.backup.storages import Recording
 from tests.sites import Site

@@ -13,8 +13,8 @@ import pytest
 
 from django_cfg.backup import list_backups
 from django_cfg.backup.errors import HistoryUnavailable
-from django_cfg.backup.services import answering
-from django_cfg.backup.services.tick import tick
+from django_cfg.backup.services.runs import reachability
+from django_cfg.backup.services.schedule.tick import tick
 from tests.sites import Site
 
 PATIENCE = 1.0
@@ -23,8 +23,8 @@ PATIENCE = 1.0
 @pytest.fixture
 def hole(site: Site, books: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """The history is behind it; the shop has a database of its own."""
-    monkeypatch.setattr(answering, "PATIENCE", PATIENCE)
-    monkeypatch.setattr(answering, "_silent", {})
+    monkeypatch.setattr(reachability, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(reachability, "_silent", {})
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
         silent = {"NAME": "history", "USER": "keeper", "HOST": "127.0.0.1", "PORT": listening.getsockname()[1]}
         site.use_databases(

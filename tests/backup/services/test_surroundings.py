@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from django_cfg.backup.errors import BackupError, IntegrityError, RestoreFailed, ToolFailed
-from django_cfg.backup.services.surroundings import are_to_blame
+from django_cfg.backup.services.verification.fault import are_to_blame
 
 ROW = "permission denied, disk full, out of memory, no space left on device, access denied"
 

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from django_cfg.backup.errors import BackupError, Declined
 from django_cfg.backup.management.progress import TerminalProgress
-from django_cfg.backup.services.catalog import LATEST, Catalog
+from django_cfg.backup.services.catalog.catalog import LATEST, Catalog
 
 _UNDONE = "What had not ended has been undone."
 

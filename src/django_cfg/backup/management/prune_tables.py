@@ -10,10 +10,10 @@ from django_cfg.backup.errors import ClockSkew
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.tables import columns, local
 from django_cfg.backup.policy.retention import Decision
-from django_cfg.backup.services.catalog import Catalog
-from django_cfg.backup.services.leftovers import Leftover
-from django_cfg.backup.services.project import Project
-from django_cfg.backup.services.prune import Pruned, decide
+from django_cfg.backup.services.catalog.catalog import Catalog
+from django_cfg.backup.services.project.project import Project
+from django_cfg.backup.services.retention.leftovers import Leftover
+from django_cfg.backup.services.retention.prune import Pruned, decide
 
 
 def decisions(made: Sequence[Decision], zone: tzinfo) -> str:

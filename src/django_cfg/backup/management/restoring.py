@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 from django_cfg.backup.engines.base import Level
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.tables import local
-from django_cfg.backup.services.restore import Restored, RestorePlan
+from django_cfg.backup.services.restore.restore import Restored, RestorePlan
 
 
 def add_options(parser: ArgumentParser) -> None:

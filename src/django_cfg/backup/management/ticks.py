@@ -9,9 +9,9 @@ from django_cfg.backup.errors import BackupError
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management import proofs
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.services.create import Failure, verdict
-from django_cfg.backup.services.tick import Ticked
-from django_cfg.backup.services.verification import Verified
+from django_cfg.backup.services.creation.create import Failure, verdict
+from django_cfg.backup.services.schedule.tick import Ticked
+from django_cfg.backup.services.schedule.verification_job import Verified
 
 
 def lines_of(ticked: Ticked) -> Iterator[str]:

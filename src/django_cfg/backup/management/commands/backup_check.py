@@ -9,9 +9,9 @@ from typing import Any
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, Unhealthy
 from django_cfg.backup.management.command import BackupCommand
-from django_cfg.backup.services.check import check_project
-from django_cfg.backup.services.notify import test_channels
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.monitoring.notifications import test_channels
+from django_cfg.backup.services.monitoring.preflight import check_project
+from django_cfg.backup.services.project.project import current_project
 
 
 class Command(BackupCommand):

@@ -8,7 +8,7 @@ from typing import Any
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.services.create import Failure, create_backups, verdict
+from django_cfg.backup.services.creation.create import Failure, create_backups, verdict
 
 
 class Command(BackupCommand):

@@ -10,9 +10,9 @@ from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
 from django_cfg.backup.management.tables import local
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.services.catalog import LATEST, Damaged, find, read_catalog
-from django_cfg.backup.services.delete import delete_chosen, find_damaged
-from django_cfg.backup.services.project import Project, current_project
+from django_cfg.backup.services.catalog.catalog import LATEST, Damaged, find, read_catalog
+from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.retention.delete import delete_chosen, find_damaged
 
 
 class Command(BackupCommand):

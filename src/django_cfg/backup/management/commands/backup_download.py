@@ -10,9 +10,9 @@ from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.management.command import BackupCommand, add_name
 from django_cfg.backup.management.unlock import add_unlock, unlock
 from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
-from django_cfg.backup.services.catalog import find, read_catalog
-from django_cfg.backup.services.download import download_backup
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.catalog.catalog import find, read_catalog
+from django_cfg.backup.services.catalog.download import download_backup
+from django_cfg.backup.services.project.project import current_project
 
 
 class Command(BackupCommand):

@@ -8,8 +8,8 @@ from typing import Any
 from django_cfg.backup.management import proofs, tables
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.prune_tables import what_keeps
-from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.project.project import current_project
 
 
 class Command(BackupCommand):

@@ -6,9 +6,9 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand, add_name
-from django_cfg.backup.services.catalog import find, read_catalog
-from django_cfg.backup.services.pin import pin_backup, unpin_backup
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.catalog.catalog import find, read_catalog
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.retention.pins import pin_backup, unpin_backup
 
 
 class Command(BackupCommand):

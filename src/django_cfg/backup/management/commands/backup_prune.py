@@ -10,11 +10,11 @@ from django_cfg.backup.errors import BackupNotFound, StorageError
 from django_cfg.backup.formatting import counted, megabytes
 from django_cfg.backup.management import prune_tables
 from django_cfg.backup.management.command import BackupCommand, add_yes
-from django_cfg.backup.services.catalog import read_catalog
-from django_cfg.backup.services.leftovers import Leftover, find_leftovers, remove_leftover
-from django_cfg.backup.services.project import Project, current_project
-from django_cfg.backup.services.prune import Pruned, PrunePlan, carry_out, plan_prune, still_due
-from django_cfg.backup.services.set_aside import NotAsked, Scratch, find_scratches, sweep_scratches
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.restore.kept_data import NotAsked, Scratch, find_scratches, sweep_scratches
+from django_cfg.backup.services.retention.leftovers import Leftover, find_leftovers, remove_leftover
+from django_cfg.backup.services.retention.prune import Pruned, PrunePlan, carry_out, plan_prune, still_due
 from django_cfg.backup.storage.base import Storage
 
 

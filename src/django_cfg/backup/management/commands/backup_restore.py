@@ -9,8 +9,8 @@ from django_cfg.backup.engines.base import RestoreOptions, Switched
 from django_cfg.backup.management import restoring
 from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
 from django_cfg.backup.management.unlock import add_unlock, unlock
-from django_cfg.backup.services.restore import Restored, RestorePlan, carry_out, plan_restore
-from django_cfg.backup.services.resume import resume_restore
+from django_cfg.backup.services.restore.restore import Restored, RestorePlan, carry_out, plan_restore
+from django_cfg.backup.services.restore.resume import resume_restore
 
 
 class Command(BackupCommand):

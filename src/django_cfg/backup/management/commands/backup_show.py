@@ -8,9 +8,9 @@ from typing import Any
 from django_cfg.backup.management import proofs, tables
 from django_cfg.backup.management.command import BackupCommand, add_name
 from django_cfg.backup.management.prune_tables import what_keeps
-from django_cfg.backup.services import migrations
-from django_cfg.backup.services.catalog import find, read_catalog
-from django_cfg.backup.services.project import current_project
+from django_cfg.backup.services.catalog.catalog import find, read_catalog
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.verification import migration_state
 
 
 class Command(BackupCommand):
@@ -25,6 +25,6 @@ class Command(BackupCommand):
         manifest = find(catalog, project, name, database)
         kept = what_keeps(project, catalog)[manifest.name]
         proof = catalog.proofs.get(manifest.name)
-        behind, proved = migrations.compare(manifest.migrations), proofs.details(proof, project.zone)
+        behind, proved = migration_state.compare(manifest.migrations), proofs.details(proof, project.zone)
         self.show(tables.details(manifest, project.zone, behind, proved, kept))
         return manifest.model_dump(mode="json", by_alias=True)

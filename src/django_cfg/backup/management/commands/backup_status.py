@@ -10,10 +10,10 @@ from django_cfg.backup.errors import Unhealthy
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management import proofs, tables
 from django_cfg.backup.management.command import BackupCommand
-from django_cfg.backup.services.catalog import Catalog, read_catalog
-from django_cfg.backup.services.project import Project, current_project
-from django_cfg.backup.services.set_aside import KeptData, NotAsked, list_set_aside
-from django_cfg.backup.services.status import SourceStatus, status_of
+from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
+from django_cfg.backup.services.monitoring.status import SourceStatus, status_of
+from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.restore.kept_data import KeptData, NotAsked, list_set_aside
 
 _HEADER = ("SOURCE", "LAST BACKUP", "AGE", "SIZE", "NEXT", "LAST PROOF", "STATE")
 

@@ -13,10 +13,10 @@ from django_cfg.backup.management.unlock import add_unlock, unlock
 from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
 from django_cfg.backup.pipeline.encryption.keyring import Keys
-from django_cfg.backup.services.catalog import Catalog, find, read_catalog
-from django_cfg.backup.services.drill import drill, failure
-from django_cfg.backup.services.project import Project, current_project
-from django_cfg.backup.services.verify import verify
+from django_cfg.backup.services.catalog.catalog import Catalog, find, read_catalog
+from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.verification.drill import drill, failure
+from django_cfg.backup.services.verification.verify import verify
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What the storage holds: reading, finding, naming, downloading backups."""

@@ -1,0 +1,214 @@
+"""Which backups there are: read from storage alone, never from the history."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Container, Mapping
+from dataclasses import dataclass, field
+
+from django_cfg.backup.errors import BackupError, BackupNotFound, IntegrityError, ManifestError, UsageError
+from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX, Manifest, Proof, proof_key
+from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.storage.base import Storage
+
+LATEST = "latest"
+_log = logging.getLogger("django_cfg.backup")
+BESIDE = (PROOF_SUFFIX, PIN_SUFFIX)
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A pair that is no backup any more: its manifest cannot be read, or its archive is missing or cut."""
+
+    name: str
+    error: BackupError
+    manifest: Manifest | None  # None when it cannot be read
+
+    @property
+    def archive_key(self) -> str | None:
+        return self.manifest.archive_key if self.manifest else None
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The content of a storage."""
+
+    location: str
+    backups: tuple[Manifest, ...]  # newest first
+    damaged: tuple[Damaged, ...]
+    pinned: frozenset[str] = frozenset()  # names
+    proofs: Mapping[str, Proof] = field(default_factory=dict)  # name: its last drill, succeeded or failed
+    unreadable_proofs: frozenset[str] = frozenset()  # names; what was drilled there, nobody knows
+    proof_numbers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # name: of its proofs, the last one last
+
+    def is_proved(self, manifest: Manifest) -> bool:
+        """The last drill of this very archive succeeded."""
+        proof = self.proofs.get(manifest.name)
+        return proof is not None and proof.proves(manifest)
+
+    def of(self, project: Project) -> list[Manifest]:
+        return [manifest for manifest in self.backups if project.owns(manifest.source)]
+
+
+def list_backups(*, every_source: bool = False) -> list[Manifest]:
+    """The backups of this project and environment, newest first; *every_source*: all in the storage."""
+    project = current_project()
+    catalog = read_catalog(project.storage)
+    return list(catalog.backups) if every_source else catalog.of(project)
+
+
+def read_catalog(storage: Storage) -> Catalog:
+    """Read every manifest. One that is damaged is told beside the others, not instead of them."""
+    objects = {found.key: found.size for found in storage.list()}
+    backups: list[Manifest] = []
+    damaged: list[Damaged] = []
+    for key, data in storage.read_many(sorted(filter(is_manifest, objects))):
+        manifest = None
+        try:
+            manifest = _read(key, data)
+            _require_whole_archive(manifest, objects.get(manifest.archive_key) or _look_again(storage, manifest))
+            backups.append(manifest)
+        except BackupError as error:
+            damaged.append(Damaged(key.removesuffix(SUFFIX), error, manifest))
+    backups.sort(key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
+    pinned = frozenset(key.removesuffix(PIN_SUFFIX) for key in objects if key.endswith(PIN_SUFFIX))
+    numbers = proof_numbers(objects)
+    proofs, unreadable = _proofs(storage, {proof_key(name, found[-1]): name for name, found in numbers.items()})
+    return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, numbers)
+
+
+def find_whole(storage: Storage, name: str) -> Manifest | None:
+    """The one backup of exactly this *name*, without reading all others; None: there is none, or it is damaged.
+
+    :raises StorageError: the storage cannot be read.
+    """
+    key = f"{name}{SUFFIX}"
+    if storage.stat(key) is None:
+        return None
+    try:
+        manifest = _read(key, storage.read(key))
+        _require_whole_archive(manifest, _look_again(storage, manifest))
+    except (ManifestError, IntegrityError):
+        return None
+    return manifest
+
+
+def proof_numbers(keys: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """By backup the numbers of its proofs, the last one last. There are several where a storage lets none go."""
+    found: dict[str, list[int]] = {}
+    for key in keys:
+        if key.endswith(PROOF_SUFFIX):
+            name, number = proof_place(key, keys)
+            found.setdefault(name, []).append(number)
+    return {name: tuple(sorted(numbers)) for name, numbers in found.items()}
+
+
+def proof_place(key: str, keys: Container[str]) -> tuple[str, int]:
+    """The backup that the proof under *key* is of, and its number among those; a backup's name may end in one too."""
+    whole = key.removesuffix(PROOF_SUFFIX)
+    name, _, number = whole.rpartition(".")
+    if f"{whole}{SUFFIX}" in keys or not (name and number.isdecimal() and proof_key(name, int(number)) == key):
+        return whole, 1
+    return name, int(number)
+
+
+def _proofs(storage: Storage, names: Mapping[str, str]) -> tuple[dict[str, Proof], frozenset[str]]:
+    """Those under the keys of *names*. One that cannot be read proves nothing, and hides no backup; the names of such
+    ones are told beside."""
+    proofs = {}
+    unreadable = set()
+    for key, data in storage.read_many(sorted(names)):
+        try:
+            proof = Proof.from_json(_whole(data), key)
+            proofs[proof.name] = proof
+        except BackupError as error:
+            unreadable.add(names[key])
+            _log.warning("A proof counts for nothing: %s", error)
+    return proofs, frozenset(unreadable)
+
+
+def is_manifest(key: str) -> bool:
+    return key.endswith(SUFFIX) and not key.endswith(BESIDE)
+
+
+def find(catalog: Catalog, project: Project, name: str, alias: str | None = None) -> Manifest:
+    """The backup called *name*: exactly, by an unambiguous beginning, or ``latest``.
+
+    :raises BackupNotFound: there is none.
+    :raises UsageError: the beginning fits several, or ``latest`` of several databases.
+    """
+    if name == LATEST:
+        return latest(catalog, project, alias)
+    if not name:
+        raise UsageError("The name of the backup is empty; `backup_list` shows the names.")
+    wanted = [m for m in catalog.backups if alias is None or m.source.database == alias]
+    exact = [manifest for manifest in wanted if manifest.name == name]
+    found = exact or [manifest for manifest in wanted if manifest.name.startswith(name)]
+    fitting = [manifest.name for manifest in found]
+    if not exact:
+        fitting += [damaged.name for damaged in catalog.damaged if damaged.name.startswith(name)]
+    if found and len(fitting) > 1:
+        raise UsageError(f"{name!r} fits {len(fitting)} backups: {_shortened(fitting)}. Write more of the name.")
+    if not found:
+        raise _not_found(catalog, name)
+    return found[0]
+
+
+def latest(catalog: Catalog, project: Project, alias: str | None) -> Manifest:
+    """The newest backup of this project, environment and the one database."""
+    own = [m for m in catalog.of(project) if alias is None or m.source.database == alias]
+    databases = sorted({manifest.source.database for manifest in own})
+    if len(databases) > 1:
+        raise UsageError(
+            f"There are backups of several databases ({', '.join(databases)}): choose one with --database."
+        )
+    # made to undo a restore: whoever restores the latest again does not mean it
+    regular = [manifest for manifest in own if manifest.trigger != "before-restore"]
+    if not own:
+        whose = f"{project.name}/{project.env}" + (f"/{alias}" if alias else "")
+        raise BackupNotFound(
+            f"There is no backup of {whose} in {catalog.location}. `backup_list --all` shows those of other sources."
+        )
+    return (regular or own)[0]
+
+
+def _not_found(catalog: Catalog, name: str) -> BackupError:
+    for damaged in catalog.damaged:
+        if damaged.name.startswith(name):
+            return damaged.error
+    return BackupNotFound(
+        f"There is no backup {name!r} in {catalog.location}. `backup_list --all` shows what there is."
+    )
+
+
+def _read(key: str, data: bytes | BackupError) -> Manifest:
+    return Manifest.from_json(_whole(data), key)
+
+
+def _whole(data: bytes | BackupError) -> bytes:
+    if isinstance(data, BackupError):
+        raise data
+    return data
+
+
+def _look_again(storage: Storage, manifest: Manifest) -> int | None:
+    """The archive's size: a pair published while the storage was listed may have been seen by half."""
+    found = storage.stat(manifest.archive_key)
+    return found.size if found else None
+
+
+def _require_whole_archive(manifest: Manifest, size: int | None) -> None:
+    if size is None:
+        raise IntegrityError(
+            f"The archive {manifest.archive_key} is missing, its manifest {manifest.key} is there: something other "
+            "than this package removed it. Look for a copy; `backup_delete` removes what is left."
+        )
+    if size != manifest.archive.size:
+        raise IntegrityError(
+            f"The archive {manifest.archive_key} has {size:,} bytes, its manifest says {manifest.archive.size:,}: it "
+            "was cut short or replaced. Use another backup; `backup_delete` removes this one."
+        )
+
+
+def _shortened(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

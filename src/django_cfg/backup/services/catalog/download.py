@@ -1,0 +1,64 @@
+"""Taking a backup out of its storage: as stored, or as the dump tool wrote it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.archive import copy_stored, unpack
+from django_cfg.backup.pipeline.compression import SUFFIX
+from django_cfg.backup.pipeline.encryption.encrypt import SUFFIX as ENCRYPTED
+from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
+from django_cfg.backup.pipeline.stream import pump
+from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
+from django_cfg.backup.storage.base import Storage
+from django_cfg.backup.storage.local import LocalStorage
+
+
+def download_backup(
+    storage: Storage,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    plain: bool = False,
+    progress: Progress = SILENT,
+    keys: Keys = USERS_KEYRING,
+) -> Path:
+    """Copy a backup into *folder*, which becomes a local storage of its own; checked before it appears.
+
+    :param plain: only the archive, decrypted and decompressed.
+    :param keys: what opens an encrypted one.
+    :returns: the file of the archive.
+    :raises NameTaken: the file exists.
+    :raises IntegrityError: the bytes are not the ones that were stored.
+    """
+    target = LocalStorage(folder)
+    archive = manifest.archive
+    key = _plain_key(manifest) if plain else manifest.archive_key
+    expected = archive.raw_size if plain else archive.size
+    with (
+        storage.open(manifest.archive_key) as stored,
+        target.publish(key, expected_size=expected) as sink,
+        flowing(progress, f"{manifest.name}: downloading", archive.size) as advance,
+    ):
+        if plain:
+            with unpack(stored, archive, manifest.compression, advance, manifest.encryption, keys) as content:
+                pump(content, sink)
+        else:
+            copy_stored(stored, sink, archive, advance)
+    if not plain:
+        _add_manifest(target, manifest)
+    return target.root / key
+
+
+def _plain_key(manifest: Manifest) -> str:
+    return manifest.archive_key.removesuffix(ENCRYPTED).removesuffix(SUFFIX[manifest.compression])
+
+
+def _add_manifest(target: Storage, manifest: Manifest) -> None:
+    """Make the archive a backup there too; half a pair would look like one that was damaged."""
+    try:
+        target.write(manifest.key, manifest.to_json())
+    except BaseException:
+        target.delete(manifest.archive_key)
+        raise

@@ -1,0 +1,1 @@
+"""Making backups: one, or all that are due."""

@@ -1,0 +1,1 @@
+"""Whether all is well, and who is notified when it is not."""

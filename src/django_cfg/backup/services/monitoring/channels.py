@@ -1,0 +1,123 @@
+"""The ways a message leaves: mail to ADMINS, and each of notify_urls. A channel that fails is logged, never raised."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import urllib.request
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http.client import HTTPException
+from importlib.util import find_spec
+from urllib.error import HTTPError
+from urllib.parse import quote
+
+from django.conf import settings
+from django.core.mail import mail_admins
+from django.db import connections
+
+from django_cfg.backup.config.backup import BackupConfig
+from django_cfg.backup.process.redaction import redacted, secrets_of_url
+from django_cfg.backup.services.project.project import Project
+from django_cfg.backup.services.project.secrets import hushed, secrets_of
+
+DEADLINE = 30.0  # seconds a channel may take; mail alone would wait for ever
+NO_ANSWER = "no answer within"  # begins an error after which nobody knows whether the message has left
+_HEARTBEAT_TIMEOUT = 10.0  # seconds
+_LONGEST_KIND = 20  # characters
+_log = logging.getLogger("django_cfg.backup")
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One way to somebody. ``send`` takes subject and body, and raises when it fails."""
+
+    name: str  # without a secret
+    send: Callable[[str, str], None]
+
+
+class NotSent(Exception):
+    """A channel refused, in words without a secret."""
+
+
+def channels(config: BackupConfig) -> list[Channel]:
+    mail = [Channel("mail to ADMINS", mail_admins)] if settings.ADMINS else []
+    return mail + [_apprise(number, url) for number, url in enumerate(config.notify_urls, 1)]
+
+
+def heartbeat(config: BackupConfig, database: str, *, succeeded: bool) -> Channel | None:
+    """The dead-man's service, told by fetching its URL; None: there is none."""
+    if config.heartbeat_url is None:
+        return None
+    url = config.heartbeat_url.replace("{database}", quote(database, safe="")).rstrip("/")
+    return Channel("heartbeat_url", lambda _subject, _body: _fetch(url if succeeded else f"{url}/fail"))
+
+
+def deliver(project: Project, ways: Iterable[Channel], subject: str, body: str) -> dict[str, str]:
+    """Send through every channel, each within ``DEADLINE``.
+
+    :returns: the channel's name with what went wrong, empty when nothing did; without a secret of the settings.
+    """
+    secrets = secrets_of(project)
+    results = {way.name: redacted(_attempt(way, subject, body), secrets) for way in ways}
+    for name, error in results.items():
+        if error:
+            _log.error("A notification was not sent by %s: %s", name, error)
+    return results
+
+
+def _attempt(way: Channel, subject: str, body: str) -> str:
+    """In a thread of its own: a server that accepts and falls silent must not hold up the backup."""
+    error: list[str] = []
+
+    def send() -> None:
+        try:
+            way.send(subject, body)
+        except NotSent as refusal:
+            error.append(str(refusal))
+        except Exception as failure:  # noqa: BLE001  whatever it is, the backup has its own story
+            error.append(f"{type(failure).__name__}: {failure}")
+        finally:
+            connections.close_all()  # this thread's: a mail backend may keep its queue in a database
+
+    thread = threading.Thread(target=send, name="backup-notification", daemon=True)
+    thread.start()
+    thread.join(DEADLINE)
+    if thread.is_alive():
+        return f"{NO_ANSWER} {DEADLINE:.0f} s"
+    return "".join(error)
+
+
+def _apprise(number: int, url: str) -> Channel:
+    kind, mark, _ = url.partition("://")
+    is_kind = mark and kind.isalnum() and len(kind) <= _LONGEST_KIND  # else it may be a token that was put there
+    name = f"notify_urls[{number}] ({kind if is_kind else 'no URL'})"
+
+    def send(subject: str, body: str) -> None:
+        if not find_spec("apprise"):
+            raise NotSent("Apprise is not installed: install django-cfg-backup[notify]")
+        import apprise
+
+        with hushed({*secrets_of_url(url)}):
+            to = apprise.Apprise()
+            if not to.add(url):
+                raise NotSent("Apprise does not know this kind of URL, or something is missing in it")
+            if not to.notify(body=body, title=subject):
+                raise NotSent("it was refused, or nobody answered; the logger `apprise` tells more")
+
+    return Channel(name, send)
+
+
+def _fetch(url: str) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=_HEARTBEAT_TIMEOUT) as answer:  # noqa: S310  http(s): see config
+            answer.read(1024)
+    except HTTPException as error:
+        raise NotSent(type(error).__name__) from None  # its text may be the URL
+    except HTTPError as error:
+        error.close()
+        raise NotSent(f"the server answered {error.code} {error.reason}") from None
+    except OSError as error:
+        raise NotSent(
+            f"{type(error).__name__}: {getattr(error, 'reason', None) or error.strerror or 'no answer'}"
+        ) from None

@@ -1,0 +1,267 @@
+"""Who is told what: receivers of the package's signals, connected when the app is ready."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from django.dispatch import Signal
+
+from django_cfg.backup import signals
+from django_cfg.backup.engines.base import Finding, Level
+from django_cfg.backup.errors import StorageError
+from django_cfg.backup.formatting import counted, megabytes
+from django_cfg.backup.manifest import Manifest, Proof, Source
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.process.redaction import redacted
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.monitoring.channels import NO_ANSWER, channels, deliver, heartbeat
+from django_cfg.backup.services.monitoring.incidents import Incident, Kind
+from django_cfg.backup.services.monitoring.status import disproof, trend_warning
+from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.project.secrets import secrets_of
+
+_STATUS = "`manage.py backup_status` shows how all backups stand."
+
+
+def connect() -> None:
+    """Listen to what happens."""
+    receivers: dict[Signal, Callable[..., None]] = {
+        signals.backup_succeeded: _backup_succeeded,
+        signals.backup_failed: _backup_failed,
+        signals.backup_missed: _backup_missed,
+        signals.backup_overdue: _backup_overdue,
+        signals.prune_succeeded: _prune_succeeded,
+        signals.prune_failed: _prune_failed,
+        signals.drill_succeeded: _drill_succeeded,
+        signals.drill_failed: _drill_failed,
+        signals.check_succeeded: _check_succeeded,
+        signals.check_failed: _check_failed,
+        signals.schedule_succeeded: _schedule_succeeded,
+        signals.schedule_failed: _schedule_failed,
+        signals.claim_succeeded: _claim_succeeded,
+        signals.claim_failed: _claim_failed,
+    }
+    for signal, receiver in receivers.items():
+        signal.connect(receiver, dispatch_uid=f"django_cfg_backup.{receiver.__name__}")
+
+
+def test_channels(project: Project) -> Iterator[Finding]:
+    """Send a test through every channel there is."""
+    ways = channels(project.config)
+    if not ways:
+        told = "nobody is told of failures: set ADMINS and a mail server, or notify_urls"
+        yield Finding(Level.WARNING, "notify", told)
+    ways += [way for way in (heartbeat(project.config, "test", succeeded=True),) if way]
+    what = f"A test of the notifications of {project.name}/{project.env}."
+    body = _message(project, what, why="Somebody ran `backup_check --notify`.", todo="Nothing: it works.")
+    for name, error in deliver(project, ways, what.rstrip("."), body).items():
+        yield Finding(Level.FAILED if error else Level.OK, "notify", f"{name}: {error or 'sent'}")
+
+
+def _backup_succeeded(manifest: Manifest, **_: Any) -> None:
+    project = current_project()
+    source = manifest.source
+    _beat(project, source, succeeded=True)
+    over = _end(project, "backup", source.database)
+    _end(project, "missed", source.database)  # it is made up for, as was told
+    if over or project.config.notify_on_success:
+        what = f"The backup of {source} {'works again' if over else 'succeeded'}."
+        _send(project, what, why=_summary(manifest), todo="Nothing.")
+    _watch_the_size(project, source)
+
+
+def _backup_failed(source: Source, message: str, **_: Any) -> None:
+    project = current_project()
+    _beat(project, source, succeeded=False)
+    todo = (
+        f"Mend what it says, then run `manage.py backup_create {source.database}`. There is no further message until "
+        f"it works again. {_STATUS}"
+    )
+    _begin(project, "backup", source.database, f"The backup of {source} failed.", message, todo)
+
+
+def _backup_missed(source: Source, slots: list[datetime], **_: Any) -> None:
+    """Once for a series of them; not while it is known that none come."""
+    project = current_project()
+    if Incident(project, "backup", source.database).goes_on():
+        return
+    what = f"{counted(len(slots), 'backup')} of {source} {'was' if len(slots) == 1 else 'were'} missed."
+    first, last = (_local(moment, project) for moment in (min(slots), max(slots)))
+    why = (
+        f"No ticker or no worker ran when they were due, from {first} to {last}."
+        if len(slots) > 1
+        else (f"No ticker or no worker ran when it was due, at {first}.")
+    )
+    todo = (
+        "See what kept them from running. One backup makes up for all, and is due now. After the schedule was changed "
+        f"or switched on again this is no trouble. {_STATUS}"
+    )
+    _begin(project, "missed", source.database, what, why, todo)
+
+
+def _prune_succeeded(source: Source | None, **_: Any) -> None:
+    project = current_project()
+    if source and _end(project, "prune", source.database):
+        what = f"Pruning old backups of {source} works again."
+        _send(project, what, why="Nothing is left that was due for deletion.", todo="Nothing.")
+
+
+def _prune_failed(source: Source, message: str, **_: Any) -> None:
+    what = f"Old backups of {source} were not pruned as the retention says."
+    todo = "The backup itself was made. Mend what it says; `manage.py backup_prune --dry-run` shows what is due."
+    _begin(current_project(), "prune", source.database, what, message, todo)
+
+
+def _backup_overdue(source: Source, message: str, **_: Any) -> None:
+    _beat(current_project(), source, succeeded=False)
+    todo = f"Run `manage.py backup_create {source.database}` to have one now. {_STATUS}"
+    _begin(current_project(), "backup", source.database, f"The backup of {source} is overdue.", message, todo)
+
+
+def _drill_succeeded(source: Source, proof: Proof, **_: Any) -> None:
+    project = current_project()
+    over: tuple[Kind, ...] = ("no drill",) if _is_disproved(project, source) else ("no drill", "drill")
+    ended = [_end(project, kind, source.database) for kind in over]
+    if any(ended):
+        why = f"{proof.name} was restored and compared: {proof.tables} tables, {proof.rows:,} rows."
+        _send(project, f"The drill of {source} works again.", why=why, todo="Nothing.")
+
+
+def _is_disproved(project: Project, source: Source) -> bool:
+    """A drill of a newer backup than the one that has just been proved has failed, as far as can be seen."""
+    if not _is_told_of_failures(project):
+        return False
+    try:
+        catalog = read_catalog(project.storage)
+    except StorageError:
+        return True  # the next drill looks again
+    return disproof([backup for backup in catalog.backups if backup.source == source], catalog) is not None
+
+
+def _drill_failed(source: Source, proof: Proof | None, message: str = "", **_: Any) -> None:
+    _beat(current_project(), source, succeeded=False)
+    if proof is None:
+        todo = f"Nothing was learned of the backup itself. Mend what it says, and drill again. {_STATUS}"
+        _begin(
+            current_project(), "no drill", source.database, f"The drill of {source} could not be made.", message, todo
+        )
+        return
+    _end(current_project(), "no drill", source.database)  # a drill was made; what it found is told now
+    why = "; ".join(proof.differences) or "It could not be restored."
+    todo = f"Do not rely on {proof.name}: make a new backup, and drill again. {_STATUS}"
+    _begin(current_project(), "drill", source.database, f"The drill of {proof.name} failed.", why, todo)
+
+
+def _check_succeeded(source: Source, message: str, **_: Any) -> None:
+    project = current_project()
+    if _end(project, "check", source.database):
+        _send(project, f"The verification of {source} works again.", why=message, todo="Nothing.")
+
+
+def _check_failed(source: Source, message: str, **_: Any) -> None:
+    _beat(current_project(), source, succeeded=False)
+    todo = f"Make a new backup, and run `manage.py backup_verify`. {_STATUS}"
+    _begin(current_project(), "check", source.database, f"The verification of {source} failed.", message, todo)
+
+
+def _schedule_succeeded(**_: Any) -> None:
+    project = current_project()
+    if _end(project, "schedule"):
+        what = f"Scheduled backups of {project.name}/{project.env} start again."
+        _send(project, what, why="The last tick came through.", todo="Nothing: a missed backup is made up for.")
+
+
+def _schedule_failed(message: str, **_: Any) -> None:
+    project = current_project()
+    what = f"Scheduled backups of {project.name}/{project.env} do not start."
+    _begin(project, "schedule", "", what, message, f"Mend what it says: every tick tries again. {_STATUS}")
+
+
+def _claim_succeeded(source: Source, kind: str, **_: Any) -> None:
+    project = current_project()
+    if _end(project, _claim_of(kind), source.database):
+        why = "The history can be used again where it is made."
+        _send(project, f"The scheduled {kind} of {source} begins again.", why=why, todo="Nothing.")
+
+
+def _claim_failed(source: Source, kind: str, message: str, **_: Any) -> None:
+    """An incident of its own: ticks may come through all the while, elsewhere."""
+    what = f"The scheduled {kind} of {source} could not begin."
+    todo = f"Mend what it says on this machine: every tick tries again. {_STATUS}"
+    _begin(current_project(), _claim_of(kind), source.database, what, message, todo)
+
+
+def _claim_of(kind: str) -> Kind:
+    return "backup claim" if kind == BackupRun.Kind.BACKUP else "verification claim"
+
+
+def _watch_the_size(project: Project, source: Source) -> None:
+    """A backup much smaller than the ones before is told of, once, like a failure."""
+    if not _is_told_of_failures(project):
+        _end(project, "size", source.database)  # nobody looks any more: later it is a new one
+        return
+    try:
+        backups = [found for found in read_catalog(project.storage).backups if found.source == source]
+    except StorageError:
+        return  # the next backup looks again
+    if warning := trend_warning(backups):
+        todo = "If so many rows were deleted on purpose: nothing."
+        _begin(project, "size", source.database, f"The backup of {source} is much smaller than usual.", warning, todo)
+    else:
+        _end(project, "size", source.database)
+
+
+def _begin(project: Project, kind: Kind, database: str, what: str, why: str, todo: str) -> None:
+    if _is_told_of_failures(project):
+        incident = Incident(project, kind, database)
+        incident.begin(_clean(why, project), lambda: _send(project, what, why=why, todo=todo))
+
+
+def _end(project: Project, kind: Kind, database: str = "") -> bool:
+    """Whether somebody wants to know that it is over; it is over also where nobody does."""
+    return Incident(project, kind, database).end() and _is_told_of_failures(project)
+
+
+def _is_told_of_failures(project: Project) -> bool:
+    return project.config.notify_on_failure and bool(channels(project.config))
+
+
+def _send(project: Project, what: str, *, why: str, todo: str) -> bool | None:
+    """Whether anybody could be told; None: nobody knows, a channel may have been too slow to say so."""
+    body = _message(project, what, why=why, todo=todo)
+    results = deliver(project, channels(project.config), what.rstrip("."), body)
+    if not all(results.values()):
+        return True
+    return None if any(error.startswith(NO_ANSWER) for error in results.values()) else False
+
+
+def _message(project: Project, what: str, *, why: str, todo: str) -> str:
+    where = f"{project.name}/{project.env} on {socket.gethostname()}, backups in {project.location}"
+    when = _local(clock.now(), project)
+    lines = {"What": what, "Where": where, "When": when, "Why": why, "What to do": todo}
+    return _clean("\n\n".join(f"{name}: {text}" for name, text in lines.items()), project) + "\n"
+
+
+def _summary(manifest: Manifest) -> str:
+    took = (manifest.finished_at - manifest.started_at).total_seconds()
+    size = megabytes(manifest.archive.size)
+    return f"{manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows, {size} in {took:.0f} s."
+
+
+def _beat(project: Project, source: Source, *, succeeded: bool) -> None:
+    way = heartbeat(project.config, source.database, succeeded=succeeded)
+    if way:
+        deliver(project, [way], "", "")
+
+
+def _local(moment: datetime, project: Project) -> str:
+    return moment.astimezone(project.zone).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def _clean(text: str, project: Project) -> str:
+    """*text* without any secret of the settings: errors hold none, and what others have written into one might."""
+    return redacted(text, secrets_of(project))

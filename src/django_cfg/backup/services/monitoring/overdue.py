@@ -1,0 +1,61 @@
+"""What a tick sees of overdue backups. The storage decides; the history says which backup to look at first, so that
+most ticks read one and not all, and excuses a source whose backup is being made.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models import Min
+
+from django_cfg.backup.config.schedule import BackupScheduleConfig
+from django_cfg.backup.manifest import Manifest, Source
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.policy.retention import TOLERANCE
+from django_cfg.backup.services.catalog.catalog import find_whole
+from django_cfg.backup.services.monitoring.status import is_overdue
+from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.project import Project
+from django_cfg.backup.services.runs.history_database import rows
+from django_cfg.backup.services.schedule.claims import Shelf
+
+
+def overdue_message(project: Project, source: Source, schedule: BackupScheduleConfig, shelf: Shelf) -> str:
+    """Why somebody should look after *source*; empty when nobody need."""
+    if _is_going_on(source, schedule) or _has_just_begun(source, schedule) or _is_fresh(project, source, schedule):
+        return ""
+    backups = shelf.of(source)
+    return _told(source, backups) if is_overdue(project, schedule, backups) else ""
+
+
+def _is_going_on(source: Source, schedule: BackupScheduleConfig) -> bool:
+    """A backup is being made, and for no longer than one may take: one that hangs shows signs of life as well."""
+    now = clock.now()
+    begun = (now - timedelta(seconds=schedule.job_timeout), now + TOLERANCE)
+    return rows(source).filter(state=BackupRun.State.RUNNING, lease=True, started_at__range=begun).exists()
+
+
+def _is_fresh(project: Project, source: Source, schedule: BackupScheduleConfig) -> bool:
+    """The newest backup that the history knows of is whole in the storage, and that one is enough."""
+    past = rows(source).filter(state=BackupRun.State.SUCCEEDED, started_at__lte=clock.now() + TOLERANCE)
+    last = past.exclude(name="").order_by("-started_at").first()
+    manifest = find_whole(project.storage, last.name) if last else None
+    return manifest is not None and manifest.source == source and not is_overdue(project, schedule, [manifest])
+
+
+def _has_just_begun(source: Source, schedule: BackupScheduleConfig) -> bool:
+    """Nothing is known of the source for longer than the grace: its first backup may be on its way."""
+    first = rows(source).aggregate(at=Min("queued_at"))["at"]
+    return first is None or clock.now() - first < _grace(schedule)
+
+
+def _grace(schedule: BackupScheduleConfig) -> timedelta:
+    return timedelta(minutes=schedule.grace_minutes)
+
+
+def _told(source: Source, backups: list[Manifest]) -> str:
+    last = f"The last one is {backups[0].name}." if backups else "There is none at all."
+    return (
+        f"The backup of {source} is overdue. {last} See whether a worker runs on its queue, and in the history why the "
+        "last runs failed."
+    )

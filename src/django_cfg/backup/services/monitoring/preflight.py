@@ -1,0 +1,139 @@
+"""Checking beforehand all that a backup needs: really writing, really connecting, in under half a minute."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from django.db import connections
+
+from django_cfg.backup.engines.base import Finding, Level
+from django_cfg.backup.errors import BackupError, IntegrityError
+from django_cfg.backup.formatting import megabytes
+from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
+from django_cfg.backup.services.creation.create import require_ready, selection_of
+from django_cfg.backup.services.monitoring.preflight_encryption import check_encryption
+from django_cfg.backup.services.project.project import Project
+from django_cfg.backup.services.project.remote import unwise_settings
+from django_cfg.backup.services.retention.leftovers import new_probe_key
+from django_cfg.backup.storage.base import Storage, StoredObject
+
+DEADLINE = 25.0  # seconds for all parts together, which are looked at beside each other
+MAX_SKEW = timedelta(minutes=5)
+_PROBE = b"written by backup_check, and deleted by it\n"
+
+
+def check_project(project: Project) -> Iterator[Finding]:
+    """What was found of each part, within ``DEADLINE``; one that fails or is silent does not hold up the rest."""
+    ends = time.monotonic() + DEADLINE
+    parts = [
+        _Part("settings", lambda: _check_settings(project)),
+        _Part("encryption", lambda: check_encryption(project.config)),
+        _Part("storage", lambda: _check_storage(project)),
+        *(_Part(alias, partial(_check_database, project, alias)) for alias in project.aliases()),
+    ]
+    for part in parts:
+        yield from part.found(ends)
+
+
+class _Part:
+    """Looked at in a thread of its own. One that never ends holds up neither the others nor the end of the process."""
+
+    def __init__(self, subject: str, check: Callable[[], Iterator[Finding]]) -> None:
+        self._subject, self._check = subject, check
+        self._findings: list[Finding] = []
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._look, name=f"backup-check-{subject}", daemon=True)
+        self._thread.start()
+
+    def found(self, ends: float) -> Iterator[Finding]:
+        """
+        :param ends: when the waiting ends, as ``time.monotonic`` counts.
+        """
+        self._thread.join(max(0.0, ends - time.monotonic()))
+        is_silent = self._thread.is_alive()
+        yield from list(self._findings)
+        if is_silent:
+            told = f"there was no answer within {DEADLINE:.0f} s: see whether the address is right and reachable"
+            yield Finding(Level.FAILED, self._subject, told)
+        if self._error:
+            raise self._error
+
+    def _look(self) -> None:
+        try:
+            self._findings.extend(self._check())
+        except BackupError as error:
+            self._findings.append(Finding(Level.FAILED, self._subject, str(error)))
+        except Exception as error:  # noqa: BLE001  carried to the thread that asks
+            self._error = error
+        finally:
+            connections.close_all()  # this thread's
+
+
+def _check_settings(project: Project) -> Iterator[Finding]:
+    require_ready(project)
+    yield Finding(Level.OK, "settings", f"{project.name}/{project.env}, {len(project.aliases())} databases")
+
+
+def _check_database(project: Project, alias: str) -> Iterator[Finding]:
+    return project.engine(alias).inspect(selection_of(project, alias))
+
+
+def _check_storage(project: Project) -> Iterator[Finding]:
+    storage = project.storage
+    probe = _round_trip(storage)
+    yield Finding(Level.OK, "storage", f"{storage.location} takes, gives back and deletes")
+    catalog = read_catalog(storage)
+    for unwise in unwise_settings(project):
+        yield Finding(Level.WARNING, "storage", f"{unwise.text} {unwise.hint}")
+    yield from _check_clock(probe, catalog)
+    yield from _check_space(storage, catalog, project)
+    for damaged in catalog.damaged:
+        yield Finding(Level.WARNING, "storage", str(damaged.error))
+
+
+def _round_trip(storage: Storage) -> StoredObject:
+    """Write, look at, read and delete an object of our own."""
+    key = new_probe_key()
+    storage.write(key, _PROBE)
+    try:
+        found, content = storage.stat(key), storage.read(key)
+    finally:
+        storage.delete(key)
+    if found is None or content != _PROBE:
+        raise IntegrityError(f"{storage.location} did not give back what was written there. Do not rely on it.")
+    return found
+
+
+def _check_clock(probe: StoredObject, catalog: Catalog) -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    if (skew := abs(now - probe.modified)) > MAX_SKEW:
+        yield Finding(
+            Level.WARNING,
+            "clock",
+            f"the storage's clock and this machine's differ by {skew.total_seconds():,.0f} s: set the clock (NTP)",
+        )
+        return
+    future = [manifest.name for manifest in catalog.backups if manifest.started_at > now + MAX_SKEW]
+    if future:
+        yield Finding(
+            Level.WARNING, "clock", f"{future[0]} is dated in the future: set the clock of this machine (NTP)"
+        )
+        return
+    yield Finding(Level.OK, "clock", "agrees with the storage's")
+
+
+def _check_space(storage: Storage, catalog: Catalog, project: Project) -> Iterator[Finding]:
+    """Room for one more backup of each source, as large as its newest."""
+    free = storage.free_space()
+    if free is None:
+        return
+    newest: dict[str, int] = {}
+    for manifest in catalog.of(project):
+        newest.setdefault(manifest.source.database, manifest.archive.size)
+    needed = sum(newest.values())
+    level = Level.WARNING if free < needed else Level.OK
+    yield Finding(level, "space", f"{megabytes(free)} free, the newest backups take {megabytes(needed)}")

@@ -1,0 +1,89 @@
+"""The secrets of the settings, kept out of what is sent and of what is logged on the way."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from django.conf import settings
+
+from django_cfg.backup.process.redaction import redacted, secrets_of_url
+from django_cfg.backup.services.project.project import Project
+
+_PASSWORDS = ("password", "passwd", "sslpassword", "ssl_key_password")  # in the OPTIONS of databases
+_TALKATIVE = ("apprise", "urllib3", "requests", "requests_oauthlib", "oauthlib")  # they log URLs as they call them
+
+
+def secrets_of(project: Project) -> set[str]:
+    """All that a message must not show."""
+    config, storage = project.config, project.config.storage
+    found: list[Any] = [config.encryption_key, *config.decryption_keys, getattr(settings, "SECRET_KEY", "")]
+    found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
+    found += [*_of_the_mail(), *_of_the_queues()]
+    for url in (*config.notify_urls, config.heartbeat_url or ""):
+        found += secrets_of_url(url)
+    for alias, database in project.databases.items():
+        for values in (database.settings, config.for_database(alias).connection):
+            found += _of_a_database(values)
+    return {str(secret) for secret in found if secret}
+
+
+def _of_a_database(values: Mapping[str, Any]) -> Iterator[Any]:
+    options = values.get("OPTIONS") or {}
+    tls = options.get("ssl")
+    yield values.get("PASSWORD")
+    for found in (options, tls if isinstance(tls, Mapping) else {}):
+        yield from (found.get(name) for name in _PASSWORDS)
+
+
+def _of_the_mail() -> Iterator[Any]:
+    """From Django 6.1 on there is MAILERS, and reading what it replaced is deprecated, but that still serves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a class whose name changes with the version
+        yield getattr(settings, "EMAIL_HOST_PASSWORD", "")
+    for mailer in getattr(settings, "MAILERS", {}).values():
+        yield mailer.get("OPTIONS", {}).get("password")
+
+
+def _of_the_queues() -> Iterator[Any]:
+    for queue in getattr(settings, "RQ_QUEUES", {}).values():
+        yield queue.get("PASSWORD")
+        yield unquote(urlsplit(str(queue.get("URL", ""))).password or "")
+
+
+@contextmanager
+def hushed(secrets: Collection[str]) -> Iterator[None]:
+    """A block in which the libraries that send a notification log none of *secrets*, at no level."""
+    hush = _Hush(secrets)
+    names = list(logging.root.manager.loggerDict)
+    loggers = [logging.getLogger(name) for name in names if name.partition(".")[0] in _TALKATIVE]
+    for logger in loggers:
+        logger.addFilter(hush)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(hush)
+
+
+class _Hush(logging.Filter):
+    def __init__(self, secrets: Collection[str]) -> None:
+        super().__init__()
+        self._secrets = secrets
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):
+            return False  # it cannot be put into words, and logging would show its parts instead
+        if (told := redacted(text, self._secrets)) != text:
+            record.msg, record.args = told, ()
+        if record.exc_info:  # its text may hold them too
+            record.exc_text = redacted("".join(traceback.format_exception(*record.exc_info)).rstrip(), self._secrets)
+            record.exc_info = None
+        return True

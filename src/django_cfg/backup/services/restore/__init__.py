@@ -1,0 +1,1 @@
+"""Bringing backups back, and what restores leave behind."""

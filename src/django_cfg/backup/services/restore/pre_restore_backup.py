@@ -1,0 +1,70 @@
+"""A backup of what a restore would destroy, where the restore itself cannot set it aside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from django_cfg.backup.config.backup import BackupConfig
+from django_cfg.backup.engines.base import Engine, Outlook, Restoration, RestoreOptions
+from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.services.creation.create import create_in
+from django_cfg.backup.services.project.progress import Progress
+from django_cfg.backup.services.project.project import Project
+
+
+def is_wanted(engine: Engine, outlook: Outlook, options: RestoreOptions) -> bool:
+    """Whether the old data would be lost, and nobody has said that it may."""
+    return not outlook.keeps_old_data and not options.discard_old and not engine.is_empty()
+
+
+def back_up_first(project: Project, alias: str, restored: Manifest, progress: Progress) -> Manifest:
+    """Back up all of the database *alias*, whatever the settings leave out, before *restored* replaces it.
+
+    :raises RestoreRefused: it failed; the database is as it was.
+    """
+    whole = replace(project, config=_without_selection(project.config, alias))
+    try:
+        return create_in(whole, alias, trigger="before-restore", note=f"before {restored.name}", progress=progress)
+    except BackupError as error:
+        raise RestoreRefused(
+            f"The present data of {alias!r} would be replaced in place, and the backup of it that is made first "
+            f"failed: {error} To restore without it, and lose that data, give --discard-old."
+        ) from error
+
+
+@contextmanager
+def way_back(restoration: Restoration, before: Manifest | None, alias: str) -> Iterator[None]:
+    """Tell when the block fails, or is ended by a signal, and the database is neither old nor new; name *before*, the
+    backup of the old.
+
+    :raises RestoreFailed: instead of an error of ours. Any other exception gets a note.
+    """
+    try:
+        yield
+    except BackupError as error:
+        if not restoration.has_replaced:
+            raise
+        raise RestoreFailed(f"{error} {_not_whole(before, alias)}") from error
+    except BaseException as error:
+        if restoration.has_replaced:
+            error.add_note(_not_whole(before, alias))
+        raise
+
+
+def _not_whole(before: Manifest | None, alias: str) -> str:
+    state = f"The database {alias!r} is now neither as it was nor restored."
+    if before is None:
+        return f"{state} There is no backup of what it held before this restore: restore again, this one or another."
+    return f"{state} Bring the old data back: manage.py backup_restore {before.name} --to {alias}"
+
+
+def _without_selection(config: BackupConfig, alias: str) -> BackupConfig:
+    """Further options may leave out comments, owners and the like."""
+    everything: dict[str, list[str]] = {"include_tables": [], "exclude_tables": [], "extra_options": []}
+    databases = [
+        database.model_copy(update=everything) if database.alias == alias else database for database in config.databases
+    ]
+    return config.model_copy(update={"enabled": True, "databases": databases})

@@ -1,0 +1,1 @@
+"""Deleting by rule, by hand and after a crash; pins."""

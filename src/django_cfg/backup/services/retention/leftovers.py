@@ -1,0 +1,133 @@
+"""Leftovers: archives, proofs and pins whose manifest is gone or never came, and probes. They are no backups.
+
+Nothing removes them by itself: without the manifest nobody can tell for sure whose they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Container, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX
+from django_cfg.backup.services.catalog.catalog import Catalog, is_manifest, proof_place
+from django_cfg.backup.services.catalog.naming import pattern
+from django_cfg.backup.services.project.project import Project
+from django_cfg.backup.storage.base import Storage, StoredObject
+
+YOUNG = timedelta(hours=24)  # its manifest may be on its way
+_PROBE = re.compile(r"(?P<name>backup-check-[0-9a-f]{32})\.probe")
+_ARCHIVE = re.compile(r"(?P<name>.+)\.(pgdump|sql|sqlite3)(\.(gz|bz2|xz))?(\.gpg)?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What is left of one name."""
+
+    name: str
+    objects: tuple[StoredObject, ...]
+    spared: str  # why it is not removed; empty when it may be
+
+    @property
+    def size(self) -> int:
+        return sum(found.size for found in self.objects)
+
+    @property
+    def modified(self) -> datetime:
+        return max(found.modified for found in self.objects)
+
+
+def new_probe_key() -> str:
+    """The key of an object that is written to be read and deleted at once; it stays where that was interrupted."""
+    return f"backup-check-{uuid4().hex}.probe"
+
+
+def find_leftovers(project: Project, catalog: Catalog, named: Collection[str] = ()) -> list[Leftover]:
+    """All in the storage, by name; those that may be removed have no reason to be spared.
+
+    :param catalog: of the storage.
+    :param named: the names that somebody vouches for: that they are this project's.
+    """
+    strangers = _strangers(project, catalog)
+    objects = {found.key: found for found in project.storage.list()}
+    by_name: dict[str, list[StoredObject]] = {}
+    for key, found in sorted(objects.items()):
+        name = _name_of(key, objects)
+        if name and not _has_manifest(key, objects):
+            by_name.setdefault(name, []).append(found)
+    return [
+        _leftover(project, name, tuple(found), "" if name in named else strangers) for name, found in by_name.items()
+    ]
+
+
+def _strangers(project: Project, catalog: Catalog) -> str:
+    """Why a name alone does not tell whose an archive is; empty when nobody else's backups are there under such names.
+
+    Names hold no project. Where the template holds the environment, another one of this project has other names.
+    """
+    ours = pattern(project.config.filename_template, env=project.env)
+    others = {
+        f"{manifest.source.project}/{manifest.source.env}"
+        for manifest in (*catalog.backups, *(damaged.manifest for damaged in catalog.damaged if damaged.manifest))
+        if not project.owns(manifest.source)
+        and (manifest.source.project != project.name or ours.fullmatch(manifest.name))
+    }
+    if not others:
+        return ""
+    return (
+        f"it may be of {', '.join(sorted(others))}, whose backups are in {catalog.location} too: if it is yours, "
+        "name it after --leftovers"
+    )
+
+
+def remove_leftover(storage: Storage, leftover: Leftover) -> bool:
+    """Remove what is left of one name; false, and nothing removed, when its manifest has come meanwhile.
+
+    :raises StorageError: some of it could not be removed.
+    """
+    if storage.stat(f"{leftover.name}{SUFFIX}"):
+        return False
+    for found in leftover.objects:
+        storage.delete(found.key)
+    return True
+
+
+def _leftover(project: Project, name: str, objects: tuple[StoredObject, ...], strangers: str) -> Leftover:
+    unchecked = Leftover(name, objects, "")
+    return Leftover(name, objects, next(_reasons_to_spare(project, unchecked, strangers), ""))
+
+
+def _reasons_to_spare(project: Project, leftover: Leftover, strangers: str) -> Iterator[str]:
+    keys = {found.key for found in leftover.objects}
+    is_probe = any(_PROBE.fullmatch(key) for key in keys)
+    if not is_probe and not pattern(project.config.filename_template, env=project.env).fullmatch(leftover.name):
+        yield "not named as the backups of this project and environment are"
+    if strangers and not is_probe:
+        yield strangers
+    if leftover.modified > datetime.now(UTC) - YOUNG:
+        yield "younger than 24 hours: its backup may be on its way"
+    if f"{leftover.name}{PIN_SUFFIX}" in keys and len(keys) > 1:
+        yield "pinned: somebody wanted to keep it; docs/restore-by-hand.md tells how to open it"
+
+
+def _name_of(key: str, objects: Container[str]) -> str:
+    """The name of the backup that the object belongs to; empty for a manifest and for what is not ours."""
+    if key.endswith(PROOF_SUFFIX):
+        return proof_place(key, objects)[0]
+    if key.endswith(PIN_SUFFIX):
+        return key.removesuffix(PIN_SUFFIX)
+    if is_manifest(key):
+        return ""
+    match = _PROBE.fullmatch(key) or _ARCHIVE.fullmatch(key)
+    return match["name"] if match else ""
+
+
+def _has_manifest(key: str, objects: Mapping[str, StoredObject]) -> bool:
+    """Whether any manifest may claim the object, a damaged one too: an archive's key begins with the name and a dot."""
+    folder, slash, file = key.rpartition("/")
+    parts = file.split(".")
+    beginnings = (".".join(parts[:count]) for count in range(1, len(parts)))
+    claimants = (f"{folder}{slash}{beginning}{SUFFIX}" for beginning in beginnings)
+    return any(claimant in objects and claimant != key for claimant in claimants)

@@ -1,0 +1,1 @@
+"""The history of runs, and what keeps two of them apart."""

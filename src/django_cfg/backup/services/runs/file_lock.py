@@ -1,0 +1,131 @@
+"""One backup of a source at a time on this machine: a file that the kernel unlocks when its process is gone.
+
+Other machines are kept out by the run's row in the history (:mod:`~django_cfg.backup.services.runs.lease`). The two
+need each other: this lock holds when the history is down, that one reaches further.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from django_cfg.backup.errors import AlreadyRunning
+from django_cfg.backup.manifest import Source
+from django_cfg.backup.services.project.project import Project
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PATIENCE = 2.0  # seconds
+_BACKUP = "backup"
+_log = logging.getLogger("django_cfg.backup")
+
+
+@contextmanager
+def source_lock(project: Project, source: Source, kind: str = _BACKUP) -> Iterator[str]:
+    """Hold the lock of *source* for the block; yields the identity of the locked file, "" where none can be made.
+
+    :param kind: of the runs that it keeps apart.
+
+    :raises AlreadyRunning: a process of this machine holds it.
+    """
+    path = _path(project, source, kind)
+    descriptor = _locked(path, f"{kind} of {source}")
+    if descriptor is None:
+        yield ""
+        return
+    try:
+        yield _identity(descriptor)
+    finally:
+        path.unlink(missing_ok=True)  # while it is locked: nobody can have it meanwhile
+        os.close(descriptor)
+
+
+def holder_lives(project: Project, source: Source, lock_file: str, kind: str = _BACKUP) -> bool | None:
+    """Whether the process that locked *lock_file* is alive; None when that cannot be seen from here.
+
+    While a process lives, the number of its file is taken: no other file can be mistaken for it.
+    """
+    try:
+        descriptor = os.open(_path(project, source, kind), os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        return not _is_free(descriptor) if _identity(descriptor) == lock_file else None
+    finally:
+        os.close(descriptor)
+
+
+def is_of_an_earlier_boot(lock_file: str, host: str) -> bool:
+    """Whether the file was locked by a process of this machine before it was started anew."""
+    machine, _, _ = lock_file.partition(":")
+    return bool(lock_file) and host == socket.gethostname() and machine != _machine()
+
+
+def _path(project: Project, source: Source, kind: str = _BACKUP) -> Path:
+    apart = () if kind == _BACKUP else (kind,)
+    whole = "\0".join((source.project, source.env, source.database, project.storage.location, *apart))
+    digest = sha256(whole.encode()).hexdigest()[:24]
+    return Path(tempfile.gettempdir(), f"django-cfg-lock-{os.getuid()}-{digest}")
+
+
+def _locked(path: Path, what: str) -> int | None:
+    """A descriptor that holds the lock; None where no file can be made."""
+    deadline = time.monotonic() + _PATIENCE
+    try:
+        while True:
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+            is_mine = _is_free(descriptor)
+            if is_mine and _is_still(path, descriptor):
+                return descriptor
+            os.close(descriptor)
+            if not is_mine:
+                _wait_a_little(deadline, what)
+    except OSError as error:
+        _log.warning("No lock file for the %s: %s. Only the history keeps a second one out.", what, error)
+        return None
+
+
+def _is_free(descriptor: int) -> bool:
+    """Take the lock unless somebody has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait_a_little(deadline: float, what: str) -> None:
+    """Whoever only looks whether the holder lives has the lock for a moment."""
+    if time.monotonic() > deadline:
+        raise AlreadyRunning(
+            f"A {what} is being made by another process of this machine, and two at once are never made: "
+            "wait for its end. The lock ends with that process, however it ends."
+        )
+    time.sleep(_PATIENCE / 40)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _identity(descriptor: int) -> str:
+    """Different for any two lock files that exist at the same time, on whatever machines."""
+    found = os.fstat(descriptor)
+    return f"{_machine()}:{found.st_dev:x}:{found.st_ino:x}"[-100:]
+
+
+def _machine() -> str:
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return socket.gethostname()

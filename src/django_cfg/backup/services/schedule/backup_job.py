@@ -1,0 +1,85 @@
+"""Serving a claim: the backup that a job, or a tick in place, makes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from django_cfg.backup import signals
+from django_cfg.backup.errors import AlreadyRunning, BackupError, HistoryUnavailable, StorageError
+from django_cfg.backup.manifest import Manifest, Source
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.creation.create import create_backup
+from django_cfg.backup.services.project.progress import SILENT, Progress
+from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.runs.history_database import patiently, required, rows
+from django_cfg.backup.services.schedule.claims import give_up
+
+_log = logging.getLogger("django_cfg.backup")
+
+
+def serve(run: int, database: str, claimed: str, progress: Progress = SILENT) -> Manifest | None:
+    """Make the backup that the claim *run* stands for.
+
+    :param claimed: when, in ISO 8601: after a restore the number may be another claim's.
+    :returns: None when the claim waits no more, or another backup of the source has to end first.
+    :raises BackupError: the backup failed, and was told of.
+    """
+    project = current_project()
+    source = project.source(database)
+    with failures_told(source, BackupRun.Kind.BACKUP):
+        with required(f"look up the claim of {source}"):
+            claim = find_waiting(source, run, claimed)
+            if claim is None or project.config.schedule_for(database) is None or _is_served(project, claim):
+                return None
+        manifest = _make(claim, progress)
+    if manifest:
+        signals.tell(signals.claim_succeeded, BackupRun, source=source, kind=str(BackupRun.Kind.BACKUP))
+    return manifest
+
+
+@contextmanager
+def failures_told(source: Source, kind: BackupRun.Kind) -> Iterator[None]:
+    """Tell of a history that cannot be used from here; a ticker elsewhere may not notice."""
+    try:
+        yield
+    except HistoryUnavailable as error:
+        signals.tell(signals.claim_failed, BackupRun, source=source, kind=str(kind), message=str(error))
+        raise
+
+
+def _make(claim: BackupRun, progress: Progress) -> Manifest | None:
+    try:
+        return create_backup(claim.database, trigger="scheduled", progress=progress, claim=claim)
+    except AlreadyRunning as error:
+        _log.info("%s It is tried again with the next tick.", error)
+        return None
+    except HistoryUnavailable:
+        raise
+    except BackupError as error:
+        with required("record why the backup could not begin"):
+            give_up(claim, error)  # does nothing to a run that had begun: that one has been told of
+        raise
+
+
+def find_waiting(
+    source: Source, run: int, claimed: str, kind: BackupRun.Kind = BackupRun.Kind.BACKUP
+) -> BackupRun | None:
+    """The claim, unless it waits no more or is another one's now."""
+    waiting = rows(source, kind).filter(state=BackupRun.State.QUEUED, queued_at=datetime.fromisoformat(claimed))
+    return waiting.filter(pk=run).first()
+
+
+def _is_served(project: Project, claim: BackupRun) -> bool:
+    """A backup carries the slot already: the claim came back with a restored database."""
+    try:
+        backups = read_catalog(project.storage).of(project)
+    except StorageError:
+        return False  # the backup itself will meet it, and tell
+    served = any(b.source.database == claim.database and b.slot == claim.slot for b in backups)
+    if served:
+        patiently(lambda: rows().filter(pk=claim.pk, state=BackupRun.State.QUEUED).delete())
+    return served

@@ -1,0 +1,171 @@
+"""Putting claims on RQ queues. The claim decides what runs; a job is only the word that it should."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from hashlib import sha256
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from django_cfg.backup.config.schedule import BackupScheduleConfig
+from django_cfg.backup.errors import BackupError, ConfigurationError, DumpFailed, QueueUnavailable
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.runs.history_database import rows
+from django_cfg.backup.services.runs.lease import source_of
+from django_cfg.backup.services.schedule.claims import give_up
+
+if TYPE_CHECKING:
+    from rq.job import Job
+    from rq.queue import Queue
+
+_TASKS = {
+    BackupRun.Kind.BACKUP: "django_cfg.backup.tasks.run_backup",
+    BackupRun.Kind.VERIFICATION: "django_cfg.backup.tasks.run_verification",
+}
+_UNDER_WAY = ("queued", "started", "deferred", "scheduled", "created", "rate_limited", "ready_to_enqueue")
+_REMEMBERED = timedelta(days=14)  # failed jobs, by Redis: longer than any job_timeout, and no year, as is rq's default
+_MANY = 5  # failed jobs of one claim, one after the other: no accident any more
+_LOST_AFTER = timedelta(minutes=5)  # a worker takes a job from its queue a moment before it says so
+
+
+def has_queues() -> bool:
+    """Whether this project runs backups on RQ."""
+    return bool(getattr(settings, "RQ_QUEUES", None))
+
+
+def enqueue(claim: BackupRun, schedule: BackupScheduleConfig) -> bool:
+    """See to it that a job of *claim* is on its queue; False: one is there already, or the claim is given up.
+
+    Each attempt has an id of its own. A job is never deleted to be made again: a worker that is about to end the old
+    one would write into the new one, and leave half a job that blocks the id.
+
+    :raises QueueUnavailable: Redis does not answer; the claim stays, and the next tick tries again.
+    :raises BackupError: one job of it after the other fails; it goes on being tried.
+    """
+    with _queue(schedule.queue) as queue:
+        attempt = _first_unknown(claim, queue)
+        last = queue.fetch_job(_job_id(claim, attempt - 1)) if attempt else None
+        if _is_under_way(last, claim):
+            _require_not_all_failing(queue, claim, schedule, attempt - 1)
+            return False
+        if attempt and not _is_worth_another(claim, schedule):
+            return False
+        is_put = _put(queue, claim, schedule, _job_id(claim, attempt))
+        _require_not_all_failing(queue, claim, schedule, attempt)
+        return is_put
+
+
+def _first_unknown(claim: BackupRun, queue: Queue) -> int:
+    """The first attempt that Redis knows no job of; there may have been one a minute for days."""
+    from rq.job import Job
+
+    def is_known(attempt: int) -> bool:
+        return bool(Job.exists(_job_id(claim, attempt), queue.connection))
+
+    unknown = 0
+    while is_known(unknown):
+        unknown = 2 * unknown + 1
+    return bisect_left(range(unknown), True, unknown // 2, key=lambda attempt: not is_known(attempt))
+
+
+def _require_not_all_failing(queue: Queue, claim: BackupRun, schedule: BackupScheduleConfig, attempt: int) -> None:
+    """
+    :raises BackupError: *attempt* is not the first one, and those before it failed.
+    """
+    before = queue.fetch_job(_job_id(claim, attempt - 1)) if attempt >= _MANY else None
+    if before is not None and before.is_failed:
+        raise BackupError(
+            f"The jobs of the scheduled {claim.kind} of {source_of(claim)} fail on the queue {schedule.queue!r} before "
+            "it can begin, several by now: see the log of its worker, which may run other code or lack settings. Every "
+            "tick tries again."
+        )
+
+
+def _put(queue: Queue, claim: BackupRun, schedule: BackupScheduleConfig, job_id: str) -> bool:
+    from rq.exceptions import DuplicateJobError
+
+    try:
+        queue.enqueue_call(
+            _TASKS[BackupRun.Kind(claim.kind)],
+            args=(claim.pk, claim.database, _claimed(claim)),
+            timeout=schedule.job_timeout,
+            job_id=job_id,
+            failure_ttl=int(_REMEMBERED.total_seconds()),
+            description=f"{claim.kind.capitalize()} of {source_of(claim)}",
+            unique=True,
+        )
+    except DuplicateJobError:
+        return False  # another ticker was faster
+    return True
+
+
+def _is_under_way(job: Job | None, claim: BackupRun) -> bool:
+    """False: the job has ended without starting the claim, or Redis knows it and no queue holds it."""
+    if job is None:
+        return False
+    status = str(getattr(job.get_status(), "value", job.get_status()))
+    if status == "queued" and claim.queued_at and clock.now() - claim.queued_at > _LOST_AFTER:
+        return job.get_position() is not None
+    return status in _UNDER_WAY
+
+
+def _is_worth_another(claim: BackupRun, schedule: BackupScheduleConfig) -> bool:
+    """The claim still waits, and has not done so for longer than a run may take."""
+    if not rows().filter(pk=claim.pk, state=BackupRun.State.QUEUED).exists():
+        return False  # it has just begun, or ended
+    if claim.queued_at is None or clock.now() - claim.queued_at < timedelta(seconds=schedule.job_timeout):
+        return True
+    give_up(
+        claim,
+        DumpFailed(
+            f"The scheduled {claim.kind} of {source_of(claim)} could not begin for {schedule.job_timeout} s: its jobs "
+            f"on the queue {schedule.queue!r} ended before it, or another one went on. The worker's log tells more."
+        ),
+    )
+    return False
+
+
+@contextmanager
+def _queue(name: str) -> Iterator[Queue]:
+    if not find_spec("django_rq"):
+        raise ConfigurationError(
+            "settings.RQ_QUEUES is there, and django-rq is not installed: install django-cfg-backup[rq], or take "
+            "RQ_QUEUES out to run backups in place."
+        )
+    queues = getattr(settings, "RQ_QUEUES", {})
+    if name not in queues:
+        raise ConfigurationError(
+            f"The schedule's queue {name!r} is not in settings.RQ_QUEUES, which has: "
+            f"{', '.join(sorted(queues))}. Add it, and a worker for it."
+        )
+    import django_rq
+    from redis.exceptions import RedisError
+
+    try:
+        # auto: the claim is committed, and nothing would ever send what waits for the end of a request
+        queue = django_rq.get_queue(name, commit_mode="auto")
+        try:
+            yield queue
+        finally:
+            queue.connection.close()
+    except RedisError as error:
+        raise QueueUnavailable(
+            f"The queue {name!r} cannot be reached ({type(error).__name__}: {error}), so that scheduled backups wait: "
+            "look after Redis. The next tick tries again."
+        ) from error
+
+
+def _claimed(claim: BackupRun) -> str:
+    return claim.queued_at.isoformat() if claim.queued_at else ""
+
+
+def _job_id(claim: BackupRun, attempt: int) -> str:
+    """Made from the row, of letters, digits and dashes; two projects may share one Redis."""
+    whole = "\0".join((str(source_of(claim)), str(claim.pk), _claimed(claim)))
+    return f"backup-{claim.pk}-{sha256(whole.encode()).hexdigest()[:16]}-{attempt}"

@@ -1,0 +1,1 @@
+"""Reading backups, restoring them into a staging database, keeping the proof."""

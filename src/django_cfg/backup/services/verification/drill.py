@@ -1,0 +1,194 @@
+"""Drills: a backup is restored into a scratch, compared with its manifest, asked, and thrown away.
+
+Nothing here can replace data: a restore takes the place of its target by ``Restoration.switch``, which no drill calls.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from django_cfg.backup import signals
+from django_cfg.backup.engines import engine_class
+from django_cfg.backup.engines.base import Engine, Outlook, Restoration, RestoreOptions
+from django_cfg.backup.errors import IntegrityError, RestoreRefused, RestoreUnderWay, StorageError
+from django_cfg.backup.manifest import Manifest, Proof, Source
+from django_cfg.backup.models import BackupRun
+from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
+from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.services.catalog.catalog import LATEST, find, read_catalog
+from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.progress import SILENT, Progress
+from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.runs.run import reason
+from django_cfg.backup.services.verification import migration_state
+from django_cfg.backup.services.verification.drill_run import Rehearsal
+from django_cfg.backup.services.verification.proofs import publish_proof
+
+_OPTIONS = RestoreOptions(discard_old=True)  # there will be no old data to find room for
+
+_PAUSE = 10.0  # seconds
+
+
+def drill_backup(
+    name: str = LATEST, *, database: str | None = None, unlock: Unlock = CONFIGURED, progress: Progress = SILENT
+) -> Proof:
+    """Prove the backup *name* by restoring it into a scratch that is thrown away.
+
+    :param database: the alias whose backups *name* is looked for among.
+    :param unlock: what opens an encrypted backup beside what the configuration knows.
+    :raises IntegrityError: it cannot be restored, or differs from its manifest; its proof says so.
+    :raises BackupError: nothing was learned of the backup: no server, no permission, no space, no key.
+    """
+    project = current_project()
+    manifest = find(read_catalog(project.storage), project, name, database)
+    proof = drill(project, manifest, keys_of(project.config, unlock), progress)
+    require_success(proof)
+    return proof
+
+
+def drill(
+    project: Project, manifest: Manifest, keys: Keys, progress: Progress = SILENT, *, patience: float | None = 0
+) -> Proof:
+    """Drill *manifest*, keep the proof in the storage, and tell of it; it may be the proof of a failure.
+
+    :param patience: seconds to wait for another restore or drill of the same database; None: not at all, and that one
+        goes on is not told of, since it is tried again.
+    :raises RestoreUnderWay: that one has not ended.
+    :raises IntegrityError: it failed, and the storage does not take the proof of that.
+    :raises BackupError: nothing was learned of the backup, and nothing is written.
+    """
+    with _errors_told(manifest.source, waits=patience is not None):
+        proof = _in_turn(lambda: _prove(project, manifest, keys, progress), manifest, progress, patience or 0)
+        if proof.succeeded:
+            publish_proof(project.storage, manifest, proof)
+    facts = {"source": manifest.source, "proof": proof}
+    if proof.succeeded:
+        signals.tell(signals.drill_succeeded, BackupRun, **facts)
+    else:
+        signals.tell(signals.drill_failed, BackupRun, **facts, message=failure(proof))
+        _publish_failure(project, manifest, proof)
+    return proof
+
+
+def _publish_failure(project: Project, manifest: Manifest, proof: Proof) -> None:
+    """What was found comes first, also where it cannot be kept."""
+    try:
+        publish_proof(project.storage, manifest, proof)
+    except StorageError as error:
+        raise IntegrityError(f"{failure(proof)} That it failed could not be kept in the storage: {error}") from error
+
+
+def require_success(proof: Proof) -> None:
+    """
+    :raises IntegrityError: the drill has failed.
+    """
+    if not proof.succeeded:
+        raise IntegrityError(failure(proof))
+
+
+def failure(proof: Proof) -> str:
+    differences = "; ".join(proof.differences)
+    return f"The drill of {proof.name} failed: {differences} Do not rely on this backup: make a new one and drill it."
+
+
+def drill_target(project: Project, source: Source) -> str:
+    """The alias beside whose database a backup of *source* is restored.
+
+    :raises RestoreRefused: it is another project's, and nothing says where.
+    """
+    if alias := project.config.verification.drill_alias_for(source.database):
+        return alias
+    if not project.owns(source):
+        raise RestoreRefused(
+            f"It is a backup of {source}, and this is {project.name}/{project.env}: name the database beside which it "
+            "is to be drilled with BackupVerificationConfig.drill_alias."
+        )
+    return source.database
+
+
+@contextmanager
+def _errors_told(source: Source, *, waits: bool) -> Iterator[None]:
+    """What a person interrupts is not told."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, RestoreUnderWay) and not waits:
+            raise
+        signals.tell(signals.drill_failed, BackupRun, source=source, proof=None, message=reason(error))
+        raise
+
+
+def _in_turn(prove: Callable[[], Proof], manifest: Manifest, progress: Progress, patience: float) -> Proof:
+    """Several databases may be drilled beside one, by several workers."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return prove()
+        except RestoreUnderWay as error:
+            if time.monotonic() >= deadline:
+                raise
+            progress.say(f"{manifest.name}: waiting. {error}")
+            time.sleep(_PAUSE)
+
+
+def _prove(project: Project, manifest: Manifest, keys: Keys, progress: Progress) -> Proof:
+    alias = drill_target(project, manifest.source)
+    engine = project.engine(alias)
+    _refuse_another_kind(manifest, alias, engine)
+    _refuse_without_scratch(manifest, alias, engine.foresee(manifest, _OPTIONS))
+    at, begun = clock.now(), time.monotonic()
+    with engine.restoration(manifest, _OPTIONS) as restoration:
+        _require_scratch(manifest, alias, restoration)
+        rehearsal = Rehearsal(restoration, project.storage, manifest, keys, progress)
+        rehearsal.carry_out(project.config.for_database(manifest.source.database).verification_queries)
+        duration = time.monotonic() - begun
+        version, (tool, tool_version) = rehearsal.server_version(engine), restoration.tool
+    return Proof(
+        name=manifest.name,
+        archive_sha256=manifest.archive.sha256,
+        at=at,
+        duration=round(duration, 3),
+        succeeded=not rehearsal.differences,
+        differences=tuple(rehearsal.differences),
+        tables=rehearsal.tables,
+        rows=rehearsal.rows,
+        queries=rehearsal.queries,
+        server_version=version,
+        tool=tool,
+        tool_version=tool_version,
+        host=socket.gethostname(),
+        migrations=migration_state.compare(manifest.migrations),
+    )
+
+
+def _refuse_another_kind(manifest: Manifest, alias: str, engine: Engine) -> None:
+    needed = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
+    if not isinstance(engine, needed):
+        raise RestoreRefused(
+            f"{manifest.name} is a {needed.name} backup, and {alias!r} is a {engine.name} database: no drill is made. "
+            "Let BackupVerificationConfig.drill_alias name one of its own kind, as a dict where there are several: "
+            f"{{{manifest.source.database!r}: ...}}."
+        )
+
+
+def _refuse_without_scratch(manifest: Manifest, alias: str, outlook: Outlook) -> None:
+    """A restore in place would replace the data: no drill may begin one."""
+    if not outlook.has_scratch:
+        raise _no_scratch(manifest, alias, "; ".join(finding.text for finding in outlook.findings))
+
+
+def _require_scratch(manifest: Manifest, alias: str, restoration: Restoration) -> None:
+    """Once more: a permission may have been withdrawn since."""
+    if restoration.scratch is None:
+        raise _no_scratch(manifest, alias, "no scratch could be made")
+
+
+def _no_scratch(manifest: Manifest, alias: str, why: str) -> RestoreRefused:
+    return RestoreRefused(
+        f"{manifest.name} cannot be drilled beside the database {alias!r}: a restore there goes into the database "
+        f"itself, and nothing was touched ({why}). Let BackupVerificationConfig.drill_alias name a database whose "
+        "role may create another one beside it."
+    )

@@ -1,0 +1,125 @@
+"""What a drill does to a scratch, and which failures speak of the backup and which of the surroundings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django_cfg.backup.engines.base import Engine, Restoration
+from django_cfg.backup.errors import BackupError, IntegrityError, RestoreFailed
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.archive import check_stored, unpack
+from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.services.project.progress import Progress, flowing
+from django_cfg.backup.services.verification import fault
+from django_cfg.backup.services.verification.migration_state import differences_on
+from django_cfg.backup.services.verification.restored_data import require_truth
+from django_cfg.backup.storage.base import Storage
+
+
+class Rehearsal:
+    """One backup in one scratch: loaded, compared, asked."""
+
+    def __init__(
+        self, restoration: Restoration, storage: Storage, manifest: Manifest, keys: Keys, progress: Progress
+    ) -> None:
+        self._restoration = restoration
+        self._storage = storage
+        self._manifest = manifest
+        self._keys = keys
+        self._progress = progress
+        self.differences: list[str] = []  # from what the manifest promises
+        self.tables = 0  # compared
+        self.rows = 0  # compared
+        self.queries = 0  # that gave a truthy value
+
+    def carry_out(self, queries: Sequence[str]) -> None:
+        """Do all of it, and go on after a difference as far as that makes sense.
+
+        :raises BackupError: something failed that says nothing of the backup.
+        """
+        if self._load():
+            self._progress.say(f"{self._manifest.name}: comparing what was restored")
+            self._compare()
+            self._compare_migrations()
+            for query in queries:
+                self._ask(query)
+
+    def server_version(self, engine: Engine) -> str:
+        return str(self._restoration.ask(engine.version_query)).partition(" ")[0]  # some add how they were built
+
+    def _load(self) -> bool:
+        manifest = self._manifest
+        try:
+            with (
+                self._storage.open(manifest.archive_key) as stored,
+                flowing(self._progress, f"{manifest.name}: drilling", manifest.archive.size) as advance,
+                unpack(
+                    stored, manifest.archive, manifest.compression, advance, manifest.encryption, self._keys
+                ) as plain,
+            ):
+                self._restoration.load(plain)
+        except (IntegrityError, RestoreFailed) as error:
+            self._blame(error)
+            return False
+        return True
+
+    def _blame(self, error: BackupError) -> None:
+        """Keep why it cannot be loaded, where that is the backup's fault.
+
+        Damage comes first: of an archive that was replaced, a server refuses the first statement.
+        """
+        try:
+            with self._storage.open(self._manifest.archive_key) as stored:
+                check_stored(stored, self._manifest.archive)
+        except IntegrityError as damage:
+            self.differences.append(str(damage))
+            return
+        self._judge(error)
+
+    def _judge(self, error: BackupError) -> None:
+        """Keep *error* as a difference.
+
+        :raises BackupError: it says nothing of the backup.
+        """
+        if fault.are_to_blame(error):
+            raise error
+        self._require_answer(error)
+        self.differences.append(str(error))
+
+    def _compare(self) -> None:
+        compared = [table for table in self._manifest.tables if table.exact]
+        try:
+            self._restoration.check(self._manifest)
+        except (IntegrityError, RestoreFailed) as error:
+            self._judge(error)
+        self.tables = len(compared)
+        self.rows = sum(table.rows for table in compared)
+        if not compared:
+            self.differences.append(
+                "It was restored, and nothing could be compared: the manifest counts the rows of no table exactly, "
+                "since all were written to while they were dumped."
+            )
+
+    def _compare_migrations(self) -> None:
+        try:
+            self.differences += differences_on(self._restoration.ask, self._manifest)
+        except IntegrityError as error:
+            self._judge(error)
+
+    def _ask(self, query: str) -> None:
+        try:
+            require_truth(self._restoration, query)
+        except IntegrityError as error:
+            self._require_answer(error)
+            self.differences.append(str(error))
+        else:
+            self.queries += 1
+
+    def _require_answer(self, error: BackupError) -> None:
+        """
+        :raises BackupError: the scratch does not answer the simplest query: its server failed, not the backup.
+        """
+        try:
+            self._restoration.ask("SELECT 1")
+        except BackupError:
+            raise error from None

@@ -1,0 +1,117 @@
+"""Proofs in the storage: what a drill has found stands beside the manifest it is about."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from datetime import datetime, timedelta
+
+from django_cfg.backup.engines import engine_class
+from django_cfg.backup.errors import BackupError, BackupNotFound, NameTaken, StorageError
+from django_cfg.backup.formatting import counted
+from django_cfg.backup.manifest import Manifest, Proof, proof_key
+from django_cfg.backup.pipeline.encryption.keyring import holds_private_key_of
+from django_cfg.backup.policy.schedule import next_slot
+from django_cfg.backup.services.catalog.catalog import Catalog, proof_numbers
+from django_cfg.backup.services.project.project import Project
+from django_cfg.backup.storage.base import Storage
+
+_ATTEMPTS = 5  # against drills of the same backup on other machines
+_log = logging.getLogger("django_cfg.backup")
+
+
+def publish_proof(storage: Storage, manifest: Manifest, proof: Proof) -> None:
+    """Put *proof* in the place of earlier ones. Killed in between, the backup counts as not proved.
+
+    One that the storage does not let go stays, and *proof* comes after it: the last one counts.
+
+    :raises BackupNotFound: something deleted the backup meanwhile; the proof is not left behind.
+    """
+    key = _written(storage, manifest.name, proof.to_json())
+    if storage.stat(manifest.key) is None:
+        storage.delete(key)
+        raise BackupNotFound(f"{manifest.name} was deleted while it was drilled: nothing is proved. Drill another one.")
+
+
+def can_be_drilled(manifest: Manifest) -> bool:
+    """False where a backup of its kind goes only into a database as it is, and never into a scratch."""
+    if not manifest.partial:
+        return True
+    try:
+        return engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}").drills_partial
+    except BackupError:
+        return False  # of a vendor that this version does not know
+
+
+def can_be_opened_here(manifest: Manifest) -> bool:
+    """False where the backup needs a private key that this user's keyring does not hold."""
+    if manifest.encryption.method != "public-key":
+        return True
+    try:
+        return holds_private_key_of(manifest.encryption.recipients)
+    except BackupError:
+        return False  # no gpg, no key
+
+
+def proof_is_old(project: Project, backups: list[Manifest], catalog: Catalog, now: datetime) -> str:
+    """What to say when nothing of *backups*, those of one source, was proved lately; empty when all is well."""
+    if (
+        not backups
+        or not project.config.expects_proofs_of(backups[0].source.database)
+        or not can_be_drilled(backups[0])
+    ):
+        return ""
+    most = timedelta(days=project.config.verification.max_proof_age_days)
+    proved = max((catalog.proofs[backup.name].at for backup in backups if catalog.is_proved(backup)), default=None)
+    if proved and now - proved > most:
+        what = f"the last proof is {counted((now - proved).days, 'day')} old, and max_proof_age_days is {most.days}"
+    elif not proved and now - backups[-1].started_at > min(most, _first_drill(project, backups[-1]), _reach(project)):
+        what = "none of its backups is proved, and a drill was due"
+    else:
+        return ""
+    where = "" if can_be_opened_here(backups[0]) else ", where the private key is: it cannot be proved here"
+    return f"{what}: run `backup_verify latest --drill --database {backups[0].source.database}`{where}"
+
+
+def _first_drill(project: Project, oldest: Manifest) -> timedelta:
+    """How long after the *oldest* backup the first drill of its source was to be made, with the grace."""
+    schedule = project.config.verification_schedule_for(oldest.source.database)
+    if schedule is None:
+        return timedelta.max  # elsewhere
+    slot = next_slot(schedule, project.zone, oldest.started_at, oldest.started_at)
+    return slot - oldest.started_at + timedelta(minutes=schedule.grace_minutes)
+
+
+def _reach(project: Project) -> timedelta:
+    """How far back retention lets backups be seen, in the least case: what is older is not known to be there."""
+    policy = project.config.retention
+    if not policy.enabled:
+        return timedelta.max
+    return timedelta(days=max(policy.keep_daily - 1, 7 * (policy.keep_weekly - 1), 28 * (policy.keep_monthly - 1)))
+
+
+def _written(storage: Storage, name: str, data: bytes) -> str:
+    """Nothing is ever overwritten: the old ones go first. The key of the new one."""
+    for attempt in itertools.count(1):
+        key = proof_key(name, _cleared(storage, name) + 1)
+        try:
+            storage.write(key, data)
+        except NameTaken:
+            if attempt == _ATTEMPTS:
+                raise
+        else:
+            break
+    return key
+
+
+def _cleared(storage: Storage, name: str) -> int:
+    """Remove the earlier proofs, the oldest first, so that the last one counts wherever this ends; the number of the
+    last when one stays, else 0."""
+    numbers = proof_numbers({found.key for found in storage.list()}).get(name, ())
+    for number in numbers:
+        try:
+            storage.delete(proof_key(name, number))
+        except StorageError as error:
+            _log.info("An earlier proof stays, and counts no more: %s", error)
+            return numbers[-1]
+    return 0

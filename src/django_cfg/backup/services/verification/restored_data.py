@@ -1,0 +1,53 @@
+"""What restored data has to stand before it takes the place of the old."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django_cfg.backup import signals
+from django_cfg.backup.engines.base import Restoration
+from django_cfg.backup.errors import IntegrityError, RestoreFailed
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.models import RestoreRun
+from django_cfg.backup.services.project.progress import Progress
+
+_FALSE = ("", "0", "f", "false")  # as some drivers give it: a text
+
+
+def accept(
+    restoration: Restoration, manifest: Manifest, alias: str, queries: Sequence[str], progress: Progress
+) -> None:
+    """Structure and rows against the manifest, the *queries* of the configuration, then whoever else has a say.
+
+    :raises IntegrityError: the data differs, or a query gives no truthy value.
+    :raises RestoreFailed: a receiver of ``restore_checked`` objects.
+    """
+    progress.say(f"{alias}: checking the restored data")
+    restoration.check(manifest)
+    for query in queries:
+        require_truth(restoration, query)
+    try:
+        signals.restore_checked.send(RestoreRun, manifest=manifest, database=alias, scratch=restoration.scratch)
+    except Exception as error:
+        raise RestoreFailed(
+            f"A receiver of restore_checked objects to the restored data: {error}.{_untouched(restoration, alias)}"
+        ) from error
+
+
+def require_truth(restoration: Restoration, query: str) -> None:
+    """
+    :raises IntegrityError: *query* gives no truthy value.
+    """
+    answer = restoration.ask(query)
+    if not answer or str(answer).strip().lower() in _FALSE:
+        raise IntegrityError(
+            f"The verification query {query!r} gives {answer!r} on the restored data, which is not true."
+            f"{_untouched(restoration)} Use another backup, or correct verification_queries in settings.BACKUP."
+        )
+
+
+def _untouched(restoration: Restoration, alias: str = "") -> str:
+    """That the target is as it was, where that is so; what it is else is told with the way back."""
+    if restoration.has_replaced:
+        return ""
+    return f" The database {alias!r} is as it was." if alias else " The database was not touched."

@@ -1,0 +1,76 @@
+"""Verifying: the stored bytes, then the plain ones to their end, then the format's own rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django_cfg.backup.engines import engine_class
+from django_cfg.backup.engines.base import Engine
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.archive import check_stored, unpack
+from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
+from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
+from django_cfg.backup.pipeline.stream import Advance, Readable
+from django_cfg.backup.services.catalog.catalog import LATEST, find, read_catalog
+from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.verification.told import tells_verification
+from django_cfg.backup.storage.base import Storage
+
+
+def verify_backup(
+    name: str = LATEST, *, database: str | None = None, progress: Progress = SILENT, unlock: Unlock = CONFIGURED
+) -> Manifest:
+    """Verify the backup *name*.
+
+    :param unlock: what opens an encrypted backup beside what the configuration knows.
+    :raises IntegrityError: it is not what was stored, or not a whole dump.
+    :raises KeyMissing: the stored bytes are good; what they hold cannot be checked here, without the private key.
+    """
+    project = current_project()
+    manifest = find(read_catalog(project.storage), project, name, database)
+    keys = keys_of(project.config, unlock)
+    verify(project.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
+    return manifest
+
+
+def verify(
+    storage: Storage,
+    manifest: Manifest,
+    progress: Progress = SILENT,
+    *,
+    tools_dir: str | None = None,
+    keys: Keys = USERS_KEYRING,
+) -> None:
+    """
+    :raises IntegrityError: *manifest*'s archive is not what was stored, or not a whole dump.
+    :raises KeyMissing: it is what was stored; the rest needs a private key that is not on this machine.
+    """
+    engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
+    archive = manifest.archive
+    with tells_verification(manifest), flowing(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance:
+        with storage.open(manifest.archive_key) as stored:
+            check_stored(stored, archive, advance)
+        _look(storage, manifest, lambda plain: engine.examine(plain, manifest, tools_dir), advance, keys)
+
+
+def read_through(
+    storage: Storage, manifest: Manifest, engine: Engine, progress: Progress = SILENT, *, keys: Keys = USERS_KEYRING
+) -> None:
+    """Like :func:`verify` in one pass over the stored bytes, both digests compared at its end; and whether *engine* can
+    load what they hold.
+
+    :raises RestoreRefused: it cannot.
+    """
+    with flowing(progress, f"{manifest.name}: reading it through", manifest.archive.size) as advance:
+        _look(storage, manifest, lambda plain: engine.require_loadable(plain, manifest), advance, keys)
+
+
+def _look(
+    storage: Storage, manifest: Manifest, examine: Callable[[Readable], None], advance: Advance, keys: Keys
+) -> None:
+    with (
+        storage.open(manifest.archive_key) as stored,
+        unpack(stored, manifest.archive, manifest.compression, advance, manifest.encryption, keys) as plain,
+    ):
+        examine(plain)
