@@ -14,8 +14,7 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 
 from django_cfg.backup.errors import BackupError, ConfigurationError
 from django_cfg.backup.services.project.project import Project, current_project
-from django_cfg.backup.services.project.remote import unwise_settings
-from django_cfg.backup.services.project.storage_advice import refuse_served_folder
+from django_cfg.backup.services.project.storage_advice import refuse_served_folder, unwise_settings
 
 
 @register("backup")  # not "database": those run only when databases are named

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django_cfg.backup.errors import BackupError, BackupNotFound, IntegrityError, ManifestError, UsageError
-from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX, Manifest, Proof, proof_key
+from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX, Manifest, Proof, Source, proof_key
+from django_cfg.backup.services.catalog.naming import pattern
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.storage.base import Storage
 
@@ -50,6 +51,23 @@ class Catalog:
         return [manifest for manifest in self.backups if project.owns(manifest.source)]
 
 
+class LazyCatalog:
+    """The storage's backups, read when they are first asked for: most ticks need not look."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._catalog: Catalog | None = None
+
+    def catalog(self) -> Catalog:
+        if self._catalog is None:
+            self._catalog = read_catalog(self._project.storage)
+        return self._catalog
+
+    def of(self, source: Source) -> list[Manifest]:
+        """Newest first."""
+        return [manifest for manifest in self.catalog().backups if manifest.source == source]
+
+
 def list_backups(*, every_source: bool = False) -> list[Manifest]:
     """The backups of this project and environment, newest first; *every_source*: all in the storage."""
     project = current_project()
@@ -77,7 +95,7 @@ def read_catalog(storage: Storage) -> Catalog:
     return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, numbers)
 
 
-def find_whole(storage: Storage, name: str) -> Manifest | None:
+def find_intact(storage: Storage, name: str) -> Manifest | None:
     """The one backup of exactly this *name*, without reading all others; None: there is none, or it is damaged.
 
     :raises StorageError: the storage cannot be read.
@@ -170,6 +188,26 @@ def latest(catalog: Catalog, project: Project, alias: str | None) -> Manifest:
             f"There is no backup of {whose} in {catalog.location}. `backup_list --all` shows those of other sources."
         )
     return (regular or own)[0]
+
+
+def damaged_of(project: Project, catalog: Catalog, alias: str) -> list[Damaged]:
+    """The damaged pairs of one source: as their manifest says, and as they are named where that cannot be read."""
+    named = pattern(project.config.filename_template, env=project.env, database=alias)
+    return [
+        damaged
+        for damaged in catalog.damaged
+        if (
+            damaged.manifest.source == project.source(alias)
+            if damaged.manifest
+            else named.fullmatch(damaged.name) is not None
+        )
+    ]
+
+
+def describe_damage(found: Sequence[Damaged]) -> str:
+    """What to say of them; empty when there are none."""
+    told = " ".join(str(damaged.error) for damaged in found[:5])
+    return told + (f" And {len(found) - 5} more are damaged." if len(found) > 5 else "")
 
 
 def _not_found(catalog: Catalog, name: str) -> BackupError:

@@ -12,15 +12,14 @@ from django_cfg.backup.config.schedule import BackupScheduleConfig
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.policy.retention import TOLERANCE
-from django_cfg.backup.services.catalog.catalog import find_whole
+from django_cfg.backup.services.catalog.catalog import LazyCatalog, find_intact
 from django_cfg.backup.services.monitoring.status import is_overdue
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs.history_database import rows
-from django_cfg.backup.services.schedule.claims import Shelf
 
 
-def overdue_message(project: Project, source: Source, schedule: BackupScheduleConfig, shelf: Shelf) -> str:
+def overdue_message(project: Project, source: Source, schedule: BackupScheduleConfig, shelf: LazyCatalog) -> str:
     """Why somebody should look after *source*; empty when nobody need."""
     if _is_going_on(source, schedule) or _has_just_begun(source, schedule) or _is_fresh(project, source, schedule):
         return ""
@@ -39,7 +38,7 @@ def _is_fresh(project: Project, source: Source, schedule: BackupScheduleConfig) 
     """The newest backup that the history knows of is whole in the storage, and that one is enough."""
     past = rows(source).filter(state=BackupRun.State.SUCCEEDED, started_at__lte=clock.now() + TOLERANCE)
     last = past.exclude(name="").order_by("-started_at").first()
-    manifest = find_whole(project.storage, last.name) if last else None
+    manifest = find_intact(project.storage, last.name) if last else None
     return manifest is not None and manifest.source == source and not is_overdue(project, schedule, [manifest])
 
 

@@ -17,7 +17,7 @@ from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.creation.create import require_ready, selection_of
 from django_cfg.backup.services.monitoring.preflight_encryption import check_encryption
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.project.remote import unwise_settings
+from django_cfg.backup.services.project.storage_advice import unwise_settings
 from django_cfg.backup.services.retention.leftovers import new_probe_key
 from django_cfg.backup.storage.base import Storage, StoredObject
 

@@ -12,8 +12,7 @@ from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.policy.retention import is_from_the_future
 from django_cfg.backup.policy.schedule import latest_slot, next_slot
-from django_cfg.backup.services.catalog.catalog import Catalog, Damaged
-from django_cfg.backup.services.catalog.damage import damage, damaged_of
+from django_cfg.backup.services.catalog.catalog import Catalog, Damaged, damaged_of
 from django_cfg.backup.services.monitoring.incidents import Incident
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
@@ -114,7 +113,7 @@ def _status(project: Project, catalog: Catalog, source: Source) -> SourceStatus:
                     trend_warning(backups),
                     _unpruned(project, source),
                     _disproved(disproof(backups, catalog)),
-                    damage(damaged).rstrip("."),
+                    describe_damage(damaged).rstrip("."),
                     proof_is_old(project, backups, catalog, now),
                 ),
             )

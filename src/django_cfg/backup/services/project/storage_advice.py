@@ -1,8 +1,9 @@
-"""Where a local storage must not be: in a folder that a web server shows to the world."""
+"""What is usable in a storage's settings and yet unwise: a folder that a web server shows, a bucket without TLS."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
@@ -35,3 +36,31 @@ def _served_folders() -> Iterator[tuple[str, Path]]:
     for entry in getattr(settings, "STATICFILES_DIRS", ()):
         folder = entry[1] if isinstance(entry, list | tuple) else entry
         yield "STATICFILES_DIRS", Path(folder).resolve()
+
+
+@dataclass(frozen=True)
+class Unwise:
+    """Something to mend: what it is, what to do, and the number of its system check."""
+
+    text: str
+    hint: str
+    number: str
+
+
+def unwise_settings(project: Project) -> Iterator[Unwise]:
+    """Asks nobody, and opens no connection."""
+    if project.config.storage.backend != "s3":
+        return
+    if project.storage.sends_in_the_clear:
+        yield Unwise(
+            f"Backups go to {project.storage.location} over plain HTTP: everybody on the line can read them.",
+            "Write https:// in BackupStorageConfig.s3_endpoint_url.",
+            "W020",
+        )
+    if project.config.project is None and not getattr(settings, "PROJECT_NAME", ""):
+        yield Unwise(
+            f"Backups in {project.storage.location} are told apart by the project's name, which is only guessed: "
+            f"{project.name!r}. Two projects of one name in one bucket are one source.",
+            "Set BackupConfig.project.",
+            "W021",
+        )

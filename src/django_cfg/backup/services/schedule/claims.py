@@ -16,8 +16,7 @@ from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.policy.retention import TOLERANCE, is_from_the_future
 from django_cfg.backup.policy.schedule import latest_slot, slots_between
-from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
-from django_cfg.backup.services.catalog.damage import damaged_of
+from django_cfg.backup.services.catalog.catalog import LazyCatalog, damaged_of
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs.history_database import home, patiently, rows
@@ -27,23 +26,6 @@ MOST_MISSED = 100  # rows written for one gap
 _WAITING, _RUNNING = BackupRun.State.QUEUED, BackupRun.State.RUNNING
 
 
-class Shelf:
-    """The storage's backups, read when they are first asked for: most ticks need not look."""
-
-    def __init__(self, project: Project) -> None:
-        self._project = project
-        self._catalog: Catalog | None = None
-
-    def catalog(self) -> Catalog:
-        if self._catalog is None:
-            self._catalog = read_catalog(self._project.storage)
-        return self._catalog
-
-    def of(self, source: Source) -> list[Manifest]:
-        """Newest first."""
-        return [manifest for manifest in self.catalog().backups if manifest.source == source]
-
-
 @dataclass(frozen=True)
 class Claim:
     """Claiming the due slot of one source."""
@@ -51,7 +33,7 @@ class Claim:
     project: Project
     source: Source
     schedule: BackupScheduleConfig
-    shelf: Shelf
+    shelf: LazyCatalog
     kind: BackupRun.Kind = BackupRun.Kind.BACKUP
 
     def make(self) -> datetime | None:

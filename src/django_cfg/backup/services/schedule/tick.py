@@ -14,6 +14,7 @@ from django_cfg.backup.errors import BackupError, DumpFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.process.time_limit import limit_time
+from django_cfg.backup.services.catalog.catalog import LazyCatalog
 from django_cfg.backup.services.creation.create import Failure
 from django_cfg.backup.services.monitoring.overdue import overdue_message
 from django_cfg.backup.services.project.progress import SILENT, Progress
@@ -22,7 +23,7 @@ from django_cfg.backup.services.runs import restore_history
 from django_cfg.backup.services.runs.history_database import required
 from django_cfg.backup.services.schedule import claims, rq
 from django_cfg.backup.services.schedule.backup_job import serve
-from django_cfg.backup.services.schedule.claims import Claim, Shelf
+from django_cfg.backup.services.schedule.claims import Claim
 from django_cfg.backup.services.schedule.verification_job import Verified, serve_verification
 
 Scheduled = dict[tuple[BackupRun.Kind, str], BackupScheduleConfig]  # by what, and alias
@@ -54,7 +55,7 @@ def tick(*, in_place: bool | None = None, progress: Progress = SILENT) -> Ticked
         return done
     if in_place is None:
         in_place = not rq.has_queues()
-    shelf = Shelf(project)
+    shelf = LazyCatalog(project)
     with _problems_of(done), required("look after runs that died"):
         claims.bury_the_dead(project)
         restore_history.bury_the_dead(project)
@@ -131,7 +132,7 @@ def _serve(claim: BackupRun, done: Ticked, progress: Progress, seconds: int) -> 
 
 
 def _tell_what_is_overdue(project: Project, scheduled: dict[str, BackupScheduleConfig], done: Ticked) -> None:
-    shelf = Shelf(project)  # anew: backups may have been made meanwhile
+    shelf = LazyCatalog(project)  # anew: backups may have been made meanwhile
     with _problems_of(done), required("see what is overdue"):  # the first that fails has failed for all of them
         for alias, schedule in scheduled.items():
             source = project.source(alias)

@@ -17,8 +17,7 @@ from django_cfg.backup.errors import (
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
-from django_cfg.backup.services.catalog.catalog import Catalog, latest, read_catalog
-from django_cfg.backup.services.catalog.damage import damage, damaged_of
+from django_cfg.backup.services.catalog.catalog import Catalog, damaged_of, latest, read_catalog
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.runs.file_lock import source_lock
@@ -98,7 +97,7 @@ def _verify_newest(project: Project, source: Source, run: RecordedRun, progress:
     :raises BackupNotFound: there is none any more.
     """
     catalog = _catalog(project, source)
-    damaged = damage(damaged_of(project, catalog, source.database))
+    damaged = describe_damage(damaged_of(project, catalog, source.database))
     if damaged:
         signals.tell(signals.check_failed, BackupRun, source=source, message=damaged)
     try:

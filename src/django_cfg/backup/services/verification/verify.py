@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.archive import check_stored, unpack
 from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
@@ -14,7 +17,6 @@ from django_cfg.backup.pipeline.stream import Advance, Readable
 from django_cfg.backup.services.catalog.catalog import LATEST, find, read_catalog
 from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project.project import current_project
-from django_cfg.backup.services.verification.told import tells_verification
 from django_cfg.backup.storage.base import Storage
 
 
@@ -48,7 +50,7 @@ def verify(
     """
     engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
     archive = manifest.archive
-    with tells_verification(manifest), flowing(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance:
+    with _signalled(manifest), flowing(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance:
         with storage.open(manifest.archive_key) as stored:
             check_stored(stored, archive, advance)
         _look(storage, manifest, lambda plain: engine.examine(plain, manifest, tools_dir), advance, keys)
@@ -74,3 +76,14 @@ def _look(
         unpack(stored, manifest.archive, manifest.compression, advance, manifest.encryption, keys) as plain,
     ):
         examine(plain)
+
+
+@contextmanager
+def _signalled(manifest: Manifest) -> Iterator[None]:
+    """Send how the block ended; an interruption by a person is no failure, and is not sent."""
+    try:
+        yield
+    except Exception as error:
+        signals.tell(signals.verify_failed, BackupRun, manifest=manifest, message=str(error) or type(error).__name__)
+        raise
+    signals.tell(signals.verify_succeeded, BackupRun, manifest=manifest)
