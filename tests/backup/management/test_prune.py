@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from django_cfg.backup.management.tables import local
+from django_cfg.backup.management.output.backups import local
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.project.project import current_project
 from tests.backup.services.pruning import ONE_DAY, Locking, backups, daily, put, use_storage

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.core.management.base import OutputWrapper
 
-from django_cfg.backup.management.progress import TerminalProgress
+from django_cfg.backup.management.output.progress import TerminalProgress
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.process import limit_time
 from django_cfg.backup.services.catalog.catalog import list_backups

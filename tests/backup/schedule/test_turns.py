@@ -9,7 +9,7 @@ import pytest
 from django.core.management.base import OutputWrapper
 
 from django_cfg.backup.errors import RestoreUnderWay
-from django_cfg.backup.management.progress import TerminalProgress
+from django_cfg.backup.management.output.progress import TerminalProgress
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick

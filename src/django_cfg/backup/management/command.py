@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from django_cfg.backup.errors import BackupError, Declined
-from django_cfg.backup.management.progress import TerminalProgress
+from django_cfg.backup.management.output.progress import TerminalProgress
 from django_cfg.backup.services.catalog.catalog import LATEST, Catalog
 
 _UNDONE = "What had not ended has been undone."

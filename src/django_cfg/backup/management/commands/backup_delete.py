@@ -8,7 +8,7 @@ from typing import Any
 from django_cfg.backup.errors import UsageError
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
-from django_cfg.backup.management.tables import local
+from django_cfg.backup.management.output.backups import local
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import LATEST, Damaged, find, read_catalog
 from django_cfg.backup.services.project.project import Project, current_project

@@ -8,7 +8,7 @@ from typing import Any
 
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.management.command import BackupCommand, add_name
-from django_cfg.backup.management.unlock import add_unlock, unlock
+from django_cfg.backup.management.unlock_options import add_unlock, unlock
 from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
 from django_cfg.backup.services.catalog.catalog import find, read_catalog
 from django_cfg.backup.services.catalog.download import download_backup

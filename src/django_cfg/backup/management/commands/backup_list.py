@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.management import proofs, tables
 from django_cfg.backup.management.command import BackupCommand
-from django_cfg.backup.management.prune_tables import what_keeps
+from django_cfg.backup.management.output import backups, proofs
+from django_cfg.backup.management.output.prune import what_keeps
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import current_project
 
@@ -27,7 +27,7 @@ class Command(BackupCommand):
         if chosen:
             kept, zone = what_keeps(project, catalog), project.zone
             proved = {manifest.name: proofs.short(catalog.proofs.get(manifest.name), zone) for manifest in chosen}
-            self.show(tables.backups(chosen, catalog.pinned, zone, proved, kept))
+            self.show(backups.backups(chosen, catalog.pinned, zone, proved, kept))
         else:
             self.warn(f"No backup of {project.name}/{project.env} in {catalog.location}.")
         if hidden := len(catalog.backups) - len(own):

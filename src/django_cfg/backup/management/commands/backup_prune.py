@@ -8,8 +8,8 @@ from typing import Any
 
 from django_cfg.backup.errors import BackupNotFound, StorageError
 from django_cfg.backup.formatting import counted, megabytes
-from django_cfg.backup.management import prune_tables
 from django_cfg.backup.management.command import BackupCommand, add_yes
+from django_cfg.backup.management.output import prune
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.restore.kept_data import NotAsked, Scratch, find_scratches, sweep_scratches
@@ -48,12 +48,12 @@ class Command(BackupCommand):
         what = [f"{counted(len(due.retention.due), 'backup')} ({megabytes(due.size)})"] * bool(due.retention.due)
         what += [f"what {counted(len(scratches), 'dead restore')} left"] * bool(scratches)
         if not self._agreed(" and ".join(what), due.storage, [*due.retention.due, *scratches]):
-            return prune_tables.document(Pruned(due), project)
+            return prune.document(Pruned(due), project)
         self._sweep(project, scratches)
         if not self._yes:
             due = still_due(due, plan_prune(orphans=orphans))
         pruned = carry_out(due, self.progress)
-        document = prune_tables.document(pruned, project)
+        document = prune.document(pruned, project)
         for outcome in pruned.kept:
             self.warn(f"{outcome.manifest.name} is kept: {outcome.kept}.")
         if pruned.failed and self.as_json:
@@ -81,7 +81,7 @@ class Command(BackupCommand):
     def _show_plan(self, project: Project, due: PrunePlan) -> None:
         own = [decision for decision in due.retention.decisions if project.owns(decision.manifest.source)]
         if own:
-            self.show(prune_tables.decisions(own, project.zone))
+            self.show(prune.decisions(own, project.zone))
         else:
             self.warn(f"No backup of {project.name}/{project.env} in {due.storage.location}.")
         if others := len(due.retention.decisions) - len(own):
@@ -96,7 +96,7 @@ class Command(BackupCommand):
         storage = project.storage
         found = _named(find_leftovers(project, read_catalog(storage), names), names)
         if found:
-            self.show(prune_tables.leftovers(found, project.zone))
+            self.show(prune.leftovers(found, project.zone))
         removable = [leftover for leftover in found if not leftover.spared]
         size = megabytes(sum(leftover.size for leftover in removable))
         removed: list[str] = []
@@ -104,7 +104,7 @@ class Command(BackupCommand):
         if self._agreed(f"what is left of {counted(len(removable), 'name')} ({size})", storage, removable):
             for leftover in removable:
                 self._remove(storage, leftover, removed, errors)
-        document = prune_tables.leftover_document(found, removed)
+        document = prune.leftover_document(found, removed)
         if errors:
             if self.as_json:
                 self.print_document(document)

@@ -6,9 +6,9 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.engines.base import RestoreOptions, Switched
-from django_cfg.backup.management import restoring
 from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
-from django_cfg.backup.management.unlock import add_unlock, unlock
+from django_cfg.backup.management.output import restore
+from django_cfg.backup.management.unlock_options import add_unlock, unlock
 from django_cfg.backup.services.restore.restore import Restored, RestorePlan, carry_out, plan_restore
 from django_cfg.backup.services.restore.resume import resume_restore
 
@@ -20,7 +20,7 @@ class Command(BackupCommand):
         add_name(parser, optional=True)
         add_yes(parser)
         add_unlock(parser)
-        restoring.add_options(parser)
+        restore.add_options(parser)
 
     def run(self, *, name: str, database: str | None, to: str | None, yes: bool, resume: bool, **options: Any) -> Any:
         if resume:
@@ -31,12 +31,12 @@ class Command(BackupCommand):
         opened_by = unlock(options["private_key"], options["passphrase_fd"])
         plan = plan_restore(name, database=database, to=to, options=chosen, unlock=opened_by, progress=self.progress)
         self.warn_of_damage(plan.catalog)
-        self.stderr.write(restoring.preview(plan), self.plain)
-        self.ask(restoring.question(plan), yes=yes)
+        self.stderr.write(restore.preview(plan), self.plain)
+        self.ask(restore.question(plan), yes=yes)
         return carry_out(plan, self.progress, lambda restored: self._tell(plan, restored))
 
     def _tell(self, plan: RestorePlan, restored: Restored) -> None:
-        self.show(restoring.done(plan, restored))
+        self.show(restore.done(plan, restored))
         self._tell_of_old_data(restored.switched)
         if plan.migrations:
             self.warn(plan.migrations)

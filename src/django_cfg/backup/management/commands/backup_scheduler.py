@@ -11,7 +11,7 @@ from django.db import close_old_connections
 
 from django_cfg.backup.errors import BackupError, UsageError
 from django_cfg.backup.management.command import BackupCommand
-from django_cfg.backup.management.ticks import lines_of
+from django_cfg.backup.management.output.ticks import lines_of
 from django_cfg.backup.services.creation.create import Failure
 from django_cfg.backup.services.project.project import current_project, require_enabled
 from django_cfg.backup.services.schedule.tick import Ticked, tick

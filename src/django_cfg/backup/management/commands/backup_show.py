@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.management import proofs, tables
 from django_cfg.backup.management.command import BackupCommand, add_name
-from django_cfg.backup.management.prune_tables import what_keeps
+from django_cfg.backup.management.output import backups, proofs
+from django_cfg.backup.management.output.prune import what_keeps
 from django_cfg.backup.services.catalog.catalog import find, read_catalog
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.verification import migration_state
@@ -26,5 +26,5 @@ class Command(BackupCommand):
         kept = what_keeps(project, catalog)[manifest.name]
         proof = catalog.proofs.get(manifest.name)
         behind, proved = migration_state.compare(manifest.migrations), proofs.details(proof, project.zone)
-        self.show(tables.details(manifest, project.zone, behind, proved, kept))
+        self.show(backups.details(manifest, project.zone, behind, proved, kept))
         return manifest.model_dump(mode="json", by_alias=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from django_cfg.backup.errors import Unhealthy
 from django_cfg.backup.formatting import megabytes
-from django_cfg.backup.management import proofs, tables
 from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.management.output import backups, proofs
 from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.monitoring.status import SourceStatus, status_of
 from django_cfg.backup.services.project.project import Project, current_project
@@ -25,7 +25,7 @@ class Command(BackupCommand):
         project = current_project()
         catalog = read_catalog(project.storage)
         statuses = status_of(project, catalog)
-        self.show(tables.columns(_HEADER, [_row(status, project.zone) for status in statuses]))
+        self.show(backups.columns(_HEADER, [_row(status, project.zone) for status in statuses]))
         self._warn_of_others(catalog, statuses)
         kept, unknown = self._old_data(project)
         problems = [f"{status.source}: {problem}." for status in statuses for problem in status.problems]
@@ -67,10 +67,10 @@ def _row(status: SourceStatus, zone: tzinfo) -> tuple[str, ...]:
     last = status.last
     return (
         str(status.source),
-        tables.local(last.started_at, zone) if last else "never",
+        backups.local(last.started_at, zone) if last else "never",
         _age(status.age) if status.age is not None else "-",
         megabytes(last.archive.size) if last else "-",
-        tables.local(status.next_slot, zone) if status.next_slot else "no schedule",
+        backups.local(status.next_slot, zone) if status.next_slot else "no schedule",
         _proof(status, zone),
         "OVERDUE" if status.is_overdue else "UNHEALTHY" if status.problems else "ok",
     )

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand
-from django_cfg.backup.management.ticks import document_of, lines_of, verdict_of
+from django_cfg.backup.management.output.ticks import document_of, lines_of, verdict_of
 from django_cfg.backup.services.schedule.tick import raise_problems, tick
 
 

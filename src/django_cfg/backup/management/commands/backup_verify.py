@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from django_cfg.backup.errors import BackupError, IntegrityError, KeyMissing, UsageError
-from django_cfg.backup.management import proofs
 from django_cfg.backup.management.command import BackupCommand
-from django_cfg.backup.management.unlock import add_unlock, unlock
+from django_cfg.backup.management.output import proofs
+from django_cfg.backup.management.unlock_options import add_unlock, unlock
 from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
 from django_cfg.backup.pipeline.encryption.keyring import Keys

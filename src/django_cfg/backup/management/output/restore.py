@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 
 from django_cfg.backup.engines.base import Level
 from django_cfg.backup.formatting import megabytes
-from django_cfg.backup.management.tables import local
+from django_cfg.backup.management.output.backups import local
 from django_cfg.backup.services.restore.restore import Restored, RestorePlan
 
 

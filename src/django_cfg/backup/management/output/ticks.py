@@ -7,7 +7,7 @@ from typing import Any
 
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.formatting import megabytes
-from django_cfg.backup.management import proofs
+from django_cfg.backup.management.output import proofs
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.creation.create import Failure, verdict
 from django_cfg.backup.services.schedule.tick import Ticked

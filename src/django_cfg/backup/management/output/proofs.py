@@ -6,7 +6,7 @@ from datetime import tzinfo
 from typing import Any
 
 from django_cfg.backup.formatting import counted
-from django_cfg.backup.management.tables import local
+from django_cfg.backup.management.output.backups import local
 from django_cfg.backup.manifest import Proof
 
 

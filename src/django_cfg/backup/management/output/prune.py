@@ -8,7 +8,7 @@ from typing import Any
 
 from django_cfg.backup.errors import ClockSkew
 from django_cfg.backup.formatting import megabytes
-from django_cfg.backup.management.tables import columns, local
+from django_cfg.backup.management.output.backups import columns, local
 from django_cfg.backup.policy.retention import Decision
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.project.project import Project
