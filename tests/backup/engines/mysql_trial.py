@@ -14,8 +14,8 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql import switch
-from django_cfg.backup.engines.mysql.scratch import SIGN
 from django_cfg.backup.engines.mysql.session import Session
+from django_cfg.backup.engines.mysql.staging import SIGN
 from django_cfg.backup.errors import DatabaseUnavailable, RestoreRefused
 from django_cfg.backup.services.restore.resume import resume_restore
 from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import create_backup, drill_backup
-from django_cfg.backup.engines.mysql.scratch import SIGN
-from django_cfg.backup.engines.postgresql.scratch import Scratch
+from django_cfg.backup.engines.mysql.staging import SIGN
+from django_cfg.backup.engines.postgresql.staging import Scratch
 from django_cfg.backup.errors import BackupError, IntegrityError, RestoreRefused
 from tests.backup.engines.contract import AUTHORS, Server
 from tests.backup.engines.drill_contract import DrillContract, proof_of

@@ -12,9 +12,9 @@ from django.conf import settings
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.mysql import MySQLEngine
-from django_cfg.backup.engines.mysql.connect import connected, parameters
+from django_cfg.backup.engines.mysql.connection import connected, parameters
 from django_cfg.backup.engines.mysql.grants import _matches
-from django_cfg.backup.engines.mysql.optionfile import read_option_file, written
+from django_cfg.backup.engines.mysql.option_file import read_option_file, written
 from django_cfg.backup.engines.mysql.program import _mariadb_tls, _mysql_tls
 from django_cfg.backup.engines.mysql.session import plain_version
 from django_cfg.backup.engines.mysql.tools import dump_tool, misfit

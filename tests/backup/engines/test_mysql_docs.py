@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
-from django_cfg.backup.engines.mysql.connect import _NAMES, _NOT_OURS, _SSL
+from django_cfg.backup.engines.mysql.connection import _NAMES, _NOT_OURS, _SSL
 from django_cfg.backup.engines.mysql.grants import _RESTORING
 from django_cfg.backup.errors import DumpFailed, RestoreFailed, RestoreRefused
 from tests.backup.engines.contract import BOOKS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.mysql.scratch import SIGN
+from django_cfg.backup.engines.mysql.staging import SIGN
 from tests.backup.engines.contract import AUTHORS, BOOKS
 from tests.backup.engines.mysql_kinds import KINDS
 from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_cfg.backup.engines.mysql.code import Item, Reader
-from django_cfg.backup.engines.mysql.script import Rows, Splitter, Statement
-from django_cfg.backup.engines.mysql.tally import Tally
+from django_cfg.backup.engines.mysql.row_counts import Tally
+from django_cfg.backup.engines.mysql.sql_splitter import Rows, Splitter, Statement
+from django_cfg.backup.engines.mysql.stored_code.parser import Item, Reader
 
 DUMP = rb"""/*M!999999\- enable the sandbox mode */
 -- MariaDB dump 10.19  Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)

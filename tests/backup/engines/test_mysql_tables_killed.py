@@ -15,7 +15,7 @@ import pytest
 
 from django_cfg.backup import create_backup
 from django_cfg.backup.engines.mysql.session import Session
-from django_cfg.backup.engines.mysql.tables import SomeTables
+from django_cfg.backup.engines.mysql.table_restore import SomeTables
 from django_cfg.backup.errors import RestoreFailed
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.kills import run_and_kill

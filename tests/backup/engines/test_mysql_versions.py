@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.mysql.script import Statement
+from django_cfg.backup.engines.mysql.sql_splitter import Statement
 from django_cfg.backup.engines.mysql.versions import Wanted
 from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused
 from django_cfg.backup.manifest import Manifest

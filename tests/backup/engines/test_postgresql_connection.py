@@ -12,7 +12,7 @@ from django.db.utils import load_backend
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines import engine_for
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.postgresql.connect import connection_settings
+from django_cfg.backup.engines.postgresql.connection import connection_settings
 from django_cfg.backup.engines.postgresql.libpq import connection_string, environment
 from django_cfg.backup.engines.postgresql.tools import choose
 from django_cfg.backup.errors import (

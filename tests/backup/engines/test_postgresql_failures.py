@@ -21,8 +21,8 @@ from django.conf import settings
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import Database, DumpReport
-from django_cfg.backup.engines.postgresql import PostgreSQLEngine, connect, schema
-from django_cfg.backup.engines.postgresql.connect import unavailable
+from django_cfg.backup.engines.postgresql import PostgreSQLEngine, connection, schema
+from django_cfg.backup.engines.postgresql.connection import unavailable
 from django_cfg.backup.engines.postgresql.dump import PostgreSQLDump
 from django_cfg.backup.errors import (
     BackupError,
@@ -94,7 +94,7 @@ def test_database_absent(server: PostgreSQLServer) -> None:
 
 def test_a_server_that_never_answers(server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A black hole is told after seconds, not after the minutes that libpq would wait."""
-    monkeypatch.setattr(connect, "_CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr(connection, "_CONNECT_TIMEOUT", 2)
     settings = server.server.settings
     with socket.create_server(("127.0.0.1", 0)) as hole:
         name = server.databases["default"]

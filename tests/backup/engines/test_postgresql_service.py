@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.postgresql import connect, psql, tools
+from django_cfg.backup.engines.postgresql import connection, psql_session, tools
 from django_cfg.backup.engines.postgresql.libpq import connection_string
 from django_cfg.backup.errors import ConfigurationError
 from django_cfg.backup.services.project.project import current_project
@@ -35,7 +35,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
 def asked(server: PostgreSQLServer, query: str) -> object:
     """What psql is told, connected as restores connect it."""
     database = current_project().database("default")
-    with psql.psql(database, tools.choose(server.server.major, database.tools_dir, "To test")) as session:
+    with psql_session.psql(database, tools.choose(server.server.major, database.tools_dir, "To test")) as session:
         session.begin()
         return session.ask(query)
 
@@ -78,7 +78,7 @@ def test_all_of_a_service(
         server.use(**NOTHING, OPTIONS={"service": "books"})
     works(server)
     assert asked(server, "SELECT current_setting('work_mem')") == "7MB"
-    found = connection_string(connect.program_settings(current_project().database("default")))
+    found = connection_string(connection.program_settings(current_project().database("default")))
     assert "s3cret" not in found
     assert "service" not in found
 

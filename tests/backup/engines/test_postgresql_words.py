@@ -8,7 +8,7 @@ import traceback
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.postgresql.words import LINES, spoken
+from django_cfg.backup.engines.postgresql.error_text import LINES, spoken
 from django_cfg.backup.errors import BackupError, RestoreFailed
 from tests.backup.engines.postgresql_server import PostgreSQLServer
 

@@ -19,7 +19,7 @@ from django.db.backends.signals import connection_created
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.engines.base import Database, Selection
-from django_cfg.backup.engines.sqlite import SQLiteEngine, files
+from django_cfg.backup.engines.sqlite import SQLiteEngine, connection
 from django_cfg.backup.errors import (
     DatabaseUnavailable,
     DumpFailed,
@@ -167,7 +167,7 @@ def test_a_project_that_switches_connections_to_wal_does_not_change_the_copy(ser
 def test_uri_names_are_understood(server: SQLiteServer) -> None:
     odd = server.site.root / "o d?d #1 %41.sqlite3"
     shutil.copy(server.site.database, odd)
-    name = files.uri(odd, mode="rwc", cache="private")
+    name = connection.uri(odd, mode="rwc", cache="private")
     server.site.use_databases(default={"ENGINE": SQLITE, "NAME": name})
     create_backup()
     odd.unlink()
@@ -231,7 +231,7 @@ def test_options_of_a_dump_tool_are_refused(server: SQLiteServer) -> None:
 
 
 def test_a_lock_that_does_not_end_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django_cfg.backup.engines.sqlite.files.LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr("django_cfg.backup.engines.sqlite.connection.LOCK_TIMEOUT", 0.2)
     site.use_databases(default={"ENGINE": SQLITE, "NAME": str(site.database), "OPTIONS": {"timeout": 0.1}})
     with closing(sqlite3.connect(site.database, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -503,7 +503,7 @@ def test_a_journal_of_a_lost_database_is_not_applied_to_the_restored_one(server:
 def test_a_writer_that_does_not_let_go_is_told_and_nothing_changes(
     server: SQLiteServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("django_cfg.backup.engines.sqlite.restore.LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr("django_cfg.backup.engines.sqlite.staging.LOCK_TIMEOUT", 0.2)
     monkeypatch.setattr("django_cfg.backup.services.runs.history_database._PAUSES", ())  # it is in the same database
     create_backup()
     server.run("DELETE FROM book WHERE id > 10")

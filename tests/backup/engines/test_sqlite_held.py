@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.sqlite import held, restore, tables
+from django_cfg.backup.engines.sqlite import rollback_copy, staging, table_restore
 from django_cfg.backup.engines.sqlite.copy import Locked
 from django_cfg.backup.errors import RestoreFailed
 from django_cfg.backup.services.project.project import current_project
@@ -71,7 +71,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], obje
             act()
 
     with monkeypatch.context() as patch:
-        patch.setattr(restore, "refuse_to_wait", count)
+        patch.setattr(staging, "refuse_to_wait", count)
         yield
 
 
@@ -152,7 +152,7 @@ def test_one_that_is_killed_after_its_switch_has_not_lost_the_old_data(
 ) -> None:
     filled(server)
     with monkeypatch.context() as patch:
-        patch.setattr(held.Held, "let_out", die)
+        patch.setattr(rollback_copy.Held, "let_out", die)
         in_a_process_that_dies(server, lambda: restore_backup(**options))
     assert server.count("book") == BOOKS
     swept()
@@ -166,7 +166,7 @@ def test_some_tables_killed_before_the_switch_leave_nothing_either(
 ) -> None:
     filled(server)
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "_change_schema_version", die)
+        patch.setattr(table_restore, "_change_schema_version", die)
         in_a_process_that_dies(server, lambda: restore_backup(tables=["book"]))
     assert server.count("book") == 10
     swept()
@@ -179,11 +179,11 @@ def test_old_data_that_cannot_be_let_out_does_not_make_a_success_a_failure(
 ) -> None:
     filled(server)
 
-    def refuse(self: held.Held) -> Path:
+    def refuse(self: rollback_copy.Held) -> Path:
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(held.Held, "let_out", refuse)
+        patch.setattr(rollback_copy.Held, "let_out", refuse)
         switched = restore_backup()
     assert server.count("book") == BOOKS
     assert "Input/output error" in switched.advice

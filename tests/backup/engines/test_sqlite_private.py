@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
-from django_cfg.backup.engines.sqlite import copy, dump, engine, held
+from django_cfg.backup.engines.sqlite import copy, dump, engine, rollback_copy
 from django_cfg.backup.signals import restore_checked
 from tests.sites import Site
 
@@ -39,7 +39,7 @@ def modes(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     watch(dump, "open_private")
     watch(copy, "open_private")
     watch(engine, "_examine")
-    watch(held, "take_owner_and_mode")
+    watch(rollback_copy, "take_owner_and_mode")
     return seen
 
 

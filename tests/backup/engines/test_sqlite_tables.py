@@ -132,7 +132,7 @@ def test_a_column_that_is_gone_undoes_everything(server: SQLiteServer) -> None:
 
 
 def test_a_locked_database_is_told(server: SQLiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django_cfg.backup.engines.sqlite.tables.LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr("django_cfg.backup.engines.sqlite.table_restore.LOCK_TIMEOUT", 0.2)
     monkeypatch.setattr("django_cfg.backup.services.runs.history_database._PAUSES", ())  # it is in the same database
     create_backup()
     server.run("DELETE FROM book WHERE id > 10")

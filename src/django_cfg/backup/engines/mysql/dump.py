@@ -7,18 +7,18 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
-from django_cfg.backup.engines.mysql import schema, scratch
-from django_cfg.backup.engines.mysql.beside import Beside, Witness
-from django_cfg.backup.engines.mysql.connect import connected
+from django_cfg.backup.engines.mysql import schema, staging
+from django_cfg.backup.engines.mysql.connection import connected
+from django_cfg.backup.engines.mysql.error_text import dump_failed, explaining
 from django_cfg.backup.engines.mysql.grants import require_whole_view
-from django_cfg.backup.engines.mysql.optionfile import option_file
+from django_cfg.backup.engines.mysql.option_file import option_file
 from django_cfg.backup.engines.mysql.options import checked
 from django_cfg.backup.engines.mysql.program import options_for
+from django_cfg.backup.engines.mysql.row_counts import Tally
 from django_cfg.backup.engines.mysql.schema import Cut
 from django_cfg.backup.engines.mysql.session import Session
-from django_cfg.backup.engines.mysql.tally import Tally
+from django_cfg.backup.engines.mysql.snapshot import Beside, Witness
 from django_cfg.backup.engines.mysql.tools import Tool, dump_tool, misfit
-from django_cfg.backup.engines.mysql.words import dump_failed, explaining
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable, DumpFailed
 from django_cfg.backup.manifest import EngineFacts
 from django_cfg.backup.process.child import Child
@@ -158,7 +158,7 @@ def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
 
 def looked_at(session: Session, selection: Selection, alias: str) -> Cut:
     """What is to be dumped, all of it open to the user."""
-    if interrupted := scratch.unfinished(session):
+    if interrupted := staging.unfinished(session):
         raise DatabaseUnavailable(
             f"The database {alias!r} is between two states: a restore of it was interrupted ({interrupted.name}). "
             f"Finish it: manage.py backup_restore --resume --to {alias}"

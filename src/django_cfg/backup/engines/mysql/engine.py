@@ -18,14 +18,14 @@ from django_cfg.backup.engines.base import (
     SetAside,
     Switched,
 )
-from django_cfg.backup.engines.comparison import compare_tables
-from django_cfg.backup.engines.mysql import outlook, schema, scratch
-from django_cfg.backup.engines.mysql.connect import connected, connection_settings, parameters, place
+from django_cfg.backup.engines.mysql import preflight, schema, staging
+from django_cfg.backup.engines.mysql.connection import connected, connection_settings, parameters, place
 from django_cfg.backup.engines.mysql.dump import dumping
-from django_cfg.backup.engines.mysql.inspect import inspecting
+from django_cfg.backup.engines.mysql.health_check import inspecting
 from django_cfg.backup.engines.mysql.restore import restoring, resuming
-from django_cfg.backup.engines.mysql.tally import Tally
+from django_cfg.backup.engines.mysql.row_counts import Tally
 from django_cfg.backup.engines.mysql.versions import refuse_unknown
+from django_cfg.backup.engines.table_comparison import compare_tables
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable, blocks
@@ -49,7 +49,7 @@ class MySQLEngine(Engine):
         return dumping(self.database, selection)
 
     def foresee(self, manifest: Manifest, options: RestoreOptions = DEFAULTS) -> Outlook:
-        return outlook.foresee(self.database, manifest, options)
+        return preflight.foresee(self.database, manifest, options)
 
     def restoration(
         self, manifest: Manifest, options: RestoreOptions = DEFAULTS
@@ -61,13 +61,13 @@ class MySQLEngine(Engine):
 
     def set_aside(self) -> list[SetAside]:
         with connected(self.database) as session:
-            return scratch.set_aside(session)
+            return staging.set_aside(session)
 
     def sweep(self, *, only_look: bool = False) -> list[str]:
         with connected(self.database) as session:
-            if not scratch.is_alone(session):
+            if not staging.is_alone(session):
                 return []
-            return scratch.abandoned(session) if only_look else scratch.sweep(session)
+            return staging.abandoned(session) if only_look else staging.sweep(session)
 
     def inspect(self, selection: Selection) -> Iterator[Finding]:
         return inspecting(self.database, selection)

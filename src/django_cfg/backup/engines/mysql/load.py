@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from django_cfg.backup.engines.mysql.code import Item, Reader
-from django_cfg.backup.engines.mysql.optionfile import OptionFile
-from django_cfg.backup.engines.mysql.script import Rows, Splitter
+from django_cfg.backup.engines.mysql.option_file import OptionFile
 from django_cfg.backup.engines.mysql.session import quoted
+from django_cfg.backup.engines.mysql.sql_splitter import Rows, Splitter
+from django_cfg.backup.engines.mysql.stored_code.parser import Item, Reader
 from django_cfg.backup.engines.mysql.tools import Tool
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.pipeline.stream import Readable, blocks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.mysql.connect import connection_settings, parameters
+from django_cfg.backup.engines.mysql.connection import connection_settings, parameters
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.engines.mysql.tools import Tool
 

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched
-from django_cfg.backup.engines.mysql import plan as plans
-from django_cfg.backup.engines.mysql import scratch, switch
-from django_cfg.backup.engines.mysql.connect import connected
-from django_cfg.backup.engines.mysql.contents import contents
+from django_cfg.backup.engines.mysql import staging, switch
+from django_cfg.backup.engines.mysql import switch_plan as plans
+from django_cfg.backup.engines.mysql.connection import connected
 from django_cfg.backup.engines.mysql.grants import require_every_right, user
-from django_cfg.backup.engines.mysql.inplace import InPlace
-from django_cfg.backup.engines.mysql.keeping import code_of
+from django_cfg.backup.engines.mysql.in_place import InPlace
 from django_cfg.backup.engines.mysql.load import Loader
-from django_cfg.backup.engines.mysql.optionfile import option_file
+from django_cfg.backup.engines.mysql.option_file import option_file
 from django_cfg.backup.engines.mysql.program import options_for
 from django_cfg.backup.engines.mysql.schema import foreign_keys
 from django_cfg.backup.engines.mysql.scratched import Scratched, set_aside
 from django_cfg.backup.engines.mysql.session import Session
-from django_cfg.backup.engines.mysql.tables import SomeTables, choose_tables
+from django_cfg.backup.engines.mysql.stored_code.contents import contents
+from django_cfg.backup.engines.mysql.stored_code.export import code_of
+from django_cfg.backup.engines.mysql.table_restore import SomeTables, choose_tables
 from django_cfg.backup.engines.mysql.tools import client_tool, dump_tool
 from django_cfg.backup.engines.mysql.versions import refuse_older_in_place
 from django_cfg.backup.errors import RestoreRefused
@@ -36,11 +36,11 @@ def restoring(database: Database, manifest: Manifest, options: RestoreOptions) -
         refuse_the_impossible(database, session, manifest, options)
         client = client_tool(session.vendor, database.tools_dir, purpose)
         dumper = dump_tool(session.vendor, database.tools_dir, purpose)
-        scratch.require_alone(session, database.alias)
-        scratch.refuse_unfinished(session, database.alias)
-        scratch.sweep(session)
+        staging.require_alone(session, database.alias)
+        staging.refuse_unfinished(session, database.alias)
+        staging.sweep(session)
         with option_file(options_for(database, session, client)) as file:
-            new = None if options.in_place else scratch.create_scratch(session)
+            new = None if options.in_place else staging.create_scratch(session)
             if new is None:
                 refuse_without_scratch(session, database.alias, options)
                 refuse_older_in_place(session, database.alias, manifest)
@@ -62,8 +62,8 @@ def resuming(database: Database) -> Switched | None:
     """Finish the switch that was interrupted; None: none was."""
     alias = database.alias
     with connected(database) as session:
-        scratch.require_alone(session, alias)
-        found = scratch.unfinished(session)
+        staging.require_alone(session, alias)
+        found = staging.unfinished(session)
         if found is None:
             return None
         plan = plans.read(session, found.name)
@@ -137,5 +137,5 @@ def _refuse_code_without_tables(session: Session, alias: str, manifest: Manifest
 def _discard(database: Database, new: str) -> None:
     """Drop the scratch, unless its data is half-way to the database; the session that made it may be gone."""
     with suppress(Exception), connected(database) as session:  # the next restore sweeps what stays
-        if not scratch.unfinished(session):
-            scratch.discard(session, new)
+        if not staging.unfinished(session):
+            staging.discard(session, new)

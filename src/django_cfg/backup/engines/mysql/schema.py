@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from django_cfg.backup.engines.base import Selection
-from django_cfg.backup.engines.comparison import matching
 from django_cfg.backup.engines.mysql.session import Session, quoted
+from django_cfg.backup.engines.table_comparison import matching
 from django_cfg.backup.errors import DatabaseUnavailable, UsageError
 
 # Tables with rows of the project; no views, no sequences.

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched
-from django_cfg.backup.engines.comparison import compare_tables
-from django_cfg.backup.engines.mysql import others, scratch, switch
-from django_cfg.backup.engines.mysql.asking import ask, entry
-from django_cfg.backup.engines.mysql.code import Item
-from django_cfg.backup.engines.mysql.contents import charset, contents
-from django_cfg.backup.engines.mysql.inplace import counted
+from django_cfg.backup.engines.mysql import sessions, staging, switch
+from django_cfg.backup.engines.mysql.error_text import refusing
+from django_cfg.backup.engines.mysql.in_place import counted
 from django_cfg.backup.engines.mysql.load import Loader
-from django_cfg.backup.engines.mysql.make import Made, try_out
-from django_cfg.backup.engines.mysql.plan import TABLE, Plan
 from django_cfg.backup.engines.mysql.session import Session
-from django_cfg.backup.engines.mysql.words import refusing
+from django_cfg.backup.engines.mysql.stored_code.contents import charset, contents
+from django_cfg.backup.engines.mysql.stored_code.create import Made, try_out
+from django_cfg.backup.engines.mysql.stored_code.parser import Item
+from django_cfg.backup.engines.mysql.switch_plan import TABLE, Plan
+from django_cfg.backup.engines.mysql.verification_query import ask, entry
+from django_cfg.backup.engines.table_comparison import compare_tables
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
 
@@ -60,7 +60,7 @@ class Scratched(Restoration):
     def check(self, manifest: Manifest) -> None:
         self._partial = manifest.partial
         with refusing(self._alias, AS_IT_WAS):
-            compare_tables(manifest.tables, counted(self._session, self._new, but=scratch.SIGN), manifest.name)
+            compare_tables(manifest.tables, counted(self._session, self._new, but=staging.SIGN), manifest.name)
             self._made = try_out(self._session, self._new, self._loader.items)
 
     def ask(self, query: str) -> object:
@@ -69,7 +69,7 @@ class Scratched(Restoration):
     def switch(self) -> Switched:
         session = self._session
         if self._options.disconnect:
-            others.disconnect(session)
+            sessions.disconnect(session)
         with refusing(self._alias, AS_IT_WAS):
             old = [] if self._partial else self._old_code()
             plan = Plan(old, self._made.items, self._partial, charset(session, session.database))
@@ -85,7 +85,7 @@ def set_aside(session: Session, aside: str, plan: Plan, advice: str, *, is_kept:
     The restored data is in its place: nothing here fails any more.
     """
     if not is_kept or _holds_nothing(session, aside, plan):
-        told = scratch.dropped(session, aside)
+        told = staging.dropped(session, aside)
         return Switched(aside if told else None, _joined(advice, told))
     code = f"Its views, triggers, routines and events are kept as text in {aside}.{TABLE}." if plan.old else ""
     return Switched(aside, _joined(advice, code))

@@ -8,17 +8,17 @@ is told by a table that moved with them, the scratch's sign: nothing is conclude
 
 from __future__ import annotations
 
-from django_cfg.backup.engines.mysql import plan as plans
-from django_cfg.backup.engines.mysql import scratch
-from django_cfg.backup.engines.mysql.contents import Contents, contents, drop_code
-from django_cfg.backup.engines.mysql.make import drop, put
-from django_cfg.backup.engines.mysql.plan import Plan
+from django_cfg.backup.engines.mysql import staging
+from django_cfg.backup.engines.mysql import switch_plan as plans
+from django_cfg.backup.engines.mysql.error_text import said
 from django_cfg.backup.engines.mysql.session import Session, quoted
-from django_cfg.backup.engines.mysql.words import said
+from django_cfg.backup.engines.mysql.stored_code.contents import Contents, contents, drop_code
+from django_cfg.backup.engines.mysql.stored_code.create import drop, put
+from django_cfg.backup.engines.mysql.switch_plan import Plan
 from django_cfg.backup.errors import BackupError, RestoreFailed
 
 MOVED = "django_cfg_backup_moved"  # the scratch's sign, when it has come into the schema of the old data
-OURS = (scratch.SIGN, plans.TABLE, MOVED)
+OURS = (staging.SIGN, plans.TABLE, MOVED)
 _TRIGGERED = "SELECT DISTINCT event_object_table FROM information_schema.triggers WHERE trigger_schema = %s"
 _DRAWN = """
 SELECT table_name, column_name, column_default FROM information_schema.columns
@@ -31,10 +31,10 @@ def begin(session: Session, new: str, plan: Plan, alias: str) -> tuple[str, str]
 
     :raises RestoreFailed: it stands between the old state and the new one. Any other error: it is as it was.
     """
-    aside = scratch.create_aside(session, new)
+    aside = staging.create_aside(session, new)
     try:
         plans.save(session, aside, plan)
-        scratch.mark(session, aside, scratch.SWITCHING)
+        staging.mark(session, aside, staging.SWITCHING)
         _move(session, new, aside, plan)
     except Exception as error:
         if not _is_undone(session, aside, plan):
@@ -65,8 +65,8 @@ def _finish(session: Session, new: str, aside: str, plan: Plan) -> str:
         drop_code(session, session.database, plan.new)  # the rest is replaced: never missing, it keeps its grants
     put(session, session.database, plan.new)
     session.execute(f"ALTER DATABASE {quoted(session.database)} {plan.charset}")
-    advice = scratch.dropped(session, new)
-    scratch.mark(session, aside, scratch.DONE)
+    advice = staging.dropped(session, new)
+    staging.mark(session, aside, staging.DONE)
     return advice
 
 
@@ -79,7 +79,7 @@ def _require_new(session: Session, new: str, aside: str, plan: Plan, alias: str)
     :raises RestoreFailed: what was to take the place of the old data, which has not moved, is not there any more.
     """
     found = set(contents(session, new).tables)
-    if scratch.SIGN in found and found.difference(OURS):
+    if staging.SIGN in found and found.difference(OURS):
         return
     gone = f"The restored data of the database {alias!r}, in the schema {new}, was removed before it took its place."
     if not _is_undone(session, aside, plan):
@@ -104,7 +104,7 @@ def _move(session: Session, new: str, aside: str, plan: Plan) -> None:
     out = [(session.database, name, aside) for name in here.tables]
     into = [(new, name, session.database) for name in coming.tables if name not in OURS]
     moves = [f"{quoted(source, name)} TO {quoted(target, name)}" for source, name, target in out + into]
-    moves.append(f"{quoted(new, scratch.SIGN)} TO {quoted(aside, MOVED)}")
+    moves.append(f"{quoted(new, staging.SIGN)} TO {quoted(aside, MOVED)}")
     session.execute(f"RENAME TABLE {', '.join(moves)}")
 
 
@@ -124,11 +124,11 @@ def _drop_triggers(session: Session, here: Contents) -> None:
 def _is_undone(session: Session, aside: str, plan: Plan) -> bool:
     """Whether the database, whose tables could not be moved, has been given back all that was taken from it."""
     try:
-        if set(contents(session, aside).tables).difference((scratch.SIGN, plans.TABLE)):
+        if set(contents(session, aside).tables).difference((staging.SIGN, plans.TABLE)):
             return False  # they have moved
         there = contents(session, session.database).code
         put(session, session.database, [item for item in plan.old if (item.kind, item.name) not in there])
-        scratch.discard(session, aside)
+        staging.discard(session, aside)
     except Exception:  # noqa: BLE001  the connection is lost, most likely; what that means is told
         return False
     return True

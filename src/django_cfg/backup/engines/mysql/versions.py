@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 
 from django_cfg.backup.engines.base import Database, Finding, Level
-from django_cfg.backup.engines.mysql.connect import connected
-from django_cfg.backup.engines.mysql.contents import contents
-from django_cfg.backup.engines.mysql.script import Statement
+from django_cfg.backup.engines.mysql.connection import connected
+from django_cfg.backup.engines.mysql.error_text import number
 from django_cfg.backup.engines.mysql.session import Session
+from django_cfg.backup.engines.mysql.sql_splitter import Statement
+from django_cfg.backup.engines.mysql.stored_code.contents import contents
 from django_cfg.backup.engines.mysql.tools import series
-from django_cfg.backup.engines.mysql.words import number
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Manifest
 

@@ -8,16 +8,16 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
-from django_cfg.backup.engines.postgresql import properties, schema
-from django_cfg.backup.engines.postgresql.connect import (
+from django_cfg.backup.engines.postgresql import database_properties, schema
+from django_cfg.backup.engines.postgresql.connection import (
     connected,
     explaining,
     program_settings,
 )
+from django_cfg.backup.engines.postgresql.error_text import program
 from django_cfg.backup.engines.postgresql.libpq import connection_string
 from django_cfg.backup.engines.postgresql.options import checked
 from django_cfg.backup.engines.postgresql.tools import Tools, choose, major, newer_than
-from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.process.child import Child
@@ -129,7 +129,7 @@ def _count(connection: Any, database: Database, cut: schema.Cut, tools: Tools, v
         counted = schema.count_rows(connection, [name for name in cut.tables if name not in cut.emptied])
         migrations = schema.last_migrations(connection)
         roles = schema.roles(connection)
-        characters = properties.characters(connection)
+        characters = database_properties.characters(connection)
     facts = EngineFacts(
         vendor="postgresql",
         server_version=version,

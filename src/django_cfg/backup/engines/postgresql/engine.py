@@ -17,13 +17,13 @@ from django_cfg.backup.engines.base import (
     Selection,
     SetAside,
 )
-from django_cfg.backup.engines.postgresql import outlook, schema, scratches
-from django_cfg.backup.engines.postgresql.connect import connected, connection_settings, place
+from django_cfg.backup.engines.postgresql import preflight, schema, staging_databases
+from django_cfg.backup.engines.postgresql.connection import connected, connection_settings, place
 from django_cfg.backup.engines.postgresql.dump import dumping
-from django_cfg.backup.engines.postgresql.inspect import inspecting
+from django_cfg.backup.engines.postgresql.error_text import program
+from django_cfg.backup.engines.postgresql.health_check import inspecting
 from django_cfg.backup.engines.postgresql.libpq import whereabouts
 from django_cfg.backup.engines.postgresql.tools import choose, major
-from django_cfg.backup.engines.postgresql.words import program
 from django_cfg.backup.errors import IntegrityError, ToolFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable, blocks
@@ -50,16 +50,16 @@ class PostgreSQLEngine(Engine):
     def restoration(
         self, manifest: Manifest, options: RestoreOptions = DEFAULTS
     ) -> AbstractContextManager[Restoration]:
-        return outlook.restoring(self.database, manifest, options)
+        return preflight.restoring(self.database, manifest, options)
 
     def foresee(self, manifest: Manifest, options: RestoreOptions = DEFAULTS) -> Outlook:
-        return outlook.foresee(self.database, manifest, options)
+        return preflight.foresee(self.database, manifest, options)
 
     def set_aside(self) -> list[SetAside]:
-        return scratches.set_aside(self.database)
+        return staging_databases.set_aside(self.database)
 
     def sweep(self, *, only_look: bool = False) -> list[str]:
-        return scratches.sweep(self.database, only_look=only_look)
+        return staging_databases.sweep(self.database, only_look=only_look)
 
     def inspect(self, selection: Selection) -> Iterator[Finding]:
         return inspecting(self.database, selection)

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.postgresql.connect import connected
+from django_cfg.backup.engines.postgresql.connection import connected
 from django_cfg.backup.engines.postgresql.schema import rows
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable, RestoreFailed
 

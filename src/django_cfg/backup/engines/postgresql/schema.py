@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django_cfg.backup.engines.base import Selection
-from django_cfg.backup.engines.comparison import matching
+from django_cfg.backup.engines.table_comparison import matching
 from django_cfg.backup.errors import DatabaseUnavailable, UsageError
 
 # Tables that hold rows of the project: leaf partitions each; nothing of the system, of an extension

@@ -9,11 +9,11 @@ from typing import Any
 
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql import schema
-from django_cfg.backup.engines.postgresql.archive import Choice
-from django_cfg.backup.engines.postgresql.clear import OBJECTS
-from django_cfg.backup.engines.postgresql.connect import connected, connection_settings
+from django_cfg.backup.engines.postgresql.archive_script import Contents
+from django_cfg.backup.engines.postgresql.connection import connected, connection_settings
+from django_cfg.backup.engines.postgresql.drop_objects import OBJECTS
 from django_cfg.backup.engines.postgresql.libpq import parameters
-from django_cfg.backup.engines.postgresql.script import Contents
+from django_cfg.backup.engines.postgresql.pg_restore import Choice
 from django_cfg.backup.engines.postgresql.tools import major
 from django_cfg.backup.errors import DatabaseUnavailable
 from django_cfg.backup.manifest import Manifest

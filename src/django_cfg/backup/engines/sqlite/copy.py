@@ -17,7 +17,7 @@ from typing import IO
 
 from django_cfg.backup.engines.base import Database, Selection
 from django_cfg.backup.engines.sqlite import schema
-from django_cfg.backup.engines.sqlite.files import database_path, live, open_private
+from django_cfg.backup.engines.sqlite.connection import database_path, live, open_private
 from django_cfg.backup.engines.sqlite.interruptible import Stop, carry_out
 from django_cfg.backup.engines.sqlite.private import require_temporary_space
 from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, ToolFailed, UsageError

@@ -11,8 +11,8 @@ from typing import Any
 
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
 from django_cfg.backup.engines.sqlite import schema
+from django_cfg.backup.engines.sqlite.connection import open_private, unavailable
 from django_cfg.backup.engines.sqlite.copy import Copy, copying
-from django_cfg.backup.engines.sqlite.files import open_private, unavailable
 from django_cfg.backup.engines.sqlite.interruptible import Stop, beside
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table

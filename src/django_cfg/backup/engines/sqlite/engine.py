@@ -21,16 +21,16 @@ from django_cfg.backup.engines.base import (
     Selection,
     SetAside,
 )
-from django_cfg.backup.engines.comparison import compare_tables
-from django_cfg.backup.engines.sqlite import aside, outlook, schema
+from django_cfg.backup.engines.sqlite import kept_data, preflight, schema
+from django_cfg.backup.engines.sqlite.connection import database_path, live, open_live, open_private
 from django_cfg.backup.engines.sqlite.copy import plan
 from django_cfg.backup.engines.sqlite.dump import dumping, full_check
-from django_cfg.backup.engines.sqlite.files import database_path, live, open_live, open_private
 from django_cfg.backup.engines.sqlite.interruptible import Stop, carry_out
 from django_cfg.backup.engines.sqlite.private import require_temporary_space, write_temporary
-from django_cfg.backup.engines.sqlite.restore import SQLiteRestoration, preparing
-from django_cfg.backup.engines.sqlite.tables import SomeTables, choose_tables
-from django_cfg.backup.engines.sqlite.workshop import sweep
+from django_cfg.backup.engines.sqlite.staging import SQLiteRestoration, preparing
+from django_cfg.backup.engines.sqlite.table_restore import SomeTables, choose_tables
+from django_cfg.backup.engines.sqlite.workspace import sweep
+from django_cfg.backup.engines.table_comparison import compare_tables
 from django_cfg.backup.errors import IntegrityError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
@@ -65,7 +65,7 @@ class SQLiteEngine(Engine):
 
     @contextmanager
     def restoration(self, manifest: Manifest, options: RestoreOptions = DEFAULTS) -> Iterator[Restoration]:
-        outlook.refuse_in_place(options)
+        preflight.refuse_in_place(options)
         chosen = choose_tables(self.database, manifest, options.tables) if options.tables else []
         keep_old = not options.discard_old
         with preparing(self.database, manifest, keep_old=keep_old) as (target, workshop):
@@ -75,10 +75,10 @@ class SQLiteEngine(Engine):
                 yield SQLiteRestoration(self.database, target, workshop, keep_old=keep_old)
 
     def foresee(self, manifest: Manifest, options: RestoreOptions = DEFAULTS) -> Outlook:
-        return outlook.foresee(self.database, manifest, options)
+        return preflight.foresee(self.database, manifest, options)
 
     def set_aside(self) -> list[SetAside]:
-        return aside.found(database_path(self.database).resolve())
+        return kept_data.found(database_path(self.database).resolve())
 
     def sweep(self, *, only_look: bool = False) -> list[str]:
         return sweep(self.database, only_look=only_look)

@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from django_cfg.backup.engines.base import Selection
-from django_cfg.backup.engines.comparison import matching
+from django_cfg.backup.engines.table_comparison import matching
 from django_cfg.backup.errors import UsageError
 
 

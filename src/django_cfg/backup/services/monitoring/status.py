@@ -12,7 +12,7 @@ from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.policy.retention import is_from_the_future
 from django_cfg.backup.policy.schedule import latest_slot, next_slot
-from django_cfg.backup.services.catalog.catalog import Catalog, Damaged, damaged_of
+from django_cfg.backup.services.catalog.catalog import Catalog, Damaged, damaged_of, describe_damage
 from django_cfg.backup.services.monitoring.incidents import Incident
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project

@@ -17,7 +17,13 @@ from django_cfg.backup.errors import (
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
-from django_cfg.backup.services.catalog.catalog import Catalog, damaged_of, latest, read_catalog
+from django_cfg.backup.services.catalog.catalog import (
+    Catalog,
+    damaged_of,
+    describe_damage,
+    latest,
+    read_catalog,
+)
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.runs.file_lock import source_lock
