@@ -24,7 +24,7 @@ SECRET = "hunter2-do-not-print"
 REQUIRED = "required"
 
 # The guide's tables. What a parameter is when nothing else is given:
-DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
+DEFAULT_OPTIONS: dict[type[BaseModel], dict[str, Any]] = {
     BackupConfig: {
         "enabled": False,
         "storage": BackupStorageConfig(),
@@ -190,15 +190,15 @@ def cases(table: dict[type[BaseModel], dict[str, list[Any]]]) -> list[Any]:
 
 
 class TestParameters:
-    @pytest.mark.parametrize("model", DEFAULTS)
+    @pytest.mark.parametrize("model", DEFAULT_OPTIONS)
     def test_the_guides_and_no_others_but_ours(self, model: type[BaseModel]) -> None:
-        expected = DEFAULTS[model] | ADDED.get(model, {})
+        expected = DEFAULT_OPTIONS[model] | ADDED.get(model, {})
         assert set(model.model_fields) == set(expected)
 
-    @pytest.mark.parametrize("model", DEFAULTS)
+    @pytest.mark.parametrize("model", DEFAULT_OPTIONS)
     def test_defaults(self, model: type[BaseModel]) -> None:
         made = build(model)
-        for name, default in (DEFAULTS[model] | ADDED.get(model, {})).items():
+        for name, default in (DEFAULT_OPTIONS[model] | ADDED.get(model, {})).items():
             if default is REQUIRED:
                 assert model.model_fields[name].is_required()
             else:
@@ -213,7 +213,7 @@ class TestParameters:
         with pytest.raises(ValidationError, match=rf"(?m)^{name}\b"):
             build(model, **{name: value})
 
-    @pytest.mark.parametrize("model", DEFAULTS)
+    @pytest.mark.parametrize("model", DEFAULT_OPTIONS)
     def test_an_unknown_one_is_refused(self, model: type[BaseModel]) -> None:
         with pytest.raises(ValidationError, match=f"{model.__name__} has no such parameter"):
             build(model, colour="red")
@@ -222,7 +222,7 @@ class TestParameters:
         with pytest.raises(ValidationError, match=r"retention\.keep_dayly\n.*did you mean keep_daily\?"):
             BackupConfig(retention={"keep_dayly": 3})
 
-    @pytest.mark.parametrize("model", DEFAULTS)
+    @pytest.mark.parametrize("model", DEFAULT_OPTIONS)
     def test_they_do_not_change_once_built(self, model: type[BaseModel]) -> None:
         with pytest.raises(ValidationError, match="frozen"):
             build(model).enabled = True  # type: ignore[attr-defined]

@@ -74,7 +74,7 @@ def _unsupported_engines(project: Project) -> Iterator[CheckMessage]:
         return
     for alias in project.aliases():
         try:
-            project.engine(alias).place  # noqa: B018  a database in memory has none
+            project.engine(alias).location  # noqa: B018  a database in memory has none
         except BackupError as error:
             yield Warning(
                 str(error),

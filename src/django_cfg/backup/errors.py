@@ -22,7 +22,7 @@
     │   ├── NotEnoughSpace       1   told with the bytes needed and the bytes free, where they are known
     │   └── ObjectLocked         1   the storage keeps the object and lets nobody delete it yet
     ├── ManifestError            1   a manifest that cannot be read or believed
-    ├── IntegrityError           1   the bytes are not the ones that were stored
+    ├── VerificationFailed           1   the bytes are not the ones that were stored
     ├── RestoreRefused           1   refused before anything was touched
     │   └── RestoreUnderWay      1   another restore or drill of the same database has to end first
     ├── RestoreFailed            1   failed; the message says how the target is: as it was, wherever that can be
@@ -139,7 +139,7 @@ class ManifestError(BackupError):
     pass
 
 
-class IntegrityError(BackupError):
+class VerificationFailed(BackupError):
     pass
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import Unlock, restore_backup, verify_backup
-from django_cfg.backup.errors import EncryptionError, IntegrityError, KeyMissing
+from django_cfg.backup.errors import EncryptionError, KeyMissing, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from tests.backup.encryption.sealing import PASSPHRASE
 from tests.backup.gnupg import Home, Laptop
@@ -163,7 +163,7 @@ class TestVerify:
         content[len(content) // 2] ^= 1
         archive.write_bytes(content)
         assert site.call("backup_verify").code == 1
-        with pytest.raises(IntegrityError, match="SHA-256 differs"):
+        with pytest.raises(VerificationFailed, match="SHA-256 differs"):
             verify_backup()
 
     def test_a_key_that_was_named_and_does_not_open_is_an_error(

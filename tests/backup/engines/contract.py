@@ -12,9 +12,9 @@ from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.errors import (
     BackupError,
     DatabaseUnavailable,
-    IntegrityError,
     RestoreRefused,
     UsageError,
+    VerificationFailed,
 )
 from django_cfg.backup.manifest import Manifest
 from tests.sites import Site
@@ -166,7 +166,7 @@ class EngineContract:
         text = path.read_text().replace(f'"rows": {BOOKS}', f'"rows": {BOOKS + 1}')
         assert text != path.read_text()
         path.write_text(text)
-        with pytest.raises(IntegrityError, match=r"book has 200 rows instead of 201"):
+        with pytest.raises(VerificationFailed, match=r"book has 200 rows instead of 201"):
             restore_backup()
         assert server.count("book") == 10
 

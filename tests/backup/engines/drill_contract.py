@@ -13,7 +13,7 @@ from django.core.management import call_command
 
 from django_cfg.backup import create_backup, drill_backup, restore_backup
 from django_cfg.backup.engines.base import Restoration
-from django_cfg.backup.errors import BackupError, IntegrityError, RestoreUnderWay
+from django_cfg.backup.errors import BackupError, RestoreUnderWay, VerificationFailed
 from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import current_project
@@ -101,7 +101,7 @@ class DrillContract:
         manifest = create_backup()
         drill_backup()
         rewrite(server, manifest, lie)
-        with pytest.raises(IntegrityError, match=difference):
+        with pytest.raises(VerificationFailed, match=difference):
             drill_backup()
         proof = proof_of(manifest)
         assert proof
@@ -117,7 +117,7 @@ class DrillContract:
         other = create_backup()
         assert mine.archive.size == other.archive.size
         shutil.copy(server.site.backups / other.archive_key, server.site.backups / mine.archive_key)
-        with pytest.raises(IntegrityError, match="SHA-256 differs"):
+        with pytest.raises(VerificationFailed, match="SHA-256 differs"):
             drill_backup(mine.name)
         assert not read_catalog(current_project().storage).is_proved(mine)
         assert self.traces(server) == []
@@ -128,7 +128,7 @@ class DrillContract:
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
-        with pytest.raises(IntegrityError, match="SHA-256 differs"):
+        with pytest.raises(VerificationFailed, match="SHA-256 differs"):
             drill_backup()
         assert self.traces(server) == []
 
@@ -136,7 +136,7 @@ class DrillContract:
         queries = ["SELECT 1", "SELECT count(*) FROM book WHERE id > 1000", "SELECT 1 FROM nosuch"]
         server.site.configure(databases=[{"alias": "default", "verification_queries": queries}])
         manifest = create_backup()
-        with pytest.raises(IntegrityError, match=r"gives 0.*nosuch"):
+        with pytest.raises(VerificationFailed, match=r"gives 0.*nosuch"):
             drill_backup()
         proof = proof_of(manifest)
         assert proof
@@ -145,7 +145,7 @@ class DrillContract:
     def test_a_query_may_change_nothing(self, server: Server) -> None:
         server.site.configure(databases=[{"alias": "default", "verification_queries": ["DELETE FROM book"]}])
         create_backup()
-        with pytest.raises(IntegrityError):
+        with pytest.raises(VerificationFailed):
             drill_backup()
         assert server.count("book") == BOOKS
 
@@ -167,13 +167,13 @@ class DrillContract:
         manifest = create_backup()
         assert drill_backup().succeeded
         rewrite(server, manifest, one_row_more)
-        with pytest.raises(IntegrityError, match="instead of 201"):
+        with pytest.raises(VerificationFailed, match="instead of 201"):
             drill_backup()
 
     def test_where_no_count_is_exact_nothing_is_proved(self, server: Server) -> None:
         manifest = create_backup()
         rewrite(server, manifest, no_exact_count)
-        with pytest.raises(IntegrityError, match="nothing could be compared"):
+        with pytest.raises(VerificationFailed, match="nothing could be compared"):
             drill_backup()
         catalog = read_catalog(current_project().storage)
         assert not catalog.is_proved(catalog.backups[0])
@@ -199,7 +199,7 @@ class DrillContract:
         assert drill_backup().succeeded
         document = {**manifest.model_dump(mode="json", by_alias=True), "migrations": told}
         (server.site.backups / manifest.key).write_bytes(Manifest.model_validate(document).to_json())
-        with pytest.raises(IntegrityError, match=difference):
+        with pytest.raises(VerificationFailed, match=difference):
             drill_backup()
         assert self.traces(server) == []
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import restore_backup
-from django_cfg.backup.engines.base import Switched
+from django_cfg.backup.engines.base import SwitchResult
 from django_cfg.backup.errors import BackupError
 from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
 
 
-def restore(*tables: str, **options: Any) -> Switched:
+def restore(*tables: str, **options: Any) -> SwitchResult:
     return restore_backup(tables=tables, discard_old=True, **options)
 
 

@@ -12,7 +12,7 @@ from django.db.utils import load_backend
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
-from django_cfg.backup.errors import BackupError, IntegrityError, RestoreFailed
+from django_cfg.backup.errors import BackupError, RestoreFailed, VerificationFailed
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.restore.kept_data import find_scratches
 from django_cfg.backup.services.restore.restore import plan_restore
@@ -26,7 +26,7 @@ class RestoreContract:
     """Inherit, and define the fixture ``server``. The options of the restore: ``options``."""
 
     options: Mapping[str, Any] = {}
-    has_scratch = True
+    uses_staging = True
     leaves_whole = True  # else the backup that is made first has to come back
 
     @pytest.fixture
@@ -80,7 +80,7 @@ class RestoreContract:
         self.ask(server, "SELECT 1", query)
         with pytest.raises(BackupError, match=r"verification query .* which is not true") as failure:
             self.restore()
-        assert isinstance(failure.value, IntegrityError if self.leaves_whole else RestoreFailed)
+        assert isinstance(failure.value, VerificationFailed if self.leaves_whole else RestoreFailed)
         self.require_old(server, failure.value)
 
     def test_a_query_that_fails_stops_it(self, server: Server) -> None:
@@ -100,7 +100,7 @@ class RestoreContract:
         self.ask(server, query)
         with pytest.raises(BackupError) as failure:
             self.restore()
-        assert isinstance(failure.value if self.leaves_whole else failure.value.__cause__, IntegrityError)
+        assert isinstance(failure.value if self.leaves_whole else failure.value.__cause__, VerificationFailed)
         self.require_old(server, failure.value)
         assert list(find_scratches(current_project())) == []
 
@@ -110,14 +110,14 @@ class RestoreContract:
         seen: list[int] = []
 
         def look(scratch: Mapping[str, Any] | None, database: str, **facts: Any) -> None:
-            assert (scratch is not None) == self.has_scratch
+            assert (scratch is not None) == self.uses_staging
             assert database == "default"
             if scratch is not None:
                 seen.append(count(scratch, "book"))
 
         with received(look):
             self.restore()
-        assert seen == ([BOOKS] if self.has_scratch else [])
+        assert seen == ([BOOKS] if self.uses_staging else [])
 
     def test_a_receiver_that_objects_stops_it(self, server: Server) -> None:
         manifest = create_backup()
@@ -136,7 +136,7 @@ class RestoreContract:
         create_backup()
         options = RestoreOptions(**self.options)
         outlook = plan_restore(options=options).outlook
-        assert outlook.has_scratch == self.has_scratch
+        assert outlook.uses_staging == self.uses_staging
         assert len(outlook.findings) >= 2
 
 

@@ -9,7 +9,7 @@ import pytest
 from django_cfg.backup import create_backup, drill_backup
 from django_cfg.backup.engines.mysql.staging import SIGN
 from django_cfg.backup.engines.postgresql.staging import Scratch
-from django_cfg.backup.errors import BackupError, IntegrityError, RestoreRefused
+from django_cfg.backup.errors import BackupError, RestoreRefused, VerificationFailed
 from tests.backup.engines.contract import AUTHORS, Server
 from tests.backup.engines.drill_contract import DrillContract, proof_of
 from tests.backup.engines.mysql_server import PASSWORD, MySQLServer
@@ -76,7 +76,7 @@ class TestPostgreSQLDrills(DrillContract):
             "INSERT INTO log VALUES ('permission denied for disk full, no space left')",
         )
         manifest = create_backup()
-        with pytest.raises(IntegrityError, match='"allowed" does not exist'):
+        with pytest.raises(VerificationFailed, match='"allowed" does not exist'):
             drill_backup()
         proof = proof_of(manifest)
         assert proof
@@ -142,7 +142,7 @@ def test_a_server_that_is_stopped_in_the_middle_proves_nothing(one_postgresql_se
         patch.setattr(Scratch, "ask", stop)
         with pytest.raises(BackupError) as caught:
             drill_backup()
-    assert not isinstance(caught.value, IntegrityError)
+    assert not isinstance(caught.value, VerificationFailed)
     assert proof_of(manifest) is None
     server.server.start()
     server.site.configure()

@@ -28,7 +28,7 @@ class TestRestoreInPlace(TestRestore):
     """It is not atomic there: the backup that is made first is the way back."""
 
     options = {"in_place": True}
-    has_scratch = False
+    uses_staging = False
     leaves_whole = False
 
 

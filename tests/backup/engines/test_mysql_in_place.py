@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import create_backup, list_backups, restore_backup
-from django_cfg.backup.errors import IntegrityError, RestoreFailed, RestoreRefused
+from django_cfg.backup.errors import RestoreFailed, RestoreRefused, VerificationFailed
 from tests.backup.engines.contract import AUTHORS, BOOKS
 from tests.backup.engines.mysql_kinds import KINDS
 from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
@@ -94,7 +94,7 @@ def test_a_damaged_archive_is_found_before_anything_is_touched(server: MySQLServ
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     before = server.text()
-    with pytest.raises(IntegrityError):
+    with pytest.raises(VerificationFailed):
         restore_backup()
     fail_unless_equal(before, server.text())
     assert len(list_backups()) == 1

@@ -13,7 +13,7 @@ import pymysql
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
-from django_cfg.backup.errors import BackupError, IntegrityError, RestoreFailed, RestoreRefused
+from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused, VerificationFailed
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.mysql_server import MySQLServer, beside, child_running, fail_unless_equal, locked
 from tests.backup.running import children, wait_until
@@ -61,7 +61,7 @@ def manifest_path(server: MySQLServer) -> Path:
 def test_a_table_is_missing(changed: MySQLServer) -> None:
     text = manifest_path(changed).read_text().replace('"name": "author"', '"name": "authors"')
     manifest_path(changed).write_text(text)
-    fail_to_restore(changed, IntegrityError, "authors is missing, author is not in the manifest")
+    fail_to_restore(changed, VerificationFailed, "authors is missing, author is not in the manifest")
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
@@ -75,9 +75,9 @@ def test_a_damaged_archive(server: MySQLServer, compression: str) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) * 3 // 4] ^= 4
     path.write_bytes(data)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(VerificationFailed):
         verify_backup()
-    fail_to_restore(server, IntegrityError, "damaged")
+    fail_to_restore(server, VerificationFailed, "damaged")
 
 
 @pytest.mark.parametrize("vendor", ["mysql", "postgresql"])

@@ -23,9 +23,9 @@ class TestRestore(RestoreContract):
 
 class TestRestoreInPlace(TestRestore):
     options = {"in_place": True, "discard_old": True}
-    has_scratch = False
+    uses_staging = False
 
 
 class TestRestoreOfTables(TestRestore):
     options = {"tables": ("book",), "discard_old": True}
-    has_scratch = False
+    uses_staging = False

@@ -28,9 +28,9 @@ from django_cfg.backup.errors import (
     BackupError,
     DatabaseUnavailable,
     DumpFailed,
-    IntegrityError,
     ToolNotFound,
     ToolTooOld,
+    VerificationFailed,
 )
 from django_cfg.backup.pipeline.stream import Readable
 from django_cfg.backup.process.child import Child
@@ -312,14 +312,14 @@ def test_half_an_archive_is_no_archive(server: PostgreSQLServer) -> None:
     engine = PostgreSQLEngine(Database("default", settings.DATABASES["default"], tools_dir=str(server.server.programs)))
     data = (server.site.backups / manifest.archive_key).read_bytes()
     tools = str(server.server.programs)
-    PostgreSQLEngine.examine(Bytes(data), manifest, tools)
+    PostgreSQLEngine.check_archive(Bytes(data), manifest, tools)
     accepted = 0
     for kept in (0, 4, len(data) // 20, len(data) // 3, len(data) // 2, len(data) * 9 // 10, len(data) - 1):
         listing = [server.server.programs / "pg_restore", "--list"]
         accepted += not subprocess.run(listing, input=data[:kept], capture_output=True, check=False).returncode
-        with pytest.raises(IntegrityError, match="is not a whole dump"):
-            PostgreSQLEngine.examine(Bytes(data[:kept]), manifest, tools)
-        with engine.restoration(manifest) as restoration, pytest.raises(IntegrityError, match="is not whole"):
+        with pytest.raises(VerificationFailed, match="is not a whole dump"):
+            PostgreSQLEngine.check_archive(Bytes(data[:kept]), manifest, tools)
+        with engine.restoration(manifest) as restoration, pytest.raises(VerificationFailed, match="is not whole"):
             restoration.load(Bytes(data[:kept]))
     fail_unless_equal(before, server.text())
     assert accepted >= 3

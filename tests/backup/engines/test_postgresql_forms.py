@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup, list_backups, restore_backup
-from django_cfg.backup.engines.base import Outlook, RestoreOptions
+from django_cfg.backup.engines.base import Preflight, RestoreOptions
 from django_cfg.backup.errors import RestoreRefused, ToolTooOld
 from django_cfg.backup.services.restore.restore import plan_restore
 from tests.backup.engines.contract import BOOKS
@@ -20,7 +20,7 @@ def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
     return postgresql_server
 
 
-def outlook(**options: bool) -> Outlook:
+def outlook(**options: bool) -> Preflight:
     return plan_restore(options=RestoreOptions(**options)).outlook
 
 
@@ -39,7 +39,7 @@ def owner(server: PostgreSQLServer, attributes: str) -> str:
 
 def test_a_superuser_restores_beside(server: PostgreSQLServer) -> None:
     create_backup()
-    assert (outlook().has_scratch, outlook().keeps_old_data) == (True, True)
+    assert (outlook().uses_staging, outlook().keeps_old_data) == (True, True)
     assert "the old data stays as " in told()
     assert "the old data is dropped then" in told(discard_old=True)
 
@@ -52,7 +52,7 @@ def test_an_owner_who_may_create_databases_restores_beside(server: PostgreSQLSer
     before = server.text()
     create_backup()
     server.run("DELETE FROM book")
-    assert outlook().has_scratch
+    assert outlook().uses_staging
     assert restore_backup().old_data
     after = [line.replace(f"OWNER TO {role}", "OWNER TO owner") for line in server.text()]
     fail_unless_equal([line.replace(f"OWNER TO {role}", "OWNER TO owner") for line in before], after)
@@ -141,7 +141,7 @@ def test_template1_is_a_way_in_where_postgres_is_not(server: PostgreSQLServer) -
     server.server.sql("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
     try:
         create_backup()
-        assert outlook().has_scratch
+        assert outlook().uses_staging
         assert restore_backup().old_data
     finally:
         server.server.sql("GRANT CONNECT ON DATABASE postgres TO PUBLIC")

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
-from django_cfg.backup.errors import BackupError, IntegrityError, RestoreFailed, RestoreRefused
+from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused, VerificationFailed
 from django_cfg.backup.signals import restore_checked
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.postgresql_server import (
@@ -80,7 +80,7 @@ def test_a_wrong_count_undoes_everything(changed: PostgreSQLServer, restore: Res
     """Large objects too."""
     (path,) = changed.site.backups.glob("*.json")
     path.write_text(path.read_text().replace(f'"rows": {BOOKS}', f'"rows": {BOOKS + 1}'))
-    fail_to_restore(changed, restore, IntegrityError, "book has 200 rows instead of 201")
+    fail_to_restore(changed, restore, VerificationFailed, "book has 200 rows instead of 201")
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
@@ -94,9 +94,9 @@ def test_a_damaged_archive(server: PostgreSQLServer, compression: str, restore: 
     data = bytearray(path.read_bytes())
     data[len(data) * 3 // 4] ^= 4
     path.write_bytes(data)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(VerificationFailed):
         verify_backup()
-    fail_to_restore(server, restore, IntegrityError, "damaged")
+    fail_to_restore(server, restore, VerificationFailed, "damaged")
 
 
 def test_server_killed_in_mid_restore_in_place(fragile: PostgreSQLServer) -> None:

@@ -37,7 +37,7 @@ def asked(server: PostgreSQLServer, query: str) -> object:
     database = current_project().database("default")
     with psql_session.psql(database, tools.choose(server.server.major, database.tools_dir, "To test")) as session:
         session.begin()
-        return session.ask(query)
+        return session.fetch_value(query)
 
 
 def works(server: PostgreSQLServer) -> None:

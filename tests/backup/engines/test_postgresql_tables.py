@@ -8,7 +8,7 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
-from django_cfg.backup.errors import IntegrityError, RestoreFailed, RestoreRefused, UsageError
+from django_cfg.backup.errors import RestoreFailed, RestoreRefused, UsageError, VerificationFailed
 from django_cfg.backup.services.restore.restore import plan_restore
 from tests.backup.engines.contract import AUTHORS, BOOKS
 from tests.backup.engines.postgresql_server import PostgreSQLServer, fail_unless_equal
@@ -147,7 +147,7 @@ def test_a_wrong_count_undoes_everything(server: PostgreSQLServer) -> None:
     path = server.site.backups / manifest.key
     path.write_text(path.read_text().replace(f'"rows": {BOOKS}', f'"rows": {BOOKS + 1}'))
     server.run("DELETE FROM book")
-    with pytest.raises(IntegrityError, match="book has 200 rows instead of 201"):
+    with pytest.raises(VerificationFailed, match="book has 200 rows instead of 201"):
         restore("book")
     assert server.count("book") == 0
 

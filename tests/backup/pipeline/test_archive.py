@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.config.backup import Compression
-from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.manifest import Archive
 from django_cfg.backup.pipeline.archive import check_stored, copy_stored, pack, unpack
 from django_cfg.backup.pipeline.compression import SUFFIX, UNPACK_COMMAND
@@ -102,7 +102,7 @@ def test_a_manifest_that_tells_other_bytes_is_not_believed(
 ) -> None:
     """The end of the stream is never reported before both digests were compared."""
     stored, archive = packed(method)
-    with pytest.raises(IntegrityError, match=message):
+    with pytest.raises(VerificationFailed, match=message):
         unpacked(stored, archive.model_copy(update=wrong), method)
 
 
@@ -111,7 +111,7 @@ def test_a_manifest_that_tells_other_bytes_is_not_believed(
 def test_anything_behind_the_end_is_noticed(method: Compression, garbage: bytes) -> None:
     """gzip itself ignores zeros there, xz and bzip2 anything: the stored size does not."""
     stored, archive = packed(method)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(VerificationFailed):
         unpacked(stored + garbage, archive, method)
 
 
@@ -122,9 +122,9 @@ def test_one_flipped_bit_is_noticed_anywhere(method: Compression, position: floa
     stored, archive = packed(method)
     damaged = bytearray(stored)
     damaged[int(position * len(stored)) if isinstance(position, float) else position] ^= 1
-    with pytest.raises(IntegrityError):
+    with pytest.raises(VerificationFailed):
         unpacked(bytes(damaged), archive, method)
-    with pytest.raises(IntegrityError, match="SHA-256 differs"):
+    with pytest.raises(VerificationFailed, match="SHA-256 differs"):
         check_stored(io.BytesIO(damaged), archive)
 
 
@@ -134,9 +134,9 @@ def test_an_archive_cut_short_is_noticed(method: Compression, kept: float) -> No
     """An empty file too, which gzip takes for an empty stream."""
     stored, archive = packed(method)
     cut = stored[: int(kept * len(stored)) if isinstance(kept, float) else int(kept)]
-    with pytest.raises(IntegrityError):
+    with pytest.raises(VerificationFailed):
         unpacked(cut, archive, method)
-    with pytest.raises(IntegrityError, match="cut short"):
+    with pytest.raises(VerificationFailed, match="cut short"):
         check_stored(io.BytesIO(cut), archive)
 
 
@@ -144,7 +144,7 @@ def test_another_whole_archive_in_its_place_is_noticed() -> None:
     """Whole and readable, but of other data of the same length."""
     _, archive = packed("none")
     stored, _ = packed("none", PLAIN[::-1])
-    with pytest.raises(IntegrityError, match="damaged or replaced"):
+    with pytest.raises(VerificationFailed, match="damaged or replaced"):
         unpacked(stored, archive, "none")
 
 

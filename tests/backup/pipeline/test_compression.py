@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.config.backup import Compression
-from django_cfg.backup.errors import DumpFailed, IntegrityError, StorageError
+from django_cfg.backup.errors import DumpFailed, StorageError, VerificationFailed
 from django_cfg.backup.pipeline.compression import UNPACK_COMMAND, compress, decompress, threads
 from django_cfg.backup.pipeline.filter import Filter
 from django_cfg.backup.pipeline.stream import TallyReader, TallyWriter, drain, pump
@@ -139,7 +139,7 @@ def test_a_stream_cut_short_is_damaged(method: Compression, kept: float) -> None
     """Wherever the cut is: in the header, in the data, in the end mark."""
     whole = packed(method)
     cut = whole[: int(kept * len(whole)) if isinstance(kept, float) else int(kept)]
-    with pytest.raises(IntegrityError, match="cut short or damaged"):
+    with pytest.raises(VerificationFailed, match="cut short or damaged"):
         decompressed(cut, method)
 
 
@@ -149,7 +149,7 @@ def test_a_flipped_byte_is_damage(method: Compression, where: float) -> None:
     """In the magic number as in the data."""
     damaged = bytearray(packed(method))
     damaged[int(where * len(damaged)) if isinstance(where, float) else where] ^= 0xFF
-    with pytest.raises(IntegrityError, match="cut short or damaged"):
+    with pytest.raises(VerificationFailed, match="cut short or damaged"):
         decompressed(bytes(damaged), method)
 
 
@@ -200,5 +200,5 @@ def test_any_flipped_bit_is_told_as_damage_and_as_nothing_else(method: Compressi
     for _ in range(300):
         damaged = bytearray(packed.getvalue())
         damaged[choose.randrange(len(damaged))] ^= 1 << choose.randrange(8)
-        with suppress(IntegrityError), decompress(io.BytesIO(damaged), method) as plain:
+        with suppress(VerificationFailed), decompress(io.BytesIO(damaged), method) as plain:
             drain(plain)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import drill_backup
-from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.creation.create import Failure
@@ -51,7 +51,7 @@ class TestDisproved:
         """Until a newer one is proved."""
         older, newer = two
         lie(hourly, newer)
-        with pytest.raises(IntegrityError):
+        with pytest.raises(VerificationFailed):
             drill_backup(newer.name)
         time.advance(minutes=1)
         drill_backup(older.name)
@@ -70,7 +70,7 @@ class TestDisproved:
     ) -> None:
         older, newer = two
         lie(hourly, older)
-        with pytest.raises(IntegrityError):
+        with pytest.raises(VerificationFailed):
             drill_backup(older.name)
         assert hourly.call("backup_status").code == 4
         time.advance(minutes=1)

@@ -14,7 +14,7 @@ from django.core.management.base import OutputWrapper
 
 from django_cfg.backup.management.output.progress import TerminalProgress
 from django_cfg.backup.models import BackupRun
-from django_cfg.backup.process import limit_time
+from django_cfg.backup.process import time_limit
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.creation.create import Failure
 from django_cfg.backup.services.project.project import current_project
@@ -137,6 +137,6 @@ class TestHanging:
 
     def test_a_timer_that_runs_already_is_left_alone(self) -> None:
         """RQ's, say: a job that ticks in place."""
-        with limit_time.limit_time(60, "outer"), limit_time.limit_time(1, "inner"):
+        with time_limit.limit_time(60, "outer"), time_limit.limit_time(1, "inner"):
             assert signal.getitimer(signal.ITIMER_REAL)[0] > 30
         assert signal.getitimer(signal.ITIMER_REAL)[0] == 0

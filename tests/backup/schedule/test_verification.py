@@ -10,7 +10,7 @@ import django_rq
 import pytest
 from rq.job import Job
 
-from django_cfg.backup.errors import BackupError, IntegrityError
+from django_cfg.backup.errors import BackupError, VerificationFailed
 from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services.catalog.catalog import read_catalog
@@ -221,7 +221,7 @@ class TestQueue:
         lie(queued, queued.create())
         verify(queued, schedule={**HOURLY, "queue": "backups"})
         tick()
-        with pytest.raises(IntegrityError, match="201"):
+        with pytest.raises(VerificationFailed, match="201"):
             run_verification(*jobs()[0].args)
         assert [row.state for row in BackupRun.objects.filter(kind="verification")] == ["failed"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import list_backups
-from django_cfg.backup.errors import BackupNotFound, IntegrityError, ManifestError, StorageError, UsageError
+from django_cfg.backup.errors import BackupNotFound, ManifestError, StorageError, UsageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.services.catalog.catalog import Catalog, find, read_catalog
 from django_cfg.backup.services.project.project import current_project
@@ -87,9 +87,9 @@ class TestReading:
         told = {damaged.name: damaged.error for damaged in catalog().damaged}
         assert {name: type(error) for name, error in told.items()} == {
             "cut": ManifestError,
-            "gone": IntegrityError,
-            "short": IntegrityError,
-            "long": IntegrityError,
+            "gone": VerificationFailed,
+            "short": VerificationFailed,
+            "long": VerificationFailed,
         }
         assert "gone.sqlite3 is missing" in str(told["gone"])
         assert "short.sqlite3 has 0 bytes" in str(told["short"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.config.backup import Compression
-from django_cfg.backup.errors import IntegrityError, NameTaken, NotEnoughSpace, StorageError
+from django_cfg.backup.errors import NameTaken, NotEnoughSpace, StorageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.catalog.download import download_backup
@@ -87,7 +87,7 @@ class TestRefusals:
         content = bytearray(archive.read_bytes())
         content[int(position * len(content)) if isinstance(position, float) else position] ^= 1
         archive.write_bytes(content)
-        with pytest.raises(IntegrityError):
+        with pytest.raises(VerificationFailed):
             download(manifest, site.root / "out", plain=plain)
         assert files(site.root / "out") == []
 

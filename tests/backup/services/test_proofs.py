@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_cfg.backup.errors import IntegrityError, StorageError
+from django_cfg.backup.errors import StorageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import current_project
@@ -163,7 +163,7 @@ def test_a_failure_that_cannot_be_kept_is_told_all_the_same(
     signals.drill_failed.connect(hear)
     try:
         use_storage(monkeypatch, Full(site.backups))
-        with pytest.raises(IntegrityError, match=r"instead of 201.*The storage is full"):
+        with pytest.raises(VerificationFailed, match=r"instead of 201.*The storage is full"):
             drill_backup()
     finally:
         signals.drill_failed.disconnect(hear)

@@ -11,7 +11,7 @@ import pytest
 from django.dispatch import Signal
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.errors import IntegrityError, UsageError
+from django_cfg.backup.errors import UsageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import RestoreRun
 from django_cfg.backup.services.restore.resume import resume_restore
@@ -48,7 +48,7 @@ def test_beside_the_source_it_is_asked_what_the_source_has_to_answer(site: Site,
         {"alias": "default", "verification_queries": ["SELECT 0"]},
     ]
     site.configure(databases=databases)
-    with pytest.raises(IntegrityError, match="> 1000 FROM book"):
+    with pytest.raises(VerificationFailed, match="> 1000 FROM book"):
         restore_backup(shop.name, to="default")
     site.configure(databases=databases[1:])
     restore_backup(shop.name, to="default")
@@ -87,7 +87,7 @@ def test_a_restore_is_in_the_history_of_the_restored_database(site: Site, backup
 def test_until_the_switch_the_target_is_not_written_to_even_by_its_history(site: Site, backup: Manifest) -> None:
     lie(site, backup)
     before = site.sql("SELECT * FROM book")
-    with pytest.raises(IntegrityError):
+    with pytest.raises(VerificationFailed):
         restore_backup()
     assert site.sql("SELECT * FROM book") == before
     (run,) = RestoreRun.objects.all()
@@ -121,7 +121,7 @@ def test_success_is_told_with_plain_data(site: Site, backup: Manifest) -> None:
 
 def test_failure_is_told_with_its_reason(site: Site, backup: Manifest) -> None:
     lie(site, backup)
-    with told(restore_failed) as seen, told(restore_succeeded) as never, pytest.raises(IntegrityError):
+    with told(restore_failed) as seen, told(restore_succeeded) as never, pytest.raises(VerificationFailed):
         restore_backup()
     (facts,) = seen
     assert facts["database"] == "default"

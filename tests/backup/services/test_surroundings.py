@@ -7,7 +7,7 @@ import sqlite3
 import psycopg
 import pytest
 
-from django_cfg.backup.errors import BackupError, IntegrityError, RestoreFailed, ToolFailed
+from django_cfg.backup.errors import BackupError, RestoreFailed, ToolFailed, VerificationFailed
 from django_cfg.backup.services.verification.fault import are_to_blame
 
 ROW = "permission denied, disk full, out of memory, no space left on device, access denied"
@@ -81,4 +81,4 @@ def test_what_drivers_raise(cause: BaseException | None, blamed: bool) -> None:
 
 
 def test_our_own_words_are_no_verdict() -> None:
-    assert not are_to_blame(IntegrityError(f"shop differs from its manifest: {ROW} is missing."))
+    assert not are_to_blame(VerificationFailed(f"shop differs from its manifest: {ROW} is missing."))

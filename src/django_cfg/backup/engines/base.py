@@ -74,11 +74,11 @@ class RestoreOptions:
     discard_old: bool = False  # the old data is not kept
 
 
-DEFAULTS = RestoreOptions()
+DEFAULT_OPTIONS = RestoreOptions()
 
 
 @dataclass(frozen=True)
-class Switched:
+class SwitchResult:
     """What a restore leaves behind."""
 
     old_data: str | None  # where it was set aside; None: there was none, or it was not to be kept
@@ -86,7 +86,7 @@ class Switched:
 
 
 @dataclass(frozen=True)
-class SetAside:
+class KeptObject:
     """Old data that a restore has kept, until somebody removes it."""
 
     name: str  # as the operator finds it: a file, a database, a schema
@@ -111,21 +111,21 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Preflight:
     """What can be known of a restore before it begins."""
 
     findings: tuple[Finding, ...]  # versions, tools, permission, space, connections in the way, the form and why
-    has_scratch: bool  # all is loaded and checked beside the target; else the archive is read through first
+    uses_staging: bool  # all is loaded and checked beside the target; else the archive is read through first
     keeps_old_data: bool  # the switch sets it aside; else a backup is made first
 
 
 class Restoration(ABC):
     """A restore under way. Until ``switch`` the target is untouched; leaving the block discards the rest."""
 
-    has_replaced = False  # True once that is not so: what fails now leaves the target neither old nor new
+    has_changed_target = False  # True once that is not so: what fails now leaves the target neither old nor new
 
     @property
-    def scratch(self) -> Mapping[str, Any] | None:
+    def staging_settings(self) -> Mapping[str, Any] | None:
         """The scratch as an entry of settings.DATABASES, once loaded; None where nobody else can look at it."""
         return None
 
@@ -142,18 +142,18 @@ class Restoration(ABC):
     def check(self, manifest: Manifest) -> None:
         """Check the scratch's structure, and its row counts against the manifest.
 
-        :raises IntegrityError: they differ.
+        :raises VerificationFailed: they differ.
         """
 
-    def ask(self, query: str) -> object:
+    def fetch_value(self, query: str) -> object:
         """The first value that *query* gives on the scratch, None for no row; it may change nothing.
 
-        :raises IntegrityError: the query fails.
+        :raises VerificationFailed: the query fails.
         """
         raise UsageError(f"{type(self).__name__} cannot ask the verification query {query!r}.")
 
     @abstractmethod
-    def switch(self) -> Switched:
+    def switch(self) -> SwitchResult:
         """Make the scratch the target, wholly or not at all, with the old data set aside.
 
         :raises RestoreFailed: the message says how the target is.
@@ -165,7 +165,7 @@ class Engine(ABC):
 
     format: ClassVar[Literal["pgdump", "sql", "sqlite3"]]
     name: ClassVar[str]  # for messages
-    drills_partial: ClassVar[bool] = True  # False: backups of some tables go only into a database as it is
+    can_drill_partial: ClassVar[bool] = True  # False: backups of some tables go only into a database as it is
     version_query: ClassVar[str] = "SELECT version()"  # of the server
 
     def __init__(self, database: Database) -> None:
@@ -178,7 +178,7 @@ class Engine(ABC):
 
     @property
     @abstractmethod
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the database is, for messages; without any secret."""
 
     def exists(self) -> bool:
@@ -193,16 +193,16 @@ class Engine(ABC):
         :raises UsageError: the selection cannot be honoured.
         """
 
-    def foresee(self, manifest: Manifest, options: RestoreOptions = DEFAULTS) -> Outlook:
+    def preflight(self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS) -> Preflight:
         """Look at all that can be known before a restore; touch nothing, and read nothing of the archive.
 
         :raises BackupError: the restore would fail, or cannot be done as *options* say.
         """
-        return Outlook((), has_scratch=False, keeps_old_data=False)
+        return Preflight((), uses_staging=False, keeps_old_data=False)
 
     @abstractmethod
     def restoration(
-        self, manifest: Manifest, options: RestoreOptions = DEFAULTS
+        self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS
     ) -> AbstractContextManager[Restoration]:
         """Prepare to restore the backup of *manifest* into the database, touching nothing.
 
@@ -211,26 +211,26 @@ class Engine(ABC):
         :raises RestoreRefused: what can be known beforehand stands in the way.
         """
 
-    def resume(self) -> Switched | None:
+    def resume(self) -> SwitchResult | None:
         """Finish the switch that a dead restore has begun; None: there is none, as where switching is atomic.
 
         :raises RestoreFailed: it can be tried again.
         """
         return None
 
-    def set_aside(self) -> list[SetAside]:
+    def list_kept_data(self) -> list[KeptObject]:
         """The old data that restores of this database have kept, newest first."""
         return []
 
-    def sweep(self, *, only_look: bool = False) -> list[str]:
+    def sweep_staging(self, *, dry_run: bool = False) -> list[str]:
         """Remove the scratches of restores of this database that died, and nothing else; the names of those.
 
-        :param only_look: tell of them, and let them be.
+        :param dry_run: tell of them, and let them be.
         """
         return []
 
     @abstractmethod
-    def inspect(self, selection: Selection) -> Iterator[Finding]:
+    def check_health(self, selection: Selection) -> Iterator[Finding]:
         """Look, without dumping, whether a dump would succeed: server, tools, permissions, selection.
 
         :raises BackupError: it would not.
@@ -242,23 +242,23 @@ class Engine(ABC):
 
     @classmethod
     @abstractmethod
-    def examine(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
+    def check_archive(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
         """Check the plain bytes of an archive by the format's own rules, without any server.
 
         :param tools_dir: where the vendor's programs are; None: where they usually are.
-        :raises IntegrityError: the dump is not whole.
+        :raises VerificationFailed: the dump is not whole.
         """
 
-    def require_loadable(self, plain: Readable, manifest: Manifest) -> None:
-        """Like ``examine``, before a restore that loads nothing beside the database.
+    def check_loadable(self, plain: Readable, manifest: Manifest) -> None:
+        """Like ``check_archive``, before a restore that loads nothing beside the database.
 
         :raises RestoreRefused: this server cannot take what the dump holds.
         """
-        self.examine(plain, manifest, self.database.tools_dir)
+        self.check_archive(plain, manifest, self.database.tools_dir)
 
     @classmethod
     @abstractmethod
-    def restore_hint(cls, unpack: str, archive: str) -> str:
+    def restore_command(cls, unpack: str, archive: str) -> str:
         """The shell command that restores *archive* without this package.
 
         :param unpack: the command that prints the plain bytes of the archive, as ``gzip -dc``.

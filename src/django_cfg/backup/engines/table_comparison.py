@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from django_cfg.backup.errors import IntegrityError, UsageError
+from django_cfg.backup.errors import UsageError, VerificationFailed
 from django_cfg.backup.manifest import Table
 
 
@@ -28,7 +28,7 @@ def matching(names: Iterable[str], patterns: Iterable[str], parameter: str, alia
 def compare_tables(expected: Iterable[Table], found: Mapping[str, int], where: str) -> None:
     """Compare the tables *found* (name: rows) with those of a manifest.
 
-    :raises IntegrityError: a table is missing, is too many, or has other rows; all are named.
+    :raises VerificationFailed: a table is missing, is too many, or has other rows; all are named.
     """
     wanted = {table.name: table for table in expected}
     differences = [f"{name} is missing" for name in wanted if name not in found]
@@ -39,7 +39,7 @@ def compare_tables(expected: Iterable[Table], found: Mapping[str, int], where: s
         if name in found and table.exact and found[name] != table.rows
     ]
     if differences:
-        raise IntegrityError(f"{where} differs from its manifest: {_shortened(differences)}.")
+        raise VerificationFailed(f"{where} differs from its manifest: {_shortened(differences)}.")
 
 
 def _shortened(items: list[str], most: int = 20) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django_cfg.backup.config.backup import Compression
-from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.manifest import Archive, Encryption
 from django_cfg.backup.pipeline.compression import compress, decompress
 from django_cfg.backup.pipeline.encryption.decrypt import decrypt
@@ -60,7 +60,7 @@ def unpack(
 ) -> Iterator[Readable]:
     """The plain bytes of *archive*. Its end is reported only after both digests have been compared.
 
-    :raises IntegrityError: from ``read``, when the bytes are not the ones that were stored.
+    :raises VerificationFailed: from ``read``, when the bytes are not the ones that were stored.
     :raises EncryptionError: *keys* do not open it.
     """
     counted = TallyReader(stored, advance)
@@ -71,7 +71,7 @@ def unpack(
 def copy_stored(stored: Readable, sink: Writable, archive: Archive, advance: Advance | None = None) -> None:
     """Copy the stored bytes into *sink* and compare them with the manifest.
 
-    :raises IntegrityError: they differ.
+    :raises VerificationFailed: they differ.
     """
     counted = TallyReader(stored, advance)
     pump(counted, sink)
@@ -81,7 +81,7 @@ def copy_stored(stored: Readable, sink: Writable, archive: Archive, advance: Adv
 def check_stored(stored: Readable, archive: Archive, advance: Advance | None = None) -> None:
     """Read the stored bytes to their end and compare them with the manifest.
 
-    :raises IntegrityError: they differ.
+    :raises VerificationFailed: they differ.
     """
     copy_stored(stored, _NOWHERE, archive, advance)
 
@@ -118,12 +118,12 @@ class _Checked:
 
 def _compare(found: Digest, expected: Digest, key: str, what: str) -> None:
     if found.size != expected.size:
-        raise IntegrityError(
+        raise VerificationFailed(
             f"{key} has {found.size:,} {what} bytes, its manifest says {expected.size:,}: it was cut short or "
             "replaced. Use another backup, and keep this one for the inquiry."
         )
     if found.sha256 != expected.sha256:
-        raise IntegrityError(
+        raise VerificationFailed(
             f"The {what} bytes of {key} are not the ones its manifest tells (SHA-256 differs): it was damaged or "
             "replaced after it was written. Use another backup, and keep this one for the inquiry."
         )

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import IO, Any, TypeVar, cast
 
 from django_cfg.backup.config.backup import Compression
-from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.pipeline.filter import Filter
 from django_cfg.backup.pipeline.parallel_gzip import GzipMembers, threads
 from django_cfg.backup.pipeline.stream import Readable, Writable
@@ -54,7 +54,7 @@ def compress(sink: Writable, method: Compression) -> AbstractContextManager[Writ
 
 @contextmanager
 def decompress(source: Readable, method: Compression) -> Iterator[Readable]:
-    """A reader of the plain bytes in *source*. Damage is an IntegrityError when it is met."""
+    """A reader of the plain bytes in *source*. Damage is an VerificationFailed when it is met."""
     with _reader(source, method) as plain:
         yield _Careful(plain)
 
@@ -69,7 +69,7 @@ class _Careful:
         try:
             return self._plain.read(size)
         except _DAMAGE as error:
-            raise IntegrityError(
+            raise VerificationFailed(
                 f"The archive cannot be decompressed ({error}): it is cut short or damaged."
             ) from error
 

@@ -105,7 +105,7 @@ def connected(database: Database) -> Iterator[Session]:
         with wrapper.wrap_database_errors:
             yield session
     except Error as error:
-        raise unavailable(database, place(database), error) from error
+        raise unavailable(database, location(database), error) from error
     finally:
         wrapper.close()
 
@@ -119,7 +119,7 @@ def _opened(wrapper: Any, database: Database, name: str) -> Session:
             _prepare(session, database.lock_timeout)
             return session
     except OSError as error:  # a certificate that cannot be read, and what PyMySQL does not put into words of its own
-        raise unavailable(database, place(database), error) from error
+        raise unavailable(database, location(database), error) from error
 
 
 def _prepare(session: Session, lock_timeout: int) -> None:
@@ -134,7 +134,7 @@ def _prepare(session: Session, lock_timeout: int) -> None:
     )
 
 
-def place(database: Database) -> str:
+def location(database: Database) -> str:
     """Where the database is, without any secret."""
     found = parameters(connection_settings(database))
     where = found.get("socket") or found.get("host") or "localhost"

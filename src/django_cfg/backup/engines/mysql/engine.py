@@ -7,26 +7,26 @@ from contextlib import AbstractContextManager
 from shlex import quote
 
 from django_cfg.backup.engines.base import (
-    DEFAULTS,
+    DEFAULT_OPTIONS,
     Dump,
     Engine,
     Finding,
-    Outlook,
+    KeptObject,
+    Preflight,
     Restoration,
     RestoreOptions,
     Selection,
-    SetAside,
-    Switched,
+    SwitchResult,
 )
 from django_cfg.backup.engines.mysql import preflight, schema, staging
-from django_cfg.backup.engines.mysql.connection import connected, connection_settings, parameters, place
+from django_cfg.backup.engines.mysql.connection import connected, connection_settings, location, parameters
 from django_cfg.backup.engines.mysql.dump import dumping
 from django_cfg.backup.engines.mysql.health_check import inspecting
 from django_cfg.backup.engines.mysql.restore import restoring, resuming
 from django_cfg.backup.engines.mysql.row_counts import Tally
 from django_cfg.backup.engines.mysql.versions import refuse_unknown
 from django_cfg.backup.engines.table_comparison import compare_tables
-from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable, blocks
 
@@ -42,34 +42,34 @@ class MySQLEngine(Engine):
         return f"mysql:{where}/{found.get('database', '')}"
 
     @property
-    def place(self) -> str:
-        return place(self.database)
+    def location(self) -> str:
+        return location(self.database)
 
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
         return dumping(self.database, selection)
 
-    def foresee(self, manifest: Manifest, options: RestoreOptions = DEFAULTS) -> Outlook:
-        return preflight.foresee(self.database, manifest, options)
+    def preflight(self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS) -> Preflight:
+        return preflight.run_preflight(self.database, manifest, options)
 
     def restoration(
-        self, manifest: Manifest, options: RestoreOptions = DEFAULTS
+        self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS
     ) -> AbstractContextManager[Restoration]:
         return restoring(self.database, manifest, options)
 
-    def resume(self) -> Switched | None:
+    def resume(self) -> SwitchResult | None:
         return resuming(self.database)
 
-    def set_aside(self) -> list[SetAside]:
+    def list_kept_data(self) -> list[KeptObject]:
         with connected(self.database) as session:
             return staging.set_aside(session)
 
-    def sweep(self, *, only_look: bool = False) -> list[str]:
+    def sweep_staging(self, *, dry_run: bool = False) -> list[str]:
         with connected(self.database) as session:
             if not staging.is_alone(session):
                 return []
-            return staging.abandoned(session) if only_look else staging.sweep(session)
+            return staging.abandoned(session) if dry_run else staging.sweep(session)
 
-    def inspect(self, selection: Selection) -> Iterator[Finding]:
+    def check_health(self, selection: Selection) -> Iterator[Finding]:
         return inspecting(self.database, selection)
 
     def is_empty(self) -> bool:
@@ -77,15 +77,15 @@ class MySQLEngine(Engine):
             return not schema.tables(session)
 
     @classmethod
-    def examine(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
+    def check_archive(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
         """Every statement has an end, so has the dump, and it holds the rows that the manifest tells."""
         _read(plain, manifest)
 
-    def require_loadable(self, plain: Readable, manifest: Manifest) -> None:
+    def check_loadable(self, plain: Readable, manifest: Manifest) -> None:
         refuse_unknown(self.database, manifest, _read(plain, manifest).wanted)
 
     @classmethod
-    def restore_hint(cls, unpack: str, archive: str) -> str:
+    def restore_command(cls, unpack: str, archive: str) -> str:
         plain = f"{unpack} {quote(archive)}"
         steps = (
             "client=$(command -v mariadb || command -v mysql)",
@@ -99,13 +99,13 @@ class MySQLEngine(Engine):
 def _read(plain: Readable, manifest: Manifest) -> Tally:
     """What passes when *plain* is read to its end.
 
-    :raises IntegrityError: it is not the whole dump that *manifest* tells of.
+    :raises VerificationFailed: it is not the whole dump that *manifest* tells of.
     """
     tally = Tally()
     for block in blocks(plain):
         tally.add(block)
     if not tally.is_whole:
-        raise IntegrityError(f"{manifest.archive.key} is not a whole dump: its end mark is missing.")
+        raise VerificationFailed(f"{manifest.archive.key} is not a whole dump: its end mark is missing.")
     counted = [table for table in manifest.tables if table.name not in tally.uncountable]
     held = {table.name: tally.rows.get(table.name, 0) for table in counted}
     compare_tables(counted, held, manifest.archive.key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django_cfg.backup.engines.base import Database, Finding, Level, Selection
-from django_cfg.backup.engines.mysql.connection import connected, place
+from django_cfg.backup.engines.mysql.connection import connected, location
 from django_cfg.backup.engines.mysql.dump import looked_at
 from django_cfg.backup.engines.mysql.options import checked
 from django_cfg.backup.engines.mysql.schema import Cut
@@ -22,7 +22,7 @@ def inspecting(database: Database, selection: Selection) -> Iterator[Finding]:
     alias = database.alias
     checked(selection.extra_options, alias)
     with connected(database) as session:
-        yield Finding(Level.OK, alias, f"{session.server}, {place(database)}, answers")
+        yield Finding(Level.OK, alias, f"{session.server}, {location(database)}, answers")
         tool = dump_tool(session.vendor, database.tools_dir, f"To dump the database {alias!r}")
         if told := misfit(tool, session.vendor, session.version):
             yield Finding(Level.WARNING, alias, f"{told}.")

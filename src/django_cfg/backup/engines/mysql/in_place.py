@@ -5,7 +5,7 @@ The services make a backup of it before, and name that backup when something goe
 
 from __future__ import annotations
 
-from django_cfg.backup.engines.base import Database, Restoration, Switched
+from django_cfg.backup.engines.base import Database, Restoration, SwitchResult
 from django_cfg.backup.engines.mysql import schema, sessions
 from django_cfg.backup.engines.mysql.error_text import refusing
 from django_cfg.backup.engines.mysql.load import Loader
@@ -37,7 +37,7 @@ class InPlace(Restoration):
             usual = charset(session, name)
             if self._disconnect:
                 sessions.disconnect(session)
-            self.has_replaced = True
+            self.has_changed_target = True
             if not self._partial:  # such a one holds tables, and comes where there are none
                 clear(session, name)
             self._loader.load(plain)
@@ -51,11 +51,11 @@ class InPlace(Restoration):
         with refusing(self._database.alias, _UNSAID):
             compare_tables(manifest.tables, counted(self._session, self._session.database), manifest.name)
 
-    def ask(self, query: str) -> object:
+    def fetch_value(self, query: str) -> object:
         return ask(self._database, query)
 
-    def switch(self) -> Switched:
-        return Switched(None, self._made.advice)
+    def switch(self) -> SwitchResult:
+        return SwitchResult(None, self._made.advice)
 
 
 def counted(session: Session, name: str, *, but: str = "") -> dict[str, int]:

@@ -11,7 +11,7 @@ from django_cfg.backup.engines.mysql.session import quoted
 from django_cfg.backup.engines.mysql.sql_splitter import Rows, Splitter
 from django_cfg.backup.engines.mysql.stored_code.parser import Item, Reader
 from django_cfg.backup.engines.mysql.tools import Tool
-from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.pipeline.stream import Readable, blocks
 from django_cfg.backup.process.child import Child
 
@@ -34,7 +34,7 @@ class Loader:
     def load(self, plain: Readable) -> None:
         """Read *plain* to its end.
 
-        :raises IntegrityError: it is not whole; the digests of the stream are looked at before that.
+        :raises VerificationFailed: it is not whole; the digests of the stream are looked at before that.
         :raises ToolFailed: the server refused a statement.
         """
         with Child(self._argv, feed=True, secrets=self._secrets) as client:
@@ -43,7 +43,7 @@ class Loader:
                     for part in self._parts(block):
                         client.stdin.write(part)
                 if not self._splitter.complete or self._splitter.rest:
-                    raise IntegrityError("The archive is not a whole dump: its end mark is missing.")
+                    raise VerificationFailed("The archive is not a whole dump: its end mark is missing.")
                 client.stdin.close()
             client.wait()
 

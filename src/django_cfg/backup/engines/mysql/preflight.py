@@ -6,9 +6,9 @@ import os
 import shutil
 from collections.abc import Iterator
 
-from django_cfg.backup.engines.base import Database, Finding, Level, Outlook, RestoreOptions
+from django_cfg.backup.engines.base import Database, Finding, Level, Preflight, RestoreOptions
 from django_cfg.backup.engines.mysql import staging, versions
-from django_cfg.backup.engines.mysql.connection import connected, place
+from django_cfg.backup.engines.mysql.connection import connected, location
 from django_cfg.backup.engines.mysql.foreign_key_check import in_words
 from django_cfg.backup.engines.mysql.grants import require_every_right
 from django_cfg.backup.engines.mysql.restore import refuse_the_impossible, refuse_without_scratch
@@ -23,7 +23,7 @@ from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest
 
 
-def foresee(database: Database, manifest: Manifest, options: RestoreOptions) -> Outlook:
+def run_preflight(database: Database, manifest: Manifest, options: RestoreOptions) -> Preflight:
     """
     :raises BackupError: the restore would fail.
     """
@@ -42,14 +42,14 @@ def foresee(database: Database, manifest: Manifest, options: RestoreOptions) -> 
         elif not options.tables:
             _refuse_the_switch(session, alias)
         findings = (
-            Finding(Level.OK, alias, f"{session.server}, {place(database)}; {client.path}"),
+            Finding(Level.OK, alias, f"{session.server}, {location(database)}; {client.path}"),
             *versions.findings(session, alias, manifest, is_beside=is_beside),
             *_form(database, session, manifest, options, is_beside=is_beside),
             *(_code(database, session, dumper, manifest, options) if is_beside else ()),
             _space(session, manifest, alias),
             *_others(session, options, alias, is_beside=is_beside),
         )
-    return Outlook(findings, has_scratch=is_beside, keeps_old_data=is_beside and not options.tables)
+    return Preflight(findings, uses_staging=is_beside, keeps_old_data=is_beside and not options.tables)
 
 
 def _may_make_a_schema(session: Session) -> bool:

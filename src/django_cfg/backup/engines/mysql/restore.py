@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched
+from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.engines.mysql import staging, switch
 from django_cfg.backup.engines.mysql import switch_plan as plans
 from django_cfg.backup.engines.mysql.connection import connected
@@ -58,7 +58,7 @@ def restoring(database: Database, manifest: Manifest, options: RestoreOptions) -
                 _discard(database, new)
 
 
-def resuming(database: Database) -> Switched | None:
+def resuming(database: Database) -> SwitchResult | None:
     """Finish the switch that was interrupted; None: none was."""
     alias = database.alias
     with connected(database) as session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched
+from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.engines.mysql import sessions, staging, switch
 from django_cfg.backup.engines.mysql.error_text import refusing
 from django_cfg.backup.engines.mysql.in_place import counted
@@ -46,7 +46,7 @@ class Scratched(Restoration):
         self._partial = False
 
     @property
-    def scratch(self) -> Mapping[str, Any]:
+    def staging_settings(self) -> Mapping[str, Any]:
         return entry(self._database, self._new)
 
     @property
@@ -63,10 +63,10 @@ class Scratched(Restoration):
             compare_tables(manifest.tables, counted(self._session, self._new, but=staging.SIGN), manifest.name)
             self._made = try_out(self._session, self._new, self._loader.items)
 
-    def ask(self, query: str) -> object:
+    def fetch_value(self, query: str) -> object:
         return ask(self._database, query, self._new)
 
-    def switch(self) -> Switched:
+    def switch(self) -> SwitchResult:
         session = self._session
         if self._options.disconnect:
             sessions.disconnect(session)
@@ -79,16 +79,16 @@ class Scratched(Restoration):
         )
 
 
-def set_aside(session: Session, aside: str, plan: Plan, advice: str, *, is_kept: bool = True) -> Switched:
+def set_aside(session: Session, aside: str, plan: Plan, advice: str, *, is_kept: bool = True) -> SwitchResult:
     """What to tell of the schema *aside*; one that is not wanted, or holds nothing of the database, is dropped.
 
     The restored data is in its place: nothing here fails any more.
     """
     if not is_kept or _holds_nothing(session, aside, plan):
         told = staging.dropped(session, aside)
-        return Switched(aside if told else None, _joined(advice, told))
+        return SwitchResult(aside if told else None, _joined(advice, told))
     code = f"Its views, triggers, routines and events are kept as text in {aside}.{TABLE}." if plan.old else ""
-    return Switched(aside, _joined(advice, code))
+    return SwitchResult(aside, _joined(advice, code))
 
 
 def _holds_nothing(session: Session, aside: str, plan: Plan) -> bool:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from django_cfg.backup.engines.base import SetAside
+from django_cfg.backup.engines.base import KeptObject
 from django_cfg.backup.engines.mysql.error_text import number, said
 from django_cfg.backup.engines.mysql.session import Session, named, quoted
 from django_cfg.backup.engines.mysql.stored_code.contents import charset
@@ -183,12 +183,12 @@ def _is_empty(session: Session, schema: str) -> bool:
     return not found or (found == [SIGN] and not session.rows(f"SELECT 1 FROM {quoted(schema, SIGN)} LIMIT 1"))
 
 
-def set_aside(session: Session) -> list[SetAside]:
+def set_aside(session: Session) -> list[KeptObject]:
     """The old data that restores have kept, newest first; and what an interrupted switch has left."""
     told = (DONE, SWITCHING) if is_alone(session) else (DONE,)  # one that goes on looks like one that was interrupted
     kept = [found for found in beside(session) if found.kind == _OLD and found.state in told]
     return [
-        SetAside(found.name, size(session, found.name), _made_at(found.name), is_unfinished=found.state == SWITCHING)
+        KeptObject(found.name, size(session, found.name), _made_at(found.name), is_unfinished=found.state == SWITCHING)
         for found in reversed(kept)
     ]
 

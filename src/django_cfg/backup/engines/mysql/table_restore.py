@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from django_cfg.backup.engines.base import Database, RestoreOptions, Switched
+from django_cfg.backup.engines.base import Database, RestoreOptions, SwitchResult
 from django_cfg.backup.engines.mysql import foreign_key_check, schema, sessions
 from django_cfg.backup.engines.mysql.columns import shared
 from django_cfg.backup.engines.mysql.error_text import refusing, said
@@ -53,7 +53,7 @@ class SomeTables(Scratched):
         self._manifest = manifest
         self._chosen = choose_tables(session, self._alias, manifest, options.tables)
 
-    def switch(self) -> Switched:
+    def switch(self) -> SwitchResult:
         session = self._session
         if self._options.disconnect:
             sessions.disconnect(session)
@@ -65,7 +65,7 @@ class SomeTables(Scratched):
                 self._replace()
                 foreign_key_check.require_partners(session, before, self._alias)
                 self._count()
-        return Switched(None, self._raise_counters())
+        return SwitchResult(None, self._raise_counters())
 
     def _hold_definitions(self) -> None:
         """Whoever would change the tables, or give them triggers, waits; what did so while loading is found now."""

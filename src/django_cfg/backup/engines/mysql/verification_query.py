@@ -9,7 +9,7 @@ from typing import Any
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.mysql.connection import connected, connection_settings
 from django_cfg.backup.engines.mysql.error_text import said
-from django_cfg.backup.errors import BackupError, IntegrityError
+from django_cfg.backup.errors import BackupError, VerificationFailed
 
 
 def entry(database: Database, schema: str) -> Mapping[str, Any]:
@@ -21,7 +21,7 @@ def ask(database: Database, query: str, schema: str | None = None) -> object:
     """The first value that *query* gives, None for no row.
 
     :param schema: where it is asked; None: in the database itself.
-    :raises IntegrityError: the query fails.
+    :raises VerificationFailed: the query fails.
     """
     asked = replace(database, settings=entry(database, schema), connection={}) if schema else database
     with connected(asked) as session:
@@ -31,7 +31,7 @@ def ask(database: Database, query: str, schema: str | None = None) -> object:
         except BackupError:
             raise
         except Exception as error:  # drivers share no class but Exception
-            raise IntegrityError(
+            raise VerificationFailed(
                 f"The verification query {query!r} fails on the restored data: {said(error)}."
             ) from error
     return rows[0][0] if rows else None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.errors import VerificationFailed
 
 _EXTENSION_COMMENT = re.compile(rb"\d+; \d+ \d+ COMMENT - EXTENSION ")
 _EVENT_TRIGGER = re.compile(rb"\d+; \d+ \d+ (COMMENT - )?EVENT TRIGGER ")
@@ -51,7 +51,7 @@ class Contents:
 
         :param known: every table of the backup. A line tells a name and its owner with a space between them, and
             both may hold spaces: the longest name that fits is meant.
-        :raises IntegrityError: the rows of a table are not in the archive.
+        :raises VerificationFailed: the rows of a table are not in the archive.
         """
         kept: list[bytes] = []
         for line in self._lines:
@@ -62,7 +62,7 @@ class Contents:
                 kept += [line] if _named(found["name_and_owner"], sequences) else []
         rows = sum(b" TABLE DATA " in line for line in kept)
         if rows != len(tables):
-            raise IntegrityError(
+            raise VerificationFailed(
                 f"The archive holds the rows of {rows} of the {len(tables)} tables: restore the whole backup."
             )
         return self._of(kept)
@@ -86,7 +86,7 @@ def _named(name_and_owner: bytes, known: Iterable[str]) -> str | None:
 def body(script: Iterable[bytes], server: int) -> Iterator[bytes]:
     """*script* without its last COMMIT, in words that a server of the major version *server* knows.
 
-    :raises IntegrityError: the script has no end.
+    :raises VerificationFailed: the script has no end.
     """
     held = b""
     first = True
@@ -101,7 +101,9 @@ def body(script: Iterable[bytes], server: int) -> Iterator[bytes]:
         held = _known(held, server)
     rest, commit, last = held.rpartition(_COMMIT)
     if not commit:
-        raise IntegrityError("The archive is not whole: pg_restore's script has no end. The database was not touched.")
+        raise VerificationFailed(
+            "The archive is not whole: pg_restore's script has no end. The database was not touched."
+        )
     yield rest + _COMMIT.removeprefix(b"\nCOMMIT;") + last
 
 

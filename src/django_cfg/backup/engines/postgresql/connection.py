@@ -17,9 +17,9 @@ from django_cfg.backup.errors import (
     BackupError,
     DatabaseUnavailable,
     DumpFailed,
-    IntegrityError,
     RestoreFailed,
     ToolFailed,
+    VerificationFailed,
 )
 
 _CONNECT_TIMEOUT = 10  # seconds for each address of the server, where nobody says otherwise
@@ -82,7 +82,9 @@ def unavailable(database: Database, error: Exception) -> DatabaseUnavailable:
     """What the server's refusal means for the reader."""
     text = spoken(str(error)).rstrip(".")
     advice = next((advice for sign, advice in _ADVICE.items() if sign in text.lower()), "Check that the server runs.")
-    return DatabaseUnavailable(f"The database {database.alias!r} ({place(database)}) does not answer: {text}. {advice}")
+    return DatabaseUnavailable(
+        f"The database {database.alias!r} ({location(database)}) does not answer: {text}. {advice}"
+    )
 
 
 @contextmanager
@@ -129,14 +131,14 @@ def refused(database: Database, error: ToolFailed) -> BackupError:
     text = error.last_words
     if SIGN in text:
         found = text.rpartition(SIGN)[2].strip().splitlines()[0]
-        return IntegrityError(f"The restored data differs from its manifest: {found}. The database is as it was.")
+        return VerificationFailed(f"The restored data differs from its manifest: {found}. The database is as it was.")
     advice = next((advice for sign, advice in _RESTORE_ADVICE.items() if sign in text.lower()), "")
     return RestoreFailed(
         f"The restore of the database {database.alias!r} failed, and it is as it was. {error}. {advice}".rstrip()
     )
 
 
-def place(database: Database) -> str:
+def location(database: Database) -> str:
     """Where the database is, without any secret."""
     found = parameters(connection_settings(database))
     host = found.get("host") or (f"service {found['service']}" if "service" in found else "local socket")

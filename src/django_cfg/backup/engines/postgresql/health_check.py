@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from django_cfg.backup.engines.base import Database, Finding, Level, Selection
 from django_cfg.backup.engines.postgresql import schema
-from django_cfg.backup.engines.postgresql.connection import connected, place
+from django_cfg.backup.engines.postgresql.connection import connected, location
 from django_cfg.backup.engines.postgresql.options import checked
 from django_cfg.backup.engines.postgresql.tools import choose, major, newer_than
 
@@ -20,7 +20,7 @@ def inspecting(database: Database, selection: Selection) -> Iterator[Finding]:
     checked(selection.extra_options, alias)
     with connected(database) as connection:
         version = schema.server_version(connection)
-        yield Finding(Level.OK, alias, f"PostgreSQL {version}, {place(database)}, answers")
+        yield Finding(Level.OK, alias, f"PostgreSQL {version}, {location(database)}, answers")
         tools = choose(major(version), database.tools_dir, f"To dump the database {alias!r}")
         if warning := newer_than(tools, version):
             yield Finding(Level.WARNING, alias, warning)

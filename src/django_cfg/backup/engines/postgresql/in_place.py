@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from django_cfg.backup.engines.base import Database, Restoration, Switched
+from django_cfg.backup.engines.base import Database, Restoration, SwitchResult
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.drop_objects import CLEAR
 from django_cfg.backup.engines.postgresql.missing_roles import LeftOut, naming
@@ -51,12 +51,12 @@ class InPlace(Restoration):
         self._psql.send(recount(manifest.tables))
         self._psql.wait_for("checked")
 
-    def ask(self, query: str) -> object:
-        return self._psql.ask(query)
+    def fetch_value(self, query: str) -> object:
+        return self._psql.fetch_value(query)
 
-    def switch(self) -> Switched:
+    def switch(self) -> SwitchResult:
         self._psql.commit()
-        return Switched(None, self._target.advice(self._manifest, self._left_out.told))
+        return SwitchResult(None, self._target.advice(self._manifest, self._left_out.told))
 
     def _make_room(self) -> list[str]:
         """A partial backup holds tables and no schemas; its database is empty, but may hold types that it needs."""

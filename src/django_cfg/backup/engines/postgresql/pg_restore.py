@@ -17,7 +17,7 @@ from django_cfg.backup.engines.postgresql.connection import (
 from django_cfg.backup.engines.postgresql.error_text import program
 from django_cfg.backup.engines.postgresql.libpq import connection_string
 from django_cfg.backup.engines.postgresql.tools import Tools
-from django_cfg.backup.errors import IntegrityError, ToolFailed
+from django_cfg.backup.errors import ToolFailed, VerificationFailed
 from django_cfg.backup.pipeline.stream import Readable, blocks
 from django_cfg.backup.process.child import Child, Feeder
 
@@ -69,7 +69,7 @@ class OpenedArchive:
             try:
                 for block in body(blocks(script.stdout), server):
                     sink(block)
-            except IntegrityError:
+            except VerificationFailed:
                 _wait(script)  # its own words say more
                 raise
             _wait(script)
@@ -78,7 +78,7 @@ class OpenedArchive:
         """Restore what is chosen into *database*, statement by statement; the first that fails ends it.
 
         :raises RestoreFailed: the server refused something.
-        :raises IntegrityError: the archive is not whole.
+        :raises VerificationFailed: the archive is not whole.
         """
         settings = program_settings(database)
         assumed = settings.get("OPTIONS", {}).get("assume_role")
@@ -121,5 +121,5 @@ def _wait(child: Child) -> None:
         raise _not_whole(error) from error
 
 
-def _not_whole(error: ToolFailed) -> IntegrityError:
-    return IntegrityError(f"The archive is not whole: {error}. The database was not touched.")
+def _not_whole(error: ToolFailed) -> VerificationFailed:
+    return VerificationFailed(f"The archive is not whole: {error}. The database was not touched.")

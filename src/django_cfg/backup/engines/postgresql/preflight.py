@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from enum import Enum
 
-from django_cfg.backup.engines.base import Database, Finding, Level, Outlook, Restoration, RestoreOptions
+from django_cfg.backup.engines.base import Database, Finding, Level, Preflight, Restoration, RestoreOptions
 from django_cfg.backup.engines.postgresql import schema
-from django_cfg.backup.engines.postgresql.connection import connected, connection_settings, place
+from django_cfg.backup.engines.postgresql.connection import connected, connection_settings, location
 from django_cfg.backup.engines.postgresql.in_place import restoring_in_place
 from django_cfg.backup.engines.postgresql.libpq import parameters
 from django_cfg.backup.engines.postgresql.names import stem
@@ -47,7 +47,7 @@ def restoring(database: Database, manifest: Manifest, options: RestoreOptions) -
     return restoring_in_place(database, manifest, target, tools)
 
 
-def foresee(database: Database, manifest: Manifest, options: RestoreOptions) -> Outlook:
+def run_preflight(database: Database, manifest: Manifest, options: RestoreOptions) -> Preflight:
     """
     :raises BackupError: the restore would fail.
     """
@@ -61,7 +61,7 @@ def foresee(database: Database, manifest: Manifest, options: RestoreOptions) -> 
         *(_space(database, manifest, target) if form is not Form.TABLES else ()),
         *_others(database, target, options, form),
     ]
-    return Outlook(tuple(findings), has_scratch=form is Form.BESIDE, keeps_old_data=form is Form.BESIDE)
+    return Preflight(tuple(findings), uses_staging=form is Form.BESIDE, keeps_old_data=form is Form.BESIDE)
 
 
 def _tools(database: Database, manifest: Manifest, target: Target) -> Tools:
@@ -119,7 +119,7 @@ def _refuse_absent(database: Database, manifest: Manifest, target: Target, optio
 
 
 def _versions(database: Database, manifest: Manifest, target: Target, tools: Tools) -> Iterator[Finding]:
-    where = f"PostgreSQL {target.version}, {place(database)}"
+    where = f"PostgreSQL {target.version}, {location(database)}"
     if tools.major == target.server:
         yield Finding(Level.OK, database.alias, f"{where}; pg_restore {tools.version} fits it")
     else:

@@ -18,7 +18,7 @@ from django_cfg.backup.engines.postgresql.outcome import is_committed
 from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, quoted
 from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.engines.postgresql.verification_query import ANSWER, asking, first_value
-from django_cfg.backup.errors import BackupError, IntegrityError, ToolFailed
+from django_cfg.backup.errors import BackupError, ToolFailed, VerificationFailed
 from django_cfg.backup.process.child import Child
 
 _SIGN = b"django-cfg-backup: "
@@ -54,10 +54,10 @@ class Psql:
         if self._line() != marker:
             self._fail()
 
-    def ask(self, query: str) -> object:
+    def fetch_value(self, query: str) -> object:
         """The first value *query* gives within the transaction, which it cannot change.
 
-        :raises IntegrityError: it fails, and psql with it.
+        :raises VerificationFailed: it fails, and psql with it.
         """
         try:
             self.send(f"SAVEPOINT django_cfg_ask;\nSET LOCAL client_encoding = 'UTF8';\n{asking(query)}")
@@ -65,7 +65,7 @@ class Psql:
             answer = self._line()
             self.wait_for("asked")
         except BackupError as error:
-            raise IntegrityError(f"The verification query {query!r} fails on the restored data: {error}") from error
+            raise VerificationFailed(f"The verification query {query!r} fails on the restored data: {error}") from error
         return first_value(answer)
 
     def commit(self) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Switched
+from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.engines.postgresql import database_properties, lock, names, schema
 from django_cfg.backup.engines.postgresql.connection import connected, connection_settings, explaining_restore
 from django_cfg.backup.engines.postgresql.error_text import spoken, sqlstate
@@ -27,7 +27,7 @@ from django_cfg.backup.engines.postgresql.target import Target, named
 from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.engines.postgresql.verification_query import ANSWER, asking, first_value
 from django_cfg.backup.engines.table_comparison import compare_tables
-from django_cfg.backup.errors import BackupError, IntegrityError
+from django_cfg.backup.errors import BackupError, VerificationFailed
 from django_cfg.backup.manifest import Characters, Manifest
 from django_cfg.backup.pipeline.stream import Readable
 
@@ -74,7 +74,7 @@ class Scratch(Restoration):
         self._left_out = LeftOut()
 
     @property
-    def scratch(self) -> Mapping[str, Any]:
+    def staging_settings(self) -> Mapping[str, Any]:
         return connection_settings(self._scratch)
 
     @property
@@ -99,18 +99,18 @@ class Scratch(Restoration):
             found = schema.tables(connection)
             compare_tables(manifest.tables, schema.count_rows(connection, found), manifest.name)
 
-    def ask(self, query: str) -> object:
+    def fetch_value(self, query: str) -> object:
         with connected(self._scratch) as connection:
             try:
                 schema.execute(connection, "BEGIN", schema.NO_TIMEOUTS_NOW, asking(query))
                 return first_value(schema.rows(connection, ANSWER)[0][0])
             except Exception as error:  # noqa: BLE001  psycopg 2 and 3 share no class but Exception
-                raise IntegrityError(
+                raise VerificationFailed(
                     f"The verification query {query!r} fails on the restored data: {spoken(str(error))}. "
                     f"The database {self._database.alias!r} was not touched."
                 ) from None  # the driver's own words may quote a row
 
-    def switch(self) -> Switched:
+    def switch(self) -> SwitchResult:
         target = self._target
         with connected(self._door) as connection:
             aside = _free_name(connection, target.name, "before") if target.exists else None
@@ -118,9 +118,9 @@ class Scratch(Restoration):
         advice = f"{self._advice} {target.advice(self._manifest, self._left_out.told)}".strip()
         if aside and self._options.discard_old:
             return self._without(aside, advice)
-        return Switched(aside and f"the database {aside}", advice)
+        return SwitchResult(aside and f"the database {aside}", advice)
 
-    def _without(self, aside: str, advice: str) -> Switched:
+    def _without(self, aside: str, advice: str) -> SwitchResult:
         try:
             with connected(self._door) as connection:
                 schema.execute(
@@ -130,8 +130,8 @@ class Scratch(Restoration):
                     f"DROP DATABASE {schema.quoted(aside)} WITH (FORCE)",
                 )
         except BackupError as error:
-            return Switched(f"the database {aside}", f"It could not be dropped: {error} {advice}".rstrip())
-        return Switched(None, advice)
+            return SwitchResult(f"the database {aside}", f"It could not be dropped: {error} {advice}".rstrip())
+        return SwitchResult(None, advice)
 
 
 def _create(connection: Any, name: str, target: Target, alias: str, manifest: Manifest) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from django_cfg.backup.engines.base import Database, SetAside
+from django_cfg.backup.engines.base import Database, KeptObject
 from django_cfg.backup.engines.postgresql import lock, names
 from django_cfg.backup.engines.postgresql.connection import connected
 from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, execute, quoted, rows
@@ -22,24 +22,24 @@ FROM pg_database WHERE datname = %s
 """
 
 
-def set_aside(database: Database) -> list[SetAside]:
+def set_aside(database: Database) -> list[KeptObject]:
     """The old data that restores of *database* have kept, newest first."""
     target = target_name(database)
     with on_the_server(database) as connection:
         found = [
-            SetAside(name, rows(connection, _SIZE, [name])[0][0], made_at)
+            KeptObject(name, rows(connection, _SIZE, [name])[0][0], made_at)
             for name, made_at in _made_for(connection, target, "before")
         ]
     return sorted(found, key=lambda aside: aside.made_at, reverse=True)
 
 
-def sweep(database: Database, *, only_look: bool = False) -> list[str]:
+def sweep(database: Database, *, dry_run: bool = False) -> list[str]:
     """Remove the scratches of restores of *database* that died, unless they are only looked at; the names of those."""
     with on_the_server(database) as connection:
         found = _scratches(connection, target_name(database))  # first: one that lives was locked before it was made
         if not found or lock.is_taken_by_others(connection, target_name(database)):
             return []
-        return found if only_look else drop(connection, found)
+        return found if dry_run else drop(connection, found)
 
 
 def sweep_under_lock(connection: Any, target: str) -> None:

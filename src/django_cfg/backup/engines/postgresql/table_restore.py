@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from django_cfg.backup.engines.base import Database, Restoration, Switched
+from django_cfg.backup.engines.base import Database, Restoration, SwitchResult
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.connection import connected
 from django_cfg.backup.engines.postgresql.pg_restore import Choice, OpenedArchive
@@ -140,12 +140,12 @@ class SomeTables(Restoration):
         self._psql.send(_CLOSE)
         self._psql.wait_for("checked")
 
-    def ask(self, query: str) -> object:
-        return self._psql.ask(query)
+    def fetch_value(self, query: str) -> object:
+        return self._psql.fetch_value(query)
 
-    def switch(self) -> Switched:
+    def switch(self) -> SwitchResult:
         self._psql.commit()
-        return Switched(None)
+        return SwitchResult(None)
 
 
 def choose_tables(database: Database, manifest: Manifest, patterns: Sequence[str]) -> list[Name]:

@@ -9,17 +9,17 @@ from pathlib import Path
 from shlex import quote
 
 from django_cfg.backup.engines.base import (
-    DEFAULTS,
+    DEFAULT_OPTIONS,
     Database,
     Dump,
     Engine,
     Finding,
+    KeptObject,
     Level,
-    Outlook,
+    Preflight,
     Restoration,
     RestoreOptions,
     Selection,
-    SetAside,
 )
 from django_cfg.backup.engines.sqlite import kept_data, preflight, schema
 from django_cfg.backup.engines.sqlite.connection import database_path, live, open_live, open_private
@@ -31,7 +31,7 @@ from django_cfg.backup.engines.sqlite.staging import SQLiteRestoration, preparin
 from django_cfg.backup.engines.sqlite.table_restore import SomeTables, choose_tables
 from django_cfg.backup.engines.sqlite.workspace import sweep
 from django_cfg.backup.engines.table_comparison import compare_tables
-from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
 from django_cfg.backup.process.private_dir import private_folder
@@ -50,7 +50,7 @@ class SQLiteEngine(Engine):
         return f"sqlite:{database_path(self.database).resolve()}"
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         return str(database_path(self.database))
 
     def exists(self) -> bool:
@@ -64,7 +64,7 @@ class SQLiteEngine(Engine):
         return dumping(self.database, selection)
 
     @contextmanager
-    def restoration(self, manifest: Manifest, options: RestoreOptions = DEFAULTS) -> Iterator[Restoration]:
+    def restoration(self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS) -> Iterator[Restoration]:
         preflight.refuse_in_place(options)
         chosen = choose_tables(self.database, manifest, options.tables) if options.tables else []
         keep_old = not options.discard_old
@@ -74,19 +74,21 @@ class SQLiteEngine(Engine):
             else:
                 yield SQLiteRestoration(self.database, target, workshop, keep_old=keep_old)
 
-    def foresee(self, manifest: Manifest, options: RestoreOptions = DEFAULTS) -> Outlook:
-        return preflight.foresee(self.database, manifest, options)
+    def preflight(self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS) -> Preflight:
+        return preflight.run_preflight(self.database, manifest, options)
 
-    def set_aside(self) -> list[SetAside]:
+    def list_kept_data(self) -> list[KeptObject]:
         return kept_data.found(database_path(self.database).resolve())
 
-    def sweep(self, *, only_look: bool = False) -> list[str]:
-        return sweep(self.database, only_look=only_look)
+    def sweep_staging(self, *, dry_run: bool = False) -> list[str]:
+        return sweep(self.database, dry_run=dry_run)
 
-    def inspect(self, selection: Selection) -> Iterator[Finding]:
+    def check_health(self, selection: Selection) -> Iterator[Finding]:
         with live(self.database) as connection:
             plan(self.database, connection, selection)
-            yield Finding(Level.OK, self.database.alias, f"SQLite {sqlite3.sqlite_version}, {self.place}, can be read")
+            yield Finding(
+                Level.OK, self.database.alias, f"SQLite {sqlite3.sqlite_version}, {self.location}, can be read"
+            )
 
     def is_empty(self) -> bool:
         path = database_path(self.database)
@@ -96,7 +98,7 @@ class SQLiteEngine(Engine):
             return not schema.tables(connection).selectable
 
     @classmethod
-    def examine(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
+    def check_archive(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
         require_temporary_space(manifest.archive.raw_size)
         with private_folder() as folder:
             copy = folder / "copy.sqlite3"
@@ -104,12 +106,12 @@ class SQLiteEngine(Engine):
             try:
                 carry_out(lambda stop: _examine(copy, manifest, stop))
             except sqlite3.DatabaseError as error:
-                raise IntegrityError(
+                raise VerificationFailed(
                     f"{manifest.archive.key} does not hold a readable SQLite database: {error}."
                 ) from error
 
     @classmethod
-    def restore_hint(cls, unpack: str, archive: str) -> str:
+    def restore_command(cls, unpack: str, archive: str) -> str:
         return f"{unpack} {quote(archive)} > restored.sqlite3"
 
 
@@ -118,5 +120,5 @@ def _examine(copy: Path, manifest: Manifest, stop: Stop) -> None:
         pass  # a file that is no database at all is told by SQLite before Django is asked
     with open_private(copy, _UNNAMED, immutable=True) as connection, stop.by(connection.interrupt):
         if findings := full_check(connection):
-            raise IntegrityError(f"{manifest.archive.key} holds a damaged SQLite database: {findings}.")
+            raise VerificationFailed(f"{manifest.archive.key} holds a damaged SQLite database: {findings}.")
         compare_tables(manifest.tables, schema.count_rows(connection), manifest.archive.key)

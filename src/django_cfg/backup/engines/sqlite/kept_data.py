@@ -7,7 +7,7 @@ import re
 from datetime import datetime
 from pathlib import Path
 
-from django_cfg.backup.engines.base import SetAside
+from django_cfg.backup.engines.base import KeptObject
 from django_cfg.backup.engines.sqlite.connection import COMPANIONS
 
 _STAMP = "%Y%m%d_%H%M%S"  # of this machine's clock
@@ -25,10 +25,10 @@ def free_name(target: Path, moment: datetime) -> Path:
     return name
 
 
-def found(target: Path) -> list[SetAside]:
+def found(target: Path) -> list[KeptObject]:
     """The old data of *target* that restores have kept, newest first."""
     kept = [
-        SetAside(str(path), _size(path), made_at)
+        KeptObject(str(path), _size(path), made_at)
         for path in target.parent.glob(f"{glob.escape(target.name)}.before-restore-*")
         if (made_at := _made_at(path, target))
     ]

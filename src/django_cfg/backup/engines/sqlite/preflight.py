@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from django_cfg.backup.engines.base import Database, Finding, Level, Outlook, RestoreOptions
+from django_cfg.backup.engines.base import Database, Finding, Level, Preflight, RestoreOptions
 from django_cfg.backup.engines.sqlite.connection import database_path
 from django_cfg.backup.engines.sqlite.staging import require_room
 from django_cfg.backup.engines.sqlite.table_restore import choose_tables, foreign_keys
@@ -14,7 +14,7 @@ from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest
 
 
-def foresee(database: Database, manifest: Manifest, options: RestoreOptions) -> Outlook:
+def run_preflight(database: Database, manifest: Manifest, options: RestoreOptions) -> Preflight:
     """
     :raises BackupError: the restore would fail.
     """
@@ -26,7 +26,7 @@ def foresee(database: Database, manifest: Manifest, options: RestoreOptions) -> 
         Finding(Level.OK, database.alias, f"{megabytes(needed)} are needed in {target.parent}, {megabytes(free)} free"),
         *_tables(database, manifest, options),
     )
-    return Outlook(findings, has_scratch=True, keeps_old_data=True)
+    return Preflight(findings, uses_staging=True, keeps_old_data=True)
 
 
 def refuse_in_place(options: RestoreOptions) -> None:

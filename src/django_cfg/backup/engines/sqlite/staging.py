@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from django_cfg.backup.engines.base import Database, Restoration, Switched
+from django_cfg.backup.engines.base import Database, Restoration, SwitchResult
 from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.connection import COMPANIONS, LOCK_TIMEOUT, database_path, open_private, uri
 from django_cfg.backup.engines.sqlite.copy import Locked, refuse_to_wait
@@ -25,7 +25,7 @@ from django_cfg.backup.engines.sqlite.interruptible import Stop, carry_out
 from django_cfg.backup.engines.sqlite.rollback_copy import Held, sync, take_owner_and_mode
 from django_cfg.backup.engines.sqlite.workspace import entering
 from django_cfg.backup.engines.table_comparison import compare_tables
-from django_cfg.backup.errors import BackupError, IntegrityError, NotEnoughSpace, RestoreFailed, RestoreRefused
+from django_cfg.backup.errors import BackupError, NotEnoughSpace, RestoreFailed, RestoreRefused, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable, pump
 from django_cfg.backup.process.private_dir import create_private
@@ -57,7 +57,7 @@ class SQLiteRestoration(Restoration):
         self._keep_old = keep_old
 
     @property
-    def scratch(self) -> Mapping[str, Any]:
+    def staging_settings(self) -> Mapping[str, Any]:
         return {**self._database.settings, "NAME": uri(self._scratch, immutable="1")}
 
     @property
@@ -80,19 +80,19 @@ class SQLiteRestoration(Restoration):
         try:
             carry_out(lambda stop: self._check(manifest, stop))
         except sqlite3.DatabaseError as error:
-            raise IntegrityError(f"{manifest.name} holds no readable SQLite database: {error}.") from error
+            raise VerificationFailed(f"{manifest.name} holds no readable SQLite database: {error}.") from error
 
     def _check(self, manifest: Manifest, stop: Stop) -> None:
         with self._open_scratch(stop) as connection:
             if findings := quick_check(connection):
-                raise IntegrityError(f"{manifest.name} holds a damaged SQLite database: {findings}.")
+                raise VerificationFailed(f"{manifest.name} holds a damaged SQLite database: {findings}.")
             compare_tables(manifest.tables, schema.count_rows(connection), manifest.name)
 
-    def ask(self, query: str) -> object:
+    def fetch_value(self, query: str) -> object:
         try:
             row = carry_out(lambda stop: self._first_row(query, stop))
         except sqlite3.DatabaseError as error:
-            raise IntegrityError(
+            raise VerificationFailed(
                 f"The verification query {query!r} fails on the restored data: {error}. "
                 f"The database {self._database.alias!r} was not touched."
             ) from error
@@ -111,10 +111,10 @@ class SQLiteRestoration(Restoration):
         ):
             yield connection
 
-    def switch(self) -> Switched:
+    def switch(self) -> SwitchResult:
         if not self._target.exists():
             self._put_in_its_place()
-            return Switched(None, self._let_out().advice)
+            return SwitchResult(None, self._let_out().advice)
         try:
             self._copy_into_live()
         except sqlite3.DatabaseError as error:
@@ -134,19 +134,21 @@ class SQLiteRestoration(Restoration):
         self._scratch.replace(self._target)
         sync(self._target.parent)
 
-    def _let_out(self, advice: str = "") -> Switched:
+    def _let_out(self, advice: str = "") -> SwitchResult:
         """The switch has happened: nothing that fails now may say otherwise."""
         if not self._keep_old:
             with suppress(OSError):  # the workshop is removed in any case
                 self._held.drop()
-            return Switched(None, advice)
+            return SwitchResult(None, advice)
         try:
-            return Switched(str(self._held.let_out()), advice) if self._held.is_there else Switched(None, advice)
+            return (
+                SwitchResult(str(self._held.let_out()), advice) if self._held.is_there else SwitchResult(None, advice)
+            )
         except OSError as error:
             told = (
                 f"The old data could not be moved out of the workshop ({error.strerror}): move {self._held.path} away."
             )
-            return Switched(str(self._held.path), f"{advice} {told}".strip())
+            return SwitchResult(str(self._held.path), f"{advice} {told}".strip())
 
     def _copy_into_live(self) -> None:
         """One transaction of the live database. Its first step takes the write lock, under which the

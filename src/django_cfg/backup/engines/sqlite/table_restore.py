@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from django_cfg.backup.engines.base import Database, Switched
+from django_cfg.backup.engines.base import Database, SwitchResult
 from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.connection import LOCK_TIMEOUT, live, open_private, uri
 from django_cfg.backup.engines.sqlite.schema import quoted
@@ -28,7 +28,7 @@ class SomeTables(SQLiteRestoration):
         super().__init__(database, target, workshop, keep_old=keep_old)
         self._chosen = chosen
 
-    def switch(self) -> Switched:
+    def switch(self) -> SwitchResult:
         try:
             with open_private(self._target, self._database) as connection, _transaction(connection, self._scratch):
                 if self._keep_old:

@@ -38,7 +38,7 @@ def entering(target: Path, alias: str) -> Iterator[Path]:
         remove_if_empty(folder)
 
 
-def sweep(database: Database, *, only_look: bool = False) -> list[str]:
+def sweep(database: Database, *, dry_run: bool = False) -> list[str]:
     """Remove the workshop of a restore of *database* that died, unless it is only looked at."""
     target = database_path(database).resolve()
     folder = _folder_of(target)
@@ -46,13 +46,13 @@ def sweep(database: Database, *, only_look: bool = False) -> list[str]:
         lock = _open_lock(folder)  # no such folder, as a rule
         try:
             if holds_lock(lock, folder):
-                if not only_look:
+                if not dry_run:
                     Held(target, folder).settle()
                     empty_held(folder)
                 return [str(folder)]
         finally:
             os.close(lock)
-            if not only_look:
+            if not dry_run:
                 remove_if_empty(folder)
     return []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.engines.base import RestoreOptions, Switched
+from django_cfg.backup.engines.base import RestoreOptions, SwitchResult
 from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
 from django_cfg.backup.management.output import restore
 from django_cfg.backup.management.unlock_options import add_unlock, unlock
@@ -50,7 +50,7 @@ class Command(BackupCommand):
                 }
             )
 
-    def _tell_of_old_data(self, switched: Switched) -> None:
+    def _tell_of_old_data(self, switched: SwitchResult) -> None:
         if switched.old_data:
             self.show(f"Its old data is kept in {switched.old_data}; delete it when you no longer need it.")
         if switched.advice:

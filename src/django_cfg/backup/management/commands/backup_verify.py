@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from dataclasses import dataclass
 from typing import Any
 
-from django_cfg.backup.errors import BackupError, IntegrityError, KeyMissing, UsageError
+from django_cfg.backup.errors import BackupError, KeyMissing, UsageError, VerificationFailed
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.output import proofs
 from django_cfg.backup.management.unlock_options import add_unlock, unlock
@@ -91,7 +91,7 @@ class Command(BackupCommand):
         except BackupError as error:
             return _Result(manifest.name, error)
         if not proof.succeeded:
-            return _Result(manifest.name, IntegrityError(failure(proof)), proof=proof)
+            return _Result(manifest.name, VerificationFailed(failure(proof)), proof=proof)
         self.show(f"{manifest.name}: proved. {proofs.sentence(proof)}")
         if proof.migrations:
             self.warn(proof.migrations)
@@ -106,7 +106,7 @@ class Command(BackupCommand):
         if failed:
             told = "\n".join(str(error) for error in failed)
             what = "were not proved" if drilled else "are damaged"
-            raise IntegrityError(f"{len(failed)} of {len(results)} backups {what}:\n{told}")
+            raise VerificationFailed(f"{len(failed)} of {len(results)} backups {what}:\n{told}")
 
 
 def _chosen(catalog: Catalog, project: Project, names: list[str], database: str | None) -> list[Manifest]:

@@ -37,8 +37,11 @@ def preview(plan: RestorePlan) -> str:
         f"Backup   {manifest.name} of {manifest.source}, {local(manifest.started_at, plan.project.zone)}",
         f"         {len(manifest.tables)} tables, {manifest.rows:,} rows, {unpacked} unpacked",
         f"Archive  {_archive(plan)}",
-        f"Target   the {plan.engine.name} database {plan.target!r} ({plan.engine.place})",
-        *(f"{'Careful' if finding.level is not Level.OK else '':9}{finding.text}" for finding in plan.outlook.findings),
+        f"Target   the {plan.engine.name} database {plan.target!r} ({plan.engine.location})",
+        *(
+            f"{'Careful' if finding.level is not Level.OK else '':9}{finding.text}"
+            for finding in plan.preflight.findings
+        ),
         f"Old data {_old_data(plan)}",
     ]
     if plan.crosses_sources:
@@ -64,7 +67,7 @@ def done(plan: RestorePlan, restored: Restored) -> str:
 
 def _archive(plan: RestorePlan) -> str:
     size = megabytes(plan.manifest.archive.size)
-    if plan.outlook.has_scratch:
+    if plan.preflight.uses_staging:
         return f"{size}, all there; checked while it is loaded, before anything is replaced"
     return f"{size}, read through: whole, its SHA-256 as in the manifest"
 
@@ -72,6 +75,6 @@ def _archive(plan: RestorePlan) -> str:
 def _old_data(plan: RestorePlan) -> str:
     if plan.backs_up_first:
         return "is backed up first, since it is replaced in place"
-    if plan.outlook.keeps_old_data:
+    if plan.preflight.keeps_old_data:
         return "is kept" if not plan.options.discard_old else "is not kept (--discard-old)"
     return "is not kept: there is none, or --discard-old was given"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import NoReturn
 
-from django_cfg.backup.errors import EncryptionError, IntegrityError, KeyMissing, ToolFailed
+from django_cfg.backup.errors import EncryptionError, KeyMissing, ToolFailed, VerificationFailed
 from django_cfg.backup.manifest import Encryption
 from django_cfg.backup.pipeline.encryption.gpg import Answer, Gpg, secret_pipe, without_status
 from django_cfg.backup.pipeline.encryption.gpg_home import private_home
@@ -25,7 +25,7 @@ def decrypt(stored: Readable, encryption: Encryption, keys: Keys) -> Iterator[Re
 
     :raises KeyMissing: nothing that opens it is on this machine.
     :raises EncryptionError: what is here does not open it.
-    :raises IntegrityError: from here or from ``read``: it is damaged.
+    :raises VerificationFailed: from here or from ``read``: it is damaged.
     """
     if encryption.method == "none":
         yield stored
@@ -103,7 +103,7 @@ def _missing(encryption: Encryption, keys: Keys) -> KeyMissing:
 
 
 def _refuse_damage(answer: Answer) -> NoReturn:
-    raise IntegrityError(f"The archive is no whole OpenPGP message{_told(answer)}: it is cut short or damaged.")
+    raise VerificationFailed(f"The archive is no whole OpenPGP message{_told(answer)}: it is cut short or damaged.")
 
 
 def _told(answer: Answer) -> str:
@@ -145,7 +145,7 @@ class _Decrypted:
         except ToolFailed as error:
             if error.tool_exit_code < 0:
                 raise EncryptionError(f"Decrypting was cut off: {error}.") from error
-            raise IntegrityError(
+            raise VerificationFailed(
                 f"The archive cannot be decrypted to its end ({without_status(error.last_words)}): "
                 "it is cut short or damaged."
             ) from error

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from django_cfg.backup.errors import BackupError, BackupNotFound, IntegrityError, ManifestError, UsageError
+from django_cfg.backup.errors import BackupError, BackupNotFound, ManifestError, UsageError, VerificationFailed
 from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX, Manifest, Proof, Source, proof_key
 from django_cfg.backup.services.catalog.naming import pattern
 from django_cfg.backup.services.project.project import Project, current_project
@@ -106,7 +106,7 @@ def find_intact(storage: Storage, name: str) -> Manifest | None:
     try:
         manifest = _read(key, storage.read(key))
         _require_whole_archive(manifest, _look_again(storage, manifest))
-    except (ManifestError, IntegrityError):
+    except (ManifestError, VerificationFailed):
         return None
     return manifest
 
@@ -237,12 +237,12 @@ def _look_again(storage: Storage, manifest: Manifest) -> int | None:
 
 def _require_whole_archive(manifest: Manifest, size: int | None) -> None:
     if size is None:
-        raise IntegrityError(
+        raise VerificationFailed(
             f"The archive {manifest.archive_key} is missing, its manifest {manifest.key} is there: something other "
             "than this package removed it. Look for a copy; `backup_delete` removes what is left."
         )
     if size != manifest.archive.size:
-        raise IntegrityError(
+        raise VerificationFailed(
             f"The archive {manifest.archive_key} has {size:,} bytes, its manifest says {manifest.archive.size:,}: it "
             "was cut short or replaced. Use another backup; `backup_delete` removes this one."
         )

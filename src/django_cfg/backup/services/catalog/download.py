@@ -30,7 +30,7 @@ def download_backup(
     :param keys: what opens an encrypted one.
     :returns: the file of the archive.
     :raises NameTaken: the file exists.
-    :raises IntegrityError: the bytes are not the ones that were stored.
+    :raises VerificationFailed: the bytes are not the ones that were stored.
     """
     target = LocalStorage(folder)
     archive = manifest.archive

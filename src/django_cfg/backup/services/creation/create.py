@@ -23,7 +23,7 @@ from django_cfg.backup.pipeline.archive import Packed, pack
 from django_cfg.backup.pipeline.compression import SUFFIX
 from django_cfg.backup.pipeline.encryption.encrypt import Encryptor, encrypting
 from django_cfg.backup.services.catalog.naming import free_name, render
-from django_cfg.backup.services.creation.restore_command import restore_hint
+from django_cfg.backup.services.creation.restore_command import restore_command
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project.project import Project, current_project, require_enabled
@@ -236,7 +236,7 @@ class _Attempt:
             migrations=dict(report.migrations),
             packages=_packages(),
             note=self._note,
-            restore_hint=restore_hint(engine, archive.key, self._compression, self._encryptor.facts),
+            restore_hint=restore_command(engine, archive.key, self._compression, self._encryptor.facts),
         )
 
 

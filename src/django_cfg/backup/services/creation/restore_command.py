@@ -13,11 +13,11 @@ _DECRYPT = "gpg --decrypt"
 _STDIN = "-"  # to gzip, bzip2 and xz alike
 
 
-def restore_hint(engine: Engine, archive: str, compression: Compression, encryption: Encryption) -> str:
+def restore_command(engine: Engine, archive: str, compression: Compression, encryption: Encryption) -> str:
     """The engine's command for *archive*, decrypted and unpacked on the way into it."""
     unpack = UNPACK_COMMAND[compression]
     if encryption.method == "none":
-        return engine.restore_hint(unpack, archive)
+        return engine.restore_command(unpack, archive)
     if compression == "none":
-        return engine.restore_hint(_DECRYPT, archive)
-    return engine.restore_hint(f"{_DECRYPT} {quote(archive)} | {unpack}", _STDIN)
+        return engine.restore_command(_DECRYPT, archive)
+    return engine.restore_command(f"{_DECRYPT} {quote(archive)} | {unpack}", _STDIN)

@@ -11,7 +11,7 @@ from functools import partial
 from django.db import connections
 
 from django_cfg.backup.engines.base import Finding, Level
-from django_cfg.backup.errors import BackupError, IntegrityError
+from django_cfg.backup.errors import BackupError, VerificationFailed
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.creation.create import require_ready, selection_of
@@ -79,7 +79,7 @@ def _check_settings(project: Project) -> Iterator[Finding]:
 
 
 def _check_database(project: Project, alias: str) -> Iterator[Finding]:
-    return project.engine(alias).inspect(selection_of(project, alias))
+    return project.engine(alias).check_health(selection_of(project, alias))
 
 
 def _check_storage(project: Project) -> Iterator[Finding]:
@@ -104,7 +104,7 @@ def _round_trip(storage: Storage) -> StoredObject:
     finally:
         storage.delete(key)
     if found is None or content != _PROBE:
-        raise IntegrityError(f"{storage.location} did not give back what was written there. Do not rely on it.")
+        raise VerificationFailed(f"{storage.location} did not give back what was written there. Do not rely on it.")
     return found
 
 

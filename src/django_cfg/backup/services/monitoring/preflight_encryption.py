@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from django_cfg.backup.config.backup import BackupConfig
 from django_cfg.backup.engines.base import Finding, Level
-from django_cfg.backup.errors import EncryptionError, IntegrityError, KeyMissing
+from django_cfg.backup.errors import EncryptionError, KeyMissing, VerificationFailed
 from django_cfg.backup.pipeline.encryption.decrypt import decrypt
 from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
 from django_cfg.backup.pipeline.encryption.encrypt import Encryptor, encrypting
@@ -42,7 +42,7 @@ def _sealed(encryptor: Encryptor) -> bytes:
 def _opened(config: BackupConfig, encryptor: Encryptor, sealed: bytes) -> str:
     """How the probe was decrypted, in words.
 
-    :raises IntegrityError: something else came out.
+    :raises VerificationFailed: something else came out.
     """
     keys = replace(keys_of(config), may_ask=False)
     try:
@@ -55,7 +55,7 @@ def _opened(config: BackupConfig, encryptor: Encryptor, sealed: bytes) -> str:
             raise
         return "; the private key is on this machine, and locked"
     if found != _PROBE:
-        raise IntegrityError("gpg did not give back what it was given to encrypt. Do not rely on it.")
+        raise VerificationFailed("gpg did not give back what it was given to encrypt. Do not rely on it.")
     return " and decrypted"
 
 

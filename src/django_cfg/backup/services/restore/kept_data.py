@@ -66,7 +66,7 @@ def list_set_aside(project: Project) -> Iterator[KeptData | NotAsked]:
 
     A database that does not answer is told beside the others, not instead of them.
     """
-    for alias, found in _answers(project, lambda engine: engine.set_aside()):
+    for alias, found in _answers(project, lambda engine: engine.list_kept_data()):
         if isinstance(found, BackupError):
             yield NotAsked(alias, found)
         else:
@@ -75,7 +75,7 @@ def list_set_aside(project: Project) -> Iterator[KeptData | NotAsked]:
 
 def find_scratches(project: Project) -> Iterator[Scratch | NotAsked]:
     """The scratches of restores that died; nobody's data. Nothing is removed."""
-    for alias, found in _answers(project, lambda engine: engine.sweep(only_look=True)):
+    for alias, found in _answers(project, lambda engine: engine.sweep_staging(dry_run=True)):
         if isinstance(found, BackupError):
             yield NotAsked(alias, found)
         else:
@@ -86,7 +86,7 @@ def sweep_scratches(project: Project, found: Iterable[Scratch]) -> Iterator[str 
     """Remove the scratches of the databases of those *found*; the names of what is gone."""
     for alias in dict.fromkeys(scratch.database for scratch in found):
         try:
-            yield from project.engine(alias).sweep()
+            yield from project.engine(alias).sweep_staging()
         except BackupError as error:
             yield NotAsked(alias, error)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from django_cfg.backup.config.backup import BackupConfig
-from django_cfg.backup.engines.base import Engine, Outlook, Restoration, RestoreOptions
+from django_cfg.backup.engines.base import Engine, Preflight, Restoration, RestoreOptions
 from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.creation.create import create_in
@@ -15,9 +15,9 @@ from django_cfg.backup.services.project.progress import Progress
 from django_cfg.backup.services.project.project import Project
 
 
-def is_wanted(engine: Engine, outlook: Outlook, options: RestoreOptions) -> bool:
+def is_wanted(engine: Engine, preflight: Preflight, options: RestoreOptions) -> bool:
     """Whether the old data would be lost, and nobody has said that it may."""
-    return not outlook.keeps_old_data and not options.discard_old and not engine.is_empty()
+    return not preflight.keeps_old_data and not options.discard_old and not engine.is_empty()
 
 
 def back_up_first(project: Project, alias: str, restored: Manifest, progress: Progress) -> Manifest:
@@ -45,11 +45,11 @@ def way_back(restoration: Restoration, before: Manifest | None, alias: str) -> I
     try:
         yield
     except BackupError as error:
-        if not restoration.has_replaced:
+        if not restoration.has_changed_target:
             raise
         raise RestoreFailed(f"{error} {_not_whole(before, alias)}") from error
     except BaseException as error:
-        if restoration.has_replaced:
+        if restoration.has_changed_target:
             error.add_note(_not_whole(before, alias))
         raise
 

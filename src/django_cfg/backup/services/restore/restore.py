@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from django_cfg.backup.engines import engine_class
-from django_cfg.backup.engines.base import DEFAULTS, Engine, Outlook, Restoration, RestoreOptions, Switched
+from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import BackupRun
@@ -39,7 +39,7 @@ class RestorePlan:
     target: str  # alias
     engine: Engine
     options: RestoreOptions
-    outlook: Outlook
+    preflight: Preflight
     backs_up_first: bool  # the old data would be lost otherwise
     keys: Keys  # that open it
 
@@ -67,7 +67,7 @@ class RestorePlan:
 class Restored:
     """A restore that came to its end."""
 
-    switched: Switched
+    switched: SwitchResult
     seconds: float  # from the beginning to the switch
 
 
@@ -85,7 +85,7 @@ def restore_backup(
     discard_old: bool = False,
     unlock: Unlock = CONFIGURED,
     progress: Progress = SILENT,
-) -> Switched:
+) -> SwitchResult:
     """Restore the backup *name* without asking.
 
     :param tables: shell patterns; these tables alone, into the database as it is. Empty: everything.
@@ -105,7 +105,7 @@ def plan_restore(
     *,
     database: str | None = None,
     to: str | None = None,
-    options: RestoreOptions = DEFAULTS,
+    options: RestoreOptions = DEFAULT_OPTIONS,
     unlock: Unlock = CONFIGURED,
     progress: Progress = SILENT,
 ) -> RestorePlan:
@@ -129,11 +129,11 @@ def plan_restore(
     keys = keys_of(project.config, unlock)
     _require_key(project, manifest, keys)
     close_connections(project, engine)  # ours are not in anybody's way
-    outlook = engine.foresee(manifest, options)
-    if not outlook.has_scratch:
+    preflight = engine.preflight(manifest, options)
+    if not preflight.uses_staging:
         read_through(project.storage, manifest, engine, progress, keys=keys)
-    backs_up_first = pre_restore_backup.is_wanted(engine, outlook, options)
-    return RestorePlan(project, catalog, manifest, target, engine, options, outlook, backs_up_first, keys)
+    backs_up_first = pre_restore_backup.is_wanted(engine, preflight, options)
+    return RestorePlan(project, catalog, manifest, target, engine, options, preflight, backs_up_first, keys)
 
 
 def carry_out(plan: RestorePlan, progress: Progress = SILENT, tell: Tell | None = None) -> Restored:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from django_cfg.backup.engines.base import Engine, Switched
+from django_cfg.backup.engines.base import Engine, SwitchResult
 from django_cfg.backup.errors import BackupError, UsageError
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import RestoreRun
@@ -22,7 +22,7 @@ from django_cfg.backup.services.verification import migration_state
 _log = logging.getLogger("django_cfg.backup")
 
 
-def resume_restore(alias: str | None = None) -> tuple[str, Switched]:
+def resume_restore(alias: str | None = None) -> tuple[str, SwitchResult]:
     """Finish the interrupted switch of the database *alias*; None: of the one that there is.
 
     :returns: the alias, and what the restore leaves behind; its advice tells how the data stands to the code, too.
@@ -44,7 +44,7 @@ def resume_restore(alias: str | None = None) -> tuple[str, Switched]:
     return alias, replace(switched, advice=" ".join(filter(None, advice)))
 
 
-def _finish(engine: Engine, alias: str) -> Switched:
+def _finish(engine: Engine, alias: str) -> SwitchResult:
     switched = engine.resume()
     if switched is None:
         raise UsageError(
@@ -54,7 +54,9 @@ def _finish(engine: Engine, alias: str) -> Switched:
     return switched
 
 
-def _record(project: Project, target: Source, begun: RestoreRun | None, switched: Switched, *, in_target: bool) -> None:
+def _record(
+    project: Project, target: Source, begun: RestoreRun | None, switched: SwitchResult, *, in_target: bool
+) -> None:
     """What a restore that was not interrupted would keep and tell; the storage may be away."""
     backups: list[Manifest] = []
     try:

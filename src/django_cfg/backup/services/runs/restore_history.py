@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from django_cfg.backup import signals
-from django_cfg.backup.engines.base import Switched
+from django_cfg.backup.engines.base import SwitchResult
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import RestoreRun
 from django_cfg.backup.services.project.project import Project
@@ -38,7 +38,7 @@ class RecordedRestore:
         self._manifest = manifest
         self._begun = time.monotonic()
         self._seconds = 0.0
-        self._switched: Switched | None = None
+        self._switched: SwitchResult | None = None
         self._row = RestoreRun(
             project=target.project,
             env=target.env,
@@ -57,7 +57,7 @@ class RecordedRestore:
         """Of the row in the history; None while it is not there."""
         return self._row.pk
 
-    def switched(self, switched: Switched) -> float:
+    def switched(self, switched: SwitchResult) -> float:
         """The data is back, whatever comes now; the seconds it took."""
         self._switched, self._seconds = switched, time.monotonic() - self._begun
         return self._seconds
@@ -69,7 +69,7 @@ class RecordedRestore:
         elif error:
             self._failed(" ".join((str(error) or type(error).__name__, *getattr(error, "__notes__", ()))))
 
-    def _succeeded(self, switched: Switched) -> None:
+    def _succeeded(self, switched: SwitchResult) -> None:
         self._finish(_SUCCEEDED, old_data=switched.old_data or "")
         _tell_success(self._row, self._manifest, self._seconds)
 
@@ -117,7 +117,7 @@ def unfinished(target: Source) -> RestoreRun | None:
     return candidates[-1] if len({(row.name, row.tables) for row in candidates}) == 1 else None
 
 
-def resumed(target: Source, row: RestoreRun | None, manifest: Manifest | None, switched: Switched) -> None:
+def resumed(target: Source, row: RestoreRun | None, manifest: Manifest | None, switched: SwitchResult) -> None:
     """Keep and tell that a restore was finished by another process than it was begun by.
 
     :param row: what the history knows of it; None: nothing.

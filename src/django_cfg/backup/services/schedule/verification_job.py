@@ -10,9 +10,9 @@ from django_cfg.backup.errors import (
     AlreadyRunning,
     BackupError,
     BackupNotFound,
-    IntegrityError,
     KeyMissing,
     RestoreUnderWay,
+    VerificationFailed,
 )
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
@@ -110,12 +110,12 @@ def _verify_newest(project: Project, source: Source, run: RecordedRun, progress:
         manifest = latest(catalog, project, source.database)
     except BackupNotFound:
         if damaged:
-            raise IntegrityError(damaged) from None
+            raise VerificationFailed(damaged) from None
         raise
     run.named(manifest.name)
     verified = _verify(project, manifest, progress, waits)
     if damaged:
-        raise IntegrityError(damaged)
+        raise VerificationFailed(damaged)
     told = verified.told or "No damaged backup stands in the storage."
     signals.tell(signals.check_succeeded, BackupRun, source=source, message=told)
     return verified

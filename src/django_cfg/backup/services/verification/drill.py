@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
-from django_cfg.backup.engines.base import Engine, Outlook, Restoration, RestoreOptions
-from django_cfg.backup.errors import IntegrityError, RestoreRefused, RestoreUnderWay, StorageError
+from django_cfg.backup.engines.base import Engine, Preflight, Restoration, RestoreOptions
+from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay, StorageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
@@ -39,7 +39,7 @@ def drill_backup(
 
     :param database: the alias whose backups *name* is looked for among.
     :param unlock: what opens an encrypted backup beside what the configuration knows.
-    :raises IntegrityError: it cannot be restored, or differs from its manifest; its proof says so.
+    :raises VerificationFailed: it cannot be restored, or differs from its manifest; its proof says so.
     :raises BackupError: nothing was learned of the backup: no server, no permission, no space, no key.
     """
     project = current_project()
@@ -57,7 +57,7 @@ def drill(
     :param patience: seconds to wait for another restore or drill of the same database; None: not at all, and that one
         goes on is not told of, since it is tried again.
     :raises RestoreUnderWay: that one has not ended.
-    :raises IntegrityError: it failed, and the storage does not take the proof of that.
+    :raises VerificationFailed: it failed, and the storage does not take the proof of that.
     :raises BackupError: nothing was learned of the backup, and nothing is written.
     """
     with _errors_told(manifest.source, waits=patience is not None):
@@ -78,15 +78,17 @@ def _publish_failure(project: Project, manifest: Manifest, proof: Proof) -> None
     try:
         publish_proof(project.storage, manifest, proof)
     except StorageError as error:
-        raise IntegrityError(f"{failure(proof)} That it failed could not be kept in the storage: {error}") from error
+        raise VerificationFailed(
+            f"{failure(proof)} That it failed could not be kept in the storage: {error}"
+        ) from error
 
 
 def require_success(proof: Proof) -> None:
     """
-    :raises IntegrityError: the drill has failed.
+    :raises VerificationFailed: the drill has failed.
     """
     if not proof.succeeded:
-        raise IntegrityError(failure(proof))
+        raise VerificationFailed(failure(proof))
 
 
 def failure(proof: Proof) -> str:
@@ -138,7 +140,7 @@ def _prove(project: Project, manifest: Manifest, keys: Keys, progress: Progress)
     alias = drill_target(project, manifest.source)
     engine = project.engine(alias)
     _refuse_another_kind(manifest, alias, engine)
-    _refuse_without_scratch(manifest, alias, engine.foresee(manifest, _OPTIONS))
+    _refuse_without_scratch(manifest, alias, engine.preflight(manifest, _OPTIONS))
     at, begun = clock.now(), time.monotonic()
     with engine.restoration(manifest, _OPTIONS) as restoration:
         _require_scratch(manifest, alias, restoration)
@@ -174,15 +176,15 @@ def _refuse_another_kind(manifest: Manifest, alias: str, engine: Engine) -> None
         )
 
 
-def _refuse_without_scratch(manifest: Manifest, alias: str, outlook: Outlook) -> None:
+def _refuse_without_scratch(manifest: Manifest, alias: str, preflight: Preflight) -> None:
     """A restore in place would replace the data: no drill may begin one."""
-    if not outlook.has_scratch:
-        raise _no_scratch(manifest, alias, "; ".join(finding.text for finding in outlook.findings))
+    if not preflight.uses_staging:
+        raise _no_scratch(manifest, alias, "; ".join(finding.text for finding in preflight.findings))
 
 
 def _require_scratch(manifest: Manifest, alias: str, restoration: Restoration) -> None:
     """Once more: a permission may have been withdrawn since."""
-    if restoration.scratch is None:
+    if restoration.staging_settings is None:
         raise _no_scratch(manifest, alias, "no scratch could be made")
 
 

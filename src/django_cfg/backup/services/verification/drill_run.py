@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django_cfg.backup.engines.base import Engine, Restoration
-from django_cfg.backup.errors import BackupError, IntegrityError, RestoreFailed
+from django_cfg.backup.errors import BackupError, RestoreFailed, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import check_stored, unpack
 from django_cfg.backup.pipeline.encryption.keyring import Keys
@@ -45,7 +45,9 @@ class Rehearsal:
                 self._ask(query)
 
     def server_version(self, engine: Engine) -> str:
-        return str(self._restoration.ask(engine.version_query)).partition(" ")[0]  # some add how they were built
+        return str(self._restoration.fetch_value(engine.version_query)).partition(" ")[
+            0
+        ]  # some add how they were built
 
     def _load(self) -> bool:
         manifest = self._manifest
@@ -58,7 +60,7 @@ class Rehearsal:
                 ) as plain,
             ):
                 self._restoration.load(plain)
-        except (IntegrityError, RestoreFailed) as error:
+        except (VerificationFailed, RestoreFailed) as error:
             self._blame(error)
             return False
         return True
@@ -71,7 +73,7 @@ class Rehearsal:
         try:
             with self._storage.open(self._manifest.archive_key) as stored:
                 check_stored(stored, self._manifest.archive)
-        except IntegrityError as damage:
+        except VerificationFailed as damage:
             self.differences.append(str(damage))
             return
         self._judge(error)
@@ -90,7 +92,7 @@ class Rehearsal:
         compared = [table for table in self._manifest.tables if table.exact]
         try:
             self._restoration.check(self._manifest)
-        except (IntegrityError, RestoreFailed) as error:
+        except (VerificationFailed, RestoreFailed) as error:
             self._judge(error)
         self.tables = len(compared)
         self.rows = sum(table.rows for table in compared)
@@ -102,14 +104,14 @@ class Rehearsal:
 
     def _compare_migrations(self) -> None:
         try:
-            self.differences += differences_on(self._restoration.ask, self._manifest)
-        except IntegrityError as error:
+            self.differences += differences_on(self._restoration.fetch_value, self._manifest)
+        except VerificationFailed as error:
             self._judge(error)
 
     def _ask(self, query: str) -> None:
         try:
             require_truth(self._restoration, query)
-        except IntegrityError as error:
+        except VerificationFailed as error:
             self._require_answer(error)
             self.differences.append(str(error))
         else:
@@ -120,6 +122,6 @@ class Rehearsal:
         :raises BackupError: the scratch does not answer the simplest query: its server failed, not the backup.
         """
         try:
-            self._restoration.ask("SELECT 1")
+            self._restoration.fetch_value("SELECT 1")
         except BackupError:
             raise error from None

@@ -31,7 +31,7 @@ def differences_on(ask: Callable[[str], object], manifest: Manifest) -> list[str
     """Where the migrations of *manifest* are not the ones that are applied in what was restored of it.
 
     :param ask: the first value that a query gives there.
-    :raises IntegrityError: they cannot be read.
+    :raises VerificationFailed: they cannot be read.
     """
     told = manifest.migrations
     if not _holds_migrations(manifest):

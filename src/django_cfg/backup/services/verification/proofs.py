@@ -38,7 +38,7 @@ def can_be_drilled(manifest: Manifest) -> bool:
     if not manifest.partial:
         return True
     try:
-        return engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}").drills_partial
+        return engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}").can_drill_partial
     except BackupError:
         return False  # of a vendor that this version does not know
 

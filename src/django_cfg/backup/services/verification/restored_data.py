@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import Restoration
-from django_cfg.backup.errors import IntegrityError, RestoreFailed
+from django_cfg.backup.errors import RestoreFailed, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import RestoreRun
 from django_cfg.backup.services.project.progress import Progress
@@ -19,7 +19,7 @@ def accept(
 ) -> None:
     """Structure and rows against the manifest, the *queries* of the configuration, then whoever else has a say.
 
-    :raises IntegrityError: the data differs, or a query gives no truthy value.
+    :raises VerificationFailed: the data differs, or a query gives no truthy value.
     :raises RestoreFailed: a receiver of ``restore_checked`` objects.
     """
     progress.say(f"{alias}: checking the restored data")
@@ -27,7 +27,9 @@ def accept(
     for query in queries:
         require_truth(restoration, query)
     try:
-        signals.restore_checked.send(RestoreRun, manifest=manifest, database=alias, scratch=restoration.scratch)
+        signals.restore_checked.send(
+            RestoreRun, manifest=manifest, database=alias, scratch=restoration.staging_settings
+        )
     except Exception as error:
         raise RestoreFailed(
             f"A receiver of restore_checked objects to the restored data: {error}.{_untouched(restoration, alias)}"
@@ -36,11 +38,11 @@ def accept(
 
 def require_truth(restoration: Restoration, query: str) -> None:
     """
-    :raises IntegrityError: *query* gives no truthy value.
+    :raises VerificationFailed: *query* gives no truthy value.
     """
-    answer = restoration.ask(query)
+    answer = restoration.fetch_value(query)
     if not answer or str(answer).strip().lower() in _FALSE:
-        raise IntegrityError(
+        raise VerificationFailed(
             f"The verification query {query!r} gives {answer!r} on the restored data, which is not true."
             f"{_untouched(restoration)} Use another backup, or correct verification_queries in settings.BACKUP."
         )
@@ -48,6 +50,6 @@ def require_truth(restoration: Restoration, query: str) -> None:
 
 def _untouched(restoration: Restoration, alias: str = "") -> str:
     """That the target is as it was, where that is so; what it is else is told with the way back."""
-    if restoration.has_replaced:
+    if restoration.has_changed_target:
         return ""
     return f" The database {alias!r} is as it was." if alias else " The database was not touched."

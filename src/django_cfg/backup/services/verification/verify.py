@@ -26,7 +26,7 @@ def verify_backup(
     """Verify the backup *name*.
 
     :param unlock: what opens an encrypted backup beside what the configuration knows.
-    :raises IntegrityError: it is not what was stored, or not a whole dump.
+    :raises VerificationFailed: it is not what was stored, or not a whole dump.
     :raises KeyMissing: the stored bytes are good; what they hold cannot be checked here, without the private key.
     """
     project = current_project()
@@ -45,7 +45,7 @@ def verify(
     keys: Keys = USERS_KEYRING,
 ) -> None:
     """
-    :raises IntegrityError: *manifest*'s archive is not what was stored, or not a whole dump.
+    :raises VerificationFailed: *manifest*'s archive is not what was stored, or not a whole dump.
     :raises KeyMissing: it is what was stored; the rest needs a private key that is not on this machine.
     """
     engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
@@ -53,7 +53,7 @@ def verify(
     with _signalled(manifest), flowing(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance:
         with storage.open(manifest.archive_key) as stored:
             check_stored(stored, archive, advance)
-        _look(storage, manifest, lambda plain: engine.examine(plain, manifest, tools_dir), advance, keys)
+        _look(storage, manifest, lambda plain: engine.check_archive(plain, manifest, tools_dir), advance, keys)
 
 
 def read_through(
@@ -65,7 +65,7 @@ def read_through(
     :raises RestoreRefused: it cannot.
     """
     with flowing(progress, f"{manifest.name}: reading it through", manifest.archive.size) as advance:
-        _look(storage, manifest, lambda plain: engine.require_loadable(plain, manifest), advance, keys)
+        _look(storage, manifest, lambda plain: engine.check_loadable(plain, manifest), advance, keys)
 
 
 def _look(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from django_cfg.backup.engines.mysql.sql_splitter import Statement
-from django_cfg.backup.errors import IntegrityError
+from django_cfg.backup.errors import VerificationFailed
 
 _MARK = rb"(?:/\*M?!\d*\s*|\s*\*/)"  # of what only some versions shall read
 _SPACE = rb"(?:\s|" + _MARK + rb"|/\*(?!M?!).*?\*/|--[ \t\n][^\n]*\n|#[^\n]*\n)"
@@ -143,7 +143,7 @@ def definer(text: bytes) -> str:
 def _head(text: bytes) -> re.Match[bytes]:
     if found := _CREATE.match(text):
         return found
-    raise IntegrityError(f"This is no statement that makes a view, trigger, routine or event: {text[:80]!r}")
+    raise VerificationFailed(f"This is no statement that makes a view, trigger, routine or event: {text[:80]!r}")
 
 
 def _unqualified(found: re.Match[bytes], text: bytes) -> bytes:
