@@ -135,7 +135,7 @@ class RestoreContract:
     def test_what_can_be_known_is_told_before(self, server: Server) -> None:
         create_backup()
         options = RestoreOptions(**self.options)
-        outlook = plan_restore(options=options).outlook
+        outlook = plan_restore(options=options).preflight
         assert outlook.uses_staging == self.uses_staging
         assert len(outlook.findings) >= 2
 

@@ -139,7 +139,7 @@ def test_a_server_that_is_stopped_in_the_middle_proves_nothing(one_postgresql_se
 
     ask = Scratch.ask
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scratch, "ask", stop)
+        patch.setattr(Scratch, "fetch_value", stop)
         with pytest.raises(BackupError) as caught:
             drill_backup()
     assert not isinstance(caught.value, VerificationFailed)

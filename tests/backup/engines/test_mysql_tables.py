@@ -20,7 +20,7 @@ def server(mysql_server: MySQLServer) -> MySQLServer:
 
 
 def told(*tables: str) -> str:
-    outlook = plan_restore(options=RestoreOptions(tables=tables, discard_old=True)).outlook
+    outlook = plan_restore(options=RestoreOptions(tables=tables, discard_old=True)).preflight
     return "\n".join(finding.text for finding in outlook.findings)
 
 

@@ -48,7 +48,7 @@ def outside(server: PostgreSQLServer, alias: str = "default") -> tuple[object, .
 
 def findings(server: PostgreSQLServer, **options: bool) -> str:
     """What a restore would tell before it asks."""
-    return "\n".join(finding.text for finding in plan_restore(options=RestoreOptions(**options)).outlook.findings)
+    return "\n".join(finding.text for finding in plan_restore(options=RestoreOptions(**options)).preflight.findings)
 
 
 # What lives outside the dump

@@ -21,7 +21,7 @@ def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
 
 
 def outlook(**options: bool) -> Preflight:
-    return plan_restore(options=RestoreOptions(**options)).outlook
+    return plan_restore(options=RestoreOptions(**options)).preflight
 
 
 def told(**options: bool) -> str:

@@ -24,7 +24,7 @@ def restore(*tables: str, **options: Any) -> None:
 
 
 def told(*tables: str) -> str:
-    outlook = plan_restore(options=RestoreOptions(tables=tables, discard_old=True)).outlook
+    outlook = plan_restore(options=RestoreOptions(tables=tables, discard_old=True)).preflight
     return "\n".join(finding.text for finding in outlook.findings)
 
 

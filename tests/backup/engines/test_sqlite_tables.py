@@ -32,7 +32,7 @@ def server(site: Site, request: pytest.FixtureRequest) -> SQLiteServer:
 
 
 def told(*tables: str) -> str:
-    return "\n".join(f.text for f in plan_restore(options=RestoreOptions(tables=tables)).outlook.findings)
+    return "\n".join(f.text for f in plan_restore(options=RestoreOptions(tables=tables)).preflight.findings)
 
 
 def schema(server: SQLiteServer) -> list[Any]:

@@ -94,7 +94,7 @@ class TestStatus:
         def missing(self: SQLiteEngine) -> None:
             raise ImproperlyConfigured("Error loading the driver")
 
-        monkeypatch.setattr(SQLiteEngine, "set_aside", missing)
+        monkeypatch.setattr(SQLiteEngine, "list_kept_data", missing)
         if code:
             next(site.backups.glob("*.gz")).unlink()
         answer = site.call("backup_status", "--json")

@@ -19,7 +19,7 @@ from tests.servers import end
 
 SETTINGS = """
 from datetime import datetime
-from django_cfg.backup.services import clock
+from django_cfg.backup.services.project import clock
 
 INSTALLED_APPS += ["django_rq"]
 RQ_QUEUES = {{name: {{"URL": {url!r}}} for name in ("default", "backups")}}
