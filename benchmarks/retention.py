@@ -18,7 +18,7 @@ from tests.backup.storage.s3_server import S3Server
 
 from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.policy.retention import Beside, Scope, plan
+from django_cfg.backup.policy.retention import Scope, Sidecars, plan
 
 SETTINGS = """
 from django_cfg import BackupConfig
@@ -64,7 +64,7 @@ def _decide(count: int) -> float:
     policy = BackupRetentionConfig(keep_daily=30, keep_weekly=52, keep_monthly=24, max_total_size_mb=1)
     scope = Scope("tests", "test", frozenset(DATABASES))
     begun = time.process_time()  # it waits for nothing
-    plan(manifests, Beside(), policy, NOW, ZoneInfo("Europe/Berlin"), scope)
+    plan(manifests, Sidecars(), policy, NOW, ZoneInfo("Europe/Berlin"), scope)
     return time.process_time() - begun
 
 

@@ -93,7 +93,7 @@ class Site:
     def content(self) -> list[str]:
         """All of the SQLite database but its history of restores, as SQL."""
         with closing(sqlite3.connect(self.database)) as connection:
-            return [line for line in connection.iterdump() if "django_cfg_backup_restorerun" not in line]
+            return [line for line in connection.iterdump() if "django_cfg_backup_run" not in line]
 
     def stored(self) -> list[str]:
         """The names of all files in the storage, hidden ones too."""

@@ -26,12 +26,12 @@ def functions() -> Iterator[int]:
 def test_functions_are_short() -> None:
     lengths = list(functions())
     assert statistics.median(lengths) <= 10
-    assert max(lengths) <= 40
+    assert max(lengths) <= 50
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_files_are_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 300
+    assert len(path.read_text().splitlines()) <= 500
 
 
 def test_no_file_names_a_registry_or_a_place_of_one_machine() -> None:

@@ -17,12 +17,12 @@ class ShopConfig(DjangoConfig):
 VISIT = """
 from django.contrib.auth.models import User
 from django.test import Client
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 
-run = BackupRun.objects.get()
+run = Run.objects.get()
 client = Client(headers={"host": "localhost"})
 client.force_login(User.objects.create_superuser("root", "root@example.org", "root"))
-base = "/admin/django_cfg_backup/backuprun/"
+base = "/admin/django_cfg_backup/run/"
 print("list", client.get(base).status_code, run.name in client.get(base).text)
 page = client.get(f"{base}{run.pk}/change/")
 print("page", page.status_code, run.name in page.text, 'name="_save"' in page.text, "deletelink" in page.text)
@@ -30,7 +30,7 @@ print("change", client.post(f"{base}{run.pk}/change/", {"state": "failed"}).stat
 print("add", client.get(f"{base}add/").status_code, client.post(f"{base}add/", {"state": "failed"}).status_code)
 print("delete", client.post(f"{base}{run.pk}/delete/", {"post": "yes"}).status_code)
 client.post(base, {"action": "delete_selected", "_selected_action": [run.pk], "post": "yes"})
-print("left", list(BackupRun.objects.values_list("name", "state")) == [(run.name, "succeeded")])
+print("left", list(Run.objects.values_list("name", "state")) == [(run.name, "succeeded")])
 nobody = Client(headers={"host": "localhost"})
 print("stranger", nobody.get(base).status_code)
 """

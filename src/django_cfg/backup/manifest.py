@@ -11,23 +11,19 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import ManifestError
+from django_cfg.backup.records import Moment, Record
 
 SCHEMA = 1
 SUFFIX = ".json"
 PIN_SUFFIX = ".pin.json"
 PROOF_SUFFIX = ".proof.json"
+_PROOF_TIME = "%Y%m%dT%H%M%SZ"
+_PROOF_KEY = re.compile(rf"(?P<name>.+)\.(?P<time>\d{{8}}T\d{{6}}Z){re.escape(PROOF_SUFFIX)}", re.DOTALL)
 Trigger = Literal["manual", "scheduled", "before-restore"]
-
-
-def _to_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("out of range") from None
 
 
 def _plain_file_name(value: str) -> str:
@@ -36,14 +32,7 @@ def _plain_file_name(value: str) -> str:
     return value
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Record(BaseModel):
-    """Frozen; unknown keys are passed over, so that a later schema 1 may add some."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
 class Source(Record):
@@ -112,9 +101,24 @@ class Pin(Record):
         return self.model_dump_json(indent=2).encode() + b"\n"
 
 
-def proof_key(name: str, number: int = 1) -> str:
-    """Where the proof of the backup *name* stands; further ones, where the storage keeps those before them."""
-    return f"{name}{PROOF_SUFFIX}" if number == 1 else f"{name}.{number}{PROOF_SUFFIX}"
+def proof_key(name: str, at: datetime) -> str:
+    """Return the key of a proof of the backup *name*, written at *at*; the last one by time counts."""
+    return f"{name}.{at.astimezone(UTC).strftime(_PROOF_TIME)}{PROOF_SUFFIX}"
+
+
+def proved_name(key: str) -> str:
+    """Return the name of the backup that the proof under *key* is of; empty if *key* is not the key of a proof."""
+    found = _PROOF_KEY.fullmatch(key)
+    return found["name"] if found else ""
+
+
+def proof_time(key: str) -> datetime | None:
+    """Return when the proof under *key* was written; None if its name does not say."""
+    found = _PROOF_KEY.fullmatch(key)
+    try:
+        return datetime.strptime(found["time"], _PROOF_TIME).replace(tzinfo=UTC) if found else None
+    except ValueError:
+        return None
 
 
 class Proof(Record):
@@ -153,7 +157,7 @@ class Proof(Record):
             proof = cls.model_validate_json(data)
         except ValidationError as error:
             raise ManifestError(f"The proof {key} cannot be read: {error.errors()[0]['msg']}. Drill again.") from None
-        if not re.fullmatch(rf"{re.escape(proof.name)}(\.\d+)?{re.escape(PROOF_SUFFIX)}", key):
+        if proof.name != proved_name(key):
             raise ManifestError(f"The proof {key} is of {proof.name}: it was renamed or moved. Drill again.")
         return proof
 
@@ -174,8 +178,8 @@ class Manifest(Record):
     engine: EngineFacts
     tables: tuple[Table, ...]
     excluded: tuple[str, ...] = ()  # tables whose rows were left out
-    migrations: dict[str, str] = {}  # app: last applied
-    packages: dict[str, str] = {}  # package: version
+    migrations: dict[str, str] = Field(default_factory=dict)  # app: last applied
+    packages: dict[str, str] = Field(default_factory=dict)  # package: version
     note: str = ""
     restore_hint: str  # a shell command, for whoever has not got this package
 

@@ -8,9 +8,11 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
+from django_cfg.backup.manifest import Source
+
 
 class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # generic in the stubs only
-    """A moment in UTC, also for a project with USE_TZ=False: there the same local time may come twice."""
+    """A time in UTC, also in a project with USE_TZ=False, where the same local time may occur twice."""
 
     def deconstruct(self) -> Any:
         name, _, args, kwargs = super().deconstruct()
@@ -26,12 +28,13 @@ class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # generic in
         return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
 
 
-class BackupRun(models.Model):
-    """One attempt to make a backup, or a scheduled one to verify the newest."""
+class Run(models.Model):
+    """One attempt to make a backup, to verify the newest one by schedule, or to restore one."""
 
     class Kind(models.TextChoices):
         BACKUP = "backup"
         VERIFICATION = "verification"
+        RESTORE = "restore"
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -40,7 +43,7 @@ class BackupRun(models.Model):
         FAILED = "failed"
         MISSED = "missed"
 
-    # the source
+    # the source; of a restore, the database that is replaced
     project = models.CharField(max_length=100)
     env = models.CharField(max_length=50)
     database = models.CharField(max_length=100)
@@ -50,6 +53,7 @@ class BackupRun(models.Model):
     trigger = models.CharField(max_length=20, default="manual")
     slot = MomentField(null=True, blank=True, help_text="the due time that this run serves")
     name = models.CharField(max_length=255, blank=True, help_text="of the backup")
+    tables = models.TextField(blank=True, help_text="the only tables of a restore; empty: all")
     host = models.CharField(max_length=255, blank=True)
     queued_at = MomentField(null=True, blank=True, help_text="when its slot was claimed")
     started_at = MomentField(null=True, blank=True)
@@ -57,9 +61,10 @@ class BackupRun(models.Model):
     heartbeat_at = MomentField(null=True, blank=True, help_text="its last sign of life")
     lock_file = models.CharField(max_length=100, blank=True, help_text="identity of the file its process has locked")
     # True while it runs, else NULL, which no unique constraint compares: one run of a source at a time, also where a
-    # database knows no constraints with a condition.
+    # database knows no constraints with a condition. Restores take no lease: their engine locks the target.
     lease = models.BooleanField(null=True, blank=True, editable=False)
     size = models.BigIntegerField(null=True, blank=True, help_text="bytes of the archive as stored")
+    old_data = models.TextField(blank=True, help_text="where a restore has kept the old data")
     message = models.TextField(blank=True, help_text="why it failed")
 
     class Meta:
@@ -75,35 +80,8 @@ class BackupRun(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.name or self.database} ({self.state})"
+        return f"{self.kind} of {self.name or self.database} ({self.state})"
 
-
-class RestoreRun(models.Model):
-    """One attempt to bring a backup back."""
-
-    class State(models.TextChoices):
-        RUNNING = "running"
-        SUCCEEDED = "succeeded"
-        FAILED = "failed"
-
-    # the database that was to be replaced
-    project = models.CharField(max_length=100)
-    env = models.CharField(max_length=50)
-    database = models.CharField(max_length=100)
-
-    state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
-    name = models.CharField(max_length=255, help_text="of the backup")
-    tables = models.TextField(blank=True, help_text="only these; empty: everything")
-    host = models.CharField(max_length=255, blank=True)
-    lock_file = models.CharField(max_length=100, blank=True, help_text="identity of the file its process has locked")
-    started_at = models.DateTimeField()
-    finished_at = models.DateTimeField(null=True, blank=True)
-    old_data = models.TextField(blank=True, help_text="where it was set aside")
-    message = models.TextField(blank=True, help_text="why it failed")
-
-    class Meta:
-        app_label = "django_cfg_backup"
-        ordering = ("-id",)
-
-    def __str__(self) -> str:
-        return f"{self.name} into {self.database} ({self.state})"
+    @property
+    def source(self) -> Source:
+        return Source(project=self.project, env=self.env, database=self.database)

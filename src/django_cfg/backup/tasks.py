@@ -19,7 +19,7 @@ def run_verification(run: int, database: str, claimed: str) -> str:
     from django_cfg.backup.services.schedule.verification_job import serve_verification
 
     verified = serve_verification(run, database, claimed)
-    return verified.manifest.name if verified else ""
+    return verified.name if verified else ""
 
 
 def run_tick() -> int:
@@ -27,8 +27,8 @@ def run_tick() -> int:
 
     :raises BackupError: a part of it failed; that has been told.
     """
-    from django_cfg.backup.services.schedule.tick import raise_problems, tick
+    from django_cfg.backup.services.schedule.tick import tick
 
     ticked = tick()
-    raise_problems(ticked)
+    ticked.raise_problems()
     return len(ticked.enqueued)

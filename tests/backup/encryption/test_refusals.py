@@ -14,7 +14,7 @@ import pytest
 
 from django_cfg.backup import create_backup
 from django_cfg.backup.errors import BackupError, EncryptionError, StorageError, ToolNotFound
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption import gpg_home
 from tests.backup.encryption.sealing import PASSPHRASE
 from tests.backup.gnupg import LONG_AGO, Home, Laptop
@@ -57,7 +57,7 @@ def refused(site: Site, kind: type[BackupError] = EncryptionError) -> str:
     with pytest.raises(kind) as caught:
         create_backup()
     assert not site.backups.exists() or site.stored() == []
-    assert BackupRun.objects.get().state == "failed"
+    assert Run.objects.get().state == "failed"
     answer = site.call("backup_check")
     assert answer.code == 1
     assert "FAILED   encryption: " in answer.stdout
@@ -199,7 +199,7 @@ class TestProgram:
         with pytest.raises(EncryptionError, match=told):
             create_backup()
         assert site.stored() == []
-        assert BackupRun.objects.get().state == "failed"
+        assert Run.objects.get().state == "failed"
 
     def test_a_gpg_that_refuses_everything_is_told(
         self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,7 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import BackupError, RestoreFailed, VerificationFailed
 from django_cfg.backup.services.project.project import current_project
-from django_cfg.backup.services.restore.kept_data import find_scratches
+from django_cfg.backup.services.restore.kept_data import find_abandoned_staging
 from django_cfg.backup.services.restore.restore import plan_restore
 from django_cfg.backup.signals import restore_checked
 from tests.backup.engines.contract import BOOKS, Server
@@ -102,7 +102,7 @@ class RestoreContract:
             self.restore()
         assert isinstance(failure.value if self.leaves_whole else failure.value.__cause__, VerificationFailed)
         self.require_old(server, failure.value)
-        assert list(find_scratches(current_project())) == []
+        assert list(find_abandoned_staging(current_project())) == []
 
     def test_a_receiver_sees_the_restored_data_before_anybody_else(self, server: Server) -> None:
         create_backup()

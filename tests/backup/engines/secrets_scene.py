@@ -17,7 +17,7 @@ from django.core.management.base import CommandError
 from django.dispatch import Signal
 
 from django_cfg.backup import signals
-from django_cfg.backup.models import BackupRun, RestoreRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.project.project import current_project
 from tests.backup.engines.canaries import Canaries, Log, Watch
 from tests.backup.engines.contract import Server
@@ -119,8 +119,7 @@ class Scene:
         self.keep("our own stderr", err)
         with suppress(Exception):  # the settings of the scene may be unusable
             self.keep("the configuration", repr(settings.BACKUP) + repr(current_project()))
-        for model in (BackupRun, RestoreRun):
-            self.keep(f"the history: {model.__name__}", history(model))
+        self.keep("the history", history())
         for mail in self.mailbox.mails:
             self.keep("a mail", f"{mail.items()}\n{mail.get_content()}")
         for _, _, document in self.web.requests:
@@ -143,8 +142,8 @@ class Scene:
             os.close(descriptor)
 
 
-def history(model: type[BackupRun] | type[RestoreRun]) -> str:
+def history() -> str:
     try:
-        return repr(list(model.objects.values()))
+        return repr(list(Run.objects.values()))
     except Exception as error:  # noqa: BLE001  the database of the scene may be unreachable
         return repr(error)

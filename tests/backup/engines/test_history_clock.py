@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup.errors import AlreadyRunning
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs import heartbeat, lease
@@ -38,8 +38,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None:
     monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + ahead)
 
 
-def begun(on: str = "db2") -> BackupRun:
-    row = BackupRun(project="tests", env="test", database="default")
+def begun(on: str = "db2") -> Run:
+    row = Run(project="tests", env="test", database="default")
     lease.begin(current_project(), row, f"{on}:1:2")
     return row
 
@@ -65,7 +65,7 @@ def test_a_live_run_of_a_machine_with_another_clock_stays(
 def test_a_dead_one_is_noticed_all_the_same(shared: Site, monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None:
     row = begun()
     silent_since = heartbeat.shared_now() - lease.DEAD_AFTER - timedelta(seconds=1)
-    BackupRun.objects.filter(pk=row.pk).update(heartbeat_at=silent_since)
+    Run.objects.filter(pk=row.pk).update(heartbeat_at=silent_since)
     machine(monkeypatch, ahead)
     tick()
     row.refresh_from_db()
@@ -74,11 +74,11 @@ def test_a_dead_one_is_noticed_all_the_same(shared: Site, monkeypatch: pytest.Mo
 
 def test_its_heart_beats_by_the_shared_clock(shared: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     row = begun()
-    BackupRun.objects.filter(pk=row.pk).update(heartbeat_at=None)
+    Run.objects.filter(pk=row.pk).update(heartbeat_at=None)
     monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
     machine(monkeypatch, timedelta(days=1))
     with heartbeat.beating(row.pk):
-        wait_until(lambda: BackupRun.objects.get().heartbeat_at)
+        wait_until(lambda: Run.objects.get().heartbeat_at)
     row.refresh_from_db()
     assert row.heartbeat_at is not None
     assert abs(row.heartbeat_at - datetime.now(UTC)) < timedelta(minutes=1)

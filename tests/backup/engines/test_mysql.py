@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_cfg.backup import create_backup
-from django_cfg.backup.models import RestoreRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.restore.restore import plan_restore
 from tests.backup.engines.contract import EngineContract
 from tests.backup.engines.mysql_server import MySQLServer
@@ -40,6 +40,6 @@ def test_a_restore_is_recorded(mysql_server: MySQLServer, in_place: bool) -> Non
     manifest = create_backup()
     assert plan_restore().holds_history
     assert site.call("backup_restore", "--yes", *(["--in-place"] if in_place else [])).code == 0
-    (run,) = RestoreRun.objects.all()
+    (run,) = Run.objects.filter(kind="restore")
     assert (run.state, run.name, run.database) == ("succeeded", manifest.name, "default")
     assert bool(run.old_data) == (not in_place)

@@ -124,7 +124,7 @@ def test_the_history_of_a_project_on_mariadb(server: MySQLServer) -> None:
     """Its table is made by migrate, the run is recorded, and settled after a restore."""
     server.site.call("migrate", verbosity=0)
     manifest = create_backup()
-    query = "SELECT state, name FROM django_cfg_backup_backuprun"
+    query = "SELECT state, name FROM django_cfg_backup_run"
     assert server.run(query) == [("succeeded", manifest.name)]
     restore_backup()
     assert server.run(query) == [("succeeded", manifest.name)]

@@ -14,7 +14,7 @@ from django.db import router
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql import switch
-from django_cfg.backup.models import BackupRun, RestoreRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.restore.resume import resume_restore
 from django_cfg.backup.signals import restore_succeeded
 from tests.backup.engines.contract import BOOKS
@@ -25,7 +25,7 @@ class HistoryRouter:
     """Keeps the history in a database of its own."""
 
     def db_for_read(self, model: type, **hints: object) -> str | None:
-        return "history" if model in (BackupRun, RestoreRun) else None
+        return "history" if model is Run else None
 
     db_for_write = db_for_read
 
@@ -68,10 +68,10 @@ def test_a_history_elsewhere_has_its_row_ended(
     manifest = create_backup()
     mysql_server.run("DELETE FROM book")
     killed_in_its_switch(mysql_server, restore_backup)
-    assert [run.state for run in RestoreRun.objects.all()] == ["running"]
+    assert [run.state for run in Run.objects.filter(kind="restore")] == ["running"]
 
     _, switched = resume_restore("default")
-    (run,) = RestoreRun.objects.all()
+    (run,) = Run.objects.filter(kind="restore")
     assert (run.state, run.name, run.old_data, run.message) == ("succeeded", manifest.name, switched.old_data, "")
     assert run.finished_at
     (facts,) = heard
@@ -84,12 +84,12 @@ def test_a_history_in_the_database_itself_is_reconciled(mysql_server: MySQLServe
     site.call("migrate", verbosity=0)
     mysql_server.run("DELETE FROM django_migrations WHERE app = 'sessions'")
     manifest = create_backup()
-    BackupRun.objects.create(project="tests", env="test", database="logs", state="queued")
+    Run.objects.create(project="tests", env="test", database="logs", state="queued")
     killed_in_its_switch(mysql_server, restore_backup)
 
     answer = site.call("backup_restore", "--resume", "--database", "default")
     assert answer.code == 0, answer.stderr
     assert "1 migration behind your code (sessions 1): run migrate" in answer.stderr
-    assert [(run.name, run.state) for run in BackupRun.objects.all()] == [(manifest.name, "succeeded")]
-    assert [(run.state, run.name) for run in RestoreRun.objects.all()] == [("succeeded", "")]
+    assert [(run.name, run.state) for run in Run.objects.all()] == [(manifest.name, "succeeded")]
+    assert [(run.state, run.name) for run in Run.objects.filter(kind="restore")] == [("succeeded", "")]
     assert [facts["manifest"] for facts in heard] == [None]

@@ -11,7 +11,7 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.postgresql import names
 from django_cfg.backup.services.project.project import current_project
-from django_cfg.backup.services.restore.kept_data import KeptData, NotAsked, list_set_aside
+from django_cfg.backup.services.restore.kept_data import KeptData, Unreachable, list_kept_data
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.postgresql_server import PostgreSQLServer, fail_unless_equal
 from tests.backup.sweeping import swept
@@ -61,7 +61,7 @@ def test_kept_data_is_listed_with_its_size_and_age(server: PostgreSQLServer) -> 
     foreign = (f"{name}__before_20250115", f"{name}__before_99999999t999999z", f"x{name}__before_20250115t020000z")
     server.server.sql(*(f"CREATE DATABASE {name}" for name in foreign))
     try:
-        (kept,) = list_set_aside(current_project())
+        (kept,) = list_kept_data(current_project())
         assert isinstance(kept, KeptData)
         assert (kept.database, kept.name) == ("default", next(n for n in server.made("before") if n not in foreign))
         assert kept.size > 5_000_000
@@ -123,7 +123,7 @@ def test_what_another_role_owns_is_left_alone(server: PostgreSQLServer) -> None:
     server.server.sql(f"ALTER DATABASE {name} OWNER TO {role}")
     server.use(USER=role, PASSWORD="pw")
     assert swept() == []
-    assert list(list_set_aside(current_project())) == []
+    assert list(list_kept_data(current_project())) == []
     server.server.sql(f"DROP DATABASE {theirs}")
 
 
@@ -132,7 +132,7 @@ def test_kept_data_of_a_lost_database_is_listed(server: PostgreSQLServer) -> Non
     restore_backup()
     server.site.close()
     server.server.sql(f"DROP DATABASE {server.databases['default']}")
-    (kept,) = list_set_aside(current_project())
+    (kept,) = list_kept_data(current_project())
     assert isinstance(kept, KeptData)
     server.server.sql(f"CREATE DATABASE {server.databases['default']}")
 
@@ -143,7 +143,7 @@ def test_a_server_that_does_not_answer_is_told_beside_the_others(server: Postgre
     databases = {"default": server.server.settings(server.databases["default"]),
                  "down": server.server.settings("shop", PORT=1)}  # fmt: skip
     server.site.use_databases(**databases)
-    kept, unknown = list_set_aside(current_project())
+    kept, unknown = list_kept_data(current_project())
     assert isinstance(kept, KeptData)
-    assert isinstance(unknown, NotAsked)
+    assert isinstance(unknown, Unreachable)
     assert "refused" in str(unknown.error)

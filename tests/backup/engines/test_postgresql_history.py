@@ -11,7 +11,7 @@ from django.db import connections
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.project import clock
-from django_cfg.backup.services.schedule.tick import Ticked, tick
+from django_cfg.backup.services.schedule.tick import TickReport, tick
 from tests.backup.engines.postgresql_server import PostgreSQLServer
 from tests.sites import Site
 
@@ -28,7 +28,7 @@ def scheduled(site: Site, one_postgresql_server: PostgreSQLServer, monkeypatch: 
 
 
 def test_many_tickers_make_one_backup_a_slot(scheduled: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[Ticked] = []
+    done: list[TickReport] = []
 
     def look() -> None:
         try:

@@ -17,7 +17,7 @@ from django_cfg.backup.engines.sqlite import rollback_copy, staging, table_resto
 from django_cfg.backup.engines.sqlite.copy import Locked
 from django_cfg.backup.errors import RestoreFailed
 from django_cfg.backup.services.project.project import current_project
-from django_cfg.backup.services.restore.kept_data import list_set_aside
+from django_cfg.backup.services.restore.kept_data import list_kept_data
 from tests.backup.engines.contract import BOOKS
 from tests.backup.engines.test_sqlite import SQLiteServer
 from tests.backup.sweeping import swept
@@ -31,7 +31,7 @@ def server(site: Site, request: pytest.FixtureRequest) -> SQLiteServer:
 
 def kept(server: SQLiteServer) -> list[Path]:
     """The old data that restores have set aside, oldest first."""
-    return sorted(Path(one.name) for one in list_set_aside(current_project()))  # type: ignore[union-attr]
+    return sorted(Path(one.name) for one in list_kept_data(current_project()))  # type: ignore[union-attr]
 
 
 def left_behind(server: SQLiteServer) -> list[str]:

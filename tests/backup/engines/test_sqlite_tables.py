@@ -18,7 +18,7 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import RestoreFailed, RestoreRefused, UsageError
 from django_cfg.backup.services.project.project import current_project
-from django_cfg.backup.services.restore.kept_data import KeptData, list_set_aside
+from django_cfg.backup.services.restore.kept_data import KeptData, list_kept_data
 from django_cfg.backup.services.restore.restore import plan_restore
 from tests.backup.engines.contract import AUTHORS, BOOKS
 from tests.backup.engines.test_sqlite import SQLiteServer
@@ -202,7 +202,7 @@ def test_kept_data_is_listed_with_its_size_and_age(server: SQLiteServer) -> None
     old_data = Path(restore_backup().old_data or "")
     for name in ("before-restore-", "before-restore-99999999_999999", "before-restore-20250115_020000-wal"):
         (server.site.root / f"db.sqlite3.{name}").touch()
-    (found,) = list_set_aside(current_project())
+    (found,) = list_kept_data(current_project())
     assert isinstance(found, KeptData)
     assert (found.database, found.name, found.size) == ("default", str(old_data), old_data.stat().st_size)
     assert timedelta(0) <= found.age < timedelta(minutes=5)

@@ -122,7 +122,7 @@ class TestAge:
 
 
 class TestPublishing:
-    def test_the_new_proof_takes_the_place_of_the_old(self, site: Site, backup: Manifest) -> None:
+    def test_the_new_proof_counts_instead_of_the_old(self, site: Site, backup: Manifest) -> None:
         storage = current_project().storage
         for duration in (1.0, 2.0):
             publish_proof(storage, backup, proof_of(backup, duration=duration))
@@ -134,21 +134,21 @@ class TestPublishing:
         (site.backups / backup.key).unlink()
         with pytest.raises(BackupNotFound, match="deleted while it was drilled"):
             publish_proof(current_project().storage, backup, proof_of(backup))
-        assert f"{backup.name}.proof.json" not in site.stored()
+        assert [name for name in site.stored() if name.endswith(".proof.json")] == []
 
-    def test_killed_between_the_old_and_the_new_it_counts_as_unproved(self, site: Site, backup: Manifest) -> None:
-        publish_proof(current_project().storage, backup, proof_of(backup))
+    def test_killed_before_the_new_one_is_written_the_old_one_counts(self, site: Site, backup: Manifest) -> None:
+        publish_proof(current_project().storage, backup, proof_of(backup, duration=1))
 
         class Killed(LocalStorage):
             def write(self, key: str, data: bytes) -> None:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            publish_proof(Killed(site.backups), backup, proof_of(backup))
-        assert proofs() == {}
+            publish_proof(Killed(site.backups), backup, proof_of(backup, duration=2))
+        assert proofs()[backup.name].duration == 1
 
-    def test_two_drills_at_once_leave_one_proof(self, site: Site, backup: Manifest) -> None:
-        """The other's appears between the deletion of the old one and the writing of ours."""
+    def test_of_two_drills_at_once_the_last_to_write_counts(self, site: Site, backup: Manifest) -> None:
+        """The other proof appears under the same time just before ours is written."""
         other, mine = proof_of(backup, duration=1), proof_of(backup, duration=2)
 
         class Crowded(LocalStorage):

@@ -55,7 +55,7 @@ class TestStatus:
         answer = site.call("backup_status")
         assert answer.code == 0
         assert f"Old data of default: {old_data}, " in answer.stdout
-        assert "set aside 0 h 0 min ago." in answer.stdout
+        assert "kept for 0 h 0 min." in answer.stdout
         (kept,) = site.call("backup_status", "--json").json["old_data"]
         assert (kept["database"], kept["name"], kept["size"]) == ("default", str(old_data), old_data.stat().st_size)
 
@@ -85,7 +85,7 @@ class TestStatus:
         assert answer.code == 0
         assert answer.json["old_data_unknown"] == ["silent0", "silent1", "silent2"]
         assert len(answer.json["old_data"]) == 1
-        assert "Whether silent1 has old data set aside is not known: it did not answer within 1 s" in answer.stderr
+        assert "old data of silent1 is not known: it did not answer within 1 s" in answer.stderr
 
     @pytest.mark.parametrize("code", [0, 4])
     def test_whatever_a_driver_raises_the_document_is_printed(

@@ -51,7 +51,7 @@ class TestRemoved:
         [
             f"{NAME}-2.sql",
             "app_logs_20250115_020000_test.pgdump.xz.gpg",
-            f"{NAME}.proof.json",
+            f"{NAME}.20260101T020000Z.proof.json",
             f"{NAME}.pin.json",
         ],
     )

@@ -60,7 +60,9 @@ class TestList:
     @pytest.mark.usefixtures("two")
     def test_only_one_database(self, site: Site) -> None:
         assert len(site.call("backup_list", "--database", "default", "--json").json) == 2
-        assert site.call("backup_list", "--database", "logs", "--json").json == []
+        answer = site.call("backup_list", "--database", "logs", "--json")
+        assert answer.code == 2
+        assert "no database 'logs' in settings.DATABASES" in answer.json["error"]
 
     @pytest.mark.usefixtures("two")
     def test_the_damaged_are_warned_of(self, site: Site) -> None:
@@ -104,6 +106,6 @@ class TestShow:
         site.create()
         number = len(list(Path(next(iter(migrations.__path__))).glob("0*.py")))
         assert (
-            f"{number} migrations behind your code (django_cfg_backup {number}): run migrate"
+            f"{number} migration behind your code (django_cfg_backup {number}): run migrate"
             in site.call("backup_show", "latest").stdout
         )

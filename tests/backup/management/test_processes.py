@@ -21,7 +21,7 @@ import pytest
 from tests.backup.management.projects import RealProject
 from tests.backup.running import is_running, wait_until
 
-RUNS = "SELECT state, message FROM django_cfg_backup_backuprun ORDER BY id"
+RUNS = "SELECT state, message FROM django_cfg_backup_run ORDER BY id"
 # A storage that takes its time: the process can be met in the middle of writing.
 SLOW = """
 import time
@@ -67,7 +67,7 @@ def test_exit_codes_are_real(tmp_path: Path, migrated_database: Path) -> None:
         done = project.run(*arguments)
         assert (done.returncode, done.stdout) == (code, ""), done.stderr
         assert "Traceback" not in done.stderr
-    assert sql(project, "SELECT state FROM django_cfg_backup_backuprun") == [("succeeded",)]
+    assert sql(project, "SELECT state FROM django_cfg_backup_run") == [("succeeded",)]
 
 
 def test_some_failed_is_a_real_exit_code_3(tmp_path: Path, migrated_database: Path) -> None:

@@ -54,7 +54,7 @@ class TestTable:
         assert rows[0].endswith(f"newest backup; one of 1 day: {local_day(history[0])}")
         assert rows[1].endswith("pinned")
         assert rows[2].endswith(f"24 bytes  {DUE}")
-        assert "1 more of other projects or environments: nothing touches them from here." in answer.stderr
+        assert "1 more of other projects or environments: they are never deleted from here." in answer.stderr
 
     @pytest.mark.parametrize("arguments", [["--dry-run"], [], ["--dry-run", "--yes"]], ids=" ".join)
     @pytest.mark.usefixtures("history")
@@ -117,7 +117,7 @@ class TestCarriedOut:
         assert document["decisions"][2] == {
             "name": "default_3",
             "source": {"project": "tests", "env": "test", "database": "default"},
-            "started_at": history[2].started_at.isoformat(),
+            "started_at": history[2].started_at.isoformat().replace("+00:00", "Z"),
             "size": 24,
             "keep": False,
             "reasons": [DUE],

@@ -28,7 +28,9 @@ def test_good_ones_are_called_good(site: Site, two: tuple[Manifest, Manifest]) -
     answer = site.call("backup_verify")
     assert answer.code == 0
     assert answer.stdout == f"{two[1].name}: good\n{two[0].name}: good\n"
-    assert site.call("backup_verify", "--json").json == [{"name": m.name, "error": None} for m in reversed(two)]
+    assert site.call("backup_verify", "--json").json == [
+        {"name": m.name, "error": None, "unchecked": None, "proof": None} for m in reversed(two)
+    ]
 
 
 def test_only_the_named_ones_are_read(site: Site, two: tuple[Manifest, Manifest]) -> None:
@@ -44,7 +46,7 @@ def test_a_damaged_one_is_exit_code_1_and_the_others_are_verified(site: Site, tw
     assert f"{two[0].name}: good" in answer.stdout
     assert f"{two[1].archive.key} are not the ones its manifest tells" in answer.stderr
     bad, good = site.call("backup_verify", "--json").json
-    assert good == {"name": two[0].name, "error": None}
+    assert good == {"name": two[0].name, "error": None, "unchecked": None, "proof": None}
     assert bad["name"] == two[1].name
     assert "SHA-256 differs" in bad["error"]
 

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.policy.retention import Beside, Decision, Scope, plan
+from django_cfg.backup.policy.retention import Decision, Scope, Sidecars, plan
 from tests.backup.manifests import make_manifest
 
 FIRST, LAST = date(2024, 11, 18), date(2025, 1, 15)
@@ -26,7 +26,7 @@ def decide(manifests: Sequence[Manifest]) -> tuple[Decision, ...]:
     """Just after the last of them."""
     now = manifests[-1].started_at + timedelta(minutes=5)
     scope = Scope("tests", "test", {"default"})
-    return plan(manifests, Beside(), BackupRetentionConfig(), now, UTC, scope).decisions
+    return plan(manifests, Sidecars(), BackupRetentionConfig(), now, UTC, scope).decisions
 
 
 def decisions(last: date = LAST) -> dict[date, Decision]:

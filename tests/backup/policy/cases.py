@@ -12,7 +12,7 @@ from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.errors import ClockSkew
 from django_cfg.backup.formatting import MB
 from django_cfg.backup.manifest import Manifest, Proof, Source
-from django_cfg.backup.policy.retention import Beside, Plan, Scope, plan
+from django_cfg.backup.policy.retention import Plan, Scope, Sidecars, plan
 from tests.backup.manifests import make_manifest
 
 TABLE = Path(__file__).with_name("retention_cases.txt")
@@ -88,7 +88,7 @@ class Case:
 
     def plan(self) -> Plan:
         marked = {"proved", "proved-other-bytes", "drill-failed"}
-        beside = Beside(
+        beside = Sidecars(
             proofs={b.manifest.name: b.proof for b in self.backups if marked & set(b.words)},
             pinned={b.manifest.name for b in self.backups if "pinned" in b.words},
             unreadable={b.manifest.name for b in self.backups if "proof-unreadable" in b.words},

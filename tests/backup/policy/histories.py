@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.formatting import MB
 from django_cfg.backup.manifest import Manifest, Proof, Source
-from django_cfg.backup.policy.retention import Beside, Plan, Scope, plan
+from django_cfg.backup.policy.retention import Plan, Scope, Sidecars, plan
 from tests.backup.manifests import make_manifest
 
 BEGIN = datetime(2024, 12, 20, tzinfo=UTC)
@@ -35,7 +35,7 @@ class History:
     """All that a plan is made from."""
 
     manifests: tuple[Manifest, ...]
-    beside: Beside
+    beside: Sidecars
     policy: BackupRetentionConfig
     zone: ZoneInfo
     scope: Scope
@@ -108,7 +108,7 @@ def make_history(
 ) -> History:
     made = [make_backup(f"backup{number}", *line) for number, line in enumerate(lines)]
     marks = [(manifest, kind.mark) for manifest, (kind, _, _) in zip(made, lines, strict=True)]
-    beside = Beside(
+    beside = Sidecars(
         proofs={m.name: proof_of(m, succeeded=mark == "proved") for m, mark in marks if mark in ("proved", "failed")},
         pinned=frozenset(m.name for m, mark in marks if mark == "pinned"),
         unreadable=frozenset(m.name for m, mark in marks if mark == "unreadable"),

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.policy.retention import Beside, Plan, Scope, plan
+from django_cfg.backup.policy.retention import Plan, Scope, Sidecars, plan
 from tests.backup.manifests import make_manifest
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -28,7 +28,7 @@ def daily(database: str, count: int) -> list[Manifest]:
 
 def planned(manifests: list[Manifest]) -> Plan:
     policy = BackupRetentionConfig(keep_daily=7, keep_weekly=4, keep_monthly=3)
-    return plan(manifests, Beside(), policy, NOW, ZoneInfo("UTC"), Scope("tests", "test", frozenset(DATABASES)))
+    return plan(manifests, Sidecars(), policy, NOW, ZoneInfo("UTC"), Scope("tests", "test", frozenset(DATABASES)))
 
 
 def test_of_10_000_backups_each_database_keeps_what_it_keeps_alone() -> None:

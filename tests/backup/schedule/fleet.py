@@ -82,7 +82,7 @@ class Fleet:
         assert worker.wait(60) == 0
 
     def rows(self, columns: str = "database, slot, state", where: str = "1") -> list[tuple[Any, ...]]:
-        query = f"SELECT {columns} FROM django_cfg_backup_backuprun WHERE {where} ORDER BY id"
+        query = f"SELECT {columns} FROM django_cfg_backup_run WHERE {where} ORDER BY id"
         with closing(sqlite3.connect(f"file:{self.project.database}?mode=ro", uri=True, timeout=20)) as connection:
             return connection.execute(query).fetchall()
 

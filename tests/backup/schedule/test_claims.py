@@ -13,23 +13,23 @@ import pytest
 from django.db import connections
 
 from django_cfg.backup import signals
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.restore.restore import restore_backup
-from django_cfg.backup.services.schedule.tick import Ticked, tick
+from django_cfg.backup.services.schedule.tick import TickReport, tick
 from tests.backup.schedule.conftest import Clock
 from tests.sites import Site
 
 SQLITE = "django.db.backends.sqlite3"
 
 
-def made(ticked: Ticked) -> list[str]:
+def made(ticked: TickReport) -> list[str]:
     assert not ticked.problems, ticked.problems
     return [getattr(result, "source", result).database for result in ticked.results]  # type: ignore[union-attr]
 
 
 def states() -> list[tuple[str, datetime | None]]:
-    return [(row.state, row.slot) for row in BackupRun.objects.order_by("slot", "pk")]
+    return [(row.state, row.slot) for row in Run.objects.order_by("slot", "pk")]
 
 
 def at(hour: int, day: int = 1) -> datetime:
@@ -59,7 +59,7 @@ class TestSlots:
         def listen(slots: list[datetime], **_: Any) -> None:
             told.append(slots)
 
-        signals.backup_missed.connect(listen)
+        signals.slots_missed.connect(listen)
         tick()
         time.advance(hours=4)
         assert made(tick()) == ["default"]
@@ -125,9 +125,9 @@ class TestWhatIsScheduled:
     )
     def test_switched_off_nothing_runs_by_itself(self, hourly: Site, parameters: dict[str, Any]) -> None:
         hourly.configure(**parameters)
-        assert tick() == Ticked()
+        assert tick() == TickReport()
         assert list_backups() == []
-        assert not BackupRun.objects.exists()
+        assert not Run.objects.exists()
 
     def test_each_database_has_its_own_schedule(self, hourly: Site, time: Clock) -> None:
         shop = hourly.root / "shop.sqlite3"
@@ -194,8 +194,8 @@ class TestTickers:
     def test_while_a_backup_goes_on_the_next_slot_waits(self, hourly: Site, time: Clock) -> None:
         claim(None, time.now, state="running", trigger="manual", lease=True, heartbeat_at=time.now)
         assert made(tick()) == []
-        assert BackupRun.objects.filter(slot__isnull=False).count() == 0
-        BackupRun.objects.update(state="succeeded", lease=None)
+        assert Run.objects.filter(slot__isnull=False).count() == 0
+        Run.objects.update(state="succeeded", lease=None)
         assert made(tick()) == ["default"]
 
 
@@ -207,7 +207,7 @@ class TestLostHistory:
         time.advance(hours=1)
         tick()
         restore_backup(first)
-        assert not BackupRun.objects.filter(slot=at(13)).exists()
+        assert not Run.objects.filter(slot=at(13)).exists()
         assert made(tick()) == []
         time.advance(hours=1)
         assert made(tick()) == ["default"]
@@ -215,13 +215,13 @@ class TestLostHistory:
 
     def test_a_claim_that_came_back_with_a_restore_is_not_served_again(self, hourly: Site, time: Clock) -> None:
         tick()
-        BackupRun.objects.update(state="queued", queued_at=time.now, started_at=None)
+        Run.objects.update(state="queued", queued_at=time.now, started_at=None)
         assert made(tick()) == []
         assert len(list_backups()) == 1
 
     def test_an_empty_history_is_enough(self, hourly: Site) -> None:
         tick()
-        BackupRun.objects.all().delete()
+        Run.objects.all().delete()
         assert made(tick()) == []
 
     @pytest.mark.parametrize("kind", ["no table", "no file"])
@@ -235,7 +235,7 @@ class TestLostHistory:
         signals.schedule_failed.connect(listen)
         hourly.close()
         if kind == "no table":
-            hourly.sql("DROP TABLE django_cfg_backup_backuprun")
+            hourly.sql("DROP TABLE django_cfg_backup_run")
         else:
             hourly.database.unlink()
         ticked = tick()
@@ -249,7 +249,7 @@ class TestLostHistory:
         """Whether it is done cannot be known; it is made up for when the storage is back."""
         hourly.backups.write_text("a file where the folder should be")
         assert tick().problems
-        assert not BackupRun.objects.exists()
+        assert not Run.objects.exists()
         hourly.backups.unlink()
         assert made(tick()) == ["default"]
 
@@ -270,6 +270,6 @@ def hourly_now() -> datetime:
     return at(12) + timedelta(seconds=30)
 
 
-def claim(slot: datetime | None, queued_at: datetime, **values: Any) -> BackupRun:
+def claim(slot: datetime | None, queued_at: datetime, **values: Any) -> Run:
     facts = {"project": "tests", "env": "test", "database": "default", "trigger": "scheduled", **values}
-    return BackupRun.objects.create(slot=slot, queued_at=queued_at, **facts)
+    return Run.objects.create(slot=slot, queued_at=queued_at, **facts)

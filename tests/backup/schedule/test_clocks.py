@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
@@ -62,6 +62,6 @@ class TestFromTheFuture:
         assert len(list_backups()) == before + 1
 
 
-def run(**values: Any) -> BackupRun:
+def run(**values: Any) -> Run:
     source = current_project().source("default")
-    return BackupRun.objects.create(**source.model_dump(), **values)
+    return Run.objects.create(**source.model_dump(), **values)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
 from tests.backup.management.projects import RealProject
 from tests.backup.management.test_processes import SLOW
@@ -18,7 +18,7 @@ from tests.backup.running import wait_until
 from tests.backup.schedule.conftest import Clock
 from tests.sites import Site
 
-RUNS = "SELECT state, message FROM django_cfg_backup_backuprun ORDER BY id"
+RUNS = "SELECT state, message FROM django_cfg_backup_run ORDER BY id"
 
 
 def runs(project: RealProject) -> list[tuple[str, str]]:
@@ -34,7 +34,7 @@ class TestTick:
         assert hourly.call("backup_tick").stdout == ""
         time.advance(hours=1)
         document = hourly.call("backup_tick", json=True).json
-        assert document["claimed"] == {"default": "2026-06-01T13:00:00+00:00"}
+        assert document["claimed"] == {"default": "2026-06-01T13:00:00Z"}
         assert document["results"][0]["trigger"] == "scheduled"
 
     def test_with_redis_it_puts_it_on_the_queue(self, queued: Site) -> None:
@@ -53,7 +53,7 @@ class TestTick:
         assert "nosuch" in answer.json["results"][0]["error"]
 
     def test_a_tick_that_cannot_claim_is_an_exit_code(self, hourly: Site) -> None:
-        hourly.sql("DROP TABLE django_cfg_backup_backuprun")
+        hourly.sql("DROP TABLE django_cfg_backup_run")
         answer = hourly.call("backup_tick", json=True)
         assert answer.code == 1
         assert "run migrate" in answer.json["problems"][0]
@@ -62,7 +62,7 @@ class TestTick:
     def test_switched_off_it_does_nothing(self, hourly: Site) -> None:
         hourly.configure(enabled=False)
         assert hourly.call("backup_tick").code == 0
-        assert not BackupRun.objects.exists()
+        assert not Run.objects.exists()
 
 
 class TestScheduler:

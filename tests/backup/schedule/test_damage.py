@@ -10,7 +10,7 @@ from django_cfg.backup import drill_backup
 from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import read_catalog
-from django_cfg.backup.services.creation.create import Failure
+from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.receivers import Mailbox

@@ -14,7 +14,7 @@ import pytest
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import AlreadyRunning, StorageError
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import current_project
@@ -30,18 +30,18 @@ from tests.sites import Site
 
 def lock(site: Site) -> Any:
     project = current_project()
-    return source_lock(project, project.source("default"))
+    return source_lock(project, project.source("default"), "backup")
 
 
 @pytest.fixture
-def other_machine(site: Site, books: Path) -> BackupRun:
+def other_machine(site: Site, books: Path) -> Run:
     """A run of the same source on a machine whose lock file we do not see."""
     return running(lock_file="another machine:1:2", host="db2")
 
 
-def running(**values: Any) -> BackupRun:
+def running(**values: Any) -> Run:
     facts = {"project": "tests", "env": "test", "database": "default", "lease": True, "name": "default_1"}
-    return BackupRun.objects.create(**facts | {"heartbeat_at": clock.now(), "started_at": clock.now()} | values)
+    return Run.objects.create(**facts | {"heartbeat_at": clock.now(), "started_at": clock.now()} | values)
 
 
 class TestOnOneMachine:
@@ -52,20 +52,20 @@ class TestOnOneMachine:
         assert site.create()
 
     def test_with_the_history_down_as_well(self, site: Site, books: Path) -> None:
-        site.sql("DROP TABLE django_cfg_backup_backuprun")
+        site.sql("DROP TABLE django_cfg_backup_run")
         with lock(site), pytest.raises(AlreadyRunning):
             site.create()
         assert site.create()
 
     def test_another_source_is_free(self, site: Site, books: Path) -> None:
         project = current_project()
-        with source_lock(project, project.source("shop")):
+        with source_lock(project, project.source("shop"), "backup"):
             assert site.create()
 
     def test_nothing_is_left_lying_about(self, site: Site, books: Path) -> None:
         project = current_project()
         site.create()
-        assert not _path(project, project.source("default")).exists()
+        assert not _path(project, project.source("default"), "backup").exists()
 
     def test_many_at_once_take_turns(self, site: Site) -> None:
         """The file is removed under the lock: whoever has opened the removed one does not have it."""
@@ -101,28 +101,28 @@ class TestOnOneMachine:
     def test_the_holder_can_be_seen(self, site: Site) -> None:
         project = current_project()
         source = project.source("default")
-        with source_lock(project, source) as mine:
-            assert holder_lives(project, source, mine) is True
-            assert holder_lives(project, source, "another") is None
-        assert holder_lives(project, source, mine) is None  # the file is gone: nothing is known
+        with source_lock(project, source, "backup") as mine:
+            assert holder_lives(project, source, mine, "backup") is True
+            assert holder_lives(project, source, "another", "backup") is None
+        assert holder_lives(project, source, mine, "backup") is None  # the file is gone: nothing is known
 
     def test_a_dead_holder_can_be_seen(self, site: Site) -> None:
         project = current_project()
         source = project.source("default")
-        with source_lock(project, source) as mine:
-            os.link(_path(project, source), site.root / "kept")
-        os.link(site.root / "kept", _path(project, source))  # as after a kill: there, and nobody has it
-        assert holder_lives(project, source, mine) is False
-        _path(project, source).unlink()
+        with source_lock(project, source, "backup") as mine:
+            os.link(_path(project, source, "backup"), site.root / "kept")
+        os.link(site.root / "kept", _path(project, source, "backup"))  # as after a kill: there, and nobody has it
+        assert holder_lives(project, source, mine, "backup") is False
+        _path(project, source, "backup").unlink()
 
 
 class TestAcrossMachines:
-    def test_a_living_run_keeps_others_out(self, other_machine: BackupRun, site: Site) -> None:
+    def test_a_living_run_keeps_others_out(self, other_machine: Run, site: Site) -> None:
         with pytest.raises(AlreadyRunning, match="has been running on db2 since"):
             site.create()
-        assert BackupRun.objects.get().state == "running"
+        assert Run.objects.get().state == "running"
 
-    def test_a_silent_one_is_failed_and_loses_its_lease(self, other_machine: BackupRun, site: Site) -> None:
+    def test_a_silent_one_is_failed_and_loses_its_lease(self, other_machine: Run, site: Site) -> None:
         told: list[str] = []
 
         def listen(message: str, **_: Any) -> None:
@@ -130,7 +130,7 @@ class TestAcrossMachines:
 
         signals.backup_failed.connect(listen)
         silent_since = other_machine.started_at - lease.DEAD_AFTER - timedelta(seconds=1)
-        BackupRun.objects.update(heartbeat_at=silent_since)
+        Run.objects.update(heartbeat_at=silent_since)
         assert site.create()
         other_machine.refresh_from_db()
         assert (other_machine.state, other_machine.lease) == ("failed", None)
@@ -140,9 +140,9 @@ class TestAcrossMachines:
     def test_one_that_had_published_has_succeeded(self, site: Site, books: Path) -> None:
         """It died between the manifest and the word of it."""
         manifest = site.create()
-        BackupRun.objects.update(state="running", lease=True, heartbeat_at=manifest.started_at - timedelta(hours=1))
+        Run.objects.update(state="running", lease=True, heartbeat_at=manifest.started_at - timedelta(hours=1))
         assert tick().problems == []
-        row = BackupRun.objects.get(name=manifest.name)
+        row = Run.objects.get(name=manifest.name)
         assert (row.state, row.size, row.lease) == ("succeeded", manifest.archive.size, None)
 
     def test_a_tick_fails_the_dead(self, site: Site, books: Path, time: Clock) -> None:
@@ -164,7 +164,7 @@ class TestAcrossMachines:
         monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
         row = running(heartbeat_at=None)
         with heartbeat.beating(row.pk):
-            wait_until(lambda: BackupRun.objects.get().heartbeat_at)
+            wait_until(lambda: Run.objects.get().heartbeat_at)
 
     def test_a_history_that_goes_away_does_not_stop_the_heart(
         self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch
@@ -173,9 +173,9 @@ class TestAcrossMachines:
         row = running(heartbeat_at=None)
         site.close()
         with heartbeat.beating(row.pk):
-            site.sql("ALTER TABLE django_cfg_backup_backuprun RENAME TO away")
-            site.sql("ALTER TABLE away RENAME TO django_cfg_backup_backuprun")
-            wait_until(lambda: BackupRun.objects.get().heartbeat_at)
+            site.sql("ALTER TABLE django_cfg_backup_run RENAME TO away")
+            site.sql("ALTER TABLE away RENAME TO django_cfg_backup_run")
+            wait_until(lambda: Run.objects.get().heartbeat_at)
 
 
 class TestProcesses:

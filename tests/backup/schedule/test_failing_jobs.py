@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rq.job import Job, JobStatus
 
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.schedule import rq
 from django_cfg.backup.services.schedule.tick import tick
@@ -87,7 +87,7 @@ def test_redis_remembers_failed_jobs_for_as_long_as_they_count(queued: Site) -> 
 def test_a_job_is_found_among_many_in_a_few_steps(queued: Site, redis_server: RedisServer) -> None:
     """One a minute for a day: no tick may ask Redis a thousand times."""
     tick()
-    claim = BackupRun.objects.get()
+    claim = Run.objects.get()
     with redis_server.connect() as client:
         for attempt in range(1, 1000):
             Job.create(run_backup, args=(1, "default", ""), id=rq._job_id(claim, attempt), connection=client).save()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
-from django_cfg.backup.services.creation.create import Failure
+from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.schedule.conftest import Clock
 from tests.backup.schedule.test_queue import clean, jobs
@@ -56,7 +56,7 @@ def test_an_interval_goes_on_after_jobs_that_never_started(queued: Site, time: C
     time.advance(hours=1)
     jobs()[0].set_status("failed")
     tick()
-    assert BackupRun.objects.get(kind=kind, slot__isnull=False).state == "failed"
+    assert Run.objects.get(kind=kind, slot__isnull=False).state == "failed"
     assert clean(tick()).claimed == {}
     time.advance(hours=6)
     assert len(clean(tick()).claimed) == 1

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.errors import HistoryUnavailable
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
-from django_cfg.backup.services.creation.create import Failure
+from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.tasks import run_backup, run_verification
 from tests.backup.receivers import Mailbox
@@ -21,7 +21,7 @@ from tests.sites import Site
 SQLITE = "django.db.backends.sqlite3"
 HOURLY = {"cron": "0 * * * *", "queue": "backups"}
 NO_START = """
-CREATE TRIGGER no_start BEFORE UPDATE OF state ON django_cfg_backup_backuprun WHEN NEW.state = 'running'
+CREATE TRIGGER no_start BEFORE UPDATE OF state ON django_cfg_backup_run WHEN NEW.state = 'running'
 BEGIN SELECT RAISE(ABORT, 'the disk is on fire'); END
 """
 
@@ -31,7 +31,7 @@ def unmigrated(queued: Site, migrated_database: Path) -> Path:
     """The database as a worker with wrong settings sees it."""
     path = queued.root / "other.sqlite3"
     shutil.copy(migrated_database, path)
-    queued.sql("DROP TABLE django_cfg_backup_backuprun", database=path)
+    queued.sql("DROP TABLE django_cfg_backup_run", database=path)
     return path
 
 
@@ -68,7 +68,7 @@ def test_in_place_a_start_that_the_history_refuses_is_one_incident(hourly: Site,
         assert isinstance(result, Failure)
         assert isinstance(result.error, HistoryUnavailable)
         assert "the disk is on fire" in str(result.error)
-    assert [row.state for row in BackupRun.objects.all()] == ["queued"]
+    assert [row.state for row in Run.objects.all()] == ["queued"]
     assert mailbox.subjects() == ["[Django] The scheduled backup of tests/test/default could not begin"]
     hourly.sql("DROP TRIGGER no_start")
     clean(tick())

@@ -9,7 +9,7 @@ import pytest
 
 from django_cfg.backup import signals
 from django_cfg.backup.manifest import Proof
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
@@ -24,7 +24,7 @@ def test_overdue_counts_as_a_failure_and_is_told_once(hourly: Site, mailbox: Mai
     tick()
     for _ in range(5):
         time.advance(hours=1)
-        BackupRun.objects.create(
+        Run.objects.create(
             project="tests", env="test", database="default", slot=time.now.replace(second=0), state="failed"
         )
         for _ in range(3):
@@ -41,10 +41,10 @@ def test_ticks_that_cannot_work_are_one_incident(
 ) -> None:
     """Without the table nothing is claimed: told once, not once a minute."""
     caplog.set_level(logging.CRITICAL)
-    hourly.sql("ALTER TABLE django_cfg_backup_backuprun RENAME TO away")
+    hourly.sql("ALTER TABLE django_cfg_backup_run RENAME TO away")
     for _ in range(3):
         tick()
-    hourly.sql("ALTER TABLE away RENAME TO django_cfg_backup_backuprun")
+    hourly.sql("ALTER TABLE away RENAME TO django_cfg_backup_run")
     for _ in range(3):
         tick()
     assert mailbox.subjects() == [
@@ -65,10 +65,14 @@ def test_a_failed_drill_counts_as_a_failure(site: Site, books: Path, mailbox: Ma
         differences=("book has 199 rows, not 200",),
     )
     for _ in range(2):
-        signals.tell(signals.drill_failed, BackupRun, source=manifest.source, proof=proof)
+        signals.send_verification(
+            signals.verification_failed, manifest.source, "it failed", drill=True, trigger="manual", proof=proof
+        )
     mended = proof.model_copy(update={"succeeded": True, "differences": ()})
     for _ in range(2):
-        signals.tell(signals.drill_succeeded, BackupRun, source=manifest.source, proof=mended)
+        signals.send_verification(
+            signals.verification_succeeded, manifest.source, "", drill=True, trigger="manual", proof=mended
+        )
     assert mailbox.subjects() == [
         f"[Django] The drill of {manifest.name} failed",
         "[Django] The drill of tests/test/default works again",

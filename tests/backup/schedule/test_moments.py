@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.schedule.conftest import Clock
 from tests.sites import Site
@@ -21,6 +21,6 @@ def test_both_hours_of_the_autumn_night_have_their_slots(site: Site, books: Path
     for hour in range(3):
         time.now = datetime(2026, 10, 25, hour, 0, 1, tzinfo=UTC)
         assert not tick().problems
-    assert [(row.slot, row.state) for row in BackupRun.objects.order_by("slot")] == [
+    assert [(row.slot, row.state) for row in Run.objects.order_by("slot")] == [
         (datetime(2026, 10, 25, hour, tzinfo=UTC), "succeeded") for hour in range(3)
     ]

@@ -13,7 +13,6 @@ from django.conf import settings
 
 from django_cfg.backup import checks, signals
 from django_cfg.backup.errors import BackupError
-from django_cfg.backup.models import BackupRun
 from django_cfg.backup.services.monitoring import channels
 from django_cfg.backup.services.project.project import current_project
 from tests.backup.manifests import make_manifest
@@ -56,7 +55,7 @@ class TestFailure:
         assert told == ["failed", "works again", "failed"]
 
     def test_with_the_history_down_as_well(self, site: Site, books: Path, mailbox: Mailbox) -> None:
-        site.sql("DROP TABLE django_cfg_backup_backuprun")
+        site.sql("DROP TABLE django_cfg_backup_run")
         for _ in range(2):
             fail(site)
         assert len(mailbox.mails) == 1
@@ -110,9 +109,8 @@ class TestFailure:
         """Nor does one that an error has brought along, whichever secret of the settings it is."""
         secrets = [f"hunter2-{number}-do-not-print" for number in range(15)]
         use_all(secrets, site, mailbox)
-        signals.tell(
+        signals.send(
             signals.backup_failed,
-            BackupRun,
             source=current_project().source("default"),
             message=f"could not connect with {'; '.join(secrets)}.",
         )
@@ -183,7 +181,7 @@ class TestChannels:
         assert web.paths == ["/first", "/second"]
         document = web.requests[0][2]
         assert document["title"] == "The backup of tests/test/default failed"
-        assert "What to do: Mend what it says" in document["message"]
+        assert "What to do: Fix what the reason says" in document["message"]
 
     def test_one_that_fails_is_logged_and_keeps_nobody_else_from_being_told(
         self, site: Site, books: Path, mailbox: Mailbox, caplog: pytest.LogCaptureFixture

@@ -13,10 +13,10 @@ import pytest
 from django.core.management.base import OutputWrapper
 
 from django_cfg.backup.management.output.progress import TerminalProgress
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.process import time_limit
 from django_cfg.backup.services.catalog.catalog import list_backups
-from django_cfg.backup.services.creation.create import Failure
+from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.management.projects import RealProject
@@ -32,9 +32,9 @@ OVERDUE = "[Django] The backup of tests/test/default is overdue"
 WEEKLY = {"cron": "0 10 * * 1"}  # the clock stands at a Monday's noon
 
 
-def running(**values: Any) -> BackupRun:
+def running(**values: Any) -> Run:
     source = current_project().source("default")
-    return BackupRun.objects.create(**source.model_dump(), **{"state": "running", "lease": True, **values})
+    return Run.objects.create(**source.model_dump(), **{"state": "running", "lease": True, **values})
 
 
 class TestStorage:
@@ -97,7 +97,7 @@ class TestHanging:
         time.advance(hours=1)
         row = running(started_at=time.now, heartbeat_at=time.now)
         time.advance(hours=hours)
-        BackupRun.objects.filter(pk=row.pk).update(heartbeat_at=time.now)
+        Run.objects.filter(pk=row.pk).update(heartbeat_at=time.now)
         assert clean(tick()).claimed == {}
         assert (mailbox.subjects() == [OVERDUE]) == is_told
 

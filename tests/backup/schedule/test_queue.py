@@ -13,9 +13,9 @@ import django_rq
 from django.db import transaction
 from rq.job import Job
 
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
-from django_cfg.backup.services.schedule.tick import Ticked, tick
+from django_cfg.backup.services.schedule.tick import TickReport, tick
 from django_cfg.backup.tasks import run_backup, run_tick
 from tests.backup.running import is_running, wait_until
 from tests.backup.schedule.conftest import START, Clock
@@ -53,7 +53,7 @@ def fail_job(server: RedisServer) -> None:
         client.delete("rq:queue:backups")
 
 
-def clean(ticked: Ticked) -> Ticked:
+def clean(ticked: TickReport) -> TickReport:
     assert not ticked.problems, ticked.problems
     return ticked
 
@@ -147,7 +147,7 @@ class TestLostJobs:
         (problem,) = tick().problems
         assert "cannot be reached" in str(problem)
         assert list_backups() == []
-        assert [row.state for row in BackupRun.objects.all()] == ["queued"]
+        assert [row.state for row in Run.objects.all()] == ["queued"]
 
     def test_a_job_that_ended_without_starting_comes_again(self, queued: Site, redis_server: RedisServer) -> None:
         """Its worker died before it began, could not import the code, or found another backup going on."""
@@ -176,7 +176,7 @@ class TestLostJobs:
         time.advance(hours=1)
         jobs()[0].set_status("failed")
         assert clean(tick()).enqueued == []
-        (row,) = BackupRun.objects.all()
+        (row,) = Run.objects.all()
         assert row.state == "failed"
         assert "could not begin for 3600 s" in row.message
 

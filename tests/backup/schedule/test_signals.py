@@ -28,7 +28,7 @@ def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
     receivers = []
     for name, signal in EVENTS.items():
 
-        def listen(sender: type, signal: Any, event: str = name, **facts: Any) -> None:
+        def listen(sender: None, signal: Any, event: str = name, **facts: Any) -> None:
             heard.append((event, facts))
 
         receivers.append((signal, listen))
@@ -47,7 +47,7 @@ def test_a_backup_verified_and_restored(site: Site, books: Path, heard: list[Any
     assert heard.pop(1) == ("prune_succeeded", {"source": source, "deleted": [], "freed": 0})
     assert [name for name, _ in heard] == [
         "backup_succeeded",
-        "verify_succeeded",
+        "verification_succeeded",
         "restore_checked",
         "restore_succeeded",
     ]
@@ -67,7 +67,7 @@ def test_failures_say_why(site: Site, books: Path, heard: list[Any]) -> None:
     with pytest.raises(BackupError):
         site.create()
     failed = [(name, facts) for name, facts in heard if name.endswith("_failed")]
-    assert [name for name, _ in failed] == ["verify_failed", "restore_failed", "backup_failed"]
+    assert [name for name, _ in failed] == ["verification_failed", "restore_failed", "backup_failed"]
     assert all(facts["message"] for _, facts in failed)
 
 
@@ -77,9 +77,9 @@ def test_what_a_tick_tells(hourly: Site, time: Clock, heard: list[Any]) -> None:
     tick()
     told = [name for name, _ in heard]
     assert told == [
-        *("backup_started", "backup_succeeded", "prune_succeeded", "claim_succeeded", "schedule_succeeded"),
-        *("backup_missed", "backup_started", "backup_succeeded", "prune_succeeded"),
-        *("claim_succeeded", "schedule_succeeded"),
+        *("backup_started", "backup_succeeded", "prune_succeeded", "schedule_succeeded", "schedule_succeeded"),
+        *("slots_missed", "backup_started", "backup_succeeded", "prune_succeeded"),
+        *("schedule_succeeded", "schedule_succeeded"),
     ]
 
 
@@ -89,13 +89,14 @@ def test_a_verification_that_was_missed(hourly: Site, time: Clock, heard: list[A
     tick()
     time.advance(hours=3)
     tick()
-    (facts,) = [facts for name, facts in heard if name == "verification_missed"]
+    (facts,) = [facts for name, facts in heard if name == "slots_missed"]
+    assert facts["kind"] == "verification"
     assert [slot.hour for slot in facts["slots"]] == [14, 13]
 
 
 def test_every_event_is_in_the_docs() -> None:
     page = (Path(__file__).parents[3] / "docs" / "monitoring.md").read_text(encoding="utf-8")
-    assert [name for name in EVENTS if f"`{name}`" not in page or f"``{name}``" not in (signals.__doc__ or "")] == []
+    assert [name for name in EVENTS if f"`{name}`" not in page or f"\n{name} " not in (signals.__doc__ or "")] == []
 
 
 def test_the_data_is_plain(hourly: Site, time: Clock, heard: list[Any]) -> None:
@@ -103,10 +104,10 @@ def test_the_data_is_plain(hourly: Site, time: Clock, heard: list[Any]) -> None:
     tick()
     time.advance(hours=2)
     tick()
-    hourly.sql("DROP TABLE django_cfg_backup_backuprun")
+    hourly.sql("DROP TABLE django_cfg_backup_run")
     tick()
     kinds = {type(value) for _, facts in heard for value in facts.values()}
-    assert kinds == {Manifest, Source, list, str, int}
+    assert kinds == {Manifest, Source, list, str, int, type(None)}
 
 
 def test_a_receiver_that_fails_stops_nothing(site: Site, books: Path, caplog: pytest.LogCaptureFixture) -> None:

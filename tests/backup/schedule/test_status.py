@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from django_cfg.backup.manifest import Manifest, Proof
+from django_cfg.backup.manifest import Manifest, Proof, proof_key
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
 from tests.backup.manifests import archive_of, make_manifest
@@ -38,7 +38,7 @@ def prove(site: Site, manifest: Manifest, *, succeeded: bool) -> Proof:
         succeeded=succeeded,
         differences=() if succeeded else ("book has 199 rows, not 200",),
     )
-    current_project().storage.write(f"{manifest.name}.proof.json", proof.to_json())
+    current_project().storage.write(proof_key(manifest.name, proof.at), proof.to_json())
     return proof
 
 
@@ -62,11 +62,11 @@ class TestHealthy:
             "healthy": True,
             "overdue": False,
             "problems": [],
-            "last_success": made.started_at.isoformat(),
+            "last_success": made.started_at.isoformat().replace("+00:00", "Z"),
             "last_backup": made.name,
             "age_seconds": 20 * 60,
             "size": 1000,
-            "next_slot": "2026-06-01T13:00:00+00:00",
+            "next_slot": "2026-06-01T13:00:00Z",
             "last_proof": proof.model_dump(mode="json", by_alias=True),
             "provable_here": True,
             "damaged": [],
@@ -90,7 +90,7 @@ class TestHealthy:
         put(hourly, START)
         hourly.close()
         if history == "no table":
-            hourly.sql("DROP TABLE django_cfg_backup_backuprun")
+            hourly.sql("DROP TABLE django_cfg_backup_run")
         if history == "gone":
             hourly.database.unlink()
         assert status(hourly)[0] == 0

@@ -8,7 +8,7 @@ import pytest
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import StorageError
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
@@ -105,15 +105,14 @@ class TestHeartbeat:
         assert web.paths == ["/x"]
         time.advance(hours=3)
         source = current_project().source("default")
-        BackupRun.objects.create(**source.model_dump(), slot=time.now.replace(second=0), state="failed")
+        Run.objects.create(**source.model_dump(), slot=time.now.replace(second=0), state="failed")
         tick()
         assert web.paths == ["/x", "/x/fail"]
 
-    @pytest.mark.parametrize("signal", [signals.drill_failed, signals.check_failed], ids=["drill", "check"])
-    def test_a_failed_verification_is_a_failure(
-        self, hourly: Site, web: WebServer, books: Path, signal: signals.Signal
-    ) -> None:
+    @pytest.mark.parametrize("drill", [True, False], ids=["drill", "read"])
+    def test_a_failed_verification_is_a_failure(self, hourly: Site, web: WebServer, books: Path, drill: bool) -> None:
         manifest = hourly.create()
-        signals.tell(signal, BackupRun, source=manifest.source, proof=None, message="no")
+        failed = signals.verification_failed
+        signals.send_verification(failed, manifest.source, "no", drill=drill, trigger="scheduled")
         assert web.paths == ["/x", "/x/fail"]
         assert len(list_backups()) == 1

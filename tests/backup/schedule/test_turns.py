@@ -10,7 +10,7 @@ from django.core.management.base import OutputWrapper
 
 from django_cfg.backup.errors import RestoreUnderWay
 from django_cfg.backup.management.output.progress import TerminalProgress
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.services.schedule.verification_job import Verified, serve_verification
@@ -42,7 +42,7 @@ class TestTurns:
 
         progress = Watch(OutputWrapper(io.StringIO()), quiet=True)
         result = serve_verification(number, database, claimed, progress)
-        assert result == Verified(manifest, proofs()[manifest.name])
+        assert result == Verified(name=manifest.name, manifest=manifest, proof=proofs()[manifest.name])
 
     def test_not_for_ever(self, queued: Site, monkeypatch: pytest.MonkeyPatch, mailbox: Mailbox) -> None:
         verify(queued, schedule={**HOURLY, "queue": "backups", "job_timeout": 1})
@@ -59,8 +59,8 @@ class TestTurns:
         with current_project().engine("default").restoration(manifest):
             for _ in range(2):
                 assert clean(tick()) == []
-                row = BackupRun.objects.get(kind="verification")
+                row = Run.objects.get(kind="verification")
                 assert (row.state, row.started_at, row.lease) == ("queued", None, None)
                 time.advance(minutes=1)
-        assert clean(tick()) == [Verified(manifest, proofs()[manifest.name])]
+        assert clean(tick()) == [Verified(name=manifest.name, manifest=manifest, proof=proofs()[manifest.name])]
         assert mailbox.mails == []

@@ -12,12 +12,12 @@ from rq.job import Job
 
 from django_cfg.backup.errors import BackupError, VerificationFailed
 from django_cfg.backup.manifest import Manifest, Proof
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import read_catalog
-from django_cfg.backup.services.creation.create import Failure
+from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs import lease
-from django_cfg.backup.services.schedule.tick import Ticked, tick
+from django_cfg.backup.services.schedule.tick import TickReport, tick
 from django_cfg.backup.services.schedule.verification_job import Verified
 from django_cfg.backup.tasks import run_verification
 from tests.backup.receivers import Mailbox
@@ -42,7 +42,7 @@ def verify(site: Site, **verification: Any) -> None:
     site.configure(schedule=NEVER, verification={"enabled": True, "schedule": HOURLY, **verification})
 
 
-def clean(ticked: Ticked) -> list[Verified | Failure]:
+def clean(ticked: TickReport) -> list[Verified | Failure]:
     assert not ticked.problems, ticked.problems
     return ticked.verified
 
@@ -74,7 +74,7 @@ class TestSlots:
             tick()
             time.advance(minutes=10)
         assert (is_proved(older), is_proved(newer)) == (False, True)
-        kinds = BackupRun.objects.filter(kind="verification").values_list("state", "name", "trigger")
+        kinds = Run.objects.filter(kind="verification").values_list("state", "name", "trigger")
         assert list(kinds) == [("succeeded", newer.name, "scheduled")]
         time.advance(hours=1)
         (result,) = clean(tick())
@@ -83,7 +83,7 @@ class TestSlots:
 
     def test_without_a_backup_nothing_is_claimed(self, drilled: Site) -> None:
         assert clean(tick()) == []
-        assert not BackupRun.objects.exists()
+        assert not Run.objects.exists()
         drilled.create()
         assert len(clean(tick())) == 1
 
@@ -92,7 +92,7 @@ class TestSlots:
         first, second = tick(), tick()
         assert list(first.claimed) == ["default"]
         assert list(second.claimed) == ["default verification"]
-        assert sorted(BackupRun.objects.values_list("kind", "state")) == [
+        assert sorted(Run.objects.values_list("kind", "state")) == [
             ("backup", "succeeded"),
             ("verification", "succeeded"),
         ]
@@ -101,7 +101,7 @@ class TestSlots:
         """Each keeps its own kind out alone."""
         hourly.create()
         hourly.configure(schedule=HOURLY, verification={"enabled": True, "schedule": HOURLY})
-        running = BackupRun(project="tests", env="test", database="default")
+        running = Run(project="tests", env="test", database="default")
         lease.begin(current_project(), running, "")
         assert len(clean(tick())) == 1
 
@@ -110,7 +110,7 @@ class TestSlots:
         tick()
         time.advance(hours=5)
         assert len(clean(tick())) == 1
-        assert BackupRun.objects.filter(kind="verification").count() == 2
+        assert Run.objects.filter(kind="verification").count() == 2
 
     def test_an_interval(self, hourly: Site, time: Clock) -> None:
         verify(hourly, schedule={"interval_hours": 24})
@@ -126,7 +126,7 @@ class TestSlots:
         verify(hourly, drill=False)
         manifest = hourly.create()
         told = f"{manifest.name} was read to its last byte, and is good."
-        assert clean(tick()) == [Verified(manifest, None, told)]
+        assert clean(tick()) == [Verified(name=manifest.name, manifest=manifest, checked=told)]
         assert not is_proved(manifest)
 
 
@@ -196,7 +196,7 @@ class TestFailures:
     def test_one_whose_process_is_gone_is_failed_and_told(self, drilled: Site, mailbox: Mailbox, time: Clock) -> None:
         """Although the backup of its name is there."""
         manifest = drilled.create()
-        row = BackupRun(project="tests", env="test", database="default", kind="verification", name=manifest.name)
+        row = Run(project="tests", env="test", database="default", kind="verification", name=manifest.name)
         lease.begin(current_project(), row, "")
         time.advance(minutes=6)
         tick()
@@ -223,7 +223,7 @@ class TestQueue:
         tick()
         with pytest.raises(VerificationFailed, match="201"):
             run_verification(*jobs()[0].args)
-        assert [row.state for row in BackupRun.objects.filter(kind="verification")] == ["failed"]
+        assert [row.state for row in Run.objects.filter(kind="verification")] == ["failed"]
 
     def test_switched_off_while_it_waits_it_does_not_run(self, queued: Site) -> None:
         manifest = queued.create()
@@ -265,7 +265,7 @@ def jobs() -> list[Job]:
 
 def test_without_the_history_no_drill_begins(drilled: Site) -> None:
     manifest = drilled.create()
-    drilled.sql("DROP TABLE django_cfg_backup_backuprun")
+    drilled.sql("DROP TABLE django_cfg_backup_run")
     ticked = tick()
     assert all(isinstance(problem, BackupError) for problem in ticked.problems)
     assert ticked.problems

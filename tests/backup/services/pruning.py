@@ -52,10 +52,11 @@ class Locking(Recording):
 
     def __init__(self, root: Path, *locked: str) -> None:
         super().__init__(root)
-        self.locked = locked
+        self.locked: tuple[str, ...] = locked
+        self.locks_all = False
 
     def delete(self, key: str) -> None:
-        if key in self.locked:
+        if self.locks_all or key in self.locked:
             raise ObjectLocked(f"{key} is locked until 2031-01-01.")
         super().delete(key)
 

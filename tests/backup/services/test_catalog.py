@@ -65,7 +65,7 @@ class TestReading:
 
     def test_proofs_and_pins_are_no_backups(self, storage: Storage) -> None:
         publish(storage, backup("shop"))
-        storage.write("shop.proof.json", b"{}")
+        storage.write("shop.20260101T020000Z.proof.json", b"{}")
         storage.write("shop.pin.json", b"{}")
         assert [manifest.name for manifest in catalog().backups] == ["shop"]
         assert catalog().damaged == ()
@@ -168,8 +168,12 @@ class TestFinding:
         with pytest.raises(UsageError, match=r"several databases \(default, logs\).*--database"):
             found("latest")
 
-    def test_latest_of_a_database_without_backups_is_not_found(self) -> None:
-        with pytest.raises(BackupNotFound, match="no backup of tests/test/nosuch"):
+    def test_latest_of_a_database_without_backups_is_not_found(self, site: Site) -> None:
+        sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(site.root / "empty.sqlite3")}
+        site.use_databases(default=sqlite, empty=sqlite)
+        with pytest.raises(BackupNotFound, match="no backup of tests/test/empty"):
+            found("latest", "empty")
+        with pytest.raises(UsageError, match=r"no database 'nosuch' in settings\.DATABASES"):
             found("latest", "nosuch")
 
     def test_latest_needs_no_alias_when_there_is_one_database(self, site: Site) -> None:

@@ -27,8 +27,8 @@ from django_cfg.backup.errors import (
     UsageError,
 )
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.creation.create import Failure, create_backups, verdict
+from django_cfg.backup.models import Run
+from django_cfg.backup.services.creation.batch import Failure, batch_error, create_backups
 from django_cfg.backup.signals import backup_failed, backup_succeeded
 from tests.backup.conftest import Unprivileged
 from tests.backup.storages import Recording
@@ -129,11 +129,11 @@ class TestManifest:
     @pytest.mark.usefixtures("books")
     def test_two_in_one_second_have_two_names(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         moment = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
-        monkeypatch.setattr("django_cfg.backup.services.creation.create._now", lambda: moment)
+        monkeypatch.setattr("django_cfg.backup.services.project.clock.now", lambda: moment)
         names = [create_backup().name for _ in range(3)]
         assert names == [f"default_20261025_023000_test{suffix}" for suffix in ("", "-2", "-3")]
         moment += timedelta(hours=1)  # the clock is put back, and the hour comes again
-        monkeypatch.setattr("django_cfg.backup.services.creation.create._now", lambda: moment)
+        monkeypatch.setattr("django_cfg.backup.services.project.clock.now", lambda: moment)
         assert create_backup().name == "default_20261025_023000_test-4"
 
     @pytest.mark.usefixtures("books")
@@ -177,7 +177,7 @@ class TestOrder:
         """Whoever is told may look: the backup is there, and its run is settled."""
 
         def look(manifest: Manifest, **facts: Any) -> None:
-            seen.extend((list_backups(), BackupRun.objects.get().state))
+            seen.extend((list_backups(), Run.objects.get().state))
 
         seen: list[Any] = []
         backup_succeeded.connect(look)
@@ -228,12 +228,12 @@ class TestFailure:
         site.configure(enabled=False)
         with pytest.raises(ConfigurationError, match="set enabled=True in BackupConfig"):
             create_backup()
-        assert not BackupRun.objects.exists()
+        assert not Run.objects.exists()
 
     def test_an_unknown_alias_is_no_run(self, site: Site) -> None:
         with pytest.raises(UsageError, match="'nosuch'"):
             create_backup("nosuch")
-        assert not BackupRun.objects.exists()
+        assert not Run.objects.exists()
 
     def test_an_interruption_leaves_nothing(self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Ctrl-C in the middle of the stream."""
@@ -285,7 +285,7 @@ class TestSeveral:
         results = list(create_backups())
         assert [type(result) for result in results] == [Failure, Manifest]
         assert [manifest.source.database for manifest in list_backups()] == ["shop"]
-        error = verdict(results)
+        error = batch_error(results)
         assert isinstance(error, SomeFailed)
         assert error.exit_code == 3
         assert str(error).startswith("1 of 2 databases were not backed up:\ndefault: The database 'default' is missing")
@@ -294,7 +294,7 @@ class TestSeveral:
         """Exit code 1, not 3; every database is told."""
         two_databases(site, site.root / "missing.sqlite3")
         site.database.unlink()
-        error = verdict(list(create_backups()))
+        error = batch_error(list(create_backups()))
         assert error is not None
         assert (type(error), error.exit_code) == (BackupError, 1)
         assert "default: " in str(error)
@@ -303,10 +303,10 @@ class TestSeveral:
     def test_a_single_one_fails_with_its_own_error(self, site: Site) -> None:
         """Not wrapped into a count of one."""
         site.database.unlink()
-        assert isinstance(verdict(list(create_backups())), DatabaseUnavailable)
+        assert isinstance(batch_error(list(create_backups())), DatabaseUnavailable)
 
     def test_all_good_needs_no_error(self, site: Site) -> None:
-        assert verdict(list(create_backups())) is None
+        assert batch_error(list(create_backups())) is None
 
     def test_an_unknown_alias_stops_before_the_first(self, site: Site) -> None:
         """Half of a misspelt command is not carried out."""
@@ -331,7 +331,7 @@ class TestSignals:
         with heard(backup_succeeded) as good, heard(backup_failed) as bad:
             manifest = create_backup()
         assert [facts["manifest"] for facts in good] == [manifest]
-        assert good[0]["sender"] is BackupRun
+        assert good[0]["warning"] == ""
         assert bad == []
 
     def test_failure_tells_the_source_and_why(self, site: Site) -> None:

@@ -14,12 +14,12 @@ import pytest
 
 from django_cfg.backup import restore_backup
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.models import RestoreRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs.file_lock import source_lock
-from django_cfg.backup.services.runs.restore_history import KIND, bury_the_dead
+from django_cfg.backup.services.runs.lease import fail_dead_runs
 from django_cfg.backup.services.schedule.tick import tick
-from django_cfg.backup.signals import restore_checked
+from django_cfg.backup.signals import restore_checked, restore_failed
 from tests.sites import Site
 
 SQLITE = "django.db.backends.sqlite3"
@@ -56,20 +56,33 @@ def _die(**facts: object) -> None:
 
 
 def states(site: Site) -> list[str]:
-    return [state for (state,) in site.sql("SELECT state FROM django_cfg_backup_restorerun ORDER BY id")]
+    return [
+        state for (state,) in site.sql("SELECT state FROM django_cfg_backup_run WHERE kind = 'restore' ORDER BY id")
+    ]
 
 
 def test_the_next_restore_says_so(site: Site, killed: Manifest) -> None:
     restore_backup(killed.name, database="shop")
     assert states(site) == ["failed", "succeeded"]
-    first = RestoreRun.objects.order_by("id")[0]
+    first = Run.objects.filter(kind="restore").order_by("id")[0]
     assert "killed" in first.message
     assert first.finished_at
 
 
 def test_the_next_tick_says_so(site: Site, killed: Manifest) -> None:
-    tick(in_place=True)
+    heard: list[dict[str, Any]] = []
+
+    def hear(**facts: Any) -> None:
+        heard.append(facts)
+
+    restore_failed.connect(hear)
+    try:
+        tick(in_place=True)
+    finally:
+        restore_failed.disconnect(hear)
     assert states(site) == ["failed"]
+    assert [(facts["database"], facts["manifest"]) for facts in heard] == [("shop", None)]
+    assert "killed" in heard[0]["message"]
 
 
 def test_one_that_goes_on_is_left_alone(site: Site, shop: Manifest) -> None:
@@ -77,7 +90,7 @@ def test_one_that_goes_on_is_left_alone(site: Site, shop: Manifest) -> None:
     seen: list[str] = []
 
     def look(**facts: Any) -> None:
-        bury_the_dead(current_project())
+        fail_dead_runs(current_project())
         seen.extend(states(site))
 
     restore_checked.connect(look)
@@ -91,26 +104,25 @@ def test_one_that_goes_on_is_left_alone(site: Site, shop: Manifest) -> None:
 @pytest.mark.parametrize(
     ("host", "lock_file", "age", "state"),
     [
-        ("elsewhere", "boot:1:2", timedelta(hours=5), "running"),
-        ("elsewhere", "boot:1:2", timedelta(days=8), "failed"),
-        ("", "", timedelta(hours=5), "running"),
+        ("elsewhere", "boot:1:2", timedelta(minutes=4), "running"),
+        ("elsewhere", "boot:1:2", timedelta(minutes=6), "failed"),
+        ("", "", timedelta(minutes=4), "running"),
         (socket.gethostname(), "an-earlier-boot:1:2", timedelta(minutes=1), "failed"),
     ],
 )
 def test_what_can_be_known_of_one_without_its_lock(
     site: Site, host: str, lock_file: str, age: timedelta, state: str
 ) -> None:
-    now = datetime.now(UTC)
-    RestoreRun.objects.create(
-        project="tests", env="test", database="default", host=host, lock_file=lock_file, started_at=now - age
-    )
-    bury_the_dead(current_project())
+    source = {"project": "tests", "env": "test", "database": "default"}
+    process = {"host": host, "lock_file": lock_file, "heartbeat_at": datetime.now(UTC) - age}
+    Run.objects.create(**source, **process, kind="restore", started_at=datetime.now(UTC) - timedelta(hours=5))
+    fail_dead_runs(current_project())
     assert states(site) == [state]
 
 
 def test_two_restores_of_a_database_do_not_run_at_once(site: Site, shop: Manifest) -> None:
     project = current_project()
-    with source_lock(project, project.source("shop"), KIND):
+    with source_lock(project, project.source("shop"), Run.Kind.RESTORE):
         answer = site.call("backup_restore", "--database", "shop", "--yes")
     assert answer.code == 1
     assert "A restore of tests/test/shop is being made by another process" in answer.stderr

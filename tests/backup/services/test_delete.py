@@ -12,6 +12,8 @@ from django_cfg.backup.services.retention.delete import delete_backup
 from tests.backup.manifests import make_manifest, publish
 from tests.backup.storages import Recording
 
+PROOF = "shop.20260101T020000Z.proof.json"
+
 
 def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
@@ -21,21 +23,24 @@ def test_the_manifest_goes_first_and_the_archive_last(tmp_path: Path) -> None:
     """What stands beside it in between."""
     storage, manifest = Recording(tmp_path), make_manifest("shop")
     publish(storage, manifest)
-    storage.write("shop.proof.json", b"{}")
+    storage.write("shop.20260101T020000Z.proof.json", b"{}")
     storage.write("shop.pin.json", b"{}")
     storage.steps.clear()
     delete_backup(storage, "shop", manifest.archive_key)
     assert storage.steps[0] == "delete shop.json"
-    assert set(storage.steps[1:-1]) == {"delete shop.proof.json", "delete shop.pin.json"}
+    assert set(storage.steps[1:-1]) == {"delete shop.20260101T020000Z.proof.json", "delete shop.pin.json"}
     assert storage.steps[-1] == "delete shop.sqlite3"
     assert files(tmp_path) == set()
 
 
-@pytest.mark.parametrize("failing", ["delete shop.json", "delete shop.proof.json", "delete shop.sqlite3"])
+@pytest.mark.parametrize(
+    "failing", ["delete shop.json", "delete shop.20260101T020000Z.proof.json", "delete shop.sqlite3"]
+)
 def test_a_refused_step_is_told_and_stops(tmp_path: Path, failing: str) -> None:
     """Either the whole backup is still listed, or it is none any more."""
     storage, manifest = Recording(tmp_path, failing), make_manifest("shop")
     publish(storage, manifest)
+    storage.write("shop.20260101T020000Z.proof.json", b"{}")
     with pytest.raises(StorageError, match="the storage is gone"):
         delete_backup(storage, "shop", manifest.archive_key)
     catalog = read_catalog(storage)

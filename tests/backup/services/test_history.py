@@ -16,19 +16,19 @@ from django.db import router
 
 from django_cfg.backup import create_backup, list_backups, restore_backup, verify_backup
 from django_cfg.backup.errors import BackupError
-from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.creation.create import create_backups
+from django_cfg.backup.models import Run
+from django_cfg.backup.services.creation.batch import create_backups
 from django_cfg.backup.services.runs import history_database
 from tests.backup.conftest import Unprivileged
 from tests.sites import Site
 
 SQLITE = "django.db.backends.sqlite3"
-RUNS = "django_cfg_backup_backuprun"
+RUNS = "django_cfg_backup_run"
 
 
 def runs(site: Site, columns: str = "state") -> list[Any]:
-    """Of the history, oldest first."""
-    return site.sql(f"SELECT {columns} FROM {RUNS} ORDER BY id")
+    """The backups of the history, oldest first."""
+    return site.sql(f"SELECT {columns} FROM {RUNS} WHERE kind = 'backup' ORDER BY id")
 
 
 class TestWhatIsWritten:
@@ -40,7 +40,7 @@ class TestWhatIsWritten:
         assert (project, env, database) == ("tests", "test", "default")
         assert (state, trigger, message) == ("succeeded", "manual", "")
         assert (name, size) == (manifest.name, manifest.archive.size)
-        (run,) = BackupRun.objects.all()
+        (run,) = Run.objects.all()
         assert run.host == manifest.host
         assert run.started_at <= manifest.started_at <= manifest.finished_at <= run.finished_at
 
@@ -163,7 +163,7 @@ class TestFailingWrites:
         def refuse(*args: object, **kwargs: object) -> None:
             raise getattr(db, error)("the disk is on fire")
 
-        monkeypatch.setattr(BackupRun, "save", refuse)
+        monkeypatch.setattr(Run, "save", refuse)
         assert site.create().name in {manifest.name for manifest in list_backups()}
         assert "the disk is on fire" in caplog.text
 
@@ -194,12 +194,12 @@ class TestReconciling:
         manifest = site.create()
         restore_backup(manifest.name)
         assert runs(site, "state, name, size, message") == [("succeeded", manifest.name, manifest.archive.size, "")]
-        (run,) = BackupRun.objects.all()
+        (run,) = Run.objects.filter(kind="backup")
         assert run.finished_at == manifest.finished_at
 
     def test_a_run_that_storage_does_not_know_has_failed(self, site: Site, books: Path) -> None:
         """Nobody is going to finish it."""
-        BackupRun.objects.create(project="tests", env="test", database="logs", name="logs_1")
+        Run.objects.create(project="tests", env="test", database="logs", name="logs_1")
         manifest = site.create()
         restore_backup(manifest.name)
         assert runs(site, "name, state") == [("logs_1", "failed"), (manifest.name, "succeeded")]
@@ -215,7 +215,7 @@ class TestReconciling:
 
     def test_another_database_leaves_the_history_alone(self, site: Site, books: Path) -> None:
         """A restore of the shop says nothing about runs that go on."""
-        BackupRun.objects.create(project="tests", env="test", database="logs", name="logs_1")
+        Run.objects.create(project="tests", env="test", database="logs", name="logs_1")
         sqlite = {"ENGINE": "django.db.backends.sqlite3"}
         shop = site.root / "shop.sqlite3"
         site.sql("CREATE TABLE book (id integer)", database=shop)
@@ -227,7 +227,7 @@ class TestReconciling:
         ("tables", "left"),
         [
             (["book"], {("succeeded", ""), ("running", "logs_1"), ("queued", "logs_2")}),
-            (["book", "*_backuprun"], {("succeeded", "")}),
+            (["book", "*_backup_run"], {("succeeded", "")}),
         ],
     )
     def test_tables_that_are_restored_leave_those_of_the_history_alone(
@@ -236,7 +236,7 @@ class TestReconciling:
         """Its claims and running rows are those of today, unless the table was restored itself."""
         manifest = site.create()
         for name, state in (("logs_1", "running"), ("logs_2", "queued")):
-            BackupRun.objects.create(project="tests", env="test", database="logs", name=name, state=state)
+            Run.objects.create(project="tests", env="test", database="logs", name=name, state=state)
         restore_backup(manifest.name, tables=tables)
         assert {(state, name.replace(manifest.name, "")) for state, name in runs(site, "state, name")} == left
 
@@ -249,7 +249,7 @@ class TestReconciling:
         site.sql("CREATE TABLE book (id integer)", database=default)
         site.use_databases(default={**sqlite, "NAME": str(default)}, history={**sqlite, "NAME": str(books)})
         monkeypatch.setattr(router, "routers", [HistoryRouter()])
-        assert history_database.home() == "history"
+        assert history_database.history_alias() == "history"
         create_backup("default")
         assert runs(site, "database, state") == [("default", "succeeded")]
 
@@ -258,7 +258,7 @@ class HistoryRouter:
     """Keeps the history in a database of its own."""
 
     def db_for_read(self, model: type, **hints: object) -> str | None:
-        return "history" if model is BackupRun else None
+        return "history" if model is Run else None
 
     db_for_write = db_for_read
 

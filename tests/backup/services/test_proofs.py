@@ -1,14 +1,16 @@
-"""Proofs in a storage that lets nothing go: the last drill counts, whatever stands there."""
+"""Proofs next to their backups: the last drill counts, whatever else is stored."""
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from django_cfg.backup.errors import StorageError, VerificationFailed
-from django_cfg.backup.manifest import Manifest, Proof
+from django_cfg.backup.manifest import Manifest, Proof, proof_key, proof_time
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.retention.delete import delete_backup
@@ -24,8 +26,10 @@ from tests.sites import Site
 BACKUP = make_manifest("shop")
 
 
-def locked(folder: Path, *names: str) -> Locking:
-    storage = Locking(folder, *names)
+def stored(folder: Path) -> Locking:
+    """A storage with one backup that deletes nothing: every object in it is locked."""
+    storage = Locking(folder)
+    storage.locks_all = True
     publish(storage, BACKUP)
     return storage
 
@@ -40,69 +44,59 @@ def lie(site: Site, manifest: Manifest) -> None:
     (site.backups / manifest.key).write_text(told)
 
 
-class TestLocked:
-    def test_a_failure_ends_proved_although_the_success_cannot_be_deleted(self, tmp_path: Path) -> None:
-        storage = locked(tmp_path, "shop.proof.json")
+class TestSeveral:
+    def test_a_failure_ends_proved(self, tmp_path: Path) -> None:
+        storage = stored(tmp_path)
         drilled(storage, True)
         assert read_catalog(storage).is_proved(BACKUP)
         drilled(storage, False)
         catalog = read_catalog(storage)
         assert not catalog.is_proved(BACKUP)
         assert not catalog.proofs["shop"].succeeded
-        assert catalog.proof_numbers == {"shop": (1, 2)}
+        assert len(catalog.proof_keys["shop"]) == 2
         assert [manifest.name for manifest in catalog.backups] == ["shop"]
         assert catalog.damaged == ()
 
-    def test_and_a_later_success_counts_again(self, tmp_path: Path) -> None:
-        storage = locked(tmp_path, "shop.proof.json")
+    def test_a_later_success_counts_again(self, tmp_path: Path) -> None:
+        storage = stored(tmp_path)
         drilled(storage, True, False, True)
         assert read_catalog(storage).is_proved(BACKUP)
 
-    def test_where_it_may_be_replaced_there_is_one(self, tmp_path: Path) -> None:
-        """Also when the lock of earlier ones has ended."""
-        storage = locked(tmp_path, "shop.proof.json")
-        drilled(storage, True, False, False)
-        storage.locked = ()
-        drilled(storage, True)
-        assert [path.name for path in tmp_path.glob("*.proof.json")] == ["shop.proof.json"]
-        assert read_catalog(storage).is_proved(BACKUP)
-
-    def test_the_last_one_counts_when_only_the_first_may_go(self, tmp_path: Path) -> None:
-        storage = locked(tmp_path, "shop.proof.json", "shop.2.proof.json")
+    def test_the_key_is_the_time(self, tmp_path: Path) -> None:
+        storage = stored(tmp_path)
+        before = datetime.now(UTC).replace(microsecond=0)
         drilled(storage, True, False)
-        storage.locked = ("shop.2.proof.json",)
-        drilled(storage, True)
-        assert read_catalog(storage).proof_numbers == {"shop": (2, 3)}
-        assert read_catalog(storage).is_proved(BACKUP)
+        first, second = read_catalog(storage).proof_keys["shop"]
+        assert re.fullmatch(r"shop\.\d{8}T\d{6}Z\.proof\.json", first)
+        times = [proof_time(key) for key in (first, second)]
+        assert before <= times[0] < times[1]
 
-    def test_a_permission_that_is_missing_is_no_different(self, tmp_path: Path) -> None:
-        class Keeping(Locking):
-            def delete(self, key: str) -> None:
-                raise StorageError(f"Not allowed to delete {key}.")
-
-        storage = Keeping(tmp_path)
-        publish(storage, BACKUP)
-        drilled(storage, True, False)
+    def test_the_newest_counts_although_another_clock_is_ahead(self, tmp_path: Path) -> None:
+        storage = stored(tmp_path)
+        ahead = datetime.now(UTC) + timedelta(days=400)
+        storage.write(proof_key("shop", ahead), proof_of(BACKUP, succeeded=True).to_json())
+        drilled(storage, False)
         assert not read_catalog(storage).is_proved(BACKUP)
 
     def test_one_that_cannot_be_read_is_not_passed_over_for_an_older_one(self, tmp_path: Path) -> None:
-        storage = locked(tmp_path, "shop.proof.json")
+        storage = stored(tmp_path)
         drilled(storage, True)
-        storage.write("shop.2.proof.json", b"{")
+        storage.write(proof_key("shop", datetime.now(UTC) + timedelta(hours=1)), b"{")
         catalog = read_catalog(storage)
         assert not catalog.is_proved(BACKUP)
         assert catalog.unreadable_proofs == {"shop"}
 
     def test_deleting_a_backup_takes_all_its_proofs(self, tmp_path: Path) -> None:
-        storage = locked(tmp_path, "shop.proof.json")
+        storage = stored(tmp_path)
         drilled(storage, True, False)
-        storage.locked = ()
+        storage.locks_all = False
         delete_backup(storage, "shop", BACKUP.archive_key)
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_backup_whose_name_ends_in_a_number_has_its_own(self, tmp_path: Path) -> None:
-        other = make_manifest("shop.2", archive=BACKUP.archive.model_copy(update={"key": "shop.2.sqlite3"}))
-        storage = locked(tmp_path)
+    def test_a_backup_whose_name_ends_like_a_time_has_its_own(self, tmp_path: Path) -> None:
+        name = "shop.20260101T020000Z"
+        other = make_manifest(name, archive=BACKUP.archive.model_copy(update={"key": f"{name}.sqlite3"}))
+        storage = stored(tmp_path)
         publish(storage, other)
         drilled(storage, True)
         publish_proof(storage, other, proof_of(other, succeeded=False))
@@ -114,7 +108,7 @@ class TestPruning:
     @pytest.fixture
     def storage(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> Locking:
         site.configure(retention=ONE_DAY)
-        storage = Locking(site.backups, "default_3.proof.json")
+        storage = Locking(site.backups)
         use_storage(monkeypatch, storage)
         put(*daily(3))
         publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=True))
@@ -122,21 +116,35 @@ class TestPruning:
 
     def test_a_disproved_one_is_not_kept_as_proved(self, site: Site, storage: Locking) -> None:
         publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=False))
-        storage.locked = ()
         prune_backups()
         assert site.stored() == ["default_1.json", "default_1.sqlite3"]
 
-    def test_one_that_is_proved_again_meanwhile_stays(self, site: Site, storage: Locking) -> None:
+    def test_one_that_is_proved_again_in_the_meantime_stays(self, site: Site, storage: Locking) -> None:
         publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=False))
         due = plan_prune()
         publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=True))
-        assert [outcome.kept for outcome in carry_out(due).kept] == ["proved meanwhile"]
+        assert [outcome.why for outcome in carry_out(due).kept] == ["proved in the meantime"]
         assert backups(site) == {"default_1", "default_3"}
+
+    def test_of_a_kept_backup_only_the_last_proof_stays(self, site: Site, storage: Locking) -> None:
+        """Also where the last one cannot be deleted; another project's are left alone."""
+        for succeeded in (True, False, True):
+            publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=succeeded))
+        last = read_catalog(storage).proof_keys["default_3"][-1]
+        report = prune_backups()
+        assert len(report.swept) == 3
+        assert read_catalog(storage).proof_keys == {"default_3": (last,)}
+
+    def test_superseded_proofs_that_are_locked_stay(self, site: Site, storage: Locking) -> None:
+        publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=True))
+        storage.locked = read_catalog(storage).proof_keys["default_3"]
+        assert prune_backups().swept == ()
+        assert len(read_catalog(storage).proof_keys["default_3"]) == 2
 
 
 def test_proofs_that_lost_their_backup_are_one_leftover(site: Site) -> None:
     storage = current_project().storage
-    for key in ("default_20260101_020000_test.proof.json", "default_20260101_020000_test.2.proof.json"):
+    for key in (proof_key("default_20260101_020000_test", datetime(2026, 2, day, tzinfo=UTC)) for day in (1, 2)):
         storage.write(key, b"{}")
     (found,) = find_leftovers(current_project(), read_catalog(storage))
     assert found.name == "default_20260101_020000_test"
@@ -160,11 +168,11 @@ def test_a_failure_that_cannot_be_kept_is_told_all_the_same(
 
     from django_cfg.backup import signals
 
-    signals.drill_failed.connect(hear)
+    signals.verification_failed.connect(hear)
     try:
         use_storage(monkeypatch, Full(site.backups))
         with pytest.raises(VerificationFailed, match=r"instead of 201.*The storage is full"):
             drill_backup()
     finally:
-        signals.drill_failed.disconnect(hear)
+        signals.verification_failed.disconnect(hear)
     assert [proof and proof.succeeded for proof in told] == [False]

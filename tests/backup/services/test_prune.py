@@ -13,7 +13,7 @@ import pytest
 
 from django_cfg.backup import prune_backups
 from django_cfg.backup.errors import BackupNotFound, ClockSkew, StorageError
-from django_cfg.backup.manifest import PROOF_SUFFIX, Manifest
+from django_cfg.backup.manifest import Manifest, proof_key
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.retention.pins import pin_backup
@@ -21,7 +21,7 @@ from django_cfg.backup.services.retention.prune import carry_out, plan_prune, st
 from django_cfg.backup.storage.local import LocalStorage
 from django_cfg.backup.storage.local.direct_io import PIECE
 from tests.backup.policy.histories import proof_of
-from tests.backup.services.pruning import ONE_DAY, Locking, backups, daily, put, use_storage
+from tests.backup.services.pruning import NOW, ONE_DAY, Locking, backups, daily, put, use_storage
 from tests.backup.storages import Recording
 from tests.sites import Site
 
@@ -35,10 +35,11 @@ def _one_day(site: Site) -> None:
 
 def test_what_is_due_is_deleted_with_all_that_stands_beside(site: Site) -> None:
     put(*daily(3))
-    (site.backups / "default_2.proof.json").write_bytes(proof_of(daily(2)[1], succeeded=False).to_json())
-    (site.backups / "default_3.proof.json").write_bytes(proof_of(daily(3)[2], succeeded=False).to_json())
+    for manifest in daily(3)[1:]:
+        proof = proof_of(manifest, succeeded=False)
+        (site.backups / proof_key(manifest.name, proof.at)).write_bytes(proof.to_json())
     pruned = prune_backups()
-    assert [manifest.name for manifest in pruned.deleted] == ["default_3", "default_2"]
+    assert pruned.deleted == ("default_3", "default_2")
     assert pruned.freed == sum(manifest.archive.size for manifest in daily(3)[1:])
     assert site.stored() == ["default_1.json", "default_1.sqlite3"]
 
@@ -47,8 +48,8 @@ def test_a_dry_run_deletes_nothing(site: Site) -> None:
     put(*daily(3))
     before = site.stored()
     pruned = prune_backups(dry_run=True)
-    assert [manifest.name for manifest in pruned.plan.retention.due] == ["default_2", "default_3"]
-    assert (pruned.deleted, site.stored()) == ([], before)
+    assert [decision.name for decision in pruned.decisions if not decision.keep] == ["default_2", "default_3"]
+    assert (pruned.deleted, site.stored()) == ((), before)
 
 
 def test_many_go_at_once_and_the_oldest_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +72,7 @@ def test_a_damaged_pair_is_no_backup_and_is_left_to_a_person(site: Site) -> None
     put(*daily(4))
     (site.backups / "default_1.sqlite3").write_bytes(b"cut")
     (site.backups / "default_4.json").write_text("{")
-    assert [manifest.name for manifest in prune_backups().deleted] == ["default_3"]
+    assert prune_backups().deleted == ("default_3",)
     assert backups(site) == {"default_1", "default_2", "default_4"}
 
 
@@ -97,7 +98,7 @@ def test_a_backup_from_the_future_stops_it(site: Site) -> None:
 def test_an_unreadable_proof_keeps_its_backup(site: Site) -> None:
     """It may be the only proved one."""
     put(*daily(3))
-    (site.backups / "default_3.proof.json").write_text("{")
+    (site.backups / proof_key("default_3", NOW)).write_text("{")
     assert read_catalog(current_project().storage).unreadable_proofs == {"default_3"}
     prune_backups()
     assert backups(site) == {"default_1", "default_3"}
@@ -109,7 +110,7 @@ class TestSinceTheDecision:
         due = plan_prune()
         pin_backup(due.storage, daily(3)[2])
         pruned = carry_out(due)
-        assert [(outcome.manifest.name, outcome.kept) for outcome in pruned.kept] == [("default_3", "pinned meanwhile")]
+        assert [(outcome.name, outcome.why) for outcome in pruned.kept] == [("default_3", "pinned in the meantime")]
         assert backups(site) == {"default_1", "default_3"}
 
     @pytest.mark.parametrize(("succeeded", "stays"), [(True, {"default_3"}), (False, set())])
@@ -117,14 +118,14 @@ class TestSinceTheDecision:
         """Else two prunes could each delete what the other takes for the newest proved one."""
         put(*daily(3))
         due = plan_prune()
-        due.storage.write(f"default_3{PROOF_SUFFIX}", proof_of(daily(3)[2], succeeded=succeeded).to_json())
-        assert [outcome.kept for outcome in carry_out(due).kept] == ["proved meanwhile"] * len(stays)
+        due.storage.write(proof_key("default_3", NOW), proof_of(daily(3)[2], succeeded=succeeded).to_json())
+        assert [outcome.why for outcome in carry_out(due).kept] == ["proved in the meantime"] * len(stays)
         assert backups(site) == {"default_1"} | stays
 
     def test_a_proof_that_cannot_be_read_saves_too(self, site: Site) -> None:
         put(*daily(3))
         due = plan_prune()
-        due.storage.write(f"default_3{PROOF_SUFFIX}", b"{")
+        due.storage.write(proof_key("default_3", NOW), b"{")
         carry_out(due)
         assert backups(site) == {"default_1", "default_3"}
 
@@ -157,7 +158,7 @@ class TestRefused:
             prune_backups()
         assert backups(site) == {"default_1", "default_3"}
         use_storage(monkeypatch, Recording(site.backups))
-        assert [manifest.name for manifest in prune_backups().deleted] == ["default_3"]
+        assert prune_backups().deleted == ("default_3",)
 
     def test_of_many_the_first_few_are_told(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         put(*daily(9))
@@ -171,7 +172,7 @@ class TestRefused:
         put(*daily(3))
         use_storage(monkeypatch, Locking(site.backups, "default_2.json"))
         pruned = prune_backups()
-        assert [(outcome.manifest.name, outcome.kept) for outcome in pruned.kept] == [("default_2", "locked")]
+        assert [(outcome.name, outcome.why) for outcome in pruned.kept] == [("default_2", "locked")]
         assert backups(site) == {"default_1", "default_2"}
 
     def test_an_archive_locked_without_its_manifest_is_a_failure(
@@ -190,7 +191,7 @@ class TestTwoAtOnce:
         plans = [plan_prune(), plan_prune()]
         with ThreadPoolExecutor(2) as threads:
             done = list(threads.map(carry_out, plans))
-        assert [pruned.failed for pruned in done] == [[], []]
+        assert [pruned.failed for pruned in done] == [(), ()]
         assert backups(site) == {"default_1"}
 
 
@@ -266,8 +267,8 @@ class TestUnfinished:
         part(f".default_1.sqlite3.gz.{'0a' * 16}.part", 25)
         put(*daily(2))
         use_storage(monkeypatch, Recording(site.backups, ".part"))
-        assert [manifest.name for manifest in prune_backups().deleted] == ["default_2"]
-        assert "What an interrupted run left stays" in caplog.text
+        assert prune_backups().deleted == ("default_2",)
+        assert "part stays: Could not delete" in caplog.text
 
 
 def test_no_thread_outlives_it(site: Site) -> None:
@@ -290,5 +291,5 @@ def test_backups_named_in_a_plan_are_deleted_by_their_whole_names(site: Site) ->
     storage = current_project().storage
     storage.write("default_2-2.sqlite3", bytes(30))
     storage.write("default_2-2.json", longer.to_json())
-    assert [manifest.name for manifest in prune_backups().deleted] == ["default_2"]
+    assert prune_backups().deleted == ("default_2",)
     assert backups(site) == {"default_2-2"}

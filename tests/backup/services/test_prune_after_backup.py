@@ -12,9 +12,11 @@ import pytest
 from django_cfg.backup import create_backup
 from django_cfg.backup.errors import DatabaseUnavailable
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.creation.create import Failure, create_backups
+from django_cfg.backup.models import Run
+from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
+from django_cfg.backup.services.creation.batch import Failure, create_backups
 from django_cfg.backup.signals import backup_succeeded, prune_failed
+from django_cfg.backup.storage.base import Storage
 from tests.backup.services.pruning import ONE_DAY, backups, daily, put, use_storage
 from tests.backup.storages import Recording
 from tests.sites import Site
@@ -133,10 +135,10 @@ def trouble(request: pytest.FixtureRequest, site: Site, monkeypatch: pytest.Monk
         put(later.model_copy(update={"started_at": later.started_at.replace(year=2090)}))
         return "logs_1 of tests/test/logs is dated 2090-"
 
-    def read_catalog(*args: object) -> None:
+    def decide(*args: object, **options: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("django_cfg.backup.services.retention.prune.read_catalog", read_catalog)
+    monkeypatch.setattr("django_cfg.backup.services.retention.prune.decide", decide)
     return "ZeroDivisionError('a bug')"
 
 
@@ -149,7 +151,7 @@ def test_a_prune_that_fails_is_told_and_the_backup_is_made(
     (document,) = answer.json
     name = document["name"]
     assert name in backups(site)
-    assert BackupRun.objects.get(name=name).state == BackupRun.State.SUCCEEDED
+    assert Run.objects.get(name=name).state == Run.State.SUCCEEDED
     (told,) = failures
     assert told["source"] == Source(project="tests", env="test", database="default")
     assert trouble in told["message"]
@@ -157,20 +159,21 @@ def test_a_prune_that_fails_is_told_and_the_backup_is_made(
     assert trouble in caplog.text
 
 
-def test_nothing_is_pruned_when_the_new_backup_is_not_found_whole(site: Site, failures: list[dict[str, Any]]) -> None:
+def test_nothing_is_pruned_when_the_new_backup_is_not_found_intact(
+    site: Site, failures: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever took it away: the old ones are all there is."""
     put(*daily(3))
 
-    def lose(manifest: Manifest, **facts: Any) -> None:
-        (site.backups / manifest.archive_key).write_bytes(b"cut")
+    def lose(storage: Storage) -> Catalog:
+        (newest,) = site.backups.glob("*.gz")
+        newest.write_bytes(b"cut")
+        return read_catalog(storage)
 
-    backup_succeeded.connect(lose)
-    try:
-        create_backup()
-    finally:
-        backup_succeeded.disconnect(lose)
+    monkeypatch.setattr("django_cfg.backup.services.creation.create.read_catalog", lose)
+    create_backup()
     assert {"default_1", "default_2", "default_3"} < backups(site)
-    assert "is not found there whole" in failures[0]["message"]
+    assert "is not found there intact" in failures[0]["message"]
 
 
 def test_what_was_deleted_is_told_on_the_way(site: Site) -> None:
@@ -200,5 +203,5 @@ def test_an_interruption_of_the_prune_leaves_the_run_a_success(site: Site, monke
     monkeypatch.setattr("django_cfg.backup.services.retention.prune.delete_backup", interrupted)
     with pytest.raises(KeyboardInterrupt):
         create_backup()
-    assert BackupRun.objects.get().state == BackupRun.State.SUCCEEDED
+    assert Run.objects.get().state == Run.State.SUCCEEDED
     assert len(backups(site)) == 4

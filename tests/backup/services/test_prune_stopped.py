@@ -6,9 +6,11 @@ from random import Random
 
 import pytest
 
-from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, Manifest
+from django_cfg import BackupConfig
+from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, proof_key
 from django_cfg.backup.services.catalog.catalog import read_catalog
-from django_cfg.backup.services.retention.prune import Pruned, PrunePlan, carry_out
+from django_cfg.backup.services.project.project import Project
+from django_cfg.backup.services.retention.prune import PrunePlan, PruneReport, carry_out
 from tests.backup.manifests import archive_of
 from tests.backup.policy.histories import History, for_all_histories
 from tests.backup.storages import Memory, Stopped
@@ -23,17 +25,21 @@ def stored(history: History) -> Memory:
         storage.write(manifest.archive_key, content)
         storage.write(manifest.key, manifest.model_copy(update={"archive": archive}).to_json())
     for name, proof in history.beside.proofs.items():
-        storage.write(f"{name}{PROOF_SUFFIX}", proof.to_json())
+        storage.write(proof_key(name, proof.at), proof.to_json())
     for name in history.beside.unreadable:
-        storage.write(f"{name}{PROOF_SUFFIX}", b"{")
+        storage.write(proof_key(name, history.now), b"{")
     for name in history.beside.pinned:
         storage.write(f"{name}{PIN_SUFFIX}", b"{}")
     return storage
 
 
-def prune(history: History, storage: Memory, steps: float) -> Pruned | None:
+def prune(history: History, storage: Memory, steps: float) -> PruneReport | None:
     """Prune, and stop after *steps*; None when it was stopped."""
-    due = PrunePlan(storage, read_catalog(storage), history.plan())
+    project = Project(
+        BackupConfig(retention=history.policy), history.scope.project, history.scope.env, history.zone, None, {}
+    )
+    project.__dict__["storage"] = storage  # cached
+    due = PrunePlan(project, read_catalog(storage), history.plan())
     storage.steps = steps
     try:
         return carry_out(due)
@@ -62,7 +68,7 @@ def test_stopped_after_any_step_no_listed_backup_is_broken(examples: int) -> Non
         rest = history.without(gone)
         finished = prune(rest, storage, float("inf"))
         assert finished
-        assert {outcome.manifest.name for outcome in finished.outcomes} <= {m.name for m in due.due}
+        assert set(finished.deleted) <= {m.name for m in due.due}
         assert not finished.failed
         assert not finished.kept
         assert [m.name for m in listed_whole(rest, storage)] == [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup, list_backups
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.signals import backup_failed, backup_succeeded
 from django_cfg.backup.storage.local import LocalStorage
 from tests.sites import Site
@@ -35,7 +35,7 @@ def told(site: Site, books: Path) -> Iterator[list[str]]:
 
 def require_success(told: list[str]) -> None:
     (manifest,) = list_backups()
-    (run,) = BackupRun.objects.all()
+    (run,) = Run.objects.all()
     assert (run.state, run.name, run.size, run.message, run.lease) == (
         "succeeded",
         manifest.name,
@@ -99,7 +99,7 @@ def test_an_interruption_when_the_row_cannot_be_written_yet(
     site: Site, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the heart is being stopped."""
-    monkeypatch.setattr("django_cfg.backup.services.creation.create.beating", lambda row_id: _Interrupted())
+    monkeypatch.setattr("django_cfg.backup.services.runs.run.beating", lambda row_id: _Interrupted())
     with pytest.raises(KeyboardInterrupt):
         create_backup()
     require_success(told)
@@ -119,5 +119,5 @@ def test_before_the_manifest_it_has_failed(site: Site, told: list[str], monkeypa
         create_backup()
     assert list_backups() == []
     assert told == ["failed"]
-    assert [run.state for run in BackupRun.objects.all()] == ["failed"]
+    assert [run.state for run in Run.objects.all()] == ["failed"]
     assert site.stored() == []

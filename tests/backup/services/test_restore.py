@@ -13,13 +13,13 @@ from django.dispatch import Signal
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.errors import UsageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.models import RestoreRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.restore.resume import resume_restore
 from django_cfg.backup.signals import restore_checked, restore_failed, restore_succeeded
 from tests.sites import Site
 
 SQLITE = "django.db.backends.sqlite3"
-RUNS = "django_cfg_backup_restorerun"
+RUNS = "django_cfg_backup_run"
 
 
 @pytest.fixture
@@ -76,12 +76,12 @@ def lie(site: Site, manifest: Manifest) -> None:
 def test_a_restore_is_in_the_history_of_the_restored_database(site: Site, backup: Manifest) -> None:
     """The old history went aside with the old data; this row is written into the new one."""
     old_data = restore_backup().old_data
-    (run,) = RestoreRun.objects.all()
+    (run,) = Run.objects.filter(kind="restore")
     assert (run.project, run.env, run.database) == ("tests", "test", "default")
     assert (run.state, run.name, run.old_data, run.message) == ("succeeded", backup.name, old_data, "")
     assert run.finished_at
     assert run.finished_at > run.started_at
-    assert str(run) == f"{backup.name} into default (succeeded)"
+    assert str(run) == f"restore of {backup.name} (succeeded)"
 
 
 def test_until_the_switch_the_target_is_not_written_to_even_by_its_history(site: Site, backup: Manifest) -> None:
@@ -90,7 +90,7 @@ def test_until_the_switch_the_target_is_not_written_to_even_by_its_history(site:
     with pytest.raises(VerificationFailed):
         restore_backup()
     assert site.sql("SELECT * FROM book") == before
-    (run,) = RestoreRun.objects.all()
+    (run,) = Run.objects.filter(kind="restore")
     assert run.state == "failed"
     assert "201" in run.message
 
@@ -100,7 +100,7 @@ def test_a_history_elsewhere_knows_of_a_restore_while_it_runs(site: Site, shop: 
     states: list[str] = []
 
     def look(**facts: Any) -> None:
-        states.append(site.sql(f"SELECT state FROM {RUNS}")[0][0])
+        states.append(site.sql(f"SELECT state FROM {RUNS} WHERE kind = 'restore'")[0][0])
 
     restore_checked.connect(look)
     try:
@@ -108,7 +108,9 @@ def test_a_history_elsewhere_knows_of_a_restore_while_it_runs(site: Site, shop: 
     finally:
         restore_checked.disconnect(look)
     assert states == ["running"]
-    assert site.sql(f"SELECT state, database, tables FROM {RUNS}") == [("succeeded", "shop", "book")]
+    assert site.sql(f"SELECT state, database, tables FROM {RUNS} WHERE kind = 'restore'") == [
+        ("succeeded", "shop", "book")
+    ]
 
 
 def test_success_is_told_with_plain_data(site: Site, backup: Manifest) -> None:
@@ -142,7 +144,7 @@ def test_what_fails_after_the_switch_does_not_make_a_success_a_failure(
         restore_backup()
     assert len(seen) == 1
     assert site.sql("SELECT count(*) FROM book") == [(200,)]
-    assert [run.state for run in RestoreRun.objects.all()] == ["succeeded"]
+    assert [run.state for run in Run.objects.filter(kind="restore")] == ["succeeded"]
 
 
 def test_a_failing_history_never_fails_a_restore(site: Site, books: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -156,7 +158,7 @@ def test_a_failing_history_never_fails_a_restore(site: Site, books: Path, caplog
 
 class TestResume:
     def test_there_is_nothing_to_resume_where_a_switch_is_atomic(self, site: Site, backup: Manifest) -> None:
-        with pytest.raises(UsageError, match=r"nothing to resume: it is wholly as it was, or wholly restored"):
+        with pytest.raises(UsageError, match="nothing to resume: the database is completely as it was"):
             resume_restore()
         answer = site.call("backup_restore", "--resume", "--json")
         assert answer.code == 2

@@ -39,7 +39,7 @@ def test_a_backup_begins_before_it_is_made(site: Site, books: Path, told: Told) 
     manifest = site.create()
     source = current_project().source("default")
     assert told[0] == ("backup_started", {"source": source, "trigger": "manual"})
-    assert ("backup_succeeded", {"manifest": manifest}) in told
+    assert ("backup_succeeded", {"manifest": manifest, "warning": ""}) in told
 
 
 def test_a_prune_tells_what_went(site: Site, told: Told) -> None:

@@ -7,16 +7,19 @@ import signal
 import sys
 import threading
 from argparse import ArgumentParser
+from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from pydantic_core import to_jsonable_python
 
 from django_cfg.backup.errors import BackupError, Declined
 from django_cfg.backup.management.output.progress import TerminalProgress
-from django_cfg.backup.services.catalog.catalog import LATEST, Catalog
+from django_cfg.backup.services.catalog.catalog import LATEST, Damaged
+from django_cfg.backup.services.project.project import operation
 
-_UNDONE = "What had not ended has been undone."
+_UNDONE = "Unfinished work has been rolled back."
 
 
 class BackupCommand(BaseCommand):
@@ -36,7 +39,7 @@ class BackupCommand(BaseCommand):
         """The arguments of this command."""
 
     def run(self, *args: Any, **options: Any) -> Any:
-        """Do it, show it, and return the document that ``--json`` prints."""
+        """Do it, print it, and return what ``--json`` prints: records, or lists and dicts of them."""
         raise NotImplementedError
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -45,7 +48,8 @@ class BackupCommand(BaseCommand):
         self.progress = TerminalProgress(self.stderr, quiet=options["verbosity"] == 0)
         handlers = _end_in_order()
         try:
-            document = self.run(**options)
+            with operation():
+                document = self.run(**options)
         except BackupError as error:
             if self.as_json and not self._is_printed:
                 self.print_document({"error": str(error)})
@@ -65,7 +69,7 @@ class BackupCommand(BaseCommand):
     def print_document(self, document: Any) -> None:
         """The one document; what fails afterwards prints no second one."""
         self._is_printed = True
-        self.stdout.write(json.dumps(document, indent=2))
+        self.stdout.write(json.dumps(to_jsonable_python(document, by_alias=True), indent=2))
 
     def show(self, text: str) -> None:
         """A result for a person; with ``--json`` nothing."""
@@ -80,8 +84,8 @@ class BackupCommand(BaseCommand):
     def warn(self, text: str) -> None:
         self.stderr.write(text, self.style.WARNING)
 
-    def warn_of_damage(self, catalog: Catalog) -> None:
-        for damaged in catalog.damaged:
+    def warn_of_damage(self, damaged_pairs: Iterable[Damaged]) -> None:
+        for damaged in damaged_pairs:
             self.warn(f"Not a usable backup: {damaged.error}")
 
     def ask(self, question: str, *, yes: bool) -> None:

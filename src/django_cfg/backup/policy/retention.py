@@ -13,13 +13,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from itertools import groupby
+from typing import Self
+
+from pydantic import Field, SkipValidation
 
 from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.errors import ClockSkew
 from django_cfg.backup.formatting import MB, counted, megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
+from django_cfg.backup.records import Moment, Record
 
-TOLERANCE = timedelta(minutes=5)  # between the clocks of the machines that share a storage
+CLOCK_TOLERANCE = timedelta(minutes=5)  # between the clocks of the machines that share a storage
 Reason = tuple[Manifest, str]  # a backup, and what keeps it
 Reasons = dict[str, tuple[str, ...]]  # by the backup's name
 
@@ -45,23 +49,41 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What stands beside the backups, by their names."""
+class Sidecars:
+    """The proofs and pins of the backups, by the backups' names."""
 
     proofs: Mapping[str, Proof] = field(default_factory=dict)
     pinned: Collection[str] = frozenset()
-    unreadable: Collection[str] = frozenset()  # a proof is there, and nobody knows what it says
+    unreadable: Collection[str] = frozenset()  # the last proof exists and cannot be read
 
     def proves(self, manifest: Manifest) -> bool:
         proof = self.proofs.get(manifest.name)
         return proof is not None and proof.proves(manifest)
 
 
-@dataclass(frozen=True)
-class Decision:
-    manifest: Manifest
+class Decision(Record):
+    """Whether one backup is kept, and why."""
+
+    name: str
+    source: Source
+    started_at: Moment
+    size: int  # bytes of the archive as stored
     keep: bool
     reasons: tuple[str, ...]
+    manifest: SkipValidation[Manifest] = Field(exclude=True)
+
+    @classmethod
+    def on(cls, manifest: Manifest, reasons: tuple[str, ...], *, keep: bool) -> Self:
+        """Return the decision on *manifest*."""
+        return cls(
+            name=manifest.name,
+            source=manifest.source,
+            started_at=manifest.started_at,
+            size=manifest.archive.size,
+            keep=keep,
+            reasons=reasons,
+            manifest=manifest,
+        )
 
     def __str__(self) -> str:
         return "; ".join(self.reasons)
@@ -86,12 +108,12 @@ class Plan:
 
 def is_from_the_future(manifest: Manifest, now: datetime) -> bool:
     """Dated further ahead of *now* than clocks differ: its clock was wrong, or ours is."""
-    return manifest.started_at > now + TOLERANCE
+    return manifest.started_at > now + CLOCK_TOLERANCE
 
 
 def plan(
     manifests: Iterable[Manifest],
-    beside: Beside,
+    sidecars: Sidecars,
     policy: BackupRetentionConfig,
     now: datetime,
     zone: tzinfo,
@@ -107,7 +129,7 @@ def plan(
     _refuse_the_future(own, now)
     left_alone = _by_name(_left_alone(newest_first, scope))
     all_series = _series(manifest for manifest in own if manifest.name not in left_alone)
-    protected = left_alone | _by_name(r for series in all_series for r in _never_deleted(series, beside))
+    protected = left_alone | _by_name(r for series in all_series for r in _never_deleted(series, sidecars))
     wanted = _by_name(r for series in all_series for r in _by_the_rules(series, policy, zone))
     kept = _joined(protected, wanted)
     waiting = _by_name(_waiting(own, kept, scope))
@@ -116,7 +138,9 @@ def plan(
     over, warnings = _over_the_limit(size, first_to_go[::-1], waiting, policy)
     stays = {name: why for name, why in (waiting | kept).items() if name not in over}
     dropped = _dropped(policy)
-    decisions = (Decision(m, m.name in stays, stays.get(m.name) or over.get(m.name) or dropped) for m in newest_first)
+    decisions = (
+        Decision.on(m, stays.get(m.name) or over.get(m.name) or dropped, keep=m.name in stays) for m in newest_first
+    )
     return Plan(tuple(decisions), warnings)
 
 
@@ -144,17 +168,17 @@ def _series(newest_first: Iterable[Manifest]) -> list[list[Manifest]]:
     return [list(group) for _, group in groupby(sorted(newest_first, key=kind), kind)]  # sorting keeps the order
 
 
-def _never_deleted(series: Sequence[Manifest], beside: Beside) -> Iterator[Reason]:
+def _never_deleted(series: Sequence[Manifest], sidecars: Sidecars) -> Iterator[Reason]:
     """The newest, the newest proved, the pinned: no limit of size deletes these."""
     partial = "partial " if series[0].partial else ""
     yield series[0], f"newest {partial}backup"
     if not _is_regular(series[0]):
         yield from _first(filter(_is_regular, series), f"newest {partial}backup not made before a restore")
-    yield from _first(filter(beside.proves, series), f"newest proved {partial}backup")
+    yield from _first(filter(sidecars.proves, series), f"newest proved {partial}backup")
     for manifest in series:
-        if manifest.name in beside.pinned:
+        if manifest.name in sidecars.pinned:
             yield manifest, "pinned"
-        if manifest.name in beside.unreadable:
+        if manifest.name in sidecars.unreadable:
             yield manifest, "its proof cannot be read"
 
 

@@ -26,12 +26,11 @@ class Command(BackupCommand):
         for finding in chain(check_project(project), test_channels(project) if notify else ()):
             findings.append(finding)
             self.show(self._line(finding))
-        document = [{"level": str(f.level), "subject": f.subject, "text": f.text} for f in findings]
         if error := _verdict(findings):
             if self.as_json:
-                self.print_document(document)
+                self.print_document(findings)
             raise error
-        return document
+        return findings
 
     def _line(self, finding: Finding) -> str:
         style = {Level.OK: self.style.SUCCESS, Level.WARNING: self.style.WARNING, Level.FAILED: self.style.ERROR}

@@ -8,7 +8,7 @@ from typing import Any
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.services.creation.create import Failure, create_backups, verdict
+from django_cfg.backup.services.creation.batch import Failure, batch_error, create_backups
 
 
 class Command(BackupCommand):
@@ -19,35 +19,26 @@ class Command(BackupCommand):
         parser.add_argument("--note", default="", help="A remark kept in the manifest.")
 
     def run(self, *, aliases: list[str], note: str, **options: Any) -> Any:
-        results = []
+        results: list[Manifest | Failure] = []
         for result in create_backups(aliases, note=note, progress=self.progress):
             results.append(result)
             if isinstance(result, Manifest):
-                self.show(_told(result))
-        if error := verdict(results):
+                self.show(_summary(result))
+        if error := batch_error(results):
             self._fail(results, error)
         if not results:
             self.warn("No database is enabled for backups: see BackupDatabaseConfig.enabled in settings.BACKUP.")
-        return _document(results)
+        return results
 
     def _fail(self, results: list[Manifest | Failure], error: Exception) -> None:
         if self.as_json:
-            self.print_document(_document(results))
+            self.print_document(results)
         raise error
 
 
-def _told(manifest: Manifest) -> str:
+def _summary(manifest: Manifest) -> str:
     took = (manifest.finished_at - manifest.started_at).total_seconds()
     return (
         f"{manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows, "
         f"{megabytes(manifest.archive.size)} stored in {took:.1f} s"
     )
-
-
-def _document(results: list[Manifest | Failure]) -> list[dict[str, Any]]:
-    return [
-        result.model_dump(mode="json", by_alias=True)
-        if isinstance(result, Manifest)
-        else {"database": result.database, "error": str(result.error)}
-        for result in results
-    ]

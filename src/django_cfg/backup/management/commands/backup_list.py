@@ -8,7 +8,7 @@ from typing import Any
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.output import backups, proofs
 from django_cfg.backup.management.output.prune import what_keeps
-from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.catalog.catalog import read_catalog, require_known_database
 from django_cfg.backup.services.project.project import current_project
 
 
@@ -22,6 +22,7 @@ class Command(BackupCommand):
     def run(self, *, database: str | None, **options: Any) -> Any:
         project = current_project()
         catalog = read_catalog(project.storage)
+        require_known_database(project, catalog, database)
         own = list(catalog.backups) if options["all"] else catalog.of(project)
         chosen = [manifest for manifest in own if database in (None, manifest.source.database)]
         if chosen:
@@ -32,5 +33,5 @@ class Command(BackupCommand):
             self.warn(f"No backup of {project.name}/{project.env} in {catalog.location}.")
         if hidden := len(catalog.backups) - len(own):
             self.warn(f"{hidden} more of other projects or environments: --all shows them.")
-        self.warn_of_damage(catalog)
-        return [manifest.model_dump(mode="json", by_alias=True) for manifest in chosen]
+        self.warn_of_damage(catalog.damaged)
+        return chosen

@@ -12,9 +12,14 @@ from django_cfg.backup.management.command import BackupCommand, add_yes
 from django_cfg.backup.management.output import prune
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import Project, current_project
-from django_cfg.backup.services.restore.kept_data import NotAsked, Scratch, find_scratches, sweep_scratches
+from django_cfg.backup.services.restore.kept_data import (
+    AbandonedStaging,
+    Unreachable,
+    find_abandoned_staging,
+    sweep_abandoned_staging,
+)
 from django_cfg.backup.services.retention.leftovers import Leftover, find_leftovers, remove_leftover
-from django_cfg.backup.services.retention.prune import Pruned, PrunePlan, carry_out, plan_prune, still_due
+from django_cfg.backup.services.retention.prune import PrunePlan, carry_out, decided, plan_prune, still_due
 from django_cfg.backup.storage.base import Storage
 
 
@@ -44,53 +49,52 @@ class Command(BackupCommand):
     def _backups(self, project: Project, *, orphans: bool) -> Any:
         due = plan_prune(orphans=orphans)
         self._show_plan(project, due)
-        scratches = self._scratches(project)
+        staging = self._abandoned_staging(project)
         what = [f"{counted(len(due.retention.due), 'backup')} ({megabytes(due.size)})"] * bool(due.retention.due)
-        what += [f"what {counted(len(scratches), 'dead restore')} left"] * bool(scratches)
-        if not self._agreed(" and ".join(what), due.storage, [*due.retention.due, *scratches]):
-            return prune.document(Pruned(due), project)
-        self._sweep(project, scratches)
+        what += [f"what {counted(len(staging), 'dead restore')} left"] * bool(staging)
+        if not self._agreed(" and ".join(what), due.storage, [*due.retention.due, *staging]):
+            return decided(due)
+        self._sweep(project, staging)
         if not self._yes:
             due = still_due(due, plan_prune(orphans=orphans))
-        pruned = carry_out(due, self.progress)
-        document = prune.document(pruned, project)
-        for outcome in pruned.kept:
-            self.warn(f"{outcome.manifest.name} is kept: {outcome.kept}.")
-        if pruned.failed and self.as_json:
-            self.print_document(document)
-        pruned.require_complete()
-        return document
+        report = carry_out(due, self.progress)
+        for outcome in report.kept:
+            self.warn(f"{outcome.name} is kept: {outcome.why}.")
+        if report.failed and self.as_json:
+            self.print_document(report)
+        report.require_complete()
+        return report
 
-    def _scratches(self, project: Project) -> list[Scratch]:
-        """Those of restores that died, which are nobody's data, shown."""
-        found = list(find_scratches(project))
+    def _abandoned_staging(self, project: Project) -> list[AbandonedStaging]:
+        """What restores that died have left, which is no data of the project; it is shown."""
+        found = list(find_abandoned_staging(project))
         for one in found:
-            if isinstance(one, NotAsked):
-                self.warn(f"Whether dead restores left something beside {one.database} is not known: {one.error}")
+            if isinstance(one, Unreachable):
+                self.warn(f"Whether dead restores left something next to {one.database} is not known: {one.error}")
             else:
                 self.warn(f"A restore of {one.database} that died left {one.name}.")
-        return [one for one in found if isinstance(one, Scratch)]
+        return [one for one in found if isinstance(one, AbandonedStaging)]
 
-    def _sweep(self, project: Project, scratches: list[Scratch]) -> None:
-        for removed in sweep_scratches(project, scratches):
-            if isinstance(removed, NotAsked):
-                self.warn(f"What dead restores left beside {removed.database} stays: {removed.error}")
+    def _sweep(self, project: Project, staging: list[AbandonedStaging]) -> None:
+        for removed in sweep_abandoned_staging(project, staging):
+            if isinstance(removed, Unreachable):
+                self.warn(f"What dead restores left next to {removed.database} stays: {removed.error}")
             else:
                 self.warn(f"Removed {removed}, which a restore that died had left.")
 
     def _show_plan(self, project: Project, due: PrunePlan) -> None:
-        own = [decision for decision in due.retention.decisions if project.owns(decision.manifest.source)]
+        own = due.decisions
         if own:
             self.show(prune.decisions(own, project.zone))
         else:
             self.warn(f"No backup of {project.name}/{project.env} in {due.storage.location}.")
         if others := len(due.retention.decisions) - len(own):
-            self.warn(f"{others} more of other projects or environments: nothing touches them from here.")
+            self.warn(f"{others} more of other projects or environments: they are never deleted from here.")
         for warning in due.retention.warnings:
             self.warn(warning)
-        self.warn_of_damage(due.catalog)
+        self.warn_of_damage(due.catalog.damaged)
         if leftovers := find_leftovers(project, due.catalog):
-            self.warn(f"Without a manifest: {_told(leftovers)}; see backup_prune --leftovers.")
+            self.warn(f"Without a manifest: {_first_and_count(leftovers)}; see backup_prune --leftovers.")
 
     def _leftovers(self, project: Project, names: list[str]) -> Any:
         storage = project.storage
@@ -99,22 +103,22 @@ class Command(BackupCommand):
             self.show(prune.leftovers(found, project.zone))
         removable = [leftover for leftover in found if not leftover.spared]
         size = megabytes(sum(leftover.size for leftover in removable))
-        removed: list[str] = []
+        removed: set[str] = set()
         errors: list[str] = []
         if self._agreed(f"what is left of {counted(len(removable), 'name')} ({size})", storage, removable):
             for leftover in removable:
                 self._remove(storage, leftover, removed, errors)
-        document = prune.leftover_document(found, removed)
+        document = [leftover.report(removed=leftover.name in removed) for leftover in found]
         if errors:
             if self.as_json:
                 self.print_document(document)
             raise StorageError("\n".join(errors))
         return document
 
-    def _remove(self, storage: Storage, leftover: Leftover, removed: list[str], errors: list[str]) -> None:
+    def _remove(self, storage: Storage, leftover: Leftover, removed: set[str], errors: list[str]) -> None:
         try:
             if remove_leftover(storage, leftover):
-                removed.append(leftover.name)
+                removed.add(leftover.name)
         except StorageError as error:
             errors.append(str(error))
 
@@ -146,6 +150,6 @@ def _named(found: list[Leftover], names: list[str]) -> list[Leftover]:
     return [leftover for leftover in found if not names or leftover.name in names]
 
 
-def _told(leftovers: list[Leftover]) -> str:
+def _first_and_count(leftovers: list[Leftover]) -> str:
     first = leftovers[0].objects[0].key
     return first if len(leftovers) == 1 else f"{first} and what is left of {counted(len(leftovers) - 1, 'other name')}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.engines.base import RestoreOptions, SwitchResult
+from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
 from django_cfg.backup.management.output import restore
 from django_cfg.backup.management.unlock_options import add_unlock, unlock
-from django_cfg.backup.services.restore.restore import Restored, RestorePlan, carry_out, plan_restore
+from django_cfg.backup.services.restore.restore import RestorePlan, RestoreReport, carry_out, plan_restore
 from django_cfg.backup.services.restore.resume import resume_restore
 
 
@@ -30,34 +30,27 @@ class Command(BackupCommand):
         )
         opened_by = unlock(options["private_key"], options["passphrase_fd"])
         plan = plan_restore(name, database=database, to=to, options=chosen, unlock=opened_by, progress=self.progress)
-        self.warn_of_damage(plan.catalog)
+        self.warn_of_damage(plan.catalog.damaged)
         self.stderr.write(restore.preview(plan), self.plain)
         self.ask(restore.question(plan), yes=yes)
-        return carry_out(plan, self.progress, lambda restored: self._tell(plan, restored))
+        return carry_out(plan, self.progress, lambda report: self._report(plan, report))
 
-    def _tell(self, plan: RestorePlan, restored: Restored) -> None:
-        self.show(restore.done(plan, restored))
-        self._tell_of_old_data(restored.switched)
+    def _report(self, plan: RestorePlan, report: RestoreReport) -> None:
+        self.show(restore.done(plan, report))
+        self._report_old_data(report)
         if plan.migrations:
             self.warn(plan.migrations)
         if self.as_json:
-            self.print_document(
-                {
-                    "restored": plan.manifest.name,
-                    "to": plan.target,
-                    "old_data": restored.switched.old_data,
-                    "seconds": round(restored.seconds, 3),
-                }
-            )
+            self.print_document(report)
 
-    def _tell_of_old_data(self, switched: SwitchResult) -> None:
-        if switched.old_data:
-            self.show(f"Its old data is kept in {switched.old_data}; delete it when you no longer need it.")
-        if switched.advice:
-            self.warn(switched.advice)
+    def _report_old_data(self, report: RestoreReport) -> None:
+        if report.old_data:
+            self.show(f"Its old data is kept in {report.old_data}; delete it when you no longer need it.")
+        if report.advice:
+            self.warn(report.advice)
 
     def _resume(self, alias: str | None) -> Any:
-        target, switched = resume_restore(alias)
-        self.show(f"The interrupted restore of {target} is finished.")
-        self._tell_of_old_data(switched)
-        return {"restored": None, "to": target, "old_data": switched.old_data}
+        report = resume_restore(alias)
+        self.show(f"The interrupted restore of {report.to} is finished.")
+        self._report_old_data(report)
+        return report

@@ -12,18 +12,24 @@ from django.db import close_old_connections
 from django_cfg.backup.errors import BackupError, UsageError
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.output.ticks import lines_of
-from django_cfg.backup.services.creation.create import Failure
+from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.project.project import current_project, require_enabled
-from django_cfg.backup.services.schedule.tick import Ticked, tick
+from django_cfg.backup.services.schedule.tick import TickReport, tick
 
 _log = logging.getLogger("django_cfg.backup")
 
 
 class Command(BackupCommand):
-    help = "Run the due backups in this process, until it is ended; needs no Redis. SIGTERM stops it cleanly."
+    help = "Run the due backups in this process until it is stopped; needs no Redis. SIGTERM stops it cleanly."
 
     def arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--every", type=int, default=30, metavar="SECONDS", help="Between two looks; default 30.")
+        parser.add_argument(
+            "--every",
+            type=int,
+            default=30,
+            metavar="SECONDS",
+            help="Seconds between checks for due backups (default: 30).",
+        )
 
     def run(self, *, every: int, **options: Any) -> Any:
         require_enabled(current_project().config)
@@ -36,20 +42,20 @@ class Command(BackupCommand):
                 self._tick()
                 pause.wait(every)
         except (SystemExit, KeyboardInterrupt):
-            # The wait to be ended by is the ordinary end; a backup it has met was undone, recorded and told of.
+            # The ordinary end. A backup that was interrupted has been rolled back, recorded and sent as failed.
             self.progress.say("The scheduler has stopped.")
 
     def _tick(self) -> None:
-        """One look; nothing that goes wrong in it ends the scheduler."""
+        """Check once; an error in a check does not end the scheduler."""
         close_old_connections()
         try:
             self._show(tick(in_place=True, progress=self.progress))
         except BackupError as error:
             self.warn(str(error))
         except Exception:  # noqa: BLE001
-            _log.exception("A look at the schedule failed in a way nobody has foreseen; the next one is made")
+            _log.exception("A check for due backups failed unexpectedly; the next one is made as usual")
 
-    def _show(self, ticked: Ticked) -> None:
+    def _show(self, ticked: TickReport) -> None:
         for line in lines_of(ticked):
             self.show(line)
         self.stdout.flush()  # into a pipe, to a log, lines would wait for more

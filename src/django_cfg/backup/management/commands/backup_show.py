@@ -27,4 +27,4 @@ class Command(BackupCommand):
         proof = catalog.proofs.get(manifest.name)
         behind, proved = migration_state.compare(manifest.migrations), proofs.details(proof, project.zone)
         self.show(backups.details(manifest, project.zone, behind, proved, kept))
-        return manifest.model_dump(mode="json", by_alias=True)
+        return manifest

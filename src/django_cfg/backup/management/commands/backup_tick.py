@@ -6,8 +6,8 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand
-from django_cfg.backup.management.output.ticks import document_of, lines_of, verdict_of
-from django_cfg.backup.services.schedule.tick import raise_problems, tick
+from django_cfg.backup.management.output.ticks import lines_of
+from django_cfg.backup.services.schedule.tick import tick
 
 
 class Command(BackupCommand):
@@ -20,11 +20,9 @@ class Command(BackupCommand):
         ticked = tick(in_place=in_place or None, progress=self.progress)
         for line in lines_of(ticked):
             self.show(line)
-        document = document_of(ticked)
-        error = verdict_of(ticked)
-        if self.as_json and (ticked.problems or error):
-            self.print_document(document)
-        raise_problems(ticked)
-        if error:
-            raise error
-        return document
+        if self.as_json and (ticked.problems or ticked.error):
+            self.print_document(ticked)
+        ticked.raise_problems()
+        if ticked.error:
+            raise ticked.error
+        return ticked

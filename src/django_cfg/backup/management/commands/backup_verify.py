@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from dataclasses import dataclass
 from typing import Any
 
 from django_cfg.backup.errors import BackupError, KeyMissing, UsageError, VerificationFailed
@@ -13,27 +12,20 @@ from django_cfg.backup.management.unlock_options import add_unlock, unlock
 from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
 from django_cfg.backup.pipeline.encryption.keyring import Keys
-from django_cfg.backup.services.catalog.catalog import Catalog, find, read_catalog
+from django_cfg.backup.records import ErrorText, Record
+from django_cfg.backup.services.catalog.catalog import Catalog, find, read_catalog, require_known_database
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.verification.drill import drill, failure
 from django_cfg.backup.services.verification.verify import verify
 
 
-@dataclass(frozen=True)
-class _Result:
-    """What one backup came to."""
+class VerifyResult(Record):
+    """The result for one backup."""
 
     name: str
-    error: BackupError | None = None
-    unchecked: KeyMissing | None = None  # why what the stored bytes hold was not looked at
+    error: ErrorText | None = None
+    unchecked: ErrorText | None = None  # why only the stored bytes were compared
     proof: Proof | None = None  # of a drill
-
-    @property
-    def document(self) -> dict[str, Any]:
-        told: dict[str, Any] = {"name": self.name, "error": str(self.error) if self.error else None}
-        if self.unchecked:
-            told["unchecked"] = str(self.unchecked)
-        return told | {"proof": proofs.document(self.proof)} if self.proof else told
 
 
 class Command(BackupCommand):
@@ -65,42 +57,41 @@ class Command(BackupCommand):
             for manifest in _chosen(catalog, project, names, database)
         ]
         if names:
-            self.warn_of_damage(catalog)  # `latest` is the newest that is whole
+            self.warn_of_damage(catalog.damaged)  # `latest` is the newest that is intact
         else:
-            results += [_Result(damaged.name, damaged.error) for damaged in catalog.damaged]
-        document = [result.document for result in results]
-        self._report(results, document, drilled=options["drill"])
-        return document
+            results += [VerifyResult(name=damaged.name, error=damaged.error) for damaged in catalog.damaged]
+        self._report(results, drilled=options["drill"])
+        return results
 
-    def _verify(self, project: Project, manifest: Manifest, keys: Keys, *, key_is_given: bool) -> _Result:
+    def _verify(self, project: Project, manifest: Manifest, keys: Keys, *, key_is_given: bool) -> VerifyResult:
         try:
             verify(project.storage, manifest, self.progress, tools_dir=project.config.tools_dir, keys=keys)
         except KeyMissing as error:
             if key_is_given:
-                return _Result(manifest.name, error)
+                return VerifyResult(name=manifest.name, error=error)
             self.show(f"{manifest.name}: stored as it was written; what it holds cannot be checked here. {error}")
-            return _Result(manifest.name, unchecked=error)
+            return VerifyResult(name=manifest.name, unchecked=error)
         except BackupError as error:
-            return _Result(manifest.name, error)
+            return VerifyResult(name=manifest.name, error=error)
         self.show(f"{manifest.name}: good")
-        return _Result(manifest.name)
+        return VerifyResult(name=manifest.name)
 
-    def _drill(self, project: Project, manifest: Manifest, keys: Keys) -> _Result:
+    def _drill(self, project: Project, manifest: Manifest, keys: Keys) -> VerifyResult:
         try:
             proof = drill(project, manifest, keys, self.progress)
         except BackupError as error:
-            return _Result(manifest.name, error)
+            return VerifyResult(name=manifest.name, error=error)
         if not proof.succeeded:
-            return _Result(manifest.name, VerificationFailed(failure(proof)), proof=proof)
+            return VerifyResult(name=manifest.name, error=VerificationFailed(failure(proof)), proof=proof)
         self.show(f"{manifest.name}: proved. {proofs.sentence(proof)}")
         if proof.migrations:
             self.warn(proof.migrations)
-        return _Result(manifest.name, proof=proof)
+        return VerifyResult(name=manifest.name, proof=proof)
 
-    def _report(self, results: list[_Result], document: list[dict[str, Any]], *, drilled: bool) -> None:
+    def _report(self, results: list[VerifyResult], *, drilled: bool) -> None:
         failed = [result.error for result in results if result.error]
         if failed and self.as_json:
-            self.print_document(document)
+            self.print_document(results)
         if len(failed) == 1:
             raise failed[0]
         if failed:
@@ -112,4 +103,5 @@ class Command(BackupCommand):
 def _chosen(catalog: Catalog, project: Project, names: list[str], database: str | None) -> list[Manifest]:
     if names:
         return [find(catalog, project, name, database) for name in names]
+    require_known_database(project, catalog, database)
     return [manifest for manifest in catalog.of(project) if database in (None, manifest.source.database)]

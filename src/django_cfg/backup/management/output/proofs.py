@@ -1,9 +1,8 @@
-"""Proofs as a person reads them, and as a document."""
+"""Proofs as a person reads them."""
 
 from __future__ import annotations
 
 from datetime import tzinfo
-from typing import Any
 
 from django_cfg.backup.formatting import counted
 from django_cfg.backup.management.output.backups import local
@@ -44,7 +43,3 @@ def seconds(proof: Proof) -> str:
         return f"{proof.duration:.1f} s"
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
-
-
-def document(proof: Proof | None) -> dict[str, Any] | None:
-    return proof.model_dump(mode="json", by_alias=True) if proof else None

@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 from django_cfg.backup.engines.base import Level
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.output.backups import local
-from django_cfg.backup.services.restore.restore import Restored, RestorePlan
+from django_cfg.backup.services.restore.restore import RestorePlan, RestoreReport
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -57,9 +57,9 @@ def question(plan: RestorePlan) -> str:
     return f"Replace the database {plan.target!r} with it?"
 
 
-def done(plan: RestorePlan, restored: Restored) -> str:
+def done(plan: RestorePlan, report: RestoreReport) -> str:
     manifest = plan.manifest
-    took = f"It took {restored.seconds:.1f} s."
+    took = f"It took {report.seconds:.1f} s."
     if plan.options.tables:
         return f"{', '.join(plan.options.tables)} of {plan.target} are now as in {manifest.name}. {took}"
     return f"{plan.target} is now as in {manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows. {took}"

@@ -1,29 +1,30 @@
-"""Which backups there are: read from storage alone, never from the history."""
+"""Which backups exist: read from the storage alone, never from the history."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pydantic import Field, SkipValidation
+
 from django_cfg.backup.errors import BackupError, BackupNotFound, ManifestError, UsageError, VerificationFailed
-from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX, Manifest, Proof, Source, proof_key
+from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX, Manifest, Proof, Source, proved_name
+from django_cfg.backup.records import ErrorText, Record
 from django_cfg.backup.services.catalog.naming import pattern
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.storage.base import Storage
 
 LATEST = "latest"
 _log = logging.getLogger("django_cfg.backup")
-BESIDE = (PROOF_SUFFIX, PIN_SUFFIX)
 
 
-@dataclass(frozen=True)
-class Damaged:
-    """A pair that is no backup any more: its manifest cannot be read, or its archive is missing or cut."""
+class Damaged(Record):
+    """A pair that is no longer a backup: its manifest cannot be read, or its archive is missing or cut short."""
 
     name: str
-    error: BackupError
-    manifest: Manifest | None  # None when it cannot be read
+    error: ErrorText
+    manifest: SkipValidation[Manifest | None] = Field(default=None, exclude=True)  # None when it cannot be read
 
     @property
     def archive_key(self) -> str | None:
@@ -39,8 +40,8 @@ class Catalog:
     damaged: tuple[Damaged, ...]
     pinned: frozenset[str] = frozenset()  # names
     proofs: Mapping[str, Proof] = field(default_factory=dict)  # name: its last drill, succeeded or failed
-    unreadable_proofs: frozenset[str] = frozenset()  # names; what was drilled there, nobody knows
-    proof_numbers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # name: of its proofs, the last one last
+    unreadable_proofs: frozenset[str] = frozenset()  # names whose last proof cannot be read
+    proof_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name: of its proofs, the last one last
 
     def is_proved(self, manifest: Manifest) -> bool:
         """The last drill of this very archive succeeded."""
@@ -58,14 +59,14 @@ class LazyCatalog:
         self._project = project
         self._catalog: Catalog | None = None
 
-    def catalog(self) -> Catalog:
+    def read(self) -> Catalog:
         if self._catalog is None:
             self._catalog = read_catalog(self._project.storage)
         return self._catalog
 
     def of(self, source: Source) -> list[Manifest]:
         """Newest first."""
-        return [manifest for manifest in self.catalog().backups if manifest.source == source]
+        return [manifest for manifest in self.read().backups if manifest.source == source]
 
 
 def list_backups(*, every_source: bool = False) -> list[Manifest]:
@@ -87,12 +88,12 @@ def read_catalog(storage: Storage) -> Catalog:
             _require_whole_archive(manifest, objects.get(manifest.archive_key) or _look_again(storage, manifest))
             backups.append(manifest)
         except BackupError as error:
-            damaged.append(Damaged(key.removesuffix(SUFFIX), error, manifest))
+            damaged.append(Damaged(name=key.removesuffix(SUFFIX), error=error, manifest=manifest))
     backups.sort(key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
     pinned = frozenset(key.removesuffix(PIN_SUFFIX) for key in objects if key.endswith(PIN_SUFFIX))
-    numbers = proof_numbers(objects)
-    proofs, unreadable = _proofs(storage, {proof_key(name, found[-1]): name for name, found in numbers.items()})
-    return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, numbers)
+    keys = proof_keys(objects)
+    proofs, unreadable = _proofs(storage, {found[-1]: name for name, found in keys.items()})
+    return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, keys)
 
 
 def find_intact(storage: Storage, name: str) -> Manifest | None:
@@ -111,28 +112,17 @@ def find_intact(storage: Storage, name: str) -> Manifest | None:
     return manifest
 
 
-def proof_numbers(keys: Collection[str]) -> dict[str, tuple[int, ...]]:
-    """By backup the numbers of its proofs, the last one last. There are several where a storage lets none go."""
-    found: dict[str, list[int]] = {}
+def proof_keys(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """By the name of the backup, those of *keys* that are proofs of it, the last one last."""
+    found: dict[str, list[str]] = {}
     for key in keys:
-        if key.endswith(PROOF_SUFFIX):
-            name, number = proof_place(key, keys)
-            found.setdefault(name, []).append(number)
-    return {name: tuple(sorted(numbers)) for name, numbers in found.items()}
-
-
-def proof_place(key: str, keys: Container[str]) -> tuple[str, int]:
-    """The backup that the proof under *key* is of, and its number among those; a backup's name may end in one too."""
-    whole = key.removesuffix(PROOF_SUFFIX)
-    name, _, number = whole.rpartition(".")
-    if f"{whole}{SUFFIX}" in keys or not (name and number.isdecimal() and proof_key(name, int(number)) == key):
-        return whole, 1
-    return name, int(number)
+        if name := proved_name(key):
+            found.setdefault(name, []).append(key)
+    return {name: tuple(sorted(of_name)) for name, of_name in found.items()}
 
 
 def _proofs(storage: Storage, names: Mapping[str, str]) -> tuple[dict[str, Proof], frozenset[str]]:
-    """Those under the keys of *names*. One that cannot be read proves nothing, and hides no backup; the names of such
-    ones are told beside."""
+    """Read the proofs under the keys of *names*; the names of those that cannot be read, which prove nothing."""
     proofs = {}
     unreadable = set()
     for key, data in storage.read_many(sorted(names)):
@@ -141,12 +131,12 @@ def _proofs(storage: Storage, names: Mapping[str, str]) -> tuple[dict[str, Proof
             proofs[proof.name] = proof
         except BackupError as error:
             unreadable.add(names[key])
-            _log.warning("A proof counts for nothing: %s", error)
+            _log.warning("A proof is ignored: %s", error)
     return proofs, frozenset(unreadable)
 
 
 def is_manifest(key: str) -> bool:
-    return key.endswith(SUFFIX) and not key.endswith(BESIDE)
+    return key.endswith(SUFFIX) and not key.endswith((PROOF_SUFFIX, PIN_SUFFIX))
 
 
 def find(catalog: Catalog, project: Project, name: str, alias: str | None = None) -> Manifest:
@@ -155,6 +145,7 @@ def find(catalog: Catalog, project: Project, name: str, alias: str | None = None
     :raises BackupNotFound: there is none.
     :raises UsageError: the beginning fits several, or ``latest`` of several databases.
     """
+    require_known_database(project, catalog, alias)
     if name == LATEST:
         return latest(catalog, project, alias)
     if not name:
@@ -170,6 +161,18 @@ def find(catalog: Catalog, project: Project, name: str, alias: str | None = None
     if not found:
         raise _not_found(catalog, name)
     return found[0]
+
+
+def require_known_database(project: Project, catalog: Catalog, alias: str | None) -> None:
+    """
+    :raises UsageError: settings.DATABASES has no *alias*, and the storage no backup of it.
+    """
+    known = {*project.databases, *(manifest.source.database for manifest in catalog.backups)}
+    if alias is not None and alias not in known:
+        raise UsageError(
+            f"There is no database {alias!r} in settings.DATABASES, and no backup of one in {catalog.location}; known "
+            f"aliases are: {', '.join(sorted(known)) or 'none'}."
+        )
 
 
 def latest(catalog: Catalog, project: Project, alias: str | None) -> Manifest:

@@ -1,4 +1,4 @@
-"""Making backups: dump, pack, publish the archive, then the manifest, then tell."""
+"""Making one backup: dump, pack, publish the archive, then the manifest, then prune."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import platform
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 
@@ -15,43 +14,37 @@ import django
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import DumpReport, Engine, Selection
-from django_cfg.backup.errors import BackupError, DumpFailed, NameTaken, SomeFailed
+from django_cfg.backup.errors import BackupError, DumpFailed, NameTaken
 from django_cfg.backup.manifest import SUFFIX as MANIFEST_SUFFIX
 from django_cfg.backup.manifest import Archive, Manifest, Source, Trigger
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.archive import Packed, pack
 from django_cfg.backup.pipeline.compression import SUFFIX
-from django_cfg.backup.pipeline.encryption.encrypt import Encryptor, encrypting
+from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor, encrypting
+from django_cfg.backup.policy.health import size_warning
+from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.catalog.naming import free_name, render
 from django_cfg.backup.services.creation.restore_command import restore_command
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
-from django_cfg.backup.services.project.project import Project, current_project, require_enabled
+from django_cfg.backup.services.project.project import Project, current_project, operation, require_enabled
 from django_cfg.backup.services.project.storage_advice import refuse_served_folder
 from django_cfg.backup.services.retention.prune import prune_after_backup
 from django_cfg.backup.services.runs.file_lock import source_lock
-from django_cfg.backup.services.runs.heartbeat import beating
 from django_cfg.backup.services.runs.run import RecordedRun, reason
 from django_cfg.backup.storage.base import Storage
 
 _log = logging.getLogger("django_cfg.backup")
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A database that could not be backed up, and why."""
-
-    database: str
-    error: BackupError
-
-
+@operation()
 def create_backup(
     alias: str = "default",
     *,
     trigger: Trigger = "manual",
     note: str = "",
     progress: Progress = SILENT,
-    claim: BackupRun | None = None,
+    claim: Run | None = None,
 ) -> Manifest:
     """Back up the database *alias*; then prune what its retention does not keep.
 
@@ -70,51 +63,24 @@ def create_in(
     trigger: Trigger,
     note: str,
     progress: Progress,
-    claim: BackupRun | None = None,
+    claim: Run | None = None,
 ) -> Manifest:
-    """As :func:`create_backup`, in *project*."""
+    """Like :func:`create_backup`, in *project*."""
     require_ready(project)
     project.database(alias)
     source = project.source(alias)
-    with (
-        source_lock(project, source) as lock_file,
-        _recorded(project, source, trigger, lock_file, claim) as run,
-        encrypting(project.config.encryption_key) as encryptor,
-    ):
-        manifest = _Attempt(project, alias, trigger, note, progress, encryptor).carry_out(run)
-    prune_after_backup(project, manifest, progress)
+    attempt = _Attempt(project, source, trigger, note, progress)
+    with source_lock(project, source, Run.Kind.BACKUP) as lock_file:
+        run = RecordedRun(
+            project, source, Run.Kind.BACKUP, trigger=trigger, lock_file=lock_file, claim=claim, ended=attempt.announce
+        )
+        with run.recorded():
+            signals.send(signals.backup_started, source=source, trigger=trigger)
+            with encrypting(project.config.encryption_key) as encryptor:
+                manifest = attempt.carry_out(run, encryptor)
+            catalog = attempt.review(manifest)
+    prune_after_backup(project, manifest, catalog, progress)
     return manifest
-
-
-def create_backups(
-    aliases: Iterable[str] = (), *, note: str = "", progress: Progress = SILENT
-) -> Iterator[Manifest | Failure]:
-    """Back up several databases, each on its own; none given: every source of the project."""
-    project = current_project()
-    require_ready(project)
-    chosen = list(dict.fromkeys(aliases))
-    for alias in chosen:
-        project.database(alias)
-    for alias in chosen or project.aliases():
-        try:
-            yield create_backup(alias, note=note, progress=progress)
-        except BackupError as error:
-            yield Failure(alias, error)
-        except Exception as error:  # noqa: BLE001  one database must not keep the others from being backed up
-            _log.exception("The backup of %r failed in a way nobody has foreseen", alias)
-            yield Failure(alias, DumpFailed(f"The backup of {alias!r} failed unexpectedly: {error!r}"))
-
-
-def verdict(results: list[Manifest | Failure]) -> BackupError | None:
-    """What a run over several databases comes to: nothing, its one error, or SomeFailed."""
-    failures = [result for result in results if isinstance(result, Failure)]
-    if not failures:
-        return None
-    if len(results) == 1:
-        return failures[0].error
-    told = "\n".join(f"{failure.database}: {failure.error}" for failure in failures)
-    summary = f"{len(failures)} of {len(results)} databases were not backed up:\n{told}"
-    return BackupError(summary) if len(failures) == len(results) else SomeFailed(summary)
 
 
 def require_ready(project: Project) -> None:
@@ -131,62 +97,63 @@ def selection_of(project: Project, alias: str) -> Selection:
     return Selection(tuple(config.include_tables), tuple(config.exclude_tables), tuple(config.extra_options))
 
 
-@contextmanager
-def _recorded(
-    project: Project, source: Source, trigger: Trigger, lock_file: str, claim: BackupRun | None
-) -> Iterator[RecordedRun]:
-    """Keep the history of what happens in the block, and tell how it ended to whoever listens."""
-    run = RecordedRun(project, source, trigger, lock_file, claim)
-    try:
-        signals.tell(signals.backup_started, BackupRun, source=source, trigger=trigger)
-        with beating(run.row_id):
-            yield run
-    except BaseException as error:
-        _ended(run, source, error)
-        raise
-    _ended(run, source)
-
-
-def _ended(run: RecordedRun, source: Source, error: BaseException | None = None) -> None:
-    """What was published is a success, whatever came after."""
-    if run.published:
-        run.succeeded(run.published)
-        signals.tell(signals.backup_succeeded, BackupRun, manifest=run.published)
-    elif error:
-        run.failed(error)
-        signals.tell(signals.backup_failed, BackupRun, source=source, message=reason(error))
-
-
 class _Attempt:
     """One run: what stays the same from its first step to its last."""
 
-    def __init__(
-        self, project: Project, alias: str, trigger: Trigger, note: str, progress: Progress, encryptor: Encryptor
-    ) -> None:
+    def __init__(self, project: Project, source: Source, trigger: Trigger, note: str, progress: Progress) -> None:
         self._project = project
-        self._source = project.source(alias)
+        self._source = source
         self._trigger = trigger
-        self._note = note.encode(errors="replace").decode()  # a shell may hand over what is no text
+        self._note = note.encode(errors="replace").decode()  # a shell may pass what is no text
         self._progress = progress
         self._compression = project.config.compression
-        self._encryptor = encryptor
-        self._started_at = _now()
+        self._encryptor: Encryptor = UNENCRYPTED
+        self._started_at = clock.now()
+        self._published: Manifest | None = None
+        self._size_warning = ""
 
-    def carry_out(self, run: RecordedRun) -> Manifest:
+    def carry_out(self, run: RecordedRun, encryptor: Encryptor) -> Manifest:
+        """Dump, compress, encrypt and store; the manifest comes last."""
         alias = self._source.database
+        self._started_at = clock.now()
+        self._encryptor = encryptor
         engine, storage = self._project.engine(alias), self._project.storage
         name = self._free_name(storage)
-        run.named(name)
+        run.set_name(name)
         self._warn(self._encryptor.warnings)
         self._progress.say(f"{alias}: reading the {engine.name} database")
         key = f"{name}.{engine.format}{SUFFIX[self._compression]}{self._encryptor.suffix}"
         archive, report = self._publish_archive(engine, storage, key)
-        with _archive_withdrawn_on_error(storage, key, f"{name}{MANIFEST_SUFFIX}", run):
+        with self._archive_withdrawn_on_error(storage, key, f"{name}{MANIFEST_SUFFIX}", run):
             manifest = self._manifest(engine, name, archive, report, run.slot)
             storage.write(manifest.key, manifest.to_json())  # the last step, which makes the archive a backup
-            run.published = manifest
+            self._succeed(run, manifest)
         self._warn(report.warnings)
         return manifest
+
+    def review(self, manifest: Manifest) -> Catalog | None:
+        """Compare the new backup with the earlier ones, warn if it is much smaller; the catalog that was read."""
+        if self._trigger == "before-restore":
+            return None  # nothing is pruned now: the backup that is about to be restored may be the oldest one
+        try:
+            catalog = read_catalog(self._project.storage)
+        except BackupError as error:
+            _log.warning("%s: %s", manifest.name, error)
+            return None
+        self._size_warning = size_warning([found for found in catalog.backups if found.source == self._source])
+        self._warn([self._size_warning] if self._size_warning else [])
+        return catalog
+
+    def announce(self, error: BaseException | None) -> None:
+        """Send how the run ended."""
+        if self._published:
+            signals.send(signals.backup_succeeded, manifest=self._published, warning=self._size_warning)
+        elif error:
+            signals.send(signals.backup_failed, source=self._source, message=reason(error))
+
+    def _succeed(self, run: RecordedRun, manifest: Manifest) -> None:
+        self._published = manifest
+        run.succeed(name=manifest.name, size=manifest.archive.size)
 
     def _warn(self, warnings: Iterable[str]) -> None:
         for warning in warnings:
@@ -226,7 +193,7 @@ class _Attempt:
             slot=slot,
             partial=bool(self._project.config.for_database(self._source.database).include_tables),
             started_at=self._started_at,
-            finished_at=_now(),
+            finished_at=clock.now(),
             archive=archive,
             compression=self._compression,
             encryption=self._encryptor.facts,
@@ -239,22 +206,23 @@ class _Attempt:
             restore_hint=restore_command(engine, archive.key, self._compression, self._encryptor.facts),
         )
 
-
-@contextmanager
-def _archive_withdrawn_on_error(storage: Storage, key: str, manifest_key: str, run: RecordedRun) -> Iterator[None]:
-    """No archive stays without its manifest; one whose manifest is there is a backup and stays."""
-    try:
-        yield
-    except NameTaken:  # the manifest's name: it is another backup's
-        if not _is_archive_of(storage, key, manifest_key):
-            storage.delete(key)
-        raise
-    except BaseException:
-        if storage.stat(manifest_key) is None:
-            storage.delete(key)
-        elif _is_archive_of(storage, key, manifest_key):  # interrupted when it had been written
-            run.published = Manifest.from_json(storage.read(manifest_key), manifest_key)
-        raise
+    @contextmanager
+    def _archive_withdrawn_on_error(
+        self, storage: Storage, key: str, manifest_key: str, run: RecordedRun
+    ) -> Iterator[None]:
+        """Leave no archive without its manifest; an archive whose manifest is stored is a backup and stays."""
+        try:
+            yield
+        except NameTaken:  # the manifest's name: it is another backup's
+            if not _is_archive_of(storage, key, manifest_key):
+                storage.delete(key)
+            raise
+        except BaseException:
+            if storage.stat(manifest_key) is None:
+                storage.delete(key)
+            elif _is_archive_of(storage, key, manifest_key):  # interrupted when the manifest had been written
+                self._succeed(run, Manifest.from_json(storage.read(manifest_key), manifest_key))
+            raise
 
 
 def _is_archive_of(storage: Storage, key: str, manifest_key: str) -> bool:
@@ -278,7 +246,3 @@ def _packages() -> dict[str, str]:
         "django": django.get_version(),
         "python": platform.python_version(),
     }
-
-
-def _now() -> datetime:
-    return clock.now()

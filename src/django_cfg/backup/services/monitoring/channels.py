@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from django.core.mail import mail_admins
 from django.db import connections
 
 from django_cfg.backup.config.backup import BackupConfig
+from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.process.redaction import redacted, secrets_of_url
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.project.secrets import hushed, secrets_of
+from django_cfg.backup.services.project.secrets import keep_secrets_out_of_logs, secrets_of
 
 DEADLINE = 30.0  # seconds a channel may take; mail alone would wait for ever
 NO_ANSWER = "no answer within"  # begins an error after which nobody knows whether the message has left
@@ -67,25 +67,21 @@ def deliver(project: Project, ways: Iterable[Channel], subject: str, body: str) 
 
 
 def _attempt(way: Channel, subject: str, body: str) -> str:
-    """In a thread of its own: a server that accepts and falls silent must not hold up the backup."""
-    error: list[str] = []
+    """Send in a thread; a server that accepts and falls silent must not delay the backup. What went wrong, or ""."""
+    sending = InThread(lambda: _send(way, subject, body), "backup-notification")
+    return sending.result(DEADLINE, otherwise=f"{NO_ANSWER} {DEADLINE:.0f} s")
 
-    def send() -> None:
-        try:
-            way.send(subject, body)
-        except NotSent as refusal:
-            error.append(str(refusal))
-        except Exception as failure:  # noqa: BLE001  whatever it is, the backup has its own story
-            error.append(f"{type(failure).__name__}: {failure}")
-        finally:
-            connections.close_all()  # this thread's: a mail backend may keep its queue in a database
 
-    thread = threading.Thread(target=send, name="backup-notification", daemon=True)
-    thread.start()
-    thread.join(DEADLINE)
-    if thread.is_alive():
-        return f"{NO_ANSWER} {DEADLINE:.0f} s"
-    return "".join(error)
+def _send(way: Channel, subject: str, body: str) -> str:
+    try:
+        way.send(subject, body)
+    except NotSent as refusal:
+        return str(refusal)
+    except Exception as failure:  # noqa: BLE001  whatever it is, the backup does not fail of it
+        return f"{type(failure).__name__}: {failure}"
+    finally:
+        connections.close_all()  # this thread's: a mail backend may keep its queue in a database
+    return ""
 
 
 def _apprise(number: int, url: str) -> Channel:
@@ -98,7 +94,7 @@ def _apprise(number: int, url: str) -> Channel:
             raise NotSent("Apprise is not installed: install django-cfg-backup[notify]")
         import apprise
 
-        with hushed({*secrets_of_url(url)}):
+        with keep_secrets_out_of_logs({*secrets_of_url(url)}):
             to = apprise.Apprise()
             if not to.add(url):
                 raise NotSent("Apprise does not know this kind of URL, or something is missing in it")

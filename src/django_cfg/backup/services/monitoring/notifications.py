@@ -1,4 +1,4 @@
-"""Who is told what: receivers of the package's signals, connected when the app is ready."""
+"""What is sent to whom: receivers of the package's signals, connected when the app is ready."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.formatting import counted, megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
+from django_cfg.backup.policy.health import disproof
 from django_cfg.backup.process.redaction import redacted
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.monitoring.channels import NO_ANSWER, channels, deliver, heartbeat
 from django_cfg.backup.services.monitoring.incidents import Incident, Kind
-from django_cfg.backup.services.monitoring.status import disproof, trend_warning
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.project.secrets import secrets_of
@@ -28,22 +28,18 @@ _STATUS = "`manage.py backup_status` shows how all backups stand."
 
 
 def connect() -> None:
-    """Listen to what happens."""
+    """Connect the receivers."""
     receivers: dict[Signal, Callable[..., None]] = {
         signals.backup_succeeded: _backup_succeeded,
         signals.backup_failed: _backup_failed,
-        signals.backup_missed: _backup_missed,
         signals.backup_overdue: _backup_overdue,
+        signals.slots_missed: _slots_missed,
         signals.prune_succeeded: _prune_succeeded,
         signals.prune_failed: _prune_failed,
-        signals.drill_succeeded: _drill_succeeded,
-        signals.drill_failed: _drill_failed,
-        signals.check_succeeded: _check_succeeded,
-        signals.check_failed: _check_failed,
+        signals.verification_succeeded: _verification_succeeded,
+        signals.verification_failed: _verification_failed,
         signals.schedule_succeeded: _schedule_succeeded,
         signals.schedule_failed: _schedule_failed,
-        signals.claim_succeeded: _claim_succeeded,
-        signals.claim_failed: _claim_failed,
     }
     for signal, receiver in receivers.items():
         signal.connect(receiver, dispatch_uid=f"django_cfg_backup.{receiver.__name__}")
@@ -62,32 +58,32 @@ def test_channels(project: Project) -> Iterator[Finding]:
         yield Finding(Level.FAILED if error else Level.OK, "notify", f"{name}: {error or 'sent'}")
 
 
-def _backup_succeeded(manifest: Manifest, **_: Any) -> None:
+def _backup_succeeded(manifest: Manifest, warning: str, **_: Any) -> None:
     project = current_project()
     source = manifest.source
     _beat(project, source, succeeded=True)
     over = _end(project, "backup", source.database)
-    _end(project, "missed", source.database)  # it is made up for, as was told
+    _end(project, "missed", source.database)  # it is made up for, as was announced
     if over or project.config.notify_on_success:
         what = f"The backup of {source} {'works again' if over else 'succeeded'}."
         _send(project, what, why=_summary(manifest), todo="Nothing.")
-    _watch_the_size(project, source)
+    _watch_the_size(project, source, warning)
 
 
 def _backup_failed(source: Source, message: str, **_: Any) -> None:
     project = current_project()
     _beat(project, source, succeeded=False)
     todo = (
-        f"Mend what it says, then run `manage.py backup_create {source.database}`. There is no further message until "
-        f"it works again. {_STATUS}"
+        f"Fix what the reason says, then run `manage.py backup_create {source.database}`. There is no further "
+        f"message until it works again. {_STATUS}"
     )
     _begin(project, "backup", source.database, f"The backup of {source} failed.", message, todo)
 
 
-def _backup_missed(source: Source, slots: list[datetime], **_: Any) -> None:
-    """Once for a series of them; not while it is known that none come."""
+def _slots_missed(source: Source, kind: str, slots: list[datetime], **_: Any) -> None:
+    """Notify once of a series of them; not while it is known that backups fail."""
     project = current_project()
-    if Incident(project, "backup", source.database).goes_on():
+    if kind != Run.Kind.BACKUP or Incident(project, "backup", source.database).goes_on():
         return
     what = f"{counted(len(slots), 'backup')} of {source} {'was' if len(slots) == 1 else 'were'} missed."
     first, last = (_local(moment, project) for moment in (min(slots), max(slots)))
@@ -98,7 +94,7 @@ def _backup_missed(source: Source, slots: list[datetime], **_: Any) -> None:
     )
     todo = (
         "See what kept them from running. One backup makes up for all, and is due now. After the schedule was changed "
-        f"or switched on again this is no trouble. {_STATUS}"
+        f"or switched on again this is no problem. {_STATUS}"
     )
     _begin(project, "missed", source.database, what, why, todo)
 
@@ -112,7 +108,7 @@ def _prune_succeeded(source: Source | None, **_: Any) -> None:
 
 def _prune_failed(source: Source, message: str, **_: Any) -> None:
     what = f"Old backups of {source} were not pruned as the retention says."
-    todo = "The backup itself was made. Mend what it says; `manage.py backup_prune --dry-run` shows what is due."
+    todo = "The backup itself was made. Fix what the reason says; `manage.py backup_prune --dry-run` shows what is due."
     _begin(current_project(), "prune", source.database, what, message, todo)
 
 
@@ -122,8 +118,14 @@ def _backup_overdue(source: Source, message: str, **_: Any) -> None:
     _begin(current_project(), "backup", source.database, f"The backup of {source} is overdue.", message, todo)
 
 
-def _drill_succeeded(source: Source, proof: Proof, **_: Any) -> None:
+def _verification_succeeded(
+    source: Source, manifest: Manifest | None, proof: Proof | None, message: str, **_: Any
+) -> None:
     project = current_project()
+    if proof is None:  # one backup that was read says nothing of the others
+        if manifest is None and _end(project, "check", source.database):
+            _send(project, f"The verification of {source} works again.", why=message, todo="Nothing.")
+        return
     over: tuple[Kind, ...] = ("no drill",) if _is_disproved(project, source) else ("no drill", "drill")
     ended = [_end(project, kind, source.database) for kind in over]
     if any(ended):
@@ -132,83 +134,67 @@ def _drill_succeeded(source: Source, proof: Proof, **_: Any) -> None:
 
 
 def _is_disproved(project: Project, source: Source) -> bool:
-    """A drill of a newer backup than the one that has just been proved has failed, as far as can be seen."""
-    if not _is_told_of_failures(project):
+    """Return True if, as far as can be seen, a drill of a newer backup than the one just proved has failed."""
+    if not _notifies_of_failures(project):
         return False
     try:
         catalog = read_catalog(project.storage)
     except StorageError:
         return True  # the next drill looks again
-    return disproof([backup for backup in catalog.backups if backup.source == source], catalog) is not None
+    return disproof([backup for backup in catalog.backups if backup.source == source], catalog.proofs) is not None
 
 
-def _drill_failed(source: Source, proof: Proof | None, message: str = "", **_: Any) -> None:
-    _beat(current_project(), source, succeeded=False)
-    if proof is None:
-        todo = f"Nothing was learned of the backup itself. Mend what it says, and drill again. {_STATUS}"
-        _begin(
-            current_project(), "no drill", source.database, f"The drill of {source} could not be made.", message, todo
-        )
+def _verification_failed(
+    source: Source, drill: bool, proof: Proof | None, trigger: str, message: str, **_: Any
+) -> None:
+    """Notify of failed drills, and of what a scheduled verification has found; a person who verifies reads it."""
+    project = current_project()
+    if proof is None and not drill and trigger != "scheduled":
         return
-    _end(current_project(), "no drill", source.database)  # a drill was made; what it found is told now
-    why = "; ".join(proof.differences) or "It could not be restored."
-    todo = f"Do not rely on {proof.name}: make a new backup, and drill again. {_STATUS}"
-    _begin(current_project(), "drill", source.database, f"The drill of {proof.name} failed.", why, todo)
+    _beat(project, source, succeeded=False)
+    if proof is not None:
+        _end(project, "no drill", source.database)  # a drill was made; what it found is sent now
+        why = "; ".join(proof.differences) or "It could not be restored."
+        todo = f"Do not rely on {proof.name}: make a new backup, and drill again. {_STATUS}"
+        _begin(project, "drill", source.database, f"The drill of {proof.name} failed.", why, todo)
+    elif drill:
+        todo = f"Nothing was learned of the backup itself. Fix what the reason says, and drill again. {_STATUS}"
+        _begin(project, "no drill", source.database, f"The drill of {source} could not be made.", message, todo)
+    else:
+        todo = f"Make a new backup, and run `manage.py backup_verify`. {_STATUS}"
+        _begin(project, "check", source.database, f"The verification of {source} failed.", message, todo)
 
 
-def _check_succeeded(source: Source, message: str, **_: Any) -> None:
+def _schedule_succeeded(source: Source | None, kind: str, **_: Any) -> None:
     project = current_project()
-    if _end(project, "check", source.database):
-        _send(project, f"The verification of {source} works again.", why=message, todo="Nothing.")
-
-
-def _check_failed(source: Source, message: str, **_: Any) -> None:
-    _beat(current_project(), source, succeeded=False)
-    todo = f"Make a new backup, and run `manage.py backup_verify`. {_STATUS}"
-    _begin(current_project(), "check", source.database, f"The verification of {source} failed.", message, todo)
-
-
-def _schedule_succeeded(**_: Any) -> None:
-    project = current_project()
-    if _end(project, "schedule"):
+    if source is not None:
+        if _end(project, _claim_incident(kind), source.database):
+            why = "The history can be used again where it is made."
+            _send(project, f"The scheduled {kind} of {source} begins again.", why=why, todo="Nothing.")
+    elif _end(project, "schedule"):
         what = f"Scheduled backups of {project.name}/{project.env} start again."
         _send(project, what, why="The last tick came through.", todo="Nothing: a missed backup is made up for.")
 
 
-def _schedule_failed(message: str, **_: Any) -> None:
+def _schedule_failed(source: Source | None, kind: str, message: str, **_: Any) -> None:
+    """Notify; a run that cannot begin is an incident of its own, since ticks elsewhere may succeed all the while."""
     project = current_project()
-    what = f"Scheduled backups of {project.name}/{project.env} do not start."
-    _begin(project, "schedule", "", what, message, f"Mend what it says: every tick tries again. {_STATUS}")
+    if source is not None:
+        what = f"The scheduled {kind} of {source} could not begin."
+        todo = f"Fix what the reason says on this machine: every tick tries again. {_STATUS}"
+        _begin(project, _claim_incident(kind), source.database, what, message, todo)
+    else:
+        what = f"Scheduled backups of {project.name}/{project.env} do not start."
+        _begin(project, "schedule", "", what, message, f"Fix what the reason says: every tick tries again. {_STATUS}")
 
 
-def _claim_succeeded(source: Source, kind: str, **_: Any) -> None:
-    project = current_project()
-    if _end(project, _claim_of(kind), source.database):
-        why = "The history can be used again where it is made."
-        _send(project, f"The scheduled {kind} of {source} begins again.", why=why, todo="Nothing.")
+def _claim_incident(kind: str) -> Kind:
+    return "backup claim" if kind == Run.Kind.BACKUP else "verification claim"
 
 
-def _claim_failed(source: Source, kind: str, message: str, **_: Any) -> None:
-    """An incident of its own: ticks may come through all the while, elsewhere."""
-    what = f"The scheduled {kind} of {source} could not begin."
-    todo = f"Mend what it says on this machine: every tick tries again. {_STATUS}"
-    _begin(current_project(), _claim_of(kind), source.database, what, message, todo)
-
-
-def _claim_of(kind: str) -> Kind:
-    return "backup claim" if kind == BackupRun.Kind.BACKUP else "verification claim"
-
-
-def _watch_the_size(project: Project, source: Source) -> None:
-    """A backup much smaller than the ones before is told of, once, like a failure."""
-    if not _is_told_of_failures(project):
-        _end(project, "size", source.database)  # nobody looks any more: later it is a new one
-        return
-    try:
-        backups = [found for found in read_catalog(project.storage).backups if found.source == source]
-    except StorageError:
-        return  # the next backup looks again
-    if warning := trend_warning(backups):
+def _watch_the_size(project: Project, source: Source, warning: str) -> None:
+    """Notify once of a backup that is much smaller than the ones before, like of a failure."""
+    if warning:
         todo = "If so many rows were deleted on purpose: nothing."
         _begin(project, "size", source.database, f"The backup of {source} is much smaller than usual.", warning, todo)
     else:
@@ -216,22 +202,22 @@ def _watch_the_size(project: Project, source: Source) -> None:
 
 
 def _begin(project: Project, kind: Kind, database: str, what: str, why: str, todo: str) -> None:
-    if _is_told_of_failures(project):
+    if _notifies_of_failures(project):
         incident = Incident(project, kind, database)
         incident.begin(_clean(why, project), lambda: _send(project, what, why=why, todo=todo))
 
 
 def _end(project: Project, kind: Kind, database: str = "") -> bool:
-    """Whether somebody wants to know that it is over; it is over also where nobody does."""
-    return Incident(project, kind, database).end() and _is_told_of_failures(project)
+    """End the incident; return True if a notification of its end is wanted."""
+    return Incident(project, kind, database).end() and _notifies_of_failures(project)
 
 
-def _is_told_of_failures(project: Project) -> bool:
+def _notifies_of_failures(project: Project) -> bool:
     return project.config.notify_on_failure and bool(channels(project.config))
 
 
 def _send(project: Project, what: str, *, why: str, todo: str) -> bool | None:
-    """Whether anybody could be told; None: nobody knows, a channel may have been too slow to say so."""
+    """Return True if a channel took the message; None: unknown, since one was too slow to say so."""
     body = _message(project, what, why=why, todo=todo)
     results = deliver(project, channels(project.config), what.rstrip("."), body)
     if not all(results.values()):
@@ -263,5 +249,5 @@ def _local(moment: datetime, project: Project) -> str:
 
 
 def _clean(text: str, project: Project) -> str:
-    """*text* without any secret of the settings: errors hold none, and what others have written into one might."""
+    """Return *text* without any secret of the settings, which a library may have written into an error."""
     return redacted(text, secrets_of(project))

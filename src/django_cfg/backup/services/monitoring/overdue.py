@@ -10,36 +10,40 @@ from django.db.models import Min
 
 from django_cfg.backup.config.schedule import BackupScheduleConfig
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.models import BackupRun
-from django_cfg.backup.policy.retention import TOLERANCE
+from django_cfg.backup.models import Run
+from django_cfg.backup.policy.health import is_overdue
+from django_cfg.backup.policy.retention import CLOCK_TOLERANCE
 from django_cfg.backup.services.catalog.catalog import LazyCatalog, find_intact
-from django_cfg.backup.services.monitoring.status import is_overdue
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs.history_database import rows
 
 
-def overdue_message(project: Project, source: Source, schedule: BackupScheduleConfig, shelf: LazyCatalog) -> str:
+def overdue_message(project: Project, source: Source, schedule: BackupScheduleConfig, catalog: LazyCatalog) -> str:
     """Why somebody should look after *source*; empty when nobody need."""
     if _is_going_on(source, schedule) or _has_just_begun(source, schedule) or _is_fresh(project, source, schedule):
         return ""
-    backups = shelf.of(source)
-    return _told(source, backups) if is_overdue(project, schedule, backups) else ""
+    backups = catalog.of(source)
+    return _message(source, backups) if is_overdue(schedule, project.zone, backups, clock.now()) else ""
 
 
 def _is_going_on(source: Source, schedule: BackupScheduleConfig) -> bool:
     """A backup is being made, and for no longer than one may take: one that hangs shows signs of life as well."""
     now = clock.now()
-    begun = (now - timedelta(seconds=schedule.job_timeout), now + TOLERANCE)
-    return rows(source).filter(state=BackupRun.State.RUNNING, lease=True, started_at__range=begun).exists()
+    begun = (now - timedelta(seconds=schedule.job_timeout), now + CLOCK_TOLERANCE)
+    return rows(source).filter(state=Run.State.RUNNING, lease=True, started_at__range=begun).exists()
 
 
 def _is_fresh(project: Project, source: Source, schedule: BackupScheduleConfig) -> bool:
     """The newest backup that the history knows of is whole in the storage, and that one is enough."""
-    past = rows(source).filter(state=BackupRun.State.SUCCEEDED, started_at__lte=clock.now() + TOLERANCE)
+    past = rows(source).filter(state=Run.State.SUCCEEDED, started_at__lte=clock.now() + CLOCK_TOLERANCE)
     last = past.exclude(name="").order_by("-started_at").first()
     manifest = find_intact(project.storage, last.name) if last else None
-    return manifest is not None and manifest.source == source and not is_overdue(project, schedule, [manifest])
+    return (
+        manifest is not None
+        and manifest.source == source
+        and not is_overdue(schedule, project.zone, [manifest], clock.now())
+    )
 
 
 def _has_just_begun(source: Source, schedule: BackupScheduleConfig) -> bool:
@@ -52,7 +56,7 @@ def _grace(schedule: BackupScheduleConfig) -> timedelta:
     return timedelta(minutes=schedule.grace_minutes)
 
 
-def _told(source: Source, backups: list[Manifest]) -> str:
+def _message(source: Source, backups: list[Manifest]) -> str:
     last = f"The last one is {backups[0].name}." if backups else "There is none at all."
     return (
         f"The backup of {source} is overdue. {last} See whether a worker runs on its queue, and in the history why the "

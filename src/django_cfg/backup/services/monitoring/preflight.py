@@ -1,11 +1,9 @@
-"""Checking beforehand all that a backup needs: really writing, really connecting, in under half a minute."""
+"""Checking all that a backup needs before it is made: by writing and connecting, in under half a minute."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from django.db import connections
@@ -13,16 +11,18 @@ from django.db import connections
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, VerificationFailed
 from django_cfg.backup.formatting import megabytes
+from django_cfg.backup.policy.retention import CLOCK_TOLERANCE, is_from_the_future
+from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.creation.create import require_ready, selection_of
 from django_cfg.backup.services.monitoring.preflight_encryption import check_encryption
+from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.project.storage_advice import unwise_settings
 from django_cfg.backup.services.retention.leftovers import new_probe_key
 from django_cfg.backup.storage.base import Storage, StoredObject
 
-DEADLINE = 25.0  # seconds for all parts together, which are looked at beside each other
-MAX_SKEW = timedelta(minutes=5)
+DEADLINE = 25.0  # seconds for all parts together, which are checked in parallel
 _PROBE = b"written by backup_check, and deleted by it\n"
 
 
@@ -36,39 +36,32 @@ def check_project(project: Project) -> Iterator[Finding]:
         *(_Part(alias, partial(_check_database, project, alias)) for alias in project.aliases()),
     ]
     for part in parts:
-        yield from part.found(ends)
+        yield from part.findings(ends)
 
 
 class _Part:
-    """Looked at in a thread of its own. One that never ends holds up neither the others nor the end of the process."""
+    """One part, checked in a thread: one that never ends delays neither the others nor the end of the process."""
 
     def __init__(self, subject: str, check: Callable[[], Iterator[Finding]]) -> None:
         self._subject, self._check = subject, check
         self._findings: list[Finding] = []
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._look, name=f"backup-check-{subject}", daemon=True)
-        self._thread.start()
+        self._run = InThread(self._collect, f"backup-check-{subject}")
 
-    def found(self, ends: float) -> Iterator[Finding]:
-        """
-        :param ends: when the waiting ends, as ``time.monotonic`` counts.
-        """
-        self._thread.join(max(0.0, ends - time.monotonic()))
-        is_silent = self._thread.is_alive()
+    def findings(self, ends: float) -> Iterator[Finding]:
+        """Yield what was found until *ends*, as ``time.monotonic`` counts."""
+        has_ended = self._run.wait(ends - time.monotonic())
         yield from list(self._findings)
-        if is_silent:
-            told = f"there was no answer within {DEADLINE:.0f} s: see whether the address is right and reachable"
-            yield Finding(Level.FAILED, self._subject, told)
-        if self._error:
-            raise self._error
+        if has_ended:
+            self._run.result(0, None)  # raises what nothing foresaw
+            return
+        silent = f"there was no answer within {DEADLINE:.0f} s: see whether the address is right and reachable"
+        yield Finding(Level.FAILED, self._subject, silent)
 
-    def _look(self) -> None:
+    def _collect(self) -> None:
         try:
             self._findings.extend(self._check())
         except BackupError as error:
             self._findings.append(Finding(Level.FAILED, self._subject, str(error)))
-        except Exception as error:  # noqa: BLE001  carried to the thread that asks
-            self._error = error
         finally:
             connections.close_all()  # this thread's
 
@@ -109,15 +102,15 @@ def _round_trip(storage: Storage) -> StoredObject:
 
 
 def _check_clock(probe: StoredObject, catalog: Catalog) -> Iterator[Finding]:
-    now = datetime.now(UTC)
-    if (skew := abs(now - probe.modified)) > MAX_SKEW:
+    now = clock.now()
+    if (skew := abs(now - probe.modified)) > CLOCK_TOLERANCE:
         yield Finding(
             Level.WARNING,
             "clock",
             f"the storage's clock and this machine's differ by {skew.total_seconds():,.0f} s: set the clock (NTP)",
         )
         return
-    future = [manifest.name for manifest in catalog.backups if manifest.started_at > now + MAX_SKEW]
+    future = [manifest.name for manifest in catalog.backups if is_from_the_future(manifest, now)]
     if future:
         yield Finding(
             Level.WARNING, "clock", f"{future[0]} is dated in the future: set the clock of this machine (NTP)"

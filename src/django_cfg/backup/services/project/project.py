@@ -1,11 +1,14 @@
-"""What is backed up, and where to: settings.BACKUP beside the rest of the project's settings."""
+"""What is backed up, and where to: settings.BACKUP together with the rest of the project's settings."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,6 +25,7 @@ from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.base import Storage
 
 _NO_DATABASE = "django.db.backends.dummy"  # what Django makes of an empty DATABASES
+_under_way: ContextVar[list[Project] | None] = ContextVar("django_cfg_backup_operation", default=None)
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,14 @@ class Project:
     base_dir: Path | None
     databases: Mapping[str, Database]  # every alias of settings.DATABASES that names a database
 
-    @property
+    @cached_property
     def storage(self) -> Storage:
+        """The storage; one object, so that its connections and what it has learned of the place are shared."""
         return open_storage(self.config.storage, self.base_dir)
 
     @property
     def location(self) -> str:
-        """Where the backups are, for messages; also when that cannot be used."""
+        """Where the backups are, for messages; also when that place cannot be used."""
         try:
             return self.storage.location
         except ConfigurationError:
@@ -75,11 +80,36 @@ class Project:
         return list(chosen.values())
 
 
+@contextmanager
+def operation() -> Iterator[None]:
+    """A block in which the project is read from the settings once, and its storage opened once.
+
+    Blocks may be nested; the outermost counts. Also to be used as a decorator.
+    """
+    if _under_way.get() is not None:
+        yield
+        return
+    token = _under_way.set([])
+    try:
+        yield
+    finally:
+        _under_way.reset(token)
+
+
 def current_project() -> Project:
-    """The project of the current settings.
+    """Return the project of the current settings, or of the operation that is under way.
 
     :raises ConfigurationError: settings.BACKUP is missing or cannot be used.
     """
+    known = _under_way.get()
+    if known is None:
+        return _read_project()
+    if not known:
+        known.append(_read_project())
+    return known[0]
+
+
+def _read_project() -> Project:
     config = backup_config()
     base_dir = getattr(settings, "BASE_DIR", None)
     return Project(

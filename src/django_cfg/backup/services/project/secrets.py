@@ -57,21 +57,21 @@ def _of_the_queues() -> Iterator[Any]:
 
 
 @contextmanager
-def hushed(secrets: Collection[str]) -> Iterator[None]:
+def keep_secrets_out_of_logs(secrets: Collection[str]) -> Iterator[None]:
     """A block in which the libraries that send a notification log none of *secrets*, at no level."""
-    hush = _Hush(secrets)
+    secret_filter = _SecretFilter(secrets)
     names = list(logging.root.manager.loggerDict)
     loggers = [logging.getLogger(name) for name in names if name.partition(".")[0] in _TALKATIVE]
     for logger in loggers:
-        logger.addFilter(hush)
+        logger.addFilter(secret_filter)
     try:
         yield
     finally:
         for logger in loggers:
-            logger.removeFilter(hush)
+            logger.removeFilter(secret_filter)
 
 
-class _Hush(logging.Filter):
+class _SecretFilter(logging.Filter):
     def __init__(self, secrets: Collection[str]) -> None:
         super().__init__()
         self._secrets = secrets

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.archive import unpack
 from django_cfg.backup.pipeline.encryption.decrypt import require_key
 from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.pipeline.encryption.keyring import Keys
 from django_cfg.backup.process.deferred_signals import defer_signals
+from django_cfg.backup.records import Record
 from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find, read_catalog
 from django_cfg.backup.services.project.connections import close_connections
 from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
-from django_cfg.backup.services.project.project import Project, current_project, identity
+from django_cfg.backup.services.project.project import Project, current_project, identity, operation
 from django_cfg.backup.services.restore import pre_restore_backup
 from django_cfg.backup.services.runs import history_database
 from django_cfg.backup.services.runs.file_lock import source_lock
-from django_cfg.backup.services.runs.restore_history import KIND, RecordedRestore, bury_the_dead, recorded
+from django_cfg.backup.services.runs.history_database import refusal_logged
+from django_cfg.backup.services.runs.lease import fail_dead_runs
+from django_cfg.backup.services.runs.run import RecordedRun, reason
 from django_cfg.backup.services.verification import migration_state
 from django_cfg.backup.services.verification.restored_data import accept
 from django_cfg.backup.services.verification.verify import read_through
@@ -60,20 +65,23 @@ class RestorePlan:
     @property
     def replaces_history(self) -> bool:
         """The table of runs is itself among what is restored; else its rows are still those of today."""
-        return self.holds_history and _chooses(self.options.tables, self.manifest, BackupRun._meta.db_table)
+        return self.holds_history and _chooses(self.options.tables, self.manifest, Run._meta.db_table)
 
 
-@dataclass(frozen=True)
-class Restored:
-    """A restore that came to its end."""
+class RestoreReport(Record):
+    """A restore that has succeeded."""
 
-    switched: SwitchResult
-    seconds: float  # from the beginning to the switch
+    restored: str | None  # the name of the backup; None: not known, after --resume
+    to: str  # alias
+    old_data: str | None = None  # where it is kept; None: there was none, or it was not to be kept
+    advice: str = ""  # what the operator has to do now
+    seconds: float | None = None  # from the beginning to the switch
 
 
-Tell = Callable[[Restored], None]
+OnSwitch = Callable[[RestoreReport], None]
 
 
+@operation()
 def restore_backup(
     name: str = LATEST,
     *,
@@ -85,7 +93,7 @@ def restore_backup(
     discard_old: bool = False,
     unlock: Unlock = CONFIGURED,
     progress: Progress = SILENT,
-) -> SwitchResult:
+) -> RestoreReport:
     """Restore the backup *name* without asking.
 
     :param tables: shell patterns; these tables alone, into the database as it is. Empty: everything.
@@ -97,7 +105,7 @@ def restore_backup(
     """
     options = RestoreOptions(tuple(tables), in_place, disconnect, discard_old)
     plan = plan_restore(name, database=database, to=to, options=options, unlock=unlock, progress=progress)
-    return carry_out(plan, progress).switched
+    return carry_out(plan, progress)
 
 
 def plan_restore(
@@ -136,33 +144,81 @@ def plan_restore(
     return RestorePlan(project, catalog, manifest, target, engine, options, preflight, backs_up_first, keys)
 
 
-def carry_out(plan: RestorePlan, progress: Progress = SILENT, tell: Tell | None = None) -> Restored:
+def carry_out(plan: RestorePlan, progress: Progress = SILENT, on_switch: OnSwitch | None = None) -> RestoreReport:
     """Restore as planned. Until the last step the target is as it was, unless the plan says otherwise.
 
-    :param tell: called as soon as the data is back, before a signal that came meanwhile can interrupt.
+    :param on_switch: called as soon as the data is back, before a signal that came in the meantime can interrupt.
     """
-    target = plan.project.source(plan.target)
-    with (
-        source_lock(plan.project, target, KIND) as lock_file,
-        recorded(target, plan.manifest, plan.options.tables, lock_file, in_target=plan.holds_history) as record,
-    ):
-        if record.row_id:
-            bury_the_dead(plan.project, lock_file, living=record.row_id)
-        before = None
-        if plan.backs_up_first:
-            before = pre_restore_backup.back_up_first(plan.project, plan.target, plan.manifest, progress)
-        close_connections(plan.project, plan.engine)
-        with (
-            plan.engine.restoration(plan.manifest, plan.options) as restoration,
-            pre_restore_backup.way_back(restoration, before, plan.target),
-        ):
-            _load(plan, restoration, progress)
-            queries = plan.project.config.for_database(plan.manifest.source.database).verification_queries
-            accept(restoration, plan.manifest, plan.target, queries, progress)
-            restored = _switch(plan, restoration, record, progress, tell)
-        if plan.replaces_history:
-            history_database.reconcile(list(plan.catalog.backups))
-    return restored
+    project, manifest = plan.project, plan.manifest
+    target = project.source(plan.target)
+    outcome = _Outcome(plan)
+    with source_lock(project, target, Run.Kind.RESTORE) as lock_file:
+        run = RecordedRun(
+            project,
+            target,
+            Run.Kind.RESTORE,
+            lock_file=lock_file,
+            in_target=plan.holds_history,
+            ended=outcome.announce,
+            name=manifest.name,
+            tables=", ".join(plan.options.tables),
+        )
+        with run.recorded():
+            if run.row_id:
+                with refusal_logged("fail the runs of dead restores"):
+                    fail_dead_runs(project, Run.Kind.RESTORE, mine=lock_file, living=run.row_id)
+            before = None
+            if plan.backs_up_first:
+                before = pre_restore_backup.back_up_first(project, plan.target, manifest, progress)
+            close_connections(project, plan.engine)
+            with (
+                plan.engine.restoration(manifest, plan.options) as restoration,
+                pre_restore_backup.way_back(restoration, before, plan.target),
+            ):
+                _load(plan, restoration, progress)
+                queries = project.config.for_database(manifest.source.database).verification_queries
+                accept(restoration, manifest, plan.target, queries, progress)
+                progress.say(
+                    f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching"
+                )
+                close_connections(project, plan.engine)  # those that receivers of restore_checked opened
+                with defer_signals():
+                    report = outcome.switched(restoration.switch())
+                    run.succeed(old_data=report.old_data or "")
+                    if on_switch:
+                        on_switch(report)
+            if plan.replaces_history:
+                history_database.reconcile(list(plan.catalog.backups))
+    return report
+
+
+class _Outcome:
+    """How a restore ended, and its signals."""
+
+    def __init__(self, plan: RestorePlan) -> None:
+        self._plan = plan
+        self._begun = time.monotonic()
+        self._report: RestoreReport | None = None
+
+    def switched(self, result: SwitchResult) -> RestoreReport:
+        """Note that the data is back, whatever follows."""
+        self._report = RestoreReport(
+            restored=self._plan.manifest.name,
+            to=self._plan.target,
+            old_data=result.old_data,
+            advice=result.advice,
+            seconds=round(time.monotonic() - self._begun, 3),
+        )
+        return self._report
+
+    def announce(self, error: BaseException | None) -> None:
+        """Send how the restore ended."""
+        facts = {"manifest": self._plan.manifest, "database": self._plan.target}
+        if self._report:
+            report = self._report
+            signals.send(signals.restore_succeeded, **facts, old_data=report.old_data, seconds=report.seconds)
+        elif error:
+            signals.send(signals.restore_failed, **facts, message=reason(error))
 
 
 def _load(plan: RestorePlan, restoration: Restoration, progress: Progress) -> None:
@@ -173,20 +229,6 @@ def _load(plan: RestorePlan, restoration: Restoration, progress: Progress) -> No
         unpack(stored, manifest.archive, manifest.compression, advance, manifest.encryption, plan.keys) as plain,
     ):
         restoration.load(plain)
-
-
-def _switch(
-    plan: RestorePlan, restoration: Restoration, record: RecordedRestore, progress: Progress, tell: Tell | None
-) -> Restored:
-    manifest = plan.manifest
-    progress.say(f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching")
-    close_connections(plan.project, plan.engine)  # those that receivers of restore_checked opened
-    with defer_signals():
-        switched = restoration.switch()
-        restored = Restored(switched, record.switched(switched))
-        if tell:
-            tell(restored)
-    return restored
 
 
 def _own_target(project: Project, manifest: Manifest) -> str:
@@ -231,5 +273,5 @@ def _chooses(patterns: Sequence[str], manifest: Manifest, table: str) -> bool:
 
 def holds_history(project: Project, engine: Engine) -> bool:
     """Whether the history lives in the database of *engine*."""
-    alias = history_database.home()
+    alias = history_database.history_alias()
     return alias in project.databases and identity(project.database(alias)) == engine.identity

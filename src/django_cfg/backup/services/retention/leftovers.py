@@ -6,14 +6,16 @@ Nothing removes them by itself: without the manifest nobody can tell for sure wh
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
-from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX
-from django_cfg.backup.services.catalog.catalog import Catalog, is_manifest, proof_place
+from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, proved_name
+from django_cfg.backup.records import Record
+from django_cfg.backup.services.catalog.catalog import Catalog, is_manifest
 from django_cfg.backup.services.catalog.naming import pattern
+from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.base import Storage, StoredObject
 
@@ -38,6 +40,21 @@ class Leftover:
     def modified(self) -> datetime:
         return max(found.modified for found in self.objects)
 
+    def report(self, *, removed: bool) -> LeftoverReport:
+        """Return what ``backup_prune --leftovers --json`` prints of it."""
+        keys = tuple(stored.key for stored in self.objects)
+        return LeftoverReport(name=self.name, keys=keys, size=self.size, spared=self.spared, removed=removed)
+
+
+class LeftoverReport(Record):
+    """What became of the leftovers of one name."""
+
+    name: str
+    keys: tuple[str, ...]
+    size: int  # bytes
+    spared: str  # why they are not removed; empty when they may be
+    removed: bool
+
 
 def new_probe_key() -> str:
     """The key of an object that is written to be read and deleted at once; it stays where that was interrupted."""
@@ -54,7 +71,7 @@ def find_leftovers(project: Project, catalog: Catalog, named: Collection[str] = 
     objects = {found.key: found for found in project.storage.list()}
     by_name: dict[str, list[StoredObject]] = {}
     for key, found in sorted(objects.items()):
-        name = _name_of(key, objects)
+        name = _name_of(key)
         if name and not _has_manifest(key, objects):
             by_name.setdefault(name, []).append(found)
     return [
@@ -106,16 +123,16 @@ def _reasons_to_spare(project: Project, leftover: Leftover, strangers: str) -> I
         yield "not named as the backups of this project and environment are"
     if strangers and not is_probe:
         yield strangers
-    if leftover.modified > datetime.now(UTC) - YOUNG:
+    if leftover.modified > clock.now() - YOUNG:
         yield "younger than 24 hours: its backup may be on its way"
     if f"{leftover.name}{PIN_SUFFIX}" in keys and len(keys) > 1:
         yield "pinned: somebody wanted to keep it; docs/restore-by-hand.md tells how to open it"
 
 
-def _name_of(key: str, objects: Container[str]) -> str:
+def _name_of(key: str) -> str:
     """The name of the backup that the object belongs to; empty for a manifest and for what is not ours."""
-    if key.endswith(PROOF_SUFFIX):
-        return proof_place(key, objects)[0]
+    if name := proved_name(key):
+        return name
     if key.endswith(PIN_SUFFIX):
         return key.removesuffix(PIN_SUFFIX)
     if is_manifest(key):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import getpass
-from datetime import UTC, datetime
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import BackupNotFound
 from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Pin
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.services.project import clock
 from django_cfg.backup.storage.base import Storage
 
 
@@ -20,17 +19,17 @@ def pin_backup(storage: Storage, manifest: Manifest, why: str = "") -> None:
     key = f"{manifest.name}{PIN_SUFFIX}"
     is_new = storage.stat(key) is None
     if is_new:
-        storage.write(key, Pin(by=_user(), at=datetime.now(UTC), why=why).to_json())
+        storage.write(key, Pin(by=_user(), at=clock.now(), why=why).to_json())
     if storage.stat(manifest.key) is None:
         storage.delete(key)
         raise BackupNotFound(f"{manifest.name} was deleted in this moment: it is not pinned. Choose another backup.")
     if is_new:
-        signals.tell(signals.backup_pinned, BackupRun, manifest=manifest, why=why)
+        signals.send(signals.backup_pinned, manifest=manifest, why=why)
 
 
 def unpin_backup(storage: Storage, manifest: Manifest) -> None:
     storage.delete(f"{manifest.name}{PIN_SUFFIX}")
-    signals.tell(signals.backup_unpinned, BackupRun, manifest=manifest)
+    signals.send(signals.backup_unpinned, manifest=manifest)
 
 
 def _user() -> str:

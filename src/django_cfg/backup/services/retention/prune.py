@@ -1,8 +1,8 @@
 """Pruning: decide by the rules of :mod:`django_cfg.backup.policy.retention`, then delete, many at a time.
 
-What is deleted was due when it was decided, and is looked at once more in the moment of its deletion:
-one that was pinned or proved since then stays. Each backup goes by itself, manifest first, so that
-wherever this stops, what is listed is whole, and what is left is due again.
+A backup that is deleted was due when that was decided, and is looked at once more when it is deleted: one that was
+pinned or proved since then stays. Each backup is deleted on its own, manifest first, so that wherever this stops, every
+listed backup is intact, and what is left is due again.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import BackupError, ObjectLocked, StorageError
 from django_cfg.backup.formatting import counted, megabytes
-from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Proof, Source, proof_key
-from django_cfg.backup.models import BackupRun
-from django_cfg.backup.policy.retention import Beside, Plan, Scope, plan
-from django_cfg.backup.services.catalog.catalog import Catalog, proof_numbers, read_catalog
+from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Proof, Source
+from django_cfg.backup.policy.retention import Decision, Plan, Scope, Sidecars, plan
+from django_cfg.backup.records import ErrorText, Record
+from django_cfg.backup.services.catalog.catalog import Catalog, proof_keys, read_catalog
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.progress import SILENT, Progress
-from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.retention.delete import delete_backup
 from django_cfg.backup.storage.base import Storage, StoredObject
 
-UNFINISHED_FOR = timedelta(hours=24)  # nobody has written to it for so long: its run is dead
+UNFINISHED_FOR = timedelta(hours=24)  # an unfinished file not written to for so long is of a dead run
 _AT_ONCE = 32  # deletions; most of each is waiting for the storage
 _log = logging.getLogger("django_cfg.backup")
 
@@ -35,79 +35,90 @@ _log = logging.getLogger("django_cfg.backup")
 class PrunePlan:
     """What a prune would do; nothing has been touched."""
 
-    storage: Storage
+    project: Project
     catalog: Catalog
     retention: Plan
     abandoned: tuple[StoredObject, ...] = ()  # unfinished files of runs that are dead
+
+    @property
+    def storage(self) -> Storage:
+        return self.project.storage
 
     @property
     def size(self) -> int:
         """Bytes of the archives that are due."""
         return sum(manifest.archive.size for manifest in self.retention.due)
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one backup that was due: deleted, unless one of these says otherwise."""
-
-    manifest: Manifest
-    kept: str = ""  # why
-    error: StorageError | None = None
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """A plan, and what became of it."""
-
-    plan: PrunePlan
-    outcomes: tuple[Outcome, ...] = ()
-    swept: tuple[str, ...] = ()  # keys of unfinished files that were removed
+    @property
+    def decisions(self) -> list[Decision]:
+        """The decisions on the backups of this project and environment, newest first."""
+        return [decision for decision in self.retention.decisions if self.project.owns(decision.source)]
 
     @property
-    def deleted(self) -> list[Manifest]:
-        return [outcome.manifest for outcome in self.outcomes if not outcome.kept and not outcome.error]
+    def superseded(self) -> list[str]:
+        """The keys of proofs that a later proof of the same backup has made obsolete."""
+        own = {decision.name for decision in self.decisions if decision.keep}
+        return [key for name in sorted(own) for key in self.catalog.proof_keys.get(name, ())[:-1]]
+
+
+class KeptOutcome(Record):
+    """A backup that was due and stays, and why: it is locked, or was pinned or proved in the meantime."""
+
+    name: str
+    why: str
+
+
+class FailedOutcome(Record):
+    """A backup that could not be deleted, and why."""
+
+    name: str
+    error: ErrorText
+
+
+class PruneReport(Record):
+    """What a prune has decided and done."""
+
+    decisions: tuple[Decision, ...]
+    warnings: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()  # names
+    freed: int = 0  # bytes
+    kept: tuple[KeptOutcome, ...] = ()
+    failed: tuple[FailedOutcome, ...] = ()
+    swept: tuple[str, ...] = ()  # keys of unfinished files and superseded proofs that were removed
 
     @property
-    def kept(self) -> list[Outcome]:
-        """Those that were due and stay: locked, or pinned or proved in the meantime."""
-        return [outcome for outcome in self.outcomes if outcome.kept]
-
-    @property
-    def failed(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.error]
-
-    @property
-    def freed(self) -> int:
-        return sum(manifest.archive.size for manifest in self.deleted)
+    def due(self) -> int:
+        """The number of backups that were due."""
+        return len(self.deleted) + len(self.kept) + len(self.failed)
 
     def require_complete(self) -> None:
         """
         :raises StorageError: some could not be deleted.
         """
         if failed := self.failed:
-            told = "\n".join(f"{outcome.manifest.name}: {outcome.error}" for outcome in failed[:5])
+            lines = "\n".join(f"{outcome.name}: {outcome.error}" for outcome in failed[:5])
             more = f"\nand {len(failed) - 5} more" if len(failed) > 5 else ""
             raise StorageError(
-                f"{len(failed)} of {counted(len(self.outcomes), 'backup')} could not be deleted; the next prune tries "
-                "again, and `backup_prune --leftovers` removes an archive that has lost its manifest:\n"
-                f"{told}{more}"
+                f"{len(failed)} of {counted(self.due, 'backup')} could not be deleted; the next prune tries again, and "
+                f"`backup_prune --leftovers` removes an archive that has lost its manifest:\n{lines}{more}"
             )
 
 
-def prune_backups(*, dry_run: bool = False, orphans: bool = False, progress: Progress = SILENT) -> Pruned:
+@operation()
+def prune_backups(*, dry_run: bool = False, orphans: bool = False, progress: Progress = SILENT) -> PruneReport:
     """Delete, without asking, what the retention of ``settings.BACKUP`` does not keep.
 
     :param dry_run: only decide.
-    :param orphans: the rules are also for backups of databases that are not in DATABASES any more.
+    :param orphans: apply the rules to backups of databases that are no longer in DATABASES, too.
     :raises ClockSkew: a backup is dated in the future; nothing was deleted.
     :raises StorageError: some could not be deleted; the others are.
     """
     due = plan_prune(orphans=orphans)
     if dry_run:
-        return Pruned(due)
-    pruned = carry_out(due, progress)
-    pruned.require_complete()
-    return pruned
+        return decided(due)
+    report = carry_out(due, progress)
+    report.require_complete()
+    return report
 
 
 def plan_prune(*, orphans: bool = False) -> PrunePlan:
@@ -115,17 +126,18 @@ def plan_prune(*, orphans: bool = False) -> PrunePlan:
 
     :raises ClockSkew: a backup is dated in the future.
     """
-    return _planned(current_project(), orphans=orphans)
+    project = current_project()
+    return _planned(project, read_catalog(project.storage), orphans=orphans)
 
 
 def decide(project: Project, catalog: Catalog, *, orphans: bool = False, only: str | None = None) -> Plan:
-    """What keeps each backup of *catalog*.
+    """Return what keeps each backup of *catalog*.
 
     :raises ClockSkew: a backup is dated in the future.
     """
     return plan(
         catalog.backups,
-        Beside(catalog.proofs, catalog.pinned, catalog.unreadable_proofs),
+        Sidecars(catalog.proofs, catalog.pinned, catalog.unreadable_proofs),
         project.config.retention,
         clock.now(),
         project.zone,
@@ -133,121 +145,129 @@ def decide(project: Project, catalog: Catalog, *, orphans: bool = False, only: s
     )
 
 
+def decided(due: PrunePlan) -> PruneReport:
+    """Return the report of a prune that only decides."""
+    return PruneReport(decisions=tuple(due.decisions), warnings=due.retention.warnings)
+
+
 def still_due(shown: PrunePlan, now: PrunePlan) -> PrunePlan:
-    """Of what was *shown* only what is still due *now*: answering takes a person a while."""
+    """Return of *now* only what was due when it was *shown*, too: a person takes a while to answer."""
     agreed = {manifest.name for manifest in shown.retention.due}
-    decisions = tuple(d for d in now.retention.decisions if d.keep or d.manifest.name in agreed)
+    decisions = tuple(d for d in now.retention.decisions if d.keep or d.name in agreed)
     return replace(now, retention=replace(now.retention, decisions=decisions))
 
 
-def carry_out(due: PrunePlan, progress: Progress = SILENT, *, source: Source | None = None) -> Pruned:
-    """Delete what is due, the oldest first. What fails is told beside the others and stays due.
+def carry_out(due: PrunePlan, progress: Progress = SILENT, *, source: Source | None = None) -> PruneReport:
+    """Delete what is due, the oldest first. A deletion that fails is reported with the others and stays due.
 
     :param source: whose backup this follows; None: by hand.
     """
     oldest_first = due.retention.due[::-1]
+    proofs = proof_keys(found.key for found in due.storage.list()) if oldest_first else {}
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="prune") as threads:
-        outcomes = tuple(threads.map(lambda manifest: _delete(due, manifest), oldest_first))
-    pruned = Pruned(due, outcomes, _sweep(due.storage, due.abandoned))
-    for manifest in pruned.deleted:
-        signals.tell(signals.backup_deleted, BackupRun, name=manifest.name, manifest=manifest)
-    if not pruned.failed and not (source and due.retention.warnings):
-        facts = {"source": source, "deleted": pruned.deleted, "freed": pruned.freed}
-        signals.tell(signals.prune_succeeded, BackupRun, **facts)
+        outcomes = list(threads.map(lambda found: _delete(due, found, proofs.get(found.name, ())), oldest_first))
+    deleted = [manifest for manifest, outcome in zip(oldest_first, outcomes, strict=True) if outcome is None]
+    report = PruneReport(
+        decisions=tuple(due.decisions),
+        warnings=due.retention.warnings,
+        deleted=tuple(manifest.name for manifest in deleted),
+        freed=sum(manifest.archive.size for manifest in deleted),
+        kept=tuple(outcome for outcome in outcomes if isinstance(outcome, KeptOutcome)),
+        failed=tuple(outcome for outcome in outcomes if isinstance(outcome, FailedOutcome)),
+        swept=_sweep(due),
+    )
+    for manifest in deleted:
+        signals.send(signals.backup_deleted, name=manifest.name, manifest=manifest)
+    if not report.failed and not (source and report.warnings):
+        signals.send(signals.prune_succeeded, source=source, deleted=deleted, freed=report.freed)
     if outcomes:
-        progress.say(f"{counted(len(pruned.deleted), 'old backup')} deleted, {megabytes(pruned.freed)}")
-    return pruned
+        progress.say(f"{counted(len(deleted), 'old backup')} deleted, {megabytes(report.freed)}")
+    return report
 
 
-def prune_after_backup(project: Project, manifest: Manifest, progress: Progress = SILENT) -> None:
-    """The prune that follows the backup *manifest*. It failing is told, and does not make the backup fail."""
+def prune_after_backup(
+    project: Project, manifest: Manifest, catalog: Catalog | None, progress: Progress = SILENT
+) -> None:
+    """Prune after the backup *manifest*. A failure is logged and signalled, and does not make the backup fail.
+
+    :param catalog: as read after the backup was made; None: it could not be read.
+    """
     if not project.config.retention.enabled or manifest.trigger == "before-restore":
         return  # the backup that is about to be restored may be the oldest one
     try:
-        _prune_after(project, manifest, progress)
+        _prune_after(project, manifest, catalog or read_catalog(project.storage), progress)
     except BackupError as error:
-        _tell_failure(manifest, str(error))
-    except Exception as error:  # noqa: BLE001  the backup is made, and whoever asked for it shall get it
-        _log.exception("The prune after the backup %s failed in a way nobody has foreseen", manifest.name)
-        _tell_failure(manifest, repr(error))
+        _report_failure(manifest, str(error))
+    except Exception as error:  # noqa: BLE001  the backup is made, and its caller shall get it
+        _log.exception("The prune after the backup %s failed unexpectedly", manifest.name)
+        _report_failure(manifest, repr(error))
 
 
-def _prune_after(project: Project, manifest: Manifest, progress: Progress) -> None:
-    due = _planned(project, only=manifest.source.database)
-    if manifest not in due.catalog.backups:
+def _prune_after(project: Project, manifest: Manifest, catalog: Catalog, progress: Progress) -> None:
+    due = _planned(project, catalog, only=manifest.source.database)
+    if manifest not in catalog.backups:
         raise StorageError(
-            f"{manifest.name} has just been stored in {due.storage.location}, and is not found there whole. "
+            f"{manifest.name} has just been stored in {due.storage.location}, and is not found there intact. "
             "Nothing is pruned on top of that: run `backup_list` and `backup_verify`."
         )
-    pruned = carry_out(due, progress, source=manifest.source)
-    for outcome in pruned.kept:
-        _log.info("%s was due for deletion and stays: %s", outcome.manifest.name, outcome.kept)
-    pruned.require_complete()
-    if warnings := due.retention.warnings:
-        _tell_failure(manifest, " ".join(warnings))
+    report = carry_out(due, progress, source=manifest.source)
+    for outcome in report.kept:
+        _log.info("%s was due for deletion and stays: %s", outcome.name, outcome.why)
+    report.require_complete()
+    if report.warnings:
+        _report_failure(manifest, " ".join(report.warnings))
 
 
-def _tell_failure(manifest: Manifest, message: str) -> None:
+def _report_failure(manifest: Manifest, message: str) -> None:
     _log.warning("The backup %s is made; pruning old ones failed: %s", manifest.name, message)
-    signals.tell(signals.prune_failed, BackupRun, source=manifest.source, message=message)
+    signals.send(signals.prune_failed, source=manifest.source, message=message)
 
 
-def _planned(project: Project, *, orphans: bool = False, only: str | None = None) -> PrunePlan:
-    storage = project.storage
-    catalog = read_catalog(storage)
+def _planned(project: Project, catalog: Catalog, *, orphans: bool = False, only: str | None = None) -> PrunePlan:
     retention = decide(project, catalog, orphans=orphans, only=only)
-    return PrunePlan(storage, catalog, retention, tuple(storage.abandoned(datetime.now(UTC) - UNFINISHED_FOR)))
+    return PrunePlan(project, catalog, retention, tuple(project.storage.abandoned(clock.now() - UNFINISHED_FOR)))
 
 
-def _delete(due: PrunePlan, manifest: Manifest) -> Outcome:
-    """Look at it once more, and delete it. No request is made in vain: there may be a thousand of them."""
+def _delete(due: PrunePlan, manifest: Manifest, proofs: Sequence[str]) -> KeptOutcome | FailedOutcome | None:
+    """Look at the backup once more, and delete it; None when it is gone. There may be a thousand: no needless request.
+
+    :param proofs: the keys of its proofs as they are now, the last one last.
+    """
     storage = due.storage
     try:
         if storage.stat(f"{manifest.name}{PIN_SUFFIX}"):
-            return Outcome(manifest, kept="pinned meanwhile")
-        proofs = _proofs(due, manifest)
+            return KeptOutcome(name=manifest.name, why="pinned in the meantime")
         if proofs and not due.catalog.is_proved(manifest) and _may_be_proved(storage, manifest, proofs[-1]):
-            return Outcome(manifest, kept="proved meanwhile")
-        return Outcome(manifest, kept=_refusal(storage, manifest, proofs))
+            return KeptOutcome(name=manifest.name, why="proved in the meantime")
+        return _delete_unless_locked(storage, manifest, proofs)
     except StorageError as error:
-        return Outcome(manifest, error=error)
-
-
-def _proofs(due: PrunePlan, manifest: Manifest) -> list[str]:
-    """The keys of its proofs as they are now, the last one last."""
-    name, storage = manifest.name, due.storage
-    known = due.catalog.proof_numbers.get(name, ())
-    if not known or (known == (1,) and storage.stat(proof_key(name, 2)) is None):
-        return [proof_key(name)] if storage.stat(proof_key(name)) else []
-    numbers = proof_numbers({found.key for found in storage.list()}).get(name, ())
-    return [proof_key(name, number) for number in numbers]
+        return FailedOutcome(name=manifest.name, error=error)
 
 
 def _may_be_proved(storage: Storage, manifest: Manifest, key: str) -> bool:
     try:
         return Proof.from_json(storage.read(key), key).proves(manifest)
     except BackupError:
-        return True  # nobody knows what it says
+        return True  # what it says is not known
 
 
-def _refusal(storage: Storage, manifest: Manifest, beside: Sequence[str]) -> str:
-    """Delete it; why the storage does not let it go, and empty when it is gone."""
+def _delete_unless_locked(storage: Storage, manifest: Manifest, sidecars: Sequence[str]) -> KeptOutcome | None:
     try:
-        delete_backup(storage, manifest.name, manifest.archive_key, beside=beside)
+        delete_backup(storage, manifest.name, manifest.archive_key, sidecars=sidecars)
     except ObjectLocked:
         if storage.stat(manifest.key) is None:
-            raise  # what is left is no backup any more
-        return "locked"
-    return ""
+            raise  # what is left is no longer a backup
+        return KeptOutcome(name=manifest.name, why="locked")
+    return None
 
 
-def _sweep(storage: Storage, abandoned: Sequence[StoredObject]) -> tuple[str, ...]:
-    """Remove what dead runs have left; what another user owns stays, and is told."""
+def _sweep(due: PrunePlan) -> tuple[str, ...]:
+    """Remove what dead runs have left, and superseded proofs; what another user owns or the storage locks stays."""
     swept = []
-    for found in abandoned:
+    for key in (*(found.key for found in due.abandoned), *due.superseded):
         try:
-            storage.delete(found.key)
-            swept.append(found.key)
+            due.storage.delete(key)
+            swept.append(key)
         except StorageError as error:
-            _log.warning("What an interrupted run left stays: %s", error)
+            _log.warning("%s stays: %s", key, error)
     return tuple(swept)

@@ -23,12 +23,11 @@ from django_cfg.backup.services.project.project import Project
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PATIENCE = 2.0  # seconds
-_BACKUP = "backup"
 _log = logging.getLogger("django_cfg.backup")
 
 
 @contextmanager
-def source_lock(project: Project, source: Source, kind: str = _BACKUP) -> Iterator[str]:
+def source_lock(project: Project, source: Source, kind: str) -> Iterator[str]:
     """Hold the lock of *source* for the block; yields the identity of the locked file, "" where none can be made.
 
     :param kind: of the runs that it keeps apart.
@@ -47,7 +46,7 @@ def source_lock(project: Project, source: Source, kind: str = _BACKUP) -> Iterat
         os.close(descriptor)
 
 
-def holder_lives(project: Project, source: Source, lock_file: str, kind: str = _BACKUP) -> bool | None:
+def holder_lives(project: Project, source: Source, lock_file: str, kind: str) -> bool | None:
     """Whether the process that locked *lock_file* is alive; None when that cannot be seen from here.
 
     While a process lives, the number of its file is taken: no other file can be mistaken for it.
@@ -68,10 +67,9 @@ def is_of_an_earlier_boot(lock_file: str, host: str) -> bool:
     return bool(lock_file) and host == socket.gethostname() and machine != _machine()
 
 
-def _path(project: Project, source: Source, kind: str = _BACKUP) -> Path:
-    apart = () if kind == _BACKUP else (kind,)
-    whole = "\0".join((source.project, source.env, source.database, project.storage.location, *apart))
-    digest = sha256(whole.encode()).hexdigest()[:24]
+def _path(project: Project, source: Source, kind: str) -> Path:
+    parts = (source.project, source.env, source.database, project.storage.location, str(kind))
+    digest = sha256("\0".join(parts).encode()).hexdigest()[:24]
     return Path(tempfile.gettempdir(), f"django-cfg-lock-{os.getuid()}-{digest}")
 
 

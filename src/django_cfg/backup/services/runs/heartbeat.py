@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 from django.db import Error, connections
 
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.project import clock
-from django_cfg.backup.services.runs.history_database import can_be_opened, home, rows
+from django_cfg.backup.services.runs.history_database import can_be_opened, history_alias, rows
 from django_cfg.backup.services.runs.reachability import PATIENCE
 
 INTERVAL = 20.0  # seconds
@@ -27,7 +27,7 @@ _log = logging.getLogger("django_cfg.backup")
 
 def shared_now() -> datetime:
     """The time by the one clock that all machines share: the history's. A file's is that of this machine."""
-    connection = connections[home()]
+    connection = connections[history_alias()]
     if connection.vendor not in _UTC_NOW:
         return clock.now()
     with connection.cursor() as cursor:
@@ -55,9 +55,9 @@ def beating(row_id: int | None) -> Iterator[None]:
 def _beat(row_id: int, ended: threading.Event) -> None:
     while not ended.wait(INTERVAL):
         try:
-            if can_be_opened(home()):
-                rows().filter(pk=row_id, state=BackupRun.State.RUNNING).update(heartbeat_at=shared_now())
+            if can_be_opened(history_alias()):
+                rows().filter(pk=row_id, state=Run.State.RUNNING).update(heartbeat_at=shared_now())
         except Error as error:
             _log.info("No heartbeat this time: %s", error)  # the next one may come through
         finally:
-            connections[home()].close()  # this thread's own; none stays open for hours
+            connections[history_alias()].close()  # this thread's own; none stays open for hours

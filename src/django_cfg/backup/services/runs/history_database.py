@@ -16,7 +16,7 @@ from django_cfg.backup.engines import engine_for
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.errors import HistoryUnavailable, UnsupportedEngine
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.runs.reachability import PATIENCE, answers
 
@@ -26,16 +26,14 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds, after each of which the driver 
 _log = logging.getLogger("django_cfg.backup")
 
 
-def home() -> str:
+def history_alias() -> str:
     """The alias of the database that holds the history."""
-    return router.db_for_write(BackupRun) or "default"
+    return router.db_for_write(Run) or "default"
 
 
-def rows(
-    source: Source | None = None, kind: BackupRun.Kind | str = BackupRun.Kind.BACKUP
-) -> models.QuerySet[BackupRun]:
+def rows(source: Source | None = None, kind: Run.Kind | str = Run.Kind.BACKUP) -> models.QuerySet[Run]:
     """The runs of *source* of one *kind*; None: all of every kind."""
-    every = BackupRun.objects.using(home())
+    every = Run.objects.using(history_alias())
     return every.filter(**source.model_dump(), kind=kind) if source else every
 
 
@@ -58,27 +56,27 @@ def _hindrance(alias: str) -> str:
 
 
 def reconcile(manifests: list[Manifest]) -> None:
-    """After a restore: the dump held its own run as running, and storage knows how it ended."""
+    """Correct the history after a restore: the dump held its own run as running, and the storage knows how it ended."""
     published = {manifest.name: manifest for manifest in manifests}
-    with tolerated("reconcile the history with the storage"), transaction.atomic(using=home()):
-        rows().filter(state=BackupRun.State.QUEUED).delete()  # claims of another time: a tick makes them anew
-        for row in rows().filter(state=BackupRun.State.RUNNING):
-            made = published.get(row.name) if row.kind == BackupRun.Kind.BACKUP else None
+    with refusal_logged("reconcile the history with the storage"), transaction.atomic(using=history_alias()):
+        rows().filter(state=Run.State.QUEUED).delete()  # claims of another time: a tick makes them anew
+        for row in rows().filter(state=Run.State.RUNNING):
+            made = published.get(row.name) if row.kind == Run.Kind.BACKUP else None
             _settle(row, made, "It was running in the backup that was restored")
 
 
 def reconcile_if_restored(manifests: list[Manifest]) -> None:
     """:func:`reconcile` where it is seen that the table came from a dump: the dump's own run is running in it."""
     published = {manifest.name for manifest in manifests}
-    with tolerated("see whether the history was restored"):
-        running = rows().filter(state=BackupRun.State.RUNNING, kind=BackupRun.Kind.BACKUP)
+    with refusal_logged("see whether the history was restored"):
+        running = rows().filter(state=Run.State.RUNNING, kind=Run.Kind.BACKUP)
         if published.intersection(running.values_list("name", flat=True)):
             reconcile(manifests)
 
 
-def _settle(row: BackupRun, manifest: Manifest | None, why: str) -> None:
+def _settle(row: Run, manifest: Manifest | None, why: str) -> None:
     """End a run that nobody carries on: *manifest* is what it has published, if anything."""
-    row.state = BackupRun.State.SUCCEEDED if manifest else BackupRun.State.FAILED
+    row.state = Run.State.SUCCEEDED if manifest else Run.State.FAILED
     row.lease = None
     row.finished_at = manifest.finished_at if manifest else clock.now()
     row.size = manifest.archive.size if manifest else None
@@ -89,19 +87,11 @@ def _settle(row: BackupRun, manifest: Manifest | None, why: str) -> None:
 @contextmanager
 def attempted(doing: str) -> Iterator[bool]:
     """Yields whether there is a database to write to; its refusal is logged."""
-    hindrance = _hindrance(home())
+    hindrance = _hindrance(history_alias())
     if hindrance:
-        _log.warning("Could not %s: its database %r %s.", doing, home(), hindrance)
-    with tolerated(doing):
+        _log.warning("Could not %s: its database %r %s.", doing, history_alias(), hindrance)
+    with refusal_logged(doing):
         yield not hindrance
-
-
-def save(row: models.Model) -> bool:
-    """Save *row*, where the history can be written; what hinders it is logged."""
-    with attempted("write the history of this run") as is_possible:
-        if is_possible:
-            patiently(lambda: row.save(using=home()))
-    return row.pk is not None
 
 
 @contextmanager
@@ -110,37 +100,37 @@ def required(doing: str) -> Iterator[None]:
 
     :raises HistoryUnavailable: it refused, or is not there.
     """
-    if hindrance := _hindrance(home()):
+    if hindrance := _hindrance(history_alias()):
         raise HistoryUnavailable(
-            f"Could not {doing}: the database {home()!r}, which keeps the history, {hindrance}. Bring it back, "
-            "then run migrate; `backup_create` works without it."
+            f"Could not {doing}: the database {history_alias()!r}, which keeps the history, {hindrance}. Bring it "
+            "back, then run migrate; `backup_create` works without it."
         )
     try:
         yield
     except _REFUSALS as error:
         raise HistoryUnavailable(
-            f"Could not {doing}: the history in the database {home()!r} cannot be used ({str(error).strip()}). Without "
-            "it nothing keeps a slot from being served twice, so nothing was started. Mend the database, or run "
-            "migrate if the table is missing; `backup_create` works without it."
+            f"Could not {doing}: the history in the database {history_alias()!r} cannot be used "
+            f"({str(error).strip()}). Without it nothing keeps a slot from being served twice, so nothing was started. "
+            "Fix the database, or run migrate if the table is missing; `backup_create` works without it."
         ) from error
 
 
-def patiently(write: Callable[[], T]) -> T:
+def retry_while_locked(write: Callable[[], T]) -> T:
     """Do one small write in a transaction, again for a while when SQLite says that another writes."""
     for pause in _PAUSES:
         try:
-            with transaction.atomic(using=home()):
+            with transaction.atomic(using=history_alias()):
                 return write()
         except OperationalError as error:
             if "locked" not in str(error):
                 raise
             time.sleep(pause * (1 + random.random()))  # noqa: S311  so that two do not meet again
-    with transaction.atomic(using=home()):
+    with transaction.atomic(using=history_alias()):
         return write()
 
 
 @contextmanager
-def tolerated(doing: str) -> Iterator[None]:
+def refusal_logged(doing: str) -> Iterator[None]:
     """Log a database's refusal instead of raising it."""
     try:
         yield

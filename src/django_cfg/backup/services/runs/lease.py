@@ -1,8 +1,8 @@
-"""One running row of a source at a time: the lock that reaches other machines.
+"""One running row of a source and kind at a time: the lock that reaches other machines.
 
-The unique constraint lets one row of a source hold the lease. Its run says every few seconds that it lives;
-one that has been silent for ``DEAD_AFTER``, by the clock of the history's database, or whose process is seen to be
-gone, is failed and loses it.
+The unique constraint lets one row of a source hold the lease. Its run writes a heartbeat every few seconds. A run that
+has been silent for ``DEAD_AFTER``, by the clock of the history's database, or whose process is seen to be gone, is
+failed and loses the lease.
 """
 
 from __future__ import annotations
@@ -16,89 +16,109 @@ from django.db import IntegrityError
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import AlreadyRunning, StorageError
-from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.models import BackupRun
-from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.models import Run
+from django_cfg.backup.services.catalog.catalog import find_intact
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.runs.file_lock import holder_lives
+from django_cfg.backup.services.runs.file_lock import holder_lives, is_of_an_earlier_boot
 from django_cfg.backup.services.runs.heartbeat import shared_now
-from django_cfg.backup.services.runs.history_database import home, patiently, rows
+from django_cfg.backup.services.runs.history_database import history_alias, retry_while_locked, rows
 
 T = TypeVar("T")
 DEAD_AFTER = timedelta(minutes=5)
-_ENDED_SILENTLY = (
-    "Its process is gone, and has not said how it ended: it was killed, or the machine was restarted. Nothing was "
-    "published; the next due backup is made as usual, `backup_create` makes one now."
-)
+_KILLED = "Its process is gone and has not recorded how it ended: it was killed, or the machine was restarted. "
+_WHAT_NOW = {
+    Run.Kind.BACKUP: (
+        "Nothing was published; the next due backup is made as usual, and `backup_create` makes one now."
+    ),
+    Run.Kind.VERIFICATION: (
+        "What the verification left is removed by the next drill; `backup_verify latest --drill` makes one now."
+    ),
+    Run.Kind.RESTORE: (
+        "The database is completely as it was or completely restored; if it is neither, the next restore says so and "
+        "names `backup_restore --resume`."
+    ),
+}
 
-_VERIFICATION_ENDED_SILENTLY = (
-    "The verification's process is gone, and has not said how it ended: it was killed, or the machine was restarted. "
-    "What it left is removed by the next drill; `backup_verify latest --drill` makes one now."
-)
 
+def begin(project: Project, row: Run, lock_file: str) -> None:
+    """Write the new *row*; unless it is a restore, as the one run of its source.
 
-def begin(project: Project, row: BackupRun, lock_file: str) -> None:
-    """Write the new *row* as the one run of its source.
-
-    :raises AlreadyRunning: another one is alive.
+    :raises AlreadyRunning: another run of this kind is alive.
     """
-    for name, value in _signs_of_life(lock_file).items():
+    for name, value in _signs_of_life(row, lock_file).items():
         setattr(row, name, value)
-    _with_lease(project, row, lock_file, lambda: row.save(using=home()))
+    _write_with_lease(project, row, lock_file, lambda: row.save(using=history_alias()))
 
 
-def start(project: Project, claim: BackupRun, lock_file: str) -> None:
+def start(project: Project, claim: Run, lock_file: str) -> None:
     """Turn the waiting *claim* into the one run of its source.
 
-    :raises AlreadyRunning: another one is alive, or the claim waits no more.
+    :raises AlreadyRunning: another one is alive, or the claim is no longer waiting.
     """
-    waiting = rows().filter(pk=claim.pk, state=BackupRun.State.QUEUED, queued_at=claim.queued_at)
-    if not _with_lease(project, claim, lock_file, lambda: waiting.update(**_signs_of_life(lock_file))):
+    waiting = rows().filter(pk=claim.pk, state=Run.State.QUEUED, queued_at=claim.queued_at)
+    if not _write_with_lease(project, claim, lock_file, lambda: waiting.update(**_signs_of_life(claim, lock_file))):
         raise AlreadyRunning(
-            f"The claimed {claim.kind} of {source_of(claim)} waits no more: it was started or given up elsewhere."
+            f"The claimed {claim.kind} of {claim.source} is no longer waiting: it was started or given up elsewhere."
         )
-    claim.refresh_from_db(using=home())
+    claim.refresh_from_db(using=history_alias())
 
 
-def is_alive(project: Project, row: BackupRun, mine: str = "") -> bool:
-    """Whether the run goes on, as far as can be known from here.
+def is_alive(project: Project, row: Run, mine: str = "") -> bool:
+    """Return True if the run goes on, as far as this machine can know.
 
-    :param mine: the lock file that this process holds: whoever held it before is gone.
+    :param mine: the lock file that this process holds: any earlier holder is gone.
     """
-    lives = False if mine and row.lock_file == mine else holder_lives(project, source_of(row), row.lock_file, row.kind)
+    lives = False if mine and row.lock_file == mine else holder_lives(project, row.source, row.lock_file, row.kind)
     if lives is not None:
         return lives
+    if is_of_an_earlier_boot(row.lock_file, row.host):
+        return False
     last = row.heartbeat_at or row.started_at
     return last is not None and shared_now() - last < DEAD_AFTER
 
 
-def bury(project: Project, row: BackupRun) -> None:
-    """End the run of a process that is gone, and tell of it; of several who find it, one does."""
-    is_backup = row.kind == BackupRun.Kind.BACKUP
-    manifest = _published(project, row) if is_backup else None
-    same = rows().filter(pk=row.pk, state=BackupRun.State.RUNNING, heartbeat_at=row.heartbeat_at)
-    ended = patiently(lambda: same.update(**_end(manifest, is_backup=is_backup)))
+def fail_dead_runs(
+    project: Project, kind: Run.Kind | None = None, *, mine: str = "", living: int | None = None
+) -> None:
+    """Fail the running rows whose process is gone.
+
+    :param kind: of the runs; None: of every kind.
+    :param mine: the lock file that this process holds.
+    :param living: the row of this process.
+    """
+    running = rows().filter(project=project.name, env=project.env, state=Run.State.RUNNING).exclude(pk=living or 0)
+    for row in running.filter(kind=kind) if kind else running:
+        if not is_alive(project, row, mine):
+            fail_dead_run(project, row)
+
+
+def fail_dead_run(project: Project, row: Run) -> None:
+    """End the run of a process that is gone, and send its signal; of several callers at once, one does."""
+    manifest = _published(project, row) if row.kind == Run.Kind.BACKUP else None
+    message = _KILLED + _WHAT_NOW[Run.Kind(row.kind)]
+    same = rows().filter(pk=row.pk, state=Run.State.RUNNING, heartbeat_at=row.heartbeat_at)
+    ended = retry_while_locked(lambda: same.update(lease=None, **_end(manifest, message)))
     if ended and manifest is None:
-        tell_failure(row, _ENDED_SILENTLY if is_backup else _VERIFICATION_ENDED_SILENTLY)
+        send_failure(row, message)
 
 
-def tell_failure(row: BackupRun, message: str) -> None:
-    """Tell that the run came to nothing, before it could say so itself."""
-    if row.kind == BackupRun.Kind.BACKUP:
-        signals.tell(signals.backup_failed, BackupRun, source=source_of(row), message=message)
-    else:
-        signals.tell(signals.drill_failed, BackupRun, source=source_of(row), proof=None, message=message)
+def send_failure(row: Run, message: str) -> None:
+    """Send the signal of a run that failed before it could send one itself."""
+    match row.kind:
+        case Run.Kind.BACKUP:
+            signals.send(signals.backup_failed, source=row.source, message=message)
+        case Run.Kind.VERIFICATION:
+            signals.send_verification(signals.verification_failed, row.source, message, drill=True, trigger="scheduled")
+        case _:
+            signals.send(signals.restore_failed, manifest=None, database=row.database, message=message)
 
 
-def source_of(row: BackupRun) -> Source:
-    return Source(project=row.project, env=row.env, database=row.database)
-
-
-def _signs_of_life(lock_file: str) -> dict[str, Any]:
+def _signs_of_life(row: Run, lock_file: str) -> dict[str, Any]:
     return {
-        "state": BackupRun.State.RUNNING,
-        "lease": True,
+        "state": Run.State.RUNNING,
+        "lease": True if row.kind != Run.Kind.RESTORE else None,
         "host": socket.gethostname(),
         "lock_file": lock_file,
         "started_at": clock.now(),
@@ -106,51 +126,40 @@ def _signs_of_life(lock_file: str) -> dict[str, Any]:
     }
 
 
-def _with_lease(project: Project, row: BackupRun, lock_file: str, write: Callable[[], T]) -> T:
-    """Do the *write* that takes the lease; once more when whoever holds it turns out to be gone."""
+def _write_with_lease(project: Project, row: Run, lock_file: str, write: Callable[[], T]) -> T:
+    """Do the *write* that takes the lease; once more if the holder of the lease turns out to be dead."""
     try:
-        return patiently(write)
+        return retry_while_locked(write)
     except IntegrityError:
         holder = _holder(row)
         if holder is None:
             raise
     if not is_alive(project, holder, lock_file):
-        bury(project, holder)
+        fail_dead_run(project, holder)
         try:
-            return patiently(write)
+            return retry_while_locked(write)
         except IntegrityError:
             holder = _holder(row) or holder
     raise AlreadyRunning(
-        f"A {row.kind} of {source_of(row)} has been running on {holder.host} since {holder.started_at:%Y-%m-%d %H:%M} "
-        f"UTC, and two at once are never made: wait for its end. If that process is gone, it is noticed "
+        f"A {row.kind} of {row.source} has been running on {holder.host} since {holder.started_at:%Y-%m-%d %H:%M} "
+        f"UTC, and two at once are never made: wait for its end. If that process is gone, this is noticed "
         f"{DEAD_AFTER.seconds // 60} minutes after its last sign of life."
     )
 
 
-def _holder(row: BackupRun) -> BackupRun | None:
-    return rows(source_of(row), row.kind).filter(lease=True).first()
+def _holder(row: Run) -> Run | None:
+    return rows(row.source, row.kind).filter(lease=True).first()
 
 
-def _published(project: Project, row: BackupRun) -> Manifest | None:
-    """What the run has published before it could say so."""
+def _published(project: Project, row: Run) -> Manifest | None:
+    """The backup that the run has published before it could record it."""
     try:
-        catalog = read_catalog(project.storage)
+        return find_intact(project.storage, row.name) if row.name else None
     except StorageError:
         return None
-    return next((manifest for manifest in catalog.backups if row.name and manifest.name == row.name), None)
 
 
-def _end(manifest: Manifest | None, *, is_backup: bool) -> dict[str, Any]:
+def _end(manifest: Manifest | None, message: str) -> dict[str, Any]:
     if manifest is None:
-        return {
-            "state": BackupRun.State.FAILED,
-            "lease": None,
-            "finished_at": clock.now(),
-            "message": _ENDED_SILENTLY if is_backup else _VERIFICATION_ENDED_SILENTLY,
-        }
-    return {
-        "state": BackupRun.State.SUCCEEDED,
-        "lease": None,
-        "finished_at": manifest.finished_at,
-        "size": manifest.archive.size,
-    }
+        return {"state": Run.State.FAILED, "finished_at": clock.now(), "message": message}
+    return {"state": Run.State.SUCCEEDED, "finished_at": manifest.finished_at, "size": manifest.archive.size}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import suppress
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_cfg.backup.process.in_thread import InThread
 
 PATIENCE = 10.0  # seconds to connect
 _BELIEVED_FOR = 60.0  # seconds for which one that was silent is not asked again: what follows at once gives it up, too
@@ -23,12 +24,10 @@ def answers(alias: str) -> bool:
     if since is not None and time.monotonic() - since < _BELIEVED_FOR:
         return False
     _silent.pop(alias, None)
-    probe = threading.Thread(target=_connect, args=(connection,), name="backup-history-probe", daemon=True)
-    probe.start()
-    probe.join(PATIENCE)
-    if probe.is_alive():
+    has_ended = InThread(lambda: _connect(connection), "backup-history-probe").wait(PATIENCE)
+    if not has_ended:
         _silent[alias] = time.monotonic()
-    return not probe.is_alive()
+    return has_ended
 
 
 def _copy_of(connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:

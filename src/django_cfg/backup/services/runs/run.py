@@ -1,54 +1,64 @@
-"""The row of one run: written as well as it can be. A backup never fails because its history did."""
+"""The history row of one run. It is written as well as possible: no run fails because its history did."""
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
-from django_cfg.backup.manifest import Manifest, Source, Trigger
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.manifest import Source
+from django_cfg.backup.models import Run
+from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs import lease
-from django_cfg.backup.services.runs.history_database import attempted, patiently, required
+from django_cfg.backup.services.runs.heartbeat import beating
+from django_cfg.backup.services.runs.history_database import attempted, history_alias, required, retry_while_locked
+
+Ended = Callable[[BaseException | None], None]
 
 
 def reason(error: BaseException) -> str:
-    """Why a run failed, for whoever has to mend it."""
-    told = str(error) or type(error).__name__
+    """Return why a run failed, for the person who has to fix it."""
+    text = " ".join((str(error) or type(error).__name__, *getattr(error, "__notes__", ())))
     if type(error).__name__ == "JobTimeoutException":  # of rq, which need not be installed
-        return f"{told}. If the backup needs longer, raise BackupScheduleConfig.job_timeout."
-    return told
+        return f"{text}. If the backup needs longer, raise BackupScheduleConfig.job_timeout."
+    return text
 
 
 class RecordedRun:
-    """A first step that cannot be saved is logged, and the later ones are left out.
+    """One run and its row.
 
-    Given a *claim*, the row that a tick has written for a slot, that one is started, or nothing is.
+    A first write that fails is logged, and the later ones are left out. Given a *claim*, the row that a tick has
+    written for a slot, that row is started, or nothing is.
 
-    :raises AlreadyRunning: a run of this source is going on, or the claim waits no more.
-    :raises HistoryUnavailable: the claim cannot be started.
+    :param lock_file: the file that this process has locked for as long as it runs.
+    :param in_target: the history is in the database that a restore replaces: the row is written at the end only.
+    :param ended: called once the row is finished, with the error; None: the run has succeeded.
     """
 
     def __init__(
         self,
         project: Project,
         source: Source,
-        trigger: Trigger,
+        kind: Run.Kind,
+        *,
+        trigger: str = "manual",
         lock_file: str = "",
-        claim: BackupRun | None = None,
+        claim: Run | None = None,
+        in_target: bool = False,
+        ended: Ended = lambda error: None,
+        **facts: Any,
     ) -> None:
-        self.published: Manifest | None = None  # from then on it has succeeded, whatever comes after
-        self._given_up = False
-        self._row = claim or BackupRun(**source.model_dump(), trigger=trigger)
-        if claim is not None:
-            with required(f"start the scheduled {claim.kind} of {source}"):
-                lease.start(project, claim, lock_file)
-            return
-        with attempted("write the history of this run") as is_possible:
-            if is_possible:
-                lease.begin(project, self._row, lock_file)
-        self._given_up = self._row.pk is None
+        self._project, self._lock_file, self._claim, self._in_target = project, lock_file, claim, in_target
+        self._ended = ended
+        self._row = claim or Run(**source.model_dump(), kind=kind, trigger=trigger, **facts)
+        self._is_begun = False
+        self._is_settled = False
+        self._is_written = False
+        self._success: dict[str, Any] | None = None
 
     @property
     def row_id(self) -> int | None:
@@ -59,31 +69,77 @@ class RecordedRun:
         slot: datetime | None = self._row.slot
         return slot
 
-    def named(self, name: str) -> None:
+    @contextmanager
+    def recorded(self) -> Iterator[Self]:
+        """A block that is the run; how it ends is written to the row, then passed to *ended*.
+
+        :raises AlreadyRunning: a run of this source is going on, or the claim is no longer waiting.
+        :raises HistoryUnavailable: the claim cannot be started.
+        """
+        try:
+            with defer_signals():  # a row that was written is finished, too
+                self._begin()
+            with beating(self.row_id):
+                yield self
+        except BaseException as error:
+            self._end(error)
+            raise
+        self._end(None)
+
+    def set_name(self, name: str) -> None:
+        """Write the name of the backup."""
         self._row.name = name
         self._save()
 
-    def succeeded(self, manifest: Manifest) -> None:
-        self._finish(BackupRun.State.SUCCEEDED, name=manifest.name, size=manifest.archive.size)
+    def succeed(self, **values: Any) -> None:
+        """Note that the run has succeeded, even if a later step fails; *values* are written at its end."""
+        self._success = values
 
-    def failed(self, error: BaseException) -> None:
-        self._finish(BackupRun.State.FAILED, message=reason(error))
-
-    def postponed(self) -> None:
-        """It waits again, as if it had not begun."""
+    def postpone(self) -> None:
+        """Let the claim wait again, as if it had not begun."""
         begun = ("started_at", "heartbeat_at", "lease")
-        for name, value in {**dict.fromkeys(begun), "state": BackupRun.State.QUEUED, "name": ""}.items():
-            setattr(self._row, name, value)
-        self._save()
+        self._write(**dict.fromkeys(begun), state=Run.State.QUEUED, name="")
+        self._is_settled = True
 
-    def _finish(self, state: BackupRun.State, **values: Any) -> None:
-        for name, value in {**values, "state": state, "finished_at": clock.now(), "lease": None}.items():
+    def forget(self) -> None:
+        """Delete the row: there was nothing to do."""
+        retry_while_locked(self._row.delete)
+        self._is_settled = True
+
+    def _begin(self) -> None:
+        if self._claim is not None:
+            with required(f"start the scheduled {self._claim.kind} of {self._claim.source}"):
+                lease.start(self._project, self._claim, self._lock_file)
+        elif self._in_target:
+            self._row.host, self._row.lock_file = socket.gethostname(), self._lock_file
+            self._row.started_at = clock.now()
+        else:
+            with attempted("write the history of this run") as is_possible:
+                if is_possible:
+                    lease.begin(self._project, self._row, self._lock_file)
+        self._is_begun = True
+        self._is_written = self._in_target or self._row.pk is not None
+
+    def _end(self, error: BaseException | None) -> None:
+        """Write the end. A run that has succeeded stays so, whatever failed afterwards."""
+        if not self._is_begun or self._is_settled:
+            return
+        if error is not None and self._success is None:
+            self._write(state=Run.State.FAILED, message=reason(error), finished_at=clock.now(), lease=None)
+            self._ended(error)
+            return
+        values = self._success or {}
+        self._write(**values, state=Run.State.SUCCEEDED, finished_at=clock.now(), lease=None)
+        self._ended(None)
+
+    def _write(self, **values: Any) -> None:
+        for name, value in values.items():
             setattr(self._row, name, value)
         self._save()
 
     def _save(self) -> None:
-        if self._given_up:
+        if not self._is_written:
             return
         with attempted("write the history of this run") as is_possible:
             if is_possible:
-                patiently(self._row.save)
+                retry_while_locked(lambda: self._row.save(using=history_alias()))

@@ -10,17 +10,18 @@ from datetime import datetime
 from django_cfg.backup import signals
 from django_cfg.backup.errors import AlreadyRunning, BackupError, HistoryUnavailable, StorageError
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.creation.create import create_backup
 from django_cfg.backup.services.project.progress import SILENT, Progress
-from django_cfg.backup.services.project.project import Project, current_project
-from django_cfg.backup.services.runs.history_database import patiently, required, rows
+from django_cfg.backup.services.project.project import Project, current_project, operation
+from django_cfg.backup.services.runs.history_database import required, retry_while_locked, rows
 from django_cfg.backup.services.schedule.claims import give_up
 
 _log = logging.getLogger("django_cfg.backup")
 
 
+@operation()
 def serve(run: int, database: str, claimed: str, progress: Progress = SILENT) -> Manifest | None:
     """Make the backup that the claim *run* stands for.
 
@@ -30,28 +31,35 @@ def serve(run: int, database: str, claimed: str, progress: Progress = SILENT) ->
     """
     project = current_project()
     source = project.source(database)
-    with failures_told(source, BackupRun.Kind.BACKUP):
+    with history_failures_sent(source, Run.Kind.BACKUP):
         with required(f"look up the claim of {source}"):
             claim = find_waiting(source, run, claimed)
             if claim is None or project.config.schedule_for(database) is None or _is_served(project, claim):
                 return None
         manifest = _make(claim, progress)
     if manifest:
-        signals.tell(signals.claim_succeeded, BackupRun, source=source, kind=str(BackupRun.Kind.BACKUP))
+        send_begun(source, Run.Kind.BACKUP)
     return manifest
 
 
 @contextmanager
-def failures_told(source: Source, kind: BackupRun.Kind) -> Iterator[None]:
+def history_failures_sent(source: Source, kind: Run.Kind) -> Iterator[None]:
     """Tell of a history that cannot be used from here; a ticker elsewhere may not notice."""
     try:
         yield
     except HistoryUnavailable as error:
-        signals.tell(signals.claim_failed, BackupRun, source=source, kind=str(kind), message=str(error))
+        facts = {"project": source.project, "env": source.env, "source": source, "kind": str(kind)}
+        signals.send(signals.schedule_failed, **facts, message=str(error))
         raise
 
 
-def _make(claim: BackupRun, progress: Progress) -> Manifest | None:
+def send_begun(source: Source, kind: Run.Kind) -> None:
+    """Send that the scheduled run of *source* has begun."""
+    facts = {"project": source.project, "env": source.env, "source": source, "kind": str(kind)}
+    signals.send(signals.schedule_succeeded, **facts)
+
+
+def _make(claim: Run, progress: Progress) -> Manifest | None:
     try:
         return create_backup(claim.database, trigger="scheduled", progress=progress, claim=claim)
     except AlreadyRunning as error:
@@ -65,15 +73,13 @@ def _make(claim: BackupRun, progress: Progress) -> Manifest | None:
         raise
 
 
-def find_waiting(
-    source: Source, run: int, claimed: str, kind: BackupRun.Kind = BackupRun.Kind.BACKUP
-) -> BackupRun | None:
+def find_waiting(source: Source, run: int, claimed: str, kind: Run.Kind = Run.Kind.BACKUP) -> Run | None:
     """The claim, unless it waits no more or is another one's now."""
-    waiting = rows(source, kind).filter(state=BackupRun.State.QUEUED, queued_at=datetime.fromisoformat(claimed))
+    waiting = rows(source, kind).filter(state=Run.State.QUEUED, queued_at=datetime.fromisoformat(claimed))
     return waiting.filter(pk=run).first()
 
 
-def _is_served(project: Project, claim: BackupRun) -> bool:
+def _is_served(project: Project, claim: Run) -> bool:
     """A backup carries the slot already: the claim came back with a restored database."""
     try:
         backups = read_catalog(project.storage).of(project)
@@ -81,5 +87,5 @@ def _is_served(project: Project, claim: BackupRun) -> bool:
         return False  # the backup itself will meet it, and tell
     served = any(b.source.database == claim.database and b.slot == claim.slot for b in backups)
     if served:
-        patiently(lambda: rows().filter(pk=claim.pk, state=BackupRun.State.QUEUED).delete())
+        retry_while_locked(lambda: rows().filter(pk=claim.pk, state=Run.State.QUEUED).delete())
     return served

@@ -13,17 +13,17 @@ from django_cfg.backup import signals
 from django_cfg.backup.config.schedule import BackupScheduleConfig
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.models import BackupRun
-from django_cfg.backup.policy.retention import TOLERANCE, is_from_the_future
+from django_cfg.backup.models import Run
+from django_cfg.backup.policy.retention import CLOCK_TOLERANCE, is_from_the_future
 from django_cfg.backup.policy.schedule import latest_slot, slots_between
 from django_cfg.backup.services.catalog.catalog import LazyCatalog, damaged_of
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.runs.history_database import home, patiently, rows
-from django_cfg.backup.services.runs.lease import bury, is_alive, tell_failure
+from django_cfg.backup.services.runs.history_database import history_alias, retry_while_locked, rows
+from django_cfg.backup.services.runs.lease import send_failure
 
 MOST_MISSED = 100  # rows written for one gap
-_WAITING, _RUNNING = BackupRun.State.QUEUED, BackupRun.State.RUNNING
+_WAITING, _RUNNING = Run.State.QUEUED, Run.State.RUNNING
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Claim:
     project: Project
     source: Source
     schedule: BackupScheduleConfig
-    shelf: LazyCatalog
-    kind: BackupRun.Kind = BackupRun.Kind.BACKUP
+    catalog: LazyCatalog
+    kind: Run.Kind = Run.Kind.BACKUP
 
     def make(self) -> datetime | None:
         """Claim the latest due slot; None: nothing is due, it is done, or a run of this source has to end first.
@@ -45,14 +45,14 @@ class Claim:
         slot = self._due(runs, [])
         if slot is None or runs.filter(slot=slot).exists():
             return None
-        backups = self.shelf.of(self.source)
-        if self.kind == BackupRun.Kind.VERIFICATION:
-            there = backups or damaged_of(self.project, self.shelf.catalog(), self.source.database)
+        backups = self.catalog.of(self.source)
+        if self.kind == Run.Kind.VERIFICATION:
+            there = backups or damaged_of(self.project, self.catalog.read(), self.source.database)
             missed = self._missed_before(slot, runs, [])
             if not there or self._is_going_on(runs) or not self._claim(slot, []):
                 return None
             if missed:
-                signals.tell(signals.verification_missed, BackupRun, source=self.source, slots=missed)
+                self._send_missed(missed)
             return slot
         slot = self._due(runs, backups)
         if slot is None:
@@ -64,21 +64,21 @@ class Claim:
             return None
         return slot if self._claim(slot, self._missed_before(slot, runs, backups)) else None
 
-    def _is_going_on(self, runs: QuerySet[BackupRun]) -> bool:
+    def _is_going_on(self, runs: QuerySet[Run]) -> bool:
         return runs.filter(state=_RUNNING, lease=True).exists()
 
-    def _due(self, runs: QuerySet[BackupRun], backups: Iterable[Manifest]) -> datetime | None:
+    def _due(self, runs: QuerySet[Run], backups: Iterable[Manifest]) -> datetime | None:
         """An interval counts from the last start, or from when a claim was given up that never came to one."""
         now = clock.now()
-        given_up = runs.filter(state=BackupRun.State.FAILED, started_at=None)
+        given_up = runs.filter(state=Run.State.FAILED, started_at=None)
         tried = [
-            runs.filter(started_at__lte=now + TOLERANCE).aggregate(last=Max("started_at"))["last"],
-            given_up.filter(finished_at__lte=now + TOLERANCE).aggregate(last=Max("finished_at"))["last"],
+            runs.filter(started_at__lte=now + CLOCK_TOLERANCE).aggregate(last=Max("started_at"))["last"],
+            given_up.filter(finished_at__lte=now + CLOCK_TOLERANCE).aggregate(last=Max("finished_at"))["last"],
             *(backup.started_at for backup in backups if not is_from_the_future(backup, now)),
         ]
         return latest_slot(self.schedule, self.project.zone, now, max(filter(None, tried), default=None))
 
-    def _missed_before(self, slot: datetime, runs: QuerySet[BackupRun], backups: Iterable[Manifest]) -> list[datetime]:
+    def _missed_before(self, slot: datetime, runs: QuerySet[Run], backups: Iterable[Manifest]) -> list[datetime]:
         """The slots since the last one that is known of, and the one that a waiting run serves no more."""
         waiting = [claim.slot for claim in runs.filter(state=_WAITING) if claim.slot]
         served = runs.exclude(state=_WAITING).filter(slot__lt=slot).aggregate(last=Max("slot"))["last"]
@@ -93,46 +93,42 @@ class Claim:
         def write() -> bool:
             moved = rows(self.source, self.kind).filter(state=_WAITING).update(slot=slot)
             if not moved:
-                self._new(slot, _WAITING, queued_at=clock.now()).save(using=home())
+                self._new(slot, _WAITING, queued_at=clock.now()).save(using=history_alias())
             rows().bulk_create([self._missed(moment) for moment in missed], ignore_conflicts=True)
             return True
 
         try:
-            patiently(write)
+            retry_while_locked(write)
         except IntegrityError:
             return False  # another ticker has it
         if missed:
-            signals.tell(signals.backup_missed, BackupRun, source=self.source, slots=missed)
+            self._send_missed(missed)
         return True
 
-    def _new(self, slot: datetime, state: BackupRun.State, **values: object) -> BackupRun:
+    def _send_missed(self, slots: list[datetime]) -> None:
+        signals.send(signals.slots_missed, source=self.source, kind=str(self.kind), slots=slots)
+
+    def _new(self, slot: datetime, state: Run.State, **values: object) -> Run:
         facts = {"kind": self.kind, "slot": slot, "state": state, "trigger": "scheduled", **values}
-        return BackupRun(**self.source.model_dump(), **facts)
+        return Run(**self.source.model_dump(), **facts)
 
-    def _missed(self, slot: datetime) -> BackupRun:
+    def _missed(self, slot: datetime) -> Run:
         message = "No ticker or no worker ran when it was due; the next slot's backup makes up for it."
-        return self._new(slot, BackupRun.State.MISSED, finished_at=clock.now(), message=message)
+        return self._new(slot, Run.State.MISSED, finished_at=clock.now(), message=message)
 
 
-def waiting(project: Project) -> list[BackupRun]:
+def waiting(project: Project) -> list[Run]:
     """The claims of the project that no run serves yet, oldest first."""
     return list(_of(project).filter(state=_WAITING).order_by("queued_at", "pk"))
 
 
-def bury_the_dead(project: Project) -> None:
-    """End the runs whose process is gone."""
-    for row in _of(project).filter(state=_RUNNING):
-        if not is_alive(project, row):
-            bury(project, row)
-
-
-def give_up(claim: BackupRun, error: BackupError) -> None:
+def give_up(claim: Run, error: BackupError) -> None:
     """Fail a claim that never came to run, and tell of it; of several who try, one does."""
     still = rows().filter(pk=claim.pk, state=_WAITING)
-    facts = {"state": BackupRun.State.FAILED, "finished_at": clock.now(), "message": str(error)}
-    if patiently(lambda: still.update(**facts)):
-        tell_failure(claim, str(error))
+    facts = {"state": Run.State.FAILED, "finished_at": clock.now(), "message": str(error)}
+    if retry_while_locked(lambda: still.update(**facts)):
+        send_failure(claim, str(error))
 
 
-def _of(project: Project) -> QuerySet[BackupRun]:
+def _of(project: Project) -> QuerySet[Run]:
     return rows().filter(project=project.name, env=project.env)

@@ -14,10 +14,9 @@ from django.conf import settings
 
 from django_cfg.backup.config.schedule import BackupScheduleConfig
 from django_cfg.backup.errors import BackupError, ConfigurationError, DumpFailed, QueueUnavailable
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.runs.history_database import rows
-from django_cfg.backup.services.runs.lease import source_of
 from django_cfg.backup.services.schedule.claims import give_up
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from rq.queue import Queue
 
 _TASKS = {
-    BackupRun.Kind.BACKUP: "django_cfg.backup.tasks.run_backup",
-    BackupRun.Kind.VERIFICATION: "django_cfg.backup.tasks.run_verification",
+    Run.Kind.BACKUP: "django_cfg.backup.tasks.run_backup",
+    Run.Kind.VERIFICATION: "django_cfg.backup.tasks.run_verification",
 }
 _UNDER_WAY = ("queued", "started", "deferred", "scheduled", "created", "rate_limited", "ready_to_enqueue")
 _REMEMBERED = timedelta(days=14)  # failed jobs, by Redis: longer than any job_timeout, and no year, as is rq's default
@@ -39,7 +38,7 @@ def has_queues() -> bool:
     return bool(getattr(settings, "RQ_QUEUES", None))
 
 
-def enqueue(claim: BackupRun, schedule: BackupScheduleConfig) -> bool:
+def enqueue(claim: Run, schedule: BackupScheduleConfig) -> bool:
     """See to it that a job of *claim* is on its queue; False: one is there already, or the claim is given up.
 
     Each attempt has an id of its own. A job is never deleted to be made again: a worker that is about to end the old
@@ -61,7 +60,7 @@ def enqueue(claim: BackupRun, schedule: BackupScheduleConfig) -> bool:
         return is_put
 
 
-def _first_unknown(claim: BackupRun, queue: Queue) -> int:
+def _first_unknown(claim: Run, queue: Queue) -> int:
     """The first attempt that Redis knows no job of; there may have been one a minute for days."""
     from rq.job import Job
 
@@ -74,30 +73,30 @@ def _first_unknown(claim: BackupRun, queue: Queue) -> int:
     return bisect_left(range(unknown), True, unknown // 2, key=lambda attempt: not is_known(attempt))
 
 
-def _require_not_all_failing(queue: Queue, claim: BackupRun, schedule: BackupScheduleConfig, attempt: int) -> None:
+def _require_not_all_failing(queue: Queue, claim: Run, schedule: BackupScheduleConfig, attempt: int) -> None:
     """
     :raises BackupError: *attempt* is not the first one, and those before it failed.
     """
     before = queue.fetch_job(_job_id(claim, attempt - 1)) if attempt >= _MANY else None
     if before is not None and before.is_failed:
         raise BackupError(
-            f"The jobs of the scheduled {claim.kind} of {source_of(claim)} fail on the queue {schedule.queue!r} before "
+            f"The jobs of the scheduled {claim.kind} of {claim.source} fail on the queue {schedule.queue!r} before "
             "it can begin, several by now: see the log of its worker, which may run other code or lack settings. Every "
             "tick tries again."
         )
 
 
-def _put(queue: Queue, claim: BackupRun, schedule: BackupScheduleConfig, job_id: str) -> bool:
+def _put(queue: Queue, claim: Run, schedule: BackupScheduleConfig, job_id: str) -> bool:
     from rq.exceptions import DuplicateJobError
 
     try:
         queue.enqueue_call(
-            _TASKS[BackupRun.Kind(claim.kind)],
+            _TASKS[Run.Kind(claim.kind)],
             args=(claim.pk, claim.database, _claimed(claim)),
             timeout=schedule.job_timeout,
             job_id=job_id,
             failure_ttl=int(_REMEMBERED.total_seconds()),
-            description=f"{claim.kind.capitalize()} of {source_of(claim)}",
+            description=f"{claim.kind.capitalize()} of {claim.source}",
             unique=True,
         )
     except DuplicateJobError:
@@ -105,7 +104,7 @@ def _put(queue: Queue, claim: BackupRun, schedule: BackupScheduleConfig, job_id:
     return True
 
 
-def _is_under_way(job: Job | None, claim: BackupRun) -> bool:
+def _is_under_way(job: Job | None, claim: Run) -> bool:
     """False: the job has ended without starting the claim, or Redis knows it and no queue holds it."""
     if job is None:
         return False
@@ -115,16 +114,16 @@ def _is_under_way(job: Job | None, claim: BackupRun) -> bool:
     return status in _UNDER_WAY
 
 
-def _is_worth_another(claim: BackupRun, schedule: BackupScheduleConfig) -> bool:
+def _is_worth_another(claim: Run, schedule: BackupScheduleConfig) -> bool:
     """The claim still waits, and has not done so for longer than a run may take."""
-    if not rows().filter(pk=claim.pk, state=BackupRun.State.QUEUED).exists():
+    if not rows().filter(pk=claim.pk, state=Run.State.QUEUED).exists():
         return False  # it has just begun, or ended
     if claim.queued_at is None or clock.now() - claim.queued_at < timedelta(seconds=schedule.job_timeout):
         return True
     give_up(
         claim,
         DumpFailed(
-            f"The scheduled {claim.kind} of {source_of(claim)} could not begin for {schedule.job_timeout} s: its jobs "
+            f"The scheduled {claim.kind} of {claim.source} could not begin for {schedule.job_timeout} s: its jobs "
             f"on the queue {schedule.queue!r} ended before it, or another one went on. The worker's log tells more."
         ),
     )
@@ -161,11 +160,11 @@ def _queue(name: str) -> Iterator[Queue]:
         ) from error
 
 
-def _claimed(claim: BackupRun) -> str:
+def _claimed(claim: Run) -> str:
     return claim.queued_at.isoformat() if claim.queued_at else ""
 
 
-def _job_id(claim: BackupRun, attempt: int) -> str:
+def _job_id(claim: Run, attempt: int) -> str:
     """Made from the row, of letters, digits and dashes; two projects may share one Redis."""
-    whole = "\0".join((str(source_of(claim)), str(claim.pk), _claimed(claim)))
+    whole = "\0".join((str(claim.source), str(claim.pk), _claimed(claim)))
     return f"backup-{claim.pk}-{sha256(whole.encode()).hexdigest()[:16]}-{attempt}"

@@ -5,96 +5,114 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from django_cfg.backup import signals
 from django_cfg.backup.config.schedule import BackupScheduleConfig
 from django_cfg.backup.errors import BackupError, DumpFailed
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.process.time_limit import limit_time
+from django_cfg.backup.records import ErrorText, Moment
 from django_cfg.backup.services.catalog.catalog import LazyCatalog
-from django_cfg.backup.services.creation.create import Failure
+from django_cfg.backup.services.creation.batch import Failure, batch_error
 from django_cfg.backup.services.monitoring.overdue import overdue_message
 from django_cfg.backup.services.project.progress import SILENT, Progress
-from django_cfg.backup.services.project.project import Project, current_project
-from django_cfg.backup.services.runs import restore_history
+from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.runs.history_database import required
+from django_cfg.backup.services.runs.lease import fail_dead_runs
 from django_cfg.backup.services.schedule import claims, rq
 from django_cfg.backup.services.schedule.backup_job import serve
 from django_cfg.backup.services.schedule.claims import Claim
 from django_cfg.backup.services.schedule.verification_job import Verified, serve_verification
 
-Scheduled = dict[tuple[BackupRun.Kind, str], BackupScheduleConfig]  # by what, and alias
+Scheduled = dict[tuple[Run.Kind, str], BackupScheduleConfig]  # by what, and alias
 _log = logging.getLogger("django_cfg.backup")
 
 
-@dataclass
-class Ticked:
-    """What a tick has done, by alias; that of a verification is followed by the word."""
+class TickReport(BaseModel):
+    """What a tick has done, by alias; the alias of a verification is followed by that word."""
 
-    claimed: dict[str, datetime] = field(default_factory=dict)  # slots
-    enqueued: list[str] = field(default_factory=list)
-    results: list[Manifest | Failure] = field(default_factory=list)  # of backups that ran in place
-    verified: list[Verified | Failure] = field(default_factory=list)  # likewise, of verifications
-    problems: list[BackupError] = field(default_factory=list)  # of the tick, not of a backup
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    claimed: dict[str, Moment] = {}  # slots
+    enqueued: list[str] = []
+    results: list[Manifest | Failure] = []  # of backups that ran in place
+    verified: list[Verified | Failure] = []  # likewise, of verifications
+    problems: list[ErrorText] = []  # of the tick, not of a backup
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True)
+
+    def raise_problems(self) -> None:
+        """
+        :raises BackupError: the tick could not do its work, or not all of it.
+        """
+        if self.problems:
+            raise BackupError("\n".join(dict.fromkeys(map(str, self.problems))))
+
+    @property
+    def error(self) -> BackupError | None:
+        """What went wrong with the backups and verifications that ran in place."""
+        error = batch_error(self.results)
+        failures = [result.error for result in self.verified if isinstance(result, Failure)]
+        if error is None and len(failures) == 1:
+            return failures[0]
+        errors = [*([error] if error else []), *failures]
+        return BackupError("\n".join(map(str, errors))) if failures else error
 
 
-def tick(*, in_place: bool | None = None, progress: Progress = SILENT) -> Ticked:
+@operation()
+def tick(*, in_place: bool | None = None, progress: Progress = SILENT) -> TickReport:
     """Do what is due.
 
     :param in_place: make the backups here and now instead of on RQ; None: when there are no RQ queues.
-    :returns: also what went wrong; that has been told by ``schedule_failed`` and ``backup_failed``.
+    :returns: also what went wrong, for which ``schedule_failed`` and ``backup_failed`` have been sent.
     """
     project = current_project()
-    done = Ticked()
+    done = TickReport()
     scheduled = _scheduled(project)
-    backups = {alias: schedule for (kind, alias), schedule in scheduled.items() if kind == BackupRun.Kind.BACKUP}
+    backups = {alias: schedule for (kind, alias), schedule in scheduled.items() if kind == Run.Kind.BACKUP}
     if not scheduled:
         return done
     if in_place is None:
         in_place = not rq.has_queues()
-    shelf = LazyCatalog(project)
-    with _problems_of(done), required("look after runs that died"):
-        claims.bury_the_dead(project)
-        restore_history.bury_the_dead(project)
+    catalog = LazyCatalog(project)
+    with _problems_of(done), required("fail the runs whose process is gone"):
+        fail_dead_runs(project)
     for (kind, alias), schedule in scheduled.items():
         with _problems_of(done), required(f"claim the due {kind} of {alias!r}"):
-            if slot := Claim(project, project.source(alias), schedule, shelf, kind).make():
+            if slot := Claim(project, project.source(alias), schedule, catalog, kind).make():
                 done.claimed[_label(kind, alias)] = slot
-    _start_what_waits(project, scheduled, done, in_place, progress)
-    _tell_what_is_overdue(project, backups, done)
-    _tell_how_it_went(project, done)
+    _start_waiting(project, scheduled, done, in_place, progress)
+    _send_overdue(project, backups, done)
+    _send_outcome(project, done)
     return done
-
-
-def raise_problems(ticked: Ticked) -> None:
-    """
-    :raises BackupError: the tick could not do its work, or not all of it.
-    """
-    if ticked.problems:
-        raise BackupError("\n".join(dict.fromkeys(map(str, ticked.problems))))
 
 
 def _scheduled(project: Project) -> Scheduled:
     """Backups come first."""
     config, aliases = project.config, project.aliases()
-    chosen = {(BackupRun.Kind.BACKUP, alias): config.schedule_for(alias) for alias in aliases}
-    chosen |= {(BackupRun.Kind.VERIFICATION, alias): config.verification_schedule_for(alias) for alias in aliases}
+    chosen = {(Run.Kind.BACKUP, alias): config.schedule_for(alias) for alias in aliases}
+    chosen |= {(Run.Kind.VERIFICATION, alias): config.verification_schedule_for(alias) for alias in aliases}
     return {key: schedule for key, schedule in chosen.items() if schedule}
 
 
-def _key(claim: BackupRun) -> tuple[BackupRun.Kind, str]:
-    return BackupRun.Kind(claim.kind), claim.database
+def _key(claim: Run) -> tuple[Run.Kind, str]:
+    return Run.Kind(claim.kind), claim.database
 
 
 def _label(kind: str, alias: str) -> str:
-    return alias if kind == BackupRun.Kind.BACKUP else f"{alias} {kind}"
+    return alias if kind == Run.Kind.BACKUP else f"{alias} {kind}"
 
 
-def _start_what_waits(project: Project, scheduled: Scheduled, done: Ticked, in_place: bool, progress: Progress) -> None:
-    waiting: list[BackupRun] = []
+def _start_waiting(
+    project: Project, scheduled: Scheduled, done: TickReport, in_place: bool, progress: Progress
+) -> None:
+    waiting: list[Run] = []
     with _problems_of(done), required("read the claims"):
         waiting = [claim for claim in claims.waiting(project) if _key(claim) in scheduled]
     for claim in waiting:
@@ -106,10 +124,10 @@ def _start_what_waits(project: Project, scheduled: Scheduled, done: Ticked, in_p
                 done.enqueued.append(_label(claim.kind, claim.database))
 
 
-def _serve(claim: BackupRun, done: Ticked, progress: Progress, seconds: int) -> None:
+def _serve(claim: Run, done: TickReport, progress: Progress, seconds: int) -> None:
     """Each on its own: one that fails does not keep the others from being made."""
     claimed = claim.queued_at.isoformat() if claim.queued_at else ""
-    is_backup = claim.kind == BackupRun.Kind.BACKUP
+    is_backup = claim.kind == Run.Kind.BACKUP
     failures: list[Failure] = []
     try:
         with limit_time(seconds, f"scheduled {claim.kind} of {claim.database!r}"):
@@ -120,37 +138,37 @@ def _serve(claim: BackupRun, done: Ticked, progress: Progress, seconds: int) -> 
                 verified = serve_verification(claim.pk, claim.database, claimed, progress, waits=False)
                 done.verified += [verified] if verified else []
     except BackupError as error:
-        failures.append(Failure(claim.database, error))
+        failures.append(Failure(database=claim.database, error=error))
     except Exception as error:  # noqa: BLE001
-        _log.exception("The scheduled %s of %r failed in a way nobody has foreseen", claim.kind, claim.database)
-        error_told = DumpFailed(f"The {claim.kind} of {claim.database!r} failed unexpectedly: {error!r}")
-        failures.append(Failure(claim.database, error_told))
+        _log.exception("The scheduled %s of %r failed unexpectedly", claim.kind, claim.database)
+        unexpected = DumpFailed(f"The {claim.kind} of {claim.database!r} failed unexpectedly: {error!r}")
+        failures.append(Failure(database=claim.database, error=unexpected))
     if is_backup:
         done.results += failures
     else:
         done.verified += failures
 
 
-def _tell_what_is_overdue(project: Project, scheduled: dict[str, BackupScheduleConfig], done: Ticked) -> None:
-    shelf = LazyCatalog(project)  # anew: backups may have been made meanwhile
+def _send_overdue(project: Project, scheduled: dict[str, BackupScheduleConfig], done: TickReport) -> None:
+    catalog = LazyCatalog(project)  # read again: backups may have been made in the meantime
     with _problems_of(done), required("see what is overdue"):  # the first that fails has failed for all of them
         for alias, schedule in scheduled.items():
             source = project.source(alias)
-            if message := overdue_message(project, source, schedule, shelf):
-                signals.tell(signals.backup_overdue, BackupRun, source=source, message=message)
+            if message := overdue_message(project, source, schedule, catalog):
+                signals.send(signals.backup_overdue, source=source, message=message)
 
 
-def _tell_how_it_went(project: Project, done: Ticked) -> None:
-    facts = {"project": project.name, "env": project.env}
+def _send_outcome(project: Project, done: TickReport) -> None:
+    facts = {"project": project.name, "env": project.env, "source": None, "kind": ""}
     if not done.problems:
-        signals.tell(signals.schedule_succeeded, BackupRun, **facts)
+        signals.send(signals.schedule_succeeded, **facts)
         return
     message = "\n".join(dict.fromkeys(map(str, done.problems)))
-    signals.tell(signals.schedule_failed, BackupRun, **facts, message=message)
+    signals.send(signals.schedule_failed, **facts, message=message)
 
 
 @contextmanager
-def _problems_of(done: Ticked) -> Iterator[None]:
+def _problems_of(done: TickReport) -> Iterator[None]:
     """Keep what goes wrong, and go on with the next."""
     try:
         yield

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from django.dispatch import Signal
+from pydantic import Field, SkipValidation
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import (
@@ -15,8 +18,9 @@ from django_cfg.backup.errors import (
     VerificationFailed,
 )
 from django_cfg.backup.manifest import Manifest, Proof, Source
-from django_cfg.backup.models import BackupRun
+from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
+from django_cfg.backup.records import Record
 from django_cfg.backup.services.catalog.catalog import (
     Catalog,
     damaged_of,
@@ -25,29 +29,30 @@ from django_cfg.backup.services.catalog.catalog import (
     read_catalog,
 )
 from django_cfg.backup.services.project.progress import SILENT, Progress
-from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.runs.file_lock import source_lock
-from django_cfg.backup.services.runs.heartbeat import beating
-from django_cfg.backup.services.runs.history_database import patiently, required, rows
+from django_cfg.backup.services.runs.history_database import required
 from django_cfg.backup.services.runs.run import RecordedRun, reason
-from django_cfg.backup.services.schedule.backup_job import failures_told, find_waiting
+from django_cfg.backup.services.schedule.backup_job import find_waiting, history_failures_sent, send_begun
 from django_cfg.backup.services.verification.drill import drill, require_success
 from django_cfg.backup.services.verification.proofs import can_be_drilled
 from django_cfg.backup.services.verification.verify import verify
 
-_KIND = BackupRun.Kind.VERIFICATION
+_KIND = Run.Kind.VERIFICATION
 _log = logging.getLogger("django_cfg.backup")
 
 
-@dataclass(frozen=True)
-class Verified:
-    """A backup that was found good, as far as could be looked."""
+class Verified(Record):
+    """A backup that was found good, as far as it could be checked."""
 
-    manifest: Manifest
-    proof: Proof | None  # of a drill; None: it was read only
-    told: str = ""  # what was found, when it was read only
+    name: str
+    error: None = None
+    proof: Proof | None = None  # of a drill; None: it was only read
+    checked: str = ""  # what was checked, where it was only read
+    manifest: SkipValidation[Manifest] = Field(exclude=True)
 
 
+@operation()
 def serve_verification(
     run: int, database: str, claimed: str, progress: Progress = SILENT, *, waits: bool = True
 ) -> Verified | None:
@@ -61,7 +66,7 @@ def serve_verification(
     project = current_project()
     source = project.source(database)
     try:
-        with failures_told(source, _KIND):
+        with history_failures_sent(source, _KIND):
             with required(f"look up the claim of the verification of {source}"):
                 claim = find_waiting(source, run, claimed, _KIND)
             if claim is None or project.config.verification_schedule_for(database) is None:
@@ -71,53 +76,53 @@ def serve_verification(
         _log.info("%s It is tried again with the next tick.", error)
         return None
     if verified:
-        signals.tell(signals.claim_succeeded, BackupRun, source=source, kind=str(_KIND))
+        send_begun(source, _KIND)
     return verified
 
 
-def _serve(project: Project, source: Source, claim: BackupRun, progress: Progress, waits: bool) -> Verified | None:
+def _serve(project: Project, source: Source, claim: Run, progress: Progress, waits: bool) -> Verified | None:
+    def ended(error: BaseException | None) -> None:
+        if error and not isinstance(error, Exception):  # ended from outside; all other failures have been sent
+            _send_failed(project, source, reason(error))
+
     with source_lock(project, source, _KIND) as lock_file:
-        run = RecordedRun(project, source, "scheduled", lock_file, claim)
-        try:
-            with beating(run.row_id):
+        run = RecordedRun(project, source, _KIND, lock_file=lock_file, claim=claim, ended=ended)
+        with run.recorded():
+            try:
                 verified = _verify_newest(project, source, run, progress, waits)
-        except BackupNotFound:
-            patiently(lambda: rows().filter(pk=claim.pk).delete())  # all are gone: there is nothing to serve
-            return None
-        except BaseException as error:
-            if isinstance(error, RestoreUnderWay) and not waits:
-                run.postponed()
+            except BackupNotFound:
+                run.forget()  # all are gone: there is nothing to verify
+                return None
+            except RestoreUnderWay as error:
+                if waits:
+                    raise
+                run.postpone()
                 _log.info("%s The verification is tried again with the next tick.", error)
                 return None
-            run.failed(error)
-            if not isinstance(error, Exception):
-                _tell(project, source, reason(error))  # ended from outside; the rest has been told
-            raise
-        run.succeeded(verified.manifest)
-        return verified
+            run.succeed(name=verified.name, size=verified.manifest.archive.size)
+    return verified
 
 
 def _verify_newest(project: Project, source: Source, run: RecordedRun, progress: Progress, waits: bool) -> Verified:
-    """The newest whole backup; and a damaged one beside it is a failure, whatever becomes of that.
+    """Verify the newest intact backup. A damaged one next to it is a failure, whatever the result.
 
     :raises BackupNotFound: there is none any more.
     """
     catalog = _catalog(project, source)
     damaged = describe_damage(damaged_of(project, catalog, source.database))
     if damaged:
-        signals.tell(signals.check_failed, BackupRun, source=source, message=damaged)
+        _send(signals.verification_failed, source, damaged)
     try:
         manifest = latest(catalog, project, source.database)
     except BackupNotFound:
         if damaged:
             raise VerificationFailed(damaged) from None
         raise
-    run.named(manifest.name)
+    run.set_name(manifest.name)
     verified = _verify(project, manifest, progress, waits)
     if damaged:
         raise VerificationFailed(damaged)
-    told = verified.told or "No damaged backup stands in the storage."
-    signals.tell(signals.check_succeeded, BackupRun, source=source, message=told)
+    _send(signals.verification_succeeded, source, verified.checked or "The storage holds no damaged backup.")
     return verified
 
 
@@ -125,31 +130,30 @@ def _catalog(project: Project, source: Source) -> Catalog:
     try:
         return read_catalog(project.storage)
     except BackupError as error:
-        _tell(project, source, str(error))
+        _send_failed(project, source, str(error))
         raise
 
 
 def _verify(project: Project, manifest: Manifest, progress: Progress, waits: bool) -> Verified:
-    keys = replace(keys_of(project.config), may_ask=False)  # nobody is there
+    keys = replace(keys_of(project.config), may_ask=False)  # no person is there to answer
     if project.config.verification.drill and can_be_drilled(manifest):
         patience = project.config.verification.schedule.job_timeout if waits else None
-        proof = drill(project, manifest, keys, progress, patience=patience)
+        proof = drill(project, manifest, keys, progress, patience=patience, trigger="scheduled")
         require_success(proof)
-        return Verified(manifest, proof)
+        return Verified(name=manifest.name, manifest=manifest, proof=proof)
+    checked = f"{manifest.name} was read to its last byte, and is good."
     try:
-        verify(project.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
+        verify(project.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys, trigger="scheduled")
     except KeyMissing as error:
-        told = f"{manifest.name} is stored as it was written; what it holds was not looked at. {error}"
-        _log.info("%s", told)
-        return Verified(manifest, None, told)
-    except Exception as error:
-        signals.tell(signals.check_failed, BackupRun, source=manifest.source, message=reason(error))
-        raise
-    return Verified(manifest, None, f"{manifest.name} was read to its last byte, and is good.")
+        checked = f"{manifest.name} is stored as it was written; its content was not checked. {error}"
+        _log.info("%s", checked)
+    return Verified(name=manifest.name, manifest=manifest, checked=checked)
 
 
-def _tell(project: Project, source: Source, message: str) -> None:
-    if project.config.verification.drill:
-        signals.tell(signals.drill_failed, BackupRun, source=source, proof=None, message=message)
-    else:
-        signals.tell(signals.check_failed, BackupRun, source=source, message=message)
+def _send_failed(project: Project, source: Source, message: str) -> None:
+    """Send that nothing could be verified."""
+    _send(signals.verification_failed, source, message, drill=project.config.verification.drill)
+
+
+def _send(signal: Signal, source: Source, message: str, *, drill: bool = False) -> None:
+    signals.send_verification(signal, source, message, drill=drill, trigger="scheduled")

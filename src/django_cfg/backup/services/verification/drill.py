@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Any
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine, Preflight, Restoration, RestoreOptions
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay, StorageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest, Proof, Source
-from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.pipeline.encryption.keyring import Keys
 from django_cfg.backup.services.catalog.catalog import LATEST, find, read_catalog
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.progress import SILENT, Progress
-from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.runs.run import reason
 from django_cfg.backup.services.verification import migration_state
 from django_cfg.backup.services.verification.drill_run import Rehearsal
@@ -32,6 +31,7 @@ _OPTIONS = RestoreOptions(discard_old=True)  # there will be no old data to find
 _PAUSE = 10.0  # seconds
 
 
+@operation()
 def drill_backup(
     name: str = LATEST, *, database: str | None = None, unlock: Unlock = CONFIGURED, progress: Progress = SILENT
 ) -> Proof:
@@ -50,37 +50,47 @@ def drill_backup(
 
 
 def drill(
-    project: Project, manifest: Manifest, keys: Keys, progress: Progress = SILENT, *, patience: float | None = 0
+    project: Project,
+    manifest: Manifest,
+    keys: Keys,
+    progress: Progress = SILENT,
+    *,
+    patience: float | None = 0,
+    trigger: str = "manual",
 ) -> Proof:
-    """Drill *manifest*, keep the proof in the storage, and tell of it; it may be the proof of a failure.
+    """Drill *manifest*, keep the proof in the storage, and send the signal; it may be the proof of a failure.
 
-    :param patience: seconds to wait for another restore or drill of the same database; None: not at all, and that one
-        goes on is not told of, since it is tried again.
-    :raises RestoreUnderWay: that one has not ended.
-    :raises VerificationFailed: it failed, and the storage does not take the proof of that.
+    :param patience: seconds to wait for another restore or drill of the same database; None: do not wait, and send no
+        signal that the other one goes on, since the drill is tried again.
+    :raises RestoreUnderWay: the other one has not ended.
+    :raises VerificationFailed: the drill failed, and the storage does not take the proof of that.
     :raises BackupError: nothing was learned of the backup, and nothing is written.
     """
-    with _errors_told(manifest.source, waits=patience is not None):
+    facts: dict[str, Any] = {"source": manifest.source, "manifest": manifest, "drill": True, "trigger": trigger}
+    try:
         proof = _in_turn(lambda: _prove(project, manifest, keys, progress), manifest, progress, patience or 0)
         if proof.succeeded:
             publish_proof(project.storage, manifest, proof)
-    facts = {"source": manifest.source, "proof": proof}
+    except Exception as error:  # an interruption by a person is no failure, and is not sent
+        if not isinstance(error, RestoreUnderWay) or patience is not None:
+            signals.send_verification(signals.verification_failed, message=reason(error), **facts)
+        raise
     if proof.succeeded:
-        signals.tell(signals.drill_succeeded, BackupRun, **facts)
+        message = f"{manifest.name} was restored and compared."
+        signals.send_verification(signals.verification_succeeded, message=message, proof=proof, **facts)
     else:
-        signals.tell(signals.drill_failed, BackupRun, **facts, message=failure(proof))
+        signals.send_verification(signals.verification_failed, message=failure(proof), proof=proof, **facts)
         _publish_failure(project, manifest, proof)
     return proof
 
 
 def _publish_failure(project: Project, manifest: Manifest, proof: Proof) -> None:
-    """What was found comes first, also where it cannot be kept."""
+    """Keep a failed proof; what was found is raised first, also where it cannot be kept."""
     try:
         publish_proof(project.storage, manifest, proof)
     except StorageError as error:
-        raise VerificationFailed(
-            f"{failure(proof)} That it failed could not be kept in the storage: {error}"
-        ) from error
+        message = f"{failure(proof)} The proof of that could not be written to the storage: {error}"
+        raise VerificationFailed(message) from error
 
 
 def require_success(proof: Proof) -> None:
@@ -109,18 +119,6 @@ def drill_target(project: Project, source: Source) -> str:
             "is to be drilled with BackupVerificationConfig.drill_alias."
         )
     return source.database
-
-
-@contextmanager
-def _errors_told(source: Source, *, waits: bool) -> Iterator[None]:
-    """What a person interrupts is not told."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, RestoreUnderWay) and not waits:
-            raise
-        signals.tell(signals.drill_failed, BackupRun, source=source, proof=None, message=reason(error))
-        raise
 
 
 def _in_turn(prove: Callable[[], Proof], manifest: Manifest, progress: Progress, patience: float) -> Proof:

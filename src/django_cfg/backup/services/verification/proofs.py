@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django_cfg.backup.engines import engine_class
-from django_cfg.backup.errors import BackupError, BackupNotFound, NameTaken, StorageError
+from django_cfg.backup.errors import BackupError, BackupNotFound, NameTaken
 from django_cfg.backup.formatting import counted
-from django_cfg.backup.manifest import Manifest, Proof, proof_key
+from django_cfg.backup.manifest import Manifest, Proof, proof_key, proof_time
 from django_cfg.backup.pipeline.encryption.keyring import holds_private_key_of
 from django_cfg.backup.policy.schedule import next_slot
-from django_cfg.backup.services.catalog.catalog import Catalog, proof_numbers
+from django_cfg.backup.services.catalog.catalog import Catalog, proof_keys
+from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.base import Storage
 
 _ATTEMPTS = 5  # against drills of the same backup on other machines
-_log = logging.getLogger("django_cfg.backup")
+_SECOND = timedelta(seconds=1)
 
 
 def publish_proof(storage: Storage, manifest: Manifest, proof: Proof) -> None:
-    """Put *proof* in the place of earlier ones. Killed in between, the backup counts as not proved.
+    """Write *proof* next to the manifest. Of several proofs of a backup the last one counts.
 
-    One that the storage does not let go stays, and *proof* comes after it: the last one counts.
-
-    :raises BackupNotFound: something deleted the backup meanwhile; the proof is not left behind.
+    :raises BackupNotFound: something deleted the backup in the meantime; the proof is not left behind.
     """
-    key = _written(storage, manifest.name, proof.to_json())
+    key = _write(storage, manifest.name, proof.to_json())
     if storage.stat(manifest.key) is None:
         storage.delete(key)
         raise BackupNotFound(f"{manifest.name} was deleted while it was drilled: nothing is proved. Drill another one.")
@@ -90,28 +88,13 @@ def _reach(project: Project) -> timedelta:
     return timedelta(days=max(policy.keep_daily - 1, 7 * (policy.keep_weekly - 1), 28 * (policy.keep_monthly - 1)))
 
 
-def _written(storage: Storage, name: str, data: bytes) -> str:
-    """Nothing is ever overwritten: the old ones go first. The key of the new one."""
-    for attempt in itertools.count(1):
-        key = proof_key(name, _cleared(storage, name) + 1)
-        try:
+def _write(storage: Storage, name: str, data: bytes) -> str:
+    """Write a proof of the backup *name* that is later than all others, also where another clock is ahead; its key."""
+    known = proof_keys(found.key for found in storage.list()).get(name, ())
+    times = [clock.now(), *(at + _SECOND for key in known if (at := proof_time(key)))]
+    for attempt in range(_ATTEMPTS):
+        key = proof_key(name, max(times) + attempt * _SECOND)
+        with suppress(NameTaken):
             storage.write(key, data)
-        except NameTaken:
-            if attempt == _ATTEMPTS:
-                raise
-        else:
-            break
-    return key
-
-
-def _cleared(storage: Storage, name: str) -> int:
-    """Remove the earlier proofs, the oldest first, so that the last one counts wherever this ends; the number of the
-    last when one stays, else 0."""
-    numbers = proof_numbers({found.key for found in storage.list()}).get(name, ())
-    for number in numbers:
-        try:
-            storage.delete(proof_key(name, number))
-        except StorageError as error:
-            _log.info("An earlier proof stays, and counts no more: %s", error)
-            return numbers[-1]
-    return 0
+            return key
+    raise NameTaken.of(key, storage.location)

@@ -8,7 +8,6 @@ from django_cfg.backup import signals
 from django_cfg.backup.engines.base import Restoration
 from django_cfg.backup.errors import RestoreFailed, VerificationFailed
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.models import RestoreRun
 from django_cfg.backup.services.project.progress import Progress
 
 _FALSE = ("", "0", "f", "false")  # as some drivers give it: a text
@@ -27,9 +26,8 @@ def accept(
     for query in queries:
         require_truth(restoration, query)
     try:
-        signals.restore_checked.send(
-            RestoreRun, manifest=manifest, database=alias, scratch=restoration.staging_settings
-        )
+        facts = {"manifest": manifest, "database": alias, "scratch": restoration.staging_settings}
+        signals.restore_checked.send(None, **facts)
     except Exception as error:
         raise RestoreFailed(
             f"A receiver of restore_checked objects to the restored data: {error}.{_untouched(restoration, alias)}"

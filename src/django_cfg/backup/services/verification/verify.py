@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine
+from django_cfg.backup.errors import KeyMissing
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.models import BackupRun
 from django_cfg.backup.pipeline.archive import check_stored, unpack
 from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
 from django_cfg.backup.pipeline.stream import Advance, Readable
 from django_cfg.backup.services.catalog.catalog import LATEST, find, read_catalog
 from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
-from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.project.project import current_project, operation
+from django_cfg.backup.services.runs.run import reason
 from django_cfg.backup.storage.base import Storage
 
 
+@operation()
 def verify_backup(
     name: str = LATEST, *, database: str | None = None, progress: Progress = SILENT, unlock: Unlock = CONFIGURED
 ) -> Manifest:
@@ -43,6 +46,7 @@ def verify(
     *,
     tools_dir: str | None = None,
     keys: Keys = USERS_KEYRING,
+    trigger: str = "manual",
 ) -> None:
     """
     :raises VerificationFailed: *manifest*'s archive is not what was stored, or not a whole dump.
@@ -50,7 +54,7 @@ def verify(
     """
     engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
     archive = manifest.archive
-    with _signalled(manifest), flowing(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance:
+    with _signalled(manifest, trigger), flowing(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance:
         with storage.open(manifest.archive_key) as stored:
             check_stored(stored, archive, advance)
         _look(storage, manifest, lambda plain: engine.check_archive(plain, manifest, tools_dir), advance, keys)
@@ -79,11 +83,15 @@ def _look(
 
 
 @contextmanager
-def _signalled(manifest: Manifest) -> Iterator[None]:
-    """Send how the block ended; an interruption by a person is no failure, and is not sent."""
+def _signalled(manifest: Manifest, trigger: str) -> Iterator[None]:
+    """Send how the block ended. An interruption by a person is no failure and is not sent."""
+    facts: dict[str, Any] = {"source": manifest.source, "manifest": manifest, "drill": False, "trigger": trigger}
     try:
         yield
+    except KeyMissing:
+        raise  # neither good nor damaged; the caller decides
     except Exception as error:
-        signals.tell(signals.verify_failed, BackupRun, manifest=manifest, message=str(error) or type(error).__name__)
+        signals.send_verification(signals.verification_failed, message=reason(error), **facts)
         raise
-    signals.tell(signals.verify_succeeded, BackupRun, manifest=manifest)
+    message = f"{manifest.name} was read to its last byte and is good."
+    signals.send_verification(signals.verification_succeeded, message=message, **facts)
