@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
-from django_cfg.backup.engines.mysql.options import checked
+from django_cfg.backup.engines.extra_options import check_extra_options
+from django_cfg.backup.engines.mysql.extra_options import RULES
 from django_cfg.backup.errors import DumpFailed, UsageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.process.redaction import without_value
@@ -146,5 +147,5 @@ def test_refused_options_are_named(option: str) -> None:
     A value may be a password, and is not told.
     """
     with pytest.raises(UsageError, match="extra_options of the database 'default'") as refusal:
-        checked([option], "default")
+        check_extra_options([option], "default", RULES)
     assert repr(without_value(option)) in str(refusal.value)

@@ -9,13 +9,12 @@ from typing import Any
 from django.db.utils import Error, load_backend
 
 from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.connection_settings import CONNECT_TIMEOUT, merged_settings
 from django_cfg.backup.engines.mysql.error_text import unavailable
 from django_cfg.backup.engines.mysql.option_file import read_option_file
 from django_cfg.backup.engines.mysql.session import Session, plain_version
 from django_cfg.backup.errors import ConfigurationError
 
-_OVERRIDES = ("HOST", "PORT", "USER", "PASSWORD", "OPTIONS")
-_CONNECT_TIMEOUT = 10  # seconds, unless OPTIONS says something else
 _DAY = 86_400  # seconds
 
 # OPTIONS of the site's requests that are not for a dump of hours.
@@ -41,17 +40,6 @@ _NAMES = {
 _SSL = {"ca": "ssl-ca", "capath": "ssl-capath", "cert": "ssl-cert", "key": "ssl-key", "cipher": "ssl-cipher",
         "check_hostname": "verify-identity"}  # fmt: skip
 _FROM_FILE = {*_NAMES.values()} - {"verify-identity"}
-
-
-def connection_settings(database: Database) -> dict[str, Any]:
-    """Django's settings of *database*, with ``BackupDatabaseConfig.connection`` laid over them."""
-    settings = dict(database.settings)
-    for name in _OVERRIDES:
-        if name in database.connection:
-            settings[name] = database.connection[name]
-    if "OPTIONS" in database.connection:
-        settings["OPTIONS"] = {**database.settings.get("OPTIONS", {}), **database.connection["OPTIONS"]}
-    return settings
 
 
 def parameters(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -97,7 +85,7 @@ def connected(database: Database) -> Iterator[Session]:
 
     :raises DatabaseUnavailable: the server does not let us in.
     """
-    settings = connection_settings(database)
+    settings = merged_settings(database)
     found = parameters(settings)  # what we cannot use is told before anything is tried
     wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(_complete(settings), database.alias)
     try:
@@ -136,7 +124,7 @@ def _prepare(session: Session, lock_timeout: int) -> None:
 
 def location(database: Database) -> str:
     """Where the database is, without any secret."""
-    found = parameters(connection_settings(database))
+    found = parameters(merged_settings(database))
     where = found.get("socket") or found.get("host") or "localhost"
     port = f":{found['port']}" if "port" in found and "socket" not in found else ""
     return f"{found.get('database', '')} on {where}{port}"
@@ -146,5 +134,5 @@ def _complete(settings: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: value for name, value in settings.get("OPTIONS", {}).items() if name not in _NOT_OURS}
     defaults = {"TIME_ZONE": None, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False, "AUTOCOMMIT": True,
                 "NAME": "", "USER": "", "PASSWORD": "", "HOST": "", "PORT": ""}  # fmt: skip
-    ours = {"connect_timeout": _CONNECT_TIMEOUT, **options, "isolation_level": None}
+    ours = {"connect_timeout": CONNECT_TIMEOUT, **options, "isolation_level": None}
     return {**defaults, **settings, "OPTIONS": ours}

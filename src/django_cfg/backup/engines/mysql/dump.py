@@ -7,12 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
+from django_cfg.backup.engines.extra_options import check_extra_options
 from django_cfg.backup.engines.mysql import schema, staging
 from django_cfg.backup.engines.mysql.connection import connected
 from django_cfg.backup.engines.mysql.error_text import dump_failed, explaining
+from django_cfg.backup.engines.mysql.extra_options import RULES
 from django_cfg.backup.engines.mysql.grants import require_whole_view
 from django_cfg.backup.engines.mysql.option_file import option_file
-from django_cfg.backup.engines.mysql.options import checked
 from django_cfg.backup.engines.mysql.program import options_for
 from django_cfg.backup.engines.mysql.row_counts import Tally
 from django_cfg.backup.engines.mysql.schema import Cut
@@ -133,7 +134,7 @@ def _uncertain(names: Sequence[str]) -> list[str]:
 @contextmanager
 def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
     """A dump of *database* in one snapshot, counted as it passes."""
-    options = checked(selection.extra_options, database.alias)
+    options = check_extra_options(selection.extra_options, database.alias, RULES)
     with ExitStack() as stack:
         session = stack.enter_context(connected(database))
         tool = dump_tool(session.vendor, database.tools_dir, f"To dump the database {database.alias!r}")

@@ -18,8 +18,9 @@ from django_cfg.backup.engines.base import (
     Selection,
     SwitchResult,
 )
+from django_cfg.backup.engines.connection_settings import merged_settings
 from django_cfg.backup.engines.mysql import preflight, schema, staging
-from django_cfg.backup.engines.mysql.connection import connected, connection_settings, location, parameters
+from django_cfg.backup.engines.mysql.connection import connected, location, parameters
 from django_cfg.backup.engines.mysql.dump import dumping
 from django_cfg.backup.engines.mysql.health_check import inspecting
 from django_cfg.backup.engines.mysql.restore import restoring, resuming
@@ -37,7 +38,7 @@ class MySQLEngine(Engine):
 
     @property
     def identity(self) -> str:
-        found = parameters(connection_settings(self.database))
+        found = parameters(merged_settings(self.database))
         where = found.get("socket") or f"{found.get('host', 'localhost')}:{found.get('port', '3306')}"
         return f"mysql:{where}/{found.get('database', '')}"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django_cfg.backup.engines.base import Database, Finding, Level, Selection
+from django_cfg.backup.engines.extra_options import check_extra_options
 from django_cfg.backup.engines.mysql.connection import connected, location
 from django_cfg.backup.engines.mysql.dump import looked_at
-from django_cfg.backup.engines.mysql.options import checked
+from django_cfg.backup.engines.mysql.extra_options import RULES
 from django_cfg.backup.engines.mysql.schema import Cut
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.engines.mysql.tools import client_tool, dump_tool, misfit
@@ -20,7 +21,7 @@ def inspecting(database: Database, selection: Selection) -> Iterator[Finding]:
     :raises BackupError: a dump would fail.
     """
     alias = database.alias
-    checked(selection.extra_options, alias)
+    check_extra_options(selection.extra_options, alias, RULES)
     with connected(database) as session:
         yield Finding(Level.OK, alias, f"{session.server}, {location(database)}, answers")
         tool = dump_tool(session.vendor, database.tools_dir, f"To dump the database {alias!r}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.mysql.connection import connection_settings, parameters
+from django_cfg.backup.engines.connection_settings import merged_settings
+from django_cfg.backup.engines.mysql.connection import parameters
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.engines.mysql.tools import Tool
 
@@ -15,7 +16,7 @@ _TLS_FILES = ("ssl-ca", "ssl-capath", "ssl-cert", "ssl-key", "ssl-cipher")
 
 def options_for(database: Database, session: Session, tool: Tool) -> dict[str, str | None]:
     """The options under which *tool* reaches the database as *session* has."""
-    settings = connection_settings(database)
+    settings = merged_settings(database)
     found = parameters(settings)
     options: dict[str, str | None] = {name: found[name] for name in _PLAIN if name in found}
     if session.is_over_tcp:

@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.mysql.connection import connected, connection_settings
+from django_cfg.backup.engines.connection_settings import merged_settings
+from django_cfg.backup.engines.mysql.connection import connected
 from django_cfg.backup.engines.mysql.error_text import said
 from django_cfg.backup.errors import BackupError, VerificationFailed
 
 
 def entry(database: Database, schema: str) -> Mapping[str, Any]:
     """*schema*, on the server of *database*, as an entry of settings.DATABASES."""
-    return {**connection_settings(database), "NAME": schema}
+    return {**merged_settings(database), "NAME": schema}
 
 
 def ask(database: Database, query: str, schema: str | None = None) -> object:

@@ -10,6 +10,7 @@ from typing import Any
 from django.db.utils import Error, load_backend
 
 from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.connection_settings import CONNECT_TIMEOUT, merged_settings
 from django_cfg.backup.engines.postgresql.error_text import spoken
 from django_cfg.backup.engines.postgresql.libpq import names_a_service, parameters, without_service
 from django_cfg.backup.engines.postgresql.row_check import SIGN
@@ -22,25 +23,17 @@ from django_cfg.backup.errors import (
     VerificationFailed,
 )
 
-_CONNECT_TIMEOUT = 10  # seconds for each address of the server, where nobody says otherwise
-_OVERRIDES = ("HOST", "PORT", "USER", "PASSWORD", "OPTIONS")
-
 
 def connection_settings(database: Database) -> dict[str, Any]:
-    """Django's settings of *database*, with ``BackupDatabaseConfig.connection`` laid over them."""
-    settings = dict(database.settings)
-    for name in _OVERRIDES:
-        if name in database.connection:
-            settings[name] = database.connection[name]
-    if "OPTIONS" in database.connection:
-        settings["OPTIONS"] = {**database.settings.get("OPTIONS", {}), **database.connection["OPTIONS"]}
+    """Return Django's settings of *database*, with a timeout to connect."""
+    settings = merged_settings(database)
     return settings | {"OPTIONS": _patient(settings.get("OPTIONS", {}))}
 
 
 def _patient(options: Mapping[str, Any]) -> dict[str, Any]:
     """libpq itself would wait for minutes, in silence; a service may hold a timeout of its own."""
     said = "service" in options or "PGCONNECT_TIMEOUT" in os.environ
-    return {**({} if said else {"connect_timeout": _CONNECT_TIMEOUT}), **options}
+    return {**({} if said else {"connect_timeout": CONNECT_TIMEOUT}), **options}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
+from django_cfg.backup.engines.extra_options import check_extra_options
 from django_cfg.backup.engines.postgresql import database_properties, schema
 from django_cfg.backup.engines.postgresql.connection import (
     connected,
@@ -15,8 +16,8 @@ from django_cfg.backup.engines.postgresql.connection import (
     program_settings,
 )
 from django_cfg.backup.engines.postgresql.error_text import program
+from django_cfg.backup.engines.postgresql.extra_options import RULES
 from django_cfg.backup.engines.postgresql.libpq import connection_string
-from django_cfg.backup.engines.postgresql.options import checked
 from django_cfg.backup.engines.postgresql.tools import Tools, choose, major, newer_than
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
@@ -65,7 +66,7 @@ class _Output:
 @contextmanager
 def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
     """A dump of *database* in one snapshot, its tables counted in the same one."""
-    options = checked(selection.extra_options, database.alias)
+    options = check_extra_options(selection.extra_options, database.alias, RULES)
     with connected(database) as connection:
         version = schema.server_version(connection)
         tools = choose(major(version), database.tools_dir, f"To dump the database {database.alias!r}")

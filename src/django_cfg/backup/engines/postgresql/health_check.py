@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django_cfg.backup.engines.base import Database, Finding, Level, Selection
+from django_cfg.backup.engines.extra_options import check_extra_options
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.connection import connected, location
-from django_cfg.backup.engines.postgresql.options import checked
+from django_cfg.backup.engines.postgresql.extra_options import RULES
 from django_cfg.backup.engines.postgresql.tools import choose, major, newer_than
 
 
@@ -17,7 +18,7 @@ def inspecting(database: Database, selection: Selection) -> Iterator[Finding]:
     :raises BackupError: a dump would fail.
     """
     alias = database.alias
-    checked(selection.extra_options, alias)
+    check_extra_options(selection.extra_options, alias, RULES)
     with connected(database) as connection:
         version = schema.server_version(connection)
         yield Finding(Level.OK, alias, f"PostgreSQL {version}, {location(database)}, answers")

@@ -1,14 +1,11 @@
-"""extra_options: what may be added to the dump program's command, and what would change whose dump it is."""
+"""The options of mariadb-dump and mysqldump that extra_options may not hold."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from django_cfg.backup.errors import UsageError
-from django_cfg.backup.process.redaction import without_value
+from django_cfg.backup.engines.extra_options import OptionRules
 
 # Options that choose the output and its form, the connection, the tables, the snapshot, what may be locked or lost.
-_REFUSED_LONG = (
+_REFUSED = (
     "--result-file", "--tab", "--xml", "--dir", "--parallel", "--compact", "--skip-comments", "--comments",
     "--skip-opt", "--opt", "--compatible", "--fields-terminated-by", "--fields-enclosed-by",
     "--fields-optionally-enclosed-by", "--fields-escaped-by", "--lines-terminated-by",
@@ -31,31 +28,22 @@ _REFUSED_LONG = (
     "--dump-slave", "--dump-replica", "--apply-slave-statements", "--apply-replica-statements",
     "--force", "--ignore-error", "--replace", "--insert-ignore", "--help", "--version", "--init-command",
 )  # fmt: skip
-_ALLOWED_SHORT = {"-v", "-C", "-c", "-i"}
 
 
-def checked(options: Sequence[str], alias: str) -> list[str]:
-    """*options*, each one argument of the dump program.
-
-    :raises UsageError: one of them would choose output, connection, tables or locks.
-    """
-    for option in options:
-        if not _is_allowed(option):
-            raise UsageError(
-                f"extra_options of the database {alias!r} holds {without_value(option)!r}: options that choose the "
-                "dump's output, its form, the connection, the tables or what is locked are set by this package "
-                "(exclude_tables, include_tables, connection). Remove it. Others are given one item each, with = "
-                "before a value: '--net-buffer-length=65536'."
-            )
-    return list(options)
-
-
-def _is_allowed(option: str) -> bool:
-    if option in _ALLOWED_SHORT:
-        return True
-    name = option.partition("=")[0].replace("_", "-").lower()
+def _normalize(name: str) -> str:
+    name = name.replace("_", "-").lower()
     for prefix in ("--loose-", "--enable-", "--maximum-"):
         name = "--" + name.removeprefix(prefix) if name.startswith(prefix) else name
-    name = name.replace("--disable-", "--skip-", 1)
-    # the programs accept any unambiguous beginning of a long option
-    return len(name) > 2 and name.startswith("--") and not any(refused.startswith(name) for refused in _REFUSED_LONG)
+    return name.replace("--disable-", "--skip-", 1)
+
+
+RULES = OptionRules(
+    refused=_REFUSED,
+    allowed_short={"-v", "-C", "-c", "-i"},
+    normalize=_normalize,
+    why=(
+        "options that choose the dump's output, its form, the connection, the tables or what is locked are set by this "
+        "package (exclude_tables, include_tables, connection)."
+    ),
+    example="--net-buffer-length=65536",
+)
