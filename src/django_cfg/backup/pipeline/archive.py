@@ -15,6 +15,7 @@ from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
 from django_cfg.backup.pipeline.stream import (
     Advance,
+    CheckedReader,
     Digest,
     Readable,
     TallyReader,
@@ -64,8 +65,15 @@ def unpack(
     :raises EncryptionError: *keys* do not open it.
     """
     counted = TallyReader(stored, advance)
-    with decrypt(counted, encryption, keys) as packed, decompress(packed, compression) as plain:
-        yield _Checked(plain, packed, counted, archive)
+    with decrypt(counted, encryption, keys) as packed, decompress(packed, compression) as decompressed:
+        plain = TallyReader(decompressed)
+
+        def compare() -> None:
+            drain(packed)  # what a decompressor leaves unread after its end mark counts too, and gpg has the last word
+            _compare(counted.digest, Digest(archive.size, archive.sha256), archive.key, "stored")
+            _compare(plain.digest, Digest(archive.raw_size, archive.raw_sha256), archive.key, "unpacked")
+
+        yield CheckedReader(plain, compare)
 
 
 def copy_stored(stored: Readable, sink: Writable, archive: Archive, advance: Advance | None = None) -> None:
@@ -92,28 +100,6 @@ class _Nowhere:
 
 
 _NOWHERE = _Nowhere()
-
-
-class _Checked:
-    def __init__(self, plain: Readable, packed: Readable, stored: TallyReader, archive: Archive) -> None:
-        self._plain = TallyReader(plain)
-        self._packed = packed
-        self._stored = stored
-        self._archive = archive
-
-    def read(self, size: int = -1) -> bytes:
-        block = self._plain.read(size)
-        if not block and size != 0:
-            self._compare()
-        return block
-
-    def _compare(self) -> None:
-        drain(
-            self._packed
-        )  # what a decompressor leaves unread after its end mark counts too, and gpg has the last word
-        archive = self._archive
-        _compare(self._stored.digest, Digest(archive.size, archive.sha256), archive.key, "stored")
-        _compare(self._plain.digest, Digest(archive.raw_size, archive.raw_sha256), archive.key, "unpacked")
 
 
 def _compare(found: Digest, expected: Digest, key: str, what: str) -> None:

@@ -1,7 +1,7 @@
 """Compression, both ways. What is written opens with plain gzip, bzip2 and xz.
 
-gzip is ours (gzip_members), read by ISA-L on a thread of its own where its wheel exists;
-bz2 and xz use a parallel program where the machine has one, else the standard library.
+gzip is written by parallel_gzip and read by ISA-L in a thread of its own where its wheel exists; bz2 and xz use a
+parallel program where the machine has one, else the standard library.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import IO, Any, TypeVar, cast
 from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.pipeline.filter import Filter
-from django_cfg.backup.pipeline.parallel_gzip import GzipMembers, threads
+from django_cfg.backup.pipeline.parallel_gzip import ParallelGzip, threads
 from django_cfg.backup.pipeline.stream import Readable, Writable
 
 igzip_threaded: Any
@@ -43,7 +43,7 @@ def compress(sink: Writable, method: Compression) -> AbstractContextManager[Writ
     """A writer that compresses into *sink*; leaving the block writes the last bytes."""
     match method:
         case "gzip":
-            return GzipMembers(sink)
+            return ParallelGzip(sink)
         case "bz2":
             return _program_writer(_bz2_program(), sink) or bz2.BZ2File(cast(IO[bytes], sink), "wb")
         case "xz":

@@ -89,6 +89,29 @@ class TallyReader(Tally):
         return len(block)
 
 
+class CheckedReader:
+    """A reader of *source* that reports the end only after *check* has passed."""
+
+    def __init__(self, source: Readable, check: Callable[[], None]) -> None:
+        self._source = source
+        self._check = check
+
+    def read(self, size: int = -1) -> bytes:
+        """
+        :raises BackupError: at the end, what *check* raises.
+        """
+        block = self._source.read(size)
+        if not block and size != 0:
+            self._check()
+        return block
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Read as some decompressors do."""
+        block = self.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+
 def blocks(source: Readable) -> Iterator[bytes]:
     """*source* to its end."""
     while block := source.read(BLOCK):

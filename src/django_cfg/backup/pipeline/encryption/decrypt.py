@@ -12,7 +12,7 @@ from django_cfg.backup.manifest import Encryption
 from django_cfg.backup.pipeline.encryption.gpg import Answer, Gpg, secret_pipe, without_status
 from django_cfg.backup.pipeline.encryption.gpg_home import private_home
 from django_cfg.backup.pipeline.encryption.keyring import Keys, holds_any, keyring, user_home
-from django_cfg.backup.pipeline.stream import Readable, blocks
+from django_cfg.backup.pipeline.stream import CheckedReader, Readable, blocks
 from django_cfg.backup.process.child import Child, Feeder
 
 _HEAD = 1 << 16  # bytes; holds the packets of a hundred recipients
@@ -117,39 +117,23 @@ def _decrypted(gpg: Gpg, secret: str | None, head: bytes, stored: Readable) -> I
         argv = gpg.argv("--status-fd=2", *pipe.arguments, "--decrypt")
         with Child(argv, feed=True, pass_fds=pipe.descriptors, secrets=pipe.secrets) as child:
             feeder.start(child.stdin)
-            yield _Decrypted(child, feeder)
+            yield CheckedReader(child.stdout, lambda: _require_good_end(child, feeder))
 
 
-class _Decrypted:
-    """What gpg prints. Its end is told after gpg ended well, and after *stored* was read to its own end."""
-
-    def __init__(self, child: Child, feeder: Feeder) -> None:
-        self._child = child
-        self._feeder = feeder
-
-    def read(self, size: int = -1) -> bytes:
-        block = self._child.stdout.read(size)
-        if not block and size != 0:
-            self._finish()
-        return block
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:
-        """The way some decompressors read."""
-        block = self.read(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
-
-    def _finish(self) -> None:
-        try:
-            self._child.wait()
-        except ToolFailed as error:
-            if error.tool_exit_code < 0:
-                raise EncryptionError(f"Decrypting was cut off: {error}.") from error
-            raise VerificationFailed(
-                f"The archive cannot be decrypted to its end ({without_status(error.last_words)}): "
-                "it is cut short or damaged."
-            ) from error
-        self._feeder.finish()
+def _require_good_end(child: Child, feeder: Feeder) -> None:
+    """
+    :raises VerificationFailed: gpg did not end well, or what *feeder* reads failed.
+    """
+    try:
+        child.wait()
+    except ToolFailed as error:
+        if error.tool_exit_code < 0:
+            raise EncryptionError(f"Decrypting was cut off: {error}.") from error
+        raise VerificationFailed(
+            f"The archive cannot be decrypted to its end ({without_status(error.last_words)}): "
+            "it is cut short or damaged."
+        ) from error
+    feeder.finish()
 
 
 def _head(stored: Readable) -> bytes:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.archive import copy_stored, unpack
+from django_cfg.backup.pipeline.archive import copy_stored
 from django_cfg.backup.pipeline.compression import SUFFIX
 from django_cfg.backup.pipeline.encryption.encrypt import SUFFIX as ENCRYPTED
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
 from django_cfg.backup.pipeline.stream import pump
+from django_cfg.backup.services.catalog.archives import open_archive
 from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.local import LocalStorage
@@ -37,15 +38,15 @@ def download_backup(
     key = _plain_key(manifest) if plain else manifest.archive_key
     expected = archive.raw_size if plain else archive.size
     with (
-        storage.open(manifest.archive_key) as stored,
         target.publish(key, expected_size=expected) as sink,
         flowing(progress, f"{manifest.name}: downloading", archive.size) as advance,
     ):
         if plain:
-            with unpack(stored, archive, manifest.compression, advance, manifest.encryption, keys) as content:
+            with open_archive(storage, manifest, keys, advance) as content:
                 pump(content, sink)
         else:
-            copy_stored(stored, sink, archive, advance)
+            with storage.open(manifest.archive_key) as stored:
+                copy_stored(stored, sink, archive, advance)
     if not plain:
         _add_manifest(target, manifest)
     return target.root / key

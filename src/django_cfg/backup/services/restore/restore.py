@@ -13,12 +13,12 @@ from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, R
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
-from django_cfg.backup.pipeline.archive import unpack
 from django_cfg.backup.pipeline.encryption.decrypt import require_key
 from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.pipeline.encryption.keyring import Keys
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.records import Record
+from django_cfg.backup.services.catalog.archives import open_archive
 from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find, read_catalog
 from django_cfg.backup.services.project.connections import close_connections
 from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
@@ -224,9 +224,8 @@ class _Outcome:
 def _load(plan: RestorePlan, restoration: Restoration, progress: Progress) -> None:
     manifest = plan.manifest
     with (
-        plan.project.storage.open(manifest.archive_key) as stored,
         flowing(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.archive.size) as advance,
-        unpack(stored, manifest.archive, manifest.compression, advance, manifest.encryption, plan.keys) as plain,
+        open_archive(plan.project.storage, manifest, plan.keys, advance) as plain,
     ):
         restoration.load(plain)
 

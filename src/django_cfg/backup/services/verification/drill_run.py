@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from django_cfg.backup.engines.base import Engine, Restoration
 from django_cfg.backup.errors import BackupError, RestoreFailed, VerificationFailed
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.archive import check_stored, unpack
+from django_cfg.backup.pipeline.archive import check_stored
 from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.services.catalog.archives import open_archive
 from django_cfg.backup.services.project.progress import Progress, flowing
 from django_cfg.backup.services.verification import fault
 from django_cfg.backup.services.verification.migration_state import differences_on
@@ -53,11 +54,8 @@ class Rehearsal:
         manifest = self._manifest
         try:
             with (
-                self._storage.open(manifest.archive_key) as stored,
                 flowing(self._progress, f"{manifest.name}: drilling", manifest.archive.size) as advance,
-                unpack(
-                    stored, manifest.archive, manifest.compression, advance, manifest.encryption, self._keys
-                ) as plain,
+                open_archive(self._storage, manifest, self._keys, advance) as plain,
             ):
                 self._restoration.load(plain)
         except (VerificationFailed, RestoreFailed) as error:

@@ -11,10 +11,11 @@ from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.errors import KeyMissing
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.archive import check_stored, unpack
+from django_cfg.backup.pipeline.archive import check_stored
 from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
 from django_cfg.backup.pipeline.stream import Advance, Readable
+from django_cfg.backup.services.catalog.archives import open_archive
 from django_cfg.backup.services.catalog.catalog import LATEST, find, read_catalog
 from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
 from django_cfg.backup.services.project.project import current_project, operation
@@ -75,10 +76,7 @@ def read_through(
 def _look(
     storage: Storage, manifest: Manifest, examine: Callable[[Readable], None], advance: Advance, keys: Keys
 ) -> None:
-    with (
-        storage.open(manifest.archive_key) as stored,
-        unpack(stored, manifest.archive, manifest.compression, advance, manifest.encryption, keys) as plain,
-    ):
+    with open_archive(storage, manifest, keys, advance) as plain:
         examine(plain)
 
 

@@ -16,7 +16,7 @@ from django_cfg.backup.storage.local.direct_io import UncachedFile
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-class Part:
+class PartialFile:
     """The unfinished file. Its own errors are told as ours; those of whoever writes pass untouched."""
 
     def __init__(self, target: Path, expected_size: int) -> None:

@@ -16,7 +16,7 @@ from typing import IO
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.pipeline.stream import Readable, Writable
 from django_cfg.backup.storage.base import Storage, StoredObject, require_inside
-from django_cfg.backup.storage.local.partial_file import Part
+from django_cfg.backup.storage.local.partial_file import PartialFile
 
 _OF_THE_MOUNT = "lost+found"  # of an ext4 mount; nobody but root may look into it
 _PART = re.compile(r"\..+\.[0-9a-f]{32}\.part", re.DOTALL)
@@ -39,7 +39,7 @@ class LocalStorage(Storage):
         target = self._path(key)
         _make_private_folder(target.parent)
         self._require_free(target, key)
-        part = Part(target, expected_size)
+        part = PartialFile(target, expected_size)
         try:
             yield part
             part.finish()
