@@ -60,7 +60,7 @@ def test_a_signal_in_the_middle_leaves_nothing(
             _, stderr = process.communicate(timeout=20)
         finally:
             process.kill()
-    assert "What had not ended has been undone." in stderr
+    assert "Unfinished work has been rolled back." in stderr
     assert project.stored() == []
     assert list(temporary.iterdir()) == []
     wait_until(lambda: not processes_in(temporary))

@@ -91,4 +91,4 @@ def test_beside_the_database_it_is_undone(changed: MySQLServer) -> None:
     with signalled(signal.SIGINT):
         answer = changed.site.call("backup_restore", "--yes")
     assert (answer.code, changed.count("book"), changed.schemas()) == (130, 10, set())
-    assert "What had not ended has been undone." in answer.stderr
+    assert "Unfinished work has been rolled back." in answer.stderr

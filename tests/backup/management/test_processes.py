@@ -25,9 +25,9 @@ RUNS = "SELECT state, message FROM django_cfg_backup_run ORDER BY id"
 # A storage that takes its time: the process can be met in the middle of writing.
 SLOW = """
 import time
-from django_cfg.backup.storage.local.partial_file import Part
+from django_cfg.backup.storage.local.partial_file import PartialFile
 
-write = Part.write
+write = PartialFile.write
 
 def slowly(self, block):
     count = write(self, block)
@@ -35,7 +35,7 @@ def slowly(self, block):
     time.sleep(600)
     return count
 
-Part.write = slowly
+PartialFile.write = slowly
 """
 # A compressor with a child of its own, which never comes to its end.
 STUCK = """\
