@@ -38,12 +38,12 @@ class ConfigModel(BaseModel):
 
     @classmethod
     def _without_input(cls, value: Any, handler: core_schema.ValidatorFunctionWrapHandler) -> Any:
-        """Validate, and tell the errors anew without input: `errors()` would show it, hidden or not."""
+        """Validate, and raise the errors again without input: `errors()` would show it, hidden or not."""
         try:
             return handler(value)
         except ValidationError as error:
             title, details = error.title, error.errors(include_url=False, include_input=False)
-        told = [
+        errors = [
             InitErrorDetails(
                 type=PydanticCustomError(detail["type"], cls._message(detail)),
                 loc=detail["loc"],
@@ -51,7 +51,7 @@ class ConfigModel(BaseModel):
             )
             for detail in details
         ]
-        raise ValidationError.from_exception_data(title, told, hide_input=True)
+        raise ValidationError.from_exception_data(title, errors, hide_input=True)
 
     @classmethod
     def _message(cls, detail: ErrorDetails) -> str:

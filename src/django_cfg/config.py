@@ -136,8 +136,8 @@ class DjangoConfig(ConfigModel):
     installed_apps: list[str] = Field(
         [], description="Your apps; the admin, what it needs and django_cfg.backup come after them"
     )
-    root_urlconf: str = Field("", description="Module of the URLs; default: `urls` beside the class")
-    admin_emails: list[str] = Field([], description="Addresses told of errors (ADMINS)")
+    root_urlconf: str = Field("", description="Module of the URLs; default: `urls` next to the class")
+    admin_emails: list[str] = Field([], description="Addresses that get mail about errors (ADMINS)")
     time_zone: str = Field("UTC", min_length=1, description="Django's TIME_ZONE; USE_TZ is True")
     redis_url: str | None = Field(
         None,
@@ -207,7 +207,7 @@ class DjangoConfig(ConfigModel):
         return value
 
     def __repr_args__(self) -> Iterator[tuple[str, object]]:
-        # A field declared anew in a subclass loses its repr=False; so only these are shown.
+        # A field declared again in a subclass loses its repr=False; so only these are shown.
         yield from ((name, getattr(self, name)) for name in ("project_name", "env_mode", "base_dir", "debug"))
 
     def get_all_settings(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from dotenv import dotenv_values
 
 # An escape, or a reference with an optional default. The name is judged in _resolve, so that a
-# misspelt one is told instead of being taken literally.
+# misspelled one is reported instead of being taken literally.
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[^}:]*)(?P<colon>:)?(?P<default>[^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -23,7 +23,7 @@ class MissingVariable(ValueError):
 
 
 def substitute(text: str, *, wanted_by: str) -> str:
-    """Replace every ``${VAR}`` and ``${VAR:default}`` in *text*; ``$${`` stands for a literal ``${``.
+    """Replace every ``${VAR}`` and ``${VAR:default}`` in *text*; ``$${`` is a literal ``${``.
 
     The default serves when the variable is unset or empty. Values are not searched again: a secret
     that happens to contain ``${`` arrives as it is.

@@ -65,7 +65,7 @@ class TestPublicKeys:
         ids=["no end", "first half", "second half", "one and a half", "escaped", "one line"],
     )
     def test_a_block_that_is_not_whole_is_refused(self, laptop: Laptop, broken: object) -> None:
-        assert "is not whole" in refusal(broken(laptop.public))  # type: ignore[operator]
+        assert "is not complete" in refusal(broken(laptop.public))  # type: ignore[operator]
 
     def test_a_damaged_letter_is_noticed(self, laptop: Laptop) -> None:
         lines = laptop.public.splitlines()

@@ -55,7 +55,9 @@ def test_it_is_json_for_people() -> None:
 @pytest.mark.parametrize("length", range(0, len(FULL.to_json()) - 1, 50))
 def test_one_cut_short_is_not_believed(length: int) -> None:
     """Wherever the cut is; the message names the object and where to read on."""
-    with pytest.raises(ManifestError, match=r"2026/shop\.json is not whole JSON.*cut short.*docs/restore-by-hand\.md"):
+    with pytest.raises(
+        ManifestError, match=r"2026/shop\.json is not complete JSON.*cut short.*docs/restore-by-hand\.md"
+    ):
         Manifest.from_json(FULL.to_json()[:length], FULL.key)
 
 

@@ -103,7 +103,7 @@ def _unknown_queues(project: Project) -> Iterator[CheckMessage]:
 def _no_apprise(project: Project) -> Iterator[CheckMessage]:
     if project.config.notify_urls and not find_spec("apprise"):
         yield Warning(
-            "BackupConfig.notify_urls is set, and Apprise is not installed: nobody is told through it.",
+            "BackupConfig.notify_urls is set, and Apprise is not installed: it is not used.",
             hint="Install django-cfg-backup[notify].",
             id="django_cfg_backup.W011",
         )

@@ -19,8 +19,8 @@
     │   └── KeyMissing           1   what opens the archive is not on this machine
     ├── StorageError             1   the storage refused or failed
     │   ├── NameTaken            1   an object of that name is there already; nothing is overwritten
-    │   ├── NotEnoughSpace       1   told with the bytes needed and the bytes free, where they are known
-    │   └── ObjectLocked         1   the storage keeps the object and lets nobody delete it yet
+    │   ├── NotEnoughSpace       1   with the bytes needed and the bytes free, where they are known
+    │   └── ObjectLocked         1   the storage does not allow the object to be deleted yet
     ├── ManifestError            1   a manifest that cannot be read or believed
     ├── VerificationFailed           1   the bytes are not the ones that were stored
     ├── RestoreRefused           1   refused before anything was touched

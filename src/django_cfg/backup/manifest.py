@@ -1,4 +1,4 @@
-"""The manifest: the JSON beside an archive that says what it is. No manifest: no backup.
+"""The manifest: the JSON file next to an archive that says what the archive is. No manifest: no backup.
 
 Schema 1. Times are UTC, ISO 8601; sizes are bytes; ``raw`` is what the dump tool wrote, before
 compression. A manifest is written last, deleted first and never changed. It holds no secret.
@@ -49,7 +49,7 @@ class Source(Record):
 class Archive(Record):
     """The one object that holds the dump."""
 
-    key: Annotated[str, AfterValidator(_plain_file_name)]  # beside the manifest
+    key: Annotated[str, AfterValidator(_plain_file_name)]  # next to the manifest
     size: int = Field(ge=0)  # as stored
     sha256: Digest
     raw_size: int = Field(ge=0)  # as the dump tool wrote it
@@ -91,7 +91,7 @@ class Table(Record):
 
 
 class Pin(Record):
-    """Beside a backup that is never deleted: by whom, when, why."""
+    """Marks a backup that is never deleted: by whom, when, why."""
 
     by: str
     at: Moment
@@ -138,7 +138,7 @@ class Proof(Record):
     tool: str = ""
     tool_version: str = ""
     host: str = ""  # where it was restored
-    migrations: str = ""  # how the backup stands to the code, in words; empty when it fits
+    migrations: str = ""  # how the backup compares with the code, in words; empty when it matches
 
     def proves(self, manifest: Manifest) -> bool:
         """The drill succeeded, and what it restored is this very archive."""
@@ -181,7 +181,7 @@ class Manifest(Record):
     migrations: dict[str, str] = Field(default_factory=dict)  # app: last applied
     packages: dict[str, str] = Field(default_factory=dict)  # package: version
     note: str = ""
-    restore_hint: str  # a shell command, for whoever has not got this package
+    restore_hint: str  # a shell command that needs no part of this package
 
     @model_validator(mode="after")
     def _archive_bears_the_name(self) -> Self:
@@ -195,7 +195,7 @@ class Manifest(Record):
 
     @property
     def archive_key(self) -> str:
-        """The archive's key in the storage: beside the manifest."""
+        """The archive's key in the storage: next to the manifest."""
         folder, slash, _ = self.name.rpartition("/")
         return f"{folder}{slash}{self.archive.key}"
 
@@ -225,8 +225,8 @@ class Manifest(Record):
             document = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise ManifestError(
-                f"The manifest {key} is not whole JSON ({error}): it was cut short or damaged. Its archive may "
-                "still be good: docs/restore-by-hand.md tells how to open it without a manifest."
+                f"The manifest {key} is not complete JSON ({error}): it was cut short or damaged. Its archive may "
+                "still be good: docs/restore-by-hand.md says how to open it without a manifest."
             ) from None
         schema = document.setdefault("schema", 0) if isinstance(document, dict) else None
         if isinstance(schema, int) and schema > SCHEMA:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def run_backup(run: int, database: str, claimed: str) -> str:
-    """Make the backup that a tick has claimed; the name of the backup, empty when the claim waits no more."""
+    """Make the backup that a tick has claimed; the name of the backup, empty if the claim is no longer waiting."""
     from django_cfg.backup.services.schedule.backup_job import serve
 
     manifest = serve(run, database, claimed)
@@ -12,9 +12,9 @@ def run_backup(run: int, database: str, claimed: str) -> str:
 
 
 def run_verification(run: int, database: str, claimed: str) -> str:
-    """Verify the newest backup, as a tick has claimed; the name of the backup, empty when the claim waits no more.
+    """Verify the newest backup, as a tick has claimed; the name of the backup, empty if the claim is no longer waiting.
 
-    :raises BackupError: it is not proved; that has been told.
+    :raises BackupError: it is not proved; the signal has been sent.
     """
     from django_cfg.backup.services.schedule.verification_job import serve_verification
 
@@ -25,7 +25,7 @@ def run_verification(run: int, database: str, claimed: str) -> str:
 def run_tick() -> int:
     """A tick; the number of backups that it has put on their queues.
 
-    :raises BackupError: a part of it failed; that has been told.
+    :raises BackupError: a part of it failed; the signal has been sent.
     """
     from django_cfg.backup.services.schedule.tick import tick
 

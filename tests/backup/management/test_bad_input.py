@@ -171,7 +171,7 @@ class TestDamagedBackups:
     @pytest.mark.parametrize("kept", [0, 1, 100, -3])
     def test_a_manifest_cut_short(self, scene: Scene, command: str, kept: int) -> None:
         scene.manifest.write_bytes(scene.manifest.read_bytes()[:kept])
-        expect(scene, command, 1, f"The manifest {scene.backup.key} is not whole JSON", "cut short")
+        expect(scene, command, 1, f"The manifest {scene.backup.key} is not complete JSON", "cut short")
 
     def test_a_manifest_of_a_newer_schema(self, scene: Scene, command: str) -> None:
         scene.rewrite(schema=2)

@@ -71,7 +71,7 @@ class TestList:
         answer = site.call("backup_list", "--json")
         assert answer.code == 0
         assert [m["name"] for m in answer.json] == ["a_newer"]
-        assert "Not a usable backup: The manifest z_older.json is not whole JSON" in answer.stderr
+        assert "Not a usable backup: The manifest z_older.json is not complete JSON" in answer.stderr
 
 
 class TestShow:

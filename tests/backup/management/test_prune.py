@@ -215,7 +215,7 @@ class TestListAndShow:
         put(daily(4)[3].model_copy(update={"started_at": history[0].started_at.replace(year=2090)}))
         answer = site.call("backup_list")
         assert answer.code == 0
-        assert answer.stdout.count("unknown: backup_prune tells why") == 4
+        assert answer.stdout.count("unknown: backup_prune says why") == 4
         assert site.call("backup_show", "default_1").code == 0
 
     @pytest.mark.usefixtures("history")

@@ -44,7 +44,7 @@ def test_a_damaged_one_is_exit_code_1_and_the_others_are_verified(site: Site, tw
     answer = site.call("backup_verify")
     assert answer.code == 1
     assert f"{two[0].name}: good" in answer.stdout
-    assert f"{two[1].archive.key} are not the ones its manifest tells" in answer.stderr
+    assert f"{two[1].archive.key} are not those of its manifest" in answer.stderr
     bad, good = site.call("backup_verify", "--json").json
     assert good == {"name": two[0].name, "error": None, "unchecked": None, "proof": None}
     assert bad["name"] == two[1].name

@@ -1,4 +1,4 @@
-"""Marks of incidents swallow no later failure, whatever happens to them. On doubt somebody is told twice."""
+"""Marks of incidents swallow no later failure, whatever happens to them. In doubt a message is sent twice."""
 
 from __future__ import annotations
 

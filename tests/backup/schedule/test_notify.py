@@ -247,5 +247,5 @@ class TestChannels:
         assert "django_cfg_backup.W011" in site.call("check").stderr
 
     def test_backup_check_says_when_nobody_would_be_told(self, site: Site, books: Path) -> None:
-        assert "nobody is told of failures" in site.call("backup_check", "--notify").stdout
+        assert "no notification of failures is sent" in site.call("backup_check", "--notify").stdout
         assert "notify" not in site.call("backup_check").stdout

@@ -183,7 +183,7 @@ class TestFinding:
     def test_a_damaged_one_is_told_when_it_is_asked_for(self, storage: Storage) -> None:
         """Its own error, not "there is no such backup"."""
         Path(storage.location, "logs_1.json").write_bytes(b"{")
-        with pytest.raises(ManifestError, match=r"logs_1\.json is not whole JSON"):
+        with pytest.raises(ManifestError, match=r"logs_1\.json is not complete JSON"):
             found("logs_1")
 
     def test_a_damaged_one_makes_a_beginning_ambiguous(self, storage: Storage) -> None:

@@ -26,13 +26,11 @@ class BackupStorageConfig(ConfigModel):
     backend: Literal["local", "s3"] = Field("local", description="Storage type: `local` or `s3`")
     local_path: str = Field("backups/", min_length=1, description="Local folder, absolute or relative to BASE_DIR")
     s3_bucket: str | None = Field(None, description="Bucket name")
-    # Not shown: who does not know better puts a key into it, which is refused when it is used.
+    # Not shown: some put a key into the URL, which is refused when it is used.
     s3_endpoint_url: str | None = Field(None, repr=False, description="Custom endpoint (R2, MinIO)")
     s3_access_key: str | None = Field(None, repr=False, description="Access key ID")
     s3_secret_key: str | None = Field(None, repr=False, description="Secret access key")
-    s3_session_token: str | None = Field(
-        None, repr=False, description="Session token of temporary keys (not in the guide)"
-    )
+    s3_session_token: str | None = Field(None, repr=False, description="Session token of temporary keys")
     s3_region: str = Field("auto", description="Region; `auto` for R2")
     s3_prefix: str = Field("db-backups/", description="Key prefix in the bucket")
 
@@ -71,14 +69,14 @@ class BackupDatabaseConfig(ConfigModel):
     verification_queries: list[str] = Field(
         [],
         description="SQL asked of restored data before it takes the place of the old; each has to give one truthy "
-        "value (not in the guide)",
+        "value",
     )
     schedule_override: BackupScheduleConfig | None = Field(None, description="A schedule of its own")
     connection: dict[str, Any] = Field(
         {},
         repr=False,
         description="HOST, PORT, USER, PASSWORD, OPTIONS that differ for dump and restore: a replica, "
-        "a direct port beside a pooler, a privileged role (not in the guide)",
+        "a direct port next to a pooler, a privileged role",
     )
 
     @field_validator("connection", mode="before")
@@ -111,7 +109,7 @@ class BackupConfig(ConfigModel):
         None,
         min_length=1,
         description="Name of the project in its backups; else DjangoConfig.project_name, "
-        "else the first component of the settings module (not in the guide)",
+        "else the first component of the settings module",
     )
     storage: BackupStorageConfig = Field(default_factory=BackupStorageConfig, description="Where backups are kept")
     schedule: BackupScheduleConfig = Field(
@@ -122,7 +120,7 @@ class BackupConfig(ConfigModel):
     )
     verification: BackupVerificationConfig = Field(
         default_factory=BackupVerificationConfig,
-        description="How backups are proved by themselves: off (not in the guide)",
+        description="How backups are proved automatically: off",
     )
     databases: list[BackupDatabaseConfig] = Field([], description="Overrides per database")
     compression: Compression = Field("gzip", description="Compression: `gzip`, `bz2`, `xz`, `none`")
@@ -132,29 +130,24 @@ class BackupConfig(ConfigModel):
     decryption_keys: list[str] = Field(
         [],
         repr=False,
-        description="Earlier passphrases, so that old backups stay readable (not in the guide)",
+        description="Earlier passphrases, so that old backups stay readable",
     )
-    notify_on_success: bool = Field(False, description="Tell of successful backups")
-    notify_on_failure: bool = Field(True, description="Tell of failed backups")
-    notify_urls: list[str] = Field(
-        [], repr=False, description="Apprise URLs that are told beside ADMINS (not in the guide)"
-    )
+    notify_on_success: bool = Field(False, description="Notify of successful backups")
+    notify_on_failure: bool = Field(True, description="Notify of failed backups, and when they work again")
+    notify_urls: list[str] = Field([], repr=False, description="Apprise URLs that are notified in addition to ADMINS")
     heartbeat_url: str | None = Field(
         None,
         repr=False,
-        description="Fetched after each backup, with `/fail` after a failed one; may hold `{database}` "
-        "PATH (not in the guide)",
+        description="Fetched after each backup, with `/fail` after a failed one; may hold `{database}`",
     )
-    tick_queue: str = Field("default", min_length=1, description="RQ queue of the ticks (not in the guide)")
+    tick_queue: str = Field("default", min_length=1, description="RQ queue of the ticks")
     tools_dir: str | None = Field(
         None,
         min_length=1,
         description="Folder of the dump tools, or several with `:` between; default: where packages put them, then "
-        "PATH (not in the guide)",
+        "PATH",
     )
-    lock_timeout: int = Field(
-        60, ge=1, le=86_400, description="Seconds a dump or a restore waits for a lock (not in the guide)"
-    )
+    lock_timeout: int = Field(60, ge=1, le=86_400, description="Seconds a dump or a restore waits for a lock")
     filename_template: str = Field(
         "{database}_{timestamp}_{env}",
         description="Name of a backup, from `{database}`, `{timestamp}` and `{env}`; `/` makes folders",
@@ -195,19 +188,19 @@ class BackupConfig(ConfigModel):
         return next(found, BackupDatabaseConfig.model_construct(alias=alias))
 
     def schedule_for(self, alias: str) -> BackupScheduleConfig | None:
-        """The schedule that backs up *alias* by itself; None: nothing does."""
+        """Return the schedule that backs up *alias*; None: there is none."""
         database = self.for_database(alias)
         schedule = database.schedule_override or self.schedule
         return schedule if self.enabled and database.enabled and schedule.enabled else None
 
     def verification_schedule_for(self, alias: str) -> BackupScheduleConfig | None:
-        """The schedule that verifies the backups of *alias* by itself; None: nothing does."""
+        """Return the schedule that verifies the backups of *alias*; None: there is none."""
         verification = self.verification
         is_wanted = self.enabled and self.for_database(alias).enabled and verification.enabled
         return verification.schedule if is_wanted and verification.schedule.enabled else None
 
     def expects_proofs_of(self, alias: str) -> bool:
-        """Drills of *alias* are wanted, here or elsewhere."""
+        """Return True if drills of *alias* are wanted, here or elsewhere."""
         verification = self.verification
         return self.enabled and self.for_database(alias).enabled and verification.enabled and verification.drill
 

@@ -1,7 +1,7 @@
-"""What ``encryption_key`` may be, told apart without gpg: public keys, a fingerprint, or a passphrase.
+"""What ``encryption_key`` may be, distinguished without gpg: public keys, a fingerprint, or a passphrase.
 
 A passphrase may be almost anything, so what looks like a key that was meant otherwise - a key id, an
-e-mail address, a path - is refused: taken as a passphrase, it would be one that others know.
+e-mail address, a path - is refused: as a passphrase it would be one that others know.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LONGEST = 255  # bytes of a passphrase: what gpg's own prompt takes
 
 @dataclass(frozen=True)
 class PublicKeys:
-    """Armoured public keys, one recipient each or more."""
+    """Armored public keys, one or more recipients each."""
 
     blocks: tuple[str, ...]
 
@@ -86,7 +86,7 @@ def passphrase(text: str) -> Passphrase:
     if not text.isprintable():
         raise ValueError("a passphrase is one line without control characters")
     if text != text.strip():
-        raise ValueError("a passphrase neither begins nor ends with a space, which nobody would see who types it")
+        raise ValueError("a passphrase neither begins nor ends with a space, which cannot be seen when it is typed")
     if len(text.encode()) > LONGEST:
         raise ValueError(f"a passphrase has at most {LONGEST} bytes: gpg's prompt takes no more")
     return Passphrase(text)

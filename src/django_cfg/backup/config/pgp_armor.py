@@ -1,4 +1,4 @@
-"""ASCII armour of OpenPGP keys (RFC 4880, section 6): what can be told of a block without gpg."""
+"""ASCII armour of OpenPGP keys (RFC 4880, section 6): what can be known of a block without gpg."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PUBLIC_KEY_PACKET = 6
 
 
 def is_armored(text: str) -> bool:
-    """Whether *text* means to hold a block, whole or not."""
+    """Return True if *text* is meant to hold a block, intact or not."""
     return "-----BEGIN PGP" in text or "-----END PGP" in text
 
 
 def public_keys(text: str) -> tuple[str, ...]:
-    """The public key blocks in *text*, each whole; what stands between them is passed over.
+    """Return the public key blocks in *text*, each intact; the text between them is ignored.
 
     :raises ValueError: a block is broken, or of another kind.
     """
@@ -35,7 +35,7 @@ def public_keys(text: str) -> tuple[str, ...]:
     found = list(_BLOCK.finditer(text))
     if not found or len(found) != len(kinds) or len(found) != text.count("-----END PGP"):
         raise ValueError(
-            f"its PGP {PUBLIC} is not whole: it runs from its BEGIN line to its END line, and its line breaks count"
+            f"its PGP {PUBLIC} is not complete: it runs from its BEGIN line to its END line, and its line breaks count"
         )
     for match in found:
         _require_public_key(_decoded(match["body"]))
@@ -45,7 +45,7 @@ def public_keys(text: str) -> tuple[str, ...]:
 def _decoded(body: str) -> bytes:
     """The bytes of a block, whose checksum - newer programs leave it out - has to fit.
 
-    :raises ValueError: they are not whole.
+    :raises ValueError: they are not intact.
     """
     lines = body.split("\n")
     if "" in lines[:-1]:
@@ -56,11 +56,11 @@ def _decoded(body: str) -> bytes:
         data, equals, checksum = text[: match.start()], "=", match[1]
     try:
         content = base64.b64decode(data, validate=True)
-        whole = not equals or _crc24(content) == int.from_bytes(base64.b64decode(checksum, validate=True))
+        intact = not equals or _crc24(content) == int.from_bytes(base64.b64decode(checksum, validate=True))
     except binascii.Error:
-        whole = False
-    if not whole:
-        raise ValueError(f"a PGP {PUBLIC} in it is damaged (its checksum or its letters): export it anew")
+        intact = False
+    if not intact:
+        raise ValueError(f"a PGP {PUBLIC} in it is damaged (its checksum or its letters): export it again")
     return content
 
 
@@ -71,7 +71,7 @@ def _require_public_key(content: bytes) -> None:
     first = content[0] if content else 0
     tag = first & 0x3F if first & 0x40 else (first & 0x3C) >> 2
     if not first & 0x80 or tag != _PUBLIC_KEY_PACKET:
-        raise ValueError(f"a PGP {PUBLIC} in it does not begin with a public key: export it anew")
+        raise ValueError(f"a PGP {PUBLIC} in it does not begin with a public key: export it again")
 
 
 def _crc24(content: bytes) -> int:

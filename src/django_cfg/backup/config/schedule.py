@@ -1,4 +1,4 @@
-"""When backups are made and verified by themselves."""
+"""When backups are made and verified automatically."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CRON_NICKNAMES = {
 
 
 class BackupScheduleConfig(ConfigModel):
-    """When backups run by themselves: one of cron, interval_hours and daily_time."""
+    """When backups run automatically: one of cron, interval_hours and daily_time."""
 
     enabled: bool = Field(True, description="Run backups by schedule")
     cron: str | None = Field(
@@ -33,11 +33,9 @@ class BackupScheduleConfig(ConfigModel):
     interval_hours: int | None = Field(None, ge=1, le=168, description="Interval in hours")
     daily_time: time | None = Field(None, description="Time of a daily backup, in TIME_ZONE")
     queue: str = Field("default", min_length=1, description="RQ queue of the backup jobs")
-    job_timeout: int = Field(
-        21_600, ge=1, le=604_800, description="Seconds an RQ job may take before it is ended (not in the guide)"
-    )
+    job_timeout: int = Field(21_600, ge=1, le=604_800, description="Seconds an RQ job may take before it is ended")
     grace_minutes: int = Field(
-        60, ge=0, le=10_080, description="Minutes after its due time at which a backup is overdue (not in the guide)"
+        60, ge=0, le=10_080, description="Minutes after its due time at which a backup is overdue"
     )
 
     @property
@@ -83,7 +81,7 @@ class BackupScheduleConfig(ConfigModel):
 
 
 class BackupVerificationConfig(ConfigModel):
-    """How backups are proved by themselves: the newest one of each database, restored and compared, or read."""
+    """How backups are proved automatically: the newest one of each database, restored and compared, or read."""
 
     enabled: bool = Field(False, description="Verify the newest backup of each database by schedule")
     schedule: BackupScheduleConfig = Field(
@@ -95,7 +93,7 @@ class BackupVerificationConfig(ConfigModel):
     drill_alias: str | dict[str, str] | None = Field(
         None,
         min_length=1,
-        description="Alias of DATABASES beside whose database drills restore: another server, another role; or a dict "
+        description="Alias of DATABASES next to whose database drills restore: another server, another role; or a dict "
         "of them by the alias that was backed up; default: the backup's own",
     )
     max_proof_age_days: int = Field(
@@ -103,5 +101,5 @@ class BackupVerificationConfig(ConfigModel):
     )
 
     def drill_alias_for(self, alias: str) -> str | None:
-        """Beside which database backups of *alias* are drilled; None: beside their own."""
+        """Return the alias next to whose database backups of *alias* are drilled; None: their own."""
         return self.drill_alias.get(alias) if isinstance(self.drill_alias, dict) else self.drill_alias

@@ -104,7 +104,7 @@ class BackupCommand(BaseCommand):
 
 
 def _left(error: BaseException) -> str:
-    """What an interruption has left behind, as whoever met it on its way has noted."""
+    """Return what an interruption has left behind, as noted on the exception."""
     return " ".join(getattr(error, "__notes__", ())) or _UNDONE
 
 
@@ -139,7 +139,7 @@ def _end_in_order() -> dict[signal.Signals, Any]:
         raise _Ended(number)
 
     if threading.current_thread() is not threading.main_thread():
-        return {}  # whoever runs us there handles signals
+        return {}  # the main thread handles signals
     return {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
 
 

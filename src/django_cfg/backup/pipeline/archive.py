@@ -106,10 +106,10 @@ def _compare(found: Digest, expected: Digest, key: str, what: str) -> None:
     if found.size != expected.size:
         raise VerificationFailed(
             f"{key} has {found.size:,} {what} bytes, its manifest says {expected.size:,}: it was cut short or "
-            "replaced. Use another backup, and keep this one for the inquiry."
+            "replaced. Use another backup, and keep this one for the investigation."
         )
     if found.sha256 != expected.sha256:
         raise VerificationFailed(
-            f"The {what} bytes of {key} are not the ones its manifest tells (SHA-256 differs): it was damaged or "
-            "replaced after it was written. Use another backup, and keep this one for the inquiry."
+            f"The {what} bytes of {key} are not those of its manifest (SHA-256 differs): it was damaged or "
+            "replaced after it was written. Use another backup, and keep this one for the investigation."
         )

@@ -53,7 +53,7 @@ class Filter:
         self._drain.join()
 
     def _close_input(self) -> None:
-        with suppress(BrokenPipeError):  # the exit code tells
+        with suppress(BrokenPipeError):  # the exit code decides
             self._child.stdin.close()
 
     def _finish(self) -> None:

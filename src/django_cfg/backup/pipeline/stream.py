@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from django_cfg.backup.process.pipes import BLOCK
 
-Advance = Callable[[int], None]  # told the bytes just moved
+Advance = Callable[[int], None]  # called with the number of bytes just moved
 
 
 class Readable(Protocol):

@@ -1,10 +1,10 @@
-"""Which backups stay, and why. The rules of docs/retention.md, a function each; the words are theirs.
+"""Which backups are kept, and why. The rules of docs/retention.md, a function each; the words are theirs.
 
 Pure: from what a storage holds, a policy, the time and its zone to decisions. Nothing is read or deleted.
 
-The rules count within a *series*: the backups of one source, newest first, whole and partial ones apart,
-so that a backup of some tables never stands for a whole one. A *regular* backup is any but one that was
-made before a restore: that one holds what somebody was about to replace, and stands for no day, week or month.
+The rules count within a *series*: the backups of one source, newest first, complete and partial ones separately,
+so that a backup of some tables never counts for a complete one. A *regular* backup is any but one that was
+made before a restore: such a backup holds what was about to be replaced, and counts for no day, week or month.
 """
 
 from __future__ import annotations

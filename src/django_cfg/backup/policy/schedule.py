@@ -16,7 +16,7 @@ from cronsim import CronSim
 from django_cfg.backup.config.schedule import BackupScheduleConfig
 
 # No clock is put forward or back further. By the wall clock a repeated hour comes before itself, so that a search
-# begins this much beside the moment it is about.
+# begins this much before or after the moment it is about.
 _LARGEST_SHIFT = timedelta(hours=3)
 _SECOND = timedelta(seconds=1)
 

@@ -23,13 +23,13 @@ _LAST_WORDS = 20  # lines of stderr kept for the message
 
 
 class Child:
-    """A program running beside us; leaving the block kills what is still alive, with its whole group, and so does our
-    own death.
+    """A program that runs in parallel with this process. Leaving the block kills it if it is alive, with its process
+    group; so does the death of this process.
 
     The group of its own also keeps a terminal's Ctrl-C from reaching the program before us: we end it.
 
-    :param secrets: what the program was told in confidence; should it repeat that, its last words are without it.
-    :param said: makes of the program's last lines what may be told to others.
+    :param secrets: what was passed to the program in confidence; it is removed from the last lines of stderr.
+    :param said: turns the last lines of stderr into what a message may hold.
     :param lines: that many of them are kept.
     :raises ToolNotFound: the program is not installed.
     """
@@ -48,7 +48,7 @@ class Child:
         self._tool = Path(argv[0]).name
         self._secrets, self._said = secrets, said
         self._stderr: deque[bytes] = deque(maxlen=lines)
-        with ExitStack() as unheld:  # nobody else has got hold of the program yet
+        with ExitStack() as unheld:  # nothing else holds the program yet
             with defer_signals():  # a signal finds a program that can be ended, or none
                 self._process = _started(argv, env, pass_fds, feed=feed)
                 self._attend()
@@ -89,8 +89,8 @@ class Child:
 
     @property
     def last_words(self) -> str:
-        told = self._said(b"\n".join(self._stderr).decode(errors="replace").strip())
-        return redacted(told, self._secrets)
+        text = self._said(b"\n".join(self._stderr).decode(errors="replace").strip())
+        return redacted(text, self._secrets)
 
     def __enter__(self) -> Self:
         return self

@@ -39,7 +39,7 @@ def reader(pipe: IO[bytes]) -> IO[bytes]:
 
 
 def widen(pipe: IO[bytes]) -> None:
-    """Let a pipe hold a whole block: both of its ends are woken a tenth as often (measured)."""
+    """Make a pipe hold an entire block: both of its ends are woken a tenth as often (measured)."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with suppress(OSError):  # the user's share of pipe memory is used up
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, BLOCK)

@@ -20,7 +20,7 @@ _PREFIX = "django-cfg-backup-"
 _LOCK = "lock"
 _log = logging.getLogger("django_cfg.backup")
 
-Ending = Callable[[Path], None]  # told a folder that is about to be removed
+Ending = Callable[[Path], None]  # called with a folder that is about to be removed
 
 
 def _nothing(folder: Path) -> None:
@@ -46,7 +46,7 @@ def private_folder(prefix: str = _PREFIX, parent: Path | None = None, ending: En
     with ExitStack() as last_first:  # each of them whatever the others meet
         last_first.callback(remove_if_empty, folder)
         last_first.callback(os.close, lock)
-        last_first.callback(_empty_or_tell, folder)
+        last_first.callback(_empty_or_log, folder)
         last_first.callback(ending, folder)
         yield folder
 
@@ -61,7 +61,7 @@ def create_private(path: Path) -> IO[bytes]:
 
 @contextmanager
 def open_lock(folder: Path) -> Iterator[int]:
-    """The lock file of *folder*, open and not yet locked; never made anew, or a folder could not be removed.
+    """The lock file of *folder*, open and not yet locked; never created, or a folder could not be removed.
 
     :raises OSError: there is none, or not for this user.
     """
@@ -96,7 +96,7 @@ def empty_held(folder: Path) -> None:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """What stayed in it has been told of, or is somebody else's."""
+    """Remove *folder* unless something stayed in it, which has been logged or belongs to another process."""
     with suppress(OSError):
         folder.rmdir()
 
@@ -126,7 +126,7 @@ def _make(parent: Path, prefix: str) -> tuple[Path, int]:
     return folder, lock
 
 
-def _empty_or_tell(folder: Path) -> None:
+def _empty_or_log(folder: Path) -> None:
     """A backup does not fail because something of a temporary folder stays."""
     try:
         empty_held(folder)
@@ -138,7 +138,7 @@ def _sweep(parent: Path, prefix: str, ending: Ending) -> None:
     """Remove the folders of this user whose process is dead: its lock went with it, its data did not."""
     with suppress(OSError):
         for folder in parent.glob(f"{prefix}*"):
-            with suppress(OSError):  # gone meanwhile
+            with suppress(OSError):  # gone in the meantime
                 found = folder.lstat()
                 if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
                     _remove_if_dead(folder, ending)
@@ -148,6 +148,6 @@ def _remove_if_dead(folder: Path, ending: Ending) -> None:
     with open_lock(folder) as lock:  # one that is being made or removed has none
         if is_dead := holds_lock(lock, folder):
             ending(folder)
-            _empty_or_tell(folder)
+            _empty_or_log(folder)
     if is_dead:
         remove_if_empty(folder)

@@ -46,10 +46,10 @@ class Storage(ABC):
     def publish(self, key: str, *, expected_size: int = 0) -> AbstractContextManager[Writable]:
         """A writer of the object *key*.
 
-        The object appears whole, and only when the block ends without an exception; after one nothing
+        The object appears complete, and only when the block ends without an exception; after one nothing
         is left. When it appears it is on stable storage. Nothing is ever overwritten.
 
-        :param expected_size: bytes, a guess from above; 0 when nobody knows.
+        :param expected_size: bytes, an upper estimate; 0 if unknown.
         :raises NameTaken: *key* exists.
         :raises NotEnoughSpace: the place is full.
         """
@@ -83,11 +83,11 @@ class Storage(ABC):
         return False
 
     def free_space(self) -> int | None:
-        """Bytes that can still be stored, or None where nobody knows."""
+        """Return the bytes that can still be stored, or None if unknown."""
         return None
 
     def abandoned(self, before: datetime) -> Iterator[StoredObject]:
-        """What unfinished ones of ours nobody has written to since *before*; :meth:`delete` removes them."""
+        """Yield unfinished objects of ours that were not written to since *before*; :meth:`delete` removes them."""
         return iter(())
 
     def write(self, key: str, data: bytes) -> None:
@@ -96,7 +96,7 @@ class Storage(ABC):
             sink.write(data)
 
     def read(self, key: str) -> bytes:
-        """A small object, whole."""
+        """Return the content of a small object."""
         with self.open(key) as source:
             return source.read()
 

@@ -40,5 +40,5 @@ class Command(BackupCommand):
 def _verdict(findings: list[Finding]) -> BackupError | None:
     failed, warned = (sum(f.level is level for f in findings) for level in (Level.FAILED, Level.WARNING))
     if failed:
-        return BackupError(f"{failed} of {len(findings)} checks failed; backups will fail until they are mended.")
+        return BackupError(f"{failed} of {len(findings)} checks failed; backups will fail until they are fixed.")
     return Unhealthy(f"{warned} of {len(findings)} checks warn.") if warned else None

@@ -36,11 +36,11 @@ class Command(BackupCommand):
 
 
 def _found(manifest: Manifest, project: Project, name: str) -> Manifest:
-    """Another project's backup is deleted by its whole name only, never by a beginning that happens to fit."""
+    """Another project's backup is deleted by its full name only, never by a beginning that happens to match."""
     if not project.owns(manifest.source) and manifest.name != name and name != LATEST:
         raise UsageError(
             f"{manifest.name} is a backup of {manifest.source}, and this is {project.name}/{project.env}: "
-            "to delete it from here, write its whole name."
+            "to delete it from here, write its full name."
         )
     return manifest
 

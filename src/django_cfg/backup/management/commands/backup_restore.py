@@ -14,7 +14,10 @@ from django_cfg.backup.services.restore.resume import resume_restore
 
 
 class Command(BackupCommand):
-    help = "Bring a backup back. Nothing is touched until the last step, and the old data is kept, unless told before."
+    help = (
+        "Restore a backup. Nothing is changed until the last step, and the old data is kept, unless the preview says "
+        "otherwise."
+    )
 
     def arguments(self, parser: ArgumentParser) -> None:
         add_name(parser, optional=True)

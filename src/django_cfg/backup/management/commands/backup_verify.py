@@ -30,8 +30,8 @@ class VerifyResult(Record):
 
 class Command(BackupCommand):
     help = (
-        "Read backups to their last byte and check them; with --drill restore them into a scratch and compare every "
-        "table with it. Exit code 1: one is damaged, or a drill failed."
+        "Read backups to their last byte and check them; with --drill restore them into a scratch database and compare "
+        "every table with the manifest. Exit code 1: one is damaged, or a drill failed."
     )
 
     def arguments(self, parser: ArgumentParser) -> None:
@@ -95,9 +95,9 @@ class Command(BackupCommand):
         if len(failed) == 1:
             raise failed[0]
         if failed:
-            told = "\n".join(str(error) for error in failed)
+            lines = "\n".join(str(error) for error in failed)
             what = "were not proved" if drilled else "are damaged"
-            raise VerificationFailed(f"{len(failed)} of {len(results)} backups {what}:\n{told}")
+            raise VerificationFailed(f"{len(failed)} of {len(results)} backups {what}:\n{lines}")
 
 
 def _chosen(catalog: Catalog, project: Project, names: list[str], database: str | None) -> list[Manifest]:

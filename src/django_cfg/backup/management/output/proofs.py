@@ -38,8 +38,8 @@ def short(proof: Proof | None, zone: tzinfo) -> str:
 
 def seconds(proof: Proof) -> str:
     """How long the drill took, which is how long a restore is expected to take."""
-    whole = round(proof.duration)
-    if whole < 60:
+    total = round(proof.duration)
+    if total < 60:
         return f"{proof.duration:.1f} s"
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
+    hours, minutes = divmod(total // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {total % 60} s"

@@ -49,6 +49,6 @@ def what_keeps(project: Project, catalog: Catalog) -> dict[str, str]:
     try:
         made = decide(project, catalog).decisions
     except ClockSkew:
-        return {manifest.name: "unknown: backup_prune tells why" for manifest in catalog.backups}
+        return {manifest.name: "unknown: backup_prune says why" for manifest in catalog.backups}
     nothing = "due for deletion" if project.config.retention.enabled else "retention is off"
     return {one.name: str(one) if one.keep else f"{nothing}: {one}" for one in made}

@@ -22,7 +22,9 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--discard-old", action="store_true", help="Do not keep the old data.")
     parser.add_argument("--disconnect", action="store_true", help="End the connections that stand in the way.")
     parser.add_argument(
-        "--in-place", action="store_true", help="Without a second database beside it, where the engine can do so."
+        "--in-place",
+        action="store_true",
+        help="Restore into the database itself, without a scratch database, where the engine supports it.",
     )
     parser.add_argument(
         "--resume", action="store_true", help="Finish a restore that was killed while it switched (MySQL, MariaDB)."
@@ -69,7 +71,7 @@ def _archive(plan: RestorePlan) -> str:
     size = megabytes(plan.manifest.archive.size)
     if plan.preflight.uses_staging:
         return f"{size}, all there; checked while it is loaded, before anything is replaced"
-    return f"{size}, read through: whole, its SHA-256 as in the manifest"
+    return f"{size}, read completely, its SHA-256 as in the manifest"
 
 
 def _old_data(plan: RestorePlan) -> str:

@@ -21,7 +21,7 @@ _OPENED = "PLAINTEXT"
 
 @contextmanager
 def decrypt(stored: Readable, encryption: Encryption, keys: Keys) -> Iterator[Readable]:
-    """A reader of what was encrypted into *stored*. Its end is told only when gpg found all of it whole.
+    """Yield a reader of what was encrypted into *stored*. It reports the end only when gpg found all of it intact.
 
     :raises KeyMissing: nothing that opens it is on this machine.
     :raises EncryptionError: what is here does not open it.
@@ -60,9 +60,9 @@ def _fitting(gpg: Gpg, head: bytes, keys: Keys) -> str:
     """The passphrase that opens *head*."""
     for passphrase in keys.passphrases:
         answer = _try(gpg, head, passphrase)
-        if answer.told(_OPENED):
+        if answer.arguments_of(_OPENED):
             return passphrase
-        if not answer.told("NEED_PASSPHRASE_SYM"):
+        if not answer.arguments_of("NEED_PASSPHRASE_SYM"):
             _refuse_damage(answer)
     if not keys.passphrases:
         raise EncryptionError(
@@ -77,16 +77,16 @@ def _fitting(gpg: Gpg, head: bytes, keys: Keys) -> str:
 
 def _try_private_key(gpg: Gpg, head: bytes, encryption: Encryption, keys: Keys) -> None:
     answer = _try(gpg, head, keys.unlocking, f"--pinentry-mode={keys.pinentry}")
-    if answer.told(_OPENED):
+    if answer.arguments_of(_OPENED):
         return
-    wanted = [arguments.split()[0] for arguments in answer.told("ENC_TO")]
+    wanted = [arguments.split()[0] for arguments in answer.arguments_of("ENC_TO")]
     if not wanted:
         _refuse_damage(answer)
     if not holds_any(gpg, wanted):
         raise _missing(encryption, keys)
     raise EncryptionError(
         "The private key that opens the archive is here, and it could not be unlocked"
-        f"{_told(answer)}: give its passphrase with --passphrase-fd, or unlock it in gpg-agent by using it once."
+        f"{_reason(answer)}: give its passphrase with --passphrase-fd, or unlock it in gpg-agent by using it once."
     )
 
 
@@ -103,10 +103,12 @@ def _missing(encryption: Encryption, keys: Keys) -> KeyMissing:
 
 
 def _refuse_damage(answer: Answer) -> NoReturn:
-    raise VerificationFailed(f"The archive is no whole OpenPGP message{_told(answer)}: it is cut short or damaged.")
+    raise VerificationFailed(
+        f"The archive is not a complete OpenPGP message{_reason(answer)}: it is cut short or damaged."
+    )
 
 
-def _told(answer: Answer) -> str:
+def _reason(answer: Answer) -> str:
     """The first of gpg's last words: what follows are consequences."""
     return f" ({answer.last_words.splitlines()[0]})" if answer.last_words else ""
 

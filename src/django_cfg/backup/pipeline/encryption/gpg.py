@@ -1,4 +1,4 @@
-"""The gpg program as a child: secrets through a pipe, answers by its status lines, never by its prose."""
+"""The gpg program as a child process: secrets through a pipe, answers from its status lines, never from its prose."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _FROM_US = "--pinentry-mode=loopback"  # the passphrase comes from our pipe or n
 
 @dataclass(frozen=True)
 class Answer:
-    """What one call of gpg told."""
+    """The result of one call of gpg."""
 
     succeeded: bool
     lines: tuple[str, ...]  # of its output, without status lines
     status: tuple[str, ...]  # its status lines, as "NO_SECKEY 0123456789ABCDEF"
     last_words: str  # for the message
 
-    def told(self, keyword: str) -> list[str]:
+    def arguments_of(self, keyword: str) -> list[str]:
         """The arguments of every status line of *keyword*."""
         found = (line.partition(" ") for line in self.status)
         return [arguments for word, _, arguments in found if word == keyword]
@@ -106,7 +106,7 @@ class SecretPipe:
 
 @contextmanager
 def secret_pipe(secret: str | None) -> Iterator[SecretPipe]:
-    """A pipe that holds *secret* for a program started in the block; None: nothing is told."""
+    """A pipe that holds *secret* for a program started in the block; None: there is none."""
     if secret is None:
         yield SecretPipe()
         return
@@ -120,5 +120,5 @@ def secret_pipe(secret: str | None) -> Iterator[SecretPipe]:
 
 
 def without_status(words: str) -> str:
-    """What gpg said for people."""
+    """Return what gpg wrote for people."""
     return "\n".join(line for line in words.splitlines() if not line.startswith(_STATUS))

@@ -39,5 +39,5 @@ def _end_daemons(home: Path) -> None:
     try:
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], capture_output=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        # The agent also ends by itself when its home is gone.
-        _log.warning("The gpg-agent of %s could not be told to end (%s).", home, error)
+        # The agent also ends when its home is gone.
+        _log.warning("The gpg-agent of %s could not be ended (%s).", home, error)

@@ -34,7 +34,7 @@ USERS_KEYRING = Keys()
 
 
 def user_home() -> Path:
-    """The home that gpg takes by itself."""
+    """Return the home that gpg uses by default."""
     return Path(os.environ.get("GNUPGHOME") or "~/.gnupg").expanduser()
 
 
@@ -79,7 +79,7 @@ def is_locked(private_key: Path) -> bool:
 
 def _import(gpg: Gpg, content: bytes, path: Path) -> None:
     answer = gpg.ask("--import", given=content)
-    counts = " ".join(answer.told("IMPORT_RES")).split()
+    counts = " ".join(answer.arguments_of("IMPORT_RES")).split()
     if not counts or int(counts[9]) == 0:
         raise EncryptionError(
             f"{path} holds no private key that gpg can read ({answer.last_words or 'only a public one'}): "

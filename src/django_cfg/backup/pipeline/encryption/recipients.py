@@ -17,11 +17,11 @@ _NO_HARM = "Nothing was stored."
 
 @dataclass(frozen=True)
 class _Part:
-    """A key or a subkey, as ``--with-colons`` tells it."""
+    """A key or a subkey, as ``--with-colons`` lists it."""
 
     validity: str  # e: expired, r: revoked, i: invalid
     expires: datetime | None
-    capabilities: str  # small letters: its own; capital ones: of the key as a whole
+    capabilities: str  # small letters: its own; capital ones: of the entire key
 
     @property
     def encrypts(self) -> bool:
@@ -114,13 +114,13 @@ def _exported(fingerprint: str) -> bytes:
 
 def _import(gpg: Gpg, block: bytes, number: int) -> None:
     answer = gpg.ask("--import", given=block)
-    counts = [int(count) for count in " ".join(answer.told("IMPORT_RES")).split()]
+    counts = [int(count) for count in " ".join(answer.arguments_of("IMPORT_RES")).split()]
     read, unnamed, imported, _, unchanged = counts[:5] or [0] * 5
     if not answer.succeeded or read == 0 or imported + unchanged != read:
         reason = "a key in it has no user id, as some key servers strip them" if unnamed else answer.last_words
         raise EncryptionError(
             f"gpg cannot import public key {number} of encryption_key ({reason or 'it holds no key'}): "
-            f"export it anew (gpg --armor --export). {_NO_HARM}"
+            f"export it again (gpg --armor --export). {_NO_HARM}"
         )
 
 

@@ -77,7 +77,7 @@ def list_backups(*, every_source: bool = False) -> list[Manifest]:
 
 
 def read_catalog(storage: Storage) -> Catalog:
-    """Read every manifest. One that is damaged is told beside the others, not instead of them."""
+    """Read every manifest. A damaged one is reported with the others, not instead of them."""
     objects = {found.key: found.size for found in storage.list()}
     backups: list[Manifest] = []
     damaged: list[Damaged] = []
@@ -183,7 +183,7 @@ def latest(catalog: Catalog, project: Project, alias: str | None) -> Manifest:
         raise UsageError(
             f"There are backups of several databases ({', '.join(databases)}): choose one with --database."
         )
-    # made to undo a restore: whoever restores the latest again does not mean it
+    # made to undo a restore; `latest` does not mean such a backup
     regular = [manifest for manifest in own if manifest.trigger != "before-restore"]
     if not own:
         whose = f"{project.name}/{project.env}" + (f"/{alias}" if alias else "")
@@ -209,8 +209,8 @@ def damaged_of(project: Project, catalog: Catalog, alias: str) -> list[Damaged]:
 
 def describe_damage(found: Sequence[Damaged]) -> str:
     """What to say of them; empty when there are none."""
-    told = " ".join(str(damaged.error) for damaged in found[:5])
-    return told + (f" And {len(found) - 5} more are damaged." if len(found) > 5 else "")
+    text = " ".join(str(damaged.error) for damaged in found[:5])
+    return text + (f" And {len(found) - 5} more are damaged." if len(found) > 5 else "")
 
 
 def _not_found(catalog: Catalog, name: str) -> BackupError:
@@ -233,7 +233,7 @@ def _whole(data: bytes | BackupError) -> bytes:
 
 
 def _look_again(storage: Storage, manifest: Manifest) -> int | None:
-    """The archive's size: a pair published while the storage was listed may have been seen by half."""
+    """The archive's size: of a pair that was published during the listing only half may have been seen."""
     found = storage.stat(manifest.archive_key)
     return found.size if found else None
 

@@ -36,16 +36,15 @@ def download_backup(
     target = LocalStorage(folder)
     archive = manifest.archive
     key = _plain_key(manifest) if plain else manifest.archive_key
-    expected = archive.raw_size if plain else archive.size
-    with (
-        target.publish(key, expected_size=expected) as sink,
-        flowing(progress, f"{manifest.name}: downloading", archive.size) as advance,
-    ):
+    with flowing(progress, f"{manifest.name}: downloading", archive.size) as advance:
         if plain:
-            with open_archive(storage, manifest, keys, advance) as content:
+            with (
+                open_archive(storage, manifest, keys, advance) as content,
+                target.publish(key, expected_size=archive.raw_size) as sink,
+            ):
                 pump(content, sink)
         else:
-            with storage.open(manifest.archive_key) as stored:
+            with storage.open(manifest.archive_key) as stored, target.publish(key, expected_size=archive.size) as sink:
                 copy_stored(stored, sink, archive, advance)
     if not plain:
         _add_manifest(target, manifest)

@@ -22,7 +22,7 @@ from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.project.secrets import keep_secrets_out_of_logs, secrets_of
 
 DEADLINE = 30.0  # seconds a channel may take; mail alone would wait for ever
-NO_ANSWER = "no answer within"  # begins an error after which nobody knows whether the message has left
+NO_ANSWER = "no answer within"  # begins an error after which it is unknown whether the message was sent
 _HEARTBEAT_TIMEOUT = 10.0  # seconds
 _LONGEST_KIND = 20  # characters
 _log = logging.getLogger("django_cfg.backup")
@@ -46,7 +46,7 @@ def channels(config: BackupConfig) -> list[Channel]:
 
 
 def heartbeat(config: BackupConfig, database: str, *, succeeded: bool) -> Channel | None:
-    """The dead-man's service, told by fetching its URL; None: there is none."""
+    """Return the dead man's switch, whose URL is fetched; None: there is none."""
     if config.heartbeat_url is None:
         return None
     url = config.heartbeat_url.replace("{database}", quote(database, safe="")).rstrip("/")
@@ -99,7 +99,7 @@ def _apprise(number: int, url: str) -> Channel:
             if not to.add(url):
                 raise NotSent("Apprise does not know this kind of URL, or something is missing in it")
             if not to.notify(body=body, title=subject):
-                raise NotSent("it was refused, or nobody answered; the logger `apprise` tells more")
+                raise NotSent("it was refused, or there was no answer; the logger `apprise` has more")
 
     return Channel(name, send)
 

@@ -1,7 +1,8 @@
 """Marks of one incident in one place, as small objects that are written and never changed.
 
-``<stem>.<number>.incident`` says that it has begun, ``.told`` that somebody has heard of it. Both are removed when it
-is over; a place that lets nobody delete gets a third one, ``.over``, and the next incident the next number.
+``<stem>.<number>.incident`` says that it has begun, ``.notified`` that a message about it was sent. Both are removed
+when it is over; where nothing can be deleted a third one, ``.over``, is added, and the next incident gets the next
+number.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.storage.base import Storage
 
-_BEGUN, _TOLD, _OVER = "incident", "told", "over"
-_AGAIN_AFTER = timedelta(hours=1)  # what may not have been heard, and twice as long after each time
+_BEGUN, _NOTIFIED, _OVER = "incident", "notified", "over"
+_AGAIN_AFTER = timedelta(hours=1)  # what may not have arrived, and twice as long after each time
 
 
 @dataclass(frozen=True)
@@ -26,23 +27,23 @@ class Mark:
     marks: Marks
     number: int
     message: str
-    since: datetime | None = None  # None: nobody knows
-    attempts: int = 0  # to tell of it, before this one
+    since: datetime | None = None  # None: unknown
+    attempts: int = 0  # to notify, before this one
 
-    def told(self) -> None:
-        """Somebody has heard of it."""
-        self.marks.write(self.number, _TOLD, b"")
+    def set_notified(self) -> None:
+        """Note that a message was sent."""
+        self.marks.write(self.number, _NOTIFIED, b"")
 
     def withdraw(self) -> None:
-        """It is over, or nobody has heard of it."""
+        """Remove it: it is over, or no message was sent."""
         self.marks.remove(self.number)
 
-    def is_to_be_told_again(self, was_told: bool, most: timedelta | None) -> bool:
-        """Whoever began it has not come to telling, or cannot know whether it was heard, or it was long ago."""
+    def is_to_be_notified_again(self, was_notified: bool, most: timedelta | None) -> bool:
+        """Return True if its notification did not come about, may not have arrived, or was long ago."""
         if self.since is None:
-            return not was_told
+            return not was_notified
         age = clock.now() - self.since
-        return (not was_told and age >= _AGAIN_AFTER * 2**self.attempts) or (most is not None and age >= most)
+        return (not was_notified and age >= _AGAIN_AFTER * 2**self.attempts) or (most is not None and age >= most)
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,17 @@ class Marks:
 
     place: Storage
     stem: str
-    valid_for: timedelta | None = None  # what is older is told again
+    valid_for: timedelta | None = None  # an older one is notified again
 
     def begin(self, message: str) -> Mark | None:
-        """Mark a new incident; None: it is marked, and told of or about to be."""
+        """Mark a new incident; None: it is marked already, and its notification was sent or is being sent."""
         attempts = 0
         if known := self.going_on():
-            was_told = self.place.stat(self._key(known.number, _TOLD)) is not None
-            if not known.is_to_be_told_again(was_told, self.valid_for):
+            was_notified = self.place.stat(self._key(known.number, _NOTIFIED)) is not None
+            if not known.is_to_be_notified_again(was_notified, self.valid_for):
                 return None
             self.remove(known.number)
-            attempts = 0 if was_told else known.attempts + 1
+            attempts = 0 if was_notified else known.attempts + 1
         mark = Mark(self, self._number(), message, clock.now(), attempts)
         facts = {"since": clock.now().isoformat(), "message": message, "attempts": attempts}
         return mark if self.write(mark.number, _BEGUN, json.dumps(facts).encode()) else None
@@ -79,7 +80,7 @@ class Marks:
         return self._read(number, key) if self.place.stat(key) else None
 
     def write(self, number: int, what: str, data: bytes) -> bool:
-        """False: somebody else has."""
+        """Return False if another process has."""
         try:
             self.place.write(self._key(number, what), data or b"{}")
         except NameTaken:
@@ -88,7 +89,10 @@ class Marks:
 
     def remove(self, number: int) -> None:
         try:
-            for what in (_TOLD, _BEGUN):  # the other way round, one that is killed would leave the next one told
+            for what in (
+                _NOTIFIED,
+                _BEGUN,
+            ):  # in the other order, a process killed between would leave the next incident notified
                 self.place.delete(self._key(number, what))
         except StorageError:
             self.write(number, _OVER, b"")

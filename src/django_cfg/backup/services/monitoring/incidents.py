@@ -1,8 +1,8 @@
-"""What is known to be wrong: told once when it begins, once when it is over.
+"""Incidents: what is known to be wrong is notified once when it begins and once when it is over.
 
-The marks stand in the storage, where every machine sees them and a lost database takes nothing with it. While
+The marks are in the storage, where every machine sees them and a lost database takes nothing with it. While
 the storage cannot be used, a mark of this machine serves, for half a day at most; it does not count where the storage
-answers. On doubt somebody is told twice.
+answers. In doubt a message is sent twice.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ class Incident:
     kind: Kind
     database: str = ""
 
-    def begin(self, message: str, tell: Callable[[], bool | None]) -> None:
-        """Tell of it unless that has been done; what nobody has heard counts as not told.
+    def begin(self, message: str, notify: Callable[[], bool | None]) -> None:
+        """Notify of it unless that has been done; a message that did not arrive does not count.
 
-        :param tell: True: somebody has heard of it. None: nobody knows; that is told again, after a while.
+        :param notify: returns True: a message was sent; None: unknown, it is sent again after a while.
         """
         mark = self._new_mark(message)
         if mark is None:
             return
         heard: bool | None = False
         try:
-            heard = tell()
+            heard = notify()
         finally:
             if heard is not None:
                 self._settle(mark, heard=heard)
@@ -81,7 +81,7 @@ class Incident:
             return False
 
     def _new_mark(self, message: str) -> Mark | None:
-        """None: it has been told of."""
+        """Return None if it has been notified."""
         try:
             return self._stored.begin(message)
         except _UNUSABLE as error:
@@ -94,9 +94,9 @@ class Incident:
 
     def _settle(self, mark: Mark, *, heard: bool) -> None:
         try:
-            mark.told() if heard else mark.withdraw()
+            mark.set_notified() if heard else mark.withdraw()
         except _UNUSABLE as error:
-            _log.warning("Whether an incident was told of cannot be marked: %s", error)
+            _log.warning("Whether an incident was notified cannot be marked: %s", error)
 
     @property
     def _stored(self) -> Marks:

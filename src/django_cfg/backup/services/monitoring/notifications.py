@@ -49,8 +49,8 @@ def test_channels(project: Project) -> Iterator[Finding]:
     """Send a test through every channel there is."""
     ways = channels(project.config)
     if not ways:
-        told = "nobody is told of failures: set ADMINS and a mail server, or notify_urls"
-        yield Finding(Level.WARNING, "notify", told)
+        text = "no notification of failures is sent: set ADMINS and a mail server, or notify_urls"
+        yield Finding(Level.WARNING, "notify", text)
     ways += [way for way in (heartbeat(project.config, "test", succeeded=True),) if way]
     what = f"A test of the notifications of {project.name}/{project.env}."
     body = _message(project, what, why="Somebody ran `backup_check --notify`.", todo="Nothing: it works.")

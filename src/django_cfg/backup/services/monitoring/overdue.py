@@ -1,5 +1,7 @@
-"""What a tick sees of overdue backups. The storage decides; the history says which backup to look at first, so that
-most ticks read one and not all, and excuses a source whose backup is being made.
+"""What a tick finds out about overdue backups.
+
+The storage decides. The history says which backup to look at first, so that most ticks read one and not all, and
+excuses a source whose backup is being made.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from django_cfg.backup.services.runs.history_database import rows
 
 
 def overdue_message(project: Project, source: Source, schedule: BackupScheduleConfig, catalog: LazyCatalog) -> str:
-    """Why somebody should look after *source*; empty when nobody need."""
+    """Say that *source* is overdue; empty if it is not."""
     if _is_going_on(source, schedule) or _has_just_begun(source, schedule) or _is_fresh(project, source, schedule):
         return ""
     backups = catalog.of(source)
@@ -28,14 +30,14 @@ def overdue_message(project: Project, source: Source, schedule: BackupScheduleCo
 
 
 def _is_going_on(source: Source, schedule: BackupScheduleConfig) -> bool:
-    """A backup is being made, and for no longer than one may take: one that hangs shows signs of life as well."""
+    """Return True if a backup is being made, for no longer than one may take: one that hangs writes heartbeats, too."""
     now = clock.now()
     begun = (now - timedelta(seconds=schedule.job_timeout), now + CLOCK_TOLERANCE)
     return rows(source).filter(state=Run.State.RUNNING, lease=True, started_at__range=begun).exists()
 
 
 def _is_fresh(project: Project, source: Source, schedule: BackupScheduleConfig) -> bool:
-    """The newest backup that the history knows of is whole in the storage, and that one is enough."""
+    """Return True if the newest backup of the history is intact in the storage and recent enough."""
     past = rows(source).filter(state=Run.State.SUCCEEDED, started_at__lte=clock.now() + CLOCK_TOLERANCE)
     last = past.exclude(name="").order_by("-started_at").first()
     manifest = find_intact(project.storage, last.name) if last else None
@@ -47,7 +49,7 @@ def _is_fresh(project: Project, source: Source, schedule: BackupScheduleConfig) 
 
 
 def _has_just_begun(source: Source, schedule: BackupScheduleConfig) -> bool:
-    """Nothing is known of the source for longer than the grace: its first backup may be on its way."""
+    """Return True if the source has not been known for longer than the grace: its first backup may be under way."""
     first = rows(source).aggregate(at=Min("queued_at"))["at"]
     return first is None or clock.now() - first < _grace(schedule)
 

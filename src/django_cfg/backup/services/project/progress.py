@@ -1,4 +1,4 @@
-"""How a service tells how far it is. It never prints: a face does, or nobody."""
+"""How a service reports its progress. It prints nothing; the commands and the admin do."""
 
 from __future__ import annotations
 

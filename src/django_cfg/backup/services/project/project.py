@@ -167,7 +167,7 @@ def identity(database: Database) -> str:
 
 
 def _zone() -> tzinfo:
-    """TIME_ZONE; None stands for the machine's own, as in Django."""
+    """Return TIME_ZONE; None is the machine's own, as in Django."""
     return ZoneInfo(settings.TIME_ZONE) if settings.TIME_ZONE else datetime.now().astimezone().tzinfo or UTC
 
 

@@ -20,7 +20,7 @@ _TALKATIVE = ("apprise", "urllib3", "requests", "requests_oauthlib", "oauthlib")
 
 
 def secrets_of(project: Project) -> set[str]:
-    """All that a message must not show."""
+    """Return all that a message must not show."""
     config, storage = project.config, project.config.storage
     found: list[Any] = [config.encryption_key, *config.decryption_keys, getattr(settings, "SECRET_KEY", "")]
     found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
@@ -81,8 +81,8 @@ class _SecretFilter(logging.Filter):
             text = record.getMessage()
         except (TypeError, ValueError):
             return False  # it cannot be put into words, and logging would show its parts instead
-        if (told := redacted(text, self._secrets)) != text:
-            record.msg, record.args = told, ()
+        if (clean := redacted(text, self._secrets)) != text:
+            record.msg, record.args = clean, ()
         if record.exc_info:  # its text may hold them too
             record.exc_text = redacted("".join(traceback.format_exception(*record.exc_info)).rstrip(), self._secrets)
             record.exc_info = None

@@ -40,7 +40,7 @@ def _served_folders() -> Iterator[tuple[str, Path]]:
 
 @dataclass(frozen=True)
 class Unwise:
-    """Something to mend: what it is, what to do, and the number of its system check."""
+    """A setting to fix: what is wrong, what to do, and the number of the system check."""
 
     text: str
     hint: str
@@ -48,18 +48,18 @@ class Unwise:
 
 
 def unwise_settings(project: Project) -> Iterator[Unwise]:
-    """Asks nobody, and opens no connection."""
+    """Yield what is unwise, without opening a connection."""
     if project.config.storage.backend != "s3":
         return
     if project.storage.sends_in_the_clear:
         yield Unwise(
-            f"Backups go to {project.storage.location} over plain HTTP: everybody on the line can read them.",
+            f"Backups go to {project.storage.location} over plain HTTP: anyone on the line can read them.",
             "Write https:// in BackupStorageConfig.s3_endpoint_url.",
             "W020",
         )
     if project.config.project is None and not getattr(settings, "PROJECT_NAME", ""):
         yield Unwise(
-            f"Backups in {project.storage.location} are told apart by the project's name, which is only guessed: "
+            f"Backups in {project.storage.location} are distinguished by the project's name, which is only guessed: "
             f"{project.name!r}. Two projects of one name in one bucket are one source.",
             "Set BackupConfig.project.",
             "W021",

@@ -16,7 +16,7 @@ from django_cfg.backup.services.project.project import Project
 
 
 def is_wanted(engine: Engine, preflight: Preflight, options: RestoreOptions) -> bool:
-    """Whether the old data would be lost, and nobody has said that it may."""
+    """Return True if the old data would be lost and no option allows that."""
     return not preflight.keeps_old_data and not options.discard_old and not engine.is_empty()
 
 
@@ -25,9 +25,9 @@ def back_up_first(project: Project, alias: str, restored: Manifest, progress: Pr
 
     :raises RestoreRefused: it failed; the database is as it was.
     """
-    whole = replace(project, config=_without_selection(project.config, alias))
+    everything = replace(project, config=_without_selection(project.config, alias))
     try:
-        return create_in(whole, alias, trigger="before-restore", note=f"before {restored.name}", progress=progress)
+        return create_in(everything, alias, trigger="before-restore", note=f"before {restored.name}", progress=progress)
     except BackupError as error:
         raise RestoreRefused(
             f"The present data of {alias!r} would be replaced in place, and the backup of it that is made first "
@@ -37,8 +37,8 @@ def back_up_first(project: Project, alias: str, restored: Manifest, progress: Pr
 
 @contextmanager
 def way_back(restoration: Restoration, before: Manifest | None, alias: str) -> Iterator[None]:
-    """Tell when the block fails, or is ended by a signal, and the database is neither old nor new; name *before*, the
-    backup of the old.
+    """Say so if the block fails, or is ended by a signal, with the database neither old nor new; name *before*, the
+    backup of the old data.
 
     :raises RestoreFailed: instead of an error of ours. Any other exception gets a note.
     """
@@ -47,14 +47,14 @@ def way_back(restoration: Restoration, before: Manifest | None, alias: str) -> I
     except BackupError as error:
         if not restoration.has_changed_target:
             raise
-        raise RestoreFailed(f"{error} {_not_whole(before, alias)}") from error
+        raise RestoreFailed(f"{error} {_neither_old_nor_new(before, alias)}") from error
     except BaseException as error:
         if restoration.has_changed_target:
-            error.add_note(_not_whole(before, alias))
+            error.add_note(_neither_old_nor_new(before, alias))
         raise
 
 
-def _not_whole(before: Manifest | None, alias: str) -> str:
+def _neither_old_nor_new(before: Manifest | None, alias: str) -> str:
     state = f"The database {alias!r} is now neither as it was nor restored."
     if before is None:
         return f"{state} There is no backup of what it held before this restore: restore again, this one or another."
@@ -63,8 +63,9 @@ def _not_whole(before: Manifest | None, alias: str) -> str:
 
 def _without_selection(config: BackupConfig, alias: str) -> BackupConfig:
     """Further options may leave out comments, owners and the like."""
-    everything: dict[str, list[str]] = {"include_tables": [], "exclude_tables": [], "extra_options": []}
+    no_selection: dict[str, list[str]] = {"include_tables": [], "exclude_tables": [], "extra_options": []}
     databases = [
-        database.model_copy(update=everything) if database.alias == alias else database for database in config.databases
+        database.model_copy(update=no_selection) if database.alias == alias else database
+        for database in config.databases
     ]
     return config.model_copy(update={"enabled": True, "databases": databases})

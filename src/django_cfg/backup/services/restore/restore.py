@@ -1,4 +1,4 @@
-"""Bringing data back: look at everything first, load into a scratch, check it, then switch."""
+"""Restoring: preflight, load into a staging database, check it, then switch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RestorePlan:
     options: RestoreOptions
     preflight: Preflight
     backs_up_first: bool  # the old data would be lost otherwise
-    keys: Keys  # that open it
+    keys: Keys  # what opens it
 
     @property
     def crosses_sources(self) -> bool:
@@ -54,7 +54,7 @@ class RestorePlan:
 
     @property
     def migrations(self) -> str:
-        """How the backup stands to the code, in words; empty when it fits."""
+        """How the backup compares with the code, in words; empty when it matches."""
         return migration_state.compare(self.manifest.migrations)
 
     @property
@@ -97,7 +97,7 @@ def restore_backup(
     """Restore the backup *name* without asking.
 
     :param tables: shell patterns; these tables alone, into the database as it is. Empty: everything.
-    :param in_place: without a scratch beside the database, where the engine has such a form.
+    :param in_place: into the database itself, without a staging database, where the engine supports it.
     :param disconnect: end the connections that stand in the way of the switch.
     :param discard_old: do not keep the old data.
 
@@ -117,14 +117,14 @@ def plan_restore(
     unlock: Unlock = CONFIGURED,
     progress: Progress = SILENT,
 ) -> RestorePlan:
-    """Look at all that can be known before a restore.
+    """Find out all that can be known before a restore.
 
-    Where nothing is loaded beside the target, the archive is read through now; else loading it is the check.
+    Where no staging database is used, the archive is read completely now; else loading it is the check.
 
     :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
     :param database: the alias whose backups *name* is looked for among.
     :param to: the alias to restore into; needed when the backup is of another project, environment or alias.
-    :param unlock: what opens an encrypted backup beside what the configuration knows.
+    :param unlock: what opens an encrypted backup in addition to the configuration.
     :raises RestoreRefused: it cannot be restored there, or the target has to be named.
     :raises EncryptionError: it cannot be decrypted here.
     """

@@ -1,6 +1,6 @@
 """Leftovers: archives, proofs and pins whose manifest is gone or never came, and probes. They are no backups.
 
-Nothing removes them by itself: without the manifest nobody can tell for sure whose they are.
+Nothing removes them automatically: without the manifest it is not certain whose they are.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def find_leftovers(project: Project, catalog: Catalog, named: Collection[str] = 
 
 
 def _strangers(project: Project, catalog: Catalog) -> str:
-    """Why a name alone does not tell whose an archive is; empty when nobody else's backups are there under such names.
+    """Say why a name alone does not identify an archive's project; empty if no other project has such names here.
 
     Names hold no project. Where the template holds the environment, another one of this project has other names.
     """
@@ -100,7 +100,7 @@ def _strangers(project: Project, catalog: Catalog) -> str:
 
 
 def remove_leftover(storage: Storage, leftover: Leftover) -> bool:
-    """Remove what is left of one name; false, and nothing removed, when its manifest has come meanwhile.
+    """Remove what is left of one name; False, and nothing removed, if its manifest has arrived in the meantime.
 
     :raises StorageError: some of it could not be removed.
     """
@@ -126,7 +126,7 @@ def _reasons_to_spare(project: Project, leftover: Leftover, strangers: str) -> I
     if leftover.modified > clock.now() - YOUNG:
         yield "younger than 24 hours: its backup may be on its way"
     if f"{leftover.name}{PIN_SUFFIX}" in keys and len(keys) > 1:
-        yield "pinned: somebody wanted to keep it; docs/restore-by-hand.md tells how to open it"
+        yield "pinned; docs/restore-by-hand.md says how to open it"
 
 
 def _name_of(key: str) -> str:

@@ -42,12 +42,12 @@ def source_lock(project: Project, source: Source, kind: str) -> Iterator[str]:
     try:
         yield _identity(descriptor)
     finally:
-        path.unlink(missing_ok=True)  # while it is locked: nobody can have it meanwhile
+        path.unlink(missing_ok=True)  # while it is locked, no other process can hold it
         os.close(descriptor)
 
 
 def holder_lives(project: Project, source: Source, lock_file: str, kind: str) -> bool | None:
-    """Whether the process that locked *lock_file* is alive; None when that cannot be seen from here.
+    """Return whether the process that locked *lock_file* is alive; None when that cannot be seen from here.
 
     While a process lives, the number of its file is taken: no other file can be mistaken for it.
     """
@@ -62,7 +62,7 @@ def holder_lives(project: Project, source: Source, lock_file: str, kind: str) ->
 
 
 def is_of_an_earlier_boot(lock_file: str, host: str) -> bool:
-    """Whether the file was locked by a process of this machine before it was started anew."""
+    """Return True if the file was locked by a process of this machine before its last restart."""
     machine, _, _ = lock_file.partition(":")
     return bool(lock_file) and host == socket.gethostname() and machine != _machine()
 
@@ -91,7 +91,7 @@ def _locked(path: Path, what: str) -> int | None:
 
 
 def _is_free(descriptor: int) -> bool:
-    """Take the lock unless somebody has it."""
+    """Take the lock unless another process holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -100,7 +100,7 @@ def _is_free(descriptor: int) -> bool:
 
 
 def _wait_a_little(deadline: float, what: str) -> None:
-    """Whoever only looks whether the holder lives has the lock for a moment."""
+    """Wait: a process that only checks whether the holder lives has the lock for a moment."""
     if time.monotonic() > deadline:
         raise AlreadyRunning(
             f"A {what} is being made by another process of this machine, and two at once are never made: "

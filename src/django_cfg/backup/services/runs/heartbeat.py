@@ -1,4 +1,4 @@
-"""A run says that it lives, so that a dead one can be told from a long one."""
+"""Heartbeats of a run, so that a dead one can be distinguished from a long one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = logging.getLogger("django_cfg.backup")
 
 
 def shared_now() -> datetime:
-    """The time by the one clock that all machines share: the history's. A file's is that of this machine."""
+    """Return the time of the clock that all machines share: the history's. For a SQLite file it is this machine's."""
     connection = connections[history_alias()]
     if connection.vendor not in _UTC_NOW:
         return clock.now()
@@ -49,7 +49,7 @@ def beating(row_id: int | None) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        heart.join(PATIENCE)  # a database that has fallen silent must not keep the backup from its end
+        heart.join(PATIENCE)  # a database that has fallen silent must not delay the end of the backup
 
 
 def _beat(row_id: int, ended: threading.Event) -> None:

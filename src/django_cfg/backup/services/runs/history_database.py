@@ -1,4 +1,4 @@
-"""The history's database: where it is, and what to make of its refusals."""
+"""The database that holds the history: where it is, and how its errors are handled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from django_cfg.backup.services.runs.reachability import PATIENCE, answers
 
 T = TypeVar("T")
 _REFUSALS = (Error, ImproperlyConfigured, ImportError)  # the last two of a driver that is missing
-_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds, after each of which the driver waits by itself
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds, after each of which the driver waits, too
 _log = logging.getLogger("django_cfg.backup")
 
 
@@ -59,7 +59,7 @@ def reconcile(manifests: list[Manifest]) -> None:
     """Correct the history after a restore: the dump held its own run as running, and the storage knows how it ended."""
     published = {manifest.name: manifest for manifest in manifests}
     with refusal_logged("reconcile the history with the storage"), transaction.atomic(using=history_alias()):
-        rows().filter(state=Run.State.QUEUED).delete()  # claims of another time: a tick makes them anew
+        rows().filter(state=Run.State.QUEUED).delete()  # claims of another time: a tick makes them again
         for row in rows().filter(state=Run.State.RUNNING):
             made = published.get(row.name) if row.kind == Run.Kind.BACKUP else None
             _settle(row, made, "It was running in the backup that was restored")
@@ -75,7 +75,7 @@ def reconcile_if_restored(manifests: list[Manifest]) -> None:
 
 
 def _settle(row: Run, manifest: Manifest | None, why: str) -> None:
-    """End a run that nobody carries on: *manifest* is what it has published, if anything."""
+    """End a run whose process is gone; *manifest* is what it has published, if anything."""
     row.state = Run.State.SUCCEEDED if manifest else Run.State.FAILED
     row.lease = None
     row.finished_at = manifest.finished_at if manifest else clock.now()

@@ -1,4 +1,4 @@
-"""Whether a database answers at all: one behind a black hole would hold up each write for minutes, or for ever."""
+"""Whether a database answers at all: one behind a broken network would delay each write for minutes, or for ever."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _copy_of(connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
 
 
 def _connect(connection: BaseDatabaseWrapper) -> None:
-    copy = _copy_of(connection)  # made here: Django lets no other thread close it
-    with suppress(Exception):  # whoever uses the database will hear of it, and tell
+    copy = _copy_of(connection)  # made here: Django does not allow another thread to close it
+    with suppress(Exception):  # the code that uses the database meets the same error and reports it
         try:
             copy.ensure_connection()
         finally:

@@ -23,11 +23,11 @@ _log = logging.getLogger("django_cfg.backup")
 
 @operation()
 def serve(run: int, database: str, claimed: str, progress: Progress = SILENT) -> Manifest | None:
-    """Make the backup that the claim *run* stands for.
+    """Make the backup of the claim *run*.
 
     :param claimed: when, in ISO 8601: after a restore the number may be another claim's.
-    :returns: None when the claim waits no more, or another backup of the source has to end first.
-    :raises BackupError: the backup failed, and was told of.
+    :returns: None if the claim is no longer waiting, or another backup of the source has to end first.
+    :raises BackupError: the backup failed; the signal has been sent.
     """
     project = current_project()
     source = project.source(database)
@@ -44,7 +44,7 @@ def serve(run: int, database: str, claimed: str, progress: Progress = SILENT) ->
 
 @contextmanager
 def history_failures_sent(source: Source, kind: Run.Kind) -> Iterator[None]:
-    """Tell of a history that cannot be used from here; a ticker elsewhere may not notice."""
+    """Send that the history cannot be used from here; a ticker elsewhere may not notice."""
     try:
         yield
     except HistoryUnavailable as error:
@@ -69,7 +69,7 @@ def _make(claim: Run, progress: Progress) -> Manifest | None:
         raise
     except BackupError as error:
         with required("record why the backup could not begin"):
-            give_up(claim, error)  # does nothing to a run that had begun: that one has been told of
+            give_up(claim, error)  # has no effect on a run that had begun, whose failure has been sent
         raise
 
 

@@ -1,4 +1,4 @@
-"""Claims: one row a slot, whoever writes it first. Any number of tickers may try."""
+"""Claims: one row per slot, for the ticker that writes it first. Any number of tickers may try."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def waiting(project: Project) -> list[Run]:
 
 
 def give_up(claim: Run, error: BackupError) -> None:
-    """Fail a claim that never came to run, and tell of it; of several who try, one does."""
+    """Fail a claim that never came to run, and send that; of several callers at once, one does."""
     still = rows().filter(pk=claim.pk, state=_WAITING)
     facts = {"state": Run.State.FAILED, "finished_at": clock.now(), "message": str(error)}
     if retry_while_locked(lambda: still.update(**facts)):

@@ -1,4 +1,4 @@
-"""Putting claims on RQ queues. The claim decides what runs; a job is only the word that it should."""
+"""Putting claims on RQ queues. The database row decides, not the job."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _is_worth_another(claim: Run, schedule: BackupScheduleConfig) -> bool:
         claim,
         DumpFailed(
             f"The scheduled {claim.kind} of {claim.source} could not begin for {schedule.job_timeout} s: its jobs "
-            f"on the queue {schedule.queue!r} ended before it, or another one went on. The worker's log tells more."
+            f"on the queue {schedule.queue!r} ended before it, or another one went on. The worker's log has more."
         ),
     )
     return False
@@ -166,5 +166,5 @@ def _claimed(claim: Run) -> str:
 
 def _job_id(claim: Run, attempt: int) -> str:
     """Made from the row, of letters, digits and dashes; two projects may share one Redis."""
-    whole = "\0".join((str(claim.source), str(claim.pk), _claimed(claim)))
-    return f"backup-{claim.pk}-{sha256(whole.encode()).hexdigest()[:16]}-{attempt}"
+    parts = "\0".join((str(claim.source), str(claim.pk), _claimed(claim)))
+    return f"backup-{claim.pk}-{sha256(parts.encode()).hexdigest()[:16]}-{attempt}"

@@ -61,7 +61,7 @@ def serve_verification(
     :param claimed: when, in ISO 8601: after a restore the number may be another claim's.
     :param waits: for another restore or drill of the same database; else the claim is left for the next tick.
     :returns: None when the claim waits no more, nothing is wanted, or another one has to end first.
-    :raises BackupError: the backup is not good, or that could not be found out; it was told of.
+    :raises BackupError: the backup is not good, or that could not be found out; the signal has been sent.
     """
     project = current_project()
     source = project.source(database)

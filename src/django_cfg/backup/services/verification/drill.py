@@ -1,4 +1,4 @@
-"""Drills: a backup is restored into a scratch, compared with its manifest, asked, and thrown away.
+"""Drills: a backup is restored into a staging database, compared with its manifest, queried, and dropped.
 
 Nothing here can replace data: a restore takes the place of its target by ``Restoration.switch``, which no drill calls.
 """
@@ -23,7 +23,7 @@ from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.runs.run import reason
 from django_cfg.backup.services.verification import migration_state
-from django_cfg.backup.services.verification.drill_run import Rehearsal
+from django_cfg.backup.services.verification.drill_run import DrillRun
 from django_cfg.backup.services.verification.proofs import publish_proof
 
 _OPTIONS = RestoreOptions(discard_old=True)  # there will be no old data to find room for
@@ -35,10 +35,10 @@ _PAUSE = 10.0  # seconds
 def drill_backup(
     name: str = LATEST, *, database: str | None = None, unlock: Unlock = CONFIGURED, progress: Progress = SILENT
 ) -> Proof:
-    """Prove the backup *name* by restoring it into a scratch that is thrown away.
+    """Prove the backup *name* by restoring it into a staging database that is dropped afterwards.
 
     :param database: the alias whose backups *name* is looked for among.
-    :param unlock: what opens an encrypted backup beside what the configuration knows.
+    :param unlock: what opens an encrypted backup in addition to the configuration.
     :raises VerificationFailed: it cannot be restored, or differs from its manifest; its proof says so.
     :raises BackupError: nothing was learned of the backup: no server, no permission, no space, no key.
     """
@@ -107,7 +107,7 @@ def failure(proof: Proof) -> str:
 
 
 def drill_target(project: Project, source: Source) -> str:
-    """The alias beside whose database a backup of *source* is restored.
+    """Return the alias next to whose database a backup of *source* is restored.
 
     :raises RestoreRefused: it is another project's, and nothing says where.
     """
@@ -115,14 +115,14 @@ def drill_target(project: Project, source: Source) -> str:
         return alias
     if not project.owns(source):
         raise RestoreRefused(
-            f"It is a backup of {source}, and this is {project.name}/{project.env}: name the database beside which it "
+            f"It is a backup of {source}, and this is {project.name}/{project.env}: name the database next to which it "
             "is to be drilled with BackupVerificationConfig.drill_alias."
         )
     return source.database
 
 
 def _in_turn(prove: Callable[[], Proof], manifest: Manifest, progress: Progress, patience: float) -> Proof:
-    """Several databases may be drilled beside one, by several workers."""
+    """Prove in turn: several workers may drill next to one database."""
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -142,20 +142,20 @@ def _prove(project: Project, manifest: Manifest, keys: Keys, progress: Progress)
     at, begun = clock.now(), time.monotonic()
     with engine.restoration(manifest, _OPTIONS) as restoration:
         _require_scratch(manifest, alias, restoration)
-        rehearsal = Rehearsal(restoration, project.storage, manifest, keys, progress)
-        rehearsal.carry_out(project.config.for_database(manifest.source.database).verification_queries)
+        drill_run = DrillRun(restoration, project.storage, manifest, keys, progress)
+        drill_run.run(project.config.for_database(manifest.source.database).verification_queries)
         duration = time.monotonic() - begun
-        version, (tool, tool_version) = rehearsal.server_version(engine), restoration.tool
+        version, (tool, tool_version) = drill_run.server_version(engine), restoration.tool
     return Proof(
         name=manifest.name,
         archive_sha256=manifest.archive.sha256,
         at=at,
         duration=round(duration, 3),
-        succeeded=not rehearsal.differences,
-        differences=tuple(rehearsal.differences),
-        tables=rehearsal.tables,
-        rows=rehearsal.rows,
-        queries=rehearsal.queries,
+        succeeded=not drill_run.differences,
+        differences=tuple(drill_run.differences),
+        tables=drill_run.tables,
+        rows=drill_run.rows,
+        queries=drill_run.queries,
         server_version=version,
         tool=tool,
         tool_version=tool_version,
@@ -188,7 +188,7 @@ def _require_scratch(manifest: Manifest, alias: str, restoration: Restoration) -
 
 def _no_scratch(manifest: Manifest, alias: str, why: str) -> RestoreRefused:
     return RestoreRefused(
-        f"{manifest.name} cannot be drilled beside the database {alias!r}: a restore there goes into the database "
+        f"{manifest.name} cannot be drilled next to the database {alias!r}: a restore there goes into the database "
         f"itself, and nothing was touched ({why}). Let BackupVerificationConfig.drill_alias name a database whose "
-        "role may create another one beside it."
+        "role may create another one next to it."
     )

@@ -1,4 +1,4 @@
-"""What a drill does to a scratch, and which failures speak of the backup and which of the surroundings."""
+"""What a drill does in a staging database, and which failures are the backup's fault and which the environment's."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from django_cfg.backup.services.verification.restored_data import require_truth
 from django_cfg.backup.storage.base import Storage
 
 
-class Rehearsal:
-    """One backup in one scratch: loaded, compared, asked."""
+class DrillRun:
+    """One backup in one staging database: loaded, compared, queried."""
 
     def __init__(
         self, restoration: Restoration, storage: Storage, manifest: Manifest, keys: Keys, progress: Progress
@@ -33,10 +33,10 @@ class Rehearsal:
         self.rows = 0  # compared
         self.queries = 0  # that gave a truthy value
 
-    def carry_out(self, queries: Sequence[str]) -> None:
+    def run(self, queries: Sequence[str]) -> None:
         """Do all of it, and go on after a difference as far as that makes sense.
 
-        :raises BackupError: something failed that says nothing of the backup.
+        :raises BackupError: something failed that is the environment's fault.
         """
         if self._load():
             self._progress.say(f"{self._manifest.name}: comparing what was restored")
@@ -79,9 +79,9 @@ class Rehearsal:
     def _judge(self, error: BackupError) -> None:
         """Keep *error* as a difference.
 
-        :raises BackupError: it says nothing of the backup.
+        :raises BackupError: it is the environment's fault.
         """
-        if fault.are_to_blame(error):
+        if fault.is_environment_fault(error):
             raise error
         self._require_answer(error)
         self.differences.append(str(error))

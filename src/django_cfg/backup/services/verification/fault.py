@@ -38,8 +38,8 @@ _OF_THE_PROGRAM = re.compile(r"^(?:pg_restore|psql): error: (?P<message>.*)$", r
 _MYSQL = re.compile(r"^ERROR (?P<number>\d+) ", re.MULTILINE)
 
 
-def are_to_blame(error: BackupError) -> bool:
-    """Whether *error* says nothing of the backup."""
+def is_environment_fault(error: BackupError) -> bool:
+    """Return True if *error* is the environment's fault and says nothing about the backup."""
     cause = error.__cause__
     if isinstance(cause, ToolFailed):
         return cause.tool_exit_code < 0 or _is_said_by_a_program(cause.last_words)

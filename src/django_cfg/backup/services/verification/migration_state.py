@@ -1,4 +1,4 @@
-"""How a backup stands to the code: told in words before and after a restore."""
+"""How a backup's migrations compare with the code, in words, before and after a restore."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TABLE = "django_migrations"
 
 
 def compare(applied: Mapping[str, str]) -> str:
-    """What to know of a backup whose last migrations per app are *applied*; empty when it fits the code."""
+    """Compare with the code a backup whose last migrations per app are *applied*; empty if they match."""
     if not applied:
         return ""
     loader = MigrationLoader(None, ignore_no_migrations=True)
@@ -33,22 +33,22 @@ def differences_on(ask: Callable[[str], object], manifest: Manifest) -> list[str
     :param ask: the first value that a query gives there.
     :raises VerificationFailed: they cannot be read.
     """
-    told = manifest.migrations
+    expected = manifest.migrations
     if not _holds_migrations(manifest):
         return []
     found = {
         app: str(ask(f"SELECT name FROM {_TABLE} WHERE app = '{app}' ORDER BY id DESC LIMIT 1"))
-        for app in sorted(told)
+        for app in sorted(expected)
         if app.isidentifier()
     }
     apps = int(str(ask(f"SELECT count(DISTINCT app) FROM {_TABLE}")))
     differences = [
         f"{_TABLE}: the last of {app} is {found.get(app)} instead of {name}"
-        for app, name in sorted(told.items())
+        for app, name in sorted(expected.items())
         if found.get(app) != name
     ]
-    if apps != len(told):
-        differences.append(f"{_TABLE}: of {apps} apps instead of {len(told)}")
+    if apps != len(expected):
+        differences.append(f"{_TABLE}: of {apps} apps instead of {len(expected)}")
     return differences
 
 
@@ -88,7 +88,7 @@ def _known(loader: MigrationLoader, app: str, name: str) -> bool:
 
 
 def _node(loader: MigrationLoader, app: str, name: str) -> tuple[str, str]:
-    """The graph's node of a migration: a squashed one stands for those it replaces."""
+    """The graph's node of a migration: a squashed one counts for those it replaces."""
     squashed = (key for key, migration in loader.graph.nodes.items() if migration and (app, name) in migration.replaces)
     return next(squashed, (app, name))
 

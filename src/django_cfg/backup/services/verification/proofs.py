@@ -1,4 +1,4 @@
-"""Proofs in the storage: what a drill has found stands beside the manifest it is about."""
+"""Proofs in the storage: the result of a drill, next to the manifest it is about."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def publish_proof(storage: Storage, manifest: Manifest, proof: Proof) -> None:
 
 
 def can_be_drilled(manifest: Manifest) -> bool:
-    """False where a backup of its kind goes only into a database as it is, and never into a scratch."""
+    """Return False if such a backup is restored only into an existing database, never into a staging database."""
     if not manifest.partial:
         return True
     try:
@@ -52,7 +52,7 @@ def can_be_opened_here(manifest: Manifest) -> bool:
 
 
 def proof_is_old(project: Project, backups: list[Manifest], catalog: Catalog, now: datetime) -> str:
-    """What to say when nothing of *backups*, those of one source, was proved lately; empty when all is well."""
+    """Say that no backup of *backups*, those of one source, was proved lately; empty if one was."""
     if (
         not backups
         or not project.config.expects_proofs_of(backups[0].source.database)
@@ -81,7 +81,7 @@ def _first_drill(project: Project, oldest: Manifest) -> timedelta:
 
 
 def _reach(project: Project) -> timedelta:
-    """How far back retention lets backups be seen, in the least case: what is older is not known to be there."""
+    """Return how far back retention keeps backups at least: whether older ones existed is not known."""
     policy = project.config.retention
     if not policy.enabled:
         return timedelta.max

@@ -1,4 +1,4 @@
-"""What restored data has to stand before it takes the place of the old."""
+"""The checks that restored data has to pass before it replaces the old."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FALSE = ("", "0", "f", "false")  # as some drivers give it: a text
 def accept(
     restoration: Restoration, manifest: Manifest, alias: str, queries: Sequence[str], progress: Progress
 ) -> None:
-    """Structure and rows against the manifest, the *queries* of the configuration, then whoever else has a say.
+    """Check structure and rows against the manifest, then ask the *queries* and the receivers of ``restore_checked``.
 
     :raises VerificationFailed: the data differs, or a query gives no truthy value.
     :raises RestoreFailed: a receiver of ``restore_checked`` objects.
@@ -47,7 +47,7 @@ def require_truth(restoration: Restoration, query: str) -> None:
 
 
 def _untouched(restoration: Restoration, alias: str = "") -> str:
-    """That the target is as it was, where that is so; what it is else is told with the way back."""
+    """Say that the target is as it was, where that is so; else the error of the restore says how it is."""
     if restoration.has_changed_target:
         return ""
     return f" The database {alias!r} is as it was." if alias else " The database was not touched."

@@ -29,8 +29,8 @@ def verify_backup(
 ) -> Manifest:
     """Verify the backup *name*.
 
-    :param unlock: what opens an encrypted backup beside what the configuration knows.
-    :raises VerificationFailed: it is not what was stored, or not a whole dump.
+    :param unlock: what opens an encrypted backup in addition to the configuration.
+    :raises VerificationFailed: it is not what was stored, or not a complete dump.
     :raises KeyMissing: the stored bytes are good; what they hold cannot be checked here, without the private key.
     """
     project = current_project()
@@ -50,7 +50,7 @@ def verify(
     trigger: str = "manual",
 ) -> None:
     """
-    :raises VerificationFailed: *manifest*'s archive is not what was stored, or not a whole dump.
+    :raises VerificationFailed: *manifest*'s archive is not what was stored, or not a complete dump.
     :raises KeyMissing: it is what was stored; the rest needs a private key that is not on this machine.
     """
     engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")

@@ -79,7 +79,7 @@ class UncachedFile:
         self._filled = 0
 
     def _wait(self) -> None:
-        """Whoever has been told of an error once is told of it for ever."""
+        """Raise the error of the piece before, now and in every later call."""
         if self._under_way:
             self._under_way.result()
 
@@ -106,9 +106,9 @@ class UncachedFile:
         return os.write(self._descriptor, piece)
 
     def _set_the_disk_to_work(self, count: int) -> None:
-        """Else it would begin with the last byte, and whoever waits for ``finish`` would wait for all of them.
+        """Else it would begin with the last byte, and ``finish`` would wait for all of them.
 
-        Linux begins to write what it is told to forget; nothing is waited for, and an error still comes in ``finish``.
+        Linux begins to write pages that it is asked to forget; an error still comes in ``finish``.
         """
         if hasattr(os, "posix_fadvise") and not self._is_direct:
             with suppress(OSError):  # only an advice

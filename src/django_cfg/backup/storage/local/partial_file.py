@@ -1,4 +1,4 @@
-"""The unfinished file of the local storage, under a name of its own until it is whole."""
+"""The unfinished file of the local storage, under a name of its own until it is complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class PartialFile:
-    """The unfinished file. Its own errors are told as ours; those of whoever writes pass untouched."""
+    """The unfinished file. Its own errors become ours; those of the code that writes pass unchanged."""
 
     def __init__(self, target: Path, expected_size: int) -> None:
         self.path = target.with_name(f".{target.name}.{uuid4().hex}.part")
@@ -26,13 +26,13 @@ class PartialFile:
         try:
             self._file = UncachedFile(self.path)
         except OSError as error:
-            raise self._told(error) from error
+            raise self._error_of(error) from error
 
     def write(self, block: bytes) -> int:
         try:
             count = self._file.write(block)
         except OSError as error:
-            raise self._told(error) from error
+            raise self._error_of(error) from error
         self._written += count
         return count
 
@@ -40,7 +40,7 @@ class PartialFile:
         try:
             self._file.finish()
         except OSError as error:
-            raise self._told(error) from error
+            raise self._error_of(error) from error
 
     @contextmanager
     def withdrawn_on_error(self, target: Path) -> Iterator[None]:
@@ -62,7 +62,7 @@ class PartialFile:
         finally:
             self.path.unlink(missing_ok=True)
 
-    def _told(self, error: OSError) -> StorageError:
+    def _error_of(self, error: OSError) -> StorageError:
         folder = self.path.parent
         if error.errno not in _FULL:
             return StorageError.from_os("write in", folder, error)

@@ -1,4 +1,4 @@
-"""A folder of this machine: private (0700), its files too (0600), each published whole or not at all."""
+"""A folder of this machine: private (0700), its files too (0600), each published completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from django_cfg.backup.pipeline.stream import Readable, Writable
 from django_cfg.backup.storage.base import Storage, StoredObject, require_inside
 from django_cfg.backup.storage.local.partial_file import PartialFile
 
-_OF_THE_MOUNT = "lost+found"  # of an ext4 mount; nobody but root may look into it
+_OF_THE_MOUNT = "lost+found"  # of an ext4 mount; only root may read it
 _PART = re.compile(r"\..+\.[0-9a-f]{32}\.part", re.DOTALL)
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.EOPNOTSUPP}  # some network and FUSE mounts
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class LocalStorage(Storage):
-    """Objects are files below *root*. What is being written is ``.<name>.<uuid>.part`` beside its place."""
+    """Objects are files below *root*. What is being written is ``.<name>.<uuid>.part`` in the same folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -145,7 +145,7 @@ class LocalStorage(Storage):
         raise StorageError.from_os("list", error.filename or self.root, error) from error
 
     def _link(self, part: Path, target: Path, key: str) -> None:
-        """Give the part its final name without ever replacing what is there."""
+        """Give the part its final name without ever replacing a file."""
         try:
             try:
                 os.link(part, target)

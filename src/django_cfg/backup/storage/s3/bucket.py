@@ -21,7 +21,7 @@ _LOOPBACK = re.compile(r"localhost$|.*\.localhost$|127\.|::1$")
 
 @dataclass(frozen=True)
 class Bucket:
-    """What BackupStorageConfig says of S3, checked and made whole."""
+    """What BackupStorageConfig says of S3, checked and completed."""
 
     name: str
     endpoint: str | None  # None: AWS
@@ -84,7 +84,7 @@ class Bucket:
         return _look_up_region(self) if self.endpoint is None and self.region == AUTO else self.region
 
     def redact(self, text: str) -> str:
-        """*text* without what must not be told."""
+        """Return *text* without secrets."""
         return redacted(text, (self.secret_key, self.session_token, self.access_key))
 
 
@@ -114,7 +114,7 @@ def _endpoint(url: str, bucket: str) -> str:
     if parts.path.strip("/").split("/")[-1] == bucket:
         raise ConfigurationError(
             f"BackupStorageConfig.s3_endpoint_url ends in the bucket's name, {bucket!r}: leave it out there, "
-            "s3_bucket tells it."
+            "s3_bucket names it."
         )
     return url.rstrip("/")
 
@@ -127,11 +127,11 @@ def _region_in_host(endpoint: str) -> str:
 
 class _NoRedirect(HTTPRedirectHandler):
     def redirect_request(self, *args: object) -> None:
-        """The answer itself tells the region."""
+        """Return the region that the answer itself names."""
 
 
 def _look_up_region(bucket: Bucket) -> str:
-    """AWS tells a bucket's region to everybody, also with an answer that refuses the rest."""
+    """AWS names a bucket's region to anyone, even in an answer that refuses the rest."""
     request = Request(f"{_AWS}/{bucket.name}", method="HEAD")  # noqa: S310  an https URL of our own
     try:
         with build_opener(_NoRedirect).open(request, timeout=_LOOKUP_TIMEOUT) as answer:

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Unpack
 from obstore.store import S3Store
 
 from django_cfg.backup.storage.s3.bucket import Bucket
-from django_cfg.backup.storage.s3.errors import REFUSED, told
+from django_cfg.backup.storage.s3.errors import REFUSED, storage_error
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential
 
 _CONNECT = timedelta(seconds=10)
-# An endpoint that does not answer is told within a minute: no attempt begins after `retry_timeout`.
+# An endpoint that does not answer is reported within a minute: no attempt begins after `retry_timeout`.
 _REQUEST = timedelta(seconds=20)
 _REQUEST_RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
-# A part has to get through a slow line whole: 8 MiB at a quarter of a megabit a second. Its signature holds 15 minutes.
+# A part has to get through a slow line in one piece: 8 MiB at a quarter of a megabit a second. Signatures hold for
+# 15 minutes.
 _PART = timedelta(seconds=300)
 # A download may take days, but no minute without a byte.
 _STREAM, _SILENCE = timedelta(days=7), timedelta(seconds=60)
@@ -59,7 +60,7 @@ class Client:
             self._is_seen = True
 
     def _open(self, retries: RetryConfig, **timeouts: Unpack[ClientConfig]) -> S3Store:
-        """Everything is told: what is not, obstore would take from environment variables meant for others."""
+        """Everything is set: obstore would take the rest from environment variables meant for other programs."""
         address = self.bucket.address(self._region)
         # Amazon asks for it in buckets with object lock; other services have been seen to stumble over it.
         checksum: S3Config = {"checksum_algorithm": "SHA256"} if self.bucket.is_amazons else {}
@@ -85,7 +86,7 @@ class Client:
                 credential_provider=self._credential,
             )
         except REFUSED as error:
-            raise told(error, "use the configuration", self.bucket) from None
+            raise storage_error(error, "use the configuration", self.bucket) from None
 
     def _credential(self) -> S3Credential:
         return {

@@ -1,6 +1,6 @@
 """What a service or the network says no with, in words that name the parameter to change.
 
-Only the code and the message of an answer are told: the rest of it may repeat what was signed, secrets included.
+Only the code and the message of an answer are used: the rest of it may repeat what was signed, secrets included.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _WRONG_REGION = {
 _LOCKED = re.compile(r"object.?lock|worm|retention|legal.?hold|\blocked\b", re.IGNORECASE)
 _EXPECTED = re.compile(r"<Region>([^<]+)</Region>|expecting '([^']+)'|should be '([^']+)'")
 _CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?(\w+)")
-# Of the network, as it stands in obstore's description, and what to do.
+# Of the network, as obstore describes them, and what to do.
 _NETWORK = (
     (
         "InvalidContentType",
@@ -92,7 +92,7 @@ def says_why(error: BaseException) -> bool:
     return bool(code_of(error)) or "status code:" not in str(error)
 
 
-def told(error: BaseException, doing: str, bucket: Bucket) -> StorageError:
+def storage_error(error: BaseException, doing: str, bucket: Bucket) -> StorageError:
     """*error* of obstore as one of ours. Raise it ``from None``: the original is not fit to be shown."""
     code, text = code_of(error), str(error)
     kind, reason = StorageError, _reason(code, text)

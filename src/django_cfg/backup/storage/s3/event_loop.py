@@ -34,7 +34,7 @@ class Waiting:
         if self._user not in (None, os.getpid()):
             raise StorageError(
                 "S3 cannot be used in a process forked from one that has used it already. Use it in the child only, or "
-                "start the child anew (spawn)."
+                "start the child as a new process (spawn)."
             )
         Waiting._user = os.getpid()
         self._loop = asyncio.new_event_loop()
@@ -42,7 +42,7 @@ class Waiting:
         self._thread.start()
 
     def start(self, call: Callable[[], Awaitable[_T]]) -> Future[_T]:
-        """It goes on by itself; the future's ``result`` waits for its end."""
+        """Start it; the future's ``result`` waits for its end."""
 
         async def called() -> _T:
             return await call()
@@ -51,7 +51,7 @@ class Waiting:
             return asyncio.run_coroutine_threadsafe(called(), self._loop)
 
     def until(self, call: Callable[[], Awaitable[_T]], seconds: float | None = None) -> _T:
-        """Its result. Whoever stops waiting for it ends it, too.
+        """Return its result. To stop waiting for it is to end it, too.
 
         :raises TimeoutError: it took longer than *seconds*.
         """

@@ -13,7 +13,7 @@ import threading
 import time
 
 _PATIENCE = 2.0  # seconds
-_GIVEN_UP = 0.2  # seconds; nobody is told when a request that was cancelled is gone
+_GIVEN_UP = 0.2  # seconds; it is not reported when a request that was cancelled is gone
 
 _lock = threading.Lock()
 _lent: list[memoryview] = []

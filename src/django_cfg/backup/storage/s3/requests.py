@@ -12,7 +12,7 @@ import obstore
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.process.pipes import BLOCK
 from django_cfg.backup.storage.s3.client import Client
-from django_cfg.backup.storage.s3.errors import REFUSED, code_of, says_why, told
+from django_cfg.backup.storage.s3.errors import REFUSED, code_of, says_why, storage_error
 from django_cfg.backup.storage.s3.event_loop import Waiting, waiting
 from django_cfg.backup.storage.s3.interpreter_exit import lend
 
@@ -47,10 +47,10 @@ class Requests:
         except CancelledError:
             raise StorageError(f"Could not {doing}, in {self.bucket.location}: it was given up.") from None
         except REFUSED as error:
-            raise told(error, doing, self.bucket) from None
+            raise storage_error(error, doing, self.bucket) from None
 
     def find(self, key: str) -> ObjectMeta | None:
-        """What stands under *key*."""
+        """Return the object *key*; None: there is none."""
         with self.refused_as(f"look at {key}"):
             try:
                 return self.wait.until(lambda: obstore.head_async(self._client.requests, self._path(key)))
@@ -70,7 +70,7 @@ class Requests:
             raise NameTaken.of(key, self.bucket.location)
 
     def pages(self, folder: str = "", after: str = "") -> Iterator[Sequence[ObjectMeta]]:
-        """All objects below *folder*, or those whose key is greater than *after*; their ``path`` is the whole one."""
+        """All objects below *folder*, or those whose key is greater than *after*; their ``path`` is the full one."""
         store, prefix = self._client.requests, self._path(folder).rstrip("/") or None
         stream = obstore.list(store, prefix, offset=self._path(after) if after else None, chunk_size=_PAGE)
 
@@ -83,7 +83,7 @@ class Requests:
             yield found
 
     def fetch(self, key: str) -> bytes:
-        """A small object, whole."""
+        """Return the content of a small object."""
         return self.do(f"read {key}", lambda: self.fetching(key))
 
     async def fetching(self, key: str) -> bytes:

@@ -27,7 +27,7 @@ _AT_ONCE = 16  # small objects read concurrently
 class S3Storage(Storage):
     """Objects below the prefix of *bucket*. Nothing is asked of the service before the first use.
 
-    What is being written is no object before it is whole, and cannot be seen. A name is looked at before an
+    What is being written is no object before it is complete, and cannot be seen. A name is looked at before an
     upload and again before its end. Objects of one part, so every manifest, pin and proof, are created on condition
     that the name is free; between the look and the end of a larger one another may come, by milliseconds.
 

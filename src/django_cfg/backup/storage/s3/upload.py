@@ -15,7 +15,7 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.process.pipes import BLOCK
-from django_cfg.backup.storage.s3.errors import REFUSED, code_of, told
+from django_cfg.backup.storage.s3.errors import REFUSED, code_of, storage_error
 from django_cfg.backup.storage.s3.interpreter_exit import lend
 from django_cfg.backup.storage.s3.requests import Requests
 
@@ -30,7 +30,7 @@ SMALLEST_PART = 8 * MIB
 LARGEST_PART = 525 * MIB  # 10,000 of them are the 5 TiB that an object may have
 _MEMORY = 48 * MIB  # of parts held at once, as long as two of them fit into it
 _MARGIN = 2  # an archive may become that many times as large as its database
-_LAST_WORD = 60  # seconds that a publication gets to end when a signal came meanwhile
+_LAST_WORD = 60  # seconds that a publication gets to end when a signal came in the meantime
 _ABORT = 15  # seconds
 
 
@@ -96,7 +96,7 @@ class Upload:
             self.interrupt()
             self._requests.wait.until(lambda: writer.__aexit__(StorageError, None, None), _ABORT)
         except REFUSED as error:
-            reason = told(error, f"abort the upload of {self._key}", self._requests.bucket)
+            reason = storage_error(error, f"abort the upload of {self._key}", self._requests.bucket)
             _log.warning("%s A lifecycle rule of the bucket removes unfinished uploads (docs/storage.md).", reason)
 
     def _send(self) -> None:
@@ -107,7 +107,7 @@ class Upload:
         self._requests.do(f"store {self._key}", lambda: writer.write(block))
 
     def _create(self, data: bytes, *, new: bool = True) -> None:
-        """In one request, which a service that can refuses when *key* has been taken meanwhile."""
+        """In one request, which a service that can refuses when *key* has been taken in the meantime."""
         try:
             self._publish(lambda: self._requests.putting(self._key, data, new=new))
         except (AlreadyExistsError, PreconditionError):
@@ -128,7 +128,7 @@ class Upload:
         if self._gathered:
             self._send()
         self._requests.require_free(self._key)
-        self._writer = None  # from here on it aborts by itself
+        self._writer = None  # from here on it aborts automatically
         try:
             self._publish(writer.close)
         except REFUSED as error:
@@ -136,7 +136,7 @@ class Upload:
                 raise self._told(error) from None
 
     def _publish(self, call: Callable[[], Awaitable[object]]) -> None:
-        """Let *call* come to its end, also when a signal ends us meanwhile; then what it published is taken back."""
+        """Complete *call* even if a signal ends this process in the meantime; then what it published is withdrawn."""
         future = self._requests.wait.start(call)
         try:
             future.result()
@@ -176,7 +176,7 @@ class Upload:
         return gathered
 
     def _told(self, error: BaseException) -> StorageError:
-        return told(error, f"store {self._key}", self._requests.bucket)
+        return storage_error(error, f"store {self._key}", self._requests.bucket)
 
     def _too_large(self) -> StorageError:
         most = megabytes(self._part_size * MOST_PARTS)

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from django_cfg.backup.errors import BackupError, RestoreFailed, ToolFailed, VerificationFailed
-from django_cfg.backup.services.verification.fault import are_to_blame
+from django_cfg.backup.services.verification.fault import is_environment_fault
 
 ROW = "permission denied, disk full, out of memory, no space left on device, access denied"
 
@@ -37,7 +37,7 @@ def failed(cause: BaseException | None) -> BackupError:
     ],
 )
 def test_what_the_server_cannot_or_will_not(words: str) -> None:
-    assert are_to_blame(failed(ToolFailed("the tool", 1, words)))
+    assert is_environment_fault(failed(ToolFailed("the tool", 1, words)))
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_what_the_server_cannot_or_will_not(words: str) -> None:
     ],
 )
 def test_what_it_quotes_is_no_verdict(words: str) -> None:
-    assert not are_to_blame(failed(ToolFailed("the tool", 1, words)))
+    assert not is_environment_fault(failed(ToolFailed("the tool", 1, words)))
 
 
 def test_a_tool_that_was_killed_has_no_verdict() -> None:
-    assert are_to_blame(failed(ToolFailed("pg_restore", -9, "")))
+    assert is_environment_fault(failed(ToolFailed("pg_restore", -9, "")))
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_a_tool_that_was_killed_has_no_verdict() -> None:
     ids=repr,
 )
 def test_what_drivers_raise(cause: BaseException | None, blamed: bool) -> None:
-    assert are_to_blame(failed(cause)) is blamed
+    assert is_environment_fault(failed(cause)) is blamed
 
 
 def test_our_own_words_are_no_verdict() -> None:
-    assert not are_to_blame(VerificationFailed(f"shop differs from its manifest: {ROW} is missing."))
+    assert not is_environment_fault(VerificationFailed(f"shop differs from its manifest: {ROW} is missing."))
