@@ -14,8 +14,8 @@ from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs import heartbeat, lease
 from django_cfg.backup.services.schedule.tick import tick
-from tests.backup.running import wait_until
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.processes import wait_until
 
 FAR = timedelta(minutes=6)
 

@@ -17,9 +17,9 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.process import child
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.mysql_server import MySQLServer, beside
-from tests.backup.running import wait_until
+from tests.support.databases import BOOKS
+from tests.support.mysql_databases import MySQLServer, beside
+from tests.support.processes import wait_until
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from django_cfg.backup.engines.mysql import switch
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.restore.resume import resume_restore
 from django_cfg.backup.signals import restore_succeeded
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.mysql_server import MySQLServer
+from tests.support.databases import BOOKS
+from tests.support.mysql_databases import MySQLServer
 
 
 class HistoryRouter:

@@ -34,8 +34,8 @@ from django_cfg.backup.errors import (
 )
 from django_cfg.backup.pipeline.stream import Readable
 from django_cfg.backup.process.child import Child
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.postgresql_server import (
+from tests.support.databases import BOOKS
+from tests.support.postgresql_databases import (
     PostgreSQLServer,
     beside,
     child_running,
@@ -43,8 +43,8 @@ from tests.backup.engines.postgresql_server import (
     fail_unless_equal,
     locked,
 )
-from tests.backup.running import children, wait_until
-from tests.servers import postgresql_programs
+from tests.support.postgresql_server import postgresql_programs
+from tests.support.processes import children, wait_until
 
 MANY = "INSERT INTO book SELECT i, repeat('x', 90), 1 FROM generate_series(1000, 20000) i"
 
