@@ -137,7 +137,7 @@ def test_a_server_that_is_stopped_in_the_middle_proves_nothing(one_postgresql_se
         server.server.stop("immediate")
         return ask(self, query)
 
-    ask = Scratch.ask
+    ask = Scratch.fetch_value
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scratch, "fetch_value", stop)
         with pytest.raises(BackupError) as caught:

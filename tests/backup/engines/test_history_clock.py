@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,8 +40,11 @@ def machine(monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None:
 
 
 def begun(on: str = "db2") -> Run:
+    """A run that the machine of this name has begun."""
     row = Run(project="tests", env="test", database="default")
-    lease.begin(current_project(), row, f"{on}:1:2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: on)
+        lease.begin(current_project(), row, f"{on}:1:2")
     return row
 
 

@@ -94,7 +94,7 @@ def test_database_absent(server: PostgreSQLServer) -> None:
 
 def test_a_server_that_never_answers(server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A black hole is told after seconds, not after the minutes that libpq would wait."""
-    monkeypatch.setattr(connection, "_CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 2)
     settings = server.server.settings
     with socket.create_server(("127.0.0.1", 0)) as hole:
         name = server.databases["default"]
