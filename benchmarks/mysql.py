@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
-from tests.servers import MariaDB, mariadb_program
+from tests.support.mariadb_server import MariaDB, mariadb_program
 
 from benchmarks.measure import Contender, in_turns, report
 from benchmarks.project import CREATE, DBBACKUP, WORKER, backing_up

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.backup.gnupg import Laptop
-from tests.servers import PostgreSQL, postgresql_programs
+from tests.support.gnupg_home import Laptop
+from tests.support.postgresql_server import PostgreSQL, postgresql_programs
 
 from benchmarks.measure import Contender, in_turns, report
 from benchmarks.project import CREATE, DBBACKUP, WORKER, backing_up

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.servers import PostgreSQL, postgresql_programs
+from tests.support.postgresql_server import PostgreSQL, postgresql_programs
 
 from benchmarks.measure import Contender, in_turns, report
 from benchmarks.postgresql import fill, settings

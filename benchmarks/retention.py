@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from tests.backup.manifests import archive_of, make_manifest
-from tests.backup.storage.s3_server import S3Server
+from tests.support.manifests import archive_of, make_manifest
+from tests.support.s3_server import S3Server
 
 from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.manifest import Manifest, Source

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.backup.storage.s3_server import S3Server
-from tests.servers import PostgreSQL, postgresql_programs
+from tests.support.postgresql_server import PostgreSQL, postgresql_programs
+from tests.support.s3_server import S3Server
 
 from benchmarks.measure import Contender, in_turns, report
 from benchmarks.postgresql import fill

@@ -14,12 +14,12 @@ import django
 import pymysql
 import pytest
 
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.support.settings"
 pymysql.install_as_MySQLdb()
 django.setup()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would its tests
 
-from tests.sites import Site  # noqa: E402  it needs Django
+from tests.support.django_project import Site  # noqa: E402  it needs Django
 
 
 @pytest.fixture(scope="session")

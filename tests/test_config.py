@@ -18,7 +18,7 @@ from django_cfg import (
     DatabaseConfig,
     DjangoConfig,
 )
-from tests.projects import make_project, manage, succeed
+from tests.support.shop_project import make_project, manage, succeed
 
 SECRET = "hunter2-do-not-print"
 HERE = Path(__file__).resolve().parent

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.backup.gnupg import Home
-from tests.backup.management.projects import REPOSITORY, RealProject
+from tests.support.gnupg_home import Home
+from tests.support.real_project import REPOSITORY, RealProject
 
 PAGE = (Path(__file__).parents[1] / "docs" / "encryption.md").read_text()
 NAME = "default_20250115_020000_production"

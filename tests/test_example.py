@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.projects import manage, succeed
+from tests.support.shop_project import manage, succeed
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "example"
 LEAVE = shutil.ignore_patterns("*.sqlite3*", "backups", "__pycache__")

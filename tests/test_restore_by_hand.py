@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import create_backup
-from tests.sites import Site
+from tests.support.django_project import Site
 
 PAGE = Path(__file__).parents[1] / "docs" / "restore-by-hand.md"
 NAME = "default_20250115_020000_production"

@@ -15,9 +15,9 @@ from django.core.management import load_command_class
 
 from django_cfg.backup import create_backup
 from django_cfg.backup.manifest import Manifest
-from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.servers import PostgreSQL, postgresql_programs
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.postgresql_server import PostgreSQL, postgresql_programs
 
 PAGE = (Path(__file__).parents[1] / "docs" / "restore.md").read_text()
 NAME = "default_20250115_020000_production"

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
 
 import pytest
 
-from tests.backup import needs
-from tests.backup.gnupg import Home, Laptop
-from tests.backup.storage.s3_server import S3Server
-
-NOBODY = 65534
+from tests.support import needs, processes
+from tests.support.gnupg_home import Home, Laptop
+from tests.support.s3_server import S3Server
+from tests.support.unprivileged import NOBODY, Unprivileged
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +25,13 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.stop()
 
 
-class Unprivileged(Protocol):
-    def __call__(self) -> AbstractContextManager[None]: ...
+@pytest.fixture
+def nothing_left_running() -> Iterator[None]:
+    """Whatever the test does, and however it fails, no thread and no child process outlives it."""
+    threads, children = processes.threads(), processes.children()
+    yield
+    assert processes.threads() <= threads
+    assert processes.children() <= children
 
 
 @pytest.fixture

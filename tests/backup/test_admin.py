@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.projects import make_project, manage, succeed
+from tests.support.shop_project import make_project, manage, succeed
 
 CONFIG = """
 from django_cfg import BackupConfig, DjangoConfig

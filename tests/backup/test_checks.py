@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error, Warning, run_checks  # noqa:
 from django.core.management import call_command
 
 from django_cfg.backup.checks import check_backup
-from tests.sites import Site
+from tests.support.django_project import Site
 
 SQLITE = "django.db.backends.sqlite3"
 TOUCHING = ("sqlite3.connect", "socket.connect", "subprocess.Popen", "os.posix_spawn", "os.fork", "os.mkdir")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from django_cfg import BackupConfig
 from django_cfg.backup.config.encryption_key import Fingerprints, Passphrase, PublicKeys, read
-from tests.backup.gnupg import Laptop
+from tests.support.gnupg_home import Laptop
 
 DIGITS = "3D507FB307152CF11D6B28298622A8F0332C43BF"
 GROUPED = "3D50 7FB3 0715 2CF1 1D6B  2829 8622 A8F0 332C 43BF"

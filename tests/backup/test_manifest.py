@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from django_cfg.backup.errors import ManifestError
 from django_cfg.backup.manifest import Encryption, Manifest, Table
-from tests.backup.manifests import STARTED, make_manifest
+from tests.support.manifests import STARTED, make_manifest
 
 FULL = make_manifest(
     "2026/shop",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.backup.gnupg import Laptop
+from tests.support.gnupg_home import Laptop
 
 
 @pytest.fixture(autouse=True)

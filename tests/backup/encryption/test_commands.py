@@ -14,9 +14,9 @@ import pytest
 from django_cfg.backup import Unlock, restore_backup, verify_backup
 from django_cfg.backup.errors import EncryptionError, KeyMissing, VerificationFailed
 from django_cfg.backup.manifest import Manifest
-from tests.backup.encryption.sealing import PASSPHRASE
-from tests.backup.gnupg import Home, Laptop
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.gnupg_home import Home, Laptop
+from tests.support.sealed_bytes import PASSPHRASE
 
 pytestmark = pytest.mark.usefixtures("books")
 

@@ -12,9 +12,9 @@ from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.errors import BackupError, EncryptionError, VerificationFailed
 from django_cfg.backup.manifest import Encryption
 from django_cfg.backup.pipeline.encryption.keyring import Keys
-from tests.backup.encryption.sealing import PASSPHRASE, seal, unseal
-from tests.backup.gnupg import Laptop
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.gnupg_home import Laptop
+from tests.support.sealed_bytes import PASSPHRASE, seal, unseal
 
 Damage = Callable[[bytes], bytes]
 PLAIN = random.Random(5).randbytes(20_000)

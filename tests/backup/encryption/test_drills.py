@@ -10,11 +10,10 @@ from django_cfg.backup import drill_backup
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import current_project
-from tests.backup.encryption.sealing import PASSPHRASE
-from tests.backup.gnupg import Home, Laptop
-from tests.backup.receivers import Mailbox, mail_server
-from tests.backup.schedule.conftest import use_mail
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.gnupg_home import Home, Laptop
+from tests.support.notification_servers import Mailbox, mail_server, use_mail
+from tests.support.sealed_bytes import PASSPHRASE
 
 WANTED = {"enabled": True, "schedule": {"enabled": False}}
 

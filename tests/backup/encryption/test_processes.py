@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.backup.encryption.sealing import PASSPHRASE, processes_in
-from tests.backup.gnupg import Laptop
-from tests.backup.management.projects import RealProject
-from tests.backup.management.test_processes import SLOW, read_until, terminal
-from tests.backup.running import wait_until
+from tests.support.gnupg_home import Laptop
+from tests.support.processes import wait_until
+from tests.support.real_project import SLOW, RealProject
+from tests.support.sealed_bytes import PASSPHRASE, processes_in
+from tests.support.terminal import read_until, terminal
 
 
 class TestAtATerminal:

@@ -16,9 +16,9 @@ from django_cfg.backup import create_backup
 from django_cfg.backup.errors import BackupError, EncryptionError, StorageError, ToolNotFound
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption import gpg_home
-from tests.backup.encryption.sealing import PASSPHRASE
-from tests.backup.gnupg import LONG_AGO, Home, Laptop
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.gnupg_home import LONG_AGO, Home, Laptop
+from tests.support.sealed_bytes import PASSPHRASE
 
 pytestmark = pytest.mark.usefixtures("books")
 

@@ -13,9 +13,9 @@ import pytest
 from django_cfg.backup.errors import EncryptionError, KeyMissing, UsageError
 from django_cfg.backup.pipeline.encryption.encrypt import encrypting
 from django_cfg.backup.pipeline.encryption.keyring import Keys, is_locked
-from tests.backup.encryption.sealing import PASSPHRASE, processes_in, seal, unseal
-from tests.backup.gnupg import Home, Laptop
-from tests.backup.running import children, threads, wait_until
+from tests.support.gnupg_home import Home, Laptop
+from tests.support.processes import children, threads, wait_until
+from tests.support.sealed_bytes import PASSPHRASE, processes_in, seal, unseal
 
 PLAIN = random.Random(6).randbytes(300_000)
 

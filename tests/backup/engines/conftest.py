@@ -14,18 +14,20 @@ from uuid import uuid4
 import pytest
 
 from django_cfg.backup.pipeline.encryption import encrypt
-from tests.backup import needs
-from tests.backup.engines.canaries import Canaries, listening, watching
-from tests.backup.engines.mysql_server import MySQLServer
-from tests.backup.engines.mysql_trial import FILL, Trial
-from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.backup.engines.secrets_places import EACH, ENGINES, STORAGES
-from tests.backup.engines.secrets_scene import Scene
-from tests.backup.gnupg import QUICK, Home, Laptop
-from tests.backup.receivers import load_apprise, mail_server, web_server
-from tests.backup.storage.s3_server import S3Server
-from tests.servers import MariaDB, PostgreSQL, give_to_server, postgresql_programs
-from tests.sites import Site
+from tests.support import needs
+from tests.support.canaries import Canaries, listening, watching
+from tests.support.django_project import Site
+from tests.support.gnupg_home import QUICK, Home, Laptop
+from tests.support.mariadb_server import MariaDB
+from tests.support.mysql_databases import MySQLServer
+from tests.support.mysql_trial import FILL, Trial
+from tests.support.notification_servers import load_apprise, mail_server, web_server
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.postgresql_server import PostgreSQL, postgresql_programs
+from tests.support.s3_server import S3Server
+from tests.support.secrets_places import EACH, ENGINES, STORAGES
+from tests.support.secrets_scene import Scene
+from tests.support.server_process import give_to_server
 
 
 @pytest.fixture(scope="session", params=[0, -1], ids=["oldest", "newest"])

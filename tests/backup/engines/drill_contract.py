@@ -19,8 +19,8 @@ from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.services.schedule.verification_job import Verified
-from tests.backup.engines.contract import AUTHORS, BOOKS, Server
-from tests.backup.engines.kills import run_and_kill
+from tests.support.databases import AUTHORS, BOOKS, Server
+from tests.support.killed_process import run_and_kill
 
 QUERY = f"SELECT count(*) = {BOOKS} FROM book"
 

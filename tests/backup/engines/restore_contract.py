@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -16,8 +15,8 @@ from django_cfg.backup.errors import BackupError, RestoreFailed, VerificationFai
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.restore.kept_data import find_abandoned_staging
 from django_cfg.backup.services.restore.restore import plan_restore
-from django_cfg.backup.signals import restore_checked
-from tests.backup.engines.contract import BOOKS, Server
+from tests.support.databases import BOOKS, Server
+from tests.support.restore_receiver import received
 
 COMPLETE = {"TIME_ZONE": None, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False, "AUTOCOMMIT": True, "OPTIONS": {}}
 
@@ -138,15 +137,6 @@ class RestoreContract:
         outlook = plan_restore(options=options).preflight
         assert outlook.uses_staging == self.uses_staging
         assert len(outlook.findings) >= 2
-
-
-@contextmanager
-def received(act: Callable[..., None]) -> Iterator[None]:
-    restore_checked.connect(act)
-    try:
-        yield
-    finally:
-        restore_checked.disconnect(act)
 
 
 def count(scratch: Mapping[str, Any], table: str) -> int:

@@ -10,12 +10,12 @@ from django_cfg.backup import create_backup, drill_backup
 from django_cfg.backup.engines.mysql.staging import SIGN
 from django_cfg.backup.engines.postgresql.staging import Scratch
 from django_cfg.backup.errors import BackupError, RestoreRefused, VerificationFailed
-from tests.backup.engines.contract import AUTHORS, Server
 from tests.backup.engines.drill_contract import DrillContract, proof_of
-from tests.backup.engines.mysql_server import PASSWORD, MySQLServer
-from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.backup.engines.test_sqlite import SQLiteServer
-from tests.sites import Site
+from tests.support.databases import AUTHORS, Server
+from tests.support.django_project import Site
+from tests.support.mysql_databases import PASSWORD, MySQLServer
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.sqlite_databases import SQLiteServer
 
 
 def files(site: Site) -> set[Path]:
@@ -137,7 +137,7 @@ def test_a_server_that_is_stopped_in_the_middle_proves_nothing(one_postgresql_se
         server.server.stop("immediate")
         return ask(self, query)
 
-    ask = Scratch.ask
+    ask = Scratch.fetch_value
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scratch, "fetch_value", stop)
         with pytest.raises(BackupError) as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,8 +15,8 @@ from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs import heartbeat, lease
 from django_cfg.backup.services.schedule.tick import tick
-from tests.backup.running import wait_until
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.processes import wait_until
 
 FAR = timedelta(minutes=6)
 
@@ -39,8 +40,11 @@ def machine(monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None:
 
 
 def begun(on: str = "db2") -> Run:
+    """A run that the machine of this name has begun."""
     row = Run(project="tests", env="test", database="default")
-    lease.begin(current_project(), row, f"{on}:1:2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: on)
+        lease.begin(current_project(), row, f"{on}:1:2")
     return row
 
 

@@ -7,9 +7,9 @@ import pytest
 from django_cfg.backup import create_backup
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.restore.restore import plan_restore
-from tests.backup.engines.contract import EngineContract
-from tests.backup.engines.mysql_server import MySQLServer
+from tests.backup.engines.engine_contract import EngineContract
 from tests.backup.engines.restore_contract import RestoreContract
+from tests.support.mysql_databases import MySQLServer
 
 
 class TestMySQL(EngineContract):

@@ -6,9 +6,9 @@ import pytest
 
 from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.errors import RestoreRefused
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.mysql_server import MySQLServer
-from tests.backup.engines.test_mysql_docs import SQL, become
+from tests.support.databases import BOOKS
+from tests.support.documented_mysql_users import SQL, become
+from tests.support.mysql_databases import MySQLServer
 
 
 @pytest.fixture

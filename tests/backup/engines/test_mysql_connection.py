@@ -19,10 +19,11 @@ from django_cfg.backup.engines.mysql.program import _mariadb_tls, _mysql_tls
 from django_cfg.backup.engines.mysql.session import plain_version
 from django_cfg.backup.engines.mysql.tools import dump_tool, misfit
 from django_cfg.backup.errors import ConfigurationError, DatabaseUnavailable, ToolNotFound
-from tests.backup import needs
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.mysql_server import MySQLServer
-from tests.servers import MariaDB, give_to_server, mariadb_program
+from tests.support import needs
+from tests.support.databases import BOOKS
+from tests.support.mariadb_server import MariaDB, mariadb_program
+from tests.support.mysql_databases import MySQLServer
+from tests.support.server_process import give_to_server
 
 
 @pytest.fixture

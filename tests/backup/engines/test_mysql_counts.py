@@ -8,9 +8,9 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.manifest import Manifest
-from tests.backup.engines.contract import AUTHORS, BOOKS
-from tests.backup.engines.mysql_server import MySQLServer
-from tests.servers import mariadb_program
+from tests.support.databases import AUTHORS, BOOKS
+from tests.support.mariadb_server import mariadb_program
+from tests.support.mysql_databases import MySQLServer
 
 _MORE = "INSERT INTO book SELECT seq, 'late', 1 FROM seq_1000_to_1049"  # 50
 _LESS = "DELETE FROM book WHERE id >= 1000 LIMIT {}"

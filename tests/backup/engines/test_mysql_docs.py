@@ -14,12 +14,10 @@ from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.engines.mysql.connection import _NAMES, _NOT_OURS, _SSL
 from django_cfg.backup.engines.mysql.grants import _RESTORING
 from django_cfg.backup.errors import DumpFailed, RestoreFailed, RestoreRefused
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.mysql_kinds import KINDS
-from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
-
-PAGE = (Path(__file__).parents[3] / "docs" / "mysql.md").read_text()
-SQL = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+from tests.support.databases import BOOKS
+from tests.support.documented_mysql_users import PAGE, SQL, become
+from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.mysql_objects import KINDS
 
 
 @pytest.fixture
@@ -27,19 +25,6 @@ def server(mysql_server: MySQLServer) -> MySQLServer:
     for name in ("views", "triggers", "code", "events"):
         mysql_server.script(KINDS[name][0].replace("{db}", mysql_server.databases["default"]))
     return mysql_server
-
-
-def become(server: MySQLServer, block: str) -> None:
-    """Carry out one of the page's blocks for this test's database, and let the project be its user."""
-    name = re.search(r"CREATE USER (\w+)@", block)
-    assert name
-    server.user(f"{name[1]}@'%'")
-    database = server.databases["default"]
-    escaped = database.replace("_", r"\_")
-    for statement in block.replace(r"shop\_\_", rf"{escaped}\_\_").replace("shop.", f"{database}.").split(";\n"):
-        if statement.strip() and "CREATE USER" not in statement:
-            server.server.sql(statement)
-    server.use(USER=name[1], PASSWORD="pw")
 
 
 def drop_triggers(server: MySQLServer) -> None:

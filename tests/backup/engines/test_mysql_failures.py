@@ -26,10 +26,10 @@ from django_cfg.backup.errors import (
     DumpFailed,
     ToolNotFound,
 )
-from tests.backup.engines.contract import AUTHORS, BOOKS
-from tests.backup.engines.mysql_server import MySQLServer, beside, child_running, command_line, locked
-from tests.backup.running import children, wait_until
-from tests.servers import mariadb_program
+from tests.support.databases import AUTHORS, BOOKS
+from tests.support.mariadb_server import mariadb_program
+from tests.support.mysql_databases import MySQLServer, beside, child_running, command_line, locked
+from tests.support.processes import children, wait_until
 
 MANY = "INSERT INTO book SELECT seq, REPEAT('x', 90), 1 FROM seq_1000_to_40000"
 

@@ -17,9 +17,9 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.process import child
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.mysql_server import MySQLServer, beside
-from tests.backup.running import wait_until
+from tests.support.databases import BOOKS
+from tests.support.mysql_databases import MySQLServer, beside
+from tests.support.processes import wait_until
 
 
 @pytest.fixture
@@ -54,11 +54,11 @@ def feeding() -> bool:
     """The main thread has made the client and is loading."""
     ident = threading.main_thread().ident or 0
     stack = [(Path(frame.filename).name, frame.name) for frame in traceback.extract_stack(sys._current_frames()[ident])]
-    return ("load.py", "load") in stack and ("process.py", "__init__") not in stack
+    return ("load.py", "load") in stack and ("child.py", "__init__") not in stack
 
 
 def bring_back(server: MySQLServer, told: str) -> None:
-    assert "undone" not in told
+    assert "rolled back" not in told
     found = re.search(r"neither as it was nor restored.*backup_restore (\S+) --to default", told)
     assert found, told
     restore_backup(found[1], to="default")

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import restore_backup
-from tests.backup.engines.mysql_server import MySQLServer
-from tests.backup.engines.mysql_trial import FILL, Trial, killing_itself, resume
+from tests.support.mysql_databases import MySQLServer
+from tests.support.mysql_trial import FILL, Trial, killing_itself, resume
 
 # It names the schema before the tables: whoever waits for the killed one to leave the database shall not see it there.
 READER = """

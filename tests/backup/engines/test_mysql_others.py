@@ -10,8 +10,8 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.errors import RestoreFailed
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.mysql_server import MySQLServer
+from tests.support.databases import BOOKS
+from tests.support.mysql_databases import MySQLServer
 
 FORMS = pytest.mark.parametrize("in_place", [False, True], ids=["beside", "in place"])
 

@@ -14,9 +14,9 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused, VerificationFailed
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.mysql_server import MySQLServer, beside, child_running, fail_unless_equal, locked
-from tests.backup.running import children, wait_until
+from tests.support.databases import BOOKS
+from tests.support.mysql_databases import MySQLServer, beside, child_running, fail_unless_equal, locked
+from tests.support.processes import children, wait_until
 
 MANY = "INSERT INTO book SELECT seq, REPEAT('x', 90), 1 FROM seq_1000_to_40000"
 

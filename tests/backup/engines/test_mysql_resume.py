@@ -8,9 +8,9 @@ from django_cfg.backup import restore_backup
 from django_cfg.backup.errors import RestoreFailed
 from django_cfg.backup.services.restore.resume import resume_restore
 from django_cfg.backup.signals import restore_checked
-from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
-from tests.backup.engines.mysql_trial import Trial, killing_itself
-from tests.backup.sweeping import swept
+from tests.support.abandoned_staging import swept
+from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.mysql_trial import Trial, killing_itself
 
 
 @pytest.fixture

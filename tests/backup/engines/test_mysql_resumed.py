@@ -17,8 +17,8 @@ from django_cfg.backup.engines.mysql import switch
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.restore.resume import resume_restore
 from django_cfg.backup.signals import restore_succeeded
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.mysql_server import MySQLServer
+from tests.support.databases import BOOKS
+from tests.support.mysql_databases import MySQLServer
 
 
 class HistoryRouter:
@@ -70,7 +70,7 @@ def test_a_history_elsewhere_has_its_row_ended(
     killed_in_its_switch(mysql_server, restore_backup)
     assert [run.state for run in Run.objects.filter(kind="restore")] == ["running"]
 
-    _, switched = resume_restore("default")
+    switched = resume_restore("default")
     (run,) = Run.objects.filter(kind="restore")
     assert (run.state, run.name, run.old_data, run.message) == ("succeeded", manifest.name, switched.old_data, "")
     assert run.finished_at
@@ -90,6 +90,6 @@ def test_a_history_in_the_database_itself_is_reconciled(mysql_server: MySQLServe
     answer = site.call("backup_restore", "--resume", "--database", "default")
     assert answer.code == 0, answer.stderr
     assert "1 migration behind your code (sessions 1): run migrate" in answer.stderr
-    assert [(run.name, run.state) for run in Run.objects.all()] == [(manifest.name, "succeeded")]
+    assert [(run.name, run.state) for run in Run.objects.filter(kind="backup")] == [(manifest.name, "succeeded")]
     assert [(run.state, run.name) for run in Run.objects.filter(kind="restore")] == [("succeeded", "")]
     assert [facts["manifest"] for facts in heard] == [None]

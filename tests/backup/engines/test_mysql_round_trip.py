@@ -6,9 +6,9 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql.staging import SIGN
-from tests.backup.engines.contract import AUTHORS, BOOKS
-from tests.backup.engines.mysql_kinds import KINDS
-from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
+from tests.support.databases import AUTHORS, BOOKS
+from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.mysql_objects import KINDS
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from django_cfg.backup.engines.mysql.extra_options import RULES
 from django_cfg.backup.errors import DumpFailed, UsageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.process.redaction import without_value
-from tests.backup.engines.contract import AUTHORS, BOOKS
-from tests.backup.engines.mysql_server import MySQLServer
-from tests.servers import mariadb_program
+from tests.support.databases import AUTHORS, BOOKS
+from tests.support.mariadb_server import mariadb_program
+from tests.support.mysql_databases import MySQLServer
 
 MORE = r"""
 CREATE TABLE audit_log (i int); CREATE TABLE `audit_Ö'dd $1.*` (i int);

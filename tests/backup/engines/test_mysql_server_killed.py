@@ -14,9 +14,9 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.errors import BackupError, RestoreFailed
 from django_cfg.backup.services.restore.resume import resume_restore
-from tests.backup.engines.mysql_server import MySQLServer, beside, child_running, fail_unless_equal
-from tests.backup.engines.mysql_trial import CHANGE, FILL
-from tests.backup.running import wait_until
+from tests.support.mysql_databases import MySQLServer, beside, child_running, fail_unless_equal
+from tests.support.mysql_trial import CHANGE, FILL
+from tests.support.processes import wait_until
 
 SAFE = "SET GLOBAL innodb_flush_log_at_trx_commit = 1"  # as a server has it unless told otherwise
 

@@ -8,10 +8,10 @@ from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import RestoreFailed
 from django_cfg.backup.services.restore.restore import plan_restore
-from tests.backup.engines.contract import AUTHORS, BOOKS
-from tests.backup.engines.mysql_kinds import KINDS
-from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
-from tests.backup.engines.mysql_tables import fail_to_restore, restore
+from tests.support.databases import AUTHORS, BOOKS
+from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.mysql_objects import KINDS
+from tests.support.mysql_table_restore import fail_to_restore, restore
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 from django_cfg.backup import create_backup, list_backups
 from django_cfg.backup.engines.mysql.columns import Column
 from django_cfg.backup.errors import RestoreFailed, RestoreRefused, UsageError, VerificationFailed
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.mysql_kinds import KINDS
-from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
-from tests.backup.engines.mysql_tables import fail_to_restore, restore
-from tests.backup.engines.restore_contract import received
+from tests.support.databases import BOOKS
+from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.mysql_objects import KINDS
+from tests.support.mysql_table_restore import fail_to_restore, restore
+from tests.support.restore_receiver import received
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from django_cfg.backup.engines.mysql.sql_splitter import Statement
 from django_cfg.backup.engines.mysql.versions import Wanted
 from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused
 from django_cfg.backup.manifest import Manifest
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
+from tests.support.databases import BOOKS
+from tests.support.mysql_databases import MySQLServer, fail_unless_equal
 
 
 @pytest.fixture

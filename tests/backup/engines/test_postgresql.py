@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.backup.engines.contract import EngineContract
-from tests.backup.engines.postgresql_server import PostgreSQLServer
+from tests.backup.engines.engine_contract import EngineContract
 from tests.backup.engines.restore_contract import RestoreContract
+from tests.support.postgresql_databases import PostgreSQLServer
 
 
 class TestPostgreSQL(EngineContract):

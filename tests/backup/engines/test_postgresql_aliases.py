@@ -11,8 +11,8 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql import PostgreSQLEngine, libpq
 from django_cfg.backup.services.project.project import current_project
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.postgresql_server import PostgreSQLServer
+from tests.support.databases import BOOKS
+from tests.support.postgresql_databases import PostgreSQLServer
 
 
 def identity(**settings: object) -> str:

@@ -12,9 +12,9 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.postgresql import names
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.restore.kept_data import KeptData, Unreachable, list_kept_data
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.postgresql_server import PostgreSQLServer, fail_unless_equal
-from tests.backup.sweeping import swept
+from tests.support.abandoned_staging import swept
+from tests.support.databases import BOOKS
+from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
 
 
 @pytest.fixture

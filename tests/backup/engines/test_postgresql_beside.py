@@ -17,11 +17,11 @@ from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Characters
 from django_cfg.backup.services.restore.restore import plan_restore
-from tests.backup import needs
-from tests.backup.engines.contract import AUTHORS, BOOKS
-from tests.backup.engines.postgresql_server import PostgreSQLServer, beside, fail_unless_equal
-from tests.backup.engines.restore_contract import received
-from tests.backup.running import wait_until
+from tests.support import needs
+from tests.support.databases import AUTHORS, BOOKS
+from tests.support.postgresql_databases import PostgreSQLServer, beside, fail_unless_equal
+from tests.support.processes import wait_until
+from tests.support.restore_receiver import received
 
 # All that pg_dump of one database does not tell.
 OUTSIDE = """

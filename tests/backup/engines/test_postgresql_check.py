@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.servers import postgresql_programs
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.postgresql_server import postgresql_programs
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from django_cfg.backup.errors import (
     ToolTooOld,
     UnsupportedEngine,
 )
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.postgresql_server import PostgreSQLServer
+from tests.support.databases import BOOKS
+from tests.support.postgresql_databases import PostgreSQLServer
 
 
 @pytest.fixture

@@ -34,8 +34,8 @@ from django_cfg.backup.errors import (
 )
 from django_cfg.backup.pipeline.stream import Readable
 from django_cfg.backup.process.child import Child
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.postgresql_server import (
+from tests.support.databases import BOOKS
+from tests.support.postgresql_databases import (
     PostgreSQLServer,
     beside,
     child_running,
@@ -43,8 +43,8 @@ from tests.backup.engines.postgresql_server import (
     fail_unless_equal,
     locked,
 )
-from tests.backup.running import children, wait_until
-from tests.servers import postgresql_programs
+from tests.support.postgresql_server import postgresql_programs
+from tests.support.processes import children, wait_until
 
 MANY = "INSERT INTO book SELECT i, repeat('x', 90), 1 FROM generate_series(1000, 20000) i"
 
@@ -94,7 +94,7 @@ def test_database_absent(server: PostgreSQLServer) -> None:
 
 def test_a_server_that_never_answers(server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A black hole is told after seconds, not after the minutes that libpq would wait."""
-    monkeypatch.setattr(connection, "_CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 2)
     settings = server.server.settings
     with socket.create_server(("127.0.0.1", 0)) as hole:
         name = server.databases["default"]

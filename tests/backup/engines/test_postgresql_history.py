@@ -12,8 +12,8 @@ from django_cfg.backup.errors import BackupError
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.schedule.tick import TickReport, tick
-from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.postgresql_databases import PostgreSQLServer
 
 NOON = datetime(2026, 6, 1, 12, 0, 30, tzinfo=UTC)
 

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from tests.backup.engines.postgresql_server import PostgreSQLServer, beside, fail_unless_equal
-from tests.backup.running import wait_until
+from tests.support.postgresql_databases import PostgreSQLServer, beside, fail_unless_equal
+from tests.support.processes import wait_until
 
 FORMS: Mapping[str, dict[str, Any]] = {
     "beside": {"disconnect": True},

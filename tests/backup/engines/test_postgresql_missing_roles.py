@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.postgresql_server import PostgreSQLServer
+from tests.support.databases import BOOKS
+from tests.support.postgresql_databases import PostgreSQLServer
 
 ODD = 'Gone, "1"; it\'s TO x'
 QUOTED = '"' + ODD.replace('"', '""') + '"'

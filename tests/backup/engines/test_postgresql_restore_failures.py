@@ -11,15 +11,9 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused, VerificationFailed
 from django_cfg.backup.signals import restore_checked
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.postgresql_server import (
-    PostgreSQLServer,
-    beside,
-    child_running,
-    fail_unless_equal,
-    locked,
-)
-from tests.backup.running import children, wait_until
+from tests.support.databases import BOOKS
+from tests.support.postgresql_databases import PostgreSQLServer, beside, child_running, fail_unless_equal, locked
+from tests.support.processes import children, wait_until
 
 MANY = "INSERT INTO book SELECT i, repeat('x', 90), 1 FROM generate_series(1000, 20000) i"
 SLEEPS_IN_A_SCRATCH = """

@@ -13,8 +13,8 @@ from django_cfg.backup.engines.postgresql.extra_options import RULES
 from django_cfg.backup.errors import DumpFailed, RestoreFailed, UsageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.process.redaction import without_value
-from tests.backup.engines.contract import AUTHORS, BOOKS
-from tests.backup.engines.postgresql_server import PostgreSQLServer
+from tests.support.databases import AUTHORS, BOOKS
+from tests.support.postgresql_databases import PostgreSQLServer
 
 EVENTS = """
 CREATE SCHEMA shop; CREATE TABLE shop.book (i int); INSERT INTO shop.book VALUES (1);

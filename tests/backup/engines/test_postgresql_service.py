@@ -13,8 +13,8 @@ from django_cfg.backup.engines.postgresql import connection, psql_session, tools
 from django_cfg.backup.engines.postgresql.libpq import connection_string
 from django_cfg.backup.errors import ConfigurationError
 from django_cfg.backup.services.project.project import current_project
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.postgresql_server import PostgreSQLServer
+from tests.support.databases import BOOKS
+from tests.support.postgresql_databases import PostgreSQLServer
 
 NOTHING = {"NAME": "", "USER": "", "PASSWORD": "", "HOST": "", "PORT": ""}
 Service = Callable[..., None]

@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from tests.backup.engines.contract import AUTHORS, BOOKS
-from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.servers import PostgreSQL, as_server, free_port, give_to_server
+from tests.support.databases import AUTHORS, BOOKS
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.postgresql_server import PostgreSQL
+from tests.support.server_process import as_server, free_port, give_to_server
 
 UNLOGGED = (
     "CREATE UNLOGGED TABLE session (id int GENERATED ALWAYS AS IDENTITY, key text)",

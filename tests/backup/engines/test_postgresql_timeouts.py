@@ -9,8 +9,8 @@ from threading import Timer
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.postgresql_server import PostgreSQLServer
+from tests.support.databases import BOOKS
+from tests.support.postgresql_databases import PostgreSQLServer
 
 SHORT, LONG = 1, 2.5  # seconds: what the role allows, and what the work takes
 QUERY = f"SELECT count(*) FROM pg_sleep({LONG})"

@@ -10,7 +10,7 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.postgresql.error_text import LINES, spoken
 from django_cfg.backup.errors import BackupError, RestoreFailed
-from tests.backup.engines.postgresql_server import PostgreSQLServer
+from tests.support.postgresql_databases import PostgreSQLServer
 
 SECRET = "t0p-secret"
 

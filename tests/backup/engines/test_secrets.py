@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from django_cfg.backup import Unlock, create_backup, restore_backup
-from tests.backup.engines.canaries import Canaries
-from tests.backup.engines.mysql_server import MySQLServer
-from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.backup.engines.secrets_places import ALL, ENGINES_ALONE, STORAGES_ALONE, on
-from tests.backup.engines.secrets_scene import Scene
+from tests.support.canaries import Canaries
+from tests.support.mysql_databases import MySQLServer
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.secrets_places import ALL, ENGINES_ALONE, STORAGES_ALONE, on
+from tests.support.secrets_scene import Scene
 
 
 def damage(scene: Scene) -> None:

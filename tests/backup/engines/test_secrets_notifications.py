@@ -7,11 +7,11 @@ import gc
 import pytest
 from django.core.mail.backends.base import BaseEmailBackend
 
-from tests.backup.engines.canaries import Canaries
-from tests.backup.engines.secrets_places import STORAGES_ALONE, on
-from tests.backup.engines.secrets_scene import Scene
-from tests.backup.receivers import use_mail
-from tests.servers import free_port
+from tests.support.canaries import Canaries
+from tests.support.notification_servers import use_mail
+from tests.support.secrets_places import STORAGES_ALONE, on
+from tests.support.secrets_scene import Scene
+from tests.support.server_process import free_port
 
 BROKEN = {"exclude_tables": ["nosuch"]}
 WHENEVER = pytest.mark.parametrize("of_default", [{}, BROKEN], ids=["success", "failure"])

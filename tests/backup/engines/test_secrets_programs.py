@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup
-from tests.backup.engines import mysql_server, postgresql_server
-from tests.backup.engines.mysql_server import MySQLServer
-from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.backup.engines.secrets_places import on
-from tests.backup.engines.secrets_scene import Scene
-from tests.backup.running import wait_until
-from tests.servers import mariadb_program
+from tests.support import mysql_databases as mysql_server
+from tests.support import postgresql_databases as postgresql_server
+from tests.support.mariadb_server import mariadb_program
+from tests.support.mysql_databases import MySQLServer
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.processes import wait_until
+from tests.support.secrets_places import on
+from tests.support.secrets_scene import Scene
 
 POSTGRESQL, MYSQL = "postgresql local", "mysql local"
 DUMPS = pytest.mark.parametrize(

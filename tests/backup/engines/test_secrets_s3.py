@@ -11,12 +11,12 @@ import pytest
 
 from django_cfg.backup import create_backup
 from django_cfg.backup.storage.s3 import client
-from tests.backup.engines.canaries import Canaries
-from tests.backup.engines.secrets_places import on
-from tests.backup.engines.secrets_scene import Scene
-from tests.backup.storage import faulty_proxy as faults
-from tests.backup.storage.faulty_proxy import Answer, Exchange, Fault, FaultyProxy
-from tests.backup.storage.s3_server import S3Server
+from tests.support import faulty_s3_proxy as faults
+from tests.support.canaries import Canaries
+from tests.support.faulty_s3_proxy import Answer, Exchange, Fault, FaultyProxy
+from tests.support.s3_server import S3Server
+from tests.support.secrets_places import on
+from tests.support.secrets_scene import Scene
 
 pytestmark = on(["sqlite s3"])
 COMMANDS = (

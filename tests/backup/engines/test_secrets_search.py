@@ -13,9 +13,9 @@ import pytest
 from pydantic import ValidationError
 
 from django_cfg import BackupConfig
-from tests.backup.engines.canaries import Canaries, listening, watching
-from tests.backup.running import wait_until
-from tests.sites import Site
+from tests.support.canaries import Canaries, listening, watching
+from tests.support.django_project import Site
+from tests.support.processes import wait_until
 
 
 @pytest.mark.parametrize(

@@ -32,35 +32,10 @@ from django_cfg.backup.errors import (
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import drain
 from django_cfg.backup.process.private_dir import holds_lock, open_lock
-from tests.backup.engines.contract import AUTHORS, BOOKS, EngineContract, Server
-from tests.sites import Site
-
-SQLITE = "django.db.backends.sqlite3"
-
-
-class SQLiteServer(Server):
-    def __init__(self, site: Site, journal_mode: str) -> None:
-        site.use_databases(
-            default={"ENGINE": SQLITE, "NAME": str(site.database)},
-            empty={"ENGINE": SQLITE, "NAME": str(site.root / "empty.sqlite3")},
-        )
-        site.sql(f"PRAGMA journal_mode = {journal_mode}")
-        with closing(sqlite3.connect(site.root / "empty.sqlite3")) as connection:
-            connection.execute("VACUUM")
-        super().__init__(site)
-
-    def path(self, alias: str) -> Path:
-        return self.site.database if alias == "default" else self.site.root / "empty.sqlite3"
-
-    def run(self, *statements: str, alias: str = "default") -> list[Any]:
-        with closing(sqlite3.connect(self.path(alias), timeout=30)) as connection, connection:
-            for statement in statements:
-                rows = connection.execute(statement).fetchall()
-        return rows
-
-    def table_names(self, alias: str = "default") -> list[str]:
-        names = self.run("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'", alias=alias)
-        return sorted(name for (name,) in names)
+from tests.backup.engines.engine_contract import EngineContract
+from tests.support.databases import AUTHORS, BOOKS, Server
+from tests.support.django_project import Site
+from tests.support.sqlite_databases import SQLITE, SQLiteServer
 
 
 @pytest.fixture(params=["delete", "wal"])

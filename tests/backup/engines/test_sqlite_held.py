@@ -16,37 +16,15 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.sqlite import rollback_copy, staging, table_restore
 from django_cfg.backup.engines.sqlite.copy import Locked
 from django_cfg.backup.errors import RestoreFailed
-from django_cfg.backup.services.project.project import current_project
-from django_cfg.backup.services.restore.kept_data import list_kept_data
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.test_sqlite import SQLiteServer
-from tests.backup.sweeping import swept
-from tests.sites import Site
+from tests.support.abandoned_staging import swept
+from tests.support.databases import BOOKS
+from tests.support.django_project import Site
+from tests.support.sqlite_databases import SQLiteServer, kept, left_behind
 
 
 @pytest.fixture(params=["delete", "wal"])
 def server(site: Site, request: pytest.FixtureRequest) -> SQLiteServer:
     return SQLiteServer(site, request.param)
-
-
-def kept(server: SQLiteServer) -> list[Path]:
-    """The old data that restores have set aside, oldest first."""
-    return sorted(Path(one.name) for one in list_kept_data(current_project()))  # type: ignore[union-attr]
-
-
-def left_behind(server: SQLiteServer) -> list[str]:
-    """What is of no use any more. (A journal that SQLite finds empty stays until somebody writes.)"""
-    names = {path.name for path in server.site.root.iterdir()}
-    useful = {
-        "db.sqlite3",
-        "db.sqlite3-wal",
-        "db.sqlite3-shm",
-        "db.sqlite3-journal",
-        "backups",
-        "empty.sqlite3",
-        "old.sqlite3",
-    }
-    return sorted(names - useful - {path.name for path in kept(server)})
 
 
 def filled(server: SQLiteServer) -> None:

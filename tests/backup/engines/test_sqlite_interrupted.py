@@ -15,8 +15,8 @@ import pytest
 from django.db.backends.signals import connection_created
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
-from tests.backup.running import is_running, wait_until
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.processes import is_running, wait_until
 
 SOON = 3.0  # seconds; what is interrupted would go on for a minute
 

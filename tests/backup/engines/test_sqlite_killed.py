@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from tests.backup.engines.test_sqlite import SQLiteServer
-from tests.backup.engines.test_sqlite_held import kept, left_behind
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.sqlite_databases import SQLiteServer, kept, left_behind
 
 ROWS = 15000
 
@@ -30,7 +29,7 @@ def server(site: Site, request: pytest.FixtureRequest) -> SQLiteServer:
 
 RESTORE = """
 import os, sys
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.support.settings"
 from django.conf import settings
 from pathlib import Path
 settings.BASE_DIR = Path(sys.argv[1])

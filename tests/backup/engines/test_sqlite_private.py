@@ -12,7 +12,7 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.engines.sqlite import copy, dump, engine, rollback_copy
 from django_cfg.backup.signals import restore_checked
-from tests.sites import Site
+from tests.support.django_project import Site
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.backup.engines.restore_contract import RestoreContract
-from tests.backup.engines.test_sqlite import SQLiteServer
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.sqlite_databases import SQLiteServer
 
 
 class TestRestore(RestoreContract):

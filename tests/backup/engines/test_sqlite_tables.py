@@ -20,10 +20,10 @@ from django_cfg.backup.errors import RestoreFailed, RestoreRefused, UsageError
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.restore.kept_data import KeptData, list_kept_data
 from django_cfg.backup.services.restore.restore import plan_restore
-from tests.backup.engines.contract import AUTHORS, BOOKS
-from tests.backup.engines.test_sqlite import SQLiteServer
-from tests.backup.sweeping import swept
-from tests.sites import Site
+from tests.support.abandoned_staging import swept
+from tests.support.databases import AUTHORS, BOOKS
+from tests.support.django_project import Site
+from tests.support.sqlite_databases import SQLiteServer
 
 
 @pytest.fixture(params=["delete", "wal"])

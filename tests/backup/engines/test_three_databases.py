@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import list_backups, restore_backup
-from tests.backup.engines.contract import BOOKS
-from tests.backup.engines.mysql_server import MySQLServer
-from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.backup.storage.s3_server import S3Server
-from tests.servers import MariaDB, PostgreSQL, mariadb_program
-from tests.sites import Site
+from tests.support.databases import BOOKS
+from tests.support.django_project import Site
+from tests.support.mariadb_server import MariaDB, mariadb_program
+from tests.support.mysql_databases import MySQLServer
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.postgresql_server import PostgreSQL
+from tests.support.s3_server import S3Server
 
 ALIASES = ["analytics", "default", "local"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from django_cfg.backup.manifest import Manifest
-from tests.backup.conftest import Unprivileged
-from tests.sites import Answer, Site
+from tests.support.django_project import Answer, Site
+from tests.support.unprivileged import Unprivileged
 
 SQLITE = "django.db.backends.sqlite3"
 ROWS = ("SELECT * FROM author", "SELECT * FROM book", "SELECT name, sql FROM sqlite_master")

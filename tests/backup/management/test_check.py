@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.storage.local import LocalStorage
-from tests.sites import Site
+from tests.support.django_project import Site
 
 
 def levels(site: Site) -> dict[str, str]:

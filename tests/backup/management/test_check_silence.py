@@ -14,8 +14,8 @@ import pytest
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.monitoring import preflight
 from django_cfg.backup.storage.base import Storage
-from tests.backup.management.projects import RealProject
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.real_project import RealProject
 
 HOLE = """
 DATABASES["hole"] = {{

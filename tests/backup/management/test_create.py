@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sites import Site
+from tests.support.django_project import Site
 
 SQLITE = "django.db.backends.sqlite3"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.manifest import Manifest
-from tests.sites import Site
+from tests.support.django_project import Site
 
 
 @pytest.fixture

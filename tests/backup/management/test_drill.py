@@ -14,8 +14,8 @@ from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.verification.proofs import publish_proof
 from django_cfg.backup.storage.local import LocalStorage
-from tests.backup.manifests import STARTED, make_manifest, publish
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.manifests import STARTED, make_manifest, publish
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_cfg.backup.engines.sqlite import SQLiteEngine
 from django_cfg.backup.services.restore import kept_data
-from tests.backup.management.test_prune import Terminal
-from tests.backup.services.pruning import ONE_DAY, backups, daily, put
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.stored_history import ONE_DAY, backups, daily, put
+from tests.support.terminal import Terminal
 
 SQLITE = "django.db.backends.sqlite3"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.manifest import Source
-from tests.backup.manifests import make_manifest
-from tests.backup.services.pruning import Locking, daily, put, use_storage
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.manifests import make_manifest
+from tests.support.stored_history import Locking, daily, put, use_storage
 
 NAME = "default_20250115_020000_test"
 

@@ -10,8 +10,8 @@ import pytest
 from django_cfg.backup import migrations
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.services.project.project import current_project
-from tests.backup.manifests import STARTED, make_manifest, publish
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.manifests import STARTED, make_manifest, publish
 
 
 @pytest.fixture

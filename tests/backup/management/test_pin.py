@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.sites import Site
+from tests.support.django_project import Site
 
 
 def test_a_pinned_backup_is_not_deleted_until_it_is_unpinned(site: Site) -> None:

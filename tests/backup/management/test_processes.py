@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import signal
 import sqlite3
-import struct
-import subprocess
-import termios
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.backup.management.projects import RealProject
-from tests.backup.running import is_running, wait_until
-
-RUNS = "SELECT state, message FROM django_cfg_backup_run ORDER BY id"
-# A storage that takes its time: the process can be met in the middle of writing.
-SLOW = """
-import time
-from django_cfg.backup.storage.local.partial_file import PartialFile
-
-write = PartialFile.write
-
-def slowly(self, block):
-    count = write(self, block)
-    (BASE_DIR / "writing").touch()
-    time.sleep(600)
-    return count
-
-PartialFile.write = slowly
-"""
-# A compressor with a child of its own, which never comes to its end.
-STUCK = """\
-#!/bin/sh
-sleep 600 &
-echo $$ $! > {folder}/new && mv {folder}/new {folder}/writing
-wait
-"""
-
-
-def sql(project: RealProject, query: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(project.database)) as connection:
-        return connection.execute(query).fetchall()
+from tests.support.processes import is_running, wait_until
+from tests.support.real_project import RUNS, SLOW, STUCK, RealProject, sql
+from tests.support.terminal import read_until, terminal
 
 
 def test_exit_codes_are_real(tmp_path: Path, migrated_database: Path) -> None:
@@ -144,35 +109,6 @@ def test_a_kill_in_the_middle_publishes_nothing(tmp_path: Path, migrated_databas
     assert json.loads(project.run("backup_list", "--json").stdout) == []
     assert project.run("backup_create").returncode == 0
     assert len(json.loads(project.run("backup_list", "--json").stdout)) == 1
-
-
-@contextmanager
-def terminal(project: RealProject, *arguments: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """A command at a terminal; the number of its other end."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))  # no bar is drawn on one without a width
-    try:
-        process = project.start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
-        os.close(theirs)
-        with process:
-            try:
-                yield ours, process
-            finally:
-                process.kill()
-    finally:
-        os.close(ours)
-
-
-def read_until(ours: int, end: bytes) -> bytes:
-    """What the command writes, up to *end*, or all when it ends before."""
-    text = b""
-    deadline = time.monotonic() + 20
-    while end not in text and time.monotonic() < deadline:
-        try:
-            text += os.read(ours, 4096)
-        except OSError:  # the other end is closed
-            break
-    return text
 
 
 @pytest.mark.parametrize(

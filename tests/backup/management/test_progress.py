@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.backup.management.projects import RealProject
-from tests.backup.management.test_processes import read_until, terminal
+from tests.support.real_project import RealProject
+from tests.support.terminal import read_until, terminal
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
 
@@ -11,19 +10,13 @@ import pytest
 from django_cfg.backup.management.output.backups import local
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.project.project import current_project
-from tests.backup.services.pruning import ONE_DAY, Locking, backups, daily, put, use_storage
-from tests.backup.storages import Recording
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.storages import Recording
+from tests.support.stored_history import ONE_DAY, Locking, backups, daily, put, use_storage
+from tests.support.terminal import Terminal
 
 ALL = {"default_1", "default_2", "default_3"}
 DUE = "none of 1 day, 0 weeks, 0 months"
-
-
-class Terminal(io.StringIO):
-    """A person who has typed something."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture

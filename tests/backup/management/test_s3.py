@@ -11,8 +11,8 @@ from django.core.checks import run_checks
 
 from django_cfg.backup.services.monitoring.preflight import check_project
 from django_cfg.backup.services.project.project import current_project
-from tests.backup.storage.s3_server import S3Server
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.s3_server import S3Server
 
 PEAK = """
 import resource
@@ -24,7 +24,7 @@ settings.configure(BACKUP={{"storage": {parameters!r}}}, INSTALLED_APPS=["django
 django.setup()
 from django_cfg.backup.pipeline.archive import pack
 from django_cfg.backup.services.project.project import current_project
-from tests.backup.storage.endless import Noise
+from tests.support.noise import Noise
 size = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))  # no file of more than a megabyte can be written
 with current_project().storage.publish("shop.gz", expected_size=size) as sink:

@@ -16,7 +16,7 @@ from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.manifest import Archive
 from django_cfg.backup.pipeline.archive import check_stored, copy_stored, pack, unpack
 from django_cfg.backup.pipeline.compression import SUFFIX, UNPACK_COMMAND
-from tests.backup import needs
+from tests.support import needs
 
 PLAIN = b"".join(b"row %d\n" % number for number in range(30_000)) + random.Random(26).randbytes(100_000)
 every_method = pytest.mark.parametrize("method", ["gzip", "bz2", "xz", "none"])

@@ -17,8 +17,8 @@ from django_cfg.backup.pipeline.compression import UNPACK_COMMAND, compress, dec
 from django_cfg.backup.pipeline.filter import Filter
 from django_cfg.backup.pipeline.stream import TallyReader, TallyWriter, drain, pump
 from django_cfg.backup.process.pipes import BLOCK
-from tests.backup import needs
-from tests.backup.pipeline.writers import PROGRAMS, Way, every_way
+from tests.support import needs
+from tests.support.compression_ways import PROGRAMS, Way, every_way
 
 COMPRESSED: tuple[Compression, ...] = ("gzip", "bz2", "xz")
 _random = random.Random(26)

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from django_cfg.backup.manifest import Manifest
-from tests.backup.policy import calendar_page
+from tests.support import retention_calendar as calendar_page
 
 PAGE = Path(__file__).parents[3] / "docs" / "retention.md"
 

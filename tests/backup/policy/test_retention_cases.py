@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.backup.policy.cases import TABLE, Case, read_cases
+from tests.support.retention_cases import TABLE, Case, read_cases
 
 CASES = list(read_cases(TABLE.read_text(encoding="utf-8")))
 

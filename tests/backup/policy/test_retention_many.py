@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.policy.retention import Plan, Scope, Sidecars, plan
-from tests.backup.manifests import make_manifest
+from tests.support.manifests import make_manifest
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 PATTERN = make_manifest()

@@ -15,7 +15,7 @@ import pytest
 
 from django_cfg.backup.formatting import MB
 from django_cfg.backup.manifest import Manifest
-from tests.backup.policy.histories import History, age, for_all_histories
+from tests.support.retention_histories import History, age, for_all_histories
 
 
 def names(manifests: Iterable[Manifest]) -> set[str]:

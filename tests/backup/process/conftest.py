@@ -1,5 +1,10 @@
-"""What all tests of processes have to leave behind: nothing."""
+"""Tests of processes leave neither a thread nor a child process behind."""
 
-from tests.backup.pipeline.conftest import nothing_left_running
+from __future__ import annotations
 
-__all__ = ["nothing_left_running"]
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _tidy(nothing_left_running: None) -> None:
+    """In every test of this folder."""

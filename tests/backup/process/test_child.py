@@ -15,7 +15,7 @@ from django_cfg.backup.errors import StorageError, ToolFailed, ToolNotFound
 from django_cfg.backup.pipeline.filter import Filter
 from django_cfg.backup.process import child
 from django_cfg.backup.process.child import Child
-from tests.backup.running import children, is_running, wait_until
+from tests.support.processes import children, is_running, wait_until
 
 
 def shell(script: str) -> list[str]:

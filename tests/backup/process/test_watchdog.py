@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.backup.running import is_running, wait_until
+from tests.support.processes import is_running, wait_until
 
 # A child with a child of its own, neither of which writes anything that a broken pipe could end.
 PROGRAM = """

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from django_cfg.backup.services.project import clock
-from tests.backup.receivers import Mailbox, WebServer, mail_server, use_mail, web_server
-from tests.redis_server import RedisServer
-from tests.sites import Site
-
-START = datetime(2026, 6, 1, 12, 0, 30, tzinfo=UTC)
-
-
-class Clock:
-    """The time of the package, standing still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def advance(self, **by: float) -> None:
-        self.now += timedelta(**by)
+from tests.support.django_project import Site
+from tests.support.notification_servers import Mailbox, WebServer, load_apprise, mail_server, use_mail, web_server
+from tests.support.redis_server import RedisServer
+from tests.support.scheduled_verification import verify
+from tests.support.stopped_clock import Clock
 
 
 @pytest.fixture
@@ -45,6 +34,18 @@ def hourly(site: Site, books: Path, time: Clock) -> Site:
     """A project whose one database is due at every full hour."""
     site.configure(schedule={"cron": "0 * * * *"})
     return site
+
+
+@pytest.fixture
+def drilled(hourly: Site) -> Site:
+    """A project whose newest backup is drilled at every full hour, and that is backed up by hand."""
+    verify(hourly)
+    return hourly
+
+
+@pytest.fixture(scope="session")
+def apprise_is_loaded() -> None:
+    load_apprise()
 
 
 @pytest.fixture(scope="session")

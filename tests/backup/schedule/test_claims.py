@@ -17,8 +17,8 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.restore.restore import restore_backup
 from django_cfg.backup.services.schedule.tick import TickReport, tick
-from tests.backup.schedule.conftest import Clock
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.stopped_clock import Clock
 
 SQLITE = "django.db.backends.sqlite3"
 

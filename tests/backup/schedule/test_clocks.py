@@ -11,10 +11,10 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
-from tests.backup.receivers import Mailbox
-from tests.backup.schedule.conftest import START, Clock
-from tests.backup.schedule.test_status import put, status
-from tests.sites import Site
+from tests.support.backup_status import put, status
+from tests.support.django_project import Site
+from tests.support.notification_servers import Mailbox
+from tests.support.stopped_clock import START, Clock
 
 AHEAD = timedelta(days=30)
 

@@ -12,11 +12,10 @@ import pytest
 
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
-from tests.backup.management.projects import RealProject
-from tests.backup.management.test_processes import SLOW
-from tests.backup.running import wait_until
-from tests.backup.schedule.conftest import Clock
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.processes import wait_until
+from tests.support.real_project import SLOW, RealProject
+from tests.support.stopped_clock import Clock
 
 RUNS = "SELECT state, message FROM django_cfg_backup_run ORDER BY id"
 

@@ -13,9 +13,9 @@ from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
-from tests.backup.receivers import Mailbox
-from tests.backup.schedule.conftest import Clock
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.notification_servers import Mailbox
+from tests.support.stopped_clock import Clock
 
 HOURLY = {"cron": "0 * * * *"}
 NEVER = {"enabled": False}

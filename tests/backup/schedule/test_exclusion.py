@@ -21,11 +21,10 @@ from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs import heartbeat, lease
 from django_cfg.backup.services.runs.file_lock import _path, holder_lives, source_lock
 from django_cfg.backup.services.schedule.tick import tick
-from tests.backup.management.projects import RealProject
-from tests.backup.management.test_processes import SLOW
-from tests.backup.running import wait_until
-from tests.backup.schedule.conftest import Clock
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.processes import wait_until
+from tests.support.real_project import SLOW, RealProject
+from tests.support.stopped_clock import Clock
 
 
 def lock(site: Site) -> Any:

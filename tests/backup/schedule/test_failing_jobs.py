@@ -11,13 +11,13 @@ from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.schedule import rq
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.tasks import run_backup
-from tests.backup.receivers import Mailbox
-from tests.backup.running import wait_until
-from tests.backup.schedule.conftest import START
-from tests.backup.schedule.fleet import fleet
-from tests.backup.schedule.test_queue import clean, fail_job, jobs
-from tests.redis_server import RedisServer
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.notification_servers import Mailbox
+from tests.support.processes import wait_until
+from tests.support.redis_server import RedisServer
+from tests.support.rq_jobs import clean, fail_job, jobs
+from tests.support.stopped_clock import START
+from tests.support.worker_fleet import fleet
 
 # A worker that was deployed with code it cannot import.
 BROKEN = """

@@ -10,9 +10,9 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.schedule.tick import tick
-from tests.backup.schedule.conftest import Clock
-from tests.backup.schedule.test_queue import clean, jobs
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.rq_jobs import clean, jobs
+from tests.support.stopped_clock import Clock
 
 EVERY_SIX_HOURS = {"interval_hours": 6, "queue": "backups", "job_timeout": 3600}
 

@@ -13,10 +13,10 @@ from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.tasks import run_backup, run_verification
-from tests.backup.receivers import Mailbox
-from tests.backup.schedule.test_queue import clean, fail_job, jobs
-from tests.redis_server import RedisServer
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.notification_servers import Mailbox
+from tests.support.redis_server import RedisServer
+from tests.support.rq_jobs import clean, fail_job, jobs
 
 SQLITE = "django.db.backends.sqlite3"
 HOURLY = {"cron": "0 * * * *", "queue": "backups"}

@@ -13,10 +13,10 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
-from tests.backup.manifests import make_manifest, publish
-from tests.backup.receivers import Mailbox
-from tests.backup.schedule.conftest import Clock
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.manifests import make_manifest, publish
+from tests.support.notification_servers import Mailbox
+from tests.support.stopped_clock import Clock
 
 
 def test_overdue_counts_as_a_failure_and_is_told_once(hourly: Site, mailbox: Mailbox, time: Clock) -> None:

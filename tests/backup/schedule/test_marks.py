@@ -12,11 +12,13 @@ from django_cfg.backup.services.monitoring import channels, incidents
 from django_cfg.backup.services.monitoring.incidents import Incident
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.storage.local import LocalStorage
-from tests.backup.receivers import Mailbox, WebServer
-from tests.backup.running import threads, wait_until
-from tests.backup.schedule.conftest import Clock
-from tests.backup.schedule.test_notify import apprise_is_loaded, fail  # noqa: F401  a fixture
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.failing_backup import fail
+from tests.support.notification_servers import Mailbox, WebServer
+from tests.support.processes import threads, wait_until
+from tests.support.stopped_clock import Clock
+
+pytestmark = pytest.mark.usefixtures("apprise_is_loaded")
 
 
 class Locked(LocalStorage):

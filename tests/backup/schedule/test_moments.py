@@ -9,8 +9,8 @@ import pytest
 
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.schedule.tick import tick
-from tests.backup.schedule.conftest import Clock
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.stopped_clock import Clock
 
 
 @pytest.mark.parametrize("use_tz", [True, False])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import django
 import pytest
@@ -15,23 +14,13 @@ from django_cfg.backup import checks, signals
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.services.monitoring import channels
 from django_cfg.backup.services.project.project import current_project
-from tests.backup.manifests import make_manifest
-from tests.backup.receivers import Mailbox, WebServer, load_apprise, use_mail
-from tests.backup.schedule.conftest import Clock
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.failing_backup import fail
+from tests.support.manifests import make_manifest
+from tests.support.notification_servers import Mailbox, WebServer, use_mail
+from tests.support.stopped_clock import Clock
 
-BROKEN = [{"alias": "default", "exclude_tables": ["nosuch"]}]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def apprise_is_loaded() -> None:
-    load_apprise()
-
-
-def fail(site: Site, **parameters: Any) -> None:
-    site.configure(databases=BROKEN, **parameters)
-    with pytest.raises(BackupError):
-        site.create()
+pytestmark = pytest.mark.usefixtures("apprise_is_loaded")
 
 
 class TestFailure:

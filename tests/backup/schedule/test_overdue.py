@@ -19,14 +19,13 @@ from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
-from tests.backup.management.projects import RealProject
-from tests.backup.management.test_processes import RUNS, STUCK, sql
-from tests.backup.receivers import Mailbox
-from tests.backup.schedule.conftest import Clock
-from tests.backup.schedule.test_queue import clean
-from tests.backup.services.pruning import use_storage
-from tests.backup.storages import Recording
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.notification_servers import Mailbox
+from tests.support.real_project import RUNS, STUCK, RealProject, sql
+from tests.support.rq_jobs import clean
+from tests.support.stopped_clock import Clock
+from tests.support.storages import Recording
+from tests.support.stored_history import use_storage
 
 OVERDUE = "[Django] The backup of tests/test/default is overdue"
 WEEKLY = {"cron": "0 10 * * 1"}  # the clock stands at a Monday's noon

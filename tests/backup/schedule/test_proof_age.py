@@ -9,10 +9,10 @@ import pytest
 
 from django_cfg.backup.manifest import EngineFacts, Manifest
 from django_cfg.backup.services.project.project import current_project
-from tests.backup.manifests import make_manifest
-from tests.backup.schedule.conftest import START, Clock
-from tests.backup.schedule.test_status import prove, put, status
-from tests.sites import Site
+from tests.support.backup_status import prove, put, status
+from tests.support.django_project import Site
+from tests.support.manifests import make_manifest
+from tests.support.stopped_clock import START, Clock
 
 WEEKLY = {"cron": "0 4 * * 0"}  # START is a Monday
 WEEK = {"keep_daily": 7, "keep_weekly": 0, "keep_monthly": 0}

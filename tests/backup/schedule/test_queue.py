@@ -9,20 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import django_rq
 from django.db import transaction
-from rq.job import Job
 
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
-from django_cfg.backup.services.schedule.tick import TickReport, tick
+from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.tasks import run_backup, run_tick
-from tests.backup.running import is_running, wait_until
-from tests.backup.schedule.conftest import START, Clock
-from tests.backup.schedule.fleet import Fleet, fleet
-from tests.redis_server import RedisServer
-from tests.servers import free_port
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.processes import is_running, wait_until
+from tests.support.redis_server import RedisServer
+from tests.support.rq_jobs import clean, clear, fail_job, jobs
+from tests.support.server_process import free_port
+from tests.support.stopped_clock import START, Clock
+from tests.support.worker_fleet import Fleet, fleet
 
 # A compressor that never comes to its end, and leaves its number.
 STUCK = """\
@@ -30,32 +29,6 @@ STUCK = """\
 echo $$ > {folder}/new && mv {folder}/new {folder}/writing
 sleep 600
 """
-
-
-def jobs(queue: str = "backups") -> list[Job]:
-    made = django_rq.get_queue(queue)
-    try:
-        return made.jobs
-    finally:
-        made.connection.close()
-
-
-def clear(server: RedisServer) -> None:
-    with server.connect() as client:
-        client.flushall()
-
-
-def fail_job(server: RedisServer) -> None:
-    """End the one job that waits as a worker does: off its queue, its state told."""
-    (job,) = jobs()
-    job.set_status("failed")
-    with server.connect() as client:
-        client.delete("rq:queue:backups")
-
-
-def clean(ticked: TickReport) -> TickReport:
-    assert not ticked.problems, ticked.problems
-    return ticked
 
 
 class TestJobs:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.backup.running import wait_until
-from tests.backup.schedule.conftest import START
-from tests.backup.schedule.fleet import Fleet, fleet
-from tests.redis_server import RedisServer
+from tests.support.processes import wait_until
+from tests.support.redis_server import RedisServer
+from tests.support.stopped_clock import START
+from tests.support.worker_fleet import Fleet, fleet
 
 
 def slots_in(fleet: Fleet) -> Counter[tuple[str, str]]:

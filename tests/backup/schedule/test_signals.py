@@ -15,8 +15,8 @@ from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.restore.restore import restore_backup
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.services.verification.verify import verify_backup
-from tests.backup.schedule.conftest import Clock
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.stopped_clock import Clock
 
 EVENTS = {name: signal for name, signal in vars(signals).items() if isinstance(signal, signals.Signal)}
 

@@ -13,12 +13,12 @@ from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.storage.local import LocalStorage
-from tests.backup.receivers import Mailbox, WebServer
-from tests.backup.schedule.conftest import START, Clock
-from tests.backup.schedule.test_queue import clean
-from tests.backup.schedule.test_status import put, status
-from tests.backup.services.pruning import ONE_DAY
-from tests.sites import Site
+from tests.support.backup_status import put, status
+from tests.support.django_project import Site
+from tests.support.notification_servers import Mailbox, WebServer
+from tests.support.rq_jobs import clean
+from tests.support.stopped_clock import START, Clock
+from tests.support.stored_history import ONE_DAY
 
 NOT_PRUNED = "[Django] Old backups of tests/test/default were not pruned as the retention says"
 

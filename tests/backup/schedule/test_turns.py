@@ -16,10 +16,11 @@ from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.services.schedule.verification_job import Verified, serve_verification
 from django_cfg.backup.services.verification import drill as drills
 from django_cfg.backup.tasks import run_verification
-from tests.backup.receivers import Mailbox
-from tests.backup.schedule.conftest import Clock
-from tests.backup.schedule.test_verification import HOURLY, clean, drilled, jobs, proofs, verify  # noqa: F401
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.notification_servers import Mailbox
+from tests.support.rq_jobs import jobs
+from tests.support.scheduled_verification import HOURLY, clean, proofs, verify
+from tests.support.stopped_clock import Clock
 
 
 class TestTurns:
@@ -53,7 +54,7 @@ class TestTurns:
             run_verification(*jobs()[0].args)
         assert "could not be made" in mailbox.subjects()[0]
 
-    def test_in_place_it_is_left_for_the_next_tick(self, drilled: Site, mailbox: Mailbox, time: Clock) -> None:  # noqa: F811
+    def test_in_place_it_is_left_for_the_next_tick(self, drilled: Site, mailbox: Mailbox, time: Clock) -> None:
         """Waiting, the scheduler would make no backup for hours. Nobody is told: it is tried again."""
         manifest = drilled.create()
         with current_project().engine("default").restoration(manifest):

@@ -4,55 +4,31 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import django_rq
 import pytest
-from rq.job import Job
 
 from django_cfg.backup.errors import BackupError, VerificationFailed
-from django_cfg.backup.manifest import Manifest, Proof
+from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs import lease
-from django_cfg.backup.services.schedule.tick import TickReport, tick
+from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.services.schedule.verification_job import Verified
 from django_cfg.backup.tasks import run_verification
-from tests.backup.receivers import Mailbox
-from tests.backup.running import wait_until
-from tests.backup.schedule.conftest import START, Clock
-from tests.backup.schedule.fleet import fleet
-from tests.redis_server import RedisServer
-from tests.sites import Site
-
-HOURLY = {"cron": "0 * * * *"}
-NEVER = {"enabled": False}
-
-
-@pytest.fixture
-def drilled(hourly: Site) -> Site:
-    """A project whose newest backup is drilled at every full hour, and that is backed up by hand."""
-    verify(hourly)
-    return hourly
-
-
-def verify(site: Site, **verification: Any) -> None:
-    site.configure(schedule=NEVER, verification={"enabled": True, "schedule": HOURLY, **verification})
-
-
-def clean(ticked: TickReport) -> list[Verified | Failure]:
-    assert not ticked.problems, ticked.problems
-    return ticked.verified
+from tests.support.django_project import Site
+from tests.support.notification_servers import Mailbox
+from tests.support.processes import wait_until
+from tests.support.redis_server import RedisServer
+from tests.support.rq_jobs import jobs
+from tests.support.scheduled_verification import HOURLY, NEVER, clean, verify
+from tests.support.stopped_clock import START, Clock
+from tests.support.worker_fleet import fleet
 
 
 def is_proved(manifest: Manifest) -> bool:
     return read_catalog(current_project().storage).is_proved(manifest)
-
-
-def proofs() -> dict[str, Proof]:
-    return dict(read_catalog(current_project().storage).proofs)
 
 
 def lie(site: Site, manifest: Manifest) -> None:
@@ -253,14 +229,6 @@ class TestQueue:
             assert len([path for path in made.manifests() if path.name.endswith(".proof.json")]) == 1
             made.set_clock(START + timedelta(hours=1))
             wait_until(lambda: sorted(made.rows("kind, state")) == sorted(done * 2), 60)
-
-
-def jobs() -> list[Job]:
-    queue = django_rq.get_queue("backups")
-    try:
-        return queue.jobs
-    finally:
-        queue.connection.close()
 
 
 def test_without_the_history_no_drill_begins(drilled: Site) -> None:

@@ -14,9 +14,9 @@ from django_cfg.backup.services.catalog.catalog import Catalog, find, read_catal
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.local import LocalStorage
-from tests.backup.conftest import Unprivileged
-from tests.backup.manifests import STARTED, make_manifest, publish
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.manifests import STARTED, make_manifest, publish
+from tests.support.unprivileged import Unprivileged
 
 
 @pytest.fixture

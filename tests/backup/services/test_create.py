@@ -30,9 +30,9 @@ from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.creation.batch import Failure, batch_error, create_backups
 from django_cfg.backup.signals import backup_failed, backup_succeeded
-from tests.backup.conftest import Unprivileged
-from tests.backup.storages import Recording
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.storages import Recording
+from tests.support.unprivileged import Unprivileged
 
 SQLITE = "django.db.backends.sqlite3"
 Use = Callable[..., Recording]

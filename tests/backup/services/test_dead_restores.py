@@ -20,7 +20,7 @@ from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.runs.lease import fail_dead_runs
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.signals import restore_checked, restore_failed
-from tests.sites import Site
+from tests.support.django_project import Site
 
 SQLITE = "django.db.backends.sqlite3"
 

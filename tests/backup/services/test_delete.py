@@ -9,8 +9,8 @@ import pytest
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.retention.delete import delete_backup
-from tests.backup.manifests import make_manifest, publish
-from tests.backup.storages import Recording
+from tests.support.manifests import make_manifest, publish
+from tests.support.storages import Recording
 
 PROOF = "shop.20260101T020000Z.proof.json"
 

@@ -15,7 +15,7 @@ from django_cfg.backup.services.catalog.download import download_backup
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.verification.verify import verify
 from django_cfg.backup.storage.local import LocalStorage
-from tests.sites import Site
+from tests.support.django_project import Site
 
 
 def download(manifest: Manifest, folder: Path, *, plain: bool = False) -> Path:

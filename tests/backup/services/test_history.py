@@ -19,8 +19,8 @@ from django_cfg.backup.errors import BackupError
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.creation.batch import create_backups
 from django_cfg.backup.services.runs import history_database
-from tests.backup.conftest import Unprivileged
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.unprivileged import Unprivileged
 
 SQLITE = "django.db.backends.sqlite3"
 RUNS = "django_cfg_backup_run"

@@ -10,7 +10,7 @@ import pytest
 from django_cfg import BackupConfig
 from django_cfg.backup.errors import ConfigurationError, UsageError
 from django_cfg.backup.services.project.project import current_project
-from tests.sites import Site
+from tests.support.django_project import Site
 
 SQLITE = "django.db.backends.sqlite3"
 

@@ -18,10 +18,10 @@ from django_cfg.backup.services.retention.leftovers import find_leftovers
 from django_cfg.backup.services.retention.prune import carry_out, plan_prune, prune_backups
 from django_cfg.backup.services.verification.drill import drill_backup
 from django_cfg.backup.services.verification.proofs import publish_proof
-from tests.backup.manifests import make_manifest, publish
-from tests.backup.policy.histories import proof_of
-from tests.backup.services.pruning import ONE_DAY, Locking, backups, daily, put, use_storage
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.manifests import make_manifest, publish
+from tests.support.retention_histories import proof_of
+from tests.support.stored_history import ONE_DAY, Locking, backups, daily, put, use_storage
 
 BACKUP = make_manifest("shop")
 

@@ -20,10 +20,10 @@ from django_cfg.backup.services.retention.pins import pin_backup
 from django_cfg.backup.services.retention.prune import carry_out, plan_prune, still_due
 from django_cfg.backup.storage.local import LocalStorage
 from django_cfg.backup.storage.local.direct_io import PIECE
-from tests.backup.policy.histories import proof_of
-from tests.backup.services.pruning import NOW, ONE_DAY, Locking, backups, daily, put, use_storage
-from tests.backup.storages import Recording
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.retention_histories import proof_of
+from tests.support.storages import Recording
+from tests.support.stored_history import NOW, ONE_DAY, Locking, backups, daily, put, use_storage
 
 DAY = 24 * 3600
 

@@ -17,9 +17,9 @@ from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.creation.batch import Failure, create_backups
 from django_cfg.backup.signals import backup_succeeded, prune_failed
 from django_cfg.backup.storage.base import Storage
-from tests.backup.services.pruning import ONE_DAY, backups, daily, put, use_storage
-from tests.backup.storages import Recording
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.storages import Recording
+from tests.support.stored_history import ONE_DAY, backups, daily, put, use_storage
 
 SQLITE = "django.db.backends.sqlite3"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import prune_backups
-from tests.backup.manifests import archive_of
-from tests.backup.services.pruning import ONE_DAY, daily
-from tests.backup.storage.s3_server import S3Server
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.manifests import archive_of
+from tests.support.s3_server import S3Server
+from tests.support.stored_history import ONE_DAY, daily
 
 
 @pytest.fixture

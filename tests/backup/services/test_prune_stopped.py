@@ -11,9 +11,9 @@ from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, proof_key
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.retention.prune import PrunePlan, PruneReport, carry_out
-from tests.backup.manifests import archive_of
-from tests.backup.policy.histories import History, for_all_histories
-from tests.backup.storages import Memory, Stopped
+from tests.support.manifests import archive_of
+from tests.support.retention_histories import History, for_all_histories
+from tests.support.storages import Memory, Stopped
 
 
 def stored(history: History) -> Memory:

@@ -12,7 +12,7 @@ from django_cfg.backup import create_backup, list_backups
 from django_cfg.backup.models import Run
 from django_cfg.backup.signals import backup_failed, backup_succeeded
 from django_cfg.backup.storage.local import LocalStorage
-from tests.sites import Site
+from tests.support.django_project import Site
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.restore.resume import resume_restore
 from django_cfg.backup.signals import restore_checked, restore_failed, restore_succeeded
-from tests.sites import Site
+from tests.support.django_project import Site
 
 SQLITE = "django.db.backends.sqlite3"
 RUNS = "django_cfg_backup_run"

@@ -11,9 +11,9 @@ import pytest
 from django_cfg.backup import prune_backups, signals
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.services.project.project import current_project
-from tests.backup.services.pruning import ONE_DAY, daily, put, use_storage
-from tests.backup.storages import Recording
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.storages import Recording
+from tests.support.stored_history import ONE_DAY, daily, put, use_storage
 
 Told = list[tuple[str, dict[str, Any]]]
 NAMES = ("backup_started", "backup_succeeded", "backup_deleted", "backup_pinned", "backup_unpinned", "prune_succeeded")

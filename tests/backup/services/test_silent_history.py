@@ -15,7 +15,7 @@ from django_cfg.backup import list_backups
 from django_cfg.backup.errors import HistoryUnavailable
 from django_cfg.backup.services.runs import reachability
 from django_cfg.backup.services.schedule.tick import tick
-from tests.sites import Site
+from tests.support.django_project import Site
 
 PATIENCE = 1.0
 

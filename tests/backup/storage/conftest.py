@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.backup.storage.faulty_proxy import FaultyProxy
-from tests.backup.storage.s3_server import S3Server
+from tests.support.faulty_s3_proxy import FaultyProxy
+from tests.support.s3_server import S3Server
 
 
 @pytest.fixture

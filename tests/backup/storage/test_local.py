@@ -17,8 +17,8 @@ from django_cfg.backup.process.pipes import BLOCK
 from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.local import LocalStorage
 from django_cfg.backup.storage.local.direct_io import UncachedFile
-from tests.backup.conftest import Unprivileged
-from tests.backup.storage.contract import StorageContract
+from tests.backup.storage.storage_contract import StorageContract
+from tests.support.unprivileged import Unprivileged
 
 OPEN = "from pathlib import Path; from django_cfg.backup.storage.local.storage import LocalStorage"
 NO_HARD_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK]

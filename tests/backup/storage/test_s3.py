@@ -11,9 +11,9 @@ from django_cfg.backup.errors import ConfigurationError, NameTaken, StorageError
 from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.s3 import S3Storage, upload
-from tests.backup.storage.contract import StorageContract
-from tests.backup.storage.faulty_proxy import FaultyProxy, on_condition
-from tests.backup.storage.s3_server import S3Server
+from tests.backup.storage.storage_contract import StorageContract
+from tests.support.faulty_s3_proxy import FaultyProxy, on_condition
+from tests.support.s3_server import S3Server
 
 REOPEN = """
 from django_cfg.backup.config.backup import BackupStorageConfig

@@ -14,8 +14,8 @@ from django_cfg.backup.config.backup import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.storage.s3 import S3Storage, bucket, upload
 from django_cfg.backup.storage.s3.bucket import Bucket
-from tests.backup.storage.faulty_proxy import Answer, Exchange, FaultyProxy
-from tests.backup.storage.s3_server import S3Server
+from tests.support.faulty_s3_proxy import Answer, Exchange, FaultyProxy
+from tests.support.s3_server import S3Server
 
 
 def bucket_of(name: str = "shop", **parameters: Any) -> Bucket:

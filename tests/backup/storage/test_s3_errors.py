@@ -13,9 +13,9 @@ import pytest
 
 from django_cfg.backup.errors import NotEnoughSpace, ObjectLocked, StorageError
 from django_cfg.backup.storage.s3 import S3Storage, client
-from tests.backup import needs
-from tests.backup.storage.faulty_proxy import Answer, FaultyProxy, status
-from tests.backup.storage.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.support import needs
+from tests.support.faulty_s3_proxy import Answer, FaultyProxy, status
+from tests.support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
 
 USES: dict[str, Callable[[S3Storage], object]] = {
     "write": lambda storage: storage.write("shop.json", b"x"),

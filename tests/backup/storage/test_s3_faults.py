@@ -15,11 +15,11 @@ from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.pipeline.archive import pack
 from django_cfg.backup.pipeline.stream import pump
 from django_cfg.backup.storage.s3 import S3Storage, client, upload
-from tests.backup.running import wait_until
-from tests.backup.storage import faulty_proxy as faults
-from tests.backup.storage.endless import Noise
-from tests.backup.storage.faulty_proxy import Answer, Exchange, Fault, FaultyProxy
-from tests.backup.storage.s3_server import S3Server
+from tests.support import faulty_s3_proxy as faults
+from tests.support.faulty_s3_proxy import Answer, Exchange, Fault, FaultyProxy
+from tests.support.noise import Noise
+from tests.support.processes import wait_until
+from tests.support.s3_server import S3Server
 
 PARTS = random.Random(4).randbytes(18 * upload.MIB + 1)  # four parts of 5 MiB
 SMALL = b"a manifest"

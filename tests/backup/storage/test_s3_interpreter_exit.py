@@ -17,15 +17,15 @@ import pytest
 
 from django_cfg.backup.storage.s3 import interpreter_exit
 from django_cfg.backup.storage.s3.event_loop import waiting
-from tests.backup.running import wait_until
-from tests.backup.storage.faulty_proxy import FaultyProxy
-from tests.backup.storage.s3_server import S3Server
+from tests.support.faulty_s3_proxy import FaultyProxy
+from tests.support.processes import wait_until
+from tests.support.s3_server import S3Server
 
 UPLOAD = """
 from django_cfg.backup.config.backup import BackupStorageConfig
 from django_cfg.backup.pipeline.archive import pack
 from django_cfg.backup.storage import open_storage
-from tests.backup.storage.endless import Noise
+from tests.support.noise import Noise
 with open_storage(BackupStorageConfig(**{parameters!r}), None).publish({key!r}) as sink:
     pack(Noise({size}), sink, "gzip")
 """

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.storage.s3 import S3Storage, upload
-from tests.backup.manifests import archive_of
-from tests.backup.services.pruning import daily
-from tests.backup.storage.faulty_proxy import FaultyProxy, Slow
-from tests.backup.storage.s3_server import S3Server
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.faulty_s3_proxy import FaultyProxy, Slow
+from tests.support.manifests import archive_of
+from tests.support.s3_server import S3Server
+from tests.support.stored_history import daily
 
 PARTS = random.Random(4).randbytes(18 * upload.MIB + 1)  # four parts of 5 MiB
 EVERYTHING = ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject", "HeadObject", "GetObject",

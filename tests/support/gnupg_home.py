@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
-from tests.backup import needs
+from tests.support import needs
 
 # What gpg's agent asks a person by; it answers with what the file of this name in the home holds.
 PINENTRY = """\

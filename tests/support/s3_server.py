@@ -12,9 +12,9 @@ from typing import Any
 from django_cfg.backup.config.backup import BackupStorageConfig
 from django_cfg.backup.storage.s3 import S3Storage
 from django_cfg.backup.storage.s3.bucket import Bucket
-from tests.backup import needs
-from tests.backup.running import wait_until
-from tests.servers import free_port
+from tests.support import needs
+from tests.support.processes import wait_until
+from tests.support.server_process import free_port
 
 ACCESS_KEY, SECRET_KEY = "AKIDEXAMPLE0", "s3cret-of-the-bucket"
 

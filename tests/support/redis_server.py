@@ -7,9 +7,9 @@ from pathlib import Path
 
 import redis
 
-from tests.backup import needs
-from tests.backup.running import wait_until
-from tests.servers import end, free_port
+from tests.support import needs
+from tests.support.processes import wait_until
+from tests.support.server_process import end, free_port
 
 
 class RedisServer:

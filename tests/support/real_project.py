@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 IMPORTED_FROM = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))  # as in the tests
 
 MANAGE = """\
@@ -26,7 +28,7 @@ SETTINGS = """\
 from pathlib import Path
 
 from django_cfg import BackupConfig
-from tests.settings import *
+from tests.support.settings import *
 
 BASE_DIR = Path(__file__).parent
 DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": str(BASE_DIR / "db.sqlite3")}}}}
@@ -64,3 +66,37 @@ class RealProject:
         with self.start(*arguments) as process:
             stdout, stderr = process.communicate(timeout=60)
         return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+
+RUNS = "SELECT state, message FROM django_cfg_backup_run ORDER BY id"
+
+
+# A storage that takes its time: the process can be met in the middle of writing.
+SLOW = """
+import time
+from django_cfg.backup.storage.local.partial_file import PartialFile
+
+write = PartialFile.write
+
+def slowly(self, block):
+    count = write(self, block)
+    (BASE_DIR / "writing").touch()
+    time.sleep(600)
+    return count
+
+PartialFile.write = slowly
+"""
+
+
+# A compressor with a child of its own, which never comes to its end.
+STUCK = """\
+#!/bin/sh
+sleep 600 &
+echo $$ $! > {folder}/new && mv {folder}/new {folder}/writing
+wait
+"""
+
+
+def sql(project: RealProject, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(project.database)) as connection:
+        return connection.execute(query).fetchall()

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.backup.management.projects import IMPORTED_FROM, RealProject
-from tests.redis_server import RedisServer
-from tests.servers import end
+from tests.support.real_project import IMPORTED_FROM, RealProject
+from tests.support.redis_server import RedisServer
+from tests.support.server_process import end
 
 SETTINGS = """
 from datetime import datetime

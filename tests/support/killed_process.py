@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from tests.sites import Site
+from tests.support.django_project import Site
 
 
 def run_and_kill(site: Site, act: Callable[[], object], after: float | None) -> float:

@@ -14,10 +14,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.backup.engines.contract import Server
-from tests.backup.running import children
-from tests.servers import PostgreSQL
-from tests.sites import Site
+from tests.support.databases import Server
+from tests.support.django_project import Site
+from tests.support.postgresql_server import PostgreSQL
+from tests.support.processes import children
 
 _numbers = itertools.count(1)
 

@@ -10,7 +10,7 @@ import pytest
 
 from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.pipeline import compression, parallel_gzip
-from tests.backup import needs
+from tests.support import needs
 
 
 @dataclass(frozen=True)

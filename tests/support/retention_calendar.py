@@ -9,7 +9,7 @@ from itertools import groupby
 from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.policy.retention import Decision, Scope, Sidecars, plan
-from tests.backup.manifests import make_manifest
+from tests.support.manifests import make_manifest
 
 FIRST, LAST = date(2024, 11, 18), date(2025, 1, 15)
 MARKS = {"one of": "D", "newest of week": "W", "newest of month": "M"}

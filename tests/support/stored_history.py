@@ -11,9 +11,9 @@ import pytest
 from django_cfg.backup.errors import ObjectLocked
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.services.project.project import current_project
-from tests.backup.manifests import make_manifest, publish
-from tests.backup.storages import Recording
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.manifests import make_manifest, publish
+from tests.support.storages import Recording
 
 ONE_DAY = {"keep_daily": 1, "keep_weekly": 0, "keep_monthly": 0}
 NOW = datetime.now(UTC)

@@ -17,7 +17,7 @@ from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.formatting import MB
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.policy.retention import Plan, Scope, Sidecars, plan
-from tests.backup.manifests import make_manifest
+from tests.support.manifests import make_manifest
 
 BEGIN = datetime(2024, 12, 20, tzinfo=UTC)
 LONGEST = timedelta(days=900)

@@ -18,8 +18,8 @@ from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.engines.mysql.staging import SIGN
 from django_cfg.backup.errors import DatabaseUnavailable, RestoreRefused
 from django_cfg.backup.services.restore.resume import resume_restore
-from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
-from tests.backup.running import wait_until
+from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.processes import wait_until
 
 FILL = """
 CREATE TABLE kept (i int); CREATE TABLE drawn (id int PRIMARY KEY AUTO_INCREMENT, t text);

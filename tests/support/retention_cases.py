@@ -13,7 +13,7 @@ from django_cfg.backup.errors import ClockSkew
 from django_cfg.backup.formatting import MB
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.policy.retention import Plan, Scope, Sidecars, plan
-from tests.backup.manifests import make_manifest
+from tests.support.manifests import make_manifest
 
 TABLE = Path(__file__).with_name("retention_cases.txt")
 DATABASES = frozenset({"default", "app", "app_logs", "logs"})

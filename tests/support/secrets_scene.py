@@ -19,12 +19,12 @@ from django.dispatch import Signal
 from django_cfg.backup import signals
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.project.project import current_project
-from tests.backup.engines.canaries import Canaries, Log, Watch
-from tests.backup.engines.contract import Server
-from tests.backup.engines.secrets_places import Place
-from tests.backup.gnupg import Laptop
-from tests.backup.receivers import Mailbox, WebServer, use_mail
-from tests.sites import Site
+from tests.support.canaries import Canaries, Log, Watch
+from tests.support.databases import Server
+from tests.support.django_project import Site
+from tests.support.gnupg_home import Laptop
+from tests.support.notification_servers import Mailbox, WebServer, use_mail
+from tests.support.secrets_places import Place
 
 # One gives its receivers the way to the restored data, the password included: it asks our own code.
 _TELLING = [s for s in vars(signals).values() if isinstance(s, Signal) and s is not signals.restore_checked]

@@ -9,7 +9,7 @@ import pytest
 from django_cfg.backup import restore_backup
 from django_cfg.backup.engines.base import SwitchResult
 from django_cfg.backup.errors import BackupError
-from tests.backup.engines.mysql_server import MySQLServer, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer, fail_unless_equal
 
 
 def restore(*tables: str, **options: Any) -> SwitchResult:

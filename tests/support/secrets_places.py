@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from tests.backup.engines.canaries import Canaries
-from tests.backup.engines.contract import Server
-from tests.backup.engines.mysql_server import MySQLServer
-from tests.backup.engines.postgresql_server import PostgreSQLServer
-from tests.backup.engines.test_sqlite import SQLiteServer
-from tests.backup.storage.s3_server import S3Server
-from tests.sites import Site
+from tests.support.canaries import Canaries
+from tests.support.databases import Server
+from tests.support.django_project import Site
+from tests.support.mysql_databases import MySQLServer
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.s3_server import S3Server
+from tests.support.sqlite_databases import SQLiteServer
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import django
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from tests.servers import free_port
-from tests.sites import Site
+from tests.support.django_project import Site
+from tests.support.server_process import free_port
 
 SMTP_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 

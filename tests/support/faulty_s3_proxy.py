@@ -14,7 +14,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.backup.storage.s3_server import S3Server
+from tests.support.s3_server import S3Server
 
 _OF_THE_CONNECTION = {"connection", "transfer-encoding", "keep-alive", "content-length"}
 _PLAIN = {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}

@@ -10,7 +10,7 @@ from django_cfg.backup.manifest import Encryption
 from django_cfg.backup.pipeline.encryption.decrypt import decrypt
 from django_cfg.backup.pipeline.encryption.encrypt import encrypting
 from django_cfg.backup.pipeline.encryption.keyring import Keys
-from tests.backup.running import is_running
+from tests.support.processes import is_running
 
 PASSPHRASE = "correct horse battery staple"
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pymysql
 
-from tests.backup.engines.contract import Server
-from tests.backup.running import children
-from tests.servers import MariaDB, mariadb_program
-from tests.sites import Site
+from tests.support.databases import Server
+from tests.support.django_project import Site
+from tests.support.mariadb_server import MariaDB, mariadb_program
+from tests.support.processes import children
 
 PASSWORD = "pw"  # of the users that tests make
 
