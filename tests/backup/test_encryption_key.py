@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from django_cfg import BackupConfig
-from django_cfg.backup.config.encryption_key import Fingerprints, Passphrase, PublicKeys, read
+from django_cfg.backup.config.encryption_key import Fingerprints, Passphrase, PublicKeys, parse_encryption_key
 from tests.support.gnupg_home import Laptop
 
 DIGITS = "3D507FB307152CF11D6B28298622A8F0332C43BF"
@@ -27,25 +27,25 @@ def refusal(text: str) -> str:
 
 class TestPublicKeys:
     def test_a_block_is_a_public_key(self, laptop: Laptop) -> None:
-        assert read(laptop.public) == PublicKeys((laptop.public,))
+        assert parse_encryption_key(laptop.public) == PublicKeys((laptop.public,))
 
     def test_several_blocks_are_several(self, laptop: Laptop) -> None:
         """With anything between them, as a listing has it."""
         both = laptop.public + "\nthe recovery key:\n" + laptop.home.public(laptop.recovery)
-        assert read(both) == PublicKeys((laptop.public, laptop.home.public(laptop.recovery)))
+        assert parse_encryption_key(both) == PublicKeys((laptop.public, laptop.home.public(laptop.recovery)))
 
     def test_indentation_and_windows_line_ends_do_not_matter(self, laptop: Laptop) -> None:
         indented = "".join(f"    {line}\r\n" for line in laptop.public.splitlines())
-        assert read(indented) == PublicKeys((laptop.public,))
+        assert parse_encryption_key(indented) == PublicKeys((laptop.public,))
 
     def test_a_block_without_its_checksum_is_one(self, laptop: Laptop) -> None:
         """RFC 9580 drops it."""
         lines = [line for line in laptop.public.splitlines() if not line.startswith("=")]
-        assert isinstance(read("\n".join(lines)), PublicKeys)
+        assert isinstance(parse_encryption_key("\n".join(lines)), PublicKeys)
 
     def test_headers_of_the_armour_are_passed_over(self, laptop: Laptop) -> None:
         commented = laptop.public.replace("BLOCK-----\n", "BLOCK-----\nComment: of the shop\n", 1)
-        assert isinstance(read(commented), PublicKeys)
+        assert isinstance(parse_encryption_key(commented), PublicKeys)
 
     def test_a_private_key_is_refused(self, laptop: Laptop) -> None:
         private = laptop.home.private(laptop.good)
@@ -86,11 +86,11 @@ class TestFingerprints:
     @pytest.mark.parametrize("text", [DIGITS, DIGITS.lower(), f"0x{DIGITS}", GROUPED, f" {GROUPED}\n"])
     def test_forty_digits_are_one(self, text: str) -> None:
         """In any way people write them."""
-        assert read(text) == Fingerprints((DIGITS,))
+        assert parse_encryption_key(text) == Fingerprints((DIGITS,))
 
     @pytest.mark.parametrize("parting", [",", ", ", "\n", ";"])
     def test_several_are_several(self, parting: str) -> None:
-        assert read(f"{GROUPED}{parting}{'A' * 40}") == Fingerprints((DIGITS, "A" * 40))
+        assert parse_encryption_key(f"{GROUPED}{parting}{'A' * 40}") == Fingerprints((DIGITS, "A" * 40))
 
     @pytest.mark.parametrize(
         "text", [DIGITS[:-1], DIGITS + "0", GROUPED[:-5], GROUPED + " 0000", f"{DIGITS}, me", f"me\n{DIGITS}"]
@@ -116,7 +116,7 @@ class TestPassphrases:
         ],
     )
     def test_anything_else_is_one(self, text: str) -> None:
-        assert read(text) == Passphrase(text)
+        assert parse_encryption_key(text) == Passphrase(text)
         assert BackupConfig(encryption_key=text).encryption_key == text
 
     @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ class TestPassphrases:
 
     def test_an_existing_file_of_that_name_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        assert isinstance(read("secret"), Passphrase)
+        assert isinstance(parse_encryption_key("secret"), Passphrase)
         (tmp_path / "secret").touch()
         assert "the path of a file" in refusal("secret")
 
@@ -179,7 +179,7 @@ class TestFiles:
         (tmp_path / "key.asc").write_text(laptop.public)
         monkeypatch.setenv("BACKUP_KEY_FILE", f"{tmp_path}/key.asc")
         made = BackupConfig(encryption_key="file:${BACKUP_KEY_FILE}")
-        assert read(made.encryption_key or "") == PublicKeys((laptop.public,))
+        assert parse_encryption_key(made.encryption_key or "") == PublicKeys((laptop.public,))
 
     @pytest.mark.parametrize(
         ("name", "reason"),

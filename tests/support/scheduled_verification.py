@@ -9,7 +9,7 @@ from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import TickReport
-from django_cfg.backup.services.schedule.verification_job import Verified
+from django_cfg.backup.services.schedule.verification_job import VerificationResult
 from tests.support.django_project import Site
 
 HOURLY = {"cron": "0 * * * *"}
@@ -22,7 +22,7 @@ def verify(site: Site, **verification: Any) -> None:
     site.configure(schedule=NEVER, verification={"enabled": True, "schedule": HOURLY, **verification})
 
 
-def clean(ticked: TickReport) -> list[Verified | Failure]:
+def clean(ticked: TickReport) -> list[VerificationResult | Failure]:
     assert not ticked.problems, ticked.problems
     return ticked.verified
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from django_cfg.backup.manifest import Encryption
 from django_cfg.backup.pipeline.encryption.decrypt import decrypt
-from django_cfg.backup.pipeline.encryption.encrypt import encrypting
-from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.pipeline.encryption.encrypt import open_encryptor
+from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from tests.support.processes import is_running
 
 PASSPHRASE = "correct horse battery staple"
@@ -18,13 +18,13 @@ PASSPHRASE = "correct horse battery staple"
 def seal(plain: bytes, encryption_key: str = PASSPHRASE) -> tuple[bytes, Encryption]:
     """What is stored of *plain*, and what its manifest would tell."""
     sink = io.BytesIO()
-    with encrypting(encryption_key) as encryptor:
+    with open_encryptor(encryption_key) as encryptor:
         with encryptor.into(sink) as writer:
             writer.write(plain)
         return sink.getvalue(), encryptor.facts
 
 
-def unseal(sealed: bytes, facts: Encryption, keys: Keys, at_once: int = 65536) -> bytes:
+def unseal(sealed: bytes, facts: Encryption, keys: DecryptionKeys, at_once: int = 65536) -> bytes:
     content = b""
     with decrypt(io.BytesIO(sealed), facts, keys) as plain:
         while block := plain.read(at_once):

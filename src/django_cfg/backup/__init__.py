@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from django_cfg.backup.pipeline.encryption.decryption_keys import Unlock
+    from django_cfg.backup.pipeline.encryption.decryption_keys import DecryptionKey
     from django_cfg.backup.services.catalog.catalog import list_backups
     from django_cfg.backup.services.creation.create import create_backup
     from django_cfg.backup.services.restore.restore import restore_backup
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from django_cfg.backup.services.verification.verify import verify_backup
 
 __all__ = [
-    "Unlock",
+    "DecryptionKey",
     "create_backup",
     "drill_backup",
     "list_backups",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Unlock": "pipeline.encryption.decryption_keys",
+    "DecryptionKey": "pipeline.encryption.decryption_keys",
     "create_backup": "services.creation.create",
     "drill_backup": "services.verification.drill",
     "list_backups": "services.catalog.catalog",

@@ -15,4 +15,4 @@ class BackupAppConfig(AppConfig):
         from django_cfg.backup import checks  # noqa: F401  registers them
         from django_cfg.backup.services.monitoring import notifications
 
-        notifications.connect()
+        notifications.connect_receivers()

@@ -14,7 +14,7 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 
 from django_cfg.backup.errors import BackupError, ConfigurationError
 from django_cfg.backup.services.project.project import Project, current_project
-from django_cfg.backup.services.project.storage_advice import refuse_served_folder, unwise_settings
+from django_cfg.backup.services.project.storage_advice import refuse_served_folder, storage_advice
 
 
 @register("backup")  # not "database": those run only when databases are named
@@ -65,7 +65,7 @@ def _unknown_drill_alias(project: Project) -> Iterator[CheckMessage]:
 
 
 def _unwise_settings(project: Project) -> Iterator[CheckMessage]:
-    for unwise in unwise_settings(project):
+    for unwise in storage_advice(project):
         yield Warning(unwise.text, hint=unwise.hint, id=f"django_cfg_backup.{unwise.number}")
 
 

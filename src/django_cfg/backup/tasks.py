@@ -5,9 +5,9 @@ from __future__ import annotations
 
 def run_backup(run: int, database: str, claimed: str) -> str:
     """Make the backup that a tick has claimed; the name of the backup, empty if the claim is no longer waiting."""
-    from django_cfg.backup.services.schedule.backup_job import serve
+    from django_cfg.backup.services.schedule.backup_job import run_claimed_backup
 
-    manifest = serve(run, database, claimed)
+    manifest = run_claimed_backup(run, database, claimed)
     return manifest.name if manifest else ""
 
 
@@ -16,9 +16,9 @@ def run_verification(run: int, database: str, claimed: str) -> str:
 
     :raises BackupError: it is not proved; the signal has been sent.
     """
-    from django_cfg.backup.services.schedule.verification_job import serve_verification
+    from django_cfg.backup.services.schedule.verification_job import run_claimed_verification
 
-    verified = serve_verification(run, database, claimed)
+    verified = run_claimed_verification(run, database, claimed)
     return verified.name if verified else ""
 
 

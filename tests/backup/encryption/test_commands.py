@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from django_cfg.backup import Unlock, restore_backup, verify_backup
+from django_cfg.backup import DecryptionKey, restore_backup, verify_backup
 from django_cfg.backup.errors import EncryptionError, KeyMissing, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from tests.support.django_project import Site
@@ -90,11 +90,11 @@ class TestRestore:
 
     def test_by_the_python_api(self, site: Site, laptop: Laptop, sealed: Manifest, key: Path) -> None:
         site.sql("UPDATE book SET title = 'lost'")
-        unlock = Unlock(key, laptop.PASSPHRASE)
-        assert verify_backup(unlock=unlock) == sealed
-        restore_backup(unlock=unlock)
+        decryption_key = DecryptionKey(key, laptop.PASSPHRASE)
+        assert verify_backup(decryption_key=decryption_key) == sealed
+        restore_backup(decryption_key=decryption_key)
         assert titles(site) == ["Book 1"]
-        assert laptop.PASSPHRASE not in repr(unlock)
+        assert laptop.PASSPHRASE not in repr(decryption_key)
 
     def test_without_the_key_nothing_is_asked_and_nothing_touched(
         self, site: Site, laptop: Laptop, sealed: Manifest, key: Path

@@ -11,7 +11,7 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.errors import BackupError, EncryptionError, VerificationFailed
 from django_cfg.backup.manifest import Encryption
-from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from tests.support.django_project import Site
 from tests.support.gnupg_home import Laptop
 from tests.support.sealed_bytes import PASSPHRASE, seal, unseal
@@ -110,9 +110,9 @@ def assert_gpg_notices(sealed: bytes, facts: Encryption, damages: list[Damage]) 
     passed = 0
     for damage in damages:
         try:
-            assert unseal(damage(sealed), facts, Keys()) == PLAIN
+            assert unseal(damage(sealed), facts, DecryptionKeys()) == PLAIN
             passed += 1
         except (VerificationFailed, EncryptionError):
             continue
     assert passed <= 1 + len(damages) // 200
-    assert unseal(sealed, facts, Keys()) == PLAIN
+    assert unseal(sealed, facts, DecryptionKeys()) == PLAIN

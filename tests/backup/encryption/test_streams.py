@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.errors import EncryptionError, KeyMissing, UsageError
-from django_cfg.backup.pipeline.encryption.encrypt import encrypting
-from django_cfg.backup.pipeline.encryption.keyring import Keys, is_locked
+from django_cfg.backup.pipeline.encryption.encrypt import open_encryptor
+from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys, is_locked
 from tests.support.gnupg_home import Home, Laptop
 from tests.support.processes import children, threads, wait_until
 from tests.support.sealed_bytes import PASSPHRASE, processes_in, seal, unseal
@@ -62,37 +62,39 @@ class TestPlainGpg:
 
 class TestOpening:
     def test_a_passphrase_of_the_configuration_opens(self) -> None:
-        assert unseal(*seal(PLAIN), Keys((PASSPHRASE,))) == PLAIN
+        assert unseal(*seal(PLAIN), DecryptionKeys((PASSPHRASE,))) == PLAIN
 
     def test_an_earlier_one_opens(self) -> None:
         """Whichever it is of several."""
-        assert unseal(*seal(PLAIN), Keys(("newest", PASSPHRASE, "oldest"))) == PLAIN
+        assert unseal(*seal(PLAIN), DecryptionKeys(("newest", PASSPHRASE, "oldest"))) == PLAIN
 
     @pytest.mark.parametrize(("keys", "message"), [(("a", "b"), "None of the 2 passphrases"), ((), "none is configur")])
     def test_without_the_right_one_it_is_told(self, keys: tuple[str, ...], message: str) -> None:
         with pytest.raises(EncryptionError, match=message):
-            unseal(*seal(PLAIN), Keys(keys))
+            unseal(*seal(PLAIN), DecryptionKeys(keys))
 
     def test_the_users_keyring_opens(self, laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
         sealed, facts = seal(PLAIN, laptop.public)
         assert (facts.method, facts.recipients) == ("public-key", (laptop.good,))
         monkeypatch.setenv("GNUPGHOME", str(laptop.home.folder))
-        assert unseal(sealed, facts, Keys(), 7919) == PLAIN
+        assert unseal(sealed, facts, DecryptionKeys(), 7919) == PLAIN
 
     def test_each_of_several_recipients_opens(self, laptop: Laptop, tmp_path: Path) -> None:
         """A recovery key is a second recipient."""
         sealed, facts = seal(PLAIN, laptop.public + laptop.home.public(laptop.recovery))
         assert facts.recipients == (laptop.good, laptop.recovery)
         for fingerprint in facts.recipients:
-            assert unseal(sealed, facts, Keys(private_key=private_key(laptop, fingerprint, tmp_path))) == PLAIN
+            assert (
+                unseal(sealed, facts, DecryptionKeys(private_key=private_key(laptop, fingerprint, tmp_path))) == PLAIN
+            )
 
     def test_a_protected_private_key_opens_with_its_passphrase(self, laptop: Laptop, tmp_path: Path) -> None:
         sealed, facts = seal(PLAIN, laptop.home.public(laptop.protected))
         path = private_key(laptop, laptop.protected, tmp_path)
-        assert unseal(sealed, facts, Keys(private_key=path, unlocking=laptop.PASSPHRASE)) == PLAIN
+        assert unseal(sealed, facts, DecryptionKeys(private_key=path, unlocking=laptop.PASSPHRASE)) == PLAIN
         for wrong in ("wrong", None, ""):
             with pytest.raises(EncryptionError, match="could not be unlocked"):
-                unseal(sealed, facts, Keys(private_key=path, unlocking=wrong))
+                unseal(sealed, facts, DecryptionKeys(private_key=path, unlocking=wrong))
 
     def test_a_protected_key_of_the_keyring_opens_by_its_agent(
         self, laptop: Laptop, server_home: Home, tmp_path: Path
@@ -101,16 +103,16 @@ class TestOpening:
         sealed, facts = seal(PLAIN, laptop.home.public(laptop.protected))
         server_home.run("--import", str(private_key(laptop, laptop.protected, tmp_path)))
         with pytest.raises(EncryptionError, match="could not be unlocked"):
-            unseal(sealed, facts, Keys(may_ask=False))
-        assert unseal(sealed, facts, Keys(unlocking=laptop.PASSPHRASE)) == PLAIN
+            unseal(sealed, facts, DecryptionKeys(may_ask=False))
+        assert unseal(sealed, facts, DecryptionKeys(unlocking=laptop.PASSPHRASE)) == PLAIN
         server_home.answer_with(laptop.PASSPHRASE)
-        assert unseal(sealed, facts, Keys()) == PLAIN
+        assert unseal(sealed, facts, DecryptionKeys()) == PLAIN
 
     def test_a_missing_private_key_is_told_with_the_recipients(self, laptop: Laptop, tmp_path: Path) -> None:
         """With a keyring and without any, and when the file holds another key."""
         sealed, facts = seal(PLAIN, laptop.public)
         other = private_key(laptop, laptop.recovery, tmp_path)
-        for keys in (Keys(), Keys(private_key=other)):
+        for keys in (DecryptionKeys(), DecryptionKeys(private_key=other)):
             with pytest.raises(KeyMissing, match=laptop.good):
                 unseal(sealed, facts, keys)
 
@@ -120,7 +122,7 @@ class TestOpening:
         sealed, facts = seal(PLAIN, laptop.public)
         monkeypatch.setenv("GNUPGHOME", str(tmp_path / "none"))
         with pytest.raises(KeyMissing, match="does not hold the private key"):
-            unseal(sealed, facts, Keys())
+            unseal(sealed, facts, DecryptionKeys())
         assert not (tmp_path / "none").exists()
 
     @pytest.mark.parametrize("content", ["public", "garbage", "nothing"])
@@ -129,11 +131,11 @@ class TestOpening:
         path = tmp_path / "key"
         path.write_text({"public": laptop.public, "garbage": "garbage", "nothing": ""}[content])
         with pytest.raises(EncryptionError, match=f"{path} holds no private key"):
-            unseal(sealed, facts, Keys(private_key=path))
+            unseal(sealed, facts, DecryptionKeys(private_key=path))
 
     def test_a_missing_file_is_told(self, laptop: Laptop, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="nosuch cannot be read"):
-            unseal(*seal(PLAIN, laptop.public), Keys(private_key=tmp_path / "nosuch"))
+            unseal(*seal(PLAIN, laptop.public), DecryptionKeys(private_key=tmp_path / "nosuch"))
 
     def test_a_file_tells_whether_it_wants_a_passphrase(self, laptop: Laptop, tmp_path: Path) -> None:
         assert is_locked(private_key(laptop, laptop.protected, tmp_path))
@@ -146,12 +148,12 @@ class TestNothingIsLeft:
         before, ours = threads(), children()
         path = private_key(laptop, laptop.protected, tmp_path)
         sealed, facts = seal(PLAIN, laptop.home.public(laptop.protected))
-        unseal(sealed, facts, Keys(private_key=path, unlocking=laptop.PASSPHRASE))
+        unseal(sealed, facts, DecryptionKeys(private_key=path, unlocking=laptop.PASSPHRASE))
         with pytest.raises(EncryptionError):
-            unseal(sealed, facts, Keys(private_key=path, unlocking="wrong"))
+            unseal(sealed, facts, DecryptionKeys(private_key=path, unlocking="wrong"))
         with (
             pytest.raises(KeyboardInterrupt),
-            encrypting(laptop.public) as encryptor,
+            open_encryptor(laptop.public) as encryptor,
             encryptor.into(sys.stderr.buffer),
         ):
             raise KeyboardInterrupt
@@ -165,9 +167,9 @@ class TestNothingIsLeft:
         script = (
             "import sys, tempfile, os\n"
             "from pathlib import Path\n"
-            "from django_cfg.backup.pipeline.encryption.keyring import Keys, keyring\n"
+            "from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys, keyring\n"
             f"tempfile.tempdir = {str(temporary)!r}\n"
-            "with keyring(Keys(private_key=Path(sys.argv[1]))) as gpg:\n"
+            "with keyring(DecryptionKeys(private_key=Path(sys.argv[1]))) as gpg:\n"
             "    os.kill(os.getpid(), 9)\n"
         )
         path = private_key(laptop, laptop.good, temporary)
@@ -180,7 +182,7 @@ class TestNothingIsLeft:
         wait_until(lambda: not processes_in(temporary))
 
     def test_a_home_of_a_living_process_stays(self, temporary: Path) -> None:
-        with encrypting(PASSPHRASE):
+        with open_encryptor(PASSPHRASE):
             (home,) = temporary.iterdir()
             seal(b"")
             assert list(temporary.iterdir()) == [home]
@@ -194,14 +196,14 @@ class TestNothingIsLeft:
         long.mkdir()
         monkeypatch.setattr("tempfile.tempdir", str(long))
         path = private_key(laptop, laptop.good, tmp_path)
-        assert unseal(*seal(PLAIN, laptop.public), Keys(private_key=path)) == PLAIN
+        assert unseal(*seal(PLAIN, laptop.public), DecryptionKeys(private_key=path)) == PLAIN
 
 
 STREAM_300_MB = """
 import os, resource, sys
 from django_cfg.backup.pipeline.encryption.decrypt import decrypt
-from django_cfg.backup.pipeline.encryption.encrypt import encrypting
-from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.pipeline.encryption.encrypt import open_encryptor
+from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 
 def peak(who):
     return resource.getrusage(who).ru_maxrss // 1024
@@ -209,10 +211,10 @@ def peak(who):
 block = os.urandom(1_000_000)
 path, key = sys.argv[1:]
 before = peak(resource.RUSAGE_SELF)
-with open(path, "wb") as sink, encrypting(key) as encryptor, encryptor.into(sink) as writer:
+with open(path, "wb") as sink, open_encryptor(key) as encryptor, encryptor.into(sink) as writer:
     for _ in range(300):
         writer.write(block)
-with open(path, "rb") as stored, decrypt(stored, encryptor.facts, Keys((key,))) as plain:
+with open(path, "rb") as stored, decrypt(stored, encryptor.facts, DecryptionKeys((key,))) as plain:
     total = 0
     while found := plain.read(1_000_000):
         total += len(found)

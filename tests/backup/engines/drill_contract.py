@@ -18,7 +18,7 @@ from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
-from django_cfg.backup.services.schedule.verification_job import Verified
+from django_cfg.backup.services.schedule.verification_job import VerificationResult
 from tests.support.databases import AUTHORS, BOOKS, Server
 from tests.support.killed_process import run_and_kill
 
@@ -222,7 +222,7 @@ class DrillContract:
         ticked = tick()
         assert ticked.problems == []
         (verified,) = ticked.verified
-        assert isinstance(verified, Verified)
+        assert isinstance(verified, VerificationResult)
         assert verified.proof == proof_of(manifest)
         assert verified.proof
         assert verified.proof.rows == manifest.rows

@@ -81,7 +81,7 @@ def test_its_heart_beats_by_the_shared_clock(shared: Site, monkeypatch: pytest.M
     Run.objects.filter(pk=row.pk).update(heartbeat_at=None)
     monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
     machine(monkeypatch, timedelta(days=1))
-    with heartbeat.beating(row.pk):
+    with heartbeat.heartbeats(row.pk):
         wait_until(lambda: Run.objects.get().heartbeat_at)
     row.refresh_from_db()
     assert row.heartbeat_at is not None

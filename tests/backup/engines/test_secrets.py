@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from django_cfg.backup import Unlock, create_backup, restore_backup
+from django_cfg.backup import DecryptionKey, create_backup, restore_backup
 from tests.support.canaries import Canaries
 from tests.support.mysql_databases import MySQLServer
 from tests.support.postgresql_databases import PostgreSQLServer
@@ -56,7 +56,7 @@ class TestSuccess:
         scene.call("backup_verify")
         for command in ("backup_verify", "backup_verify latest --drill", "backup_restore --yes"):
             scene.call(*command.split(), f"--private-key={path}", scene.passphrase(secret))
-        restore_backup(unlock=Unlock(path, secret))
+        restore_backup(decryption_key=DecryptionKey(path, secret))
 
     def test_no_row_of_an_encrypted_backup_can_be_read(self, scene: Scene) -> None:
         """Neither in the storage nor in what is left of temporary files; without encryption it is found there."""

@@ -31,7 +31,7 @@ from django_cfg.backup.errors import (
 )
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import drain
-from django_cfg.backup.process.private_dir import holds_lock, open_lock
+from django_cfg.backup.process.private_dir import open_lock, take_lock
 from tests.backup.engines.engine_contract import EngineContract
 from tests.support.databases import AUTHORS, BOOKS, Server
 from tests.support.django_project import Site
@@ -432,7 +432,7 @@ def test_a_copy_left_by_a_killed_backup_is_removed_by_the_next(
     (dead / "lock").touch()
     (alive / "lock").touch()
     with open_lock(alive) as lock:
-        assert holds_lock(lock, alive)
+        assert take_lock(lock, alive)
         create_backup()
         assert sorted(place.iterdir()) == sorted([alive, foreign])
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from django_cfg.backup.management.output.backups import local
+from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.project.project import current_project
 from tests.support.django_project import Site
@@ -30,7 +30,7 @@ def history(site: Site) -> list[Manifest]:
 
 
 def local_day(manifest: Manifest) -> str:
-    return local(manifest.started_at, current_project().zone)[:10]
+    return format_time(manifest.started_at, current_project().zone)[:10]
 
 
 class TestTable:

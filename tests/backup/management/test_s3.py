@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from django.core.checks import run_checks
 
-from django_cfg.backup.services.monitoring.preflight import check_project
+from django_cfg.backup.services.monitoring.preflight import run_preflight
 from django_cfg.backup.services.project.project import current_project
 from tests.support.django_project import Site
 from tests.support.s3_server import S3Server
@@ -127,7 +127,7 @@ class TestChecks:
     ) -> None:
         """Loopback passes for another host here: there is no other."""
         monkeypatch.setattr("django_cfg.backup.storage.s3.bucket._LOOPBACK", __import__("re").compile("nothing"))
-        found = [finding for finding in check_project(current_project()) if finding.level == "WARNING"]
+        found = [finding for finding in run_preflight(current_project()) if finding.level == "WARNING"]
         assert ["over plain HTTP" in finding.text for finding in found] == [True]
 
     def test_a_guessed_project_name_is_a_warning(self, remote: Site) -> None:

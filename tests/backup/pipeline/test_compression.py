@@ -15,7 +15,7 @@ from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import DumpFailed, StorageError, VerificationFailed
 from django_cfg.backup.pipeline.compression import UNPACK_COMMAND, compress, decompress, threads
 from django_cfg.backup.pipeline.filter import Filter
-from django_cfg.backup.pipeline.stream import TallyReader, TallyWriter, drain, pump
+from django_cfg.backup.pipeline.stream import HashingReader, HashingWriter, drain, pump
 from django_cfg.backup.process.pipes import BLOCK
 from tests.support import needs
 from tests.support.compression_ways import PROGRAMS, Way, every_way
@@ -66,7 +66,7 @@ class FailingSource:
 
 def compressed(plain: bytes, method: Compression) -> bytes:
     sink = io.BytesIO()
-    with compress(TallyWriter(sink), method) as packer:
+    with compress(HashingWriter(sink), method) as packer:
         pump(io.BytesIO(plain), packer)
     return sink.getvalue()
 
@@ -79,7 +79,7 @@ def packed(method: Compression) -> bytes:
 
 def decompressed(stored: bytes, method: Compression) -> bytes:
     plain = io.BytesIO()
-    with decompress(TallyReader(io.BytesIO(stored)), method) as reader:
+    with decompress(HashingReader(io.BytesIO(stored)), method) as reader:
         pump(reader, plain)
     return plain.getvalue()
 
@@ -124,7 +124,7 @@ def test_concatenated_files_are_read_to_the_last(method: Compression) -> None:
 def test_each_way_is_taken_when_the_machine_has_it(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program of its own where there is one; the standard library where there is none."""
     way.force(tmp_path, monkeypatch)
-    with compress(TallyWriter(io.BytesIO()), way.method) as packer:
+    with compress(HashingWriter(io.BytesIO()), way.method) as packer:
         assert isinstance(packer, Filter) is (way.by in PROGRAMS)
 
 
@@ -159,7 +159,7 @@ def test_a_sink_that_fails_is_told_as_it_failed(way: Way, tmp_path: Path, monkey
     way.force(tmp_path, monkeypatch)
     with (  # noqa: PT012
         pytest.raises(StorageError, match="the storage is full"),
-        compress(TallyWriter(FullSink()), way.method) as packer,
+        compress(HashingWriter(FullSink()), way.method) as packer,
     ):
         for _ in range(3):
             pump(io.BytesIO(NOISE), packer)
@@ -169,7 +169,7 @@ def test_a_sink_that_fails_is_told_as_it_failed(way: Way, tmp_path: Path, monkey
 def test_an_exception_in_the_block_surfaces(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dump that fails half-way is told as such, not as a broken pipe of the compressor."""
     way.force(tmp_path, monkeypatch)
-    with pytest.raises(DumpFailed, match="half-way"), compress(TallyWriter(io.BytesIO()), way.method) as packer:  # noqa: PT012
+    with pytest.raises(DumpFailed, match="half-way"), compress(HashingWriter(io.BytesIO()), way.method) as packer:  # noqa: PT012
         packer.write(NOISE)
         raise DumpFailed("half-way")
 
@@ -177,7 +177,7 @@ def test_an_exception_in_the_block_surfaces(way: Way, tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("method", ["gzip", "bz2", "xz", "none"])
 def test_a_source_that_fails_is_told_as_it_failed(method: Compression) -> None:
     """A storage that stops answering is no damaged archive."""
-    source = TallyReader(FailingSource(packed(method)))
+    source = HashingReader(FailingSource(packed(method)))
     with pytest.raises(StorageError, match="the storage is gone"), decompress(source, method) as plain:
         pump(plain, io.BytesIO())
 

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from django_cfg.backup.pipeline.stream import Digest, TallyReader, TallyWriter, drain, pump
+from django_cfg.backup.pipeline.stream import Digest, HashingReader, HashingWriter, drain, pump
 from django_cfg.backup.process.pipes import BLOCK
 
 CONTENTS = [b"", b"x", random.Random(26).randbytes(2 * BLOCK + 5)]
@@ -22,7 +22,7 @@ def digest(data: bytes) -> Digest:
 def test_what_is_pumped_is_counted_and_hashed_at_both_ends(content: bytes) -> None:
     """And arrives as it was."""
     sink = io.BytesIO()
-    reader, writer = TallyReader(io.BytesIO(content)), TallyWriter(sink)
+    reader, writer = HashingReader(io.BytesIO(content)), HashingWriter(sink)
     pump(reader, writer)
     assert sink.getvalue() == content
     assert reader.digest == writer.digest == digest(content)
@@ -30,14 +30,14 @@ def test_what_is_pumped_is_counted_and_hashed_at_both_ends(content: bytes) -> No
 
 @pytest.mark.parametrize("content", CONTENTS, ids=len)
 def test_draining_reads_to_the_end(content: bytes) -> None:
-    reader = TallyReader(io.BytesIO(content))
+    reader = HashingReader(io.BytesIO(content))
     drain(reader)
     assert reader.digest == digest(content)
 
 
 def test_reading_into_a_buffer_counts_what_was_read() -> None:
     """The last buffer is not full; what stands behind its end is not counted."""
-    reader, buffer = TallyReader(io.BytesIO(b"some words")), bytearray(7)
+    reader, buffer = HashingReader(io.BytesIO(b"some words")), bytearray(7)
     assert [reader.readinto(buffer), bytes(buffer)] == [7, b"some wo"]
     assert [reader.readinto(memoryview(buffer)), bytes(buffer[:3])] == [3, b"rds"]
     assert reader.readinto(buffer) == 0
@@ -46,5 +46,5 @@ def test_reading_into_a_buffer_counts_what_was_read() -> None:
 
 def test_progress_is_told_the_bytes_that_just_passed() -> None:
     passed: list[int] = []
-    pump(TallyReader(io.BytesIO(bytes(BLOCK + 5)), passed.append), io.BytesIO())
+    pump(HashingReader(io.BytesIO(bytes(BLOCK + 5)), passed.append), io.BytesIO())
     assert passed == [BLOCK, 5, 0]

@@ -11,21 +11,21 @@ from unittest.mock import Mock, patch
 import pytest
 
 from django_cfg.backup.errors import StorageError
-from django_cfg.backup.process.private_dir import holds_lock, open_lock, private_folder
+from django_cfg.backup.process.private_dir import open_lock, private_dir, take_lock
 
 
 def test_it_is_the_owners_alone_and_goes_with_the_block(tmp_path: Path) -> None:
-    with private_folder("t-", tmp_path) as folder:
+    with private_dir("t-", tmp_path) as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "data").touch()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_one_in_use_is_locked_and_stays(tmp_path: Path) -> None:
-    with private_folder("t-", tmp_path) as first:
+    with private_dir("t-", tmp_path) as first:
         with open_lock(first) as lock:
-            assert not holds_lock(lock, first)
-        with private_folder("t-", tmp_path) as second:
+            assert not take_lock(lock, first)
+        with private_dir("t-", tmp_path) as second:
             assert first != second
         assert list(tmp_path.iterdir()) == [first]
 
@@ -40,14 +40,14 @@ def test_dead_ones_are_told_their_end_and_removed(tmp_path: Path) -> None:
     (other / "lock").touch()
     (being_made / "lock.new").touch()
     ended: list[Path] = []
-    with private_folder("t-", tmp_path, ended.append) as folder:
+    with private_dir("t-", tmp_path, ended.append) as folder:
         assert ended == [dead]
     assert ended == [dead, folder]
     assert sorted(tmp_path.iterdir()) == [being_made, other]
 
 
 def test_without_a_usable_place_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="Set TMPDIR to a usable place"), private_folder("t-", tmp_path / "nosuch"):
+    with pytest.raises(StorageError, match="Set TMPDIR to a usable place"), private_dir("t-", tmp_path / "nosuch"):
         pass
 
 
@@ -56,7 +56,7 @@ def test_many_at_once_do_not_disturb_one_anothers_end(tmp_path: Path, caplog: py
 
     def come_and_go(number: int) -> None:
         for _ in range(200):
-            with private_folder("t-", tmp_path) as folder:
+            with private_dir("t-", tmp_path) as folder:
                 (folder / "data").touch()
 
     with ThreadPoolExecutor(4) as pool:
@@ -67,7 +67,7 @@ def test_many_at_once_do_not_disturb_one_anothers_end(tmp_path: Path, caplog: py
 
 def test_what_a_removal_cut_short_leaves_is_removed_by_the_next(tmp_path: Path) -> None:
     """The lock goes last: a folder without one is taken for one that is being made."""
-    with patch("os.unlink", wraps=os.unlink) as removed, private_folder("t-", tmp_path) as folder:
+    with patch("os.unlink", wraps=os.unlink) as removed, private_dir("t-", tmp_path) as folder:
         for number in range(30):
             (folder / f"data{number}").touch()
     assert len(removed.mock_calls) == 31
@@ -76,7 +76,7 @@ def test_what_a_removal_cut_short_leaves_is_removed_by_the_next(tmp_path: Path) 
 
 def test_what_cannot_be_removed_is_told_and_nothing_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A backup that was made is not lost for the sake of its temporary folder."""
-    with patch("shutil.rmtree", side_effect=OSError("in use")), private_folder("t-", tmp_path) as folder:
+    with patch("shutil.rmtree", side_effect=OSError("in use")), private_dir("t-", tmp_path) as folder:
         (folder / "data").mkdir()
     assert f"{folder} could not be removed (in use)" in caplog.text
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_removed_is_told_and_nothing_fails(tmp_path: Path, caplog
 def test_an_end_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
     """The home of gpg has keys in it, and its agent is waited for."""
     end = Mock(side_effect=KeyboardInterrupt)
-    with suppress(KeyboardInterrupt), private_folder("t-", tmp_path, end) as folder:
+    with suppress(KeyboardInterrupt), private_dir("t-", tmp_path, end) as folder:
         (folder / "secret").touch()
     assert end.called
     assert list(tmp_path.iterdir()) == []
@@ -92,7 +92,7 @@ def test_an_end_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_block_that_fails_has_its_end_told(tmp_path: Path) -> None:
     ended: list[Path] = []
-    with suppress(KeyboardInterrupt), private_folder("t-", tmp_path, ended.append) as folder:
+    with suppress(KeyboardInterrupt), private_dir("t-", tmp_path, ended.append) as folder:
         raise KeyboardInterrupt
     assert ended == [folder]
     assert list(tmp_path.iterdir()) == []
@@ -108,14 +108,14 @@ def test_one_thing_that_stays_keeps_nothing_else(tmp_path: Path, caplog: pytest.
         unlink(path, missing_ok=missing_ok)
 
     with patch.object(Path, "unlink", refuse):
-        with private_folder("t-", tmp_path) as folder:
+        with private_dir("t-", tmp_path) as folder:
             for name in ("a", "stays", "z"):
                 (folder / name).touch()
         assert sorted(path.name for path in folder.iterdir()) == ["lock", "stays"]
-        with private_folder("t-", tmp_path):
+        with private_dir("t-", tmp_path):
             pass
         assert caplog.text.count(f"{folder} could not be removed (in use)") == 2
-    with private_folder("t-", tmp_path):
+    with private_dir("t-", tmp_path):
         assert not folder.exists()
 
 
@@ -125,14 +125,14 @@ def test_the_lock_is_closed_before_the_folder_goes(tmp_path: Path) -> None:
     with (
         patch("os.close", wraps=os.close) as close,
         patch("os.rmdir", side_effect=lambda path: seen.append((path, close.called))),
-        private_folder("t-", tmp_path) as folder,
+        private_dir("t-", tmp_path) as folder,
     ):
         assert not close.called
     assert seen == [(folder, True)]
 
 
 def test_a_place_that_cannot_be_listed_is_swept_another_time(tmp_path: Path) -> None:
-    with patch.object(Path, "glob", side_effect=OSError("stale")), private_folder("t-", tmp_path) as folder:
+    with patch.object(Path, "glob", side_effect=OSError("stale")), private_dir("t-", tmp_path) as folder:
         assert folder.exists()
 
 
@@ -141,5 +141,5 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     elsewhere.mkdir()
     (elsewhere / "lock").touch()
     (tmp_path / "t-link").symlink_to(elsewhere)
-    with private_folder("t-", tmp_path):
+    with private_dir("t-", tmp_path):
         assert (elsewhere / "lock").exists()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from django_cfg.backup.process.redaction import redacted, secrets_of_url, without_value
+from django_cfg.backup.process.redaction import redact, secrets_of_url, without_value
 
 
 def test_each_secret_is_taken_out_the_longest_first() -> None:
-    assert redacted("hunter2-long and hunter2", ["hunter2", "hunter2-long", None, ""]) == "*** and ***"
+    assert redact("hunter2-long and hunter2", ["hunter2", "hunter2-long", None, ""]) == "*** and ***"
 
 
 def test_what_is_part_of_any_word_is_no_secret() -> None:
-    assert redacted("pg_dump of shop", ["shop", "dump"]) == "pg_dump of shop"
+    assert redact("pg_dump of shop", ["shop", "dump"]) == "pg_dump of shop"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_the_secrets_of_a_url(url: str, hidden: list[str], kept: list[str]) -> N
     """A word of it may stand in any message, and stays there."""
     secrets = set(secrets_of_url(url))
     assert {url, *hidden} <= secrets
-    text = redacted(" ".join([*hidden, *kept]), secrets)
+    text = redact(" ".join([*hidden, *kept]), secrets)
     assert text.split() == [*(["***"] * len(hidden)), *kept]
 
 

@@ -162,7 +162,7 @@ class TestAcrossMachines:
     def test_a_long_run_shows_signs_of_life(self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
         row = running(heartbeat_at=None)
-        with heartbeat.beating(row.pk):
+        with heartbeat.heartbeats(row.pk):
             wait_until(lambda: Run.objects.get().heartbeat_at)
 
     def test_a_history_that_goes_away_does_not_stop_the_heart(
@@ -171,7 +171,7 @@ class TestAcrossMachines:
         monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
         row = running(heartbeat_at=None)
         site.close()
-        with heartbeat.beating(row.pk):
+        with heartbeat.heartbeats(row.pk):
             site.sql("ALTER TABLE django_cfg_backup_run RENAME TO away")
             site.sql("ALTER TABLE away RENAME TO django_cfg_backup_run")
             wait_until(lambda: Run.objects.get().heartbeat_at)

@@ -13,7 +13,7 @@ from django_cfg.backup.management.output.progress import TerminalProgress
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
-from django_cfg.backup.services.schedule.verification_job import Verified, serve_verification
+from django_cfg.backup.services.schedule.verification_job import VerificationResult, run_claimed_verification
 from django_cfg.backup.services.verification import drill as drills
 from django_cfg.backup.tasks import run_verification
 from tests.support.django_project import Site
@@ -42,8 +42,8 @@ class TestTurns:
                     restoring.close()
 
         progress = Watch(OutputWrapper(io.StringIO()), quiet=True)
-        result = serve_verification(number, database, claimed, progress)
-        assert result == Verified(name=manifest.name, manifest=manifest, proof=proofs()[manifest.name])
+        result = run_claimed_verification(number, database, claimed, progress)
+        assert result == VerificationResult(name=manifest.name, manifest=manifest, proof=proofs()[manifest.name])
 
     def test_not_for_ever(self, queued: Site, monkeypatch: pytest.MonkeyPatch, mailbox: Mailbox) -> None:
         verify(queued, schedule={**HOURLY, "queue": "backups", "job_timeout": 1})
@@ -63,5 +63,7 @@ class TestTurns:
                 row = Run.objects.get(kind="verification")
                 assert (row.state, row.started_at, row.lease) == ("queued", None, None)
                 time.advance(minutes=1)
-        assert clean(tick()) == [Verified(name=manifest.name, manifest=manifest, proof=proofs()[manifest.name])]
+        assert clean(tick()) == [
+            VerificationResult(name=manifest.name, manifest=manifest, proof=proofs()[manifest.name])
+        ]
         assert mailbox.mails == []

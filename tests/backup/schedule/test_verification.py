@@ -15,7 +15,7 @@ from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs import lease
 from django_cfg.backup.services.schedule.tick import tick
-from django_cfg.backup.services.schedule.verification_job import Verified
+from django_cfg.backup.services.schedule.verification_job import VerificationResult
 from django_cfg.backup.tasks import run_verification
 from tests.support.django_project import Site
 from tests.support.notification_servers import Mailbox
@@ -54,7 +54,7 @@ class TestSlots:
         assert list(kinds) == [("succeeded", newer.name, "scheduled")]
         time.advance(hours=1)
         (result,) = clean(tick())
-        assert isinstance(result, Verified)
+        assert isinstance(result, VerificationResult)
         assert result.manifest == newer
 
     def test_without_a_backup_nothing_is_claimed(self, drilled: Site) -> None:
@@ -102,7 +102,7 @@ class TestSlots:
         verify(hourly, drill=False)
         manifest = hourly.create()
         told = f"{manifest.name} was read to its last byte, and is good."
-        assert clean(tick()) == [Verified(name=manifest.name, manifest=manifest, checked=told)]
+        assert clean(tick()) == [VerificationResult(name=manifest.name, manifest=manifest, checked=told)]
         assert not is_proved(manifest)
 
 

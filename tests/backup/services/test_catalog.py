@@ -10,7 +10,7 @@ import pytest
 from django_cfg.backup import list_backups
 from django_cfg.backup.errors import BackupNotFound, ManifestError, StorageError, UsageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.services.catalog.catalog import Catalog, find, read_catalog
+from django_cfg.backup.services.catalog.catalog import Catalog, find_backup, read_catalog
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.local import LocalStorage
@@ -39,7 +39,7 @@ def catalog() -> Catalog:
 
 
 def found(name: str, alias: str | None = None) -> str:
-    return find(catalog(), current_project(), name, alias).name
+    return find_backup(catalog(), current_project(), name, alias).name
 
 
 class TestReading:

@@ -11,7 +11,7 @@ from django.apps import apps
 from django.db.migrations.loader import MigrationLoader
 from django.test import override_settings
 
-from django_cfg.backup.services.verification.migration_state import compare
+from django_cfg.backup.services.verification.migration_state import compare_migrations
 
 MIGRATION = """
 from django.db import migrations
@@ -59,37 +59,37 @@ def three(shop: Callable[..., None]) -> None:
 @pytest.mark.usefixtures("three")
 class TestThreeMigrations:
     def test_one_that_fits_needs_no_words(self) -> None:
-        assert compare({"sessions": "0003_stock"}) == ""
+        assert compare_migrations({"sessions": "0003_stock"}) == ""
 
     def test_one_behind(self) -> None:
         assert (
-            compare({"sessions": "0002_price"})
+            compare_migrations({"sessions": "0002_price"})
             == "The backup is 1 migration behind your code (sessions 1): run migrate."
         )
 
     def test_two_behind(self) -> None:
         assert (
-            compare({"sessions": "0001_initial"})
+            compare_migrations({"sessions": "0001_initial"})
             == "The backup is 2 migrations behind your code (sessions 2): run migrate."
         )
 
     def test_an_app_that_was_added_since_is_behind_with_all_of_its_migrations(self) -> None:
-        words = compare({"gone_app": "0001_initial"})
+        words = compare_migrations({"gone_app": "0001_initial"})
         assert words == "The backup is 3 migrations behind your code (sessions 3): run migrate."
 
     def test_an_app_that_is_gone_is_no_concern(self) -> None:
         """Its tables are restored, and nothing reads them."""
-        assert compare({"sessions": "0003_stock", "gone_app": "0099_last"}) == ""
+        assert compare_migrations({"sessions": "0003_stock", "gone_app": "0099_last"}) == ""
 
     def test_one_ahead_needs_other_code(self) -> None:
         """Not a word of ``migrate``, which could not help."""
-        words = compare({"sessions": "0004_rating"})
+        words = compare_migrations({"sessions": "0004_rating"})
         assert "holds migration your code does not have (sessions.0004_rating)" in words
         assert "deploy the code" in words
         assert "run migrate" not in words
 
     def test_a_database_without_django_has_no_migrations_to_compare(self) -> None:
-        assert compare({}) == ""
+        assert compare_migrations({}) == ""
 
 
 def test_several_apps_are_counted_together(shop: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_several_apps_are_counted_together(shop: Callable[..., None], monkeypatc
     shop("0002_price", after="0001_initial")
     modules = {**MODULES, "contenttypes": "django.contrib.contenttypes.migrations"}
     with override_settings(MIGRATION_MODULES=modules):
-        words = compare({"sessions": "0001_initial", "contenttypes": "0001_initial"})
+        words = compare_migrations({"sessions": "0001_initial", "contenttypes": "0001_initial"})
     assert words == "The backup is 2 migrations behind your code (contenttypes 1, sessions 1): run migrate."
 
 
@@ -112,14 +112,20 @@ class TestSquashed:
     @pytest.mark.parametrize("last", ["0003_stock", "0001_squashed_0003"])
     def test_the_squashed_one_stands_for_those_it_replaces(self, last: str) -> None:
         """A backup from before the squash is as far as one from after it."""
-        assert compare({"sessions": last}) == "The backup is 1 migration behind your code (sessions 1): run migrate."
+        assert (
+            compare_migrations({"sessions": last})
+            == "The backup is 1 migration behind your code (sessions 1): run migrate."
+        )
 
     def test_one_after_it_fits(self) -> None:
-        assert compare({"sessions": "0004_rating"}) == ""
+        assert compare_migrations({"sessions": "0004_rating"}) == ""
 
     def test_the_replaced_ones_are_not_counted_again(self) -> None:
         """Two are missing to a new database: the squashed one and the one after."""
-        assert compare({"other": "0001"}) == "The backup is 2 migrations behind your code (sessions 2): run migrate."
+        assert (
+            compare_migrations({"other": "0001"})
+            == "The backup is 2 migrations behind your code (sessions 2): run migrate."
+        )
 
 
 def test_the_projects_own_migrations_fit_its_own_code() -> None:
@@ -127,4 +133,4 @@ def test_the_projects_own_migrations_fit_its_own_code() -> None:
     loader = MigrationLoader(None)
     last = {app: max(name for label, name in loader.graph.leaf_nodes(app)) for app in loader.migrated_apps}
     assert set(last) <= {config.label for config in apps.get_app_configs()}
-    assert compare(last) == ""
+    assert compare_migrations(last) == ""

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from django_cfg.backup.services.catalog.naming import free_name, render
+from django_cfg.backup.services.catalog.naming import free_name, render_name
 from django_cfg.backup.storage.local import LocalStorage
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -17,7 +17,7 @@ SUMMER = datetime(2026, 7, 1, 22, 5, 9, tzinfo=UTC)
 
 def name(template: str = "{database}_{timestamp}_{env}", **values: str) -> str:
     given = {"database": "default", "env": "production", **values}
-    return render(template, **given, started_at=SUMMER, zone=BERLIN)
+    return render_name(template, **given, started_at=SUMMER, zone=BERLIN)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_template_is_filled_in(template: str, expected: str) -> None:
 )
 def test_the_clock_change_may_give_one_name_twice(moment: datetime, expected: str) -> None:
     """Which is why names are looked up before they are taken."""
-    assert render("{timestamp}", database="", env="", started_at=moment, zone=BERLIN) == expected
+    assert render_name("{timestamp}", database="", env="", started_at=moment, zone=BERLIN) == expected
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.retention.delete import delete_backup
 from django_cfg.backup.services.retention.leftovers import find_leftovers
-from django_cfg.backup.services.retention.prune import carry_out, plan_prune, prune_backups
+from django_cfg.backup.services.retention.prune import execute_prune, plan_prune, prune_backups
 from django_cfg.backup.services.verification.drill import drill_backup
 from django_cfg.backup.services.verification.proofs import publish_proof
 from tests.support.django_project import Site
@@ -123,7 +123,7 @@ class TestPruning:
         publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=False))
         due = plan_prune()
         publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=True))
-        assert [outcome.why for outcome in carry_out(due).kept] == ["proved in the meantime"]
+        assert [outcome.why for outcome in execute_prune(due).kept] == ["proved in the meantime"]
         assert backups(site) == {"default_1", "default_3"}
 
     def test_of_a_kept_backup_only_the_last_proof_stays(self, site: Site, storage: Locking) -> None:

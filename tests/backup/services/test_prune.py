@@ -17,7 +17,7 @@ from django_cfg.backup.manifest import Manifest, proof_key
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.retention.pins import pin_backup
-from django_cfg.backup.services.retention.prune import carry_out, plan_prune, still_due
+from django_cfg.backup.services.retention.prune import execute_prune, plan_prune, still_due
 from django_cfg.backup.storage.local import LocalStorage
 from django_cfg.backup.storage.local.direct_io import PIECE
 from tests.support.django_project import Site
@@ -109,7 +109,7 @@ class TestSinceTheDecision:
         put(*daily(3))
         due = plan_prune()
         pin_backup(due.storage, daily(3)[2])
-        pruned = carry_out(due)
+        pruned = execute_prune(due)
         assert [(outcome.name, outcome.why) for outcome in pruned.kept] == [("default_3", "pinned in the meantime")]
         assert backups(site) == {"default_1", "default_3"}
 
@@ -119,14 +119,14 @@ class TestSinceTheDecision:
         put(*daily(3))
         due = plan_prune()
         due.storage.write(proof_key("default_3", NOW), proof_of(daily(3)[2], succeeded=succeeded).to_json())
-        assert [outcome.why for outcome in carry_out(due).kept] == ["proved in the meantime"] * len(stays)
+        assert [outcome.why for outcome in execute_prune(due).kept] == ["proved in the meantime"] * len(stays)
         assert backups(site) == {"default_1"} | stays
 
     def test_a_proof_that_cannot_be_read_saves_too(self, site: Site) -> None:
         put(*daily(3))
         due = plan_prune()
         due.storage.write(proof_key("default_3", NOW), b"{")
-        carry_out(due)
+        execute_prune(due)
         assert backups(site) == {"default_1", "default_3"}
 
     def test_what_is_not_due_any_more_is_spared(self, site: Site) -> None:
@@ -190,7 +190,7 @@ class TestTwoAtOnce:
         put(*daily(60))
         plans = [plan_prune(), plan_prune()]
         with ThreadPoolExecutor(2) as threads:
-            done = list(threads.map(carry_out, plans))
+            done = list(threads.map(execute_prune, plans))
         assert [pruned.failed for pruned in done] == [(), ()]
         assert backups(site) == {"default_1"}
 

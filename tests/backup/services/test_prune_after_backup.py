@@ -138,7 +138,7 @@ def trouble(request: pytest.FixtureRequest, site: Site, monkeypatch: pytest.Monk
     def decide(*args: object, **options: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("django_cfg.backup.services.retention.prune.decide", decide)
+    monkeypatch.setattr("django_cfg.backup.services.retention.prune.decide_retention", decide)
     return "ZeroDivisionError('a bug')"
 
 

@@ -10,7 +10,7 @@ from django_cfg import BackupConfig
 from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, proof_key
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.retention.prune import PrunePlan, PruneReport, carry_out
+from django_cfg.backup.services.retention.prune import PrunePlan, PruneReport, execute_prune
 from tests.support.manifests import archive_of
 from tests.support.retention_histories import History, for_all_histories
 from tests.support.storages import Memory, Stopped
@@ -42,7 +42,7 @@ def prune(history: History, storage: Memory, steps: float) -> PruneReport | None
     due = PrunePlan(project, read_catalog(storage), history.plan())
     storage.steps = steps
     try:
-        return carry_out(due)
+        return execute_prune(due)
     except Stopped:
         return None
     finally:

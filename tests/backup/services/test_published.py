@@ -78,7 +78,7 @@ def test_an_interruption_when_the_manifest_has_just_been_written(
 
 def test_an_interruption_after_the_manifest(site: Site, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As while a warning is shown."""
-    monkeypatch.setattr("django_cfg.backup.services.creation.create._Attempt._warn", _warn_of_nothing_before_the_end())
+    monkeypatch.setattr("django_cfg.backup.services.creation.create._BackupAttempt._warn", _warn_of_nothing_before_the_end())
     with pytest.raises(KeyboardInterrupt):
         create_backup()
     require_success(told)
@@ -99,7 +99,7 @@ def test_an_interruption_when_the_row_cannot_be_written_yet(
     site: Site, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the heart is being stopped."""
-    monkeypatch.setattr("django_cfg.backup.services.runs.run.beating", lambda row_id: _Interrupted())
+    monkeypatch.setattr("django_cfg.backup.services.runs.run.heartbeats", lambda row_id: _Interrupted())
     with pytest.raises(KeyboardInterrupt):
         create_backup()
     require_success(told)

@@ -16,7 +16,7 @@ import obstore
 import pytest
 
 from django_cfg.backup.storage.s3 import interpreter_exit
-from django_cfg.backup.storage.s3.event_loop import waiting
+from django_cfg.backup.storage.s3.event_loop import request_loop
 from tests.support.faulty_s3_proxy import FaultyProxy
 from tests.support.processes import wait_until
 from tests.support.s3_server import S3Server
@@ -47,7 +47,7 @@ def test_a_signal_does_not_come_between_a_request_and_its_start(monkeypatch: pyt
     async def arrive() -> None:
         arrived.set()
 
-    with waiting() as wait:
+    with request_loop() as wait:
         with monkeypatch.context() as patch:
             patch.setattr(asyncio, "run_coroutine_threadsafe", signalled)
             with pytest.raises(KeyboardInterrupt):

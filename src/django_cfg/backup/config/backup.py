@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from django_cfg.backup.config import encryption_key as keys
-from django_cfg.backup.config.filename_template import checked_template
+from django_cfg.backup.config.filename_template import check_template
 from django_cfg.backup.config.schedule import BackupScheduleConfig, BackupVerificationConfig
 from django_cfg.base_config import ConfigModel
 from django_cfg.environment import substitute_all
@@ -156,12 +156,12 @@ class BackupConfig(ConfigModel):
     @field_validator("encryption_key")
     @classmethod
     def _key_is_usable(cls, value: str | None) -> str | None:
-        return None if value is None else _understood("encryption_key", value, keys.read)
+        return None if value is None else _understood("encryption_key", value, keys.parse_encryption_key)
 
     @field_validator("decryption_keys")
     @classmethod
     def _earlier_keys_are_usable(cls, value: list[str]) -> list[str]:
-        return [_understood("decryption_keys", key, keys.earlier_passphrase) for key in value]
+        return [_understood("decryption_keys", key, keys.parse_earlier_passphrase) for key in value]
 
     @field_validator("heartbeat_url")
     @classmethod
@@ -173,7 +173,7 @@ class BackupConfig(ConfigModel):
     @field_validator("filename_template")
     @classmethod
     def _template_is_usable(cls, value: str) -> str:
-        return checked_template(value)
+        return check_template(value)
 
     @model_validator(mode="after")
     def _aliases_are_unique(self) -> Self:
@@ -208,7 +208,7 @@ class BackupConfig(ConfigModel):
 def _understood(parameter: str, value: str, reading: Callable[[str], object]) -> str:
     """The secret *value*, from its file where it names one, after *reading* understood it."""
     try:
-        text = keys.secret(value)
+        text = keys.read_secret(value)
         reading(text)
     except ValueError as error:
         raise ValueError(f"{parameter} cannot be used: {error}") from None

@@ -44,7 +44,7 @@ _PATH = re.compile(r"(/[\w.-]+){2,}/?|(~|\.{1,2})/.*|\S*\.(asc|gpg|pgp|pub|pem|k
 _OTHER_KEYS = re.compile(r"-----BEGIN |ssh-\w+ AAAA|ecdsa-sha2-\S+ AAAA|age1[a-z0-9]{50,}$|AGE-SECRET-KEY-")
 
 
-def secret(value: str) -> str:
+def read_secret(value: str) -> str:
     """*value*, or what the file holds that ``file:/path`` names, without its last line break.
 
     :raises ValueError: the file cannot be read.
@@ -63,7 +63,7 @@ def secret(value: str) -> str:
     return content.removesuffix("\n").removesuffix("\r")
 
 
-def read(text: str) -> EncryptionKey:
+def parse_encryption_key(text: str) -> EncryptionKey:
     """
     :raises ValueError: *text* is none of the three; the message does not show it.
     """
@@ -73,10 +73,10 @@ def read(text: str) -> EncryptionKey:
         return PublicKeys(pgp_armor.public_keys(text))
     if found := _fingerprints(text):
         return Fingerprints(found)
-    return passphrase(text)
+    return parse_passphrase(text)
 
 
-def passphrase(text: str) -> Passphrase:
+def parse_passphrase(text: str) -> Passphrase:
     """
     :raises ValueError: *text* is unfit for a passphrase, or means something else.
     """
@@ -92,7 +92,7 @@ def passphrase(text: str) -> Passphrase:
     return Passphrase(text)
 
 
-def earlier_passphrase(text: str) -> Passphrase:
+def parse_earlier_passphrase(text: str) -> Passphrase:
     """One that opens old archives. It was fit when they were made, so only what cannot be one is refused.
 
     :raises ValueError: *text* is a key, or no line of text.

@@ -7,7 +7,7 @@ import string
 _VARIABLES = {"database", "timestamp", "env"}
 
 
-def checked_template(template: str) -> str:
+def check_template(template: str) -> str:
     """
     :raises ValueError: backups could not be named by it.
     """

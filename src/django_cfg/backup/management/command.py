@@ -46,7 +46,7 @@ class BackupCommand(BaseCommand):
         self.as_json = bool(options["json"])
         self._is_printed = False
         self.progress = TerminalProgress(self.stderr, quiet=options["verbosity"] == 0)
-        handlers = _end_in_order()
+        handlers = _exit_on_signals()
         try:
             with operation():
                 document = self.run(**options)
@@ -57,12 +57,12 @@ class BackupCommand(BaseCommand):
                 raise
             raise CommandError(str(error), returncode=error.exit_code) from error
         except KeyboardInterrupt as interrupted:
-            raise CommandError(f"Interrupted. {_left(interrupted)}", returncode=130) from None
-        except _Ended as ended:
-            self.stderr.write(f"{ended} {_left(ended)}")
+            raise CommandError(f"Interrupted. {_describe_remains(interrupted)}", returncode=130) from None
+        except _EndedBySignal as ended:
+            self.stderr.write(f"{ended} {_describe_remains(ended)}")
             raise
         finally:
-            _give_back(handlers)
+            _restore_handlers(handlers)
         if self.as_json and not self._is_printed:
             self.print_document(document)
 
@@ -103,12 +103,12 @@ class BackupCommand(BaseCommand):
             raise Declined("Nothing was done.")
 
 
-def _left(error: BaseException) -> str:
+def _describe_remains(error: BaseException) -> str:
     """Return what an interruption has left behind, as noted on the exception."""
     return " ".join(getattr(error, "__notes__", ())) or _UNDONE
 
 
-def add_name(parser: ArgumentParser, *, optional: bool = False) -> None:
+def add_name_argument(parser: ArgumentParser, *, optional: bool = False) -> None:
     """The argument that names one backup."""
     nargs = "?" if optional else None
     name_help = "A backup's name, an unambiguous beginning of it, or `latest`."
@@ -116,11 +116,11 @@ def add_name(parser: ArgumentParser, *, optional: bool = False) -> None:
     parser.add_argument("--database", metavar="ALIAS", help="Look among the backups of this database.")
 
 
-def add_yes(parser: ArgumentParser) -> None:
+def add_yes_option(parser: ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="Do not ask.")
 
 
-class _Ended(SystemExit):
+class _EndedBySignal(SystemExit):
     """An exit whose reason is fit for the history."""
 
     def __init__(self, number: int) -> None:
@@ -131,18 +131,18 @@ class _Ended(SystemExit):
         return f"It was ended by {self.name}."
 
 
-def _end_in_order() -> dict[signal.Signals, Any]:
+def _exit_on_signals() -> dict[signal.Signals, Any]:
     """Let SIGTERM, and SIGHUP of a lost terminal, end us as an exception does: children killed, parts and copies
     removed, the run recorded."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise _Ended(number)
+        raise _EndedBySignal(number)
 
     if threading.current_thread() is not threading.main_thread():
         return {}  # the main thread handles signals
     return {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
 
 
-def _give_back(handlers: dict[signal.Signals, Any]) -> None:
+def _restore_handlers(handlers: dict[signal.Signals, Any]) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler or signal.SIG_DFL)

@@ -9,13 +9,13 @@ from getpass import getpass
 from pathlib import Path
 
 from django_cfg.backup.errors import UsageError
-from django_cfg.backup.pipeline.encryption.decryption_keys import Unlock
+from django_cfg.backup.pipeline.encryption.decryption_keys import DecryptionKey
 from django_cfg.backup.pipeline.encryption.keyring import is_locked
 
 _LONGEST = 4096  # bytes read for a passphrase; gpg takes far fewer
 
 
-def add_unlock(parser: ArgumentParser) -> None:
+def add_unlock_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--private-key", metavar="FILE", help="The private key of an encrypted backup; default: the user's keyring."
     )
@@ -27,17 +27,17 @@ def add_unlock(parser: ArgumentParser) -> None:
     )
 
 
-def unlock(private_key: str | None, passphrase_fd: int | None) -> Unlock:
+def read_decryption_key(private_key: str | None, passphrase_fd: int | None) -> DecryptionKey:
     """What the arguments name; the passphrase of a locked key is asked for at a terminal.
 
     :raises UsageError: the file or the descriptor cannot be read.
     """
     path = Path(private_key) if private_key else None
     if passphrase_fd is not None:
-        return Unlock(path, _read(passphrase_fd))
+        return DecryptionKey(path, _read(passphrase_fd))
     if path and sys.stdin.isatty() and is_locked(path):
-        return Unlock(path, getpass(f"Passphrase of {path}: "))
-    return Unlock(path)
+        return DecryptionKey(path, getpass(f"Passphrase of {path}: "))
+    return DecryptionKey(path)
 
 
 def _read(descriptor: int) -> str:

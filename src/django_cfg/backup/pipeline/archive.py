@@ -12,17 +12,17 @@ from django_cfg.backup.manifest import Archive, Encryption
 from django_cfg.backup.pipeline.compression import compress, decompress
 from django_cfg.backup.pipeline.encryption.decrypt import decrypt
 from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor
-from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
+from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
 from django_cfg.backup.pipeline.stream import (
-    Advance,
     CheckedReader,
     Digest,
+    HashingReader,
+    HashingWriter,
+    OnProgress,
     Readable,
-    TallyReader,
-    TallyWriter,
     Writable,
     drain,
-    interrupting,
+    interrupt_on_error,
     pump,
 )
 
@@ -39,12 +39,12 @@ def pack(
     dump: Readable,
     sink: Writable,
     compression: Compression,
-    advance: Advance | None = None,
+    advance: OnProgress | None = None,
     encryptor: Encryptor = UNENCRYPTED,
 ) -> Packed:
     """dump -> count and hash -> compress -> encrypt -> count and hash -> *sink*, in one pass."""
-    raw, stored = TallyReader(dump, advance), TallyWriter(sink)
-    with encryptor.into(stored) as sealed, compress(sealed, compression) as packer, interrupting(sink):
+    raw, stored = HashingReader(dump, advance), HashingWriter(sink)
+    with encryptor.into(stored) as sealed, compress(sealed, compression) as packer, interrupt_on_error(sink):
         unchanged = packer is stored
         pump(raw, sink if unchanged else packer)
     return Packed(raw.digest, raw.digest if unchanged else stored.digest)  # SHA-256 is dear: never twice of the same
@@ -55,18 +55,18 @@ def unpack(
     stored: Readable,
     archive: Archive,
     compression: Compression,
-    advance: Advance | None = None,
+    advance: OnProgress | None = None,
     encryption: Encryption = UNENCRYPTED.facts,
-    keys: Keys = USERS_KEYRING,
+    keys: DecryptionKeys = USERS_KEYRING,
 ) -> Iterator[Readable]:
     """The plain bytes of *archive*. Its end is reported only after both digests have been compared.
 
     :raises VerificationFailed: from ``read``, when the bytes are not the ones that were stored.
     :raises EncryptionError: *keys* do not open it.
     """
-    counted = TallyReader(stored, advance)
+    counted = HashingReader(stored, advance)
     with decrypt(counted, encryption, keys) as packed, decompress(packed, compression) as decompressed:
-        plain = TallyReader(decompressed)
+        plain = HashingReader(decompressed)
 
         def compare() -> None:
             drain(packed)  # what a decompressor leaves unread after its end mark counts too, and gpg has the last word
@@ -76,17 +76,17 @@ def unpack(
         yield CheckedReader(plain, compare)
 
 
-def copy_stored(stored: Readable, sink: Writable, archive: Archive, advance: Advance | None = None) -> None:
+def copy_stored(stored: Readable, sink: Writable, archive: Archive, advance: OnProgress | None = None) -> None:
     """Copy the stored bytes into *sink* and compare them with the manifest.
 
     :raises VerificationFailed: they differ.
     """
-    counted = TallyReader(stored, advance)
+    counted = HashingReader(stored, advance)
     pump(counted, sink)
     _compare(counted.digest, Digest(archive.size, archive.sha256), archive.key, "stored")
 
 
-def check_stored(stored: Readable, archive: Archive, advance: Advance | None = None) -> None:
+def check_stored(stored: Readable, archive: Archive, advance: OnProgress | None = None) -> None:
     """Read the stored bytes to their end and compare them with the manifest.
 
     :raises VerificationFailed: they differ.

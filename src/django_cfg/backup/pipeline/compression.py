@@ -56,10 +56,10 @@ def compress(sink: Writable, method: Compression) -> AbstractContextManager[Writ
 def decompress(source: Readable, method: Compression) -> Iterator[Readable]:
     """A reader of the plain bytes in *source*. Damage is an VerificationFailed when it is met."""
     with _reader(source, method) as plain:
-        yield _Careful(plain)
+        yield _DamageReader(plain)
 
 
-class _Careful:
+class _DamageReader:
     """Puts the many ways of these libraries to say "damaged" into one error."""
 
     def __init__(self, plain: Readable) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from django_cfg.backup.process.pipes import BLOCK
 
-Advance = Callable[[int], None]  # called with the number of bytes just moved
+OnProgress = Callable[[int], None]  # called with the number of bytes just moved
 
 
 class Readable(Protocol):
@@ -39,7 +39,7 @@ class Digest:
     sha256: str
 
 
-class Tally:
+class StreamHash:
     """Counts and hashes what passes."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Tally:
         return Digest(self._size, self._hash.hexdigest())
 
 
-class TallyWriter(Tally):
+class HashingWriter(StreamHash):
     """A tally on the way into *sink*."""
 
     def __init__(self, sink: Writable) -> None:
@@ -67,10 +67,10 @@ class TallyWriter(Tally):
         return self._sink.write(block)
 
 
-class TallyReader(Tally):
+class HashingReader(StreamHash):
     """A tally on the way out of *source*."""
 
-    def __init__(self, source: Readable, advance: Advance | None = None) -> None:
+    def __init__(self, source: Readable, advance: OnProgress | None = None) -> None:
         super().__init__()
         self._source = source
         self._advance = advance
@@ -125,7 +125,7 @@ def pump(source: Readable, sink: Writable) -> None:
 
 
 @contextmanager
-def interrupting(sink: Writable) -> Iterator[None]:
+def interrupt_on_error(sink: Writable) -> Iterator[None]:
     """When the block fails, nothing waits for *sink* any more. Compressors write from threads of their own, and wait
     for these when they are left."""
     try:

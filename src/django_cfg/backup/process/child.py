@@ -16,7 +16,7 @@ from typing import IO, Self, cast
 from django_cfg.backup.errors import ToolFailed, ToolNotFound
 from django_cfg.backup.process import pipes
 from django_cfg.backup.process.deferred_signals import defer_signals
-from django_cfg.backup.process.redaction import redacted
+from django_cfg.backup.process.redaction import redact
 from django_cfg.backup.process.watchdog import Watchdog
 
 _LAST_WORDS = 20  # lines of stderr kept for the message
@@ -58,8 +58,8 @@ class Child:
     def _attend(self) -> None:
         try:
             if self._process.stdin:
-                pipes.widen(self._process.stdin)
-            self._process.stdout = pipes.reader(self.stdout)
+                pipes.widen_pipe(self._process.stdin)
+            self._process.stdout = pipes.open_reader(self.stdout)
             self._guard = Watchdog(self._process.pid)
             self._listener = threading.Thread(target=self._listen, daemon=True)
             self._listener.start()
@@ -90,7 +90,7 @@ class Child:
     @property
     def last_words(self) -> str:
         text = self._said(b"\n".join(self._stderr).decode(errors="replace").strip())
-        return redacted(text, self._secrets)
+        return redact(text, self._secrets)
 
     def __enter__(self) -> Self:
         return self

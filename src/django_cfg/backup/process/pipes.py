@@ -31,14 +31,14 @@ class _Napping(io.FileIO):
         return count
 
 
-def reader(pipe: IO[bytes]) -> IO[bytes]:
+def open_reader(pipe: IO[bytes]) -> IO[bytes]:
     """The reading end of *pipe*, which is taken over."""
-    widen(pipe)
+    widen_pipe(pipe)
     with pipe:
         return io.BufferedReader(_Napping(os.dup(pipe.fileno()), "rb"))
 
 
-def widen(pipe: IO[bytes]) -> None:
+def widen_pipe(pipe: IO[bytes]) -> None:
     """Make a pipe hold an entire block: both of its ends are woken a tenth as often (measured)."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with suppress(OSError):  # the user's share of pipe memory is used up

@@ -28,7 +28,7 @@ def _nothing(folder: Path) -> None:
 
 
 @contextmanager
-def private_folder(prefix: str = _PREFIX, parent: Path | None = None, ending: Ending = _nothing) -> Iterator[Path]:
+def private_dir(prefix: str = _PREFIX, parent: Path | None = None, ending: Ending = _nothing) -> Iterator[Path]:
     """A temporary folder (0700), removed with all that is in it; those of dead processes are removed first.
 
     :param parent: where it is made; None: where temporary files go.
@@ -72,7 +72,7 @@ def open_lock(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def holds_lock(lock: int, folder: Path) -> bool:
+def take_lock(lock: int, folder: Path) -> bool:
     """Take the lock, or find it taken; a lock file whose folder is gone protects nothing."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,7 +81,7 @@ def holds_lock(lock: int, folder: Path) -> bool:
         return False
 
 
-def empty_held(folder: Path) -> None:
+def empty_locked(folder: Path) -> None:
     """Remove all that is in *folder*, whose lock the caller holds until this returns; the lock goes last.
 
     What is left where this is cut short still has its lock, and is removed by the next who sweeps. The folder itself
@@ -129,7 +129,7 @@ def _make(parent: Path, prefix: str) -> tuple[Path, int]:
 def _empty_or_log(folder: Path) -> None:
     """A backup does not fail because something of a temporary folder stays."""
     try:
-        empty_held(folder)
+        empty_locked(folder)
     except OSError as error:
         _log.warning("The temporary folder %s could not be removed (%s). The next run tries again.", folder, error)
 
@@ -146,7 +146,7 @@ def _sweep(parent: Path, prefix: str, ending: Ending) -> None:
 
 def _remove_if_dead(folder: Path, ending: Ending) -> None:
     with open_lock(folder) as lock:  # one that is being made or removed has none
-        if is_dead := holds_lock(lock, folder):
+        if is_dead := take_lock(lock, folder):
             ending(folder)
             _empty_or_log(folder)
     if is_dead:

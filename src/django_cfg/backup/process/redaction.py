@@ -13,7 +13,7 @@ _NAMED = re.compile(r"(?:pass\w*|token|secret|\w*key)=([^&#]+)")  # in a query
 _OPTION = re.compile(r"--[^=]*|-.?")
 
 
-def redacted(text: str, secrets: Iterable[str | None]) -> str:
+def redact(text: str, secrets: Iterable[str | None]) -> str:
     """*text* with asterisks in the place of each of *secrets*."""
     telling = {secret for secret in secrets if secret and len(secret) >= _TELLING}
     for secret in sorted(telling, key=len, reverse=True):  # one may be a part of another

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from django_cfg.backup.errors import ConfigurationError
-from django_cfg.backup.process.private_dir import private_folder
+from django_cfg.backup.process.private_dir import private_dir
 
 _GROUP = re.compile(r"\[(?P<name>[^\]]*)\]")
 _MEANINGS = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "s": " ", "\\": "\\", '"': '"', "'": "'"}
@@ -40,7 +40,7 @@ def option_file(options: Mapping[str, str | None]) -> Iterator[OptionFile]:
 
     What a killed process left is removed by the next one: see :mod:`django_cfg.backup.process.private_dir`.
     """
-    with private_folder() as folder:
+    with private_dir() as folder:
         path = folder / "client.cnf"
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             file.write(written(options))

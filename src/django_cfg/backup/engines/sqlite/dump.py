@@ -17,7 +17,7 @@ from django_cfg.backup.engines.sqlite.interruptible import Stop, beside
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.pipeline.stream import Readable
-from django_cfg.backup.process.private_dir import private_folder
+from django_cfg.backup.process.private_dir import private_dir
 
 
 class SQLiteDump(Dump):
@@ -36,7 +36,7 @@ class SQLiteDump(Dump):
 def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
     """A dump of *database*: copied under a short read lock, streamed as the copy comes, checked beside the stream."""
     with (
-        private_folder() as folder,
+        private_dir() as folder,
         copying(database, selection, folder) as copy,
         beside(lambda stop: _check(copy, database, stop)) as check,
     ):

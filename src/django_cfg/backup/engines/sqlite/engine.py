@@ -34,7 +34,7 @@ from django_cfg.backup.engines.table_comparison import compare_tables
 from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
-from django_cfg.backup.process.private_dir import private_folder
+from django_cfg.backup.process.private_dir import private_dir
 
 # No database of the project is at hand; the alias is the one its connection_created receivers know best.
 _UNNAMED = Database("default", {"ENGINE": "django.db.backends.sqlite3"})
@@ -100,7 +100,7 @@ class SQLiteEngine(Engine):
     @classmethod
     def check_archive(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
         require_temporary_space(manifest.archive.raw_size)
-        with private_folder() as folder:
+        with private_dir() as folder:
             copy = folder / "copy.sqlite3"
             write_temporary(copy, plain)
             try:

@@ -12,7 +12,7 @@ from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.sqlite.connection import database_path
 from django_cfg.backup.engines.sqlite.rollback_copy import Held
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay
-from django_cfg.backup.process.private_dir import empty_held, holds_lock, remove_if_empty
+from django_cfg.backup.process.private_dir import empty_locked, remove_if_empty, take_lock
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def entering(target: Path, alias: str) -> Iterator[Path]:
         _clear(folder, target)
         yield folder
     finally:
-        if holds_lock(lock, folder):
+        if take_lock(lock, folder):
             _empty(folder, target)
         os.close(lock)
         remove_if_empty(folder)
@@ -45,10 +45,10 @@ def sweep(database: Database, *, dry_run: bool = False) -> list[str]:
     with suppress(OSError):
         lock = _open_lock(folder)  # no such folder, as a rule
         try:
-            if holds_lock(lock, folder):
+            if take_lock(lock, folder):
                 if not dry_run:
                     Held(target, folder).settle()
-                    empty_held(folder)
+                    empty_locked(folder)
                 return [str(folder)]
         finally:
             os.close(lock)
@@ -67,7 +67,7 @@ def _open_lock(folder: Path) -> int:
 
 
 def _require_lock(lock: int, folder: Path, alias: str) -> None:
-    if not holds_lock(lock, folder):
+    if not take_lock(lock, folder):
         raise RestoreUnderWay(
             f"Another restore of the database {alias!r} is running in {folder}: wait for its end, then try again."
         )
@@ -85,7 +85,7 @@ def _clear(folder: Path, target: Path) -> None:
 def _empty(folder: Path, target: Path) -> None:
     with suppress(OSError):  # the old data could not be let out: it stays here, and that has been told
         Held(target, folder).settle()
-        empty_held(folder)
+        empty_locked(folder)
 
 
 def _unusable(folder: Path, error: OSError) -> RestoreRefused:

@@ -9,8 +9,8 @@ from typing import Any
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, Unhealthy
 from django_cfg.backup.management.command import BackupCommand
-from django_cfg.backup.services.monitoring.notifications import test_channels
-from django_cfg.backup.services.monitoring.preflight import check_project
+from django_cfg.backup.services.monitoring.notifications import send_test_notifications
+from django_cfg.backup.services.monitoring.preflight import run_preflight
 from django_cfg.backup.services.project.project import current_project
 
 
@@ -23,7 +23,7 @@ class Command(BackupCommand):
     def run(self, *, notify: bool, **options: Any) -> Any:
         findings = []
         project = current_project()
-        for finding in chain(check_project(project), test_channels(project) if notify else ()):
+        for finding in chain(run_preflight(project), send_test_notifications(project) if notify else ()):
             findings.append(finding)
             self.show(self._line(finding))
         if error := _verdict(findings):

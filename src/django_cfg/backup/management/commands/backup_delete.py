@@ -7,10 +7,10 @@ from typing import Any
 
 from django_cfg.backup.errors import UsageError
 from django_cfg.backup.formatting import megabytes
-from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
-from django_cfg.backup.management.output.backups import local
+from django_cfg.backup.management.command import BackupCommand, add_name_argument, add_yes_option
+from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.services.catalog.catalog import LATEST, Damaged, find, read_catalog
+from django_cfg.backup.services.catalog.catalog import LATEST, Damaged, find_backup, read_catalog
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.retention.delete import delete_chosen, find_damaged
 
@@ -19,14 +19,14 @@ class Command(BackupCommand):
     help = "Delete one backup for good."
 
     def arguments(self, parser: ArgumentParser) -> None:
-        add_name(parser)
-        add_yes(parser)
+        add_name_argument(parser)
+        add_yes_option(parser)
 
     def run(self, *, name: str, database: str | None, yes: bool, **options: Any) -> Any:
         project = current_project()
         storage = project.storage
         catalog = read_catalog(storage)
-        chosen = find_damaged(catalog, name) or _found(find(catalog, project, name, database), project, name)
+        chosen = find_damaged(catalog, name) or _found(find_backup(catalog, project, name, database), project, name)
         if chosen.name in catalog.pinned:
             raise UsageError(f"{chosen.name} is pinned; `backup_pin {chosen.name} --unpin` allows to delete it.")
         self.ask(f"Delete {_described(chosen, project)} in {catalog.location} for good?", yes=yes)
@@ -49,4 +49,4 @@ def _described(chosen: Manifest | Damaged, project: Project) -> str:
     if isinstance(chosen, Damaged):
         return f"the damaged backup {chosen.name}"
     size = megabytes(chosen.archive.size)
-    return f"the backup {chosen.name} of {chosen.source} ({local(chosen.started_at, project.zone)}, {size})"
+    return f"the backup {chosen.name} of {chosen.source} ({format_time(chosen.started_at, project.zone)}, {size})"

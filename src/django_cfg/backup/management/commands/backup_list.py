@@ -7,7 +7,7 @@ from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.output import backups, proofs
-from django_cfg.backup.management.output.prune import what_keeps
+from django_cfg.backup.management.output.prune import retention_reasons
 from django_cfg.backup.services.catalog.catalog import read_catalog, require_known_database
 from django_cfg.backup.services.project.project import current_project
 
@@ -26,9 +26,11 @@ class Command(BackupCommand):
         own = list(catalog.backups) if options["all"] else catalog.of(project)
         chosen = [manifest for manifest in own if database in (None, manifest.source.database)]
         if chosen:
-            kept, zone = what_keeps(project, catalog), project.zone
-            proved = {manifest.name: proofs.short(catalog.proofs.get(manifest.name), zone) for manifest in chosen}
-            self.show(backups.backups(chosen, catalog.pinned, zone, proved, kept))
+            kept, zone = retention_reasons(project, catalog), project.zone
+            proved = {
+                manifest.name: proofs.format_proof_cell(catalog.proofs.get(manifest.name), zone) for manifest in chosen
+            }
+            self.show(backups.format_backups(chosen, catalog.pinned, zone, proved, kept))
         else:
             self.warn(f"No backup of {project.name}/{project.env} in {catalog.location}.")
         if hidden := len(catalog.backups) - len(own):

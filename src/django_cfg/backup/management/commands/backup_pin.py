@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.management.command import BackupCommand, add_name
-from django_cfg.backup.services.catalog.catalog import find, read_catalog
+from django_cfg.backup.management.command import BackupCommand, add_name_argument
+from django_cfg.backup.services.catalog.catalog import find_backup, read_catalog
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.retention.pins import pin_backup, unpin_backup
 
@@ -15,14 +15,14 @@ class Command(BackupCommand):
     help = "Pin a backup, so that nothing deletes it; or unpin it."
 
     def arguments(self, parser: ArgumentParser) -> None:
-        add_name(parser)
+        add_name_argument(parser)
         parser.add_argument("--why", default="", help="A remark kept with the pin.")
         parser.add_argument("--unpin", action="store_true", help="Take the pin away.")
 
     def run(self, *, name: str, database: str | None, why: str, unpin: bool, **options: Any) -> Any:
         project = current_project()
         storage = project.storage
-        manifest = find(read_catalog(storage), project, name, database)
+        manifest = find_backup(read_catalog(storage), project, name, database)
         if unpin:
             unpin_backup(storage, manifest)
             self.show(f"{manifest.name} is not pinned any more.")

@@ -8,7 +8,7 @@ from typing import Any
 
 from django_cfg.backup.errors import BackupNotFound, StorageError
 from django_cfg.backup.formatting import counted, megabytes
-from django_cfg.backup.management.command import BackupCommand, add_yes
+from django_cfg.backup.management.command import BackupCommand, add_yes_option
 from django_cfg.backup.management.output import prune
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import Project, current_project
@@ -19,7 +19,7 @@ from django_cfg.backup.services.restore.kept_data import (
     sweep_abandoned_staging,
 )
 from django_cfg.backup.services.retention.leftovers import Leftover, find_leftovers, remove_leftover
-from django_cfg.backup.services.retention.prune import PrunePlan, carry_out, decided, plan_prune, still_due
+from django_cfg.backup.services.retention.prune import PrunePlan, execute_prune, plan_prune, preview_report, still_due
 from django_cfg.backup.storage.base import Storage
 
 
@@ -28,7 +28,7 @@ class Command(BackupCommand):
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="Only show.")
-        add_yes(parser)
+        add_yes_option(parser)
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--orphans", action="store_true", help="Also those of databases that left DATABASES.")
         what.add_argument(
@@ -53,11 +53,11 @@ class Command(BackupCommand):
         what = [f"{counted(len(due.retention.due), 'backup')} ({megabytes(due.size)})"] * bool(due.retention.due)
         what += [f"what {counted(len(staging), 'dead restore')} left"] * bool(staging)
         if not self._agreed(" and ".join(what), due.storage, [*due.retention.due, *staging]):
-            return decided(due)
+            return preview_report(due)
         self._sweep(project, staging)
         if not self._yes:
             due = still_due(due, plan_prune(orphans=orphans))
-        report = carry_out(due, self.progress)
+        report = execute_prune(due, self.progress)
         for outcome in report.kept:
             self.warn(f"{outcome.name} is kept: {outcome.why}.")
         if report.failed and self.as_json:
@@ -85,7 +85,7 @@ class Command(BackupCommand):
     def _show_plan(self, project: Project, due: PrunePlan) -> None:
         own = due.decisions
         if own:
-            self.show(prune.decisions(own, project.zone))
+            self.show(prune.format_decisions(own, project.zone))
         else:
             self.warn(f"No backup of {project.name}/{project.env} in {due.storage.location}.")
         if others := len(due.retention.decisions) - len(own):
@@ -100,7 +100,7 @@ class Command(BackupCommand):
         storage = project.storage
         found = _named(find_leftovers(project, read_catalog(storage), names), names)
         if found:
-            self.show(prune.leftovers(found, project.zone))
+            self.show(prune.format_leftovers(found, project.zone))
         removable = [leftover for leftover in found if not leftover.spared]
         size = megabytes(sum(leftover.size for leftover in removable))
         removed: set[str] = set()

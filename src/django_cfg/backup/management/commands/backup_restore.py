@@ -6,10 +6,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.engines.base import RestoreOptions
-from django_cfg.backup.management.command import BackupCommand, add_name, add_yes
+from django_cfg.backup.management.command import BackupCommand, add_name_argument, add_yes_option
 from django_cfg.backup.management.output import restore
-from django_cfg.backup.management.unlock_options import add_unlock, unlock
-from django_cfg.backup.services.restore.restore import RestorePlan, RestoreReport, carry_out, plan_restore
+from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
+from django_cfg.backup.services.restore.restore import RestorePlan, RestoreReport, execute_restore, plan_restore
 from django_cfg.backup.services.restore.resume import resume_restore
 
 
@@ -20,10 +20,10 @@ class Command(BackupCommand):
     )
 
     def arguments(self, parser: ArgumentParser) -> None:
-        add_name(parser, optional=True)
-        add_yes(parser)
-        add_unlock(parser)
-        restore.add_options(parser)
+        add_name_argument(parser, optional=True)
+        add_yes_option(parser)
+        add_unlock_options(parser)
+        restore.add_restore_options(parser)
 
     def run(self, *, name: str, database: str | None, to: str | None, yes: bool, resume: bool, **options: Any) -> Any:
         if resume:
@@ -31,15 +31,17 @@ class Command(BackupCommand):
         chosen = RestoreOptions(
             tuple(options["tables"]), options["in_place"], options["disconnect"], options["discard_old"]
         )
-        opened_by = unlock(options["private_key"], options["passphrase_fd"])
-        plan = plan_restore(name, database=database, to=to, options=chosen, unlock=opened_by, progress=self.progress)
+        decryption_key = read_decryption_key(options["private_key"], options["passphrase_fd"])
+        plan = plan_restore(
+            name, database=database, to=to, options=chosen, decryption_key=decryption_key, progress=self.progress
+        )
         self.warn_of_damage(plan.catalog.damaged)
-        self.stderr.write(restore.preview(plan), self.plain)
-        self.ask(restore.question(plan), yes=yes)
-        return carry_out(plan, self.progress, lambda report: self._report(plan, report))
+        self.stderr.write(restore.format_preview(plan), self.plain)
+        self.ask(restore.confirmation_question(plan), yes=yes)
+        return execute_restore(plan, self.progress, lambda report: self._report(plan, report))
 
     def _report(self, plan: RestorePlan, report: RestoreReport) -> None:
-        self.show(restore.done(plan, report))
+        self.show(restore.describe_result(plan, report))
         self._report_old_data(report)
         if plan.migrations:
             self.warn(plan.migrations)

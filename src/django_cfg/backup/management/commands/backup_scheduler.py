@@ -11,7 +11,7 @@ from django.db import close_old_connections
 
 from django_cfg.backup.errors import BackupError, UsageError
 from django_cfg.backup.management.command import BackupCommand
-from django_cfg.backup.management.output.ticks import lines_of
+from django_cfg.backup.management.output.ticks import format_tick
 from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.project.project import current_project, require_enabled
 from django_cfg.backup.services.schedule.tick import TickReport, tick
@@ -56,7 +56,7 @@ class Command(BackupCommand):
             _log.exception("A check for due backups failed unexpectedly; the next one is made as usual")
 
     def _show(self, ticked: TickReport) -> None:
-        for line in lines_of(ticked):
+        for line in format_tick(ticked):
             self.show(line)
         self.stdout.flush()  # into a pipe, to a log, lines would wait for more
         failures = [result.error for result in (*ticked.results, *ticked.verified) if isinstance(result, Failure)]

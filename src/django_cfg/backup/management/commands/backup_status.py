@@ -23,7 +23,7 @@ class Command(BackupCommand):
         project = current_project()
         catalog = read_catalog(project.storage)
         report = read_status(project, catalog)
-        self.show(backups.columns(_HEADER, [_row(status, project.zone) for status in report.sources]))
+        self.show(backups.format_table(_HEADER, [_row(status, project.zone) for status in report.sources]))
         own = {damaged.name for status in report.sources for damaged in status.damaged}
         self.warn_of_damage(damaged for damaged in catalog.damaged if damaged.name not in own)
         self._show_old_data(report)
@@ -45,10 +45,10 @@ class Command(BackupCommand):
 def _row(status: SourceStatus, zone: tzinfo) -> tuple[str, ...]:
     return (
         str(status.source),
-        backups.local(status.last_success, zone) if status.last_success else "never",
+        backups.format_time(status.last_success, zone) if status.last_success else "never",
         _age(status.age) if status.age is not None else "-",
         megabytes(status.size) if status.size is not None else "-",
-        backups.local(status.next_slot, zone) if status.next_slot else "no schedule",
+        backups.format_time(status.next_slot, zone) if status.next_slot else "no schedule",
         _proof(status, zone),
         "OVERDUE" if status.overdue else "UNHEALTHY" if status.problems else "ok",
     )
@@ -57,7 +57,7 @@ def _row(status: SourceStatus, zone: tzinfo) -> tuple[str, ...]:
 def _proof(status: SourceStatus, zone: tzinfo) -> str:
     if status.last_proof is None and not status.provable_here:
         return "cannot be proved here"
-    return proofs.short(status.last_proof, zone)
+    return proofs.format_proof_cell(status.last_proof, zone)
 
 
 def _age(age: timedelta) -> str:

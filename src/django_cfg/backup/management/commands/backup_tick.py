@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand
-from django_cfg.backup.management.output.ticks import lines_of
+from django_cfg.backup.management.output.ticks import format_tick
 from django_cfg.backup.services.schedule.tick import tick
 
 
@@ -18,7 +18,7 @@ class Command(BackupCommand):
 
     def run(self, *, in_place: bool, **options: Any) -> Any:
         ticked = tick(in_place=in_place or None, progress=self.progress)
-        for line in lines_of(ticked):
+        for line in format_tick(ticked):
             self.show(line)
         if self.as_json and (ticked.problems or ticked.error):
             self.print_document(ticked)

@@ -8,14 +8,14 @@ from typing import Any
 from django_cfg.backup.errors import BackupError, KeyMissing, UsageError, VerificationFailed
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.output import proofs
-from django_cfg.backup.management.unlock_options import add_unlock, unlock
+from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
 from django_cfg.backup.manifest import Manifest, Proof
-from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
-from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
+from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.records import ErrorText, Record
-from django_cfg.backup.services.catalog.catalog import Catalog, find, read_catalog, require_known_database
+from django_cfg.backup.services.catalog.catalog import Catalog, find_backup, read_catalog, require_known_database
 from django_cfg.backup.services.project.project import Project, current_project
-from django_cfg.backup.services.verification.drill import drill, failure
+from django_cfg.backup.services.verification.drill import drill, drill_failure
 from django_cfg.backup.services.verification.verify import verify
 
 
@@ -40,16 +40,16 @@ class Command(BackupCommand):
         parser.add_argument(
             "--drill", action="store_true", help="Prove the named backups by restoring them; no data is replaced."
         )
-        add_unlock(parser)
+        add_unlock_options(parser)
 
     def run(self, *, names: list[str], database: str | None, **options: Any) -> Any:
         project = current_project()
-        opened_by = unlock(options["private_key"], options["passphrase_fd"])
-        keys = keys_of(project.config, opened_by)
+        decryption_key = read_decryption_key(options["private_key"], options["passphrase_fd"])
+        keys = decryption_keys(project.config, decryption_key)
         catalog = read_catalog(project.storage)
         if options["drill"] and not names:
             raise UsageError("--drill restores: name the backups it is to prove, as in `backup_verify latest --drill`.")
-        key_is_given = opened_by.private_key is not None
+        key_is_given = decryption_key.private_key is not None
         results = [
             self._drill(project, manifest, keys)
             if options["drill"]
@@ -63,7 +63,9 @@ class Command(BackupCommand):
         self._report(results, drilled=options["drill"])
         return results
 
-    def _verify(self, project: Project, manifest: Manifest, keys: Keys, *, key_is_given: bool) -> VerifyResult:
+    def _verify(
+        self, project: Project, manifest: Manifest, keys: DecryptionKeys, *, key_is_given: bool
+    ) -> VerifyResult:
         try:
             verify(project.storage, manifest, self.progress, tools_dir=project.config.tools_dir, keys=keys)
         except KeyMissing as error:
@@ -76,14 +78,14 @@ class Command(BackupCommand):
         self.show(f"{manifest.name}: good")
         return VerifyResult(name=manifest.name)
 
-    def _drill(self, project: Project, manifest: Manifest, keys: Keys) -> VerifyResult:
+    def _drill(self, project: Project, manifest: Manifest, keys: DecryptionKeys) -> VerifyResult:
         try:
             proof = drill(project, manifest, keys, self.progress)
         except BackupError as error:
             return VerifyResult(name=manifest.name, error=error)
         if not proof.succeeded:
-            return VerifyResult(name=manifest.name, error=VerificationFailed(failure(proof)), proof=proof)
-        self.show(f"{manifest.name}: proved. {proofs.sentence(proof)}")
+            return VerifyResult(name=manifest.name, error=VerificationFailed(drill_failure(proof)), proof=proof)
+        self.show(f"{manifest.name}: proved. {proofs.describe_success(proof)}")
         if proof.migrations:
             self.warn(proof.migrations)
         return VerifyResult(name=manifest.name, proof=proof)
@@ -102,6 +104,6 @@ class Command(BackupCommand):
 
 def _chosen(catalog: Catalog, project: Project, names: list[str], database: str | None) -> list[Manifest]:
     if names:
-        return [find(catalog, project, name, database) for name in names]
+        return [find_backup(catalog, project, name, database) for name in names]
     require_known_database(project, catalog, database)
     return [manifest for manifest in catalog.of(project) if database in (None, manifest.source.database)]

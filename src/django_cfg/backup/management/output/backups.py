@@ -9,7 +9,7 @@ from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest
 
 
-def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose columns are as wide as they need to be."""
     widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
     return "\n".join(
@@ -18,7 +18,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def backups(
+def format_backups(
     manifests: Sequence[Manifest],
     pinned: Container[str],
     zone: tzinfo,
@@ -27,27 +27,27 @@ def backups(
 ) -> str:
     header = ("NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER", "LAST PROOF", "KEPT AS")
     rows = [(*_row(m, m.name in pinned, zone), proved[m.name], what_keeps[m.name]) for m in manifests]
-    return columns(header, rows)
+    return format_table(header, rows)
 
 
 def _row(manifest: Manifest, is_pinned: bool, zone: tzinfo) -> tuple[str, ...]:
     return (
         manifest.name,
         str(manifest.source) + (" (partial)" if manifest.partial else ""),
-        local(manifest.started_at, zone),
+        format_time(manifest.started_at, zone),
         megabytes(manifest.archive.size),
         f"{manifest.rows:,}",
         manifest.trigger + (", pinned" if is_pinned else ""),
     )
 
 
-def details(manifest: Manifest, zone: tzinfo, migrations: str, proved: str, what_keeps: str) -> str:
+def format_backup(manifest: Manifest, zone: tzinfo, migrations: str, proved: str, what_keeps: str) -> str:
     """Everything worth knowing of one backup."""
     archive, engine = manifest.archive, manifest.engine
     facts = {
         "Name": manifest.name,
         "Source": str(manifest.source),
-        "Started": local(manifest.started_at, zone),
+        "Started": format_time(manifest.started_at, zone),
         "Took": f"{(manifest.finished_at - manifest.started_at).total_seconds():.1f} s",
         "Trigger": f"{manifest.trigger}, on {manifest.host}",
         "Archive": f"{manifest.archive_key}, {megabytes(archive.size)} ({megabytes(archive.raw_size)} unpacked)",
@@ -66,8 +66,8 @@ def details(manifest: Manifest, zone: tzinfo, migrations: str, proved: str, what
     tables = [(table.name, f"{table.rows:,}" if table.exact else f"about {table.rows:,}") for table in manifest.tables]
     width = max(map(len, facts))
     head = "\n".join(f"{name.ljust(width)}  {value}" for name, value in facts.items())
-    return f"{head}\n\n{columns(('TABLE', 'ROWS'), tables)}"
+    return f"{head}\n\n{format_table(('TABLE', 'ROWS'), tables)}"
 
 
-def local(moment: datetime, zone: tzinfo) -> str:
+def format_time(moment: datetime, zone: tzinfo) -> str:
     return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")

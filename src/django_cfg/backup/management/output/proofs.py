@@ -5,38 +5,38 @@ from __future__ import annotations
 from datetime import tzinfo
 
 from django_cfg.backup.formatting import counted
-from django_cfg.backup.management.output.backups import local
+from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.manifest import Proof
 
 
-def sentence(proof: Proof) -> str:
+def describe_success(proof: Proof) -> str:
     """What a drill that succeeded has done."""
     queries = f", {counted(proof.queries, 'query')} true".replace("querys", "queries") if proof.queries else ""
     return (
         f"Restored and compared: {counted(proof.tables, 'table')}, {counted(proof.rows, 'row')}{queries}. "
-        f"Expected recovery time: {seconds(proof)}."
+        f"Expected recovery time: {format_duration(proof)}."
     )
 
 
-def details(proof: Proof | None, zone: tzinfo) -> str:
+def format_proof(proof: Proof | None, zone: tzinfo) -> str:
     """For the page of one backup."""
     if proof is None:
         return "never; `backup_verify NAME --drill` proves it"
-    when = f"{local(proof.at, zone)}, on {proof.host or 'an unknown host'}"
+    when = f"{format_time(proof.at, zone)}, on {proof.host or 'an unknown host'}"
     if not proof.succeeded:
         return f"THE DRILL FAILED, {when}: {'; '.join(proof.differences) or 'it could not be restored'}"
     server = f" (server {proof.server_version}, {proof.tool} {proof.tool_version})" if proof.server_version else ""
-    return f"{when}{server}. {sentence(proof)}"
+    return f"{when}{server}. {describe_success(proof)}"
 
 
-def short(proof: Proof | None, zone: tzinfo) -> str:
+def format_proof_cell(proof: Proof | None, zone: tzinfo) -> str:
     """For a column."""
     if proof is None:
         return "never"
-    return f"{local(proof.at, zone)}{f', {seconds(proof)}' if proof.succeeded else ' FAILED'}"
+    return f"{format_time(proof.at, zone)}{f', {format_duration(proof)}' if proof.succeeded else ' FAILED'}"
 
 
-def seconds(proof: Proof) -> str:
+def format_duration(proof: Proof) -> str:
     """How long the drill took, which is how long a restore is expected to take."""
     total = round(proof.duration)
     if total < 60:

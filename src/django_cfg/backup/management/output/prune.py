@@ -7,47 +7,47 @@ from datetime import tzinfo
 
 from django_cfg.backup.errors import ClockSkew
 from django_cfg.backup.formatting import megabytes
-from django_cfg.backup.management.output.backups import columns, local
+from django_cfg.backup.management.output.backups import format_table, format_time
 from django_cfg.backup.policy.retention import Decision
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.retention.leftovers import Leftover
-from django_cfg.backup.services.retention.prune import decide
+from django_cfg.backup.services.retention.prune import decide_retention
 
 
-def decisions(made: Sequence[Decision], zone: tzinfo) -> str:
+def format_decisions(made: Sequence[Decision], zone: tzinfo) -> str:
     rows = [
         (
             "keep" if decision.keep else "DELETE",
             decision.name,
             decision.source.database + (" (partial)" if decision.manifest.partial else ""),
-            local(decision.started_at, zone),
+            format_time(decision.started_at, zone),
             megabytes(decision.size),
             str(decision),
         )
         for decision in made
     ]
-    return columns(("", "NAME", "DATABASE", "STARTED", "SIZE", "WHY"), rows)
+    return format_table(("", "NAME", "DATABASE", "STARTED", "SIZE", "WHY"), rows)
 
 
-def leftovers(found: Sequence[Leftover], zone: tzinfo) -> str:
+def format_leftovers(found: Sequence[Leftover], zone: tzinfo) -> str:
     rows = [
         (
             "keep" if leftover.spared else "DELETE",
             ", ".join(stored.key for stored in leftover.objects),
-            local(leftover.modified, zone),
+            format_time(leftover.modified, zone),
             megabytes(leftover.size),
             leftover.spared or "no manifest",
         )
         for leftover in found
     ]
-    return columns(("", "OBJECTS", "WRITTEN", "SIZE", "WHY"), rows)
+    return format_table(("", "OBJECTS", "WRITTEN", "SIZE", "WHY"), rows)
 
 
-def what_keeps(project: Project, catalog: Catalog) -> dict[str, str]:
+def retention_reasons(project: Project, catalog: Catalog) -> dict[str, str]:
     """By name what keeps each backup of *catalog*, in words."""
     try:
-        made = decide(project, catalog).decisions
+        made = decide_retention(project, catalog).decisions
     except ClockSkew:
         return {manifest.name: "unknown: backup_prune says why" for manifest in catalog.backups}
     nothing = "due for deletion" if project.config.retention.enabled else "retention is off"

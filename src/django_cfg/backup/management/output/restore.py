@@ -6,11 +6,11 @@ from argparse import ArgumentParser
 
 from django_cfg.backup.engines.base import Level
 from django_cfg.backup.formatting import megabytes
-from django_cfg.backup.management.output.backups import local
+from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.services.restore.restore import RestorePlan, RestoreReport
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_restore_options(parser: ArgumentParser) -> None:
     parser.add_argument("--to", metavar="ALIAS", help="The database to replace; needed for a backup of another source.")
     parser.add_argument(
         "--tables",
@@ -31,12 +31,12 @@ def add_options(parser: ArgumentParser) -> None:
     )
 
 
-def preview(plan: RestorePlan) -> str:
+def format_preview(plan: RestorePlan) -> str:
     """All that is known before, as it is shown before the question."""
     manifest = plan.manifest
     unpacked = megabytes(manifest.archive.raw_size)
     lines = [
-        f"Backup   {manifest.name} of {manifest.source}, {local(manifest.started_at, plan.project.zone)}",
+        f"Backup   {manifest.name} of {manifest.source}, {format_time(manifest.started_at, plan.project.zone)}",
         f"         {len(manifest.tables)} tables, {manifest.rows:,} rows, {unpacked} unpacked",
         f"Archive  {_archive(plan)}",
         f"Target   the {plan.engine.name} database {plan.target!r} ({plan.engine.location})",
@@ -53,13 +53,13 @@ def preview(plan: RestorePlan) -> str:
     return "\n".join(lines)
 
 
-def question(plan: RestorePlan) -> str:
+def confirmation_question(plan: RestorePlan) -> str:
     if plan.options.tables:
         return f"Replace these tables of the database {plan.target!r} with those of the backup?"
     return f"Replace the database {plan.target!r} with it?"
 
 
-def done(plan: RestorePlan, report: RestoreReport) -> str:
+def describe_result(plan: RestorePlan, report: RestoreReport) -> str:
     manifest = plan.manifest
     took = f"It took {report.seconds:.1f} s."
     if plan.options.tables:

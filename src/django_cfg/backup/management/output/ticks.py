@@ -8,10 +8,10 @@ from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.output import proofs
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.schedule.tick import TickReport
-from django_cfg.backup.services.schedule.verification_job import Verified
+from django_cfg.backup.services.schedule.verification_job import VerificationResult
 
 
-def lines_of(ticked: TickReport) -> Iterator[str]:
+def format_tick(ticked: TickReport) -> Iterator[str]:
     for alias, slot in ticked.claimed.items():
         yield f"{alias}: claimed the slot of {slot:%Y-%m-%d %H:%M} UTC"
     for alias in ticked.enqueued:
@@ -21,6 +21,6 @@ def lines_of(ticked: TickReport) -> Iterator[str]:
             yield f"{result.name}: {megabytes(result.archive.size)} stored"
 
     for verified in ticked.verified:
-        if isinstance(verified, Verified):
+        if isinstance(verified, VerificationResult):
             proof = verified.proof
-            yield f"{verified.name}: " + (f"proved. {proofs.sentence(proof)}" if proof else "good")
+            yield f"{verified.name}: " + (f"proved. {proofs.describe_success(proof)}" if proof else "good")

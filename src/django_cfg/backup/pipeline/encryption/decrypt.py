@@ -9,9 +9,9 @@ from typing import NoReturn
 
 from django_cfg.backup.errors import EncryptionError, KeyMissing, ToolFailed, VerificationFailed
 from django_cfg.backup.manifest import Encryption
-from django_cfg.backup.pipeline.encryption.gpg import Answer, Gpg, secret_pipe, without_status
-from django_cfg.backup.pipeline.encryption.gpg_home import private_home
-from django_cfg.backup.pipeline.encryption.keyring import Keys, holds_any, keyring, user_home
+from django_cfg.backup.pipeline.encryption.gpg import Gpg, GpgResult, secret_pipe, without_status
+from django_cfg.backup.pipeline.encryption.gpg_home import private_gpg_home
+from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys, holds_any, keyring, user_home
 from django_cfg.backup.pipeline.stream import CheckedReader, Readable, blocks
 from django_cfg.backup.process.child import Child, Feeder
 
@@ -20,7 +20,7 @@ _OPENED = "PLAINTEXT"
 
 
 @contextmanager
-def decrypt(stored: Readable, encryption: Encryption, keys: Keys) -> Iterator[Readable]:
+def decrypt(stored: Readable, encryption: Encryption, keys: DecryptionKeys) -> Iterator[Readable]:
     """Yield a reader of what was encrypted into *stored*. It reports the end only when gpg found all of it intact.
 
     :raises KeyMissing: nothing that opens it is on this machine.
@@ -35,17 +35,17 @@ def decrypt(stored: Readable, encryption: Encryption, keys: Keys) -> Iterator[Re
         yield plain
 
 
-def require_key(stored: Readable, encryption: Encryption, keys: Keys) -> None:
+def require_key(stored: Readable, encryption: Encryption, keys: DecryptionKeys) -> None:
     """Look at the beginning of *stored* alone; raises as :func:`decrypt` does."""
     with _opening(_head(stored), encryption, keys):
         pass
 
 
 @contextmanager
-def _opening(head: bytes, encryption: Encryption, keys: Keys) -> Iterator[tuple[Gpg, str | None]]:
+def _opening(head: bytes, encryption: Encryption, keys: DecryptionKeys) -> Iterator[tuple[Gpg, str | None]]:
     """The gpg and the passphrase that open an archive with this *head*."""
     if encryption.method == "passphrase":
-        with private_home() as home:
+        with private_gpg_home() as home:
             gpg = Gpg(home)
             yield gpg, _fitting(gpg, head, keys)
         return
@@ -56,7 +56,7 @@ def _opening(head: bytes, encryption: Encryption, keys: Keys) -> Iterator[tuple[
         yield found, keys.unlocking
 
 
-def _fitting(gpg: Gpg, head: bytes, keys: Keys) -> str:
+def _fitting(gpg: Gpg, head: bytes, keys: DecryptionKeys) -> str:
     """The passphrase that opens *head*."""
     for passphrase in keys.passphrases:
         answer = _try(gpg, head, passphrase)
@@ -75,7 +75,7 @@ def _fitting(gpg: Gpg, head: bytes, keys: Keys) -> str:
     )
 
 
-def _try_private_key(gpg: Gpg, head: bytes, encryption: Encryption, keys: Keys) -> None:
+def _try_private_key(gpg: Gpg, head: bytes, encryption: Encryption, keys: DecryptionKeys) -> None:
     answer = _try(gpg, head, keys.unlocking, f"--pinentry-mode={keys.pinentry}")
     if answer.arguments_of(_OPENED):
         return
@@ -90,11 +90,11 @@ def _try_private_key(gpg: Gpg, head: bytes, encryption: Encryption, keys: Keys) 
     )
 
 
-def _try(gpg: Gpg, head: bytes, secret: str | None, *arguments: str) -> Answer:
+def _try(gpg: Gpg, head: bytes, secret: str | None, *arguments: str) -> GpgResult:
     return gpg.ask(*arguments, "--output=/dev/null", "--yes", "--decrypt", given=head, secret=secret)
 
 
-def _missing(encryption: Encryption, keys: Keys) -> KeyMissing:
+def _missing(encryption: Encryption, keys: DecryptionKeys) -> KeyMissing:
     where = keys.private_key or f"the keyring of this user ({user_home()})"
     return KeyMissing(
         f"The archive is encrypted to {', '.join(encryption.recipients)}, and {where} does not hold the private key. "
@@ -102,13 +102,13 @@ def _missing(encryption: Encryption, keys: Keys) -> KeyMissing:
     )
 
 
-def _refuse_damage(answer: Answer) -> NoReturn:
+def _refuse_damage(answer: GpgResult) -> NoReturn:
     raise VerificationFailed(
         f"The archive is not a complete OpenPGP message{_reason(answer)}: it is cut short or damaged."
     )
 
 
-def _reason(answer: Answer) -> str:
+def _reason(answer: GpgResult) -> str:
     """The first of gpg's last words: what follows are consequences."""
     return f" ({answer.last_words.splitlines()[0]})" if answer.last_words else ""
 

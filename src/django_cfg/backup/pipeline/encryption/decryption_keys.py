@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from django_cfg.backup.config.backup import BackupConfig
-from django_cfg.backup.config.encryption_key import Passphrase, read
-from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.config.encryption_key import Passphrase, parse_encryption_key
+from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 
 
 @dataclass(frozen=True)
-class Unlock:
+class DecryptionKey:
     """What the caller brings along.
 
     :param private_key: the file of an exported private key; None: the user's keyring has it.
@@ -22,13 +22,13 @@ class Unlock:
     passphrase: str | None = field(default=None, repr=False)
 
 
-CONFIGURED = Unlock()  # nothing is brought along
+NO_KEY = DecryptionKey()  # only what is configured
 
 
-def keys_of(config: BackupConfig, unlock: Unlock = CONFIGURED) -> Keys:
+def decryption_keys(config: BackupConfig, decryption_key: DecryptionKey = NO_KEY) -> DecryptionKeys:
     """All that may open a backup of *config*, in the order it is tried."""
-    brought = [unlock.passphrase] if unlock.passphrase else []
-    key = read(config.encryption_key) if config.encryption_key is not None else None
+    brought = [decryption_key.passphrase] if decryption_key.passphrase else []
+    key = parse_encryption_key(config.encryption_key) if config.encryption_key is not None else None
     current = [key.text] if isinstance(key, Passphrase) else []
     passphrases = tuple(dict.fromkeys([*brought, *current, *config.decryption_keys]))
-    return Keys(passphrases, unlock.private_key, unlock.passphrase)
+    return DecryptionKeys(passphrases, decryption_key.private_key, decryption_key.passphrase)

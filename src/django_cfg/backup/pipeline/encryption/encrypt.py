@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 
-from django_cfg.backup.config.encryption_key import Passphrase, read
+from django_cfg.backup.config.encryption_key import Passphrase, parse_encryption_key
 from django_cfg.backup.errors import EncryptionError, ToolFailed
 from django_cfg.backup.manifest import Encryption
 from django_cfg.backup.pipeline.encryption.gpg import Gpg, secret_pipe
-from django_cfg.backup.pipeline.encryption.gpg_home import private_home
+from django_cfg.backup.pipeline.encryption.gpg_home import private_gpg_home
 from django_cfg.backup.pipeline.encryption.recipients import import_recipients
 from django_cfg.backup.pipeline.filter import Filter
 from django_cfg.backup.pipeline.stream import Writable
@@ -93,7 +93,7 @@ class _Nowhere:
 
 
 @contextmanager
-def encrypting(encryption_key: str | None) -> Iterator[Encryptor]:
+def open_encryptor(encryption_key: str | None) -> Iterator[Encryptor]:
     """What encrypts as *encryption_key* of the configuration says, while the block runs.
 
     :raises EncryptionError: nothing can be encrypted with it.
@@ -102,14 +102,14 @@ def encrypting(encryption_key: str | None) -> Iterator[Encryptor]:
     if encryption_key is None:
         yield UNENCRYPTED
         return
-    with private_home() as home:
+    with private_gpg_home() as home:
         encryptor = _encryptor(Gpg(home, may_start_agent=False), encryption_key)
         encryptor.try_out()
         yield encryptor
 
 
 def _encryptor(gpg: Gpg, encryption_key: str) -> _GpgEncryptor:
-    key = read(encryption_key)
+    key = parse_encryption_key(encryption_key)
     if isinstance(key, Passphrase):
         return _GpgEncryptor(gpg, Encryption(method="passphrase"), ("--symmetric", *_SLOW), key.text)
     recipients = import_recipients(gpg, key)

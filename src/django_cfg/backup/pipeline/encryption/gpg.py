@@ -27,7 +27,7 @@ _FROM_US = "--pinentry-mode=loopback"  # the passphrase comes from our pipe or n
 
 
 @dataclass(frozen=True)
-class Answer:
+class GpgResult:
     """The result of one call of gpg."""
 
     succeeded: bool
@@ -68,7 +68,7 @@ class Gpg:
         agent = [] if self.may_start_agent else ["--no-autostart"]
         return [program(), *home, *_ALWAYS, *agent, *arguments]
 
-    def ask(self, *arguments: str, given: bytes = b"", secret: str | None = None) -> Answer:
+    def ask(self, *arguments: str, given: bytes = b"", secret: str | None = None) -> GpgResult:
         """Run gpg to its end, fed with *given*; whatever goes wrong with the keys is in the answer."""
         with (
             secret_pipe(secret) as pipe,
@@ -87,7 +87,7 @@ class Gpg:
                 succeeded = True
             except ToolFailed:
                 succeeded = False
-            return Answer(
+            return GpgResult(
                 succeeded,
                 tuple(line for line in printed if not line.startswith(_STATUS)),
                 tuple(line.removeprefix(_STATUS) for line in printed if line.startswith(_STATUS)),

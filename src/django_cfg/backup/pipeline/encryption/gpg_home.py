@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from django_cfg.backup.pipeline.encryption.gpg import program
-from django_cfg.backup.process.private_dir import private_folder
+from django_cfg.backup.process.private_dir import private_dir
 
 _PREFIX = "django-cfg-gpg-"
 _LONGEST = 60  # bytes: the agent's socket lies within, and the path of a socket has at most 107
@@ -18,14 +18,14 @@ _log = logging.getLogger("django_cfg.backup")
 
 
 @contextmanager
-def private_home() -> Iterator[Path]:
+def private_gpg_home() -> Iterator[Path]:
     """An empty home, removed with all keys in it; homes of killed processes are removed first.
 
     :raises ToolNotFound: there is no gpg to use it.
     :raises StorageError: none can be made.
     """
     program()
-    with private_folder(_PREFIX, _place(), _end_daemons) as home:
+    with private_dir(_PREFIX, _place(), _end_daemons) as home:
         yield home
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from django_cfg.backup.errors import EncryptionError, UsageError
 from django_cfg.backup.pipeline.encryption.gpg import Gpg
-from django_cfg.backup.pipeline.encryption.gpg_home import private_home
+from django_cfg.backup.pipeline.encryption.gpg_home import private_gpg_home
 
 
 @dataclass(frozen=True)
-class Keys:
+class DecryptionKeys:
     """What archives may be opened with."""
 
     passphrases: tuple[str, ...] = field(default=(), repr=False)  # of archives; tried in turn
@@ -30,7 +30,7 @@ class Keys:
         return "ask" if self.may_ask else "cancel"
 
 
-USERS_KEYRING = Keys()
+USERS_KEYRING = DecryptionKeys()
 
 
 def user_home() -> Path:
@@ -39,7 +39,7 @@ def user_home() -> Path:
 
 
 @contextmanager
-def keyring(keys: Keys) -> Iterator[Gpg | None]:
+def keyring(keys: DecryptionKeys) -> Iterator[Gpg | None]:
     """gpg with the private keys there are; None: there are none at all.
 
     :raises EncryptionError: the file holds no private key.
@@ -48,7 +48,7 @@ def keyring(keys: Keys) -> Iterator[Gpg | None]:
         yield Gpg() if user_home().is_dir() else None
         return
     content = _content(keys.private_key)
-    with private_home() as home:
+    with private_gpg_home() as home:
         gpg = Gpg(home)
         _import(gpg, content, keys.private_key)
         yield gpg
@@ -72,7 +72,7 @@ def holds_private_key_of(recipients: Collection[str]) -> bool:
 
 def is_locked(private_key: Path) -> bool:
     """Whether the private key in a file wants a passphrase."""
-    with private_home() as home:
+    with private_gpg_home() as home:
         listed = Gpg(home, may_start_agent=False).ask("--list-packets", given=_content(private_key))
         return any("protected]" in line for line in listed.lines)
 

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import unpack
-from django_cfg.backup.pipeline.encryption.keyring import Keys
-from django_cfg.backup.pipeline.stream import Advance, Readable
+from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
+from django_cfg.backup.pipeline.stream import OnProgress, Readable
 from django_cfg.backup.storage.base import Storage
 
 
 @contextmanager
-def open_archive(storage: Storage, manifest: Manifest, keys: Keys, advance: Advance) -> Iterator[Readable]:
+def open_archive(storage: Storage, manifest: Manifest, keys: DecryptionKeys, advance: OnProgress) -> Iterator[Readable]:
     """A reader of the plain bytes of a backup. Its end is reported only after all digests have been compared.
 
     :param advance: called with the number of stored bytes that were read.

@@ -11,7 +11,7 @@ from pydantic import Field, SkipValidation
 from django_cfg.backup.errors import BackupError, BackupNotFound, ManifestError, UsageError, VerificationFailed
 from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX, Manifest, Proof, Source, proved_name
 from django_cfg.backup.records import ErrorText, Record
-from django_cfg.backup.services.catalog.naming import pattern
+from django_cfg.backup.services.catalog.naming import name_pattern
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.storage.base import Storage
 
@@ -139,7 +139,7 @@ def is_manifest(key: str) -> bool:
     return key.endswith(SUFFIX) and not key.endswith((PROOF_SUFFIX, PIN_SUFFIX))
 
 
-def find(catalog: Catalog, project: Project, name: str, alias: str | None = None) -> Manifest:
+def find_backup(catalog: Catalog, project: Project, name: str, alias: str | None = None) -> Manifest:
     """The backup called *name*: exactly, by an unambiguous beginning, or ``latest``.
 
     :raises BackupNotFound: there is none.
@@ -147,7 +147,7 @@ def find(catalog: Catalog, project: Project, name: str, alias: str | None = None
     """
     require_known_database(project, catalog, alias)
     if name == LATEST:
-        return latest(catalog, project, alias)
+        return latest_backup(catalog, project, alias)
     if not name:
         raise UsageError("The name of the backup is empty; `backup_list` shows the names.")
     wanted = [m for m in catalog.backups if alias is None or m.source.database == alias]
@@ -175,7 +175,7 @@ def require_known_database(project: Project, catalog: Catalog, alias: str | None
         )
 
 
-def latest(catalog: Catalog, project: Project, alias: str | None) -> Manifest:
+def latest_backup(catalog: Catalog, project: Project, alias: str | None) -> Manifest:
     """The newest backup of this project, environment and the one database."""
     own = [m for m in catalog.of(project) if alias is None or m.source.database == alias]
     databases = sorted({manifest.source.database for manifest in own})
@@ -195,7 +195,7 @@ def latest(catalog: Catalog, project: Project, alias: str | None) -> Manifest:
 
 def damaged_of(project: Project, catalog: Catalog, alias: str) -> list[Damaged]:
     """The damaged pairs of one source: as their manifest says, and as they are named where that cannot be read."""
-    named = pattern(project.config.filename_template, env=project.env, database=alias)
+    named = name_pattern(project.config.filename_template, env=project.env, database=alias)
     return [
         damaged
         for damaged in catalog.damaged

@@ -8,10 +8,10 @@ from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import copy_stored
 from django_cfg.backup.pipeline.compression import SUFFIX
 from django_cfg.backup.pipeline.encryption.encrypt import SUFFIX as ENCRYPTED
-from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
+from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
 from django_cfg.backup.pipeline.stream import pump
 from django_cfg.backup.services.catalog.archives import open_archive
-from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
+from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.local import LocalStorage
 
@@ -23,7 +23,7 @@ def download_backup(
     *,
     plain: bool = False,
     progress: Progress = SILENT,
-    keys: Keys = USERS_KEYRING,
+    keys: DecryptionKeys = USERS_KEYRING,
 ) -> Path:
     """Copy a backup into *folder*, which becomes a local storage of its own; checked before it appears.
 
@@ -36,7 +36,7 @@ def download_backup(
     target = LocalStorage(folder)
     archive = manifest.archive
     key = _plain_key(manifest) if plain else manifest.archive_key
-    with flowing(progress, f"{manifest.name}: downloading", archive.size) as advance:
+    with byte_progress(progress, f"{manifest.name}: downloading", archive.size) as advance:
         if plain:
             with (
                 open_archive(storage, manifest, keys, advance) as content,

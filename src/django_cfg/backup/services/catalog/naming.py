@@ -12,13 +12,13 @@ from django_cfg.backup.storage.base import Storage
 _UNFIT = re.compile(r"[^\w-]+")  # for a file name on any system; a dot would begin a suffix
 
 
-def render(template: str, *, database: str, env: str, started_at: datetime, zone: tzinfo) -> str:
+def render_name(template: str, *, database: str, env: str, started_at: datetime, zone: tzinfo) -> str:
     """*template* with its variables filled in; the time is local to *zone*."""
     timestamp = started_at.astimezone(zone).strftime("%Y%m%d_%H%M%S")
     return template.format(database=_fit(database), env=_fit(env), timestamp=timestamp)
 
 
-def pattern(template: str, *, env: str, database: str | None = None) -> re.Pattern[str]:
+def name_pattern(template: str, *, env: str, database: str | None = None) -> re.Pattern[str]:
     """What matches every name that *template* gives in *env*, whatever the time; None: of any database."""
     alias = r"[\w-]+" if database is None else re.escape(_fit(database))
     fitting = {"database": alias, "timestamp": r"\d{8}_\d{6}", "env": re.escape(_fit(env))}

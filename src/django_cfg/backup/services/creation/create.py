@@ -20,18 +20,18 @@ from django_cfg.backup.manifest import Archive, Manifest, Source, Trigger
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.archive import Packed, pack
 from django_cfg.backup.pipeline.compression import SUFFIX
-from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor, encrypting
+from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor, open_encryptor
 from django_cfg.backup.policy.health import size_warning
 from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
-from django_cfg.backup.services.catalog.naming import free_name, render
+from django_cfg.backup.services.catalog.naming import free_name, render_name
 from django_cfg.backup.services.creation.restore_command import restore_command
 from django_cfg.backup.services.project import clock
-from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
+from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.services.project.project import Project, current_project, operation, require_enabled
 from django_cfg.backup.services.project.storage_advice import refuse_served_folder
 from django_cfg.backup.services.retention.prune import prune_after_backup
 from django_cfg.backup.services.runs.file_lock import source_lock
-from django_cfg.backup.services.runs.run import RecordedRun, reason
+from django_cfg.backup.services.runs.run import RecordedRun, failure_reason
 from django_cfg.backup.storage.base import Storage
 
 _log = logging.getLogger("django_cfg.backup")
@@ -69,14 +69,14 @@ def create_in(
     require_ready(project)
     project.database(alias)
     source = project.source(alias)
-    attempt = _Attempt(project, source, trigger, note, progress)
+    attempt = _BackupAttempt(project, source, trigger, note, progress)
     with source_lock(project, source, Run.Kind.BACKUP) as lock_file:
         run = RecordedRun(
             project, source, Run.Kind.BACKUP, trigger=trigger, lock_file=lock_file, claim=claim, ended=attempt.announce
         )
         with run.recorded():
             signals.send(signals.backup_started, source=source, trigger=trigger)
-            with encrypting(project.config.encryption_key) as encryptor:
+            with open_encryptor(project.config.encryption_key) as encryptor:
                 manifest = attempt.carry_out(run, encryptor)
             catalog = attempt.review(manifest)
     prune_after_backup(project, manifest, catalog, progress)
@@ -97,7 +97,7 @@ def selection_of(project: Project, alias: str) -> Selection:
     return Selection(tuple(config.include_tables), tuple(config.exclude_tables), tuple(config.extra_options))
 
 
-class _Attempt:
+class _BackupAttempt:
     """One run: what stays the same from its first step to its last."""
 
     def __init__(self, project: Project, source: Source, trigger: Trigger, note: str, progress: Progress) -> None:
@@ -149,7 +149,7 @@ class _Attempt:
         if self._published:
             signals.send(signals.backup_succeeded, manifest=self._published, warning=self._size_warning)
         elif error:
-            signals.send(signals.backup_failed, source=self._source, message=reason(error))
+            signals.send(signals.backup_failed, source=self._source, message=failure_reason(error))
 
     def _succeed(self, run: RecordedRun, manifest: Manifest) -> None:
         self._published = manifest
@@ -163,7 +163,7 @@ class _Attempt:
     def _free_name(self, storage: Storage) -> str:
         project = self._project
         template = project.config.filename_template
-        wanted = render(
+        wanted = render_name(
             template,
             database=self._source.database,
             env=project.env,
@@ -176,7 +176,7 @@ class _Attempt:
         """One pass from the database to the storage; the archive appears only if all of it went well."""
         selection = selection_of(self._project, self._source.database)
         with engine.dump(selection) as dump, storage.publish(key, expected_size=dump.expected_size) as sink:
-            with flowing(self._progress, f"{self._source.database}: storing", dump.expected_size) as advance:
+            with byte_progress(self._progress, f"{self._source.database}: storing", dump.expected_size) as advance:
                 packed = pack(dump.stream, sink, self._compression, advance, self._encryptor)
             if packed.raw.size == 0:
                 raise DumpFailed(f"The dump of {self._source.database!r} is empty. Nothing was published.")

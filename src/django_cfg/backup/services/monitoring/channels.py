@@ -17,7 +17,7 @@ from django.db import connections
 
 from django_cfg.backup.config.backup import BackupConfig
 from django_cfg.backup.process.in_thread import InThread
-from django_cfg.backup.process.redaction import redacted, secrets_of_url
+from django_cfg.backup.process.redaction import redact, secrets_of_url
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.project.secrets import keep_secrets_out_of_logs, secrets_of
 
@@ -40,12 +40,12 @@ class NotSent(Exception):
     """A channel refused, in words without a secret."""
 
 
-def channels(config: BackupConfig) -> list[Channel]:
+def list_channels(config: BackupConfig) -> list[Channel]:
     mail = [Channel("mail to ADMINS", mail_admins)] if settings.ADMINS else []
     return mail + [_apprise(number, url) for number, url in enumerate(config.notify_urls, 1)]
 
 
-def heartbeat(config: BackupConfig, database: str, *, succeeded: bool) -> Channel | None:
+def heartbeat_channel(config: BackupConfig, database: str, *, succeeded: bool) -> Channel | None:
     """Return the dead man's switch, whose URL is fetched; None: there is none."""
     if config.heartbeat_url is None:
         return None
@@ -53,13 +53,13 @@ def heartbeat(config: BackupConfig, database: str, *, succeeded: bool) -> Channe
     return Channel("heartbeat_url", lambda _subject, _body: _fetch(url if succeeded else f"{url}/fail"))
 
 
-def deliver(project: Project, ways: Iterable[Channel], subject: str, body: str) -> dict[str, str]:
+def send_to_all(project: Project, ways: Iterable[Channel], subject: str, body: str) -> dict[str, str]:
     """Send through every channel, each within ``DEADLINE``.
 
     :returns: the channel's name with what went wrong, empty when nothing did; without a secret of the settings.
     """
     secrets = secrets_of(project)
-    results = {way.name: redacted(_attempt(way, subject, body), secrets) for way in ways}
+    results = {way.name: redact(_attempt(way, subject, body), secrets) for way in ways}
     for name, error in results.items():
         if error:
             _log.error("A notification was not sent by %s: %s", name, error)

@@ -21,10 +21,10 @@ _AGAIN_AFTER = timedelta(hours=1)  # what may not have arrived, and twice as lon
 
 
 @dataclass(frozen=True)
-class Mark:
+class IncidentMark:
     """One incident that goes on."""
 
-    marks: Marks
+    marks: IncidentStore
     number: int
     message: str
     since: datetime | None = None  # None: unknown
@@ -47,14 +47,14 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Marks:
+class IncidentStore:
     """All methods raise StorageError when the place cannot be used."""
 
     place: Storage
     stem: str
     valid_for: timedelta | None = None  # an older one is notified again
 
-    def begin(self, message: str) -> Mark | None:
+    def begin(self, message: str) -> IncidentMark | None:
         """Mark a new incident; None: it is marked already, and its notification was sent or is being sent."""
         attempts = 0
         if known := self.going_on():
@@ -63,7 +63,7 @@ class Marks:
                 return None
             self.remove(known.number)
             attempts = 0 if was_notified else known.attempts + 1
-        mark = Mark(self, self._number(), message, clock.now(), attempts)
+        mark = IncidentMark(self, self._number(), message, clock.now(), attempts)
         facts = {"since": clock.now().isoformat(), "message": message, "attempts": attempts}
         return mark if self.write(mark.number, _BEGUN, json.dumps(facts).encode()) else None
 
@@ -74,7 +74,7 @@ class Marks:
             self.remove(known.number)
         return known is not None
 
-    def going_on(self) -> Mark | None:
+    def going_on(self) -> IncidentMark | None:
         number = self._number()
         key = self._key(number, _BEGUN)
         return self._read(number, key) if self.place.stat(key) else None
@@ -101,13 +101,13 @@ class Marks:
         """Of the incident that goes on, or would be the next."""
         return next(number for number in count(1) if self.place.stat(self._key(number, _OVER)) is None)
 
-    def _read(self, number: int, key: str) -> Mark:
+    def _read(self, number: int, key: str) -> IncidentMark:
         try:
             facts = json.loads(self.place.read(key))
             since = datetime.fromisoformat(facts["since"])
-            return Mark(self, number, str(facts["message"]), since, int(facts["attempts"]))
+            return IncidentMark(self, number, str(facts["message"]), since, int(facts["attempts"]))
         except (ValueError, KeyError, TypeError):
-            return Mark(self, number, "")
+            return IncidentMark(self, number, "")
 
     def _key(self, number: int, what: str) -> str:
         return f"{self.stem}.{number}.{what}"

@@ -20,7 +20,7 @@ from typing import Literal
 
 from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.manifest import Source
-from django_cfg.backup.services.monitoring.incident_store import Mark, Marks
+from django_cfg.backup.services.monitoring.incident_store import IncidentMark, IncidentStore
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.local import LocalStorage
 
@@ -80,7 +80,7 @@ class Incident:
         except _UNUSABLE:
             return False
 
-    def _new_mark(self, message: str) -> Mark | None:
+    def _new_mark(self, message: str) -> IncidentMark | None:
         """Return None if it has been notified."""
         try:
             return self._stored.begin(message)
@@ -90,23 +90,23 @@ class Incident:
             return self._local.begin(message)
         except _UNUSABLE as error:
             _log.warning("An incident is marked nowhere: %s", error)
-        return Mark(self._local, 0, message)
+        return IncidentMark(self._local, 0, message)
 
-    def _settle(self, mark: Mark, *, heard: bool) -> None:
+    def _settle(self, mark: IncidentMark, *, heard: bool) -> None:
         try:
             mark.set_notified() if heard else mark.withdraw()
         except _UNUSABLE as error:
             _log.warning("Whether an incident was notified cannot be marked: %s", error)
 
     @property
-    def _stored(self) -> Marks:
-        return Marks(self.project.storage, self._stem)
+    def _stored(self) -> IncidentStore:
+        return IncidentStore(self.project.storage, self._stem)
 
     @property
-    def _local(self) -> Marks:
+    def _local(self) -> IncidentStore:
         digest = sha256(self.project.location.encode()).hexdigest()[:24]
         folder = Path(tempfile.gettempdir(), f"django-cfg-incidents-{os.getuid()}-{digest}")
-        return Marks(LocalStorage(folder), self._stem, _LOCAL_FOR)
+        return IncidentStore(LocalStorage(folder), self._stem, _LOCAL_FOR)
 
     @property
     def _stem(self) -> str:

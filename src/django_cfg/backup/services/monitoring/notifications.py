@@ -16,9 +16,9 @@ from django_cfg.backup.formatting import counted, megabytes
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.policy.health import disproof
-from django_cfg.backup.process.redaction import redacted
+from django_cfg.backup.process.redaction import redact
 from django_cfg.backup.services.catalog.catalog import read_catalog
-from django_cfg.backup.services.monitoring.channels import NO_ANSWER, channels, deliver, heartbeat
+from django_cfg.backup.services.monitoring.channels import NO_ANSWER, heartbeat_channel, list_channels, send_to_all
 from django_cfg.backup.services.monitoring.incidents import Incident, Kind
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project, current_project
@@ -27,7 +27,7 @@ from django_cfg.backup.services.project.secrets import secrets_of
 _STATUS = "`manage.py backup_status` shows how all backups stand."
 
 
-def connect() -> None:
+def connect_receivers() -> None:
     """Connect the receivers."""
     receivers: dict[Signal, Callable[..., None]] = {
         signals.backup_succeeded: _backup_succeeded,
@@ -45,16 +45,16 @@ def connect() -> None:
         signal.connect(receiver, dispatch_uid=f"django_cfg_backup.{receiver.__name__}")
 
 
-def test_channels(project: Project) -> Iterator[Finding]:
+def send_test_notifications(project: Project) -> Iterator[Finding]:
     """Send a test through every channel there is."""
-    ways = channels(project.config)
+    ways = list_channels(project.config)
     if not ways:
         text = "no notification of failures is sent: set ADMINS and a mail server, or notify_urls"
         yield Finding(Level.WARNING, "notify", text)
-    ways += [way for way in (heartbeat(project.config, "test", succeeded=True),) if way]
+    ways += [way for way in (heartbeat_channel(project.config, "test", succeeded=True),) if way]
     what = f"A test of the notifications of {project.name}/{project.env}."
     body = _message(project, what, why="Somebody ran `backup_check --notify`.", todo="Nothing: it works.")
-    for name, error in deliver(project, ways, what.rstrip("."), body).items():
+    for name, error in send_to_all(project, ways, what.rstrip("."), body).items():
         yield Finding(Level.FAILED if error else Level.OK, "notify", f"{name}: {error or 'sent'}")
 
 
@@ -213,13 +213,13 @@ def _end(project: Project, kind: Kind, database: str = "") -> bool:
 
 
 def _notifies_of_failures(project: Project) -> bool:
-    return project.config.notify_on_failure and bool(channels(project.config))
+    return project.config.notify_on_failure and bool(list_channels(project.config))
 
 
 def _send(project: Project, what: str, *, why: str, todo: str) -> bool | None:
     """Return True if a channel took the message; None: unknown, since one was too slow to say so."""
     body = _message(project, what, why=why, todo=todo)
-    results = deliver(project, channels(project.config), what.rstrip("."), body)
+    results = send_to_all(project, list_channels(project.config), what.rstrip("."), body)
     if not all(results.values()):
         return True
     return None if any(error.startswith(NO_ANSWER) for error in results.values()) else False
@@ -239,9 +239,9 @@ def _summary(manifest: Manifest) -> str:
 
 
 def _beat(project: Project, source: Source, *, succeeded: bool) -> None:
-    way = heartbeat(project.config, source.database, succeeded=succeeded)
+    way = heartbeat_channel(project.config, source.database, succeeded=succeeded)
     if way:
-        deliver(project, [way], "", "")
+        send_to_all(project, [way], "", "")
 
 
 def _local(moment: datetime, project: Project) -> str:
@@ -250,4 +250,4 @@ def _local(moment: datetime, project: Project) -> str:
 
 def _clean(text: str, project: Project) -> str:
     """Return *text* without any secret of the settings, which a library may have written into an error."""
-    return redacted(text, secrets_of(project))
+    return redact(text, secrets_of(project))

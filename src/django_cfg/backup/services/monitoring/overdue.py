@@ -18,7 +18,7 @@ from django_cfg.backup.policy.retention import CLOCK_TOLERANCE
 from django_cfg.backup.services.catalog.catalog import LazyCatalog, find_intact
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.runs.history_database import rows
+from django_cfg.backup.services.runs.history_database import find_runs
 
 
 def overdue_message(project: Project, source: Source, schedule: BackupScheduleConfig, catalog: LazyCatalog) -> str:
@@ -33,12 +33,12 @@ def _is_going_on(source: Source, schedule: BackupScheduleConfig) -> bool:
     """Return True if a backup is being made, for no longer than one may take: one that hangs writes heartbeats, too."""
     now = clock.now()
     begun = (now - timedelta(seconds=schedule.job_timeout), now + CLOCK_TOLERANCE)
-    return rows(source).filter(state=Run.State.RUNNING, lease=True, started_at__range=begun).exists()
+    return find_runs(source).filter(state=Run.State.RUNNING, lease=True, started_at__range=begun).exists()
 
 
 def _is_fresh(project: Project, source: Source, schedule: BackupScheduleConfig) -> bool:
     """Return True if the newest backup of the history is intact in the storage and recent enough."""
-    past = rows(source).filter(state=Run.State.SUCCEEDED, started_at__lte=clock.now() + CLOCK_TOLERANCE)
+    past = find_runs(source).filter(state=Run.State.SUCCEEDED, started_at__lte=clock.now() + CLOCK_TOLERANCE)
     last = past.exclude(name="").order_by("-started_at").first()
     manifest = find_intact(project.storage, last.name) if last else None
     return (
@@ -50,7 +50,7 @@ def _is_fresh(project: Project, source: Source, schedule: BackupScheduleConfig) 
 
 def _has_just_begun(source: Source, schedule: BackupScheduleConfig) -> bool:
     """Return True if the source has not been known for longer than the grace: its first backup may be under way."""
-    first = rows(source).aggregate(at=Min("queued_at"))["at"]
+    first = find_runs(source).aggregate(at=Min("queued_at"))["at"]
     return first is None or clock.now() - first < _grace(schedule)
 
 

@@ -18,7 +18,7 @@ from django_cfg.backup.services.creation.create import require_ready, selection_
 from django_cfg.backup.services.monitoring.preflight_encryption import check_encryption
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.project.storage_advice import unwise_settings
+from django_cfg.backup.services.project.storage_advice import storage_advice
 from django_cfg.backup.services.retention.leftovers import new_probe_key
 from django_cfg.backup.storage.base import Storage, StoredObject
 
@@ -26,20 +26,20 @@ DEADLINE = 25.0  # seconds for all parts together, which are checked in parallel
 _PROBE = b"written by backup_check, and deleted by it\n"
 
 
-def check_project(project: Project) -> Iterator[Finding]:
+def run_preflight(project: Project) -> Iterator[Finding]:
     """What was found of each part, within ``DEADLINE``; one that fails or is silent does not hold up the rest."""
     ends = time.monotonic() + DEADLINE
     parts = [
-        _Part("settings", lambda: _check_settings(project)),
-        _Part("encryption", lambda: check_encryption(project.config)),
-        _Part("storage", lambda: _check_storage(project)),
-        *(_Part(alias, partial(_check_database, project, alias)) for alias in project.aliases()),
+        _Check("settings", lambda: _check_settings(project)),
+        _Check("encryption", lambda: check_encryption(project.config)),
+        _Check("storage", lambda: _check_storage(project)),
+        *(_Check(alias, partial(_check_database, project, alias)) for alias in project.aliases()),
     ]
     for part in parts:
         yield from part.findings(ends)
 
 
-class _Part:
+class _Check:
     """One part, checked in a thread: one that never ends delays neither the others nor the end of the process."""
 
     def __init__(self, subject: str, check: Callable[[], Iterator[Finding]]) -> None:
@@ -80,7 +80,7 @@ def _check_storage(project: Project) -> Iterator[Finding]:
     probe = _round_trip(storage)
     yield Finding(Level.OK, "storage", f"{storage.location} takes, gives back and deletes")
     catalog = read_catalog(storage)
-    for unwise in unwise_settings(project):
+    for unwise in storage_advice(project):
         yield Finding(Level.WARNING, "storage", f"{unwise.text} {unwise.hint}")
     yield from _check_clock(probe, catalog)
     yield from _check_space(storage, catalog, project)

@@ -10,8 +10,8 @@ from django_cfg.backup.config.backup import BackupConfig
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import EncryptionError, KeyMissing, VerificationFailed
 from django_cfg.backup.pipeline.encryption.decrypt import decrypt
-from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
-from django_cfg.backup.pipeline.encryption.encrypt import Encryptor, encrypting
+from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
+from django_cfg.backup.pipeline.encryption.encrypt import Encryptor, open_encryptor
 
 _SUBJECT = "encryption"
 _PROBE = b"encrypted by backup_check, and thrown away\n"
@@ -23,7 +23,7 @@ def check_encryption(config: BackupConfig) -> Iterator[Finding]:
     """
     if config.encryption_key is None:
         return
-    with encrypting(config.encryption_key) as encryptor:
+    with open_encryptor(config.encryption_key) as encryptor:
         sealed = _sealed(encryptor)
         for warning in encryptor.warnings:
             yield Finding(Level.WARNING, _SUBJECT, warning)
@@ -44,7 +44,7 @@ def _opened(config: BackupConfig, encryptor: Encryptor, sealed: bytes) -> str:
 
     :raises VerificationFailed: something else came out.
     """
-    keys = replace(keys_of(config), may_ask=False)
+    keys = replace(decryption_keys(config), may_ask=False)
     try:
         with decrypt(io.BytesIO(sealed), encryptor.facts, keys) as plain:
             found = plain.read() + plain.read()

@@ -7,13 +7,13 @@ from typing import Any
 from django.db import connections
 
 from django_cfg.backup.engines.base import Engine
-from django_cfg.backup.services.project.project import Project, identity
+from django_cfg.backup.services.project.project import Project, database_identity
 
 
 def close_connections(project: Project, engine: Engine) -> None:
     """Close this thread's connections to the database of *engine*, under whatever alias, and the pools behind them."""
     for alias, database in project.databases.items():
-        if identity(database) == engine.identity:
+        if database_identity(database) == engine.identity:
             connection: Any = connections[alias]
             connection.close()
             if connection.settings_dict.get("OPTIONS", {}).get("pool"):

@@ -39,7 +39,7 @@ SILENT: Progress = _Silent()
 
 
 @contextmanager
-def flowing(progress: Progress, label: str, total: int) -> Iterator[Callable[[int], None]]:
+def byte_progress(progress: Progress, label: str, total: int) -> Iterator[Callable[[int], None]]:
     """Bytes flow while the block runs: call what it yields with the bytes that have just passed."""
     progress.begin(label, total)
     try:

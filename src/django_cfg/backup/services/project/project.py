@@ -76,7 +76,7 @@ class Project:
         for alias, database in self.databases.items():
             is_mirror = database.settings.get("TEST", {}).get("MIRROR")
             if self.config.for_database(alias).enabled and not is_mirror:
-                chosen.setdefault(identity(database), alias)
+                chosen.setdefault(database_identity(database), alias)
         return list(chosen.values())
 
 
@@ -158,7 +158,7 @@ def require_enabled(config: BackupConfig) -> None:
         )
 
 
-def identity(database: Database) -> str:
+def database_identity(database: Database) -> str:
     """Equal for two aliases of one database, also where no engine of ours knows it."""
     try:
         return engine_for(database).identity

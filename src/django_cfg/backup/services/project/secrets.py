@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 
-from django_cfg.backup.process.redaction import redacted, secrets_of_url
+from django_cfg.backup.process.redaction import redact, secrets_of_url
 from django_cfg.backup.services.project.project import Project
 
 _PASSWORDS = ("password", "passwd", "sslpassword", "ssl_key_password")  # in the OPTIONS of databases
@@ -81,9 +81,9 @@ class _SecretFilter(logging.Filter):
             text = record.getMessage()
         except (TypeError, ValueError):
             return False  # it cannot be put into words, and logging would show its parts instead
-        if (clean := redacted(text, self._secrets)) != text:
+        if (clean := redact(text, self._secrets)) != text:
             record.msg, record.args = clean, ()
         if record.exc_info:  # its text may hold them too
-            record.exc_text = redacted("".join(traceback.format_exception(*record.exc_info)).rstrip(), self._secrets)
+            record.exc_text = redact("".join(traceback.format_exception(*record.exc_info)).rstrip(), self._secrets)
             record.exc_info = None
         return True

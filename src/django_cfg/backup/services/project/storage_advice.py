@@ -39,7 +39,7 @@ def _served_folders() -> Iterator[tuple[str, Path]]:
 
 
 @dataclass(frozen=True)
-class Unwise:
+class StorageAdvice:
     """A setting to fix: what is wrong, what to do, and the number of the system check."""
 
     text: str
@@ -47,18 +47,18 @@ class Unwise:
     number: str
 
 
-def unwise_settings(project: Project) -> Iterator[Unwise]:
+def storage_advice(project: Project) -> Iterator[StorageAdvice]:
     """Yield what is unwise, without opening a connection."""
     if project.config.storage.backend != "s3":
         return
     if project.storage.sends_in_the_clear:
-        yield Unwise(
+        yield StorageAdvice(
             f"Backups go to {project.storage.location} over plain HTTP: anyone on the line can read them.",
             "Write https:// in BackupStorageConfig.s3_endpoint_url.",
             "W020",
         )
     if project.config.project is None and not getattr(settings, "PROJECT_NAME", ""):
-        yield Unwise(
+        yield StorageAdvice(
             f"Backups in {project.storage.location} are distinguished by the project's name, which is only guessed: "
             f"{project.name!r}. Two projects of one name in one bucket are one source.",
             "Set BackupConfig.project.",

@@ -16,7 +16,7 @@ from django_cfg.backup.errors import BackupError, DatabaseUnavailable
 from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.records import ErrorText, Moment, Record
 from django_cfg.backup.services.project import clock
-from django_cfg.backup.services.project.project import Project, identity
+from django_cfg.backup.services.project.project import Project, database_identity
 
 PATIENCE = 10.0  # seconds, for all databases together
 Found = TypeVar("Found")
@@ -116,5 +116,5 @@ def _ask_one(project: Project, alias: str, ask: Callable[[Engine], list[Found]])
 def _once(project: Project) -> list[str]:
     once: dict[str, str] = {}
     for alias, database in project.databases.items():
-        once.setdefault(identity(database), alias)
+        once.setdefault(database_identity(database), alias)
     return list(once.values())

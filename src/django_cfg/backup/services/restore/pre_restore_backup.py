@@ -15,7 +15,7 @@ from django_cfg.backup.services.project.progress import Progress
 from django_cfg.backup.services.project.project import Project
 
 
-def is_wanted(engine: Engine, preflight: Preflight, options: RestoreOptions) -> bool:
+def needs_backup_first(engine: Engine, preflight: Preflight, options: RestoreOptions) -> bool:
     """Return True if the old data would be lost and no option allows that."""
     return not preflight.keeps_old_data and not options.discard_old and not engine.is_empty()
 
@@ -36,7 +36,7 @@ def back_up_first(project: Project, alias: str, restored: Manifest, progress: Pr
 
 
 @contextmanager
-def way_back(restoration: Restoration, before: Manifest | None, alias: str) -> Iterator[None]:
+def explain_recovery(restoration: Restoration, before: Manifest | None, alias: str) -> Iterator[None]:
     """Say so if the block fails, or is ended by a signal, with the database neither old nor new; name *before*, the
     backup of the old data.
 

@@ -14,24 +14,24 @@ from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decrypt import require_key
-from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
-from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
+from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.records import Record
 from django_cfg.backup.services.catalog.archives import open_archive
-from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find, read_catalog
+from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find_backup, read_catalog
 from django_cfg.backup.services.project.connections import close_connections
-from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
-from django_cfg.backup.services.project.project import Project, current_project, identity, operation
+from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
+from django_cfg.backup.services.project.project import Project, current_project, database_identity, operation
 from django_cfg.backup.services.restore import pre_restore_backup
 from django_cfg.backup.services.runs import history_database
 from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.runs.history_database import refusal_logged
 from django_cfg.backup.services.runs.lease import fail_dead_runs
-from django_cfg.backup.services.runs.run import RecordedRun, reason
+from django_cfg.backup.services.runs.run import RecordedRun, failure_reason
 from django_cfg.backup.services.verification import migration_state
-from django_cfg.backup.services.verification.restored_data import accept
-from django_cfg.backup.services.verification.verify import read_through
+from django_cfg.backup.services.verification.restored_data import check_restored_data
+from django_cfg.backup.services.verification.verify import read_completely
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class RestorePlan:
     options: RestoreOptions
     preflight: Preflight
     backs_up_first: bool  # the old data would be lost otherwise
-    keys: Keys  # what opens it
+    keys: DecryptionKeys  # what opens it
 
     @property
     def crosses_sources(self) -> bool:
@@ -55,7 +55,7 @@ class RestorePlan:
     @property
     def migrations(self) -> str:
         """How the backup compares with the code, in words; empty when it matches."""
-        return migration_state.compare(self.manifest.migrations)
+        return migration_state.compare_migrations(self.manifest.migrations)
 
     @property
     def holds_history(self) -> bool:
@@ -91,7 +91,7 @@ def restore_backup(
     in_place: bool = False,
     disconnect: bool = False,
     discard_old: bool = False,
-    unlock: Unlock = CONFIGURED,
+    decryption_key: DecryptionKey = NO_KEY,
     progress: Progress = SILENT,
 ) -> RestoreReport:
     """Restore the backup *name* without asking.
@@ -104,8 +104,10 @@ def restore_backup(
     See :func:`plan_restore` for the others.
     """
     options = RestoreOptions(tuple(tables), in_place, disconnect, discard_old)
-    plan = plan_restore(name, database=database, to=to, options=options, unlock=unlock, progress=progress)
-    return carry_out(plan, progress)
+    plan = plan_restore(
+        name, database=database, to=to, options=options, decryption_key=decryption_key, progress=progress
+    )
+    return execute_restore(plan, progress)
 
 
 def plan_restore(
@@ -114,7 +116,7 @@ def plan_restore(
     database: str | None = None,
     to: str | None = None,
     options: RestoreOptions = DEFAULT_OPTIONS,
-    unlock: Unlock = CONFIGURED,
+    decryption_key: DecryptionKey = NO_KEY,
     progress: Progress = SILENT,
 ) -> RestorePlan:
     """Find out all that can be known before a restore.
@@ -124,27 +126,27 @@ def plan_restore(
     :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
     :param database: the alias whose backups *name* is looked for among.
     :param to: the alias to restore into; needed when the backup is of another project, environment or alias.
-    :param unlock: what opens an encrypted backup in addition to the configuration.
+    :param decryption_key: what opens an encrypted backup in addition to the configuration.
     :raises RestoreRefused: it cannot be restored there, or the target has to be named.
     :raises EncryptionError: it cannot be decrypted here.
     """
     project = current_project()
     catalog = read_catalog(project.storage)
-    manifest = find(catalog, project, name, database)
+    manifest = find_backup(catalog, project, name, database)
     target = to or _own_target(project, manifest)
     engine = project.engine(target)
     _refuse_the_impossible(manifest, target, engine, options)
-    keys = keys_of(project.config, unlock)
+    keys = decryption_keys(project.config, decryption_key)
     _require_key(project, manifest, keys)
     close_connections(project, engine)  # ours are not in anybody's way
     preflight = engine.preflight(manifest, options)
     if not preflight.uses_staging:
-        read_through(project.storage, manifest, engine, progress, keys=keys)
-    backs_up_first = pre_restore_backup.is_wanted(engine, preflight, options)
+        read_completely(project.storage, manifest, engine, progress, keys=keys)
+    backs_up_first = pre_restore_backup.needs_backup_first(engine, preflight, options)
     return RestorePlan(project, catalog, manifest, target, engine, options, preflight, backs_up_first, keys)
 
 
-def carry_out(plan: RestorePlan, progress: Progress = SILENT, on_switch: OnSwitch | None = None) -> RestoreReport:
+def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: OnSwitch | None = None) -> RestoreReport:
     """Restore as planned. Until the last step the target is as it was, unless the plan says otherwise.
 
     :param on_switch: called as soon as the data is back, before a signal that came in the meantime can interrupt.
@@ -173,11 +175,11 @@ def carry_out(plan: RestorePlan, progress: Progress = SILENT, on_switch: OnSwitc
             close_connections(project, plan.engine)
             with (
                 plan.engine.restoration(manifest, plan.options) as restoration,
-                pre_restore_backup.way_back(restoration, before, plan.target),
+                pre_restore_backup.explain_recovery(restoration, before, plan.target),
             ):
                 _load(plan, restoration, progress)
                 queries = project.config.for_database(manifest.source.database).verification_queries
-                accept(restoration, manifest, plan.target, queries, progress)
+                check_restored_data(restoration, manifest, plan.target, queries, progress)
                 progress.say(
                     f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching"
                 )
@@ -218,13 +220,13 @@ class _Outcome:
             report = self._report
             signals.send(signals.restore_succeeded, **facts, old_data=report.old_data, seconds=report.seconds)
         elif error:
-            signals.send(signals.restore_failed, **facts, message=reason(error))
+            signals.send(signals.restore_failed, **facts, message=failure_reason(error))
 
 
 def _load(plan: RestorePlan, restoration: Restoration, progress: Progress) -> None:
     manifest = plan.manifest
     with (
-        flowing(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.archive.size) as advance,
+        byte_progress(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.archive.size) as advance,
         open_archive(plan.project.storage, manifest, plan.keys, advance) as plain,
     ):
         restoration.load(plain)
@@ -254,7 +256,7 @@ def _refuse_the_impossible(manifest: Manifest, target: str, engine: Engine, opti
         )
 
 
-def _require_key(project: Project, manifest: Manifest, keys: Keys) -> None:
+def _require_key(project: Project, manifest: Manifest, keys: DecryptionKeys) -> None:
     """
     :raises EncryptionError: the backup is encrypted, and what is here does not open it.
     """
@@ -273,4 +275,4 @@ def _chooses(patterns: Sequence[str], manifest: Manifest, table: str) -> bool:
 def holds_history(project: Project, engine: Engine) -> bool:
     """Whether the history lives in the database of *engine*."""
     alias = history_database.history_alias()
-    return alias in project.databases and identity(project.database(alias)) == engine.identity
+    return alias in project.databases and database_identity(project.database(alias)) == engine.identity

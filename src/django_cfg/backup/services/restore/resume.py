@@ -20,11 +20,11 @@ from django_cfg.backup.services.restore.restore import RestoreReport, holds_hist
 from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.runs.history_database import (
     attempted,
+    find_runs,
     history_alias,
     reconcile_if_restored,
     refusal_logged,
     retry_while_locked,
-    rows,
 )
 from django_cfg.backup.services.verification import migration_state
 
@@ -64,7 +64,7 @@ def _unfinished(target: Source) -> Run | None:
     restores: list[Run] = []
     with attempted("look for the interrupted restore") as is_possible:
         if is_possible:
-            restores += takewhile(lambda row: row.state != Run.State.SUCCEEDED, rows(target, Run.Kind.RESTORE))
+            restores += takewhile(lambda row: row.state != Run.State.SUCCEEDED, find_runs(target, Run.Kind.RESTORE))
     candidates = [row for row in restores if row.state == Run.State.RUNNING or "--resume" in row.message]
     return candidates[-1] if len({(row.name, row.tables) for row in candidates}) == 1 else None
 

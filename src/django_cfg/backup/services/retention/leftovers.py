@@ -14,7 +14,7 @@ from uuid import uuid4
 from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, proved_name
 from django_cfg.backup.records import Record
 from django_cfg.backup.services.catalog.catalog import Catalog, is_manifest
-from django_cfg.backup.services.catalog.naming import pattern
+from django_cfg.backup.services.catalog.naming import name_pattern
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.base import Storage, StoredObject
@@ -84,7 +84,7 @@ def _strangers(project: Project, catalog: Catalog) -> str:
 
     Names hold no project. Where the template holds the environment, another one of this project has other names.
     """
-    ours = pattern(project.config.filename_template, env=project.env)
+    ours = name_pattern(project.config.filename_template, env=project.env)
     others = {
         f"{manifest.source.project}/{manifest.source.env}"
         for manifest in (*catalog.backups, *(damaged.manifest for damaged in catalog.damaged if damaged.manifest))
@@ -119,7 +119,7 @@ def _leftover(project: Project, name: str, objects: tuple[StoredObject, ...], st
 def _reasons_to_spare(project: Project, leftover: Leftover, strangers: str) -> Iterator[str]:
     keys = {found.key for found in leftover.objects}
     is_probe = any(_PROBE.fullmatch(key) for key in keys)
-    if not is_probe and not pattern(project.config.filename_template, env=project.env).fullmatch(leftover.name):
+    if not is_probe and not name_pattern(project.config.filename_template, env=project.env).fullmatch(leftover.name):
         yield "not named as the backups of this project and environment are"
     if strangers and not is_probe:
         yield strangers

@@ -115,8 +115,8 @@ def prune_backups(*, dry_run: bool = False, orphans: bool = False, progress: Pro
     """
     due = plan_prune(orphans=orphans)
     if dry_run:
-        return decided(due)
-    report = carry_out(due, progress)
+        return preview_report(due)
+    report = execute_prune(due, progress)
     report.require_complete()
     return report
 
@@ -130,7 +130,7 @@ def plan_prune(*, orphans: bool = False) -> PrunePlan:
     return _planned(project, read_catalog(project.storage), orphans=orphans)
 
 
-def decide(project: Project, catalog: Catalog, *, orphans: bool = False, only: str | None = None) -> Plan:
+def decide_retention(project: Project, catalog: Catalog, *, orphans: bool = False, only: str | None = None) -> Plan:
     """Return what keeps each backup of *catalog*.
 
     :raises ClockSkew: a backup is dated in the future.
@@ -145,7 +145,7 @@ def decide(project: Project, catalog: Catalog, *, orphans: bool = False, only: s
     )
 
 
-def decided(due: PrunePlan) -> PruneReport:
+def preview_report(due: PrunePlan) -> PruneReport:
     """Return the report of a prune that only decides."""
     return PruneReport(decisions=tuple(due.decisions), warnings=due.retention.warnings)
 
@@ -157,7 +157,7 @@ def still_due(shown: PrunePlan, now: PrunePlan) -> PrunePlan:
     return replace(now, retention=replace(now.retention, decisions=decisions))
 
 
-def carry_out(due: PrunePlan, progress: Progress = SILENT, *, source: Source | None = None) -> PruneReport:
+def execute_prune(due: PrunePlan, progress: Progress = SILENT, *, source: Source | None = None) -> PruneReport:
     """Delete what is due, the oldest first. A deletion that fails is reported with the others and stays due.
 
     :param source: whose backup this follows; None: by hand.
@@ -210,7 +210,7 @@ def _prune_after(project: Project, manifest: Manifest, catalog: Catalog, progres
             f"{manifest.name} has just been stored in {due.storage.location}, and is not found there intact. "
             "Nothing is pruned on top of that: run `backup_list` and `backup_verify`."
         )
-    report = carry_out(due, progress, source=manifest.source)
+    report = execute_prune(due, progress, source=manifest.source)
     for outcome in report.kept:
         _log.info("%s was due for deletion and stays: %s", outcome.name, outcome.why)
     report.require_complete()
@@ -224,7 +224,7 @@ def _report_failure(manifest: Manifest, message: str) -> None:
 
 
 def _planned(project: Project, catalog: Catalog, *, orphans: bool = False, only: str | None = None) -> PrunePlan:
-    retention = decide(project, catalog, orphans=orphans, only=only)
+    retention = decide_retention(project, catalog, orphans=orphans, only=only)
     return PrunePlan(project, catalog, retention, tuple(project.storage.abandoned(clock.now() - UNFINISHED_FOR)))
 
 

@@ -12,7 +12,7 @@ from django.db import Error, connections
 
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.project import clock
-from django_cfg.backup.services.runs.history_database import can_be_opened, history_alias, rows
+from django_cfg.backup.services.runs.history_database import can_be_opened, find_runs, history_alias
 from django_cfg.backup.services.runs.reachability import PATIENCE
 
 INTERVAL = 20.0  # seconds
@@ -37,7 +37,7 @@ def shared_now() -> datetime:
 
 
 @contextmanager
-def beating(row_id: int | None) -> Iterator[None]:
+def heartbeats(row_id: int | None) -> Iterator[None]:
     """Touch the row of the run every few seconds for the length of the block; without a row do nothing."""
     if row_id is None:
         yield
@@ -56,7 +56,7 @@ def _beat(row_id: int, ended: threading.Event) -> None:
     while not ended.wait(INTERVAL):
         try:
             if can_be_opened(history_alias()):
-                rows().filter(pk=row_id, state=Run.State.RUNNING).update(heartbeat_at=shared_now())
+                find_runs().filter(pk=row_id, state=Run.State.RUNNING).update(heartbeat_at=shared_now())
         except Error as error:
             _log.info("No heartbeat this time: %s", error)  # the next one may come through
         finally:

@@ -18,7 +18,7 @@ from django_cfg.backup.errors import HistoryUnavailable, UnsupportedEngine
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.project import clock
-from django_cfg.backup.services.runs.reachability import PATIENCE, answers
+from django_cfg.backup.services.runs.reachability import PATIENCE, is_reachable
 
 T = TypeVar("T")
 _REFUSALS = (Error, ImproperlyConfigured, ImportError)  # the last two of a driver that is missing
@@ -31,7 +31,7 @@ def history_alias() -> str:
     return router.db_for_write(Run) or "default"
 
 
-def rows(source: Source | None = None, kind: Run.Kind | str = Run.Kind.BACKUP) -> models.QuerySet[Run]:
+def find_runs(source: Source | None = None, kind: Run.Kind | str = Run.Kind.BACKUP) -> models.QuerySet[Run]:
     """The runs of *source* of one *kind*; None: all of every kind."""
     every = Run.objects.using(history_alias())
     return every.filter(**source.model_dump(), kind=kind) if source else every
@@ -50,7 +50,7 @@ def _hindrance(alias: str) -> str:
     if not can_be_opened(alias):
         return "does not exist"
     try:
-        return "" if answers(alias) else f"does not answer within {PATIENCE:.0f} s"
+        return "" if is_reachable(alias) else f"does not answer within {PATIENCE:.0f} s"
     except _REFUSALS:
         return ""  # using it will tell
 
@@ -59,8 +59,8 @@ def reconcile(manifests: list[Manifest]) -> None:
     """Correct the history after a restore: the dump held its own run as running, and the storage knows how it ended."""
     published = {manifest.name: manifest for manifest in manifests}
     with refusal_logged("reconcile the history with the storage"), transaction.atomic(using=history_alias()):
-        rows().filter(state=Run.State.QUEUED).delete()  # claims of another time: a tick makes them again
-        for row in rows().filter(state=Run.State.RUNNING):
+        find_runs().filter(state=Run.State.QUEUED).delete()  # claims of another time: a tick makes them again
+        for row in find_runs().filter(state=Run.State.RUNNING):
             made = published.get(row.name) if row.kind == Run.Kind.BACKUP else None
             _settle(row, made, "It was running in the backup that was restored")
 
@@ -69,7 +69,7 @@ def reconcile_if_restored(manifests: list[Manifest]) -> None:
     """:func:`reconcile` where it is seen that the table came from a dump: the dump's own run is running in it."""
     published = {manifest.name for manifest in manifests}
     with refusal_logged("see whether the history was restored"):
-        running = rows().filter(state=Run.State.RUNNING, kind=Run.Kind.BACKUP)
+        running = find_runs().filter(state=Run.State.RUNNING, kind=Run.Kind.BACKUP)
         if published.intersection(running.values_list("name", flat=True)):
             reconcile(manifests)
 

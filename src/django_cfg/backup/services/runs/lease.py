@@ -23,7 +23,7 @@ from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs.file_lock import holder_lives, is_of_an_earlier_boot
 from django_cfg.backup.services.runs.heartbeat import shared_now
-from django_cfg.backup.services.runs.history_database import history_alias, retry_while_locked, rows
+from django_cfg.backup.services.runs.history_database import find_runs, history_alias, retry_while_locked
 
 T = TypeVar("T")
 DEAD_AFTER = timedelta(minutes=5)
@@ -57,7 +57,7 @@ def start(project: Project, claim: Run, lock_file: str) -> None:
 
     :raises AlreadyRunning: another one is alive, or the claim is no longer waiting.
     """
-    waiting = rows().filter(pk=claim.pk, state=Run.State.QUEUED, queued_at=claim.queued_at)
+    waiting = find_runs().filter(pk=claim.pk, state=Run.State.QUEUED, queued_at=claim.queued_at)
     if not _write_with_lease(project, claim, lock_file, lambda: waiting.update(**_signs_of_life(claim, lock_file))):
         raise AlreadyRunning(
             f"The claimed {claim.kind} of {claim.source} is no longer waiting: it was started or given up elsewhere."
@@ -88,7 +88,7 @@ def fail_dead_runs(
     :param mine: the lock file that this process holds.
     :param living: the row of this process.
     """
-    running = rows().filter(project=project.name, env=project.env, state=Run.State.RUNNING).exclude(pk=living or 0)
+    running = find_runs().filter(project=project.name, env=project.env, state=Run.State.RUNNING).exclude(pk=living or 0)
     for row in running.filter(kind=kind) if kind else running:
         if not is_alive(project, row, mine):
             fail_dead_run(project, row)
@@ -98,7 +98,7 @@ def fail_dead_run(project: Project, row: Run) -> None:
     """End the run of a process that is gone, and send its signal; of several callers at once, one does."""
     manifest = _published(project, row) if row.kind == Run.Kind.BACKUP else None
     message = _KILLED + _WHAT_NOW[Run.Kind(row.kind)]
-    same = rows().filter(pk=row.pk, state=Run.State.RUNNING, heartbeat_at=row.heartbeat_at)
+    same = find_runs().filter(pk=row.pk, state=Run.State.RUNNING, heartbeat_at=row.heartbeat_at)
     ended = retry_while_locked(lambda: same.update(lease=None, **_end(manifest, message)))
     if ended and manifest is None:
         send_failure(row, message)
@@ -148,7 +148,7 @@ def _write_with_lease(project: Project, row: Run, lock_file: str, write: Callabl
 
 
 def _holder(row: Run) -> Run | None:
-    return rows(row.source, row.kind).filter(lease=True).first()
+    return find_runs(row.source, row.kind).filter(lease=True).first()
 
 
 def _published(project: Project, row: Run) -> Manifest | None:

@@ -15,7 +15,7 @@ _BELIEVED_FOR = 60.0  # seconds for which one that was silent is not asked again
 _silent: dict[str, float] = {}  # alias: since when, as time.monotonic counts
 
 
-def answers(alias: str) -> bool:
+def is_reachable(alias: str) -> bool:
     """False where a connection was not made, nor refused, within ``PATIENCE``; a refusal is an answer."""
     connection = connections[alias]
     if connection.vendor == "sqlite" or connection.in_atomic_block:

@@ -14,13 +14,13 @@ from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs import lease
-from django_cfg.backup.services.runs.heartbeat import beating
+from django_cfg.backup.services.runs.heartbeat import heartbeats
 from django_cfg.backup.services.runs.history_database import attempted, history_alias, required, retry_while_locked
 
 Ended = Callable[[BaseException | None], None]
 
 
-def reason(error: BaseException) -> str:
+def failure_reason(error: BaseException) -> str:
     """Return why a run failed, for the person who has to fix it."""
     text = " ".join((str(error) or type(error).__name__, *getattr(error, "__notes__", ())))
     if type(error).__name__ == "JobTimeoutException":  # of rq, which need not be installed
@@ -79,7 +79,7 @@ class RecordedRun:
         try:
             with defer_signals():  # a row that was written is finished, too
                 self._begin()
-            with beating(self.row_id):
+            with heartbeats(self.row_id):
                 yield self
         except BaseException as error:
             self._end(error)
@@ -125,7 +125,7 @@ class RecordedRun:
         if not self._is_begun or self._is_settled:
             return
         if error is not None and self._success is None:
-            self._write(state=Run.State.FAILED, message=reason(error), finished_at=clock.now(), lease=None)
+            self._write(state=Run.State.FAILED, message=failure_reason(error), finished_at=clock.now(), lease=None)
             self._ended(error)
             return
         values = self._success or {}

@@ -15,14 +15,14 @@ from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.creation.create import create_backup
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
-from django_cfg.backup.services.runs.history_database import required, retry_while_locked, rows
-from django_cfg.backup.services.schedule.claims import give_up
+from django_cfg.backup.services.runs.history_database import find_runs, required, retry_while_locked
+from django_cfg.backup.services.schedule.claims import abandon_claim
 
 _log = logging.getLogger("django_cfg.backup")
 
 
 @operation()
-def serve(run: int, database: str, claimed: str, progress: Progress = SILENT) -> Manifest | None:
+def run_claimed_backup(run: int, database: str, claimed: str, progress: Progress = SILENT) -> Manifest | None:
     """Make the backup of the claim *run*.
 
     :param claimed: when, in ISO 8601: after a restore the number may be another claim's.
@@ -69,13 +69,13 @@ def _make(claim: Run, progress: Progress) -> Manifest | None:
         raise
     except BackupError as error:
         with required("record why the backup could not begin"):
-            give_up(claim, error)  # has no effect on a run that had begun, whose failure has been sent
+            abandon_claim(claim, error)  # has no effect on a run that had begun, whose failure has been sent
         raise
 
 
 def find_waiting(source: Source, run: int, claimed: str, kind: Run.Kind = Run.Kind.BACKUP) -> Run | None:
     """The claim, unless it waits no more or is another one's now."""
-    waiting = rows(source, kind).filter(state=Run.State.QUEUED, queued_at=datetime.fromisoformat(claimed))
+    waiting = find_runs(source, kind).filter(state=Run.State.QUEUED, queued_at=datetime.fromisoformat(claimed))
     return waiting.filter(pk=run).first()
 
 
@@ -87,5 +87,5 @@ def _is_served(project: Project, claim: Run) -> bool:
         return False  # the backup itself will meet it, and tell
     served = any(b.source.database == claim.database and b.slot == claim.slot for b in backups)
     if served:
-        retry_while_locked(lambda: rows().filter(pk=claim.pk, state=Run.State.QUEUED).delete())
+        retry_while_locked(lambda: find_runs().filter(pk=claim.pk, state=Run.State.QUEUED).delete())
     return served

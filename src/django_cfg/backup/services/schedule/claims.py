@@ -19,7 +19,7 @@ from django_cfg.backup.policy.schedule import latest_slot, slots_between
 from django_cfg.backup.services.catalog.catalog import LazyCatalog, damaged_of
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.runs.history_database import history_alias, retry_while_locked, rows
+from django_cfg.backup.services.runs.history_database import find_runs, history_alias, retry_while_locked
 from django_cfg.backup.services.runs.lease import send_failure
 
 MOST_MISSED = 100  # rows written for one gap
@@ -41,7 +41,7 @@ class Claim:
 
         A run that still waits when the next slot is due serves that one instead.
         """
-        runs = rows(self.source, self.kind)
+        runs = find_runs(self.source, self.kind)
         slot = self._due(runs, [])
         if slot is None or runs.filter(slot=slot).exists():
             return None
@@ -91,10 +91,10 @@ class Claim:
 
     def _claim(self, slot: datetime, missed: list[datetime]) -> bool:
         def write() -> bool:
-            moved = rows(self.source, self.kind).filter(state=_WAITING).update(slot=slot)
+            moved = find_runs(self.source, self.kind).filter(state=_WAITING).update(slot=slot)
             if not moved:
                 self._new(slot, _WAITING, queued_at=clock.now()).save(using=history_alias())
-            rows().bulk_create([self._missed(moment) for moment in missed], ignore_conflicts=True)
+            find_runs().bulk_create([self._missed(moment) for moment in missed], ignore_conflicts=True)
             return True
 
         try:
@@ -117,18 +117,18 @@ class Claim:
         return self._new(slot, Run.State.MISSED, finished_at=clock.now(), message=message)
 
 
-def waiting(project: Project) -> list[Run]:
+def waiting_claims(project: Project) -> list[Run]:
     """The claims of the project that no run serves yet, oldest first."""
     return list(_of(project).filter(state=_WAITING).order_by("queued_at", "pk"))
 
 
-def give_up(claim: Run, error: BackupError) -> None:
+def abandon_claim(claim: Run, error: BackupError) -> None:
     """Fail a claim that never came to run, and send that; of several callers at once, one does."""
-    still = rows().filter(pk=claim.pk, state=_WAITING)
+    still = find_runs().filter(pk=claim.pk, state=_WAITING)
     facts = {"state": Run.State.FAILED, "finished_at": clock.now(), "message": str(error)}
     if retry_while_locked(lambda: still.update(**facts)):
         send_failure(claim, str(error))
 
 
 def _of(project: Project) -> QuerySet[Run]:
-    return rows().filter(project=project.name, env=project.env)
+    return find_runs().filter(project=project.name, env=project.env)

@@ -16,8 +16,8 @@ from django_cfg.backup.config.schedule import BackupScheduleConfig
 from django_cfg.backup.errors import BackupError, ConfigurationError, DumpFailed, QueueUnavailable
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.project import clock
-from django_cfg.backup.services.runs.history_database import rows
-from django_cfg.backup.services.schedule.claims import give_up
+from django_cfg.backup.services.runs.history_database import find_runs
+from django_cfg.backup.services.schedule.claims import abandon_claim
 
 if TYPE_CHECKING:
     from rq.job import Job
@@ -116,11 +116,11 @@ def _is_under_way(job: Job | None, claim: Run) -> bool:
 
 def _is_worth_another(claim: Run, schedule: BackupScheduleConfig) -> bool:
     """The claim still waits, and has not done so for longer than a run may take."""
-    if not rows().filter(pk=claim.pk, state=Run.State.QUEUED).exists():
+    if not find_runs().filter(pk=claim.pk, state=Run.State.QUEUED).exists():
         return False  # it has just begun, or ended
     if claim.queued_at is None or clock.now() - claim.queued_at < timedelta(seconds=schedule.job_timeout):
         return True
-    give_up(
+    abandon_claim(
         claim,
         DumpFailed(
             f"The scheduled {claim.kind} of {claim.source} could not begin for {schedule.job_timeout} s: its jobs "

@@ -24,9 +24,9 @@ from django_cfg.backup.services.project.project import Project, current_project,
 from django_cfg.backup.services.runs.history_database import required
 from django_cfg.backup.services.runs.lease import fail_dead_runs
 from django_cfg.backup.services.schedule import claims, rq
-from django_cfg.backup.services.schedule.backup_job import serve
+from django_cfg.backup.services.schedule.backup_job import run_claimed_backup
 from django_cfg.backup.services.schedule.claims import Claim
-from django_cfg.backup.services.schedule.verification_job import Verified, serve_verification
+from django_cfg.backup.services.schedule.verification_job import VerificationResult, run_claimed_verification
 
 Scheduled = dict[tuple[Run.Kind, str], BackupScheduleConfig]  # by what, and alias
 _log = logging.getLogger("django_cfg.backup")
@@ -40,7 +40,7 @@ class TickReport(BaseModel):
     claimed: dict[str, Moment] = {}  # slots
     enqueued: list[str] = []
     results: list[Manifest | Failure] = []  # of backups that ran in place
-    verified: list[Verified | Failure] = []  # likewise, of verifications
+    verified: list[VerificationResult | Failure] = []  # likewise, of verifications
     problems: list[ErrorText] = []  # of the tick, not of a backup
 
     @property
@@ -114,7 +114,7 @@ def _start_waiting(
 ) -> None:
     waiting: list[Run] = []
     with _problems_of(done), required("read the claims"):
-        waiting = [claim for claim in claims.waiting(project) if _key(claim) in scheduled]
+        waiting = [claim for claim in claims.waiting_claims(project) if _key(claim) in scheduled]
     for claim in waiting:
         if in_place:
             _serve(claim, done, progress, scheduled[_key(claim)].job_timeout)
@@ -132,10 +132,10 @@ def _serve(claim: Run, done: TickReport, progress: Progress, seconds: int) -> No
     try:
         with limit_time(seconds, f"scheduled {claim.kind} of {claim.database!r}"):
             if is_backup:
-                manifest = serve(claim.pk, claim.database, claimed, progress)
+                manifest = run_claimed_backup(claim.pk, claim.database, claimed, progress)
                 done.results += [manifest] if manifest else []
             else:
-                verified = serve_verification(claim.pk, claim.database, claimed, progress, waits=False)
+                verified = run_claimed_verification(claim.pk, claim.database, claimed, progress, waits=False)
                 done.verified += [verified] if verified else []
     except BackupError as error:
         failures.append(Failure(database=claim.database, error=error))

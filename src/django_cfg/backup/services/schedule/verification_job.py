@@ -19,20 +19,20 @@ from django_cfg.backup.errors import (
 )
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import Run
-from django_cfg.backup.pipeline.encryption.decryption_keys import keys_of
+from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
 from django_cfg.backup.records import Record
 from django_cfg.backup.services.catalog.catalog import (
     Catalog,
     damaged_of,
     describe_damage,
-    latest,
+    latest_backup,
     read_catalog,
 )
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.runs.history_database import required
-from django_cfg.backup.services.runs.run import RecordedRun, reason
+from django_cfg.backup.services.runs.run import RecordedRun, failure_reason
 from django_cfg.backup.services.schedule.backup_job import find_waiting, history_failures_sent, send_begun
 from django_cfg.backup.services.verification.drill import drill, require_success
 from django_cfg.backup.services.verification.proofs import can_be_drilled
@@ -42,7 +42,7 @@ _KIND = Run.Kind.VERIFICATION
 _log = logging.getLogger("django_cfg.backup")
 
 
-class Verified(Record):
+class VerificationResult(Record):
     """A backup that was found good, as far as it could be checked."""
 
     name: str
@@ -53,9 +53,9 @@ class Verified(Record):
 
 
 @operation()
-def serve_verification(
+def run_claimed_verification(
     run: int, database: str, claimed: str, progress: Progress = SILENT, *, waits: bool = True
-) -> Verified | None:
+) -> VerificationResult | None:
     """Verify the newest backup, as the claim *run* says.
 
     :param claimed: when, in ISO 8601: after a restore the number may be another claim's.
@@ -80,10 +80,10 @@ def serve_verification(
     return verified
 
 
-def _serve(project: Project, source: Source, claim: Run, progress: Progress, waits: bool) -> Verified | None:
+def _serve(project: Project, source: Source, claim: Run, progress: Progress, waits: bool) -> VerificationResult | None:
     def ended(error: BaseException | None) -> None:
         if error and not isinstance(error, Exception):  # ended from outside; all other failures have been sent
-            _send_failed(project, source, reason(error))
+            _send_failed(project, source, failure_reason(error))
 
     with source_lock(project, source, _KIND) as lock_file:
         run = RecordedRun(project, source, _KIND, lock_file=lock_file, claim=claim, ended=ended)
@@ -103,7 +103,9 @@ def _serve(project: Project, source: Source, claim: Run, progress: Progress, wai
     return verified
 
 
-def _verify_newest(project: Project, source: Source, run: RecordedRun, progress: Progress, waits: bool) -> Verified:
+def _verify_newest(
+    project: Project, source: Source, run: RecordedRun, progress: Progress, waits: bool
+) -> VerificationResult:
     """Verify the newest intact backup. A damaged one next to it is a failure, whatever the result.
 
     :raises BackupNotFound: there is none any more.
@@ -113,7 +115,7 @@ def _verify_newest(project: Project, source: Source, run: RecordedRun, progress:
     if damaged:
         _send(signals.verification_failed, source, damaged)
     try:
-        manifest = latest(catalog, project, source.database)
+        manifest = latest_backup(catalog, project, source.database)
     except BackupNotFound:
         if damaged:
             raise VerificationFailed(damaged) from None
@@ -134,20 +136,20 @@ def _catalog(project: Project, source: Source) -> Catalog:
         raise
 
 
-def _verify(project: Project, manifest: Manifest, progress: Progress, waits: bool) -> Verified:
-    keys = replace(keys_of(project.config), may_ask=False)  # no person is there to answer
+def _verify(project: Project, manifest: Manifest, progress: Progress, waits: bool) -> VerificationResult:
+    keys = replace(decryption_keys(project.config), may_ask=False)  # no person is there to answer
     if project.config.verification.drill and can_be_drilled(manifest):
         patience = project.config.verification.schedule.job_timeout if waits else None
         proof = drill(project, manifest, keys, progress, patience=patience, trigger="scheduled")
         require_success(proof)
-        return Verified(name=manifest.name, manifest=manifest, proof=proof)
+        return VerificationResult(name=manifest.name, manifest=manifest, proof=proof)
     checked = f"{manifest.name} was read to its last byte, and is good."
     try:
         verify(project.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys, trigger="scheduled")
     except KeyMissing as error:
         checked = f"{manifest.name} is stored as it was written; its content was not checked. {error}"
         _log.info("%s", checked)
-    return Verified(name=manifest.name, manifest=manifest, checked=checked)
+    return VerificationResult(name=manifest.name, manifest=manifest, checked=checked)
 
 
 def _send_failed(project: Project, source: Source, message: str) -> None:

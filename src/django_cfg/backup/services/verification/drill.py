@@ -15,13 +15,13 @@ from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine, Preflight, Restoration, RestoreOptions
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay, StorageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest, Proof, Source
-from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
-from django_cfg.backup.pipeline.encryption.keyring import Keys
-from django_cfg.backup.services.catalog.catalog import LATEST, find, read_catalog
+from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
+from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
+from django_cfg.backup.services.catalog.catalog import LATEST, find_backup, read_catalog
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
-from django_cfg.backup.services.runs.run import reason
+from django_cfg.backup.services.runs.run import failure_reason
 from django_cfg.backup.services.verification import migration_state
 from django_cfg.backup.services.verification.drill_run import DrillRun
 from django_cfg.backup.services.verification.proofs import publish_proof
@@ -33,18 +33,22 @@ _PAUSE = 10.0  # seconds
 
 @operation()
 def drill_backup(
-    name: str = LATEST, *, database: str | None = None, unlock: Unlock = CONFIGURED, progress: Progress = SILENT
+    name: str = LATEST,
+    *,
+    database: str | None = None,
+    decryption_key: DecryptionKey = NO_KEY,
+    progress: Progress = SILENT,
 ) -> Proof:
     """Prove the backup *name* by restoring it into a staging database that is dropped afterwards.
 
     :param database: the alias whose backups *name* is looked for among.
-    :param unlock: what opens an encrypted backup in addition to the configuration.
+    :param decryption_key: what opens an encrypted backup in addition to the configuration.
     :raises VerificationFailed: it cannot be restored, or differs from its manifest; its proof says so.
     :raises BackupError: nothing was learned of the backup: no server, no permission, no space, no key.
     """
     project = current_project()
-    manifest = find(read_catalog(project.storage), project, name, database)
-    proof = drill(project, manifest, keys_of(project.config, unlock), progress)
+    manifest = find_backup(read_catalog(project.storage), project, name, database)
+    proof = drill(project, manifest, decryption_keys(project.config, decryption_key), progress)
     require_success(proof)
     return proof
 
@@ -52,7 +56,7 @@ def drill_backup(
 def drill(
     project: Project,
     manifest: Manifest,
-    keys: Keys,
+    keys: DecryptionKeys,
     progress: Progress = SILENT,
     *,
     patience: float | None = 0,
@@ -73,13 +77,13 @@ def drill(
             publish_proof(project.storage, manifest, proof)
     except Exception as error:  # an interruption by a person is no failure, and is not sent
         if not isinstance(error, RestoreUnderWay) or patience is not None:
-            signals.send_verification(signals.verification_failed, message=reason(error), **facts)
+            signals.send_verification(signals.verification_failed, message=failure_reason(error), **facts)
         raise
     if proof.succeeded:
         message = f"{manifest.name} was restored and compared."
         signals.send_verification(signals.verification_succeeded, message=message, proof=proof, **facts)
     else:
-        signals.send_verification(signals.verification_failed, message=failure(proof), proof=proof, **facts)
+        signals.send_verification(signals.verification_failed, message=drill_failure(proof), proof=proof, **facts)
         _publish_failure(project, manifest, proof)
     return proof
 
@@ -89,7 +93,7 @@ def _publish_failure(project: Project, manifest: Manifest, proof: Proof) -> None
     try:
         publish_proof(project.storage, manifest, proof)
     except StorageError as error:
-        message = f"{failure(proof)} The proof of that could not be written to the storage: {error}"
+        message = f"{drill_failure(proof)} The proof of that could not be written to the storage: {error}"
         raise VerificationFailed(message) from error
 
 
@@ -98,10 +102,10 @@ def require_success(proof: Proof) -> None:
     :raises VerificationFailed: the drill has failed.
     """
     if not proof.succeeded:
-        raise VerificationFailed(failure(proof))
+        raise VerificationFailed(drill_failure(proof))
 
 
-def failure(proof: Proof) -> str:
+def drill_failure(proof: Proof) -> str:
     differences = "; ".join(proof.differences)
     return f"The drill of {proof.name} failed: {differences} Do not rely on this backup: make a new one and drill it."
 
@@ -134,7 +138,7 @@ def _in_turn(prove: Callable[[], Proof], manifest: Manifest, progress: Progress,
             time.sleep(_PAUSE)
 
 
-def _prove(project: Project, manifest: Manifest, keys: Keys, progress: Progress) -> Proof:
+def _prove(project: Project, manifest: Manifest, keys: DecryptionKeys, progress: Progress) -> Proof:
     alias = drill_target(project, manifest.source)
     engine = project.engine(alias)
     _refuse_another_kind(manifest, alias, engine)
@@ -160,7 +164,7 @@ def _prove(project: Project, manifest: Manifest, keys: Keys, progress: Progress)
         tool=tool,
         tool_version=tool_version,
         host=socket.gethostname(),
-        migrations=migration_state.compare(manifest.migrations),
+        migrations=migration_state.compare_migrations(manifest.migrations),
     )
 
 

@@ -8,12 +8,12 @@ from django_cfg.backup.engines.base import Engine, Restoration
 from django_cfg.backup.errors import BackupError, RestoreFailed, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import check_stored
-from django_cfg.backup.pipeline.encryption.keyring import Keys
+from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.services.catalog.archives import open_archive
-from django_cfg.backup.services.project.progress import Progress, flowing
+from django_cfg.backup.services.project.progress import Progress, byte_progress
 from django_cfg.backup.services.verification import fault
-from django_cfg.backup.services.verification.migration_state import differences_on
-from django_cfg.backup.services.verification.restored_data import require_truth
+from django_cfg.backup.services.verification.migration_state import migration_differences
+from django_cfg.backup.services.verification.restored_data import require_true
 from django_cfg.backup.storage.base import Storage
 
 
@@ -21,7 +21,7 @@ class DrillRun:
     """One backup in one staging database: loaded, compared, queried."""
 
     def __init__(
-        self, restoration: Restoration, storage: Storage, manifest: Manifest, keys: Keys, progress: Progress
+        self, restoration: Restoration, storage: Storage, manifest: Manifest, keys: DecryptionKeys, progress: Progress
     ) -> None:
         self._restoration = restoration
         self._storage = storage
@@ -54,7 +54,7 @@ class DrillRun:
         manifest = self._manifest
         try:
             with (
-                flowing(self._progress, f"{manifest.name}: drilling", manifest.archive.size) as advance,
+                byte_progress(self._progress, f"{manifest.name}: drilling", manifest.archive.size) as advance,
                 open_archive(self._storage, manifest, self._keys, advance) as plain,
             ):
                 self._restoration.load(plain)
@@ -102,13 +102,13 @@ class DrillRun:
 
     def _compare_migrations(self) -> None:
         try:
-            self.differences += differences_on(self._restoration.fetch_value, self._manifest)
+            self.differences += migration_differences(self._restoration.fetch_value, self._manifest)
         except VerificationFailed as error:
             self._judge(error)
 
     def _ask(self, query: str) -> None:
         try:
-            require_truth(self._restoration, query)
+            require_true(self._restoration, query)
         except VerificationFailed as error:
             self._require_answer(error)
             self.differences.append(str(error))

@@ -13,7 +13,7 @@ from django_cfg.backup.manifest import Manifest
 _TABLE = "django_migrations"
 
 
-def compare(applied: Mapping[str, str]) -> str:
+def compare_migrations(applied: Mapping[str, str]) -> str:
     """Compare with the code a backup whose last migrations per app are *applied*; empty if they match."""
     if not applied:
         return ""
@@ -27,7 +27,7 @@ def compare(applied: Mapping[str, str]) -> str:
     return " ".join(filter(None, (_behind_in_words(behind), _ahead_in_words(ahead))))
 
 
-def differences_on(ask: Callable[[str], object], manifest: Manifest) -> list[str]:
+def migration_differences(ask: Callable[[str], object], manifest: Manifest) -> list[str]:
     """Where the migrations of *manifest* are not the ones that are applied in what was restored of it.
 
     :param ask: the first value that a query gives there.
@@ -69,7 +69,7 @@ def compare_database(alias: str) -> str:
     :raises Error: it cannot be asked; of Django.
     """
     applied = MigrationRecorder(connections[alias]).migration_qs.order_by("id").values_list("app", "name")
-    return compare(dict(applied))
+    return compare_migrations(dict(applied))
 
 
 def _behind(loader: MigrationLoader, app: str, last: str | None) -> int:

@@ -13,7 +13,7 @@ from django_cfg.backup.services.project.progress import Progress
 _FALSE = ("", "0", "f", "false")  # as some drivers give it: a text
 
 
-def accept(
+def check_restored_data(
     restoration: Restoration, manifest: Manifest, alias: str, queries: Sequence[str], progress: Progress
 ) -> None:
     """Check structure and rows against the manifest, then ask the *queries* and the receivers of ``restore_checked``.
@@ -24,7 +24,7 @@ def accept(
     progress.say(f"{alias}: checking the restored data")
     restoration.check(manifest)
     for query in queries:
-        require_truth(restoration, query)
+        require_true(restoration, query)
     try:
         facts = {"manifest": manifest, "database": alias, "scratch": restoration.staging_settings}
         signals.restore_checked.send(None, **facts)
@@ -34,7 +34,7 @@ def accept(
         ) from error
 
 
-def require_truth(restoration: Restoration, query: str) -> None:
+def require_true(restoration: Restoration, query: str) -> None:
     """
     :raises VerificationFailed: *query* gives no truthy value.
     """

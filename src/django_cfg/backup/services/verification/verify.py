@@ -12,30 +12,34 @@ from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.errors import KeyMissing
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import check_stored
-from django_cfg.backup.pipeline.encryption.decryption_keys import CONFIGURED, Unlock, keys_of
-from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Keys
-from django_cfg.backup.pipeline.stream import Advance, Readable
+from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
+from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
+from django_cfg.backup.pipeline.stream import OnProgress, Readable
 from django_cfg.backup.services.catalog.archives import open_archive
-from django_cfg.backup.services.catalog.catalog import LATEST, find, read_catalog
-from django_cfg.backup.services.project.progress import SILENT, Progress, flowing
+from django_cfg.backup.services.catalog.catalog import LATEST, find_backup, read_catalog
+from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.services.project.project import current_project, operation
-from django_cfg.backup.services.runs.run import reason
+from django_cfg.backup.services.runs.run import failure_reason
 from django_cfg.backup.storage.base import Storage
 
 
 @operation()
 def verify_backup(
-    name: str = LATEST, *, database: str | None = None, progress: Progress = SILENT, unlock: Unlock = CONFIGURED
+    name: str = LATEST,
+    *,
+    database: str | None = None,
+    progress: Progress = SILENT,
+    decryption_key: DecryptionKey = NO_KEY,
 ) -> Manifest:
     """Verify the backup *name*.
 
-    :param unlock: what opens an encrypted backup in addition to the configuration.
+    :param decryption_key: what opens an encrypted backup in addition to the configuration.
     :raises VerificationFailed: it is not what was stored, or not a complete dump.
     :raises KeyMissing: the stored bytes are good; what they hold cannot be checked here, without the private key.
     """
     project = current_project()
-    manifest = find(read_catalog(project.storage), project, name, database)
-    keys = keys_of(project.config, unlock)
+    manifest = find_backup(read_catalog(project.storage), project, name, database)
+    keys = decryption_keys(project.config, decryption_key)
     verify(project.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
     return manifest
 
@@ -46,7 +50,7 @@ def verify(
     progress: Progress = SILENT,
     *,
     tools_dir: str | None = None,
-    keys: Keys = USERS_KEYRING,
+    keys: DecryptionKeys = USERS_KEYRING,
     trigger: str = "manual",
 ) -> None:
     """
@@ -55,26 +59,34 @@ def verify(
     """
     engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
     archive = manifest.archive
-    with _signalled(manifest, trigger), flowing(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance:
+    with (
+        _signalled(manifest, trigger),
+        byte_progress(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance,
+    ):
         with storage.open(manifest.archive_key) as stored:
             check_stored(stored, archive, advance)
         _look(storage, manifest, lambda plain: engine.check_archive(plain, manifest, tools_dir), advance, keys)
 
 
-def read_through(
-    storage: Storage, manifest: Manifest, engine: Engine, progress: Progress = SILENT, *, keys: Keys = USERS_KEYRING
+def read_completely(
+    storage: Storage,
+    manifest: Manifest,
+    engine: Engine,
+    progress: Progress = SILENT,
+    *,
+    keys: DecryptionKeys = USERS_KEYRING,
 ) -> None:
     """Like :func:`verify` in one pass over the stored bytes, both digests compared at its end; and whether *engine* can
     load what they hold.
 
     :raises RestoreRefused: it cannot.
     """
-    with flowing(progress, f"{manifest.name}: reading it through", manifest.archive.size) as advance:
+    with byte_progress(progress, f"{manifest.name}: reading it through", manifest.archive.size) as advance:
         _look(storage, manifest, lambda plain: engine.check_loadable(plain, manifest), advance, keys)
 
 
 def _look(
-    storage: Storage, manifest: Manifest, examine: Callable[[Readable], None], advance: Advance, keys: Keys
+    storage: Storage, manifest: Manifest, examine: Callable[[Readable], None], advance: OnProgress, keys: DecryptionKeys
 ) -> None:
     with open_archive(storage, manifest, keys, advance) as plain:
         examine(plain)
@@ -89,7 +101,7 @@ def _signalled(manifest: Manifest, trigger: str) -> Iterator[None]:
     except KeyMissing:
         raise  # neither good nor damaged; the caller decides
     except Exception as error:
-        signals.send_verification(signals.verification_failed, message=reason(error), **facts)
+        signals.send_verification(signals.verification_failed, message=failure_reason(error), **facts)
         raise
     message = f"{manifest.name} was read to its last byte and is good."
     signals.send_verification(signals.verification_succeeded, message=message, **facts)

@@ -10,7 +10,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from django_cfg.backup.config.backup import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
-from django_cfg.backup.process.redaction import redacted
+from django_cfg.backup.process.redaction import redact
 
 AUTO = "auto"
 _AWS = "https://s3.amazonaws.com"  # knows every bucket's region, but those of China
@@ -85,7 +85,7 @@ class Bucket:
 
     def redact(self, text: str) -> str:
         """Return *text* without secrets."""
-        return redacted(text, (self.secret_key, self.session_token, self.access_key))
+        return redact(text, (self.secret_key, self.session_token, self.access_key))
 
 
 def _prefix(value: str) -> str:

@@ -21,7 +21,7 @@ from django_cfg.backup.storage.s3 import interpreter_exit
 _T = TypeVar("_T")
 
 
-class Waiting:
+class RequestLoop:
     """An event loop in a thread of its own.
 
     :raises StorageError: this process was forked from one that had used S3: obstore's threads are missing in it, and
@@ -36,7 +36,7 @@ class Waiting:
                 "S3 cannot be used in a process forked from one that has used it already. Use it in the child only, or "
                 "start the child as a new process (spawn)."
             )
-        Waiting._user = os.getpid()
+        RequestLoop._user = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="s3", daemon=True)
         self._thread.start()
@@ -82,8 +82,8 @@ async def _cancel_all() -> None:
 
 
 @contextmanager
-def waiting() -> Iterator[Waiting]:
-    wait = Waiting()
+def request_loop() -> Iterator[RequestLoop]:
+    wait = RequestLoop()
     try:
         yield wait
     finally:

@@ -13,7 +13,7 @@ from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.process.pipes import BLOCK
 from django_cfg.backup.storage.s3.client import Client
 from django_cfg.backup.storage.s3.errors import REFUSED, code_of, says_why, storage_error
-from django_cfg.backup.storage.s3.event_loop import Waiting, waiting
+from django_cfg.backup.storage.s3.event_loop import RequestLoop, request_loop
 from django_cfg.backup.storage.s3.interpreter_exit import lend
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _PAGE = 1_000  # objects that a service lists at once
 class Requests:
     """To the objects of *client*'s bucket, by their keys below the prefix."""
 
-    def __init__(self, client: Client, wait: Waiting) -> None:
+    def __init__(self, client: Client, wait: RequestLoop) -> None:
         self.wait = wait
         self.bucket = client.bucket
         self._client = client
@@ -125,5 +125,5 @@ class Requests:
 
 @contextmanager
 def requests_to(client: Client) -> Iterator[Requests]:
-    with waiting() as wait:
+    with request_loop() as wait:
         yield Requests(client, wait)
