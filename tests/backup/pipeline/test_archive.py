@@ -91,9 +91,9 @@ def test_progress_tells_all_bytes_of_both_ways(method: Compression) -> None:
     ("wrong", "message"),
     [
         ({"size": 1}, "stored bytes, its manifest says 1:"),
-        ({"sha256": "0" * 64}, "The stored bytes of .* are not the ones"),
+        ({"sha256": "0" * 64}, "The stored bytes of .* are not those"),
         ({"raw_size": 1}, "unpacked bytes, its manifest says 1:"),
-        ({"raw_sha256": "0" * 64}, "The unpacked bytes of .* are not the ones"),
+        ({"raw_sha256": "0" * 64}, "The unpacked bytes of .* are not those"),
     ],
     ids=["size", "sha256", "raw_size", "raw_sha256"],
 )
