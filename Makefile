@@ -27,6 +27,8 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	scripts/plain-words
 	$(BIN)/python docs/generate_configuration.py --check
 
 bench: $(VENV)/.bench

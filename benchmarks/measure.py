@@ -79,14 +79,14 @@ def _run(contender: Contender) -> Turn:
         process.stdout.close()
     process.stdin.close()
     watch = _Watch(process.pid)
-    told = process.stderr.read()
+    errors = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
     watch.end()
     process.returncode = os.waitstatus_to_exitcode(status)
     process.stderr.close()
     if process.returncode != 0:
-        sys.exit(f"{contender.name} failed: {told.decode()}")
+        sys.exit(f"{contender.name} failed: {errors.decode()}")
     cpu = _cpu(resource.getrusage(resource.RUSAGE_CHILDREN)) - before
     return Turn(wall, cpu, usage.ru_maxrss * 1024, watch.peak, contender.size())
 

@@ -43,7 +43,7 @@ def _contenders(folder: Path, server: PostgreSQL) -> Iterator[Contender]:
     restore = f"{tool['createdb']} --template=template0 {PLAIN} && {tool['pg_restore']} --dbname={PLAIN} {plain}"
     yield Contender(BASELINE, ["sh", "-c", restore], lambda: _settle(server), lambda: 0, env)
     for compression in ("none", "gzip"):
-        yield _ours(folder, server, compression, "beside")
+        yield _ours(folder, server, compression, "next to it")
     yield _ours(folder, server, "gzip", "in place", "--in-place", "--discard-old")
 
 

@@ -26,7 +26,10 @@ BACKUP = BackupConfig(
     enabled=True, project="bench", compression="{compression}", tools_dir="{tools}", storage={storage!r}
 )
 """
-_HASHED_ONCE = ("--ignore-checksum", "--etag-hash=")  # each part; by itself it reads all of it again on our two cores
+_HASHED_ONCE = (
+    "--ignore-checksum",
+    "--etag-hash=",
+)  # each part; its default is to read everything again, on our two cores
 BASELINE = "backup_create, gzip, local"
 
 

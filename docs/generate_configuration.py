@@ -1,7 +1,7 @@
 """Write the parameter tables of configuration.md from the models: between the markers, nothing else.
 
-``python docs/generate_configuration.py`` writes; with ``--check`` it only tells whether the tables are
-current, and exits with 1 when they are not.
+``python docs/generate_configuration.py`` writes; with ``--check`` it changes nothing, and exits
+with 1 when the tables are not current.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def with_tables(text: str) -> str:
-    """*text* with the table between each pair of markers made anew."""
+    """*text* with the table between each pair of markers generated again."""
     return TABLE.sub(lambda match: f"{match[1]}{match[2]}{table(getattr(django_cfg, match[1]))}", text)
 
 

@@ -54,7 +54,7 @@ def show(project: Path) -> None:
     manage(project, "check", "--database=default")
     print("\nThe bookshop is back, every row counted.")
 
-    title("Before the next such day: a drill, which restores beside the database, compares, and leaves nothing")
+    title("Before the next such day: a drill, which restores into a scratch database, compares, and removes it")
     manage(project, "backup_create", "--note=after it")
     manage(project, "backup_verify", "latest", "--drill")
     manage(project, "backup_status")
@@ -82,7 +82,7 @@ def destroy(database: Path) -> None:
 
 
 def count_rows(database: Path) -> dict[str, int]:
-    """The rows of every table; what changes by itself, sessions and the history of the runs, left out."""
+    """The rows of every table; what changes without a user, sessions and the history of the runs, left out."""
     with closing(sqlite3.connect(database)) as connection:
         tables = connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' "

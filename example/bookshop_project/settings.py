@@ -1,4 +1,4 @@
-"""Django's settings, made by the class beside this file."""
+"""Django's settings, made by the class in config.py."""
 
 from bookshop_project.config import BookshopConfig
 

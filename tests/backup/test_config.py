@@ -24,7 +24,7 @@ SECRET = "hunter2-do-not-print"
 REQUIRED = "required"
 
 # The guide's tables. What a parameter is when nothing else is given:
-DEFAULT_OPTIONS: dict[type[BaseModel], dict[str, Any]] = {
+GUIDE_DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
     BackupConfig: {
         "enabled": False,
         "storage": BackupStorageConfig(),
@@ -190,15 +190,24 @@ def cases(table: dict[type[BaseModel], dict[str, list[Any]]]) -> list[Any]:
 
 
 class TestParameters:
-    @pytest.mark.parametrize("model", DEFAULT_OPTIONS)
+    @pytest.mark.parametrize("model", GUIDE_DEFAULTS)
     def test_the_guides_and_no_others_but_ours(self, model: type[BaseModel]) -> None:
-        expected = DEFAULT_OPTIONS[model] | ADDED.get(model, {})
+        expected = GUIDE_DEFAULTS[model] | ADDED.get(model, {})
         assert set(model.model_fields) == set(expected)
 
-    @pytest.mark.parametrize("model", DEFAULT_OPTIONS)
+    def test_the_docs_list_what_goes_beyond_the_guide(self) -> None:
+        section = Path("docs/configuration.md").read_text(encoding="utf-8").split("## What goes beyond the guide")[1]
+        listed = {
+            model: set(re.findall(r"`(\w+)`", names)) for model, names in re.findall(r"\| `(\w+)` \| (.*) \|", section)
+        }
+        expected = {model.__name__: set(names) for model, names in ADDED.items()}
+        expected[BackupVerificationConfig.__name__] = set()  # it is said in one word: all
+        assert listed == expected
+
+    @pytest.mark.parametrize("model", GUIDE_DEFAULTS)
     def test_defaults(self, model: type[BaseModel]) -> None:
         made = build(model)
-        for name, default in (DEFAULT_OPTIONS[model] | ADDED.get(model, {})).items():
+        for name, default in (GUIDE_DEFAULTS[model] | ADDED.get(model, {})).items():
             if default is REQUIRED:
                 assert model.model_fields[name].is_required()
             else:
@@ -213,7 +222,7 @@ class TestParameters:
         with pytest.raises(ValidationError, match=rf"(?m)^{name}\b"):
             build(model, **{name: value})
 
-    @pytest.mark.parametrize("model", DEFAULT_OPTIONS)
+    @pytest.mark.parametrize("model", GUIDE_DEFAULTS)
     def test_an_unknown_one_is_refused(self, model: type[BaseModel]) -> None:
         with pytest.raises(ValidationError, match=f"{model.__name__} has no such parameter"):
             build(model, colour="red")
@@ -222,7 +231,7 @@ class TestParameters:
         with pytest.raises(ValidationError, match=r"retention\.keep_dayly\n.*did you mean keep_daily\?"):
             BackupConfig(retention={"keep_dayly": 3})
 
-    @pytest.mark.parametrize("model", DEFAULT_OPTIONS)
+    @pytest.mark.parametrize("model", GUIDE_DEFAULTS)
     def test_they_do_not_change_once_built(self, model: type[BaseModel]) -> None:
         with pytest.raises(ValidationError, match="frozen"):
             build(model).enabled = True  # type: ignore[attr-defined]

@@ -10,6 +10,6 @@ def megabytes(size: int) -> str:
     return f"{size:,} bytes" if size < MB // 10 else f"{size / MB:,.1f} MB"
 
 
-def counted(number: int, word: str) -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
     """Format a number with its noun: ``1 day``, ``7 days``."""
-    return f"{number:,} {word}" + "s" * (number != 1)
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -78,7 +78,9 @@ def test_an_interruption_when_the_manifest_has_just_been_written(
 
 def test_an_interruption_after_the_manifest(site: Site, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As while a warning is shown."""
-    monkeypatch.setattr("django_cfg.backup.services.creation.create._BackupAttempt._warn", _warn_of_nothing_before_the_end())
+    monkeypatch.setattr(
+        "django_cfg.backup.services.creation.create._BackupAttempt._warn", _warn_of_nothing_before_the_end()
+    )
     with pytest.raises(KeyboardInterrupt):
         create_backup()
     require_success(told)

@@ -49,7 +49,7 @@ NOUNS = (
     "Lantern",
 )
 TAGS = ("adventure", "biography", "children", "crime", "essays", "history", "poetry", "science")
-WORDS = ("a", "letter", "arrives", "and", "nobody", "in", "town", "remembers", "who", "wrote", "it", "before")
+WORDS = ("a", "letter", "arrives", "and", "someone", "in", "town", "remembers", "who", "wrote", "it", "before")
 BATCH = 1_000
 
 

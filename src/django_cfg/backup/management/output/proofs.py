@@ -11,7 +11,7 @@ from django_cfg.backup.manifest import Proof
 
 def describe_success(proof: Proof) -> str:
     """What a drill that succeeded has done."""
-    queries = f", {counted(proof.queries, 'query')} true".replace("querys", "queries") if proof.queries else ""
+    queries = f", {counted(proof.queries, 'query', 'queries')} true" if proof.queries else ""
     return (
         f"Restored and compared: {counted(proof.tables, 'table')}, {counted(proof.rows, 'row')}{queries}. "
         f"Expected recovery time: {format_duration(proof)}."
