@@ -29,7 +29,7 @@ BACKUP = BackupConfig(
 _HASHED_ONCE = (
     "--ignore-checksum",
     "--etag-hash=",
-)  # each part; its default is to read everything again, on our two cores
+)  # the default reads all of it twice
 BASELINE = "backup_create, gzip, local"
 
 
