@@ -190,7 +190,7 @@ class DjangoConfig(ConfigModel):
 
     @field_validator("root_urlconf")
     @classmethod
-    def _urls_are_beside_the_class(cls, value: str) -> str:
+    def _default_urlconf(cls, value: str) -> str:
         package = cls.__module__.rpartition(".")[0]
         return value or (f"{package}.urls" if package else "urls")
 

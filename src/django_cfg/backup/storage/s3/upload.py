@@ -117,7 +117,7 @@ class Upload:
             if new and code_of(error) == "NotImplemented":
                 self._create(data, new=False)
             elif not self._is_stored(data):
-                raise self._told(error) from None
+                raise self._error(error) from None
 
     def _is_stored(self, data: bytes) -> bool:
         """Whether it is there although the answer was lost: a second attempt then meets the first one's object."""
@@ -133,7 +133,7 @@ class Upload:
             self._publish(writer.close)
         except REFUSED as error:
             if self._size_there() != self._size:  # else only the answer was lost
-                raise self._told(error) from None
+                raise self._error(error) from None
 
     def _publish(self, call: Callable[[], Awaitable[object]]) -> None:
         """Complete *call* even if a signal ends this process in the meantime; then what it published is withdrawn."""
@@ -175,7 +175,7 @@ class Upload:
         gathered, self._gathered, self._gathered_size = self._gathered, [], 0
         return gathered
 
-    def _told(self, error: BaseException) -> StorageError:
+    def _error(self, error: BaseException) -> StorageError:
         return storage_error(error, f"store {self._key}", self._requests.bucket)
 
     def _too_large(self) -> StorageError:
