@@ -1,4 +1,4 @@
-"""The part that knows one database vendor each."""
+"""The engines, one per database vendor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db.utils import load_backend
 from django_cfg.backup.engines.base import Database, Engine
 from django_cfg.backup.errors import UnsupportedEngine
 
-_HOMES = {
+_ENGINES = {
     "sqlite": ("django_cfg.backup.engines.sqlite", "SQLiteEngine"),
     "mysql": ("django_cfg.backup.engines.mysql", "MySQLEngine"),
     "mariadb": ("django_cfg.backup.engines.mysql", "MySQLEngine"),
@@ -19,21 +19,21 @@ _HOMES = {
 
 
 def engine_for(database: Database) -> Engine:
-    """The engine of *database*, chosen by the vendor its Django backend declares.
+    """Return the engine of *database*, by the vendor that its Django backend declares.
 
-    :raises UnsupportedEngine: no engine of ours knows the vendor.
+    :raises UnsupportedEngine: the vendor has no engine, or the backend cannot be loaded.
     """
     return engine_class(_vendor(database), of=f"The database {database.alias!r}")(database)
 
 
 def engine_class(vendor: str, *, of: str) -> type[Engine]:
-    """The engine that knows *vendor*; *of* begins the message when there is none."""
-    if vendor not in _HOMES:
-        known = ", ".join(sorted(_HOMES))
+    """Return the engine class of *vendor*; *of* begins the message if there is none."""
+    if vendor not in _ENGINES:
+        known = ", ".join(sorted(_ENGINES))
         raise UnsupportedEngine(
-            f"{of} is of the vendor {vendor!r}, which this version cannot back up or restore (it knows: {known})."
+            f"{of} is of the vendor {vendor!r}, which this version cannot back up or restore (it supports: {known})."
         )
-    module, name = _HOMES[vendor]
+    module, name = _ENGINES[vendor]
     engine: type[Engine] = getattr(import_module(module), name)
     return engine
 

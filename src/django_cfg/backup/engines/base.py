@@ -1,4 +1,4 @@
-"""The contract of an engine. The same test suite runs over all of them."""
+"""The contract of an engine. One test suite runs against every engine."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Database:
 
     alias: str
     settings: Mapping[str, Any] = field(repr=False)  # holds the password
-    connection: Mapping[str, Any] = field(default_factory=dict, repr=False)  # laid over them for dump and restore
-    tools_dir: str | None = None  # where the vendor's programs are; None: where they usually are
+    connection: Mapping[str, Any] = field(default_factory=dict, repr=False)  # overrides settings for dump and restore
+    tools_dir: str | None = None  # folder of the vendor's programs; None: the usual places
     lock_timeout: int = 60  # seconds
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which tables a dump holds, in shell patterns, and further options of the dump tool."""
+    """The tables of a dump, as shell patterns, and additional options of the dump tool."""
 
     include: tuple[str, ...] = ()  # empty: all
-    exclude: tuple[str, ...] = ()  # rows left out, definition kept
+    exclude: tuple[str, ...] = ()  # without their rows; the definitions stay
     extra_options: tuple[str, ...] = ()
 
     @property
@@ -41,37 +41,37 @@ class Selection:
 
 @dataclass(frozen=True)
 class DumpReport:
-    """What a finished dump tells for the manifest."""
+    """What the manifest records of a finished dump."""
 
     engine: EngineFacts
     tables: tuple[Table, ...]
     excluded: tuple[str, ...]
     migrations: Mapping[str, str]  # app: last applied
-    warnings: tuple[str, ...] = ()  # what the operator should know of a dump that is whole
+    warnings: tuple[str, ...] = ()  # about a dump that is complete
 
 
 class Dump(ABC):
-    """A dump under way: read ``stream`` to its end, then ask for the report."""
+    """A running dump: read ``stream`` to its end, then call ``report``."""
 
     stream: Readable
-    expected_size: int  # bytes of the stream, a guess from above
+    expected_size: int  # bytes of the stream; an upper estimate
 
     @abstractmethod
     def report(self) -> DumpReport:
-        """Wait for all that runs beside the stream and check that the dump is whole.
+        """Wait for everything that runs in parallel with the stream, and check that the dump is complete.
 
-        :raises DumpFailed: it is not.
+        :raises DumpFailed: the dump is incomplete.
         """
 
 
 @dataclass(frozen=True)
 class RestoreOptions:
-    """What an operator may choose about a restore. An engine refuses what it cannot honour."""
+    """An operator's choices for a restore. An engine refuses an option that it does not support."""
 
-    tables: tuple[str, ...] = ()  # patterns: these tables alone, into the database as it is; empty: everything
-    in_place: bool = False  # without a scratch, where the engine has such a form
-    disconnect: bool = False  # end the connections that stand in the way of the switch
-    discard_old: bool = False  # the old data is not kept
+    tables: tuple[str, ...] = ()  # patterns: restore only these tables, into the existing database; empty: all
+    in_place: bool = False  # without a staging database, if the engine supports that
+    disconnect: bool = False  # end the connections that block the switch
+    discard_old: bool = False  # do not keep the old data
 
 
 DEFAULT_OPTIONS = RestoreOptions()
@@ -79,17 +79,17 @@ DEFAULT_OPTIONS = RestoreOptions()
 
 @dataclass(frozen=True)
 class SwitchResult:
-    """What a restore leaves behind."""
+    """The result of a restore."""
 
-    old_data: str | None  # where it was set aside; None: there was none, or it was not to be kept
-    advice: str = ""  # what the operator has to do now
+    old_data: str | None  # where it is kept; None: the target was empty, or the old data was discarded
+    advice: str = ""  # what the operator has to do next
 
 
 @dataclass(frozen=True)
 class KeptObject:
-    """Old data that a restore has kept, until somebody removes it."""
+    """Old data that a restore has kept; only the operator removes it."""
 
-    name: str  # as the operator finds it: a file, a database, a schema
+    name: str  # of a file, a database or a schema
     size: int  # bytes
     made_at: datetime  # aware
     is_unfinished: bool = False  # the restore was interrupted at its switch: ``Engine.resume`` finishes it
@@ -103,7 +103,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of a check: what was looked at, and what was found."""
+    """One line of a check: its subject and its result."""
 
     level: Level
     subject: str
@@ -112,61 +112,61 @@ class Finding:
 
 @dataclass(frozen=True)
 class Preflight:
-    """What can be known of a restore before it begins."""
+    """What can be checked before a restore begins."""
 
-    findings: tuple[Finding, ...]  # versions, tools, permission, space, connections in the way, the form and why
-    uses_staging: bool  # all is loaded and checked beside the target; else the archive is read through first
-    keeps_old_data: bool  # the switch sets it aside; else a backup is made first
+    findings: tuple[Finding, ...]  # versions, tools, permissions, space, blocking connections, the form and its reason
+    uses_staging: bool  # load and check next to the target; otherwise read the archive completely first
+    keeps_old_data: bool  # at the switch; otherwise a backup is made before the restore
 
 
 class Restoration(ABC):
-    """A restore under way. Until ``switch`` the target is untouched; leaving the block discards the rest."""
+    """A running restore. Until ``switch`` the target is unchanged; leaving the block discards an unfinished restore."""
 
-    has_changed_target = False  # True once that is not so: what fails now leaves the target neither old nor new
+    has_changed_target = False  # True: a failure from now on leaves the target neither old nor new
 
     @property
     def staging_settings(self) -> Mapping[str, Any] | None:
-        """The scratch as an entry of settings.DATABASES, once loaded; None where nobody else can look at it."""
+        """The loaded staging database as an entry of settings.DATABASES; None if no other connection can read it."""
         return None
 
     @property
     def tool(self) -> tuple[str, str]:
-        """Name and version of the program that loads, for a proof; empty where it is not told."""
+        """Name and version of the program that loads, for a proof; empty if not recorded."""
         return "", ""
 
     @abstractmethod
     def load(self, plain: Readable) -> None:
-        """Read *plain* to its end into the scratch."""
+        """Load *plain*, up to its end, into the staging database."""
 
     @abstractmethod
     def check(self, manifest: Manifest) -> None:
-        """Check the scratch's structure, and its row counts against the manifest.
+        """Check the structure of the staging database, and its row counts against the manifest.
 
-        :raises VerificationFailed: they differ.
+        :raises VerificationFailed: the structure is invalid or a count differs.
         """
 
     def fetch_value(self, query: str) -> object:
-        """The first value that *query* gives on the scratch, None for no row; it may change nothing.
+        """Return the first value of *query* on the staging database, None for no row. The query cannot write.
 
         :raises VerificationFailed: the query fails.
         """
-        raise UsageError(f"{type(self).__name__} cannot ask the verification query {query!r}.")
+        raise UsageError(f"{type(self).__name__} cannot run the verification query {query!r}.")
 
     @abstractmethod
     def switch(self) -> SwitchResult:
-        """Make the scratch the target, wholly or not at all, with the old data set aside.
+        """Make the staging database the target, completely or not at all, and keep the old data.
 
-        :raises RestoreFailed: the message says how the target is.
+        :raises RestoreFailed: the message describes the state of the target.
         """
 
 
 class Engine(ABC):
-    """Knows one vendor. Made for one database; opens nothing before it is asked to."""
+    """Backs up and restores one database of one vendor. Creating an engine opens no connection."""
 
     format: ClassVar[Literal["pgdump", "sql", "sqlite3"]]
     name: ClassVar[str]  # for messages
-    can_drill_partial: ClassVar[bool] = True  # False: backups of some tables go only into a database as it is
-    version_query: ClassVar[str] = "SELECT version()"  # of the server
+    can_drill_partial: ClassVar[bool] = True  # False: partial backups restore only into an existing database
+    version_query: ClassVar[str] = "SELECT version()"  # returns the version of the server
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -174,29 +174,29 @@ class Engine(ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """Equal for two aliases exactly when they name the same database."""
+        """A string that is equal for two aliases if and only if they name the same database."""
 
     @property
     @abstractmethod
     def location(self) -> str:
-        """Where the database is, for messages; without any secret."""
+        """Where the database is, for messages; contains no secret."""
 
     def exists(self) -> bool:
-        """False when the database is known to be absent, where opening it would create it."""
+        """Return False if the database is missing and connecting would create it."""
         return True
 
     @abstractmethod
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
-        """A consistent dump, taken while others write.
+        """Take a consistent dump while other connections write.
 
-        :raises DatabaseUnavailable: missing, empty, or it does not answer.
-        :raises UsageError: the selection cannot be honoured.
+        :raises DatabaseUnavailable: the database is missing, is empty, or does not answer.
+        :raises UsageError: the selection is not possible.
         """
 
     def preflight(self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS) -> Preflight:
-        """Look at all that can be known before a restore; touch nothing, and read nothing of the archive.
+        """Check everything that can be checked before a restore, without any change and without reading the archive.
 
-        :raises BackupError: the restore would fail, or cannot be done as *options* say.
+        :raises BackupError: the restore would fail, or *options* cannot be met.
         """
         return Preflight((), uses_staging=False, keeps_old_data=False)
 
@@ -204,62 +204,62 @@ class Engine(ABC):
     def restoration(
         self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS
     ) -> AbstractContextManager[Restoration]:
-        """Prepare to restore the backup of *manifest* into the database, touching nothing.
+        """Prepare to restore the backup of *manifest* into the database; the target stays unchanged.
 
-        The scratches of restores that died are removed first.
+        Staging databases of restores that died are removed first.
 
-        :raises RestoreRefused: what can be known beforehand stands in the way.
+        :raises RestoreRefused: a check made beforehand rules the restore out.
         """
 
     def resume(self) -> SwitchResult | None:
-        """Finish the switch that a dead restore has begun; None: there is none, as where switching is atomic.
+        """Finish the switch that a dead restore has begun; None if there is none (a switch may be atomic).
 
-        :raises RestoreFailed: it can be tried again.
+        :raises RestoreFailed: the switch is still unfinished; call this again.
         """
         return None
 
     def list_kept_data(self) -> list[KeptObject]:
-        """The old data that restores of this database have kept, newest first."""
+        """Return the old data that restores of this database have kept, newest first."""
         return []
 
     def sweep_staging(self, *, dry_run: bool = False) -> list[str]:
-        """Remove the scratches of restores of this database that died, and nothing else; the names of those.
+        """Remove only the staging databases of restores of this database that died; return their names.
 
-        :param dry_run: tell of them, and let them be.
+        :param dry_run: return the names and remove nothing.
         """
         return []
 
     @abstractmethod
     def check_health(self, selection: Selection) -> Iterator[Finding]:
-        """Look, without dumping, whether a dump would succeed: server, tools, permissions, selection.
+        """Check, without dumping, that a dump would succeed: server, tools, permissions, selection.
 
-        :raises BackupError: it would not.
+        :raises BackupError: a dump would fail.
         """
 
     @abstractmethod
     def is_empty(self) -> bool:
-        """True when the database is absent or holds no table."""
+        """Return True if the database is missing or has no table."""
 
     @classmethod
     @abstractmethod
     def check_archive(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
-        """Check the plain bytes of an archive by the format's own rules, without any server.
+        """Check the plain bytes of an archive by the rules of its format, without a server.
 
-        :param tools_dir: where the vendor's programs are; None: where they usually are.
-        :raises VerificationFailed: the dump is not whole.
+        :param tools_dir: folder of the vendor's programs; None: the usual places.
+        :raises VerificationFailed: the dump is incomplete or damaged.
         """
 
     def check_loadable(self, plain: Readable, manifest: Manifest) -> None:
-        """Like ``check_archive``, before a restore that loads nothing beside the database.
+        """Do what ``check_archive`` does, before a restore that has no staging database.
 
-        :raises RestoreRefused: this server cannot take what the dump holds.
+        :raises RestoreRefused: this server cannot load the dump.
         """
         self.check_archive(plain, manifest, self.database.tools_dir)
 
     @classmethod
     @abstractmethod
     def restore_command(cls, unpack: str, archive: str) -> str:
-        """The shell command that restores *archive* without this package.
+        """Return the shell command that restores *archive* without this package.
 
-        :param unpack: the command that prints the plain bytes of the archive, as ``gzip -dc``.
+        :param unpack: a command that prints the plain bytes of the archive, such as ``gzip -dc``.
         """

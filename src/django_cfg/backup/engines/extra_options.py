@@ -1,4 +1,4 @@
-"""extra_options: what may be added to the command of a dump program, and what would change whose dump it is."""
+"""extra_options: which options may be added to the command of a dump program, and which are refused."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class OptionRules:
 
     refused: Collection[str]  # long options that this package sets itself
     allowed_short: Collection[str]
-    normalize: Callable[[str], str]  # one spelling for all that the program takes for the same option
-    why: str  # what the refused options choose, and which settings do that instead
-    example: str  # of an option with a value
+    normalize: Callable[[str], str]  # gives every spelling of an option the same form
+    why: str  # the effect of the refused options, and the settings to use instead
+    example: str  # an option with a value
 
 
 def check_extra_options(options: Sequence[str], alias: str, rules: OptionRules) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tables by name and by rows: which ones a pattern chooses, and whether what is there is what was told."""
+"""Tables by name and by row count: which ones a pattern matches, and whether they agree with a manifest."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from django_cfg.backup.manifest import Table
 
 
 def matching(names: Iterable[str], patterns: Iterable[str], parameter: str, alias: str) -> tuple[str, ...]:
-    """The names that one of the shell *patterns* matches, in their order.
+    """Return the *names* that match one of the shell *patterns*, in their order.
 
-    :raises UsageError: a pattern matches nothing; a misspelt table must not go unnoticed.
+    :raises UsageError: a pattern matches no name, which is most often a misspelt table.
     """
     names, patterns = list(names), list(patterns)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             where = "" if parameter.startswith("-") else " in settings.BACKUP"
             raise UsageError(
-                f"{parameter} of the database {alias!r} names {pattern!r}, and no table there matches. "
+                f"{parameter} of the database {alias!r} names {pattern!r}, which matches no table. "
                 f"Correct it{where}. Tables: {_shortened(names)}"
             )
     return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
@@ -28,7 +28,7 @@ def matching(names: Iterable[str], patterns: Iterable[str], parameter: str, alia
 def compare_tables(expected: Iterable[Table], found: Mapping[str, int], where: str) -> None:
     """Compare the tables *found* (name: rows) with those of a manifest.
 
-    :raises VerificationFailed: a table is missing, is too many, or has other rows; all are named.
+    :raises VerificationFailed: a table is missing, is not in the manifest, or has another row count; names up to 20.
     """
     wanted = {table.name: table for table in expected}
     differences = [f"{name} is missing" for name in wanted if name not in found]
