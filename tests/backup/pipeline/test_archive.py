@@ -92,10 +92,11 @@ def test_progress_tells_all_bytes_of_both_ways(method: Compression) -> None:
     [
         ({"size": 1}, "stored bytes, its manifest says 1:"),
         ({"sha256": "0" * 64}, "The stored bytes of .* are not those"),
-        ({"raw_size": 1}, "unpacked bytes, its manifest says 1:"),
+        ({"raw_size": 1}, "unpacks to more than the 1 bytes of its manifest"),
+        ({"raw_size": len(PLAIN) + 1}, "unpacked bytes, its manifest says"),
         ({"raw_sha256": "0" * 64}, "The unpacked bytes of .* are not those"),
     ],
-    ids=["size", "sha256", "raw_size", "raw_sha256"],
+    ids=["size", "sha256", "less raw", "more raw", "raw_sha256"],
 )
 def test_a_manifest_that_tells_other_bytes_is_not_believed(
     method: Compression, wrong: dict[str, object], message: str

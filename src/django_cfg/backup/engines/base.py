@@ -166,6 +166,7 @@ class Engine(ABC):
     format: ClassVar[Literal["pgdump", "sql", "sqlite3"]]
     name: ClassVar[str]  # for messages
     can_drill_partial: ClassVar[bool] = True  # False: partial backups restore only into an existing database
+    runs_archives: ClassVar[bool] = True  # loading runs the SQL of an archive while it arrives
     version_query: ClassVar[str] = "SELECT version()"  # returns the version of the server
 
     def __init__(self, database: Database) -> None:

@@ -120,6 +120,15 @@ def add_yes_option(parser: ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="Do not ask.")
 
 
+def add_trust_option(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust-storage",
+        action="store_true",
+        help="Load the archive without reading and comparing all of it first: saves one reading of a huge archive. "
+        "Only for storage that no one else can write to.",
+    )
+
+
 class _EndedBySignal(SystemExit):
     """An exit whose reason is fit for the history."""
 

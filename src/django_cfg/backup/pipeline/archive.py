@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,6 +15,8 @@ from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
 from django_cfg.backup.pipeline.stream import (
     CheckedReader,
+    CheckpointReader,
+    Checkpoints,
     Digest,
     HashingReader,
     HashingWriter,
@@ -33,6 +35,14 @@ class Packed:
 
     raw: Digest
     stored: Digest
+
+
+class PlainReader(CheckedReader):
+    """The plain bytes of an archive, and the hash of its *stored* ones."""
+
+    def __init__(self, source: Readable, check: Callable[[], None], stored: HashingReader) -> None:
+        super().__init__(source, check)
+        self.stored = stored
 
 
 def pack(
@@ -58,22 +68,25 @@ def unpack(
     advance: OnProgress | None = None,
     encryption: Encryption = UNENCRYPTED.facts,
     keys: DecryptionKeys = USERS_KEYRING,
-) -> Iterator[Readable]:
+    checkpoints: Checkpoints | None = None,
+) -> Iterator[PlainReader]:
     """The plain bytes of *archive*. Its end is reported only after both digests have been compared.
 
-    :raises VerificationFailed: from ``read``, when the bytes are not the ones that were stored.
+    :param checkpoints: of the stored bytes, from :func:`check_stored`; with them no byte is decrypted, decompressed
+        or handed out that is not one that was checked.
+    :raises VerificationFailed: from ``read``, when the bytes are not the ones that were stored, or more than those.
     :raises EncryptionError: *keys* do not open it.
     """
-    counted = HashingReader(stored, advance)
+    counted = CheckpointReader(stored, checkpoints, advance) if checkpoints else HashingReader(stored, advance)
     with decrypt(counted, encryption, keys) as packed, decompress(packed, compression) as decompressed:
-        plain = HashingReader(decompressed)
+        plain = HashingReader(decompressed, lambda _: _refuse_more(plain, archive))
 
         def compare() -> None:
             drain(packed)  # what a decompressor leaves unread after its end mark counts too, and gpg has the last word
             _compare(counted.digest, Digest(archive.size, archive.sha256), archive.key, "stored")
             _compare(plain.digest, Digest(archive.raw_size, archive.raw_sha256), archive.key, "unpacked")
 
-        yield CheckedReader(plain, compare)
+        yield PlainReader(plain, compare, counted)
 
 
 def copy_stored(stored: Readable, sink: Writable, archive: Archive, advance: OnProgress | None = None) -> None:
@@ -86,20 +99,25 @@ def copy_stored(stored: Readable, sink: Writable, archive: Archive, advance: OnP
     _compare(counted.digest, Digest(archive.size, archive.sha256), archive.key, "stored")
 
 
-def check_stored(stored: Readable, archive: Archive, advance: OnProgress | None = None) -> None:
+def check_stored(stored: Readable, archive: Archive, advance: OnProgress | None = None) -> Checkpoints:
     """Read the stored bytes to their end and compare them with the manifest.
 
+    :returns: what a second reading can be compared with, piece by piece.
     :raises VerificationFailed: they differ.
     """
-    copy_stored(stored, _NOWHERE, archive, advance)
+    counted = HashingReader(stored, advance)
+    drain(counted)
+    _compare(counted.digest, Digest(archive.size, archive.sha256), archive.key, "stored")
+    return counted.checkpoints
 
 
-class _Nowhere:
-    def write(self, block: bytes) -> int:
-        return len(block)
-
-
-_NOWHERE = _Nowhere()
+def _refuse_more(plain: HashingReader, archive: Archive) -> None:
+    """A small archive can unpack to a full disk: stop at the first byte that the manifest does not promise."""
+    if plain.size > archive.raw_size:
+        raise VerificationFailed(
+            f"{archive.key} unpacks to more than the {archive.raw_size:,} bytes of its manifest: it was replaced. "
+            "Reading stopped there. Use another backup, and keep this one for the investigation."
+        )
 
 
 def _compare(found: Digest, expected: Digest, key: str, what: str) -> None:

@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.process.pipes import BLOCK
 
+CHECKPOINT = 4 << 20  # bytes between two checkpoints: 8 MB of them for 1 TB
 OnProgress = Callable[[int], None]  # called with the number of bytes just moved
+Checkpoints = tuple[bytes, ...]  # the running SHA-256 of a stream after each CHECKPOINT bytes, and at its end
 
 
 class Readable(Protocol):
@@ -43,16 +46,29 @@ class StreamHash:
     """Counts and hashes what passes."""
 
     def __init__(self) -> None:
-        self._size = 0
+        self.size = 0
         self._hash = hashlib.sha256()
+        self._checkpoints: list[bytes] = []
 
     def add(self, block: bytes) -> None:
-        self._size += len(block)
-        self._hash.update(block)
+        rest = memoryview(block)
+        while rest:
+            piece = rest[: CHECKPOINT - self.size % CHECKPOINT]
+            self._hash.update(piece)
+            self.size += len(piece)
+            if self.size % CHECKPOINT == 0:
+                self._checkpoints.append(self._hash.digest())
+            rest = rest[len(piece) :]
 
     @property
     def digest(self) -> Digest:
-        return Digest(self._size, self._hash.hexdigest())
+        return Digest(self.size, self._hash.hexdigest())
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """What a second pass over the same bytes can be compared with, piece by piece."""
+        at_the_end = [self._hash.digest()] if self.size % CHECKPOINT else []
+        return tuple(self._checkpoints + at_the_end)
 
 
 class HashingWriter(StreamHash):
@@ -87,6 +103,38 @@ class HashingReader(StreamHash):
         block = self.read(len(buffer))
         buffer[: len(block)] = block
         return len(block)
+
+
+class CheckpointReader(HashingReader):
+    """A reader of *source* that hands out bytes only after they have been compared with *checkpoints*.
+
+    :raises VerificationFailed: from ``read``: *source* is not what it was when the checkpoints were taken.
+    """
+
+    def __init__(self, source: Readable, checkpoints: Checkpoints, advance: OnProgress | None = None) -> None:
+        super().__init__(source, advance)
+        self._expected = iter(checkpoints)
+        self._compared = memoryview(b"")
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(BLOCK), b""))
+        if not self._compared and size:
+            self._compared = memoryview(self._read_piece())
+        block = bytes(self._compared[:size])
+        self._compared = self._compared[size:]
+        return block
+
+    def _read_piece(self) -> bytes:
+        pieces: list[bytes] = []
+        while (missing := CHECKPOINT - sum(map(len, pieces))) and (block := super().read(min(missing, BLOCK))):
+            pieces.append(block)
+        if next(self._expected, None) != (self._hash.digest() if pieces else None):
+            raise VerificationFailed(
+                "The archive changed while it was restored: it is not what was read and checked before. Something "
+                "else writes to this storage. Find out what, and use another backup."
+            )
+        return b"".join(pieces)
 
 
 class CheckedReader:

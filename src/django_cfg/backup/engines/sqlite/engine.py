@@ -43,6 +43,7 @@ _UNNAMED = Database("default", {"ENGINE": "django.db.backends.sqlite3"})
 class SQLiteEngine(Engine):
     format = "sqlite3"
     name = "SQLite"
+    runs_archives = False  # it is a file, which is opened after its last byte was compared
     version_query = "SELECT sqlite_version()"
 
     @property

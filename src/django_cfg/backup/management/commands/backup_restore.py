@@ -33,7 +33,13 @@ class Command(BackupCommand):
         )
         decryption_key = read_decryption_key(options["private_key"], options["passphrase_fd"])
         plan = plan_restore(
-            name, database=database, to=to, options=chosen, decryption_key=decryption_key, progress=self.progress
+            name,
+            database=database,
+            to=to,
+            options=chosen,
+            trust_storage=options["trust_storage"],
+            decryption_key=decryption_key,
+            progress=self.progress,
         )
         self.warn_of_damage(plan.catalog.damaged)
         self.stderr.write(restore.format_preview(plan), self.plain)

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.errors import BackupError, KeyMissing, UsageError, VerificationFailed
-from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.management.command import BackupCommand, add_trust_option
 from django_cfg.backup.management.output import proofs
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
 from django_cfg.backup.manifest import Manifest, Proof
@@ -40,6 +40,7 @@ class Command(BackupCommand):
         parser.add_argument(
             "--drill", action="store_true", help="Prove the named backups by restoring them; no data is replaced."
         )
+        add_trust_option(parser)
         add_unlock_options(parser)
 
     def run(self, *, names: list[str], database: str | None, **options: Any) -> Any:
@@ -51,7 +52,7 @@ class Command(BackupCommand):
             raise UsageError("--drill restores: name the backups it is to prove, as in `backup_verify latest --drill`.")
         key_is_given = decryption_key.private_key is not None
         results = [
-            self._drill(project, manifest, keys)
+            self._drill(project, manifest, keys, trust_storage=options["trust_storage"])
             if options["drill"]
             else self._verify(project, manifest, keys, key_is_given=key_is_given)
             for manifest in _chosen(catalog, project, names, database)
@@ -78,9 +79,11 @@ class Command(BackupCommand):
         self.show(f"{manifest.name}: good")
         return VerifyResult(name=manifest.name)
 
-    def _drill(self, project: Project, manifest: Manifest, keys: DecryptionKeys) -> VerifyResult:
+    def _drill(
+        self, project: Project, manifest: Manifest, keys: DecryptionKeys, *, trust_storage: bool
+    ) -> VerifyResult:
         try:
-            proof = drill(project, manifest, keys, self.progress)
+            proof = drill(project, manifest, keys, self.progress, trust_storage=trust_storage)
         except BackupError as error:
             return VerifyResult(name=manifest.name, error=error)
         if not proof.succeeded:

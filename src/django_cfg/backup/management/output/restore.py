@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 
 from django_cfg.backup.engines.base import Level
 from django_cfg.backup.formatting import megabytes
+from django_cfg.backup.management.command import add_trust_option
 from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.services.restore.restore import RestorePlan, RestoreReport
 
@@ -26,6 +27,7 @@ def add_restore_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="Restore into the database itself, without a scratch database, where the engine supports it.",
     )
+    add_trust_option(parser)
     parser.add_argument(
         "--resume", action="store_true", help="Finish a restore that was killed while it switched (MySQL, MariaDB)."
     )
@@ -70,7 +72,9 @@ def describe_result(plan: RestorePlan, report: RestoreReport) -> str:
 def _archive(plan: RestorePlan) -> str:
     size = megabytes(plan.manifest.archive.size)
     if plan.preflight.uses_staging:
-        return f"{size}, all there; checked while it is loaded, before anything is replaced"
+        if plan.trust_storage or not plan.engine.runs_archives:
+            return f"{size}, all there; checked while it is loaded, before anything is replaced"
+        return f"{size}, all there; checked before it is loaded"
     return f"{size}, read completely, its SHA-256 as in the manifest"
 
 

@@ -1,4 +1,4 @@
-"""Opening the archive of a backup: its plain bytes, checked against the manifest, with progress."""
+"""Reading the archive of a backup, checked against the manifest, with progress."""
 
 from __future__ import annotations
 
@@ -6,22 +6,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.archive import unpack
+from django_cfg.backup.pipeline.archive import PlainReader, check_stored, unpack
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
-from django_cfg.backup.pipeline.stream import OnProgress, Readable
+from django_cfg.backup.pipeline.stream import Checkpoints, OnProgress
+from django_cfg.backup.services.project.progress import Progress, byte_progress
 from django_cfg.backup.storage.base import Storage
 
 
+def check_archive(storage: Storage, manifest: Manifest, progress: Progress) -> Checkpoints:
+    """Read the stored bytes once and compare them with the manifest, before any of them is used.
+
+    :returns: what makes sure that :func:`open_archive` reads the same bytes again.
+    :raises VerificationFailed: they are not the ones that were stored.
+    """
+    with (
+        byte_progress(progress, f"{manifest.name}: checking the archive", manifest.archive.size) as advance,
+        storage.open(manifest.archive_key) as stored,
+    ):
+        return check_stored(stored, manifest.archive, advance)
+
+
 @contextmanager
-def open_archive(storage: Storage, manifest: Manifest, keys: DecryptionKeys, advance: OnProgress) -> Iterator[Readable]:
+def open_archive(
+    storage: Storage,
+    manifest: Manifest,
+    keys: DecryptionKeys,
+    advance: OnProgress,
+    checkpoints: Checkpoints | None = None,
+) -> Iterator[PlainReader]:
     """A reader of the plain bytes of a backup. Its end is reported only after all digests have been compared.
 
     :param advance: called with the number of stored bytes that were read.
+    :param checkpoints: from :func:`check_archive`: not a byte is handed out that was not checked before.
     :raises VerificationFailed: from ``read``: the bytes are not the ones that were stored.
     :raises EncryptionError: *keys* do not open it.
     """
     with (
         storage.open(manifest.archive_key) as stored,
-        unpack(stored, manifest.archive, manifest.compression, advance, manifest.encryption, keys) as plain,
+        unpack(
+            stored, manifest.archive, manifest.compression, advance, manifest.encryption, keys, checkpoints
+        ) as plain,
     ):
         yield plain

@@ -10,15 +10,16 @@ from fnmatch import fnmatchcase
 from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, Restoration, RestoreOptions, SwitchResult
-from django_cfg.backup.errors import RestoreRefused
+from django_cfg.backup.errors import RestoreRefused, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decrypt import require_key
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
+from django_cfg.backup.pipeline.stream import Checkpoints
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.records import Record
-from django_cfg.backup.services.catalog.archives import open_archive
+from django_cfg.backup.services.catalog.archives import check_archive, open_archive
 from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find_backup, read_catalog
 from django_cfg.backup.services.project.connections import close_connections
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
@@ -47,6 +48,8 @@ class RestorePlan:
     preflight: Preflight
     backs_up_first: bool  # the old data would be lost otherwise
     keys: DecryptionKeys  # what opens it
+    checkpoints: Checkpoints | None  # of the archive, if it was read completely
+    trust_storage: bool
 
     @property
     def crosses_sources(self) -> bool:
@@ -91,6 +94,7 @@ def restore_backup(
     in_place: bool = False,
     disconnect: bool = False,
     discard_old: bool = False,
+    trust_storage: bool = False,
     decryption_key: DecryptionKey = NO_KEY,
     progress: Progress = SILENT,
 ) -> RestoreReport:
@@ -100,12 +104,19 @@ def restore_backup(
     :param in_place: into the database itself, without a staging database, where the engine supports it.
     :param disconnect: end the connections that stand in the way of the switch.
     :param discard_old: do not keep the old data.
+    :param trust_storage: load the archive without reading it completely before; its digests are compared at its end.
 
     See :func:`plan_restore` for the others.
     """
     options = RestoreOptions(tuple(tables), in_place, disconnect, discard_old)
     plan = plan_restore(
-        name, database=database, to=to, options=options, decryption_key=decryption_key, progress=progress
+        name,
+        database=database,
+        to=to,
+        options=options,
+        trust_storage=trust_storage,
+        decryption_key=decryption_key,
+        progress=progress,
     )
     return execute_restore(plan, progress)
 
@@ -116,12 +127,13 @@ def plan_restore(
     database: str | None = None,
     to: str | None = None,
     options: RestoreOptions = DEFAULT_OPTIONS,
+    trust_storage: bool = False,
     decryption_key: DecryptionKey = NO_KEY,
     progress: Progress = SILENT,
 ) -> RestorePlan:
     """Find out all that can be known before a restore.
 
-    Where no staging database is used, the archive is read completely now; else loading it is the check.
+    Where no staging database is used, the archive is read completely now, else before it is loaded.
 
     :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
     :param database: the alias whose backups *name* is looked for among.
@@ -140,10 +152,22 @@ def plan_restore(
     _require_key(project, manifest, keys)
     close_connections(project, engine)  # ours are not in anybody's way
     preflight = engine.preflight(manifest, options)
+    checkpoints = None
     if not preflight.uses_staging:
-        read_completely(project.storage, manifest, engine, progress, keys=keys)
-    backs_up_first = pre_restore_backup.needs_backup_first(engine, preflight, options)
-    return RestorePlan(project, catalog, manifest, target, engine, options, preflight, backs_up_first, keys)
+        checkpoints = read_completely(project.storage, manifest, engine, progress, keys=keys)
+    return RestorePlan(
+        project,
+        catalog,
+        manifest,
+        target,
+        engine,
+        options,
+        preflight,
+        backs_up_first=pre_restore_backup.needs_backup_first(engine, preflight, options),
+        keys=keys,
+        checkpoints=checkpoints,
+        trust_storage=trust_storage,
+    )
 
 
 def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: OnSwitch | None = None) -> RestoreReport:
@@ -169,6 +193,7 @@ def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: O
             if run.row_id:
                 with refusal_logged("fail the runs of dead restores"):
                     fail_dead_runs(project, Run.Kind.RESTORE, mine=lock_file, living=run.row_id)
+            checkpoints = _check_archive(plan, progress)
             before = None
             if plan.backs_up_first:
                 before = pre_restore_backup.back_up_first(project, plan.target, manifest, progress)
@@ -177,7 +202,7 @@ def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: O
                 plan.engine.restoration(manifest, plan.options) as restoration,
                 pre_restore_backup.explain_recovery(restoration, before, plan.target),
             ):
-                _load(plan, restoration, progress)
+                _load(plan, restoration, checkpoints, progress)
                 queries = project.config.for_database(manifest.source.database).verification_queries
                 check_restored_data(restoration, manifest, plan.target, queries, progress)
                 progress.say(
@@ -223,11 +248,26 @@ class _Outcome:
             signals.send(signals.restore_failed, **facts, message=failure_reason(error))
 
 
-def _load(plan: RestorePlan, restoration: Restoration, progress: Progress) -> None:
+def _check_archive(plan: RestorePlan, progress: Progress) -> Checkpoints | None:
+    """Compare the stored bytes with the manifest before any of them can run on a server.
+
+    :returns: what holds the second reading to the first one; None: the archive is only compared while it is loaded.
+    """
+    if plan.checkpoints or plan.trust_storage or not plan.engine.runs_archives:
+        return plan.checkpoints
+    try:
+        return check_archive(plan.project.storage, plan.manifest, progress)
+    except VerificationFailed as error:
+        raise VerificationFailed(
+            f"{error} Nothing of it was run; the database {plan.target!r} was not touched."
+        ) from error
+
+
+def _load(plan: RestorePlan, restoration: Restoration, checkpoints: Checkpoints | None, progress: Progress) -> None:
     manifest = plan.manifest
     with (
         byte_progress(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.archive.size) as advance,
-        open_archive(plan.project.storage, manifest, plan.keys, advance) as plain,
+        open_archive(plan.project.storage, manifest, plan.keys, advance, checkpoints) as plain,
     ):
         restoration.load(plain)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django_cfg.backup import signals
@@ -36,19 +37,22 @@ def drill_backup(
     name: str = LATEST,
     *,
     database: str | None = None,
+    trust_storage: bool = False,
     decryption_key: DecryptionKey = NO_KEY,
     progress: Progress = SILENT,
 ) -> Proof:
     """Prove the backup *name* by restoring it into a staging database that is dropped afterwards.
 
     :param database: the alias whose backups *name* is looked for among.
+    :param trust_storage: load the archive without reading it completely before; its digests are compared at its end.
     :param decryption_key: what opens an encrypted backup in addition to the configuration.
     :raises VerificationFailed: it cannot be restored, or differs from its manifest; its proof says so.
     :raises BackupError: nothing was learned of the backup: no server, no permission, no space, no key.
     """
     project = current_project()
     manifest = find_backup(read_catalog(project.storage), project, name, database)
-    proof = drill(project, manifest, decryption_keys(project.config, decryption_key), progress)
+    keys = decryption_keys(project.config, decryption_key)
+    proof = drill(project, manifest, keys, progress, trust_storage=trust_storage)
     require_success(proof)
     return proof
 
@@ -59,6 +63,7 @@ def drill(
     keys: DecryptionKeys,
     progress: Progress = SILENT,
     *,
+    trust_storage: bool = False,
     patience: float | None = 0,
     trigger: str = "manual",
 ) -> Proof:
@@ -72,7 +77,8 @@ def drill(
     """
     facts: dict[str, Any] = {"source": manifest.source, "manifest": manifest, "drill": True, "trigger": trigger}
     try:
-        proof = _in_turn(lambda: _prove(project, manifest, keys, progress), manifest, progress, patience or 0)
+        prove = partial(_prove, project, manifest, keys, progress, trust_storage=trust_storage)
+        proof = _in_turn(prove, manifest, progress, patience or 0)
         if proof.succeeded:
             publish_proof(project.storage, manifest, proof)
     except Exception as error:  # an interruption by a person is no failure, and is not sent
@@ -138,7 +144,9 @@ def _in_turn(prove: Callable[[], Proof], manifest: Manifest, progress: Progress,
             time.sleep(_PAUSE)
 
 
-def _prove(project: Project, manifest: Manifest, keys: DecryptionKeys, progress: Progress) -> Proof:
+def _prove(
+    project: Project, manifest: Manifest, keys: DecryptionKeys, progress: Progress, *, trust_storage: bool
+) -> Proof:
     alias = drill_target(project, manifest.source)
     engine = project.engine(alias)
     _refuse_another_kind(manifest, alias, engine)
@@ -147,7 +155,8 @@ def _prove(project: Project, manifest: Manifest, keys: DecryptionKeys, progress:
     with engine.restoration(manifest, _OPTIONS) as restoration:
         _require_scratch(manifest, alias, restoration)
         drill_run = DrillRun(restoration, project.storage, manifest, keys, progress)
-        drill_run.run(project.config.for_database(manifest.source.database).verification_queries)
+        queries = project.config.for_database(manifest.source.database).verification_queries
+        drill_run.run(queries, check_first=engine.runs_archives and not trust_storage)
         duration = time.monotonic() - begun
         version, (tool, tool_version) = drill_run.server_version(engine), restoration.tool
     return Proof(

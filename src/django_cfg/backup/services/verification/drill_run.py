@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from django_cfg.backup.engines.base import Engine, Restoration
 from django_cfg.backup.errors import BackupError, RestoreFailed, VerificationFailed
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.archive import check_stored
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
-from django_cfg.backup.services.catalog.archives import open_archive
+from django_cfg.backup.pipeline.stream import Checkpoints
+from django_cfg.backup.services.catalog.archives import check_archive, open_archive
 from django_cfg.backup.services.project.progress import Progress, byte_progress
 from django_cfg.backup.services.verification import fault
 from django_cfg.backup.services.verification.migration_state import migration_differences
@@ -27,18 +27,20 @@ class DrillRun:
         self._storage = storage
         self._manifest = manifest
         self._keys = keys
+        self._checkpoints: Checkpoints | None = None  # of the archive, once it was checked
         self._progress = progress
         self.differences: list[str] = []  # from what the manifest promises
         self.tables = 0  # compared
         self.rows = 0  # compared
         self.queries = 0  # that gave a truthy value
 
-    def run(self, queries: Sequence[str]) -> None:
+    def run(self, queries: Sequence[str], *, check_first: bool) -> None:
         """Do all of it, and go on after a difference as far as that makes sense.
 
+        :param check_first: compare the stored bytes with the manifest before any of them can run on the server.
         :raises BackupError: something failed that is the environment's fault.
         """
-        if self._load():
+        if (not check_first or self._check_archive()) and self._load():
             self._progress.say(f"{self._manifest.name}: comparing what was restored")
             self._compare()
             self._compare_migrations()
@@ -50,12 +52,20 @@ class DrillRun:
             0
         ]  # some add how they were built
 
+    def _check_archive(self) -> bool:
+        try:
+            self._checkpoints = check_archive(self._storage, self._manifest, self._progress)
+        except VerificationFailed as error:
+            self.differences.append(f"{error} Nothing of it was run.")
+            return False
+        return True
+
     def _load(self) -> bool:
         manifest = self._manifest
         try:
             with (
                 byte_progress(self._progress, f"{manifest.name}: drilling", manifest.archive.size) as advance,
-                open_archive(self._storage, manifest, self._keys, advance) as plain,
+                open_archive(self._storage, manifest, self._keys, advance, self._checkpoints) as plain,
             ):
                 self._restoration.load(plain)
         except (VerificationFailed, RestoreFailed) as error:
@@ -64,15 +74,11 @@ class DrillRun:
         return True
 
     def _blame(self, error: BackupError) -> None:
-        """Keep why it cannot be loaded, where that is the backup's fault.
+        """Keep why it cannot be loaded, if that is the backup's fault.
 
         Damage comes first: of an archive that was replaced, a server refuses the first statement.
         """
-        try:
-            with self._storage.open(self._manifest.archive_key) as stored:
-                check_stored(stored, self._manifest.archive)
-        except VerificationFailed as damage:
-            self.differences.append(str(damage))
+        if self._checkpoints is None and not self._check_archive():
             return
         self._judge(error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import check_stored
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
-from django_cfg.backup.pipeline.stream import OnProgress, Readable
+from django_cfg.backup.pipeline.stream import Checkpoints
 from django_cfg.backup.services.catalog.archives import open_archive
 from django_cfg.backup.services.catalog.catalog import LATEST, find_backup, read_catalog
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
@@ -64,8 +64,9 @@ def verify(
         byte_progress(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance,
     ):
         with storage.open(manifest.archive_key) as stored:
-            check_stored(stored, archive, advance)
-        _look(storage, manifest, lambda plain: engine.check_archive(plain, manifest, tools_dir), advance, keys)
+            checkpoints = check_stored(stored, archive, advance)
+        with open_archive(storage, manifest, keys, advance, checkpoints) as plain:
+            engine.check_archive(plain, manifest, tools_dir)
 
 
 def read_completely(
@@ -75,21 +76,19 @@ def read_completely(
     progress: Progress = SILENT,
     *,
     keys: DecryptionKeys = USERS_KEYRING,
-) -> None:
+) -> Checkpoints:
     """Like :func:`verify` in one pass over the stored bytes, both digests compared at its end; and whether *engine* can
     load what they hold.
 
+    :returns: what makes sure that the same bytes are loaded later.
     :raises RestoreRefused: it cannot.
     """
-    with byte_progress(progress, f"{manifest.name}: reading it through", manifest.archive.size) as advance:
-        _look(storage, manifest, lambda plain: engine.check_loadable(plain, manifest), advance, keys)
-
-
-def _look(
-    storage: Storage, manifest: Manifest, examine: Callable[[Readable], None], advance: OnProgress, keys: DecryptionKeys
-) -> None:
-    with open_archive(storage, manifest, keys, advance) as plain:
-        examine(plain)
+    with (
+        byte_progress(progress, f"{manifest.name}: reading it through", manifest.archive.size) as advance,
+        open_archive(storage, manifest, keys, advance) as plain,
+    ):
+        engine.check_loadable(plain, manifest)
+        return plain.stored.checkpoints
 
 
 @contextmanager
