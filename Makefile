@@ -6,21 +6,28 @@ BIN = $(VENV)/bin
 STRICT = python -X dev -W error
 PYTEST = $(BIN)/$(STRICT) -m pytest
 WORKERS ?= 2
-# Whole files beside each other, in interpreters as strict as the one that tells of them.
-BESIDE = --dist loadfile --tx '$(WORKERS)*popen//python=$(abspath $(BIN))/$(STRICT)'
+# In interpreters as strict as the one that leads them.
+PARALLEL = --dist worksteal --tx '$(WORKERS)*popen//python=$(abspath $(BIN))/$(STRICT)'
+CHOSEN = $(FILE) $(if $(K),-k '$(K)')
 
-.PHONY: demo test test-long lint bench matrix clean
+.PHONY: demo test test-all test-long coverage lint bench matrix clean
 
 demo: $(VENV)/.package
 	$(BIN)/python example/demo.py
 
+# The fast tier: all that needs no database server, and the contracts of the engines. With FILE=tests/test_house.py,
+# K=word or both: these of all tests but the long ones, in one process.
 test: $(VENV)/.test
 	scripts/test-programs
-	$(PYTEST) -m "not long" $(BESIDE) $(PYTEST_OPTIONS)
+	$(PYTEST) $(if $(FILE)$(K),$(CHOSEN),--tier fast $(PARALLEL))
+
+test-all: $(VENV)/.test
+	scripts/test-programs
+	$(PYTEST) --tier full $(PARALLEL) $(CHOSEN)
 
 test-long: $(VENV)/.test
 	scripts/test-programs
-	$(PYTEST) -m long
+	$(PYTEST) --tier long $(PARALLEL) $(CHOSEN)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -35,11 +42,10 @@ bench: $(VENV)/.bench
 	scripts/test-programs
 	$(BIN)/python -m benchmarks --slow
 
-# The tests under the newest interpreter of this machine, with the newest Django it can run. Of the servers' engines
-# the contract: what only one of them has does not depend on Python.
+# The fast tier under the newest interpreter of this machine, with the newest Django it can run.
 matrix:
 	for python in $$(scripts/interpreters); do \
-	    $(MAKE) test PYTEST_OPTIONS='--ignore-glob=*/engines/test_*_*.py' PYTHON=$$python VENV=.venv-$$(basename $$(dirname $$(dirname $$python))) || exit 1; \
+	    $(MAKE) test PYTHON=$$python VENV=.venv-$$(basename $$(dirname $$(dirname $$python))) || exit 1; \
 	done
 
 $(VENV)/bin/pip:

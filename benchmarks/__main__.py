@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import mysql, postgresql, restore, retention, s3, sqlite
+from benchmarks import memory, mysql, postgresql, restore, retention, s3, sqlite
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("names", nargs="*", help="see BENCHMARKS; none: all")
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "s3": lambda: s3.main(turns, scale),
     "restore": lambda: restore.main(turns, scale),
     "retention": lambda: retention.main(turns, scale),
+    "memory": lambda: memory.main(turns, scale),
 }
 if unknown := set(options.names) - BENCHMARKS.keys():
     parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")

@@ -1,4 +1,7 @@
-"""What many tests need: Django with the settings of the tests, and a project of the test's own."""
+"""What many tests need: Django with the settings of the tests, and a project of the test's own.
+
+Here pytest learns of the tiers (tests/support/tiers.py) and of the run that its workers share (run_folder.py).
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,50 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import django
 import pymysql
 import pytest
 
+pytest.register_assert_rewrite("tests.support", "tests.backup")  # the contracts and the support code as well
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.support.settings"
 pymysql.install_as_MySQLdb()
 django.setup()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would its tests
 
-from tests.support.django_project import Site  # noqa: E402  it needs Django
+# They need Django.
+from tests.support import run_folder, tiers  # noqa: E402
+from tests.support.django_project import Site  # noqa: E402
+
+pytest_plugins = ["tests.support.database_servers"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    tiers.add_option(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    run_folder.begin(config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    run_folder.end(config)
+
+
+@pytest.hookimpl(optionalhook=True)  # of xdist
+def pytest_configure_node(node: Any) -> None:
+    run_folder.hand_on(node.config, node.workerinput)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    tiers.select(config, items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with tiers.running(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from django_cfg import (
     DatabaseConfig,
     DjangoConfig,
 )
-from tests.support.shop_project import make_project, manage, succeed
+from tests.support.shop_project import Variant, check, make_project, succeed
 
 SECRET = "hunter2-do-not-print"
 HERE = Path(__file__).resolve().parent
@@ -387,40 +387,33 @@ class TestRealProject:
 
     def test_checks_migrates_and_serves_the_admin(self, tmp_path: Path) -> None:
         project = make_project(tmp_path / "shop", CONFIG)
-        assert "no issues" in succeed(project, "check")
-        succeed(project, "migrate", "--verbosity=0")
+        migrated = 'from django.core.management import call_command\ncall_command("migrate", verbosity=0)\n'
+        printed = succeed(project, "shell", "--command", migrated + LOGIN)
         assert (project / "db.sqlite3").stat().st_size > 0
-        printed = succeed(project, "shell", "--command", LOGIN)
         assert "200 True" in printed
         assert "To: admin@shop.example" in printed
 
-    def test_production_needs_its_secret_key(self, tmp_path: Path) -> None:
-        config = CONFIG + '    secret_key: str = "${SECRET_KEY:}"\n    allowed_hosts: list[str] = ["shop"]\n'
-        project = make_project(tmp_path / "shop", config)
-        refused = manage(project, "check", ENV_MODE="production")
-        assert refused.returncode == 1
-        assert "secret_key is required outside development" in refused.stderr
+    def test_checks(self, tmp_path: Path) -> None:
+        """What a check of the project says when its settings are changed a little."""
+        production = '    secret_key: str = "${SECRET_KEY:}"\n    allowed_hosts: list[str] = ["shop"]\n'
+        without_app = 'INSTALLED_APPS.remove("django_cfg.backup")\nBACKUP = {}\n'
         key = hashlib.sha256(b"any").hexdigest()
-        assert "no issues" in succeed(project, "check", ENV_MODE="production", SECRET_KEY=key)
-
-    def test_a_dotenv_file_beside_the_settings_is_read(self, tmp_path: Path) -> None:
-        project = make_project(tmp_path / "shop", CONFIG)
-        (project / ".env").write_text("ENV_MODE=production\n")
-        assert "secret_key is required" in manage(project, "check").stderr
-
-    @pytest.mark.parametrize("backup", ["BACKUP", '{"enabled": True}'])
-    def test_enabled_without_the_app_is_told(self, tmp_path: Path, backup: str) -> None:
-        """The app cannot say so itself: it is not there."""
-        project = make_project(tmp_path / "shop", CONFIG)
-        with (project / "settings.py").open("a") as file:
-            file.write(f'INSTALLED_APPS.remove("django_cfg.backup")\nBACKUP = {backup}\n')
-        told = manage(project, "check").stderr
-        assert "django_cfg_backup.W001" in told
-        assert 'Add "django_cfg.backup" to INSTALLED_APPS' in told
-
-    @pytest.mark.parametrize("backup", ["None", '{"enabled": False}', '{"no_such": 1}'])
-    def test_what_is_not_enabled_needs_no_app(self, tmp_path: Path, backup: str) -> None:
-        project = make_project(tmp_path / "shop", CONFIG)
-        with (project / "settings.py").open("a") as file:
-            file.write(f'INSTALLED_APPS.remove("django_cfg.backup")\nBACKUP = {backup}\n')
-        assert "no issues" in succeed(project, "check")
+        variants = {
+            "as it is": Variant(CONFIG),
+            "production without its secret key": Variant(CONFIG + production, env={"ENV_MODE": "production"}),
+            "production": Variant(CONFIG + production, env={"ENV_MODE": "production", "SECRET_KEY": key}),
+            "a .env file next to the settings": Variant(CONFIG, dotenv="ENV_MODE=production\n"),
+            "enabled without the app": Variant(CONFIG, settings=without_app.format("BACKUP")),
+            "enabled by a dictionary without the app": Variant(CONFIG, settings=without_app.format({"enabled": True})),
+            "no backup": Variant(CONFIG, settings=without_app.format(None)),
+            "not enabled": Variant(CONFIG, settings=without_app.format({"enabled": False})),
+            "not a configuration": Variant(CONFIG, settings=without_app.format({"no_such": 1})),
+        }
+        said = check(tmp_path, variants)
+        passed = {"as it is", "production", "no backup", "not enabled", "not a configuration"}
+        assert {name for name, text in said.items() if "no issues" in text} == passed
+        for name in ("production without its secret key", "a .env file next to the settings"):
+            assert "secret_key is required outside development" in said[name]
+        for name in ("enabled without the app", "enabled by a dictionary without the app"):
+            assert "django_cfg_backup.W001" in said[name]
+            assert 'Add "django_cfg.backup" to INSTALLED_APPS' in said[name]

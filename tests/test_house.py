@@ -13,25 +13,31 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(p for p in (ROOT / "src").rglob("*.py") if "migrations" not in p.parts or p.name == "migrations.py")
+LONGEST_FILE, LONGEST_FUNCTION, MEDIAN_FUNCTION = 500, 50, 10  # lines
 
 
-def functions() -> Iterator[int]:
-    """The lengths of all functions, in lines."""
+def functions() -> Iterator[tuple[str, int]]:
+    """Where each function is, and how many lines it has."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and node.end_lineno:
-                yield node.end_lineno - node.lineno + 1
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+                yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node.end_lineno - node.lineno + 1
 
 
-def test_functions_are_short() -> None:
-    lengths = list(functions())
-    assert statistics.median(lengths) <= 10
-    assert max(lengths) <= 50
+def test_files_and_functions_are_short() -> None:
+    """Those that are too long are named, all of them."""
+    files = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
+    long = [f"{name}: {lines} lines" for name, lines in files.items() if lines > LONGEST_FILE]
+    long += [f"{name}: {lines} lines" for name, lines in functions() if lines > LONGEST_FUNCTION]
+    assert not long, "\n".join(long)
+    assert statistics.median(lines for _, lines in functions()) <= MEDIAN_FUNCTION
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_files_are_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 500
+def test_among_the_tests_lie_only_tests() -> None:
+    """What they need is in tests/support."""
+    name = re.compile(r"test_\w+|\w+_contract|conftest|__init__")
+    paths = [path for path in (ROOT / "tests").rglob("*.py") if "support" not in path.parts]
+    assert [str(path.relative_to(ROOT)) for path in paths if not name.fullmatch(path.stem)] == []
 
 
 def test_no_file_names_a_registry_or_a_place_of_one_machine() -> None:

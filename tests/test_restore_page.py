@@ -17,7 +17,6 @@ from django_cfg.backup import create_backup
 from django_cfg.backup.manifest import Manifest
 from tests.support.django_project import Site
 from tests.support.postgresql_databases import PostgreSQLServer
-from tests.support.postgresql_server import PostgreSQL, postgresql_programs
 
 PAGE = (Path(__file__).parents[1] / "docs" / "restore.md").read_text()
 NAME = "default_20250115_020000_production"
@@ -57,19 +56,15 @@ def test_disaster_with_nothing_but_the_storage(site: Site, books: Path, folder: 
     assert site.sql("SELECT count(*) FROM book", database=folder / "db.sqlite3") == [(200,)]
 
 
-def test_disaster_on_postgresql(site: Site, folder: Path, tmp_path: Path) -> None:
+def test_disaster_on_postgresql(site: Site, folder: Path, postgresql_server: PostgreSQLServer) -> None:
     """On a server that has nothing: not even the database."""
-    server = PostgreSQL(postgresql_programs()[-1], tmp_path / "server")
-    try:
-        project = PostgreSQLServer(site, server)
-        manifest = create_backup()
-        project.drop()
-        settings = repr(server.settings("brought_back"))
-        tools = f'enabled=True, tools_dir="{server.programs}"'
-        recover(folder, site.backups, manifest, **{SQLITE: settings, "enabled=True": tools})
-        assert server.sql("SELECT count(*) FROM book", database="brought_back") == [(200,)]
-    finally:
-        server.stop("immediate")
+    server, name = postgresql_server.server, f"brought_back_{postgresql_server.databases['default']}"
+    manifest = create_backup()
+    postgresql_server.drop()
+    settings = repr(server.settings(name))
+    tools = f'enabled=True, tools_dir="{server.programs}"'
+    recover(folder, site.backups, manifest, **{SQLITE: settings, "enabled=True": tools})
+    assert server.sql("SELECT count(*) FROM book", database=name) == [(200,)]
 
 
 COMMANDS = re.findall(r"^\$ python manage\.py (.*)$", PAGE, re.MULTILINE)

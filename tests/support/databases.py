@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -9,6 +11,12 @@ from django_cfg.backup.manifest import Manifest
 from tests.support.django_project import Site
 
 AUTHORS, BOOKS = 50, 200
+FILL = (
+    "CREATE TABLE author (id integer PRIMARY KEY, name varchar(100) NOT NULL)",
+    "CREATE TABLE book (id integer PRIMARY KEY, title varchar(100) NOT NULL, author_id integer REFERENCES author (id))",
+    "INSERT INTO author VALUES " + ", ".join(f"({i}, 'Author {i}')" for i in range(1, AUTHORS + 1)),
+    "INSERT INTO book VALUES " + ", ".join(f"({i}, 'Book {i}', {1 + i % AUTHORS})" for i in range(1, BOOKS + 1)),
+)
 
 
 class Server(ABC):
@@ -19,7 +27,6 @@ class Server(ABC):
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.fill()
 
     @abstractmethod
     def run(self, *statements: str, alias: str = "default") -> list[tuple[Any, ...]]:
@@ -30,18 +37,19 @@ class Server(ABC):
         """All tables, as the manifest names them, sorted."""
 
     def fill(self) -> None:
-        self.run(
-            "CREATE TABLE author (id integer PRIMARY KEY, name varchar(100) NOT NULL)",
-            "CREATE TABLE book (id integer PRIMARY KEY, title varchar(100) NOT NULL, "
-            "author_id integer REFERENCES author (id))",
-            "INSERT INTO author VALUES " + ", ".join(f"({i}, 'Author {i}')" for i in range(1, AUTHORS + 1)),
-            "INSERT INTO book VALUES "
-            + ", ".join(f"({i}, 'Book {i}', {1 + i % AUTHORS})" for i in range(1, BOOKS + 1)),
-        )
+        self.run(*FILL)
 
     def count(self, table: str, alias: str = "default") -> int:
         number: int = self.run(f"SELECT count(*) FROM {table}", alias=alias)[0][0]
         return number
+
+
+_numbers = itertools.count(1)
+
+
+def new_suffix() -> str:
+    """The end of names that no other test gives on a server which the workers share."""
+    return f"{os.environ.get('PYTEST_XDIST_WORKER', 'gw')}_{next(_numbers)}"
 
 
 def rows(manifest: Manifest) -> dict[str, int]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
+import pytest
+
+from django_cfg.backup.pipeline.encryption import decrypt, encrypt, gpg_home, keyring
 from tests.support import needs
 
 # What gpg's agent asks a person by; it answers with what the file of this name in the home holds.
@@ -84,6 +88,22 @@ class Home:
     def remove(self) -> None:
         self.end_agent()
         shutil.rmtree(self.folder, ignore_errors=True)  # the agent removes its sockets meanwhile
+
+
+def make_passphrases_quick(patch: pytest.MonkeyPatch) -> None:
+    """Let passphrases be stretched less than gpg and the product would: they are not attacked here."""
+    open_home = gpg_home.private_gpg_home
+
+    @contextmanager
+    def open_quick_home() -> Iterator[Path]:
+        with open_home() as home:
+            with suppress(OSError):  # a full disk, as a test has it
+                (home / "gpg-agent.conf").write_text(f"{QUICK}\n")
+            yield home
+
+    patch.setattr(encrypt, "_SLOW", (f"--{QUICK.replace(' ', '=')}",))
+    for module in (encrypt, decrypt, keyring):
+        patch.setattr(module, "private_gpg_home", open_quick_home)
 
 
 def _line(passphrase: str) -> bytes:

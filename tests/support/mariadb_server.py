@@ -1,18 +1,17 @@
-"""A throw-away MariaDB server on a free loopback port, its data in a temporary folder."""
+"""A throw-away MariaDB server on a free loopback port."""
 
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
-import subprocess
-import time
 from contextlib import closing
 from pathlib import Path
 
 import pymysql
 
 from tests.support import needs
-from tests.support.server_process import as_server, end, free_port, give_to_server, unprivileged
+from tests.support.server_process import ServerProcess, as_server, free_port, give_to_server
 
 
 class MariaDB:
@@ -21,27 +20,32 @@ class MariaDB:
     USER, PASSWORD = "root", "s3cret-root"
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        self.socket = folder / "socket"
+        """Start a server in *folder*, which does not exist, or take the one that another worker has started there."""
+        self.folder, self.socket, self._port = folder, folder / "socket", folder / "port"
         self._tmp = folder / "tmp"  # a server that starts clears this, and one whose tables are in it dies of that
+        self._process = ServerProcess(folder, signal.SIGKILL)
+        if not self._port.exists():
+            self._make()
+            self._port.write_text(str(free_port()))
+            self.start()
+            self._set_up()
+
+    @property
+    def port(self) -> int:
+        return int(self._port.read_text())
+
+    def _make(self) -> None:
         self._tmp.mkdir(parents=True)
-        give_to_server(folder)
+        give_to_server(self.folder)
         give_to_server(self._tmp)
-        self._process: subprocess.Popen[bytes] | None = None
         as_server(
             [
-                mariadb_program("mariadb-install-db"), "--no-defaults", f"--datadir={folder / 'data'}",
+                mariadb_program("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder / 'data'}",
                 "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-log-bin",
                 "--innodb-log-file-size=8M", "--innodb-flush-method=nosync", "--skip-name-resolve",
                 f"--tmpdir={self._tmp}",
             ]
         )  # fmt: skip
-        self.start()
-        try:
-            self._set_up()
-        except BaseException:
-            self.stop(kill=True)
-            raise
 
     def _set_up(self) -> None:
         with closing(self._connect("")) as connection:
@@ -50,47 +54,35 @@ class MariaDB:
                  "GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION")  # fmt: skip
 
     def start(self, *options: str) -> None:
-        """Where it died by itself, its last words are printed, beside the test that fails of that."""
-        if self._process is not None:
-            print(f"mariadbd ended with {self._process.poll()}: {(self.folder / 'log.err').read_text()[-8000:]}")
         argv = [
             mariadb_program("mariadbd"), "--no-defaults", f"--datadir={self.folder / 'data'}",
             f"--socket={self.socket}", f"--port={self.port}", "--bind-address=127.0.0.1",
-            f"--pid-file={self.folder / 'pid'}", f"--log-error={self.folder / 'log.err'}", "--skip-log-bin",
+            f"--pid-file={self.folder / 'pid'}", "--skip-log-bin",
             "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync",
             "--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M", "--innodb-fast-shutdown=2",
             "--skip-innodb-doublewrite", "--skip-innodb-buffer-pool-dump-at-shutdown", "--character-set-server=utf8mb4",
             "--sync-frm=0", "--key-buffer-size=1M", "--aria-pagecache-buffer-size=1M", f"--tmpdir={self._tmp}",
             *options,
         ]  # fmt: skip
-        self._process = subprocess.Popen(
-            unprivileged(argv), cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 60
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"mariadbd does not start: {(self.folder / 'log.err').read_text()[-2000:]}")
-            time.sleep(0.02)
+        self._process.start(argv, self._answers)
+
+    def start_again(self) -> None:
+        """Where it died by itself: its last words are printed, next to the test that fails of that."""
+        print(f"mariadbd has ended: {self._process.last_words()}")
+        self.start()
 
     def stop(self, *, kill: bool = False) -> None:
-        if self._process is None:
-            return
-        if kill:
-            self._process.kill()
-            self._process.wait()
-        else:
-            end(self._process, within=30)
-        self._process = None
+        self._process.end(signal.SIGKILL if kill else signal.SIGTERM)
 
     def is_running(self) -> bool:
         """Whether it has been started, has not been stopped and has not died by itself."""
-        return self._process is not None and self._process.poll() is None
+        return self._process.is_running()
 
     def connect(self, database: str | None = None, user: str = USER, password: str = PASSWORD) -> pymysql.Connection:
         """In autocommit, over TCP."""
         return pymysql.connect(
             host="127.0.0.1", port=self.port, user=user, password=password, database=database, autocommit=True,
-            charset="utf8mb4",
+            charset="utf8mb4", ssl_disabled=True,
         )  # fmt: skip
 
     def sql(self, *statements: str, database: str | None = None) -> list[tuple[object, ...]]:
@@ -101,7 +93,7 @@ class MariaDB:
             return list(cursor.fetchall())
 
     def settings(self, database: str, **changes: object) -> dict[str, object]:
-        """Django's settings of one of its databases."""
+        """Django's settings of one of its databases. Without TLS: PyMySQL would read all the machine's CAs."""
         return {
             "ENGINE": "django.db.backends.mysql",
             "NAME": database,
@@ -109,13 +101,14 @@ class MariaDB:
             "PASSWORD": self.PASSWORD,
             "HOST": "127.0.0.1",
             "PORT": self.port,
+            "OPTIONS": {"ssl_disabled": True},
             **changes,
         }
 
     def _connect(self, password: str, database: str | None = None) -> pymysql.Connection:
         return pymysql.connect(
             unix_socket=str(self.socket), user="root", password=password, database=database, autocommit=True,
-            charset="utf8mb4",
+            charset="utf8mb4", ssl_disabled=True,
         )  # fmt: skip
 
     def _answers(self) -> bool:

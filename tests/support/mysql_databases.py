@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import subprocess
@@ -15,14 +14,12 @@ from typing import Any
 
 import pymysql
 
-from tests.support.databases import Server
+from tests.support.databases import Server, new_suffix
 from tests.support.django_project import Site
 from tests.support.mariadb_server import MariaDB, mariadb_program
 from tests.support.processes import children
 
 PASSWORD = "pw"  # of the users that tests make
-
-_numbers = itertools.count(1)
 
 
 class MySQLServer(Server):
@@ -30,20 +27,24 @@ class MySQLServer(Server):
     odd = "Ödd name's 50% ☃;.x"  # nothing beyond the Basic Multilingual Plane
 
     def __init__(self, site: Site, server: MariaDB) -> None:
-        number = next(_numbers)
-        self.site, self.server = site, server
-        self.databases = {alias: f"{alias}_{number}" for alias in ("default", "empty")}
+        super().__init__(site)
+        self.server, self._suffix = server, new_suffix()
+        self.databases = {alias: f"{alias}_{self._suffix}" for alias in ("default", "empty")}
         self._users: list[str] = []
         for name in self.databases.values():
             server.sql(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")
         self.use()
         site.configure()
-        super().__init__(site)
+        self.fill()
 
     def use(self, **changes: Any) -> None:
         """Let the project's settings of both databases be those of root, but for *changes*."""
         aliases = {alias: self.server.settings(name, **changes) for alias, name in self.databases.items()}
         self.site.use_databases(**aliases)
+
+    def act_as(self, user: str, **changes: Any) -> None:
+        """Let the project be this user."""
+        self.use(USER=user.rpartition("@")[0].strip("`"), PASSWORD=PASSWORD, **changes)
 
     def run(self, *statements: str, alias: str = "default") -> list[tuple[Any, ...]]:
         with closing(self.connect(alias)) as connection:
@@ -95,7 +96,9 @@ class MySQLServer(Server):
         return {**os.environ, "MYSQL_PWD": MariaDB.PASSWORD}
 
     def user(self, name: str, *grants: str, password: str = PASSWORD) -> str:
-        """A user that goes with the databases; of *grants* ``{db}`` is the name of ``default``."""
+        """A user that goes with the databases; its name begins so. Of *grants* ``{db}`` is the name of ``default``."""
+        user, _, host = name.rpartition("@")
+        name = f"{user[:-1]} {self._suffix}`@{host}" if user.endswith("`") else f"{user}_{self._suffix}@{host}"
         secret = password.replace("\\", "\\\\").replace("'", "\\'")
         self.server.sql(f"CREATE OR REPLACE USER {name} IDENTIFIED BY '{secret}'")
         self._users.append(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import threading
@@ -14,26 +13,33 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.databases import Server
+from tests.support.databases import Server, new_suffix
 from tests.support.django_project import Site
 from tests.support.postgresql_server import PostgreSQL
 from tests.support.processes import children
 
-_numbers = itertools.count(1)
+TEMPLATE = "filled"
 
 
 class PostgreSQLServer(Server):
     def __init__(self, site: Site, server: PostgreSQL) -> None:
-        number = next(_numbers)
-        self.site, self.server = site, server
-        self.databases = {alias: f"{alias}_{number}" for alias in ("default", "empty")}
+        super().__init__(site)
+        self.server, self._suffix = server, new_suffix()
+        self.databases = {alias: f"{alias}_{self._suffix}" for alias in ("default", "empty")}
         self._roles: list[str] = []
-        for name in self.databases.values():
-            server.sql(f"CREATE DATABASE {name} TEMPLATE template0")
+        server.sql(
+            f"CREATE DATABASE {self.databases['default']} TEMPLATE {TEMPLATE}",
+            f"CREATE DATABASE {self.databases['empty']} TEMPLATE template0",
+        )
         self.use()
         site.always = {"tools_dir": str(server.programs)}
         site.configure()
-        super().__init__(site)
+
+    def make_again(self, alias: str, options: str = "") -> None:
+        """Let one of the databases be a new, empty one, made with these *options* of CREATE DATABASE."""
+        self.site.close()
+        name = self.databases[alias]
+        self.server.sql(f"DROP DATABASE {name} WITH (FORCE)", f"CREATE DATABASE {name} TEMPLATE template0 {options}")
 
     def use(self, **changes: Any) -> None:
         """Let the project's settings of both databases be those of the superuser, but for *changes*."""
@@ -73,8 +79,9 @@ class PostgreSQLServer(Server):
         return {**os.environ, **variables, "PGPASSWORD": PostgreSQL.PASSWORD, "PATH": path}
 
     def role(self, name: str, attributes: str = "LOGIN PASSWORD 'pw'") -> str:
-        """A role that goes with the databases."""
-        self.server.sql(f"DROP ROLE IF EXISTS {name}", f"CREATE ROLE {name} {attributes}")
+        """A role that goes with the databases; its name, which begins so."""
+        name = f'{name[:-1]} {self._suffix}"' if name.endswith('"') else f"{name}_{self._suffix}"
+        self.server.sql(f"CREATE ROLE {name} {attributes}")
         self._roles.append(name)
         return name
 
@@ -90,11 +97,12 @@ class PostgreSQLServer(Server):
 
     def drop(self) -> None:
         self.site.close()
-        for alias, name in self.databases.items():
-            for found in (name, *self.made("before", alias), *self.made("restoring", alias)):
-                self.server.sql(f"DROP DATABASE IF EXISTS {found} WITH (FORCE)")
-        for name in self._roles:
-            self.server.sql(f"DROP ROLE IF EXISTS {name}")
+        ours = "SELECT quote_ident(datname) FROM pg_database WHERE strpos(datname, %s) > 0"
+        with self.server.connect() as connection:
+            for (name,) in connection.execute(ours, [self._suffix]).fetchall():
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            for name in self._roles:
+                connection.execute(f"DROP ROLE IF EXISTS {name}")
 
 
 def fail_unless_equal(before: Sequence[str], after: Sequence[str]) -> None:

@@ -1,14 +1,17 @@
-"""A throw-away PostgreSQL server on a free loopback port, its data in a temporary folder."""
+"""A throw-away PostgreSQL server on a free loopback port."""
 
 from __future__ import annotations
 
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
 
 from tests.support import needs
-from tests.support.server_process import as_server, free_port, give_to_server
+from tests.support.server_process import ServerProcess, as_server, free_port, give_to_server
+
+_MODES = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
 class PostgreSQL:
@@ -17,33 +20,46 @@ class PostgreSQL:
     USER, PASSWORD = "owner", "s3cret-owner"
 
     def __init__(self, programs: Path, folder: Path) -> None:
-        self.programs, self.folder, self.port = programs, folder, free_port()
-        folder.mkdir(parents=True)
-        (folder / "password").write_text(self.PASSWORD)
-        give_to_server(folder)
-        self._run(
-            "initdb", "--auth=scram-sha-256", f"--username={self.USER}", f"--pwfile={folder / 'password'}",
-            "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", f"--pgdata={folder / 'data'}",
-        )  # fmt: skip
-        self.start()
+        """Start a server in *folder*, which does not exist, or take the one that another worker has started there."""
+        self.programs, self.folder, self._port = programs, folder, folder / "port"
+        self._process = ServerProcess(folder, signal.SIGQUIT)
+        if not self._port.exists():
+            self._make()
+            self._port.write_text(str(free_port()))
+            self.start()
+
+    @property
+    def port(self) -> int:
+        return int(self._port.read_text())
+
+    def _make(self) -> None:
+        self.folder.mkdir(parents=True)
+        (self.folder / "password").write_text(self.PASSWORD)
+        give_to_server(self.folder)
+        command = [
+            self.programs / "initdb", "--auth=scram-sha-256", f"--username={self.USER}",
+            f"--pwfile={self.folder / 'password'}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
+            f"--pgdata={self._data}",
+        ]  # fmt: skip
+        as_server(command)
 
     def start(self, *options: str) -> None:
         settings = [f"port={self.port}", f"unix_socket_directories={self.folder}", "listen_addresses=127.0.0.1",
-                    "fsync=off", "max_connections=50", *options]  # fmt: skip
-        flags = " ".join(f"-c {setting}" for setting in settings)
-        self._run("pg_ctl", "start", "--wait", f"--pgdata={self.folder / 'data'}", f"--log={self.folder / 'log'}",
-                  "-o", flags)  # fmt: skip
+                    "fsync=off", "max_connections=100", *options]  # fmt: skip
+        argv = [str(self.programs / "postgres"), "-D", str(self._data)]
+        for setting in settings:
+            argv += ["-c", setting]
+        self._process.start(argv, self._is_ready)
 
     def stop(self, mode: str = "fast") -> None:
-        if self.is_running():
-            self._run("pg_ctl", "stop", "--wait", f"--mode={mode}", f"--pgdata={self.folder / 'data'}")
+        self._process.end(_MODES[mode])
 
     @property
     def major(self) -> int:
-        return int((self.folder / "data" / "PG_VERSION").read_text())
+        return int((self._data / "PG_VERSION").read_text())
 
     def is_running(self) -> bool:
-        return (self.folder / "data" / "postmaster.pid").exists()
+        return self._process.is_running()
 
     def connect(self, database: str = "postgres", user: str = USER, password: str = PASSWORD) -> psycopg.Connection:
         return psycopg.connect(
@@ -69,8 +85,18 @@ class PostgreSQL:
             **changes,
         }
 
-    def _run(self, program: str, *arguments: str) -> None:
-        as_server([self.programs / program, *arguments])
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def _is_ready(self) -> bool:
+        """As pg_ctl knows it: by the last line of the server's own note."""
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        is_its_own = lines[:1] == [str(self._process.pid)]  # one that was killed has left its note
+        return is_its_own and len(lines) > 7 and lines[7].strip() in ("ready", "standby")
 
 
 def postgresql_programs() -> list[Path]:

@@ -33,7 +33,7 @@ def sqlite(request: pytest.FixtureRequest, canaries: Canaries) -> Server:
 
 
 def postgresql(request: pytest.FixtureRequest, canaries: Canaries) -> Server:
-    server: PostgreSQLServer = request.getfixturevalue("one_postgresql_server")
+    server: PostgreSQLServer = request.getfixturevalue("own_postgresql_server")
     password = canaries.plant("database password")
     role = server.role("canary", f"LOGIN SUPERUSER PASSWORD '{password}'")
     server.use(USER=role, PASSWORD=password)
@@ -42,10 +42,10 @@ def postgresql(request: pytest.FixtureRequest, canaries: Canaries) -> Server:
 
 
 def mysql(request: pytest.FixtureRequest, canaries: Canaries) -> Server:
-    server: MySQLServer = request.getfixturevalue("one_mysql_server")
+    server: MySQLServer = request.getfixturevalue("own_mysql_server")
     password = canaries.plant("database password")
-    server.user("canary@'%'", "ALL ON *.*", password=password)
-    server.use(USER="canary", PASSWORD=password)
+    user = server.user("canary@'%'", "ALL ON *.*", password=password)
+    server.use(USER=user.partition("@")[0], PASSWORD=password)
     call_command("migrate", "django_cfg_backup", verbosity=0)
     return server
 
@@ -73,13 +73,22 @@ ENGINES: dict[str, Callable[[pytest.FixtureRequest, Canaries], Server]] = {
 }
 STORAGES: dict[str, Callable[[pytest.FixtureRequest, Canaries], Place]] = {"local": local, "s3": s3}
 
+
+class Pair(str):
+    """An engine and a storage, and the fixtures that they ask for."""
+
+    @property
+    def fixtures(self) -> tuple[str, ...]:
+        return {"postgresql": ("own_postgresql_server",), "mysql": ("own_mysql_server",)}.get(self.split()[0], ())
+
+
 # Not every pair in every test: an engine does not know where its dump goes.
-ALL = [f"{engine} {storage}" for engine in ENGINES for storage in STORAGES]
-EACH = [*(f"{engine} local" for engine in ENGINES), "sqlite s3"]  # every engine, and every storage
-ENGINES_ALONE = [f"{engine} local" for engine in ENGINES]
-STORAGES_ALONE = [f"sqlite {storage}" for storage in STORAGES]
+ALL = [Pair(f"{engine} {storage}") for engine in ENGINES for storage in STORAGES]
+ENGINES_ALONE = [Pair(f"{engine} local") for engine in ENGINES]
+STORAGES_ALONE = [Pair(f"sqlite {storage}") for storage in STORAGES]
+EACH = [*ENGINES_ALONE, Pair("sqlite s3")]  # every engine, and every storage
 
 
 def on(pairs: list[str]) -> pytest.MarkDecorator:
     """Let a test be made on these pairs of an engine and a storage."""
-    return pytest.mark.parametrize("pair", pairs, indirect=True)
+    return pytest.mark.parametrize("pair", [Pair(pair) for pair in pairs], indirect=True)

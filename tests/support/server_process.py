@@ -1,4 +1,4 @@
-"""Processes of throw-away servers: their port, their user and their end."""
+"""The process of a throw-away server: its port, its user, its start and its end."""
 
 from __future__ import annotations
 
@@ -8,9 +8,81 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from tests.support import tiers
+from tests.support.processes import is_running
+
+# Starts a program that belongs to nobody, and says its number: it outlives the worker that needed it first.
+_DETACH = """
+import os, sys
+pid = os.fork()
+if pid:
+    print(pid, flush=True)
+    os._exit(0)
+os.setsid()
+os.dup2(2, 1)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+class ServerProcess:
+    """A server that any process may end: its number stands in *folder*, where the run's guardian finds it too.
+
+    :param end_by: the signal that ends it at once.
+    """
+
+    def __init__(self, folder: Path, end_by: signal.Signals) -> None:
+        self._note, self._log, self._end_by = folder / "process", folder / "log", end_by
+
+    @property
+    def pid(self) -> int | None:
+        with suppress(FileNotFoundError):
+            return int(self._note.read_text().split()[0])
+        return None
+
+    def is_running(self) -> bool:
+        return self.pid is not None and is_running(self.pid)
+
+    def start(self, argv: Sequence[str], is_ready: Callable[[], bool]) -> None:
+        """Start it as a user that servers agree to run as, and wait until it is ready.
+
+        :raises RuntimeError: it ends before; with its last words.
+        """
+        tiers.fail_unless_foreseen()
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-I", "-S", "-c", _DETACH, *unprivileged(list(argv))]
+            pid = subprocess.run(
+                command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, check=True
+            ).stdout
+        self._note.write_text(f"{int(pid)} {int(self._end_by)}")
+        deadline = time.monotonic() + 60
+        while not is_ready():
+            if not self.is_running() or time.monotonic() > deadline:
+                raise RuntimeError(f"{argv[0]} does not start: {self.last_words()}")
+            time.sleep(0.01)
+
+    def end(self, by: signal.Signals | None = None, within: float = 30) -> None:
+        """End it, if it runs, and wait until it is gone."""
+        pid = self.pid
+        if pid is None:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(pid, by or self._end_by)
+        deadline = time.monotonic() + within
+        while is_running(pid):
+            if time.monotonic() > deadline:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.005)
+        self._note.unlink(missing_ok=True)
+
+    def last_words(self) -> str:
+        return self._log.read_text(errors="replace")[-8000:]
 
 
 def free_port() -> int:
@@ -57,11 +129,11 @@ def give_to_server(folder: Path) -> None:
 
 
 def end(process: subprocess.Popen[bytes], within: float = 10) -> None:
-    """End a server that the tests have started, by its process id."""
+    """End a child of ours, by its process id."""
     process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + within
     while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.01)
     if process.poll() is None:
         process.kill()
         process.wait()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 MANAGE = """\
@@ -27,6 +29,29 @@ from django.urls import path
 
 urlpatterns = [path("admin/", admin.site.urls)]
 """
+# ``manage.py check`` of many projects: Django is imported once, and each project is a fork of that.
+CHECKS = """\
+import json, os, sys, traceback
+import django.contrib.admin, django_cfg
+from django.core.management import execute_from_command_line
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+for folder, env in json.load(sys.stdin):
+    if not os.fork():
+        os.chdir(folder)
+        sys.path[0] = folder
+        os.environ.update(env)
+        said = os.open("said", os.O_WRONLY | os.O_CREAT)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        try:
+            execute_from_command_line(["manage.py", "check"])
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        os._exit(0)
+    os.wait()
+"""
 # The settings of the process that runs the tests are not those of the projects it starts.
 _NOT_HANDED_ON = ("DJANGO_SETTINGS_MODULE", "ENV_MODE")
 
@@ -41,11 +66,10 @@ def make_project(folder: Path, config: str, urls: str = URLS) -> Path:
 
 def manage(folder: Path, *args: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run *folder*'s ``manage.py``, warnings being errors, *variables* added to the environment."""
-    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_HANDED_ON}
     return subprocess.run(
         [sys.executable, "-W", "error", "manage.py", *args],
         cwd=folder,
-        env=inherited | variables,
+        env=_inherited() | variables,
         capture_output=True,
         text=True,
         timeout=120,
@@ -59,3 +83,32 @@ def succeed(folder: Path, *args: str, **variables: str) -> str:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Warning" not in done.stderr, done.stderr
     return done.stdout
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A project that differs a little from others: in its config, its environment, its .env file, its settings."""
+
+    config: str
+    env: dict[str, str] = field(default_factory=dict)
+    dotenv: str = ""
+    settings: str = ""
+
+
+def check(folder: Path, variants: dict[str, Variant]) -> dict[str, str]:
+    """What ``manage.py check`` says in each of the *variants*, all in one process, warnings being errors."""
+    projects = {}
+    for number, (name, variant) in enumerate(variants.items()):
+        projects[name] = make_project(folder / str(number), variant.config)
+        with (projects[name] / "settings.py").open("a") as file:
+            file.write(variant.settings)
+        if variant.dotenv:
+            (projects[name] / ".env").write_text(variant.dotenv)
+    given = json.dumps([(str(projects[name]), variant.env) for name, variant in variants.items()])
+    argv = [sys.executable, "-W", "error", "-c", CHECKS]
+    subprocess.run(argv, cwd=folder, env=_inherited(), input=given, text=True, timeout=120, check=True)
+    return {name: (project / "said").read_text() for name, project in projects.items()}
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _NOT_HANDED_ON}

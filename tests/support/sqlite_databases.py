@@ -17,14 +17,18 @@ SQLITE = "django.db.backends.sqlite3"
 
 class SQLiteServer(Server):
     def __init__(self, site: Site, journal_mode: str) -> None:
-        site.use_databases(
-            default={"ENGINE": SQLITE, "NAME": str(site.database)},
-            empty={"ENGINE": SQLITE, "NAME": str(site.root / "empty.sqlite3")},
-        )
+        super().__init__(site)
+        self.use()
         site.sql(f"PRAGMA journal_mode = {journal_mode}")
         with closing(sqlite3.connect(site.root / "empty.sqlite3")) as connection:
             connection.execute("VACUUM")
-        super().__init__(site)
+        self.fill()
+
+    def use(self, **changes: Any) -> None:
+        """Let the project's settings of both databases have *changes*."""
+        aliases = ("default", "empty")
+        settings = {alias: {"ENGINE": SQLITE, "NAME": str(self.path(alias)), **changes} for alias in aliases}
+        self.site.use_databases(**settings)
 
     def path(self, alias: str) -> Path:
         return self.site.database if alias == "default" else self.site.root / "empty.sqlite3"

@@ -6,12 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gnupg_home import Laptop
+from tests.support.gnupg_home import Laptop, make_passphrases_quick
 
 
 @pytest.fixture(autouse=True)
 def _apart(server_home: object, temporary: object) -> None:
     """No test meets the keyring of whoever runs the tests."""
+
+
+@pytest.fixture(autouse=True)
+def _quick_passphrases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The passphrases of these tests are not attacked; ``slow_passphrases`` leaves them as slow as in real life."""
+    if "slow_passphrases" not in request.fixturenames:
+        make_passphrases_quick(monkeypatch)
+
+
+@pytest.fixture
+def slow_passphrases() -> None:
+    """Passphrases are stretched as much as the product does."""
 
 
 @pytest.fixture

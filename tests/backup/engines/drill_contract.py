@@ -21,6 +21,7 @@ from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.services.schedule.verification_job import VerificationResult
 from tests.support.databases import AUTHORS, BOOKS, Server
 from tests.support.killed_process import run_and_kill
+from tests.support.tiers import OfEveryEngine
 
 QUERY = f"SELECT count(*) = {BOOKS} FROM book"
 
@@ -61,7 +62,7 @@ def book(tables: list[dict[str, Any]]) -> dict[str, Any]:
     return next(table for table in tables if table["name"].rpartition(".")[2] == "book")
 
 
-class DrillContract:
+class DrillContract(OfEveryEngine):
     """Inherit, and define the fixture ``server``, and ``traces``."""
 
     @pytest.fixture

@@ -16,9 +16,10 @@ from django_cfg.backup.errors import (
 )
 from tests.support.databases import AUTHORS, BOOKS, Server, rows
 from tests.support.django_project import Site
+from tests.support.tiers import OfEveryEngine
 
 
-class EngineContract:
+class EngineContract(OfEveryEngine):
     """Inherit, and define the fixture ``server``."""
 
     @pytest.fixture

@@ -17,11 +17,12 @@ from django_cfg.backup.services.restore.kept_data import find_abandoned_staging
 from django_cfg.backup.services.restore.restore import plan_restore
 from tests.support.databases import BOOKS, Server
 from tests.support.restore_receiver import received
+from tests.support.tiers import OfEveryEngine
 
 COMPLETE = {"TIME_ZONE": None, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False, "AUTOCOMMIT": True, "OPTIONS": {}}
 
 
-class RestoreContract:
+class RestoreContract(OfEveryEngine):
     """Inherit, and define the fixture ``server``. The options of the restore: ``options``."""
 
     options: Mapping[str, Any] = {}

@@ -13,7 +13,7 @@ from django_cfg.backup.errors import BackupError, RestoreRefused, VerificationFa
 from tests.backup.engines.drill_contract import DrillContract, proof_of
 from tests.support.databases import AUTHORS, Server
 from tests.support.django_project import Site
-from tests.support.mysql_databases import PASSWORD, MySQLServer
+from tests.support.mysql_databases import MySQLServer
 from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.sqlite_databases import SQLiteServer
 
@@ -103,9 +103,9 @@ class TestMySQLDrills(DrillContract):
 
     def test_without_the_right_to_make_a_scratch_it_is_refused(self, server: Server, mysql_server: MySQLServer) -> None:
         manifest = create_backup()
-        user = mysql_server.user("keeper", "ALL ON {db}.*")
+        user = mysql_server.user("keeper@'%'", "ALL ON {db}.*")
         server.run("DELETE FROM book")
-        mysql_server.use(USER=user, PASSWORD=PASSWORD)
+        mysql_server.act_as(user)
         with pytest.raises(RestoreRefused, match=r"may not create.*drill_alias"):
             drill_backup()
         assert server.count("book") == 0
@@ -126,9 +126,9 @@ class TestMySQLDrills(DrillContract):
         assert self.traces(server) == [filled, other]
 
 
-def test_a_server_that_is_stopped_in_the_middle_proves_nothing(one_postgresql_server: PostgreSQLServer) -> None:
+def test_a_server_that_is_stopped_in_the_middle_proves_nothing(own_postgresql_server: PostgreSQLServer) -> None:
     """That is no fault of the backup."""
-    server = one_postgresql_server
+    server = own_postgresql_server
     queries = ["SELECT 1 FROM (SELECT pg_terminate_backend(pg_backend_pid())) t"]
     server.site.configure(databases=[{"alias": "default", "verification_queries": queries}])
     manifest = create_backup()

@@ -17,11 +17,12 @@ from django_cfg.backup.services.runs import heartbeat, lease
 from django_cfg.backup.services.schedule.tick import tick
 from tests.support.django_project import Site
 from tests.support.processes import wait_until
+from tests.support.tiers import Fixture
 
 FAR = timedelta(minutes=6)
 
 
-@pytest.fixture(params=["one_postgresql_server", "one_mysql_server"])
+@pytest.fixture(params=[Fixture("own_postgresql_server"), Fixture("own_mysql_server")])
 def shared(request: pytest.FixtureRequest, site: Site) -> Iterator[Site]:
     """A project whose history is on a server; MariaDB's thinks in another time zone."""
     server: Any = request.getfixturevalue(request.param)

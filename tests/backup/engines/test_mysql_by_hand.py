@@ -18,16 +18,16 @@ NAME = "default_20250115_020000_production"
 
 
 @pytest.fixture
-def server(mysql_server: MySQLServer, tmp_path: Path) -> Iterator[MySQLServer]:
+def server(own_mysql_server: MySQLServer, tmp_path: Path) -> Iterator[MySQLServer]:
     """The user's option file names the server."""
     (tmp_path / ".my.cnf").write_text(
-        f"[client]\nhost=127.0.0.1\nport={mysql_server.server.port}\nuser=root\n"
-        f"password={mysql_server.server.PASSWORD}\n"
+        f"[client]\nhost=127.0.0.1\nport={own_mysql_server.server.port}\nuser=root\n"
+        f"password={own_mysql_server.server.PASSWORD}\n"
     )
-    mysql_server.run("CREATE PROCEDURE work() SELECT 1", "CREATE VIEW titles AS SELECT title FROM book")
-    mysql_server.server.sql("DROP DATABASE IF EXISTS restored")
-    yield mysql_server
-    mysql_server.server.sql("DROP DATABASE IF EXISTS restored")
+    own_mysql_server.run("CREATE PROCEDURE work() SELECT 1", "CREATE VIEW titles AS SELECT title FROM book")
+    own_mysql_server.server.sql("DROP DATABASE IF EXISTS restored")
+    yield own_mysql_server
+    own_mysql_server.server.sql("DROP DATABASE IF EXISTS restored")
 
 
 def typed(server: MySQLServer, home: Path, script: str) -> subprocess.CompletedProcess[str]:

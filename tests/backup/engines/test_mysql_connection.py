@@ -58,14 +58,14 @@ def test_any_password(server: MySQLServer, password: str) -> None:
 
 def test_odd_database_and_user_names(server: MySQLServer) -> None:
     """Names that would be an option, a pattern or SQL are just names; long ones leave room for the scratch's."""
-    server.user("`u ser's`@'%'", "ALL ON *.*")
+    user = server.user("`u ser's`@'%'", "ALL ON *.*")
     for name in ("it's `--help`; %_ö.x", "--version", "x" * 64):
         quoted = "`" + name.replace("`", "``") + "`"
         server.server.sql(f"CREATE DATABASE {quoted}")
         databases = server.databases
         server.databases = {**databases, "default": name}
         try:
-            server.use(USER="u ser's", PASSWORD="pw")
+            server.act_as(user)
             server.fill()
             works(server)
         finally:
@@ -128,9 +128,9 @@ def test_the_password_of_a_key_is_refused() -> None:
 
 
 @pytest.fixture
-def tls(one_mysql_server: MySQLServer) -> Iterator[MySQLServer]:
+def tls(own_mysql_server: MySQLServer) -> Iterator[MySQLServer]:
     """A server with a certificate of its own making, and a user who has to come by TLS."""
-    openssl, running = needs.program("openssl"), one_mysql_server.server
+    openssl, running = needs.program("openssl"), own_mysql_server.server
     certificates = running.folder / "certificates"
     certificates.mkdir(exist_ok=True)
     command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
@@ -141,7 +141,7 @@ def tls(one_mysql_server: MySQLServer) -> Iterator[MySQLServer]:
     give_to_server(certificates)
     running.stop()
     running.start(f"--ssl-cert={certificates / 'crt'}", f"--ssl-key={certificates / 'key'}")
-    yield one_mysql_server
+    yield own_mysql_server
     running.stop()
     running.start()
 
@@ -156,13 +156,13 @@ def test_tls(tls: MySQLServer) -> None:
         {"ssl_ca": certificate, "ssl_verify_cert": True, "ssl_verify_identity": True},
         {"ssl_ca": certificate},
     ):
-        tls.use(USER="secret", PASSWORD="pw", HOST="localhost", OPTIONS=options)
+        tls.act_as(user, HOST="localhost", OPTIONS=options)
         works(tls)
     own = {"HOST": "127.0.0.1", "OPTIONS": {"ssl_ca": certificate, "ssl_verify_identity": True}}
     tls.site.configure(databases=[{"alias": "default", "connection": own}])
     with pytest.raises(DatabaseUnavailable, match=r"(?i)certificate.*Check the ssl parameters"):
         create_backup()
-    tls.use(USER="secret", PASSWORD="pw", OPTIONS={"ssl_disabled": True})
+    tls.act_as(user, OPTIONS={"ssl_disabled": True})
     tls.site.configure()
     with pytest.raises(DatabaseUnavailable, match="Access denied"):
         create_backup()

@@ -22,9 +22,13 @@ from tests.support.mysql_objects import KINDS
 
 @pytest.fixture
 def server(mysql_server: MySQLServer) -> MySQLServer:
+    return with_code(mysql_server)
+
+
+def with_code(server: MySQLServer) -> MySQLServer:
     for name in ("views", "triggers", "code", "events"):
-        mysql_server.script(KINDS[name][0].replace("{db}", mysql_server.databases["default"]))
-    return mysql_server
+        server.script(KINDS[name][0].replace("{db}", server.databases["default"]))
+    return server
 
 
 def drop_triggers(server: MySQLServer) -> None:
@@ -33,10 +37,10 @@ def drop_triggers(server: MySQLServer) -> None:
 
 
 def test_the_user_that_can_back_up_and_nothing_else(server: MySQLServer) -> None:
-    become(server, SQL[0])
+    user = become(server, SQL[0])
     with pytest.raises(DumpFailed, match=r"execute command denied.*twice.*GRANT"):
         create_backup()
-    server.server.sql(f"GRANT EXECUTE ON FUNCTION {server.databases['default']}.twice TO backup@'%'")
+    server.server.sql(f"GRANT EXECUTE ON FUNCTION {server.databases['default']}.twice TO {user}")
     verify_backup(create_backup().name)
     findings = server.site.call("backup_check", "--json").json
     assert {finding["level"] for finding in findings if finding["subject"] == "default"} == {"OK"}
@@ -59,9 +63,9 @@ def test_the_user_that_can_restore(server: MySQLServer) -> None:
 
 def test_a_user_that_may_not_lock_is_refused_while_there_are_triggers(server: MySQLServer) -> None:
     """The old ones go while their tables are locked; else the restore would fail when all has been loaded."""
-    become(server, SQL[1])
+    user = become(server, SQL[1])
     create_backup()
-    server.server.sql(f"REVOKE LOCK TABLES ON {server.databases['default']}.* FROM restorer@'%'")
+    server.server.sql(f"REVOKE LOCK TABLES ON {server.databases['default']}.* FROM {user}")
     before = server.text()
     with pytest.raises(RestoreRefused, match=r"may not do all that a restore.*: GRANT LOCK TABLES ON"):
         restore_backup()
@@ -89,8 +93,8 @@ def test_a_transaction_in_the_way_of_a_user_that_can_restore(server: MySQLServer
 
 
 def test_the_user_that_can_restore_what_belongs_to_others(server: MySQLServer) -> None:
-    become(server, SQL[1])
-    server.server.sql("GRANT SET USER ON *.* TO restorer@'%'")
+    user = become(server, SQL[1])
+    server.server.sql(f"GRANT SET USER ON *.* TO {user}")
     create_backup()
     assert "DEFINER" not in restore_backup().advice
 
@@ -101,7 +105,8 @@ def test_every_option_is_named() -> None:
     assert set(_NOT_OURS) >= {"read_timeout", "isolation_level"}
 
 
-def test_the_commands_by_hand(server: MySQLServer, tmp_path: Path) -> None:
+def test_the_commands_by_hand(own_mysql_server: MySQLServer, tmp_path: Path) -> None:
+    server = with_code(own_mysql_server)
     server.run("DROP TRIGGER told")  # its author wrote the database's name into it
     manifest = create_backup()
     (block,) = re.findall(r"```console\n(\$ gzip -dc.*?)```", PAGE, re.DOTALL)
@@ -131,12 +136,12 @@ def test_the_rights_that_are_looked_at_are_enough(server: MySQLServer, form: dic
     EXECUTE is for the view that calls a function. In the schemas beside the database, where it may do all, it notes how
     far it has come.
     """
-    become(server, SQL[1])
+    user = become(server, SQL[1])
     rights, database = ", ".join((*_RESTORING, *more, "EXECUTE")), server.databases["default"]
     escaped = database.replace("_", r"\_")
     for scope, noting in ((f"{database}.*", ""), (rf"`{escaped}\_\_restore\_%`.*", ", UPDATE")):
-        server.server.sql(f"REVOKE ALL PRIVILEGES ON {scope} FROM restorer@'%'")
-        server.server.sql(f"GRANT {rights}{noting} ON {scope} TO restorer@'%'")
+        server.server.sql(f"REVOKE ALL PRIVILEGES ON {scope} FROM {user}")
+        server.server.sql(f"GRANT {rights}{noting} ON {scope} TO {user}")
     if "tables" in form:
         drop_triggers(server)  # they would fire
     create_backup()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.errors import RestoreFailed, RestoreRefused, VerificationFailed
@@ -15,11 +16,14 @@ from tests.support.mysql_objects import KINDS
 
 @pytest.fixture
 def server(mysql_server: MySQLServer) -> MySQLServer:
-    """The project's user has every right in its own two databases, and none beside them."""
-    server = mysql_server
+    return without_staging(mysql_server)
+
+
+def without_staging(server: MySQLServer) -> MySQLServer:
+    """Let the project's user have every right in its own two databases, and none outside of them."""
     empty = server.databases["empty"]
     user = server.user("owner@'%'", "ALL ON {db}.*", f"ALL ON {empty}.*", "SELECT ON mysql.proc")
-    server.use(USER=user.partition("@")[0], PASSWORD="pw")
+    server.act_as(user)
     return server
 
 
@@ -44,7 +48,7 @@ def test_everything_comes_back_and_nothing_later_stays(server: MySQLServer) -> N
 def test_views_triggers_routines_and_events_come_back(server: MySQLServer) -> None:
     for name in ("views", "code", "triggers", "events"):
         server.script(KINDS[name][0].replace("{db}", server.databases["default"]))
-    server.script("GRANT SUPER ON *.* TO owner@'%'")
+    server.script(f"GRANT SUPER ON *.* TO {settings.DATABASES['default']['USER']}@'%'")
     before = server.text()
     create_backup()
     server.run("DELETE FROM book", "DROP VIEW aa_upon", "DROP PROCEDURE escapes", "DROP EVENT nightly")
@@ -100,8 +104,9 @@ def test_a_damaged_archive_is_found_before_anything_is_touched(server: MySQLServ
     assert len(list_backups()) == 1
 
 
-def test_when_it_fails_the_way_back_is_told_and_works(server: MySQLServer) -> None:
+def test_when_it_fails_the_way_back_is_told_and_works(own_mysql_server: MySQLServer) -> None:
     """The error names the backup that was made before, and the command that brings it back."""
+    server = without_staging(own_mysql_server)
     server.run("CREATE TABLE big (t longtext)", "INSERT INTO big VALUES (REPEAT('x', 100000))")
     create_backup()
     server.run("DROP TABLE big", "DELETE FROM book WHERE id > 9")

@@ -31,13 +31,17 @@ def server(mysql_server: MySQLServer) -> Iterator[MySQLServer]:
 @pytest.fixture
 def changed(server: MySQLServer) -> MySQLServer:
     """A backup was made, and the database changed afterwards."""
+    change(server)
+    return server
+
+
+def change(server: MySQLServer) -> None:
     server.run("CREATE VIEW titles AS SELECT title FROM book",
                "CREATE TRIGGER guard BEFORE INSERT ON book FOR EACH ROW SET NEW.title = 'guarded'",
                "CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY DO SET @x = 1")  # fmt: skip
     create_backup()
     server.run("DELETE FROM book WHERE id > 10", "CREATE TABLE later (i int)",
                "CREATE TRIGGER later_guard BEFORE INSERT ON later FOR EACH ROW SET NEW.i = 1")  # fmt: skip
-    return server
 
 
 def fail_to_restore(server: MySQLServer, kind: type[BackupError], message: str) -> None:
@@ -100,8 +104,10 @@ def test_the_client_is_killed(changed: MySQLServer) -> None:
         fail_to_restore(changed, RestoreFailed, "mariadb was killed by signal 9.*as it was")
 
 
-def test_the_server_refuses_a_statement(changed: MySQLServer) -> None:
+def test_the_server_refuses_a_statement(own_mysql_server: MySQLServer) -> None:
     """A statement that this server does not take: it is named, and the database is as it was."""
+    changed = own_mysql_server
+    change(changed)
     changed.run("CREATE TABLE wide (t longtext)", "INSERT INTO wide VALUES (REPEAT('x', 100000))")
     create_backup()
     before = changed.server.sql("SELECT @@GLOBAL.max_allowed_packet")[0][0]
@@ -205,15 +211,16 @@ def test_connections_never_see_a_mixture(changed: MySQLServer) -> None:
 
 def test_a_definer_that_does_not_exist_is_told(server: MySQLServer) -> None:
     """Everything comes back and works, belongs to who restored it, and the lost one is named."""
-    server.user("leaver@'%'", "ALL ON {db}.*")
-    server.run("CREATE DEFINER=leaver@'%' VIEW titles AS SELECT title FROM book",
-               "CREATE DEFINER=leaver@'%' PROCEDURE work() SELECT COUNT(*) FROM book",
-               "CREATE DEFINER=leaver@'%' EVENT nightly ON SCHEDULE EVERY 1 DAY DO SET @x = 1",
-               "CREATE DEFINER=leaver@'%' TRIGGER guard BEFORE INSERT ON book FOR EACH ROW SET @x = 9")  # fmt: skip
-    assert create_backup().engine.roles == ("`leaver`@`%`",)
-    server.server.sql("DROP USER leaver@'%'")
+    leaver = server.user("leaver@'%'", "ALL ON {db}.*")
+    server.run(f"CREATE DEFINER={leaver} VIEW titles AS SELECT title FROM book",
+               f"CREATE DEFINER={leaver} PROCEDURE work() SELECT COUNT(*) FROM book",
+               f"CREATE DEFINER={leaver} EVENT nightly ON SCHEDULE EVERY 1 DAY DO SET @x = 1",
+               f"CREATE DEFINER={leaver} TRIGGER guard BEFORE INSERT ON book FOR EACH ROW SET @x = 9")  # fmt: skip
+    quoted = f"`{leaver.partition('@')[0]}`@`%`"
+    assert create_backup().engine.roles == (quoted,)
+    server.server.sql(f"DROP USER {leaver}")
     advice = restore_backup().advice
-    assert "`leaver`@`%`" in advice
+    assert quoted in advice
     assert "belong to the user who restored" in advice
     assert server.run("CALL work()") == [(BOOKS,)]
     assert server.count("titles") == BOOKS
@@ -228,8 +235,8 @@ def test_a_user_who_may_not_name_another_definer(server: MySQLServer) -> None:
     server.run("CREATE VIEW titles AS SELECT title FROM book", "CREATE FUNCTION one() RETURNS int RETURN 1")
     create_backup()
     scratch = rf"`{database}\_\_restore\_%`"
-    server.user("keeper@'%'", "ALL ON {db}.*", f"ALL ON {scratch}.*", "SELECT ON mysql.proc")
-    server.use(USER="keeper", PASSWORD="pw")
+    user = server.user("keeper@'%'", "ALL ON {db}.*", f"ALL ON {scratch}.*", "SELECT ON mysql.proc")
+    server.act_as(user)
     switched = restore_backup()
     assert "`root`@`127.0.0.1`" in switched.advice
     assert switched.old_data in server.schemas()

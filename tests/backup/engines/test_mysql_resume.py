@@ -70,9 +70,10 @@ def test_what_cannot_be_tidied_up_is_told_and_no_failure(trial: Trial) -> None:
     """The data is in its place: a schema that cannot be dropped is named, with the statement that drops it."""
     server = trial.server
     beside = server.databases["default"].replace("_", r"\_") + r"\_\_restore\_"
-    server.user("keeper@'%'", "ALL ON {db}.*", "SELECT ON mysql.proc", "SET USER ON *.*", f"ALL ON `{beside}new\\_%`.*",
-                f"SELECT, CREATE, INSERT, UPDATE ON `{beside}old\\_%`.*")  # fmt: skip
-    server.use(USER="keeper", PASSWORD="pw")
+    user = server.user("keeper@'%'", "ALL ON {db}.*", "SELECT ON mysql.proc", "SET USER ON *.*",
+                       f"ALL ON `{beside}new\\_%`.*",
+                       f"SELECT, CREATE, INSERT, UPDATE ON `{beside}old\\_%`.*")  # fmt: skip
+    server.act_as(user)
     answer = server.site.call("backup_restore", "--yes", "--discard-old")
     assert answer.code == 0, answer.stderr
     (kept,) = server.schemas()

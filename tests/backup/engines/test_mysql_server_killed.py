@@ -22,11 +22,11 @@ SAFE = "SET GLOBAL innodb_flush_log_at_trx_commit = 1"  # as a server has it unl
 
 
 @pytest.fixture
-def changed(one_mysql_server: MySQLServer) -> MySQLServer:
+def changed(own_mysql_server: MySQLServer) -> MySQLServer:
     """A backup was made, and everything changed afterwards."""
-    one_mysql_server.server.sql(SAFE)
-    one_mysql_server.script(FILL)
-    return one_mysql_server
+    own_mysql_server.server.sql(SAFE)
+    own_mysql_server.script(FILL)
+    return own_mysql_server
 
 
 def up_again(server: MySQLServer) -> None:

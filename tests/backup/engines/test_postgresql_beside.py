@@ -18,6 +18,7 @@ from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Characters
 from django_cfg.backup.services.restore.restore import plan_restore
 from tests.support import needs
+from tests.support.database_servers import on_every_postgresql
 from tests.support.databases import AUTHORS, BOOKS
 from tests.support.postgresql_databases import PostgreSQLServer, beside, fail_unless_equal
 from tests.support.processes import wait_until
@@ -84,6 +85,7 @@ def test_what_is_outside_of_the_dump_survives(server: PostgreSQLServer) -> None:
             server.server.sql(f"ALTER DATABASE {database} IS_TEMPLATE false")
 
 
+@on_every_postgresql
 @pytest.mark.parametrize(
     "choices",
     [
@@ -111,7 +113,8 @@ def test_encoding_and_collation_survive(server: PostgreSQLServer, choices: str) 
     assert len(server.made("before", "empty")) == 1
 
 
-def test_a_tablespace_survives(server: PostgreSQLServer) -> None:
+def test_a_tablespace_survives(own_postgresql_server: PostgreSQLServer) -> None:
+    server = own_postgresql_server
     name = server.databases["default"]
     with server.server.connect() as connection:
         connection.execute("SET allow_in_place_tablespaces = on")
@@ -187,6 +190,7 @@ CHARACTERS = {
 }
 
 
+@on_every_postgresql
 @pytest.mark.parametrize("kind", CHARACTERS)
 def test_a_lost_database_gets_its_own_encoding_and_collation(server: PostgreSQLServer, kind: str) -> None:
     name = server.databases["empty"]

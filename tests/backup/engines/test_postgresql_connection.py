@@ -54,8 +54,8 @@ def test_any_password(server: PostgreSQLServer, password: str) -> None:
 
 def test_odd_database_and_user_names(server: PostgreSQLServer) -> None:
     """Names that would be a connection string, or SQL, are just names."""
-    name, user = 'it\'s host=nowhere; "x" ö', "u ser's"
-    server.role(f'"{user}"', "SUPERUSER LOGIN PASSWORD 'pw'")
+    name = f'it\'s host=nowhere; "x" ö {server.databases["default"]}'
+    user = server.role('"u ser\'s"', "SUPERUSER LOGIN PASSWORD 'pw'").strip('"')
     quoted = '"' + name.replace('"', '""') + '"'
     server.server.sql(f"ALTER DATABASE {server.databases['default']} RENAME TO {quoted}")
     try:
@@ -102,11 +102,11 @@ def test_settings_outrank_a_service(server: PostgreSQLServer) -> None:
     """A user named beside a service is the user: for the tools too, where a variable would lose to the service."""
     role = server.role("weak")
     server.use(USER=role, PASSWORD="pw", OPTIONS={"service": "books"})
-    with pytest.raises(DatabaseUnavailable, match="'weak' may not read"):
+    with pytest.raises(DatabaseUnavailable, match=f"'{role}' may not read"):
         create_backup()
     server.server.sql(f"GRANT pg_read_all_data TO {role}")
     create_backup()
-    assert "user='weak'" in connection_string(server.server.settings("x", USER=role))
+    assert f"user='{role}'" in connection_string(server.server.settings("x", USER=role))
 
 
 def test_the_environment_fills_what_the_settings_leave_open(
@@ -130,12 +130,12 @@ def test_an_assumed_role(server: PostgreSQLServer) -> None:
     """Dump and restore act as the role, not as the login."""
     role = server.role("acting", "NOLOGIN")
     server.use(OPTIONS={"assume_role": role})
-    with pytest.raises(DatabaseUnavailable, match="'acting' may not read"):
+    with pytest.raises(DatabaseUnavailable, match=f"'{role}' may not read"):
         create_backup()
     server.run(f"ALTER TABLE book OWNER TO {role}", f"ALTER TABLE author OWNER TO {role}")
     server.server.sql(f"ALTER DATABASE {server.databases['default']} OWNER TO {role}")
     works(server)
-    assert server.run("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'") == [("acting",)]
+    assert server.run("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'") == [(role,)]
 
 
 def test_connection_overrides_the_settings(server: PostgreSQLServer) -> None:

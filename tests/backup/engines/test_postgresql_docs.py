@@ -29,7 +29,11 @@ def server(postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
 def become(server: PostgreSQLServer, page: str) -> str:
     """Carry out what the page says for this test's database and its owner, and let the project be the page's role."""
     role = server.role("backup", "")
-    mine = page.replace("DATABASE shop", f"DATABASE {server.databases['default']}").replace("ROLE shop", "ROLE owner")
+    mine = (
+        re.sub(r"\bbackup\b", role, page)
+        .replace("DATABASE shop", f"DATABASE {server.databases['default']}")
+        .replace("ROLE shop", "ROLE owner")
+    )
     server.run(*mine.replace("CREATE ROLE", "ALTER ROLE").split(";\n"))
     server.use(USER=role, PASSWORD="choose one")
     return role

@@ -57,9 +57,9 @@ def server(postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
 
 
 @pytest.fixture
-def fragile(one_postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+def fragile(own_postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
     """A server that the test may stop."""
-    return one_postgresql_server
+    return own_postgresql_server
 
 
 def fail_to_back_up(server: PostgreSQLServer, kind: type[BackupError], message: str) -> None:
@@ -173,7 +173,7 @@ def test_no_permission_on_one_table(server: PostgreSQLServer) -> None:
     role = server.role("half")
     server.run(f"GRANT SELECT ON author TO {role}")
     server.use(USER=role, PASSWORD="pw")
-    fail_to_back_up(server, DatabaseUnavailable, r"'half' may not read public\.book.*GRANT pg_read_all_data")
+    fail_to_back_up(server, DatabaseUnavailable, rf"'{role}' may not read public\.book.*GRANT pg_read_all_data")
 
 
 def test_no_permission_on_a_large_object(server: PostgreSQLServer) -> None:
@@ -326,8 +326,9 @@ def test_half_an_archive_is_no_archive(server: PostgreSQLServer) -> None:
 
 
 @pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
-def test_the_hint_restores_as_printed(server: PostgreSQLServer, compression: str) -> None:
+def test_the_hint_restores_as_printed(own_postgresql_server: PostgreSQLServer, compression: str) -> None:
     """With stock tools, in the folder of the archive, where the environment names the server."""
+    server = own_postgresql_server
     server.run("SELECT lo_from_bytea(7, 'x')")
     server.site.configure(compression=compression, filename_template="it's {database} {timestamp}")
     manifest = create_backup()

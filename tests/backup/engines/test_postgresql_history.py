@@ -19,7 +19,7 @@ NOON = datetime(2026, 6, 1, 12, 0, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-def scheduled(site: Site, one_postgresql_server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> Site:
+def scheduled(site: Site, own_postgresql_server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> Site:
     """Due at noon, which it is."""
     monkeypatch.setattr(clock, "now", lambda: NOON)
     site.call("migrate", verbosity=0)
@@ -48,16 +48,16 @@ def test_many_tickers_make_one_backup_a_slot(scheduled: Site, monkeypatch: pytes
 
 
 def test_a_server_that_is_away_is_told_and_made_up_for(
-    scheduled: Site, one_postgresql_server: PostgreSQLServer
+    scheduled: Site, own_postgresql_server: PostgreSQLServer
 ) -> None:
     """No claim, no run; the status needs no server, and the slot is served when it is back."""
     connections.close_all()
-    one_postgresql_server.server.stop()
+    own_postgresql_server.server.stop()
     assert {type(problem).__name__ for problem in tick().problems} == {"HistoryUnavailable"}
     with pytest.raises(BackupError):
         scheduled.create()
     assert scheduled.call("backup_status").code == 4
     connections.close_all()
-    one_postgresql_server.server.start()
+    own_postgresql_server.server.start()
     assert not tick().problems
     assert [m.trigger for m in list_backups()] == ["scheduled"]

@@ -29,14 +29,14 @@ BUSY = "SELECT 1 FROM pg_stat_activity WHERE backend_type = 'client backend' AND
 
 
 @pytest.mark.parametrize("form", ["beside", "in place"])
-def test_we_are_killed_in_mid_restore(postgresql_server: PostgreSQLServer, form: str) -> None:
-    kill_at_random_moments(postgresql_server, FORMS[form], 6)
+def test_we_are_killed_in_mid_restore(own_postgresql_server: PostgreSQLServer, form: str) -> None:
+    kill_at_random_moments(own_postgresql_server, FORMS[form], 6)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("form", FORMS)
-def test_we_are_killed_in_mid_restore_50_times(postgresql_server: PostgreSQLServer, form: str) -> None:
-    kill_at_random_moments(postgresql_server, FORMS[form], 50)
+def test_we_are_killed_in_mid_restore_50_times(own_postgresql_server: PostgreSQLServer, form: str) -> None:
+    kill_at_random_moments(own_postgresql_server, FORMS[form], 50)
 
 
 def kill_at_random_moments(server: PostgreSQLServer, options: dict[str, Any], times: int) -> None:

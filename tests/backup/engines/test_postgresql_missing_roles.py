@@ -13,11 +13,10 @@ QUOTED = '"' + ODD.replace('"', '""') + '"'
 
 
 @pytest.fixture
-def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+def server(own_postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
     """With policies and user mappings of roles that stay and of such that go after the backup."""
-    server = postgresql_server
-    server.role("stays")
-    for role in ("gone", QUOTED):
+    server = own_postgresql_server
+    for role in ("stays", "gone", QUOTED):
         server.server.sql(f"DROP ROLE IF EXISTS {role}", f"CREATE ROLE {role}")
     server.run(
         "ALTER TABLE author ENABLE ROW LEVEL SECURITY",

@@ -33,9 +33,9 @@ def server(postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
 
 
 @pytest.fixture
-def fragile(one_postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+def fragile(own_postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
     """A server that the test may stop."""
-    return one_postgresql_server
+    return own_postgresql_server
 
 
 @pytest.fixture(params=["beside", "in place"])
@@ -149,8 +149,8 @@ def test_a_connection_in_the_way_is_named(changed: PostgreSQLServer) -> None:
     assert changed.count("book") == 10
 
 
-def test_a_prepared_transaction_in_the_way_is_named(one_postgresql_server: PostgreSQLServer) -> None:
-    server = one_postgresql_server
+def test_a_prepared_transaction_in_the_way_is_named(own_postgresql_server: PostgreSQLServer) -> None:
+    server = own_postgresql_server
     server.server.stop()
     server.server.start("max_prepared_transactions=2")
     create_backup()

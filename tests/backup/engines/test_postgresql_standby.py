@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -13,7 +13,8 @@ from django_cfg.backup import create_backup, restore_backup
 from tests.support.databases import AUTHORS, BOOKS
 from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.postgresql_server import PostgreSQL
-from tests.support.server_process import as_server, free_port, give_to_server
+from tests.support.run_folder import RunFolder
+from tests.support.server_process import as_server, give_to_server
 
 UNLOGGED = (
     "CREATE UNLOGGED TABLE session (id int GENERATED ALWAYS AS IDENTITY, key text)",
@@ -25,27 +26,29 @@ class Standby(PostgreSQL):
     """It follows *primary* from its copy on."""
 
     def __init__(self, primary: PostgreSQL, folder: Path) -> None:
-        self.programs, self.folder, self.port = primary.programs, folder, free_port()
-        folder.mkdir()
-        give_to_server(folder)
-        of_primary = f"host=127.0.0.1 port={primary.port} user={primary.USER} password={primary.PASSWORD}"
-        as_server([self.programs / "pg_basebackup", f"--dbname={of_primary}", f"--pgdata={folder / 'data'}",
+        self._primary = primary
+        super().__init__(primary.programs, folder)
+
+    def _make(self) -> None:
+        self.folder.mkdir()
+        give_to_server(self.folder)
+        primary = f"host=127.0.0.1 port={self._primary.port} user={self.USER} password={self.PASSWORD}"
+        as_server([self.programs / "pg_basebackup", f"--dbname={primary}", f"--pgdata={self.folder / 'data'}",
                    "--checkpoint=fast", "--write-recovery-conf", "--no-sync"])  # fmt: skip
-        self.start()
 
 
 @pytest.fixture
-def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
-    return postgresql_server
+def server(own_postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+    return own_postgresql_server
 
 
 @pytest.fixture
-def standby(server: PostgreSQLServer) -> Iterator[Standby]:
+def standby(server: PostgreSQLServer, run: RunFolder) -> Iterator[Standby]:
     """A standby of the server that has what was there before the test began, and what follows."""
-    with TemporaryDirectory(prefix="servers-", dir="/tmp") as folder:
-        standby = Standby(server.server, Path(folder) / "standby")
-        yield standby
-        standby.stop("immediate")
+    standby = Standby(server.server, run.new("standby"))
+    yield standby
+    standby.stop("immediate")
+    shutil.rmtree(standby.folder)
 
 
 def read_from(server: PostgreSQLServer, standby: Standby, **parameters: object) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from django.conf import settings
+
 from django_cfg.backup import DecryptionKey, create_backup, restore_backup
 from tests.support.canaries import Canaries
 from tests.support.mysql_databases import MySQLServer
@@ -85,7 +87,7 @@ class TestFailure:
     def test_a_database_that_the_site_cannot_use_either(self, scene: Scene, canaries: Canaries) -> None:
         """The history is out of reach then, and is not written."""
         assert isinstance(scene.server, PostgreSQLServer | MySQLServer)
-        scene.server.use(USER="canary", PASSWORD=canaries.plant("wrong password"))
+        scene.server.use(USER=settings.DATABASES["default"]["USER"], PASSWORD=canaries.plant("wrong password"))
         scene.configure({"connection": {}})
         scene.call("backup_create", "--json", code=1)
         scene.call("backup_tick", "--json", code=1)

@@ -19,19 +19,19 @@ from tests.support.mariadb_server import mariadb_program
 from tests.support.mysql_databases import MySQLServer
 from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.processes import wait_until
-from tests.support.secrets_places import on
+from tests.support.secrets_places import Pair, on
 from tests.support.secrets_scene import Scene
 
-POSTGRESQL, MYSQL = "postgresql local", "mysql local"
+SQLITE, POSTGRESQL, MYSQL = Pair("sqlite local"), Pair("postgresql local"), Pair("mysql local")
 DUMPS = pytest.mark.parametrize(
     ("pair", "program"),
-    [("sqlite local", "gpg"), (POSTGRESQL, "pg_dump"), (MYSQL, "mariadb-dump")],
+    [(SQLITE, "gpg"), (POSTGRESQL, "pg_dump"), (MYSQL, "mariadb-dump")],
     indirect=["pair"],
 )
 RESTORES = pytest.mark.parametrize(
     ("pair", "program", "option"),
     [
-        ("sqlite local", "gpg", "--discard-old"),
+        (SQLITE, "gpg", "--discard-old"),
         (POSTGRESQL, "pg_restore", "--discard-old"),
         (POSTGRESQL, "psql", "--in-place"),
         (MYSQL, "mariadb", "--discard-old"),

@@ -480,6 +480,7 @@ def test_a_writer_that_does_not_let_go_is_told_and_nothing_changes(
 ) -> None:
     monkeypatch.setattr("django_cfg.backup.engines.sqlite.staging.LOCK_TIMEOUT", 0.2)
     monkeypatch.setattr("django_cfg.backup.services.runs.history_database._PAUSES", ())  # it is in the same database
+    server.use(OPTIONS={"timeout": 0.1})
     create_backup()
     server.run("DELETE FROM book WHERE id > 10")
     with closing(sqlite3.connect(server.site.database, isolation_level=None)) as other:

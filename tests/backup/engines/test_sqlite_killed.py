@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,9 +12,10 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from tests.support.django_project import Site
+from tests.support.killed_process import run_and_kill
 from tests.support.sqlite_databases import SQLiteServer, kept, left_behind
 
-ROWS = 15000
+ROWS = 4000  # enough for a restore of some tenths of a second
 
 
 @pytest.fixture(params=["delete", "wal"])
@@ -27,31 +23,14 @@ def server(site: Site, request: pytest.FixtureRequest) -> SQLiteServer:
     return SQLiteServer(site, request.param)
 
 
-RESTORE = """
-import os, sys
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.support.settings"
-from django.conf import settings
-from pathlib import Path
-settings.BASE_DIR = Path(sys.argv[1])
-settings.DATABASES["default"]["NAME"] = str(settings.BASE_DIR / "db.sqlite3")
-import django
-django.setup()
-from django_cfg.backup import restore_backup
-print("ready", flush=True)
-sys.stdin.readline()
-restore_backup()
-print("done", flush=True)
-"""
-
-
 def test_killed_at_any_moment_the_database_is_wholly_old_or_wholly_new(server: SQLiteServer) -> None:
-    """kill -9 at 30 moments spread over the whole time a restore takes."""
+    """kill -9 at 15 moments spread over the time a restore takes."""
     old = _two_generations(server)
-    took = _restore_and_kill(server, after=None)
+    took = run_and_kill(server.site, restore_backup, after=None)
     outcomes = []
-    for moment in range(30):
+    for moment in range(15):
         _put_back(server, old)
-        _restore_and_kill(server, after=took * (moment + 0.5) / 30)
+        run_and_kill(server.site, restore_backup, after=took * (moment + 0.5) / 15)
         outcomes.append(_generation(server))
     assert set(outcomes) <= {1, 2}
     assert 2 in outcomes, "no kill came early enough to matter"
@@ -61,12 +40,12 @@ def test_killed_at_any_moment_the_database_is_wholly_old_or_wholly_new(server: S
 def test_whoever_reads_meanwhile_sees_no_mixture_and_nothing_is_left_after_the_next(server: SQLiteServer) -> None:
     """50 moments; the next restore removes what the killed one has left, unless it is the old data."""
     old = _two_generations(server)
-    took = _restore_and_kill(server, after=None)
+    took = run_and_kill(server.site, restore_backup, after=None)
     outcomes = []
     for moment in range(50):
         _put_back(server, old)
         with _reader(server) as seen:
-            _restore_and_kill(server, after=took * (moment + 0.5) / 50)
+            run_and_kill(server.site, restore_backup, after=took * (moment + 0.5) / 50)
         outcomes.append(_generation(server))
         assert seen <= {(1,), (2,)}, seen
         restore_backup()
@@ -122,29 +101,6 @@ def _put_back(server: SQLiteServer, old: Path) -> None:
         source.backup(target)
     for left in server.site.root.glob("*.before-restore-*"):
         left.unlink()
-
-
-def _restore_and_kill(server: SQLiteServer, after: float | None) -> float:
-    process = subprocess.Popen(
-        [sys.executable, "-c", RESTORE, str(server.site.root)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    with process:
-        assert process.stdout
-        assert process.stdin
-        assert process.stdout.readline() == "ready\n"
-        started = time.monotonic()
-        process.stdin.write("\n")
-        process.stdin.flush()
-        if after is None:
-            assert process.stdout.readline() == "done\n"
-        else:
-            time.sleep(after)
-            os.killpg(process.pid, signal.SIGKILL)
-        return time.monotonic() - started
 
 
 def _generation(server: SQLiteServer) -> int:

@@ -134,6 +134,7 @@ def test_a_column_that_is_gone_undoes_everything(server: SQLiteServer) -> None:
 def test_a_locked_database_is_told(server: SQLiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("django_cfg.backup.engines.sqlite.table_restore.LOCK_TIMEOUT", 0.2)
     monkeypatch.setattr("django_cfg.backup.services.runs.history_database._PAUSES", ())  # it is in the same database
+    server.use(OPTIONS={"timeout": 0.1})
     create_backup()
     server.run("DELETE FROM book WHERE id > 10")
     with closing(sqlite3.connect(server.site.database, isolation_level=None)) as other:

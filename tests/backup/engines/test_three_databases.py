@@ -49,9 +49,9 @@ class Shop:
 
 
 @pytest.fixture
-def shop(site: Site, one_postgresql: PostgreSQL, mariadb: MariaDB, s3_server: S3Server) -> Iterator[Shop]:
-    shop = Shop(site, one_postgresql, mariadb)
-    site.always["tools_dir"] = f"{one_postgresql.programs}:{Path(mariadb_program('mariadb')).parent}"
+def shop(site: Site, own_postgresql: PostgreSQL, mariadb: MariaDB, s3_server: S3Server) -> Iterator[Shop]:
+    shop = Shop(site, own_postgresql, mariadb)
+    site.always["tools_dir"] = f"{own_postgresql.programs}:{Path(mariadb_program('mariadb')).parent}"
     site.configure(storage=s3_server.config(s3_server.new_bucket()))
     yield shop
     shop.drop()

@@ -21,7 +21,7 @@ class Endless:
 
 class Slow:
     def write(self, block):
-        time.sleep(0.05)
+        time.sleep(0.02)
         return len(block)
 
 print("ready", flush=True)
@@ -37,7 +37,7 @@ def test_ctrl_c_ends_a_stream_with_a_slow_storage(method: Compression) -> None:
     with subprocess.Popen([sys.executable, "-c", PACK, method], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
-        time.sleep(1)
+        time.sleep(0.4)  # the queues are full
         process.send_signal(signal.SIGINT)
         try:
             told, _ = process.communicate(timeout=30)

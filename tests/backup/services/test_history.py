@@ -73,7 +73,10 @@ class TestWithoutIt:
     """The database of the history is unmigrated, missing, garbage or locked; the one of the shop is well."""
 
     @pytest.fixture(params=["unmigrated", "missing", "no folder", "empty", "garbage", "folder", "locked", "no driver"])
-    def _bad_default(self, site: Site, books: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+    def _bad_default(
+        self, site: Site, books: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[None]:
+        monkeypatch.setattr(history_database, "_PAUSES", (0.01,))
         bad = site.root / "bad.sqlite3"
         with ExitStack() as held:
             if request.param == "no folder":

@@ -1,0 +1,90 @@
+"""The tiers of the tests. What a test needs says where it belongs: its fixtures, its parameters, its contract.
+
+====  ==========================================================================================================
+fast  all that needs no database server; of each server the contracts of every engine, on its newest version
+full  everything but what is marked ``long``: what a plain ``pytest`` runs
+long  what is marked ``long``
+====  ==========================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+# Fixtures that come with a database server.
+SERVERS = frozenset(
+    {
+        "postgresql", "postgresql_server", "own_postgresql", "own_postgresql_server",
+        "mariadb", "mysql_server", "own_mariadb", "own_mysql_server",
+    }
+)  # fmt: skip
+
+_running: list[pytest.Item] = []
+
+
+class OfEveryEngine:
+    """The base of a contract that each engine keeps: it stays in the fast tier where it needs a server."""
+
+
+def add_option(parser: pytest.Parser) -> None:
+    parser.addoption("--tier", choices=["fast", "full", "long"], help="which tests are run (default: full, or by -m)")
+
+
+def select(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave in *items* those of the tier. ``-m`` with the word long is a choice of its own."""
+    tier = config.getoption("--tier")
+    if tier is None and "long" in config.getoption("-m"):
+        return
+    chosen = {item: is_in(item, tier or "full") for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if not chosen[item]])
+    items[:] = [item for item in items if chosen[item]]
+
+
+def is_in(item: pytest.Item, tier: str) -> bool:
+    is_long = item.get_closest_marker("long") is not None
+    if tier != "fast":
+        return is_long == (tier == "long")
+    return not is_long and (not needs_server(item) or _is_of_every_engine(item))
+
+
+def needs_server(item: pytest.Item) -> bool:
+    """Whether a database server is among the fixtures of the test, or among those that its parameters ask for."""
+    asked = {name for value in _parameters(item).values() for name in getattr(value, "fixtures", ())}
+    return bool(SERVERS & (asked | set(getattr(item, "fixturenames", ()))))
+
+
+def _is_of_every_engine(item: pytest.Item) -> bool:
+    kind = getattr(item, "cls", None)
+    return kind is not None and issubclass(kind, OfEveryEngine) and _parameters(item).get("postgresql") != "oldest"
+
+
+def _parameters(item: pytest.Item) -> dict[str, object]:
+    spec = getattr(item, "callspec", None)
+    return spec.params if spec else {}
+
+
+@contextmanager
+def running(item: pytest.Item) -> Iterator[None]:
+    """The length of a test: a server may only be started in it if the test is known to need one."""
+    _running.append(item)
+    try:
+        yield
+    finally:
+        _running.remove(item)
+
+
+def fail_unless_foreseen() -> None:
+    """Fail where a test that was taken for one without a server starts one: it would be in the wrong tier."""
+    for item in _running:
+        assert needs_server(item), f"{item.nodeid} starts a server, and neither its fixtures nor its parameters say so"
+
+
+class Fixture(str):
+    """A parameter that is the name of a fixture which the test asks for by it."""
+
+    @property
+    def fixtures(self) -> tuple[str, ...]:
+        return (str(self),)
