@@ -135,9 +135,9 @@ def test_connections_are_named_before_it_begins_and_ended_only_on_demand(server:
     server.run("DELETE FROM book")
     with closing(server.connect()) as site:
         site.execute("SET application_name = 'the site'")
-        assert "1 connections prevent the switch" in findings(server)
+        assert "1 connection is in the way" in findings(server)
         assert "the site, from 127.0.0.1" in findings(server)
-        assert "are ended at the switch" in findings(server, disconnect=True)
+        assert "is ended at the switch" in findings(server, disconnect=True)
         restore_backup(disconnect=True)
         with pytest.raises(psycopg.OperationalError):
             site.execute("SELECT 1")

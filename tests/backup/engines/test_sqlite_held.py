@@ -94,7 +94,7 @@ def test_a_database_found_corrupt_late_is_replaced(server: SQLiteServer, monkeyp
     with at_step(monkeypatch, 3, find):
         switched = restore_backup()
     assert server.count("book") == BOOKS
-    assert "replaced as a whole" in switched.advice
+    assert "replaced entirely" in switched.advice
     assert [str(path) for path in kept(server)] == [switched.old_data]
     assert server.site.sql("SELECT count(*) FROM book", database=Path(switched.old_data or "")) == [(10,)]
     assert [name for name in left_behind(server) if "before-restore" not in name] == []

@@ -192,7 +192,7 @@ def test_discard_old_leaves_nothing_of_a_file_that_was_no_database(server: SQLit
     server.site.database.write_bytes(b"?" * 5000)
     switched = restore_backup(discard_old=True)
     assert switched.old_data is None
-    assert "replaced as a whole" in switched.advice
+    assert "replaced entirely" in switched.advice
     assert kept(server) == []
     assert server.count("book") == BOOKS
 

@@ -23,6 +23,7 @@ from django_cfg.backup.engines.postgresql.tools import (
 )
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
+from django_cfg.backup.pipeline.stream import CheckedReader
 from django_cfg.backup.process.child import Child
 
 _CANCEL_PAUSE = 0.2  # seconds between two attempts to cancel the count
@@ -54,19 +55,14 @@ OPTION_RULES = OptionRules(
 
 
 class PostgreSQLDump(Dump):
-    """A running pg_dump, and the count in parallel with it; its stream ends only if pg_dump has succeeded."""
+    """A running pg_dump, and the count in parallel with it. The stream ends only if pg_dump has succeeded."""
 
     def __init__(self, child: Child, expected_size: int, count: Future[DumpReport], alias: str) -> None:
-        self.stream, self.expected_size = self, expected_size
+        self.stream = CheckedReader(child.stdout, self._check_exit)
+        self.expected_size = expected_size
         self._child, self._count, self._alias = child, count, alias
 
-    def read(self, size: int = -1) -> bytes:
-        block = self._child.stdout.read(size)
-        if not block and size != 0:
-            self._finish()
-        return block
-
-    def _finish(self) -> None:
+    def _check_exit(self) -> None:
         try:
             with explain_dump_errors(self._alias):
                 self._child.wait()

@@ -123,5 +123,5 @@ def _restore_failed(database: Database, text: str, cause: str = "") -> RestoreFa
     )
 
 
-def _find_advice(advices: Mapping[str, str], text: str, default: str = "") -> str:
-    return next((advice for part, advice in advices.items() if part in text.lower()), default)
+def _find_advice(table: Mapping[str, str], text: str, default: str = "") -> str:
+    return next((advice for part, advice in table.items() if part in text.lower()), default)

@@ -1,7 +1,7 @@
 """A restore in place: one transaction that drops, restores, counts, and only then commits.
 
-psql runs the script that pg_restore makes of the archive, and stops at the first error. Until it has been told to
-commit, its end - also that of this process, by kill -9 - leaves the database as it was. Readers wait for the locks
+psql runs the script that pg_restore makes of the archive, and stops at the first error. Until it has got the
+COMMIT, its end - also that of this process, by kill -9 - leaves the database as it was. Readers wait for the locks
 of the transaction or see the old data, never a mixture.
 """
 

@@ -15,15 +15,17 @@ from django_cfg.backup.engines.postgresql.staging_databases import name_prefix
 from django_cfg.backup.engines.postgresql.switch import list_sessions
 from django_cfg.backup.engines.postgresql.table_restore import list_foreign_keys
 from django_cfg.backup.engines.postgresql.tools import major_version
+from django_cfg.backup.engines.table_comparison import describe_foreign_keys
 from django_cfg.backup.errors import NotEnoughSpace
-from django_cfg.backup.formatting import megabytes
+from django_cfg.backup.formatting import counted, megabytes
 from django_cfg.backup.manifest import Manifest
 
 Result = tuple[Level, str]
 
 
 def run_preflight(database: Database, manifest: Manifest, options: RestoreOptions) -> Preflight:
-    """
+    """Check the programs, versions, form, space and other connections of a restore.
+
     :raises BackupError: the restore would fail.
     """
     plan = plan_restore(database, manifest, options)
@@ -58,13 +60,17 @@ def _check_versions(plan: RestorePlan) -> Iterator[Result]:
 def _describe_form(plan: RestorePlan, options: RestoreOptions) -> Result:
     target = plan.target
     if plan.form is Form.STAGING:
-        old = f"the old data is kept as {name_prefix(target.name)}__before_..." if target.exists else "it is new"
+        old = (
+            f"the old data is kept as {name_prefix(target.name)}__before_..."
+            if target.exists
+            else "the database is new"
+        )
         if target.exists and options.discard_old:
             old = "the old data is dropped then"
-        return Level.OK, f"next to the database, checked, then both are renamed at once; {old}"
+        return Level.OK, f"into a scratch database, checked, then both are renamed at once; {old}"
     # A backup cannot hold the locks of the transaction that follows it: what comes between is in neither.
     gap = "; what it writes after the backup that is made first is lost: stop it"
-    waits = f"the site waits during it{'' if options.discard_old or target.manifest.partial else gap}"
+    waits = f"the site waits until it ends{'' if options.discard_old or target.manifest.partial else gap}"
     if plan.form is Form.TABLES:
         return Level.OK, f"only {', '.join(map(str, plan.chosen))}, replaced in one transaction; {waits}"
     level = Level.OK if options.in_place or target.manifest.partial else Level.WARNING
@@ -73,11 +79,7 @@ def _describe_form(plan: RestorePlan, options: RestoreOptions) -> Result:
 
 def _check_foreign_keys(plan: RestorePlan) -> Iterator[Result]:
     if found := list_foreign_keys(plan.target.database, plan.chosen):
-        text = (
-            "foreign keys between these tables and others are checked at the end, and a row that refers to a "
-            f"missing row undoes everything: {'; '.join(found)}"
-        )
-        yield Level.WARNING, text
+        yield Level.WARNING, describe_foreign_keys(found)
 
 
 def _check_space(plan: RestorePlan) -> Result:
@@ -113,10 +115,11 @@ def _check_sessions(plan: RestorePlan, options: RestoreOptions) -> Iterator[Resu
     with connect(target.maintenance or target.database) as connection:
         found = list_sessions(connection, target.name)
     if found:
+        is_one = len(found) == 1
         if plan.form is not Form.STAGING:
             effect = f"may hold locks, for which it waits {target.database.lock_timeout} s"
         elif options.disconnect:
-            effect = "are ended at the switch"
+            effect = f"{'is' if is_one else 'are'} ended at the switch"
         else:
-            effect = "prevent the switch: stop them, or give --disconnect"
-        yield Level.WARNING, f"{len(found)} connections {effect}: {'; '.join(found[:10])}"
+            effect = f"{'is' if is_one else 'are'} in the way: stop {'it' if is_one else 'them'}, or give --disconnect"
+        yield Level.WARNING, f"{counted(len(found), 'connection')} {effect}: {'; '.join(found[:10])}"

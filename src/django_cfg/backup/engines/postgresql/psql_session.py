@@ -67,7 +67,8 @@ class PsqlSession:
         return parse_answer(answer)
 
     def commit(self) -> None:
-        """
+        """Commit, and wait for the server's answer.
+
         :raises BackupError: the server did not commit, or it is unknown whether it did, as the message then says.
         """
         transaction = int(self._fetch_line("SELECT txid_current()"))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from django_cfg.backup.engines.postgresql.schema import quote_literal
+from django_cfg.backup.engines.postgresql.schema import USER_TABLES, quote_literal
 from django_cfg.backup.manifest import Table
 
 MISMATCH = "django-cfg-backup:"  # begins the message of a failed row check
 # It creates nothing: event triggers that have just been restored would fire.
-_ROW_CHECK = rf"""
+_ROW_CHECK = f"""
 SET LOCAL client_encoding = 'UTF8';
 SET LOCAL standard_conforming_strings = on;
 SET LOCAL row_security = off;
@@ -24,11 +24,7 @@ BEGIN
         WITH expected (name, expected_rows, exact) AS (VALUES %EXPECTED%),
         found AS (
             SELECT n.nspname || '.' || c.relname AS name, n.nspname, c.relname
-            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE c.relkind = 'r' AND c.relpersistence <> 't'
-            AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\_%'
-            AND NOT EXISTS (SELECT FROM pg_depend d
-                            WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))
+            {USER_TABLES})
         SELECT e.name AS wanted, f.name, nspname, relname, expected_rows, exact
         FROM expected e %JOIN% JOIN found f ON f.name = e.name ORDER BY 1, 2
     LOOP

@@ -11,15 +11,14 @@ from django_cfg.backup.engines.table_comparison import matching
 from django_cfg.backup.errors import DatabaseUnavailable, UsageError
 
 # Tables that hold rows of the project, leaf partitions included: none of the system, an extension or a session.
-_TABLES = """
-SELECT n.nspname, c.relname, has_table_privilege(c.oid, 'SELECT')
+USER_TABLES = """
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't'
   AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
   AND NOT EXISTS (SELECT FROM pg_depend d
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-ORDER BY 1, 2
 """
+_TABLES = f"SELECT n.nspname, c.relname, has_table_privilege(c.oid, 'SELECT') {USER_TABLES} ORDER BY 1, 2"
 # A standby has only their definition: counting is refused there, and pg_dump leaves the rows out.
 _UNLOGGED = """
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -142,8 +141,9 @@ def list_tables(connection: Any) -> list[TableName]:
 
 
 def require_readable(connection: Any, selected: SelectedTables, alias: str) -> None:
-    """
-    :raises DatabaseUnavailable: the role may not read rows that the dump needs; every such table is named.
+    """Check that the role may read the rows that a dump needs.
+
+    :raises DatabaseUnavailable: it may not; up to 20 tables are named.
     """
     unreadable = [
         str(name)

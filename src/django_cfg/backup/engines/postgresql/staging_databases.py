@@ -73,8 +73,9 @@ def parse_name(name: str, target: str, purpose: Purpose) -> datetime | None:
 
 
 def lock_restores(connection: Any, target: str, alias: str) -> None:
-    """
-    :raises RestoreUnderWay: another restore of the database *target* holds the lock.
+    """Lock the restores of the database *target* until *connection* is closed.
+
+    :raises RestoreUnderWay: another restore holds the lock.
     """
     number = _lock_number(target)
     signed = number - (1 << 32) if number >= 1 << 31 else number

@@ -75,7 +75,7 @@ def _rename(old: str, new: str) -> str:
 def _disconnected(maintenance: Database, name: str) -> Iterator[None]:
     """End the sessions of the database *name* again and again during the block.
 
-    While the block renames it, the server lets new ones wait, and then finds no such name.
+    While the block renames it, new ones have to wait, and then the server finds no such name.
     """
     with connect(maintenance) as connection:
         oid = _find_oid(connection, name)

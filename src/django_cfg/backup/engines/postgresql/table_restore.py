@@ -17,7 +17,7 @@ from django_cfg.backup.engines.postgresql.psql_session import PsqlSession
 from django_cfg.backup.engines.postgresql.restored_data import build_row_check
 from django_cfg.backup.engines.postgresql.schema import TableName
 from django_cfg.backup.engines.postgresql.target import Target
-from django_cfg.backup.errors import RestoreRefused
+from django_cfg.backup.engines.table_comparison import require_restorable
 from django_cfg.backup.manifest import Manifest
 
 # The chosen tables, and the partitioned tables above them, which declare their constraints.
@@ -132,14 +132,7 @@ def choose_tables(database: Database, manifest: Manifest, patterns: Sequence[str
         # a dot in a name makes the manifest's schema.table ambiguous; the database decides
         stored = [existing.get(table.name) or TableName(*table.name.split(".", 1)) for table in manifest.tables]
         chosen = schema.match_tables(connection, stored, patterns, "--tables", database.alias)
-    missing = [str(name) for name in chosen if str(name) not in existing]
-    emptied = [str(name) for name in chosen if str(name) in manifest.excluded]
-    if missing or emptied:
-        why = f"the database {database.alias!r} has no table" if missing else "the backup left out the rows of"
-        raise RestoreRefused(
-            f"These tables cannot be restored separately, since {why} {', '.join(missing or emptied)}: "
-            "restore the complete backup, into another database (--to) if necessary."
-        )
+    require_restorable(list(map(str, chosen)), existing, manifest.excluded, database.alias)
     return list(chosen)
 
 

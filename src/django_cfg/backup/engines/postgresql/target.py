@@ -106,7 +106,7 @@ class Target:
                 f"GRANT what they need.{entries}"
             )
         if not self.is_superuser and set(self.manifest.engine.roles) - {self.user}:
-            return f"{self.user} is no superuser, so all that was restored belongs to it, whoever owned it before."
+            return f"{self.user} is no superuser, so everything restored belongs to it, not to its previous owners."
         return ""
 
 

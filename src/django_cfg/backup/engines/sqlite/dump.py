@@ -139,8 +139,9 @@ def check_selection(database: Database, source: sqlite3.Connection, selection: S
 
 
 def require_temporary_space(needed: int) -> None:
-    """
-    :raises NotEnoughSpace: fewer than *needed* bytes are free where temporary files go.
+    """Check that *needed* bytes are free where temporary files go.
+
+    :raises NotEnoughSpace: fewer are free.
     """
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free

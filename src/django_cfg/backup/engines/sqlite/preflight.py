@@ -8,13 +8,15 @@ import sqlite3
 from django_cfg.backup.engines.base import Database, Finding, Level, Preflight, RestoreOptions
 from django_cfg.backup.engines.sqlite.connection import database_path, with_companions
 from django_cfg.backup.engines.sqlite.table_restore import choose_tables, list_foreign_keys
+from django_cfg.backup.engines.table_comparison import describe_foreign_keys
 from django_cfg.backup.errors import NotEnoughSpace, RestoreRefused
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest
 
 
 def run_preflight(database: Database, manifest: Manifest, options: RestoreOptions) -> Preflight:
-    """
+    """Check the options, the tables and the space for a restore.
+
     :raises BackupError: the restore would fail.
     """
     refuse_in_place(options)
@@ -28,17 +30,14 @@ def run_preflight(database: Database, manifest: Manifest, options: RestoreOption
         chosen = choose_tables(database, manifest, options.tables)
         findings.append(Finding(Level.OK, database.alias, f"only {', '.join(chosen)}, replaced in one transaction"))
         if found := list_foreign_keys(database, chosen):
-            text = (
-                "foreign keys between these tables and others are checked at the end, and a row that refers to a "
-                f"missing row undoes everything: {'; '.join(found)}"
-            )
-            findings.append(Finding(Level.WARNING, database.alias, text))
+            findings.append(Finding(Level.WARNING, database.alias, describe_foreign_keys(found)))
     return Preflight(tuple(findings), uses_staging=True, keeps_old_data=True)
 
 
 def refuse_in_place(options: RestoreOptions) -> None:
-    """
-    :raises RestoreRefused: a restore in place is requested.
+    """Refuse a restore in place, which SQLite does not need.
+
+    :raises RestoreRefused: it is requested.
     """
     if options.in_place:
         raise RestoreRefused(

@@ -37,7 +37,7 @@ class DatabaseRestoration(StagingRestoration):
                 raise
             self._replace_file()
             return (
-                "SQLite could not read the old file, so it was replaced as a whole: "
+                "SQLite could not read the old file, so it was replaced entirely: "
                 "restart the processes that had it open."
             )
         return ""

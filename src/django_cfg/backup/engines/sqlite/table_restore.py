@@ -11,8 +11,8 @@ from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.connection import LOCK_TIMEOUT, Interrupts, open_as_project, open_database, uri
 from django_cfg.backup.engines.sqlite.staging import StagingRestoration
-from django_cfg.backup.engines.table_comparison import matching
-from django_cfg.backup.errors import RestoreFailed, RestoreRefused
+from django_cfg.backup.engines.table_comparison import matching, require_restorable
+from django_cfg.backup.errors import RestoreFailed
 from django_cfg.backup.manifest import Manifest
 
 Violation = tuple[object, ...]  # a row of PRAGMA foreign_key_check
@@ -57,15 +57,7 @@ def choose_tables(database: Database, manifest: Manifest, patterns: Sequence[str
     chosen = matching([table.name for table in manifest.tables], patterns, "--tables", database.alias)
     with open_database(database) as connection:
         existing = schema.list_tables(connection).ordinary
-    missing = [name for name in chosen if name not in existing]
-    emptied = [name for name in chosen if name in manifest.excluded]
-    if missing or emptied:
-        why = f"the database {database.alias!r} has no ordinary table of that name" if missing else ""
-        raise RestoreRefused(
-            f"{', '.join(missing or emptied)} cannot be restored separately, since "
-            f"{why or 'the backup left out their rows'}: restore the complete backup, into another database (--to) if "
-            "necessary."
-        )
+    require_restorable(chosen, existing, manifest.excluded, database.alias)
     return list(chosen)
 
 
