@@ -8,7 +8,7 @@ import pytest
 
 from django_cfg.backup import create_backup, drill_backup
 from django_cfg.backup.engines.mysql.staging import SIGN
-from django_cfg.backup.engines.postgresql.staging import Scratch
+from django_cfg.backup.engines.postgresql.staging import StagingRestoration
 from django_cfg.backup.errors import BackupError, RestoreRefused, VerificationFailed
 from tests.backup.engines.drill_contract import DrillContract, proof_of
 from tests.support.databases import AUTHORS, Server
@@ -133,13 +133,13 @@ def test_a_server_that_is_stopped_in_the_middle_proves_nothing(own_postgresql_se
     server.site.configure(databases=[{"alias": "default", "verification_queries": queries}])
     manifest = create_backup()
 
-    def stop(self: Scratch, query: str) -> object:
+    def stop(self: StagingRestoration, query: str) -> object:
         server.server.stop("immediate")
         return ask(self, query)
 
-    ask = Scratch.fetch_value
+    ask = StagingRestoration.fetch_value
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scratch, "fetch_value", stop)
+        patch.setattr(StagingRestoration, "fetch_value", stop)
         with pytest.raises(BackupError) as caught:
             drill_backup()
     assert not isinstance(caught.value, VerificationFailed)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.postgresql import names
+from django_cfg.backup.engines.postgresql import staging_databases
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.restore.kept_data import KeptData, Unreachable, list_kept_data
 from tests.support.abandoned_staging import swept
@@ -75,13 +75,13 @@ def test_a_name_too_long_is_cut_and_stays_unique(server: PostgreSQLServer) -> No
     long = [f"{'ü' * 28}_{number}" for number in (1, 2)]
     for target in long:
         for purpose in ("restoring", "before"):
-            name = names.free(target, purpose, ())  # type: ignore[arg-type]
+            name = staging_databases.make_name(target, purpose, ())  # type: ignore[arg-type]
             assert len(name.encode()) <= 63
-            made_at = names.made_at(name, target, purpose)  # type: ignore[arg-type]
+            made_at = staging_databases.parse_name(name, target, purpose)  # type: ignore[arg-type]
             assert made_at
             assert abs(made_at - datetime.now(UTC)) < timedelta(minutes=1)
-            assert names.made_at(names.free(target, purpose, [name]), target, purpose)  # type: ignore[arg-type]
-    assert names.stem(long[0]) != names.stem(long[1])
+            assert staging_databases.parse_name(staging_databases.make_name(target, purpose, [name]), target, purpose)  # type: ignore[arg-type]
+    assert staging_databases.name_prefix(long[0]) != staging_databases.name_prefix(long[1])
     old = server.databases["default"]
     server.site.close()
     server.server.sql(f'ALTER DATABASE {old} RENAME TO "{long[0]}"')

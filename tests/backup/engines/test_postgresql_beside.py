@@ -138,9 +138,9 @@ def test_connections_are_named_before_it_begins_and_ended_only_on_demand(server:
     server.run("DELETE FROM book")
     with closing(server.connect()) as site:
         site.execute("SET application_name = 'the site'")
-        assert "1 connections stand in the way" in findings(server)
+        assert "1 connection is in the way" in findings(server)
         assert "the site, from 127.0.0.1" in findings(server)
-        assert "are ended at the switch" in findings(server, disconnect=True)
+        assert "is ended at the switch" in findings(server, disconnect=True)
         restore_backup(disconnect=True)
         with pytest.raises(psycopg.OperationalError):
             site.execute("SELECT 1")
@@ -256,7 +256,7 @@ def test_a_receiver_that_leaves_its_connection_open_is_no_obstacle(server: Postg
 
 
 def test_our_own_pool_of_connections_is_closed(server: PostgreSQLServer) -> None:
-    """Django's pool keeps connections on the server that nobody uses: they would stand in the way."""
+    """Django's pool keeps connections on the server that nobody uses: they would prevent the switch."""
     if not find_spec("psycopg_pool"):
         needs.missing("psycopg-pool is not installed")
     server.use(OPTIONS={"pool": {"min_size": 2, "max_size": 4}})

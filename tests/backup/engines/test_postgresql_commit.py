@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.postgresql import outcome
+from django_cfg.backup.engines.postgresql import psql_session
 from django_cfg.backup.errors import RestoreFailed
 from tests.support.databases import BOOKS
 from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
@@ -93,7 +93,7 @@ def test_a_commit_that_did_not_arrive(cut: Callable[..., PostgreSQLServer]) -> N
 
 
 def test_nobody_answers_afterwards(cut: Callable[..., PostgreSQLServer], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcome, "_PATIENCE", 1)
+    monkeypatch.setattr(psql_session, "_STATUS_TIMEOUT", 1)
     cut(arrives=True, for_good=True)
     with pytest.raises(RestoreFailed, match="it is not known whether") as failure:
         restore_backup(in_place=True, discard_old=True)

@@ -12,9 +12,8 @@ from django.db.utils import load_backend
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines import engine_for
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.postgresql.connection import connection_settings
-from django_cfg.backup.engines.postgresql.libpq import connection_string, environment
-from django_cfg.backup.engines.postgresql.tools import choose
+from django_cfg.backup.engines.postgresql.libpq import build_environment, connection_settings, connection_string
+from django_cfg.backup.engines.postgresql.tools import choose_tools
 from django_cfg.backup.errors import (
     ConfigurationError,
     DatabaseUnavailable,
@@ -149,7 +148,7 @@ def test_connection_overrides_the_settings(server: PostgreSQLServer) -> None:
 def test_the_password_of_a_key_is_refused() -> None:
     settings = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "OPTIONS": {"sslpassword": "hush"}}
     with pytest.raises(ConfigurationError, match="sslpassword") as refusal:
-        environment(settings)
+        build_environment(settings)
     assert "hush" not in str(refusal.value)
 
 
@@ -201,14 +200,14 @@ def test_the_servers_own_major_or_the_next_newer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, chosen: str
 ) -> None:
     folders = tools(tmp_path, "17.2", "14.9", "18beta1", "15.4")
-    monkeypatch.setattr("django_cfg.backup.engines.postgresql.tools._usual_folders", lambda: folders)
-    assert choose(wanted, None, "To test").version == chosen
+    monkeypatch.setattr("django_cfg.backup.engines.postgresql.tools._list_usual_folders", lambda: folders)
+    assert choose_tools(wanted, None, "To test").version == chosen
 
 
 def test_older_tools_are_no_tools(tmp_path: Path) -> None:
     (folder,) = tools(tmp_path, "15.4")
     with pytest.raises(ToolTooOld, match=r"^To test, .*PostgreSQL 16.*15\.4.*install postgresql-client-16"):
-        choose(16, str(folder), "To test")
+        choose_tools(16, str(folder), "To test")
 
 
 @pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 1\n", "#!/bin/sh\necho something else\n", "no script"])
@@ -217,7 +216,7 @@ def test_what_does_not_run_is_no_tool(tmp_path: Path, script: str | None) -> Non
         (tmp_path / "pg_dump").write_text(script)
         (tmp_path / "pg_dump").chmod(0o755)
     with pytest.raises(ToolNotFound, match=r"^To test, .*install postgresql-client-16"):
-        choose(16, str(tmp_path), "To test")
+        choose_tools(16, str(tmp_path), "To test")
 
 
 def test_nobody_waits_for_minutes_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,9 @@ from django.conf import settings
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import Database, DumpReport
-from django_cfg.backup.engines.postgresql import PostgreSQLEngine, connection, schema
-from django_cfg.backup.engines.postgresql.connection import unavailable
+from django_cfg.backup.engines.postgresql import PostgreSQLEngine, libpq, schema
 from django_cfg.backup.engines.postgresql.dump import PostgreSQLDump
+from django_cfg.backup.engines.postgresql.error_advice import explain_unavailable
 from django_cfg.backup.errors import (
     BackupError,
     DatabaseUnavailable,
@@ -84,7 +84,7 @@ def test_wrong_password(server: PostgreSQLServer) -> None:
 
 def test_server_down(fragile: PostgreSQLServer) -> None:
     fragile.server.stop()
-    fail_to_back_up(fragile, DatabaseUnavailable, r"refused.*start the server, or correct HOST and PORT")
+    fail_to_back_up(fragile, DatabaseUnavailable, r"refused.*start it, or correct HOST and PORT")
 
 
 def test_database_absent(server: PostgreSQLServer) -> None:
@@ -94,7 +94,7 @@ def test_database_absent(server: PostgreSQLServer) -> None:
 
 def test_a_server_that_never_answers(server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A black hole is told after seconds, not after the minutes that libpq would wait."""
-    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr(libpq, "CONNECT_TIMEOUT", 2)
     settings = server.server.settings
     with socket.create_server(("127.0.0.1", 0)) as hole:
         name = server.databases["default"]
@@ -113,7 +113,9 @@ def test_tls_refused(server: PostgreSQLServer) -> None:
 
 def test_server_starting() -> None:
     """Too short a moment to meet; the server's words are those of its source."""
-    told = unavailable(Database("default", {"NAME": "x"}), Exception("FATAL:  the database system is starting up"))
+    told = explain_unavailable(
+        Database("default", {"NAME": "x"}), Exception("FATAL:  the database system is starting up")
+    )
     assert "try again in a moment" in str(told)
 
 
@@ -317,9 +319,9 @@ def test_half_an_archive_is_no_archive(server: PostgreSQLServer) -> None:
     for kept in (0, 4, len(data) // 20, len(data) // 3, len(data) // 2, len(data) * 9 // 10, len(data) - 1):
         listing = [server.server.programs / "pg_restore", "--list"]
         accepted += not subprocess.run(listing, input=data[:kept], capture_output=True, check=False).returncode
-        with pytest.raises(VerificationFailed, match="is not a whole dump"):
+        with pytest.raises(VerificationFailed, match="is not a complete dump"):
             PostgreSQLEngine.check_archive(Bytes(data[:kept]), manifest, tools)
-        with engine.restoration(manifest) as restoration, pytest.raises(VerificationFailed, match="is not whole"):
+        with engine.restoration(manifest) as restoration, pytest.raises(VerificationFailed, match="is not complete"):
             restoration.load(Bytes(data[:kept]))
     fail_unless_equal(before, server.text())
     assert accepted >= 3

@@ -40,7 +40,7 @@ def owner(server: PostgreSQLServer, attributes: str) -> str:
 def test_a_superuser_restores_beside(server: PostgreSQLServer) -> None:
     create_backup()
     assert (outlook().uses_staging, outlook().keeps_old_data) == (True, True)
-    assert "the old data stays as " in told()
+    assert "the old data is kept as " in told()
     assert "the old data is dropped then" in told(discard_old=True)
 
 
@@ -63,7 +63,7 @@ def test_without_that_right_it_is_done_in_place_and_said(server: PostgreSQLServe
     role = owner(server, "")
     made = create_backup()
     server.run("DELETE FROM book WHERE id > 10")
-    assert f"WARNING in place, in one transaction; the site waits meanwhile (the role {role} may not create" in told()
+    assert f"WARNING in place, in one transaction (the role {role} may not create" in told()
     assert "what it writes after the backup that is made first is lost: stop it" in told()
     assert "is lost" not in told(discard_old=True)
     assert restore_backup().old_data is None
@@ -127,7 +127,7 @@ def test_no_other_database_lets_us_in(own_postgresql_server: PostgreSQLServer) -
     )
     try:
         create_backup()
-        assert f"no other database of the server lets {role} in (postgres or template1)" in told()
+        assert f"no other database of the server accepts {role} (postgres or template1)" in told()
         server.run("DELETE FROM book")
         restore_backup()
     finally:
@@ -185,7 +185,7 @@ def test_space_is_told(server: PostgreSQLServer) -> None:
     assert "are needed on the server's disk, " in told()
     assert " are free" in told()
     owner(server, "CREATEDB")
-    assert "which cannot be asked from here" in told()
+    assert "whose free space is not known here" in told()
 
 
 def test_backups_switched_off_do_not_let_the_old_data_be_lost(server: PostgreSQLServer) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.extra_options import check_extra_options, is_allowed
-from django_cfg.backup.engines.postgresql.extra_options import RULES
+from django_cfg.backup.engines.postgresql.dump import OPTION_RULES
 from django_cfg.backup.errors import DumpFailed, RestoreFailed, UsageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.process.redaction import without_value
@@ -131,7 +131,7 @@ def test_refused_options_are_named(option: str) -> None:
     A value may be a password, and is not told.
     """
     with pytest.raises(UsageError, match="extra_options of the database 'default'") as refusal:
-        check_extra_options([option], "default", RULES)
+        check_extra_options([option], "default", OPTION_RULES)
     assert repr(without_value(option)) in str(refusal.value)
 
 
@@ -152,4 +152,4 @@ def test_every_option_of_pg_dump_has_been_judged(server: PostgreSQLServer) -> No
     told = server.tool("pg_dump", "--help").stdout
     options = set(re.findall(r"--[a-z][a-z-]+", told))
     assert len(options) > 50
-    assert {option for option in options if is_allowed(option, RULES)} - ALLOWED == set()
+    assert {option for option in options if is_allowed(option, OPTION_RULES)} - ALLOWED == set()

@@ -35,7 +35,9 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
 def asked(server: PostgreSQLServer, query: str) -> object:
     """What psql is told, connected as restores connect it."""
     database = current_project().database("default")
-    with psql_session.psql(database, tools.choose(server.server.major, database.tools_dir, "To test")) as session:
+    with psql_session.open_psql(
+        database, tools.choose_tools(server.server.major, database.tools_dir, "To test")
+    ) as session:
         session.begin()
         return session.fetch_value(query)
 

@@ -478,7 +478,7 @@ def test_a_journal_of_a_lost_database_is_not_applied_to_the_restored_one(server:
 def test_a_writer_that_does_not_let_go_is_told_and_nothing_changes(
     server: SQLiteServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("django_cfg.backup.engines.sqlite.staging.LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr("django_cfg.backup.engines.sqlite.connection.LOCK_TIMEOUT", 0.2)
     monkeypatch.setattr("django_cfg.backup.services.runs.history_database._PAUSES", ())  # it is in the same database
     server.use(OPTIONS={"timeout": 0.1})
     create_backup()

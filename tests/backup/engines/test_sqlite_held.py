@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.sqlite import rollback_copy, staging, table_restore
-from django_cfg.backup.engines.sqlite.copy import Locked
+from django_cfg.backup.engines.sqlite import kept_data, switch, table_restore
+from django_cfg.backup.engines.sqlite.connection import LockTimeout
 from django_cfg.backup.errors import RestoreFailed
 from tests.support.abandoned_staging import swept
 from tests.support.databases import BOOKS
@@ -49,7 +49,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], obje
             act()
 
     with monkeypatch.context() as patch:
-        patch.setattr(staging, "refuse_to_wait", count)
+        patch.setattr(switch, "raise_if_locked", count)
         yield
 
 
@@ -73,7 +73,7 @@ def test_one_that_fails_late_leaves_no_copy_of_the_old_data(
     filled(server)
 
     def fail() -> None:
-        raise Locked("no more")
+        raise LockTimeout("no more")
 
     with at_step(monkeypatch, 3, fail), pytest.raises(RestoreFailed, match="locked"):
         restore_backup()
@@ -94,7 +94,7 @@ def test_a_database_found_corrupt_late_is_replaced(server: SQLiteServer, monkeyp
     with at_step(monkeypatch, 3, find):
         switched = restore_backup()
     assert server.count("book") == BOOKS
-    assert "replaced as a whole" in switched.advice
+    assert "replaced entirely" in switched.advice
     assert [str(path) for path in kept(server)] == [switched.old_data]
     assert server.site.sql("SELECT count(*) FROM book", database=Path(switched.old_data or "")) == [(10,)]
     assert [name for name in left_behind(server) if "before-restore" not in name] == []
@@ -130,7 +130,7 @@ def test_one_that_is_killed_after_its_switch_has_not_lost_the_old_data(
 ) -> None:
     filled(server)
     with monkeypatch.context() as patch:
-        patch.setattr(rollback_copy.Held, "let_out", die)
+        patch.setattr(kept_data.OldData, "keep", die)
         in_a_process_that_dies(server, lambda: restore_backup(**options))
     assert server.count("book") == BOOKS
     swept()
@@ -157,11 +157,11 @@ def test_old_data_that_cannot_be_let_out_does_not_make_a_success_a_failure(
 ) -> None:
     filled(server)
 
-    def refuse(self: rollback_copy.Held) -> Path:
+    def refuse(self: kept_data.OldData) -> Path:
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(rollback_copy.Held, "let_out", refuse)
+        patch.setattr(kept_data.OldData, "keep", refuse)
         switched = restore_backup()
     assert server.count("book") == BOOKS
     assert "Input/output error" in switched.advice

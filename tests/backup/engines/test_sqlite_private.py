@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
-from django_cfg.backup.engines.sqlite import copy, dump, engine, rollback_copy
+from django_cfg.backup.engines.sqlite import dump, engine, kept_data
 from django_cfg.backup.signals import restore_checked
 from tests.support.django_project import Site
 
@@ -36,10 +36,9 @@ def modes(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
         monkeypatch.setattr(module, name, look)
 
-    watch(dump, "open_private")
-    watch(copy, "open_private")
-    watch(engine, "_examine")
-    watch(rollback_copy, "take_owner_and_mode")
+    watch(dump, "open_as_project")
+    watch(engine, "check_file")
+    watch(kept_data, "take_owner_and_mode")
     return seen
 
 
@@ -59,4 +58,4 @@ def test_every_copy_is_for_its_owner_alone(site: Site, books: Path, modes: dict[
         restore_backup()
     finally:
         restore_checked.disconnect(look_at_scratch)
-    assert modes == dict.fromkeys(("copy.sqlite3", "cut.sqlite3", "scratch", "scratch-old"), 0o600)
+    assert modes == dict.fromkeys(("copy.sqlite3", "selected.sqlite3", "scratch", "scratch-old"), 0o600)

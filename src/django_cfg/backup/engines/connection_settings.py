@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django_cfg.backup.engines.base import Database
 
 CONNECT_TIMEOUT = 10  # seconds for each address of a server, unless OPTIONS says something else
+
+
+def complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *settings* with the defaults that Django adds to the entries of settings.DATABASES."""
+    return {"TIME_ZONE": None, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False, "AUTOCOMMIT": True, **settings}
 
 
 def merged_settings(database: Database) -> dict[str, Any]:

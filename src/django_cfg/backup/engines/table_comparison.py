@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from django_cfg.backup.errors import UsageError, VerificationFailed
+from django_cfg.backup.errors import RestoreRefused, UsageError, VerificationFailed
 from django_cfg.backup.manifest import Table
 
 
@@ -40,6 +40,35 @@ def compare_tables(expected: Iterable[Table], found: Mapping[str, int], where: s
     ]
     if differences:
         raise VerificationFailed(f"{where} differs from its manifest: {_shortened(differences)}.")
+
+
+def require_restorable(chosen: Sequence[str], existing: Collection[str], emptied: Collection[str], alias: str) -> None:
+    """Check that the rows of the *chosen* tables can be restored separately.
+
+    :param existing: the ordinary tables of the database.
+    :param emptied: the tables whose rows the backup left out.
+    :raises RestoreRefused: one of them is missing, or its rows are.
+    """
+    missing = [name for name in chosen if name not in existing]
+    left_out = [name for name in chosen if name in emptied]
+    if missing or left_out:
+        why = (
+            f"the database {alias!r} has no ordinary table of that name"
+            if missing
+            else "the backup left out their rows"
+        )
+        raise RestoreRefused(
+            f"{', '.join(missing or left_out)} cannot be restored separately, since {why}: restore the complete "
+            "backup, into another database (--to) if necessary."
+        )
+
+
+def describe_foreign_keys(keys: Sequence[str]) -> str:
+    """Return the warning that a restore of some tables depends on *keys* between them and others."""
+    return (
+        "foreign keys between these tables and others are checked at the end, and a row that refers to a missing row "
+        f"undoes everything: {'; '.join(keys)}"
+    )
 
 
 def _shortened(items: list[str], most: int = 20) -> str:

@@ -1,4 +1,4 @@
-"""What a database has outside of its dump: encoding and collation, owner, privileges, comment, settings, limits."""
+"""The properties of a database that its dump does not hold: encoding, locale, owner, privileges, settings, limits."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from django_cfg.backup.engines.postgresql.schema import literal, quoted, rows
+from django_cfg.backup.engines.postgresql.schema import fetch_rows, quote_literal, quote_name
 from django_cfg.backup.manifest import Characters
 
-_SINCE_PROVIDERS = 15  # servers of this version know of locale providers
+_LOCALE_PROVIDERS_SINCE = 15  # major version of the server
 _PROVIDERS: Mapping[str, Literal["libc", "icu", "builtin"]] = {"c": "libc", "i": "icu", "b": "builtin"}
 
-# The tablespace is named only where it is not the usual one, for which no privilege is needed that way.
-_ROW = """
+# The default tablespace is not named, since it then needs no privilege.
+_PROPERTIES = """
 SELECT (to_jsonb(d) || jsonb_build_object(
     'encoding_name', pg_encoding_to_char(encoding), 'owner', pg_get_userbyid(datdba),
     'tablespace', (SELECT spcname FROM pg_tablespace WHERE oid = dattablespace AND oid <> (
@@ -32,113 +32,98 @@ _SETTINGS = """
 SELECT CASE setrole WHEN 0 THEN NULL ELSE pg_get_userbyid(setrole) END, unnest(setconfig)
 FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = %s)
 """
-# Settings whose value is a list of names, each quoted on its own where it has to be;
-# variable_is_guc_list_quote() of PostgreSQL's own pg_dump names them.
-_LISTS = {
-    "local_preload_libraries",
-    "search_path",
-    "session_preload_libraries",
-    "shared_preload_libraries",
-    "temp_tablespaces",
-    "unix_socket_directories",
-}
+# Settings whose value is a list of names, each of them quoted: variable_is_guc_list_quote() of PostgreSQL's pg_dump.
+_LISTS = {"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries",
+          "temp_tablespaces", "unix_socket_directories"}  # fmt: skip
 _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^",]+?))\s*(?:,|$)')
 
 
-def create_statement(connection: Any, name: str, like: str) -> str:
-    """SQL that makes the database *name*, empty, with what can only be chosen then taken from the database *like*."""
-    row = _row(connection, like)
-    choices = {"OWNER": quoted(row["owner"])}
-    if row["tablespace"]:
-        choices["TABLESPACE"] = quoted(row["tablespace"])
-    return _create(name, choices | _choices(_characters(row), knows_providers="datlocprovider" in row))
+def build_create_like(connection: Any, name: str, model: str) -> str:
+    """Return SQL that creates the database *name*, empty, with the owner, tablespace and locale of *model*."""
+    properties = _fetch_properties(connection, model)
+    options = {"OWNER": quote_name(properties["owner"])}
+    if properties["tablespace"]:
+        options["TABLESPACE"] = quote_name(properties["tablespace"])
+    has_providers = "datlocprovider" in properties
+    return _build_create(name, options | _build_locale(_parse_locale(properties), has_providers=has_providers))
 
 
-def create_lost_statement(name: str, characters: Characters | None, server: int) -> str:
-    """SQL that makes the database *name*, empty, as a backup remembers it.
+def build_create_lost(name: str, characters: Characters | None, server: int) -> str:
+    """Return SQL that creates the database *name*, empty, as a backup describes it.
 
-    :param characters: None: the backup does not know them, and the server's own are taken.
+    :param characters: None: the backup does not describe them, and the server's own are used.
     :param server: its major version.
     """
-    if characters is None:
-        return _create(name, {})
-    return _create(name, _choices(characters, knows_providers=server >= _SINCE_PROVIDERS))
+    has_providers = server >= _LOCALE_PROVIDERS_SINCE
+    return _build_create(name, _build_locale(characters, has_providers=has_providers) if characters else {})
 
 
-def characters(connection: Any) -> Characters:
-    """Of the database that is connected to."""
-    ((name,),) = rows(connection, "SELECT current_database()")
-    return _characters(_row(connection, name))
+def fetch_characters(connection: Any) -> Characters:
+    """Return the encoding and locale of the connected database."""
+    ((name,),) = fetch_rows(connection, "SELECT current_database()")
+    return _parse_locale(_fetch_properties(connection, name))
 
 
-def copying_statements(connection: Any, name: str, like: str) -> Iterator[str]:
-    """SQL that gives the database *name*, new and of the same owner, the rest of what *like* has."""
-    row = _row(connection, like)
-    if row["comment"] is not None:
-        yield f"COMMENT ON DATABASE {quoted(name)} IS {literal(row['comment'])}"
-    if row["datacl"] is not None:
-        yield from _privileges(connection, name, like, row["owner"])
-    for role, setting in rows(connection, _SETTINGS, [like]):
-        whose = (
-            f"ALTER DATABASE {quoted(name)}"
-            if role is None
-            else f"ALTER ROLE {quoted(role)} IN DATABASE {quoted(name)}"
-        )
-        yield f"{whose} SET {_setting(setting)}"
-    if row["datconnlimit"] != -1:
-        yield f"ALTER DATABASE {quoted(name)} CONNECTION LIMIT {row['datconnlimit']}"
-    if row["datistemplate"]:
-        yield f"ALTER DATABASE {quoted(name)} IS_TEMPLATE true"
+def build_copy(connection: Any, name: str, model: str) -> Iterator[str]:
+    """Return SQL that gives the database *name*, new and of the same owner, the other properties of *model*."""
+    properties = _fetch_properties(connection, model)
+    database = f"DATABASE {quote_name(name)}"
+    if properties["comment"] is not None:
+        yield f"COMMENT ON {database} IS {quote_literal(properties['comment'])}"
+    if properties["datacl"] is not None:
+        yield f"REVOKE ALL ON {database} FROM PUBLIC, {quote_name(properties['owner'])}"
+        for grantee, privileges, is_grantable in fetch_rows(connection, _GRANTS, [model]):
+            yield f"GRANT {privileges} ON {database} TO {grantee}{' WITH GRANT OPTION' if is_grantable else ''}"
+    for role, setting in fetch_rows(connection, _SETTINGS, [model]):
+        subject = database if role is None else f"ROLE {quote_name(role)} IN {database}"
+        yield f"ALTER {subject} SET {_build_setting(setting)}"
+    if properties["datconnlimit"] != -1:
+        yield f"ALTER {database} CONNECTION LIMIT {properties['datconnlimit']}"
+    if properties["datistemplate"]:
+        yield f"ALTER {database} IS_TEMPLATE true"
 
 
-def _row(connection: Any, name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = json.loads(rows(connection, _ROW, [name])[0][0])
-    return found
+def _fetch_properties(connection: Any, name: str) -> Mapping[str, Any]:
+    properties: Mapping[str, Any] = json.loads(fetch_rows(connection, _PROPERTIES, [name])[0][0])
+    return properties
 
 
-def _characters(row: Mapping[str, Any]) -> Characters:
+def _parse_locale(properties: Mapping[str, Any]) -> Characters:
     return Characters(
-        encoding=row["encoding_name"],
-        collate=row["datcollate"],
-        ctype=row["datctype"],
-        provider=_PROVIDERS[row.get("datlocprovider", "c")],
-        locale=row.get("datlocale") or row.get("daticulocale") or "",
-        rules=row.get("daticurules") or "",
+        encoding=properties["encoding_name"],
+        collate=properties["datcollate"],
+        ctype=properties["datctype"],
+        provider=_PROVIDERS[properties.get("datlocprovider", "c")],
+        locale=properties.get("datlocale") or properties.get("daticulocale") or "",
+        rules=properties.get("daticurules") or "",
     )
 
 
-def _choices(characters: Characters, *, knows_providers: bool) -> dict[str, str]:
-    choices = {
-        "ENCODING": literal(characters.encoding),
-        "LC_COLLATE": literal(characters.collate),
-        "LC_CTYPE": literal(characters.ctype),
+def _build_locale(characters: Characters, *, has_providers: bool) -> dict[str, str]:
+    options = {
+        "ENCODING": quote_literal(characters.encoding),
+        "LC_COLLATE": quote_literal(characters.collate),
+        "LC_CTYPE": quote_literal(characters.ctype),
     }
-    if knows_providers or characters.provider != "libc":  # an older server refuses another one
-        choices["LOCALE_PROVIDER"] = characters.provider
+    if has_providers or characters.provider != "libc":  # an older server refuses any other provider
+        options["LOCALE_PROVIDER"] = characters.provider
     if characters.provider != "libc":
-        choices[f"{characters.provider.upper()}_LOCALE"] = literal(characters.locale)
+        options[f"{characters.provider.upper()}_LOCALE"] = quote_literal(characters.locale)
     if characters.rules:
-        choices["ICU_RULES"] = literal(characters.rules)
-    return choices
+        options["ICU_RULES"] = quote_literal(characters.rules)
+    return options
 
 
-def _create(name: str, choices: Mapping[str, str]) -> str:
-    told = "".join(f" {option} {value}" for option, value in choices.items())
-    return f"CREATE DATABASE {quoted(name)} TEMPLATE template0{told}"
+def _build_create(name: str, options: Mapping[str, str]) -> str:
+    clauses = "".join(f" {option} {value}" for option, value in options.items())
+    return f"CREATE DATABASE {quote_name(name)} TEMPLATE template0{clauses}"
 
 
-def _privileges(connection: Any, name: str, like: str, owner: str) -> Iterator[str]:
-    yield f"REVOKE ALL ON DATABASE {quoted(name)} FROM PUBLIC, {quoted(owner)}"
-    for grantee, privileges, grantable in rows(connection, _GRANTS, [like]):
-        option = " WITH GRANT OPTION" if grantable else ""
-        yield f"GRANT {privileges} ON DATABASE {quoted(name)} TO {grantee}{option}"
-
-
-def _setting(setting: str) -> str:
-    """``name TO value`` of ``name=value``; names of extensions' settings have a dot, others may be in upper case."""
+def _build_setting(setting: str) -> str:
+    """Return ``name TO value`` for ``name=value``; an extension's setting has a dot in its name."""
     name, _, value = setting.partition("=")
-    target = ".".join(map(quoted, name.split(".")))
-    if name.lower() not in _LISTS:
-        return f"{target} TO {literal(value)}"
-    items = [quoted_item.replace('""', '"') or plain for quoted_item, plain in _ITEM.findall(value) if value]
-    return f"{target} TO {', '.join(map(literal, items)) or literal('')}"
+    target = ".".join(map(quote_name, name.split(".")))
+    if name.lower() not in _LISTS:  # the name may be stored in any case
+        return f"{target} TO {quote_literal(value)}"
+    items = [quoted.replace('""', '"') or plain for quoted, plain in _ITEM.findall(value) if value]
+    return f"{target} TO {', '.join(map(quote_literal, items)) or quote_literal('')}"

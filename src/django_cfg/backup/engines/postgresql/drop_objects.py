@@ -1,16 +1,15 @@
-"""What makes room for a restore in place: every object of the user is dropped, those of extensions stay.
+"""SQL that empties a database for a restore in place: it drops every object but those of extensions.
 
-One transaction with the restore that follows, so nothing is gone before everything is there. Schemas
-go as a whole; ``public``, and schemas that hold parts of an extension, are emptied piece by piece,
-since a database's owner may not always create them again.
+It runs in the transaction of the restore. Schemas are dropped with all they hold; ``public``, and schemas that hold
+parts of an extension, are emptied object by object, since the owner of a database may not be allowed to create them.
 """
 
 from __future__ import annotations
 
 from django_cfg.backup.engines.postgresql.schema import EXTENSION_SCHEMAS
 
-# What CLEAR drops besides tables, each kind with how many there are.
-OBJECTS = """
+# The objects besides tables that DROP_OBJECTS drops: the number of each kind.
+COUNT_OBJECTS = """
 WITH found (class, oid, schema, kind) AS (
     SELECT 'pg_class'::regclass, oid, relnamespace, CASE relkind
         WHEN 'v' THEN 'views' WHEN 'm' THEN 'materialized views' WHEN 'S' THEN 'sequences'
@@ -37,9 +36,8 @@ WHERE coalesce(n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
 GROUP BY kind ORDER BY kind
 """
 
-# Privileges that new objects would get by themselves, and what differs from initdb's in ``public``: a dump tells
-# only how its own differ from the usual.
-_PRIVILEGES = """
+# Default privileges, and the differences of ``public`` from initdb's: a dump holds only how its own differ from these.
+_RESET_PRIVILEGES = """
 DO $clear$
 DECLARE
     item record;
@@ -87,26 +85,23 @@ BEGIN
 END $clear$;
 """
 
-CLEAR = (
-    """
+_DROP_OBJECTS = """
 DO $clear$
 DECLARE
     item record;
 BEGIN
-    FOR item IN SELECT evtname FROM pg_event_trigger t WHERE NOT EXISTS (
+    FOR item IN SELECT evtname AS name FROM pg_event_trigger t WHERE NOT EXISTS (
         SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = t.oid AND deptype = 'e')
-    LOOP EXECUTE format('DROP EVENT TRIGGER %I', item.evtname); END LOOP;
+    LOOP EXECUTE format('DROP EVENT TRIGGER %I', item.name); END LOOP;
 
-    FOR item IN SELECT pubname FROM pg_publication
-    LOOP EXECUTE format('DROP PUBLICATION %I', item.pubname); END LOOP;
-
-    FOR item IN SELECT srvname FROM pg_foreign_server s WHERE NOT EXISTS (
-        SELECT FROM pg_depend WHERE classid = 'pg_foreign_server'::regclass AND objid = s.oid AND deptype = 'e')
-    LOOP EXECUTE format('DROP SERVER %I CASCADE', item.srvname); END LOOP;
-
-    FOR item IN SELECT fdwname FROM pg_foreign_data_wrapper w WHERE NOT EXISTS (
-        SELECT FROM pg_depend WHERE classid = 'pg_foreign_data_wrapper'::regclass AND objid = w.oid AND deptype = 'e')
-    LOOP EXECUTE format('DROP FOREIGN DATA WRAPPER %I CASCADE', item.fdwname); END LOOP;
+    FOR item IN
+        SELECT 'PUBLICATION' AS kind, pubname AS name FROM pg_publication
+        UNION ALL SELECT 'SERVER', srvname FROM pg_foreign_server s WHERE NOT EXISTS (
+            SELECT FROM pg_depend WHERE classid = 'pg_foreign_server'::regclass AND objid = s.oid AND deptype = 'e')
+        UNION ALL SELECT 'FOREIGN DATA WRAPPER', fdwname FROM pg_foreign_data_wrapper w WHERE NOT EXISTS (
+            SELECT FROM pg_depend
+            WHERE classid = 'pg_foreign_data_wrapper'::regclass AND objid = w.oid AND deptype = 'e')
+    LOOP EXECUTE format('DROP %s IF EXISTS %I CASCADE', item.kind, item.name); END LOOP;
 
     FOR item IN SELECT castsource::regtype AS source, casttarget::regtype AS target FROM pg_cast c
         WHERE c.oid >= 16384 AND NOT EXISTS (
@@ -130,7 +125,7 @@ BEGIN
             SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
             AND (d.deptype = 'e' OR (c.relkind = 'S' AND d.deptype IN ('a', 'i'))))
     LOOP
-        -- CASCADE may have taken it along
+        -- an earlier CASCADE may have dropped it
         IF EXISTS (SELECT FROM pg_class WHERE oid = item.oid) THEN
             EXECUTE format('DROP %s %s CASCADE', item.kind, item.name);
         END IF;
@@ -148,7 +143,8 @@ BEGIN
     FOR item IN SELECT t.oid, t.oid::regtype AS name FROM pg_type t JOIN clear_schema s ON s.oid = t.typnamespace
         WHERE t.typtype <> 'm' AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
         AND (t.typrelid = 0 OR EXISTS (SELECT FROM pg_class c WHERE c.oid = t.typrelid AND c.relkind = 'c'))
-        AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_type'::regclass AND objid = t.oid AND deptype = 'e')
+        AND NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_type'::regclass AND objid = t.oid AND deptype = 'e')
     LOOP
         IF EXISTS (SELECT FROM pg_type WHERE oid = item.oid) THEN
             EXECUTE format('DROP TYPE %s CASCADE', item.name);
@@ -193,12 +189,11 @@ BEGIN
     PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
     DROP TABLE clear_schema;
 
-    -- what an extension's tables hold of the user's; the dump brings its own
+    -- the user's rows in tables of extensions; the dump has its own
     FOR item IN SELECT config.name, coalesce(config.condition, '') AS condition
         FROM pg_extension x, unnest(x.extconfig::regclass[], x.extcondition) AS config (name, condition)
         JOIN pg_class c ON c.oid = config.name AND c.relkind = 'r'
     LOOP EXECUTE format('DELETE FROM ONLY %s %s', item.name, item.condition); END LOOP;
 END $clear$;
-""".replace("%EXTENSION_SCHEMAS%", EXTENSION_SCHEMAS)
-    + _PRIVILEGES
-)
+"""
+DROP_OBJECTS = _DROP_OBJECTS.replace("%EXTENSION_SCHEMAS%", EXTENSION_SCHEMAS) + _RESET_PRIVILEGES

@@ -7,108 +7,142 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
-from django_cfg.backup.engines.extra_options import check_extra_options
-from django_cfg.backup.engines.postgresql import database_properties, schema
-from django_cfg.backup.engines.postgresql.connection import (
-    connected,
-    explaining,
-    program_settings,
+from django_cfg.backup.engines.base import Database, Dump, DumpReport, Finding, Level, Selection
+from django_cfg.backup.engines.extra_options import OptionRules, check_extra_options
+from django_cfg.backup.engines.postgresql import schema
+from django_cfg.backup.engines.postgresql.connection import connect, program_settings
+from django_cfg.backup.engines.postgresql.database_properties import fetch_characters
+from django_cfg.backup.engines.postgresql.error_advice import explain_dump_errors
+from django_cfg.backup.engines.postgresql.libpq import connection_string, location
+from django_cfg.backup.engines.postgresql.tools import (
+    Tools,
+    choose_tools,
+    describe_mismatch,
+    major_version,
+    start_program,
 )
-from django_cfg.backup.engines.postgresql.error_text import program
-from django_cfg.backup.engines.postgresql.extra_options import RULES
-from django_cfg.backup.engines.postgresql.libpq import connection_string
-from django_cfg.backup.engines.postgresql.tools import Tools, choose, major, newer_than
 from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.manifest import EngineFacts, Table
+from django_cfg.backup.pipeline.stream import CheckedReader
 from django_cfg.backup.process.child import Child
 
-_AGAIN = 0.2  # seconds between two attempts to end the counting
-_MOMENT = 1.0  # seconds that the counting has to tell of an error that pg_dump met too
+_CANCEL_PAUSE = 0.2  # seconds between two attempts to cancel the count
+_COUNT_TIMEOUT = 1.0  # seconds that the count has to fail of the same cause as pg_dump
+
+# Options that choose the output, its format, the connection, the snapshot, the tables or their data; and the one with
+# whose rows a restore would write to another server.
+_REFUSED = (
+    "--file", "--format", "--compress", "--jobs", "--no-sync", "--sync-method", "--create", "--clean", "--if-exists",
+    "--dbname", "--host", "--port", "--username", "--password", "--no-password", "--role",
+    "--snapshot", "--lock-wait-timeout", "--version", "--help",
+    "--table", "--table-and-children", "--exclude-table", "--exclude-table-and-children",
+    "--exclude-table-data", "--exclude-table-data-and-children", "--filter",
+    "--schema", "--exclude-schema", "--extension", "--exclude-extension",
+    "--data-only", "--schema-only", "--section", "--statistics-only", "--no-data", "--no-schema",
+    "--no-unlogged-table-data", "--no-large-objects", "--no-blobs", "--include-foreign-data",
+    "--enable-row-security", "--binary-upgrade",
+)  # fmt: skip
+OPTION_RULES = OptionRules(
+    refused=_REFUSED,
+    allowed_short={"-O", "-x", "-v", "-b"},
+    normalize=str,
+    why=(
+        "options that choose pg_dump's output, format, connection, tables or data are set by this package "
+        "(exclude_tables, include_tables, connection, lock_timeout), so that a backup records what it lacks."
+    ),
+    example="--encoding=UTF8",
+)
 
 
 class PostgreSQLDump(Dump):
-    """pg_dump under way, and the counting beside it."""
+    """A running pg_dump, and the count in parallel with it. The stream ends only if pg_dump has succeeded."""
 
-    def __init__(self, child: Child, expected_size: int, counted: Future[DumpReport], alias: str) -> None:
-        self.stream = _Output(child, counted, alias)
+    def __init__(self, child: Child, expected_size: int, count: Future[DumpReport], alias: str) -> None:
+        self.stream = CheckedReader(child.stdout, self._check_exit)
         self.expected_size = expected_size
-        self._counted = counted
+        self._child, self._count, self._alias = child, count, alias
 
-    def report(self) -> DumpReport:
-        return self._counted.result()
-
-
-class _Output:
-    """What pg_dump writes. Its end is told only when pg_dump ended well: before that it is no dump."""
-
-    def __init__(self, child: Child, counted: Future[DumpReport], alias: str) -> None:
-        self._child = child
-        self._counted = counted
-        self._alias = alias
-
-    def read(self, size: int = -1) -> bytes:
-        block = self._child.stdout.read(size)
-        if not block and size != 0:
-            self._finish()
-        return block
-
-    def _finish(self) -> None:
+    def _check_exit(self) -> None:
         try:
-            with explaining(self._alias):
+            with explain_dump_errors(self._alias):
                 self._child.wait()
         except DumpFailed:
             with suppress(TimeoutError):
-                self._counted.result(_MOMENT)  # where it failed too, it took the snapshot with it: the cause
+                self._count.result(_COUNT_TIMEOUT)  # if it failed too, it ended the snapshot: its error is the cause
             raise
+
+    def report(self) -> DumpReport:
+        return self._count.result()
 
 
 @contextmanager
-def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
-    """A dump of *database* in one snapshot, its tables counted in the same one."""
-    options = check_extra_options(selection.extra_options, database.alias, RULES)
-    with connected(database) as connection:
-        version = schema.server_version(connection)
-        tools = choose(major(version), database.tools_dir, f"To dump the database {database.alias!r}")
-        expected_size = schema.size(connection)
-        with explaining(database.alias):
+def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
+    """Dump *database* in one snapshot, and count its rows in the same one."""
+    options = check_extra_options(selection.extra_options, database.alias, OPTION_RULES)
+    with connect(database) as connection:
+        version = schema.get_server_version(connection)
+        tools = _choose_tools(database, version)
+        expected_size = schema.get_database_size(connection)
+        with explain_dump_errors(database.alias):
             snapshot = _open_snapshot(connection, database)
-            cut = schema.cut(connection, selection, database.alias)
-            schema.require_readable(connection, cut, database.alias)
+            selected = schema.select_tables(connection, selection, database.alias)
+            schema.require_readable(connection, selected, database.alias)
         settings = program_settings(database)
-        argv = _argv(tools, settings, cut, snapshot, [f"--lock-wait-timeout={database.lock_timeout * 1000}", *options])
-        with program(argv, settings=settings) as child, ThreadPoolExecutor(1) as beside:
-            counted = beside.submit(_count, connection, database, cut, tools, version)
+        options = [f"--snapshot={snapshot}", f"--lock-wait-timeout={database.lock_timeout * 1000}", *options]
+        argv = _build_argv(tools, settings, selected, options)
+        with start_program(argv, settings=settings) as child, ThreadPoolExecutor(1) as thread:
+            count = thread.submit(_count, connection, database, selected, tools, version)
             try:
-                yield PostgreSQLDump(child, expected_size, counted, database.alias)
+                yield PostgreSQLDump(child, expected_size, count, database.alias)
             except BaseException:
-                _end(counted, connection)
+                _cancel(count, connection)
                 raise
 
 
-def _end(counted: Future[DumpReport], connection: Any) -> None:
-    """The counting has nobody left to count for. It is asked again: between two queries there is nothing to cancel."""
-    while not counted.done():
-        with suppress(Exception):  # the server may be gone; the error that is raised says more
-            connection.cancel()
-        wait([counted], _AGAIN)
+def check_health(database: Database, selection: Selection) -> Iterator[Finding]:
+    """Check, without dumping, the server, its programs, and the right to read every table.
+
+    :raises BackupError: a dump would fail.
+    """
+    alias = database.alias
+    check_extra_options(selection.extra_options, alias, OPTION_RULES)
+    with connect(database) as connection:
+        version = schema.get_server_version(connection)
+        yield Finding(Level.OK, alias, f"PostgreSQL {version}, {location(database)}, answers")
+        tools = _choose_tools(database, version)
+        if warning := describe_mismatch(tools, version):
+            yield Finding(Level.WARNING, alias, warning)
+        else:
+            yield Finding(Level.OK, alias, f"pg_dump {tools.version} fits the server")
+        if missing := tools.list_missing("pg_restore", "psql"):
+            text = f"a restore or a drill needs {' and '.join(missing)} too, not found in {tools.folder}: install "
+            yield Finding(Level.WARNING, alias, f"{text}postgresql-client-{tools.major}")
+        selected = schema.select_tables(connection, selection, alias)
+        schema.require_readable(connection, selected, alias)
+        yield Finding(Level.OK, alias, f"{len(selected.tables)} tables can be read")
+        if selected.warning:
+            yield Finding(Level.WARNING, alias, selected.warning)
+
+
+def _choose_tools(database: Database, server_version: str) -> Tools:
+    return choose_tools(major_version(server_version), database.tools_dir, f"To dump the database {database.alias!r}")
 
 
 def _open_snapshot(connection: Any, database: Database) -> str:
-    """Begin the transaction whose view of the data pg_dump takes over."""
+    """Begin the transaction whose snapshot pg_dump uses."""
     schema.execute(
         connection,
         "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
         "SET LOCAL row_security = off",  # rows that a policy hides are an error, not a smaller backup
         f"SET LOCAL lock_timeout = '{database.lock_timeout}s'",
-        schema.NO_TIMEOUTS_NOW,
+        schema.NO_TIMEOUTS_LOCAL,
     )
-    snapshot: str = schema.rows(connection, "SELECT pg_export_snapshot()")[0][0]
+    snapshot: str = schema.fetch_rows(connection, "SELECT pg_export_snapshot()")[0][0]
     return snapshot
 
 
-def _argv(
-    tools: Tools, settings: Mapping[str, Any], cut: schema.Cut, snapshot: str, options: Sequence[str]
+def _build_argv(
+    tools: Tools, settings: Mapping[str, Any], selected: schema.SelectedTables, options: Sequence[str]
 ) -> list[str]:
     role = settings.get("OPTIONS", {}).get("assume_role")
     return [
@@ -116,35 +150,41 @@ def _argv(
         "--format=custom",
         "--compress=0",
         "--no-password",
-        f"--snapshot={snapshot}",
         *([f"--role={role}"] if role else []),
-        *(f"--exclude-table-data={name.quoted}" for name in cut.emptied),
-        *(f"--table={name.quoted}" for name in cut.included),
+        *(f"--exclude-table-data={name.quoted}" for name in selected.emptied),
+        *(f"--table={name.quoted}" for name in selected.included),
         *options,
         f"--dbname={connection_string(settings)}",
     ]
 
 
-def _count(connection: Any, database: Database, cut: schema.Cut, tools: Tools, version: str) -> DumpReport:
-    with explaining(database.alias):
-        counted = schema.count_rows(connection, [name for name in cut.tables if name not in cut.emptied])
+def _count(
+    connection: Any, database: Database, selected: schema.SelectedTables, tools: Tools, version: str
+) -> DumpReport:
+    with explain_dump_errors(database.alias):
+        counts = schema.count_rows(connection, [name for name in selected.tables if name not in selected.emptied])
         migrations = schema.last_migrations(connection)
-        roles = schema.roles(connection)
-        characters = database_properties.characters(connection)
-    facts = EngineFacts(
-        vendor="postgresql",
-        server_version=version,
-        tool="pg_dump",
-        tool_version=tools.version,
-        format="pgdump",
-        roles=tuple(roles),
-        characters=characters,
-    )
-    rows = {str(name): counted.get(str(name), 0) for name in cut.tables}
+        facts = EngineFacts(
+            vendor="postgresql",
+            server_version=version,
+            tool="pg_dump",
+            tool_version=tools.version,
+            format="pgdump",
+            roles=tuple(schema.list_roles(connection)),
+            characters=fetch_characters(connection),
+        )
     return DumpReport(
         facts,
-        tuple(Table(name=name, rows=count, exact=True) for name, count in rows.items()),
-        tuple(map(str, cut.emptied)),
+        tuple(Table(name=str(name), rows=counts.get(str(name), 0), exact=True) for name in selected.tables),
+        tuple(map(str, selected.emptied)),
         migrations,
-        tuple(filter(None, [newer_than(tools, version), cut.warning])),
+        tuple(filter(None, [describe_mismatch(tools, version), selected.warning])),
     )
+
+
+def _cancel(count: Future[DumpReport], connection: Any) -> None:
+    """Cancel the count, again and again: between two queries there is nothing to cancel."""
+    while not count.done():
+        with suppress(Exception):  # the server may be gone; the error that is raised says more
+            connection.cancel()
+        wait([count], _CANCEL_PAUSE)

@@ -1,4 +1,4 @@
-"""The PostgreSQL engine: its face to the services."""
+"""The PostgreSQL engine, as the services use it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from django_cfg.backup.engines.base import (
     RestoreOptions,
     Selection,
 )
-from django_cfg.backup.engines.postgresql import preflight, schema, staging_databases
-from django_cfg.backup.engines.postgresql.connection import connected, connection_settings, location
-from django_cfg.backup.engines.postgresql.dump import dumping
-from django_cfg.backup.engines.postgresql.error_text import program
-from django_cfg.backup.engines.postgresql.health_check import inspecting
-from django_cfg.backup.engines.postgresql.libpq import whereabouts
-from django_cfg.backup.engines.postgresql.tools import choose, major
-from django_cfg.backup.errors import ToolFailed, VerificationFailed
+from django_cfg.backup.engines.postgresql import dump, staging_databases
+from django_cfg.backup.engines.postgresql.connection import connect
+from django_cfg.backup.engines.postgresql.libpq import identify, location
+from django_cfg.backup.engines.postgresql.pg_restore import check_archive
+from django_cfg.backup.engines.postgresql.preflight import run_preflight
+from django_cfg.backup.engines.postgresql.restore import open_restoration
+from django_cfg.backup.engines.postgresql.schema import list_tables
+from django_cfg.backup.engines.postgresql.tools import choose_tools, major_version
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.stream import Readable, blocks
-from django_cfg.backup.process.child import Feeder
+from django_cfg.backup.pipeline.stream import Readable
 
 
 class PostgreSQLEngine(Engine):
@@ -38,47 +37,41 @@ class PostgreSQLEngine(Engine):
 
     @property
     def identity(self) -> str:
-        return "postgresql:" + "/".join(whereabouts(connection_settings(self.database)))
+        return "postgresql:" + "/".join(identify(self.database))
 
     @property
     def location(self) -> str:
         return location(self.database)
 
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
-        return dumping(self.database, selection)
+        return dump.open_dump(self.database, selection)
 
     def restoration(
         self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS
     ) -> AbstractContextManager[Restoration]:
-        return preflight.restoring(self.database, manifest, options)
+        return open_restoration(self.database, manifest, options)
 
     def preflight(self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS) -> Preflight:
-        return preflight.run_preflight(self.database, manifest, options)
+        return run_preflight(self.database, manifest, options)
 
     def list_kept_data(self) -> list[KeptObject]:
-        return staging_databases.set_aside(self.database)
+        return staging_databases.list_kept(self.database)
 
     def sweep_staging(self, *, dry_run: bool = False) -> list[str]:
         return staging_databases.sweep(self.database, dry_run=dry_run)
 
     def check_health(self, selection: Selection) -> Iterator[Finding]:
-        return inspecting(self.database, selection)
+        return dump.check_health(self.database, selection)
 
     def is_empty(self) -> bool:
-        with connected(self.database) as connection:
-            return not schema.tables(connection)
+        with connect(self.database) as connection:
+            return not list_tables(connection)
 
     @classmethod
     def check_archive(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
-        """``--list`` is content with half a file; making the whole script is not."""
-        tools = choose(major(manifest.engine.tool_version), tools_dir, f"To read {manifest.archive.key}")
-        argv = [tools.path("pg_restore"), "--file=/dev/null"]
-        with Feeder(blocks(plain), to_the_end=True) as feeder, program(argv, feed=True) as reader:
-            feeder.start(reader.stdin)
-            try:
-                reader.wait()
-            except ToolFailed as error:
-                raise VerificationFailed(f"{manifest.archive.key} is not a whole dump: {error}.") from error
+        name = manifest.archive.key
+        tools = choose_tools(major_version(manifest.engine.tool_version), tools_dir, f"To read {name}")
+        check_archive(plain, tools, name)
 
     @classmethod
     def restore_command(cls, unpack: str, archive: str) -> str:

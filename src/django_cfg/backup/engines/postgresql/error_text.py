@@ -1,108 +1,86 @@
-"""What PostgreSQL and its programs say, without the rows and statements they quote: those may be secret.
+"""What PostgreSQL and its programs print, without the rows and statements that they quote.
 
-Their words end in exceptions, mails, the history and unencrypted proofs; a backup may be encrypted.
+These may be secret, and the text gets into exceptions, mails, the history and proofs, which are not encrypted even if
+the backup is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from django_cfg.backup.engines.postgresql.libpq import environment, secrets
-from django_cfg.backup.process.child import Child
-
-LINES = 2000  # of a program's last words: the error comes before a statement that may be long
+STDERR_LINES = 2000  # kept of a program's output: the error comes before a statement that may be long
 
 _PROGRAM = r"\S*(?:pg_dump|pg_restore|psql)\S*: "
-_OF_A_PROGRAM = re.compile(_PROGRAM)
+_PROGRAM_LINE = re.compile(_PROGRAM)
 _FIELD = re.compile(
     rf"(?:{_PROGRAM}(?:[^\n]*?: )?)?(?P<name>ERROR|FATAL|PANIC|WARNING|NOTICE|INFO|DETAIL|HINT|CONTEXT|QUERY|STATEMENT|"
     r"LOCATION|LINE \d+|Command was): *"
 )
-_OF_ANY_SHAPE = ("QUERY", "STATEMENT", "Command was")  # what looks like another field may be part of it
+_FREE_TEXT = ("QUERY", "STATEMENT", "Command was")  # a line that looks like another field may be part of it
 _CONTEXT = re.compile(r"COPY .+?, line \d+(, column [^:]+)?|PL/pgSQL function [^\n]+ line \d+ at [A-Za-z ]+")
 
 
-def spoken(text: str) -> str:
-    """*text* of a program or of the driver, with tables, line numbers and columns, and nothing out of a row."""
-    pieces = list(_pieces(text))
-    if len(text.splitlines()) >= LINES and not _OF_A_PROGRAM.match(pieces[0]):
-        del pieces[0]  # what is left of something whose beginning would tell what it is
-    return "\n".join(filter(None, map(_kept, pieces))).strip()
+def remove_row_data(text: str) -> str:
+    """Return *text* of a program or the driver with its tables, line numbers and columns, and nothing from a row."""
+    fields = list(_split_fields(text))
+    if len(text.splitlines()) >= STDERR_LINES and not _PROGRAM_LINE.match(fields[0]):
+        del fields[0]  # the rest of a field whose beginning, which says what it is, has been lost
+    return "\n".join(filter(None, map(_clean_field, fields))).strip()
 
 
-def sqlstate(error: BaseException) -> str | None:
-    """The server's code for *error*; None: it is not the server's. psycopg 3 and 2 name it differently."""
+def get_sqlstate(error: BaseException) -> str | None:
+    """Return the server's code for *error*, as psycopg 3 or 2 names it; None: the error is not the server's."""
     state: str | None = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     return state
 
 
-def program(argv: Sequence[str], *, settings: Mapping[str, Any] | None = None, feed: bool = False) -> Child:
-    """One of PostgreSQL's programs under way, which tells neither a row nor a secret when it fails.
-
-    :param settings: Django's, of the database that it connects to; None: to none.
-    """
-    if settings is None:
-        return Child(argv, feed=feed, said=spoken, lines=LINES)
-    env, confided = environment(settings), secrets(settings)
-    return Child(argv, env=env, feed=feed, secrets=confided, said=spoken, lines=LINES)
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """Each field or line of a program with the lines that continue it."""
-    piece: list[str] = []
+def _split_fields(text: str) -> Iterator[str]:
+    """Split *text* into fields or lines of a program, each with the lines that continue it."""
+    field: list[str] = []
     for line in text.splitlines():
-        if piece and _begins(line, piece[0]):
-            yield "\n".join(piece)
-            piece = []
-        piece.append(line)
-    yield "\n".join(piece)
+        if field and _starts_field(line, field[0]):
+            yield "\n".join(field)
+            field = []
+        field.append(line)
+    yield "\n".join(field)
 
 
-def _begins(line: str, former: str) -> bool:
-    found = _FIELD.match(former)
-    if found and found["name"] in _OF_ANY_SHAPE:
-        return bool(_OF_A_PROGRAM.match(line))
-    return bool(_FIELD.match(line) or _OF_A_PROGRAM.match(line))
+def _starts_field(line: str, current: str) -> bool:
+    found = _FIELD.match(current)
+    is_program = bool(_PROGRAM_LINE.match(line))
+    return is_program if found and found["name"] in _FREE_TEXT else is_program or bool(_FIELD.match(line))
 
 
-def _kept(piece: str) -> str:
-    found = _FIELD.match(piece)
+def _clean_field(field: str) -> str:
+    found = _FIELD.match(field)
     if not found:
-        return piece
-    keep = _KEEPERS.get(found["name"], _nothing)
-    rest = keep(piece[found.end() :])
-    return piece[: found.end()] + rest if rest else ""
+        return field
+    clean = _CLEANERS.get(found["name"])
+    rest = clean(field[found.end() :]) if clean else ""
+    return field[: found.end()] + rest if rest else ""
 
 
-def _message(text: str) -> str:
-    """The value that did not fit ends it: ``invalid input syntax for type integer: "x"``."""
+def _clean_message(text: str) -> str:
+    """Remove the value that did not fit, which ends it: ``invalid input syntax for type integer: "x"``."""
     return re.sub(r': ".*"$', ': "..."', text, flags=re.DOTALL)
 
 
-def _detail(text: str) -> str:
+def _clean_detail(text: str) -> str:
     text = re.sub(r"contains \(.*", "contains (...)", text, flags=re.DOTALL)
     text = re.sub(r"\)\s?=\s?\(.*\)", ")=(...)", text, flags=re.DOTALL)
     return re.sub(r'^(Token|Expected .* found|Escape sequence) ".*"', r'\1 "..."', text, flags=re.DOTALL)
 
 
-def _context(text: str) -> str:
+def _clean_context(text: str) -> str:
     found = _CONTEXT.search(text)
     return found[0] if found else ""
 
 
-def _nothing(_: str) -> str:
-    return ""
-
-
-def _all(text: str) -> str:
-    return text
-
-
-_KEEPERS: dict[str, Callable[[str], str]] = {
-    **dict.fromkeys(("ERROR", "FATAL", "PANIC", "WARNING", "NOTICE", "INFO"), _message),
-    "DETAIL": _detail,
-    "CONTEXT": _context,
-    "HINT": _all,
+# A field that is not listed is removed.
+_CLEANERS: dict[str, Callable[[str], str]] = {
+    **dict.fromkeys(("ERROR", "FATAL", "PANIC", "WARNING", "NOTICE", "INFO"), _clean_message),
+    "DETAIL": _clean_detail,
+    "CONTEXT": _clean_context,
+    "HINT": str,
 }

@@ -1,71 +1,60 @@
-"""The restore in place: one transaction that drops, restores, counts, and only then commits.
+"""A restore in place: one transaction that drops, restores, counts, and only then commits.
 
-psql is fed the script that pg_restore makes of the archive. It stops at the first error, and as long as
-it has not been told to commit, its end - ours too, by kill -9 - leaves the database as it was. Readers
-wait for the transaction's locks or see the old state; nobody sees a mixture.
+psql runs the script that pg_restore makes of the archive, and stops at the first error. Until it has got the
+COMMIT, its end - also that of this process, by kill -9 - leaves the database as it was. Readers wait for the locks
+of the transaction or see the old data, never a mixture.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
-from django_cfg.backup.engines.base import Database, Restoration, SwitchResult
-from django_cfg.backup.engines.postgresql import schema
-from django_cfg.backup.engines.postgresql.drop_objects import CLEAR
-from django_cfg.backup.engines.postgresql.missing_roles import LeftOut, naming
-from django_cfg.backup.engines.postgresql.pg_restore import Choice, OpenedArchive
-from django_cfg.backup.engines.postgresql.psql_session import Psql, psql
-from django_cfg.backup.engines.postgresql.row_check import recount
+from django_cfg.backup.engines.base import Restoration, SwitchResult
+from django_cfg.backup.engines.postgresql.drop_objects import DROP_OBJECTS
+from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
+from django_cfg.backup.engines.postgresql.psql_session import PsqlSession
+from django_cfg.backup.engines.postgresql.restored_data import build_row_check
+from django_cfg.backup.engines.postgresql.schema import quote_name
 from django_cfg.backup.engines.postgresql.target import Target
-from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
 
 
-@contextmanager
-def restoring_in_place(database: Database, manifest: Manifest, target: Target, tools: Tools) -> Iterator[Restoration]:
-    """A restore of *database* in place, prepared and not begun."""
-    with psql(database, tools) as session, tempfile.TemporaryDirectory() as folder:
-        yield InPlace(manifest, tools, session, Path(folder), target)
+class InPlaceRestoration(Restoration):
+    """A restore in the transaction of a psql session."""
 
-
-class InPlace(Restoration):
-    def __init__(self, manifest: Manifest, tools: Tools, session: Psql, folder: Path, target: Target) -> None:
-        self._manifest = manifest
-        self._tools = tools
-        self._psql = session
-        self._folder = folder
-        self._target = target
-        self._left_out = LeftOut()
+    def __init__(self, target: Target, session: PsqlSession) -> None:
+        self._target, self._session = target, session
+        self._left_out: Sequence[str] = ()
 
     def load(self, plain: Readable) -> None:
-        archive = OpenedArchive(plain, self._tools)
-        self._psql.begin()
-        self._psql.send("\n".join(self._make_room()) + "\n")
-        archive.write_script(self._choice(archive), self._folder, self._target.server, self._psql.send)
+        archive = OpenedArchive(plain, self._target.tools)
+        selection = self._select(archive)
+        self._session.begin()
+        self._session.send(self._build_preparation())
+        archive.write_script(selection, self._target.server, self._session.send)
 
     def check(self, manifest: Manifest) -> None:
-        self._psql.send(recount(manifest.tables))
-        self._psql.wait_for("checked")
+        self._session.send(build_row_check(manifest.tables))
+        self._session.wait_for("check")
 
     def fetch_value(self, query: str) -> object:
-        return self._psql.fetch_value(query)
+        return self._session.fetch_value(query)
 
     def switch(self) -> SwitchResult:
-        self._psql.commit()
-        return SwitchResult(None, self._target.advice(self._manifest, self._left_out.told))
+        self._session.commit()
+        return SwitchResult(None, self._target.advise_on_owners(self._left_out))
 
-    def _make_room(self) -> list[str]:
-        """A partial backup holds tables and no schemas; its database is empty, but may hold types that it needs."""
-        if not self._manifest.partial:
-            return [CLEAR]
-        names = dict.fromkeys(table.name.partition(".")[0] for table in self._manifest.tables)
-        return [f"CREATE SCHEMA IF NOT EXISTS {schema.quoted(name)};" for name in names]
+    def _select(self, archive: OpenedArchive) -> ArchiveSelection:
+        selection, self._left_out = self._target.select_entries(archive, self._target.extension_schemas)
+        return selection
 
-    def _choice(self, archive: OpenedArchive) -> Choice:
-        self._left_out = naming(self._target.missing_roles, archive)
-        kept = archive.contents.without_schemas(self._target.staying_schemas)
-        return self._target.choice(kept.without(self._left_out.lines))
+    def _build_preparation(self) -> str:
+        """Return SQL that empties the database.
+
+        That of a partial backup is empty, but may hold types that the backup needs; the backup holds no schemas.
+        """
+        if not self._target.manifest.partial:
+            return DROP_OBJECTS + "\n"
+        names = dict.fromkeys(table.name.partition(".")[0] for table in self._target.manifest.tables)
+        return "".join(f"CREATE SCHEMA IF NOT EXISTS {quote_name(name)};\n" for name in names)

@@ -1,17 +1,16 @@
 """Entries of an archive that cannot be restored without roles that the server does not have.
 
-Owners and privileges can be left to the one who restores; a policy and a user mapping name their roles themselves.
+Owners and privileges can be left out of a restore; a policy and a user mapping name their roles themselves.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from django_cfg.backup.engines.postgresql.pg_restore import OpenedArchive
 
-_MAPPING = re.compile(r"\d+; \d+ \d+ USER MAPPING - USER MAPPING (?P<user_and_more>.*)")
+_USER_MAPPING = re.compile(r"\d+; \d+ \d+ USER MAPPING - USER MAPPING (?P<user_and_rest>.*)")
 _POLICY_LINE = re.compile(rb"\d+; \d+ \d+ POLICY ")
 _NAME = r'(?:"(?:[^"]|"")*"|[^\s",;.]+)'
 _POLICY = re.compile(
@@ -20,48 +19,35 @@ _POLICY = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """Entries that are not restored: their lines in the table of contents, and what they are, in words."""
+def find_entries(archive: OpenedArchive, missing_roles: Sequence[str]) -> dict[bytes, str]:
+    """Return the entries of *archive* that name one of *missing_roles*: lines of its contents, and what they are.
 
-    lines: Collection[bytes] = ()
-    told: Sequence[str] = ()
-
-
-def naming(missing_roles: Sequence[str], archive: OpenedArchive) -> LeftOut:
-    """The entries of *archive* that name one of *missing_roles*, with the comments on them."""
-    if not missing_roles:
-        return LeftOut()
-    lines: list[bytes] = []
-    told: list[str] = []
-    for line in archive.contents.listed.split(b"\n"):
-        if what := _mapping(line, missing_roles):
-            lines.append(line)
-        elif policy := _policy(line, missing_roles, archive):
-            what = f"the policy {policy}"
+    The comments on a policy are entries without a description.
+    """
+    entries: dict[bytes, str] = {}
+    for line in archive.contents.lines if missing_roles else ():
+        if user := _find_user(line, missing_roles):
+            entries[line] = f"the user mapping of {user}"
+        elif policy := _find_policy(line, missing_roles, archive):
+            entries[line] = f"the policy {policy}"
             comment = f" POLICY {policy} ".encode()
-            lines += [
-                line,
-                *(one for one in archive.contents.listed.split(b"\n") if b" COMMENT " in one and comment in one),
-            ]
-        told += [what] if what else []
-    return LeftOut(lines, told)
+            entries |= {other: "" for other in archive.contents.lines if b" COMMENT " in other and comment in other}
+    return entries
 
 
-def _mapping(line: bytes, roles: Sequence[str]) -> str:
-    found = _MAPPING.match(line.decode(errors="replace"))
-    named = [role for role in roles if found and found["user_and_more"].startswith(f"{role} SERVER ")]
-    return f"the user mapping of {named[0]}" if named else ""
+def _find_user(line: bytes, roles: Sequence[str]) -> str | None:
+    found = _USER_MAPPING.match(line.decode(errors="replace"))
+    return next((role for role in roles if found and found["user_and_rest"].startswith(f"{role} SERVER ")), None)
 
 
-def _policy(line: bytes, roles: Sequence[str], archive: OpenedArchive) -> str:
-    """``name ON table``, as the archive writes it; empty when it is none, or names none of *roles*."""
+def _find_policy(line: bytes, roles: Sequence[str], archive: OpenedArchive) -> str:
+    """Return ``name ON table``, as the archive has it; empty if *line* is no policy, or one without any of *roles*."""
     if not _POLICY_LINE.match(line):
         return ""
-    found = _POLICY.search(archive.statement(line).decode(errors="replace"))
-    named = {_unquoted(name) for name in re.findall(_NAME, found["roles"])} if found else set()
+    found = _POLICY.search(archive.read_statement(line).decode(errors="replace"))
+    named = {_unquote(name) for name in re.findall(_NAME, found["roles"])} if found else set()
     return f"{found['name']} ON {found['table']}" if found and named & set(roles) else ""
 
 
-def _unquoted(name: str) -> str:
+def _unquote(name: str) -> str:
     return name[1:-1].replace('""', '"') if name.startswith('"') else name

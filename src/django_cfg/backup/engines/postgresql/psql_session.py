@@ -1,115 +1,135 @@
-"""psql, fed piece by piece: one transaction that ends by our word, or is rolled back with our end."""
+"""psql, fed step by step: one transaction that ends with our COMMIT, or is rolled back when this process ends."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.postgresql.connection import (
-    connection_settings,
-    program_settings,
-    refused,
-)
-from django_cfg.backup.engines.postgresql.error_text import program
-from django_cfg.backup.engines.postgresql.libpq import connection_string
-from django_cfg.backup.engines.postgresql.outcome import is_committed
-from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, quoted
-from django_cfg.backup.engines.postgresql.tools import Tools
-from django_cfg.backup.engines.postgresql.verification_query import ANSWER, asking, first_value
-from django_cfg.backup.errors import BackupError, ToolFailed, VerificationFailed
+from django_cfg.backup.engines.postgresql.connection import connect, program_settings
+from django_cfg.backup.engines.postgresql.error_advice import explain_tool_failure
+from django_cfg.backup.engines.postgresql.libpq import connection_settings, connection_string
+from django_cfg.backup.engines.postgresql.restored_data import FETCH_ANSWER, build_verification_query, parse_answer
+from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, fetch_rows, quote_name
+from django_cfg.backup.engines.postgresql.tools import Tools, start_program
+from django_cfg.backup.errors import BackupError, DatabaseUnavailable, RestoreFailed, ToolFailed, VerificationFailed
 from django_cfg.backup.process.child import Child
 
-_SIGN = b"django-cfg-backup: "
+_STATUS_TIMEOUT = 60  # seconds: a server that has crashed recovers first
+_STATUS_PAUSE = 0.5
 
 
-class Psql:
-    """It stops at the first error. Until it has carried out a COMMIT, its end leaves the database as it was."""
+class PsqlSession:
+    """A psql that stops at the first error. Until it has run a COMMIT, its end leaves the database as it was."""
 
-    def __init__(self, child: Child, database: Database) -> None:
-        self._child = child
+    def __init__(self, program: Child, database: Database) -> None:
+        self._program = program
         self._database = database
 
     def begin(self) -> None:
-        """Open the transaction, as the role the settings name."""
+        """Open the transaction, as the role that the settings name."""
         role = connection_settings(self._database).get("OPTIONS", {}).get("assume_role")
         self.send("SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\nBEGIN;\n")
-        self.send(f"SET LOCAL ROLE {quoted(role)};\n" if role else "")
+        self.send(f"SET LOCAL ROLE {quote_name(role)};\n" if role else "")
         self.send(
             f"SET LOCAL lock_timeout = '{self._database.lock_timeout}s';\nSET LOCAL client_min_messages = error;\n"
         )
 
     def send(self, script: bytes | str) -> None:
         try:
-            self._child.stdin.write(script.encode() if isinstance(script, str) else script)
-            self._child.stdin.flush()
+            self._program.stdin.write(script.encode() if isinstance(script, str) else script)
+            self._program.stdin.flush()
         except BrokenPipeError:
             self._fail()
 
     def wait_for(self, step: str) -> None:
-        r"""Wait until all it was sent has been carried out; it says so itself, by ``\echo``."""
-        marker = _SIGN + step.encode()
+        r"""Wait until psql has carried out everything it was sent, and reports the *step* by ``\echo``."""
+        marker = b"django-cfg-backup: " + step.encode()
         self.send(b"\\echo " + marker + b"\n")
-        if self._line() != marker:
+        if self._read_line() != marker:
             self._fail()
 
     def fetch_value(self, query: str) -> object:
-        """The first value *query* gives within the transaction, which it cannot change.
+        """Return the first value of *query* within the transaction, which it cannot change.
 
         :raises VerificationFailed: it fails, and psql with it.
         """
         try:
-            self.send(f"SAVEPOINT django_cfg_ask;\nSET LOCAL client_encoding = 'UTF8';\n{asking(query)}")
-            self.send(f"\\o\n{ANSWER};\n\\o /dev/null\nROLLBACK TO SAVEPOINT django_cfg_ask;\n")
-            answer = self._line()
-            self.wait_for("asked")
+            self.send("SAVEPOINT django_cfg_query;\nSET LOCAL client_encoding = 'UTF8';\n")
+            self.send(build_verification_query(query))
+            answer = self._fetch_line(FETCH_ANSWER)
+            self.send("ROLLBACK TO SAVEPOINT django_cfg_query;\n")
+            self.wait_for("query")
         except BackupError as error:
             raise VerificationFailed(f"The verification query {query!r} fails on the restored data: {error}") from error
-        return first_value(answer)
+        return parse_answer(answer)
 
     def commit(self) -> None:
+        """Commit, and wait for the server's answer.
+
+        :raises BackupError: the server did not commit, or it is unknown whether it did, as the message then says.
         """
-        :raises BackupError: the server did not commit, or it is not known, as the message says then.
-        """
-        transaction = self._value("SELECT txid_current()")
+        transaction = int(self._fetch_line("SELECT txid_current()"))
         try:
             self.send("COMMIT;\n")
-            self.wait_for("committed")
+            self.wait_for("commit")
         except BackupError as error:
-            if not is_committed(self._database, int(transaction), error):
+            if not _is_committed(self._database, transaction, error):
                 raise
             return
-        self._child.stdin.close()
-        self._child.wait()
+        self._program.stdin.close()
+        self._program.wait()
 
-    def _value(self, query: str) -> bytes:
+    def _fetch_line(self, query: str) -> bytes:
         self.send(f"\\o\n{query};\n\\o /dev/null\n")
-        return self._line()
+        return self._read_line()
 
-    def _line(self) -> bytes:
-        line = self._child.stdout.readline()
+    def _read_line(self) -> bytes:
+        line = self._program.stdout.readline()
         if not line:
             self._fail()
         return line.rstrip()
 
     def _fail(self) -> NoReturn:
         with suppress(BrokenPipeError):
-            self._child.stdin.close()
+            self._program.stdin.close()
         try:
-            self._child.wait()
+            self._program.wait()
         except ToolFailed as error:
-            raise refused(self._database, error) from error
-        raise refused(self._database, ToolFailed("psql", 0, "it ended before its work was done"))
+            raise explain_tool_failure(self._database, error) from error
+        raise explain_tool_failure(self._database, ToolFailed("psql", 0, "it ended before its work was done"))
 
 
 @contextmanager
-def psql(database: Database, tools: Tools) -> Iterator[Psql]:
-    """psql on *database*, with nothing begun yet; leaving the block before ``commit`` rolls all back."""
+def open_psql(database: Database, tools: Tools) -> Iterator[PsqlSession]:
+    """Start psql on *database*; leaving the block before ``commit`` rolls everything back."""
     settings = program_settings(database)
     argv = [tools.path("psql"), "--no-psqlrc", "--quiet", "--no-password", "--tuples-only", "--no-align",
             "--output=/dev/null", "--set=ON_ERROR_STOP=1", f"--dbname={connection_string(settings)}"]  # fmt: skip
-    with program(argv, settings=settings, feed=True) as child:
-        session = Psql(child, database)
+    with start_program(argv, settings=settings, feed=True) as program:
+        session = PsqlSession(program, database)
         session.send(NO_TIMEOUTS)
         yield session
+
+
+def _is_committed(database: Database, transaction: int, error: BackupError) -> bool:
+    """Return whether *transaction* has been committed, when the connection was lost before the server said so.
+
+    :param error: raised when the connection was lost; its cause is the program's output.
+    :raises RestoreFailed: the server does not answer in time.
+    """
+    deadline = time.monotonic() + _STATUS_TIMEOUT
+    while time.monotonic() < deadline:
+        with suppress(DatabaseUnavailable), connect(database) as connection:
+            ((status,),) = fetch_rows(connection, "SELECT txid_status(%s)", [transaction])
+            if status in ("committed", "aborted"):
+                return bool(status == "committed")
+        time.sleep(_STATUS_PAUSE)
+    raise RestoreFailed(
+        f"The connection to the database {database.alias!r} was lost while the restore was being committed, and the "
+        "server has not answered since, so it is not known whether the database is as it was or completely restored; "
+        "it is one of the two. When the server is back, check the data before you restore again. "
+        f"{error.__cause__ or error}"
+    ) from error.__cause__

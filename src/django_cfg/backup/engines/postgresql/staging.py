@@ -1,162 +1,137 @@
-"""The restore beside the target: into a scratch database, checked there, then both are renamed at once.
+"""A restore into a staging database, checked there before the switch.
 
-The target serves the site until the last moment, and is kept under another name afterwards. Killed at any
-moment, the server has either the old database under its name or the new one; a scratch that was left is
-recognised by its name and owner and removed by the next restore. The target is never closed to connections by
-ALLOW_CONNECTIONS: killed then, it would stay closed.
+The target serves the site until the switch, and is kept under another name afterwards. If the process is killed, the
+server has either the old database under its name or the new one; the next restore recognises a left staging database
+by its name and owner, and drops it.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
-from django_cfg.backup.engines.postgresql import database_properties, lock, names, schema
-from django_cfg.backup.engines.postgresql.connection import connected, connection_settings, explaining_restore
-from django_cfg.backup.engines.postgresql.error_text import spoken, sqlstate
-from django_cfg.backup.engines.postgresql.missing_roles import LeftOut, naming
+from django_cfg.backup.engines.postgresql import database_properties, schema, staging_databases
+from django_cfg.backup.engines.postgresql.archive_script import TRANSACTION_TIMEOUT_SINCE
+from django_cfg.backup.engines.postgresql.connection import connect, with_name
+from django_cfg.backup.engines.postgresql.error_advice import explain_restore_errors
+from django_cfg.backup.engines.postgresql.error_text import get_sqlstate, remove_row_data
+from django_cfg.backup.engines.postgresql.libpq import connection_settings
 from django_cfg.backup.engines.postgresql.pg_restore import OpenedArchive
-from django_cfg.backup.engines.postgresql.psql_session import psql
-from django_cfg.backup.engines.postgresql.staging_databases import discard, sweep_under_lock
-from django_cfg.backup.engines.postgresql.switch import rehearse, swap
-from django_cfg.backup.engines.postgresql.target import Target, named
-from django_cfg.backup.engines.postgresql.tools import Tools
-from django_cfg.backup.engines.postgresql.verification_query import ANSWER, asking, first_value
+from django_cfg.backup.engines.postgresql.psql_session import open_psql
+from django_cfg.backup.engines.postgresql.restored_data import FETCH_ANSWER, build_verification_query, parse_answer
+from django_cfg.backup.engines.postgresql.switch import check_switch, switch_databases
+from django_cfg.backup.engines.postgresql.target import Target
 from django_cfg.backup.engines.table_comparison import compare_tables
 from django_cfg.backup.errors import BackupError, VerificationFailed
-from django_cfg.backup.manifest import Characters, Manifest
+from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
 
-_UNKNOWN_CHARACTERS = {"0A000", "22023", "42601", "42704", "42809"}  # an encoding, a locale or a provider
-_SINCE_TRANSACTION_TIMEOUT = 17  # pg_restore of this version sets what older servers do not know
+_UNKNOWN_LOCALE = {"0A000", "22023", "42601", "42704", "42809"}  # an encoding, a locale or a provider
 
 
 @contextmanager
-def restoring_beside(
-    database: Database, manifest: Manifest, target: Target, tools: Tools, door: Database, options: RestoreOptions
-) -> Iterator[Restoration]:
-    """A scratch for *database*, made and still empty; it is gone at the end, as the target or altogether."""
-    with connected(door) as connection, tempfile.TemporaryDirectory() as folder:
-        with explaining_restore(database):
+def open_staging(target: Target, maintenance: Database, options: RestoreOptions) -> Iterator[Restoration]:
+    """Create an empty staging database; at the end of the block it has become the target, or is dropped."""
+    database = target.database
+    with connect(maintenance) as connection:
+        with explain_restore_errors(database):
             schema.execute(connection, schema.NO_TIMEOUTS)
-            lock.take(connection, target.name, database.alias)
-            sweep_under_lock(connection, target.name)
-            name = _free_name(connection, target.name, "restoring")
+            staging_databases.lock_restores(connection, target.name, database.alias)
+            staging_databases.sweep_locked(connection, target.name)
+            name = staging_databases.find_free_name(connection, target.name, "restoring")
         try:
-            with explaining_restore(database):
-                advice = _create(connection, name, target, database.alias, manifest)
-            yield Scratch(database, manifest, target, tools, door, options, name, Path(folder), advice)
+            with explain_restore_errors(database):
+                advice = _create(connection, name, target)
+            yield StagingRestoration(target, maintenance, options, name, advice)
         finally:
-            discard(door, name)
+            staging_databases.discard(maintenance, name)
 
 
-class Scratch(Restoration):
-    def __init__(
-        self,
-        database: Database,
-        manifest: Manifest,
-        target: Target,
-        tools: Tools,
-        door: Database,
-        options: RestoreOptions,
-        name: str,
-        folder: Path,
-        advice: str,
-    ) -> None:
-        self._database, self._manifest, self._target = database, manifest, target
-        self._tools, self._door, self._options = tools, door, options
-        self._name, self._folder, self._advice = name, folder, advice
-        self._scratch = named(database, name)
-        self._left_out = LeftOut()
+class StagingRestoration(Restoration):
+    """A restore into the staging database *name*."""
+
+    def __init__(self, target: Target, maintenance: Database, options: RestoreOptions, name: str, advice: str) -> None:
+        self._target, self._maintenance, self._options = target, maintenance, options
+        self._name, self._advice = name, advice
+        self._staging = with_name(target.database, name)
+        self._left_out: Sequence[str] = ()
 
     @property
     def staging_settings(self) -> Mapping[str, Any]:
-        return connection_settings(self._scratch)
+        return connection_settings(self._staging)
 
     @property
     def tool(self) -> tuple[str, str]:
-        return "pg_restore", self._tools.version
+        return "pg_restore", self._target.tools.version
 
     def load(self, plain: Readable) -> None:
-        archive = OpenedArchive(plain, self._tools)
-        self._left_out = naming(self._target.missing_roles, archive)
-        choice = self._target.choice(archive.contents.without(self._left_out.lines))
-        if self._tools.major <= self._target.server or self._tools.major < _SINCE_TRANSACTION_TIMEOUT:
-            archive.load_into(self._scratch, choice, self._folder)
+        tools, server = self._target.tools, self._target.server
+        archive = OpenedArchive(plain, tools)
+        selection, self._left_out = self._target.select_entries(archive)
+        if tools.major <= server or tools.major < TRANSACTION_TIMEOUT_SINCE:
+            archive.load_into(self._staging, selection)
             return
-        with psql(self._scratch, self._tools) as session:
+        with open_psql(self._staging, tools) as session:
             session.begin()
-            archive.write_script(choice, self._folder, self._target.server, session.send)
+            archive.write_script(selection, server, session.send)
             session.commit()
 
     def check(self, manifest: Manifest) -> None:
-        with connected(self._scratch) as connection, explaining_restore(self._database):
+        with connect(self._staging) as connection, explain_restore_errors(self._target.database):
             schema.execute(connection, "SET row_security = off", schema.NO_TIMEOUTS)
-            found = schema.tables(connection)
-            compare_tables(manifest.tables, schema.count_rows(connection, found), manifest.name)
+            counts = schema.count_rows(connection, schema.list_tables(connection))
+            compare_tables(manifest.tables, counts, manifest.name)
 
     def fetch_value(self, query: str) -> object:
-        with connected(self._scratch) as connection:
+        with connect(self._staging) as connection:
             try:
-                schema.execute(connection, "BEGIN", schema.NO_TIMEOUTS_NOW, asking(query))
-                return first_value(schema.rows(connection, ANSWER)[0][0])
+                schema.execute(connection, "BEGIN", schema.NO_TIMEOUTS_LOCAL, build_verification_query(query))
+                return parse_answer(schema.fetch_rows(connection, FETCH_ANSWER)[0][0])
             except Exception as error:  # noqa: BLE001  psycopg 2 and 3 share no class but Exception
                 raise VerificationFailed(
-                    f"The verification query {query!r} fails on the restored data: {spoken(str(error))}. "
-                    f"The database {self._database.alias!r} was not touched."
-                ) from None  # the driver's own words may quote a row
+                    f"The verification query {query!r} fails on the restored data: {remove_row_data(str(error))}. "
+                    f"The database {self._target.database.alias!r} was not touched."
+                ) from None  # the driver's message may quote a row
 
     def switch(self) -> SwitchResult:
-        target = self._target
-        with connected(self._door) as connection:
-            aside = _free_name(connection, target.name, "before") if target.exists else None
-        swap(self._door, self._name, target.name, aside, disconnect=self._options.disconnect)
-        advice = f"{self._advice} {target.advice(self._manifest, self._left_out.told)}".strip()
-        if aside and self._options.discard_old:
-            return self._without(aside, advice)
-        return SwitchResult(aside and f"the database {aside}", advice)
+        target, kept = self._target, None
+        if target.exists:
+            with connect(self._maintenance) as connection:
+                kept = staging_databases.find_free_name(connection, target.name, "before")
+        switch_databases(self._maintenance, self._name, target.name, kept, disconnect=self._options.disconnect)
+        advice = f"{self._advice} {target.advise_on_owners(self._left_out)}".strip()
+        if kept and self._options.discard_old:
+            try:
+                self._drop(kept)
+                kept = None
+            except BackupError as error:
+                advice = f"It could not be dropped: {error} {advice}".rstrip()
+        return SwitchResult(kept and f"the database {kept}", advice)
 
-    def _without(self, aside: str, advice: str) -> SwitchResult:
-        try:
-            with connected(self._door) as connection:
-                schema.execute(
-                    connection,
-                    schema.NO_TIMEOUTS,
-                    f"ALTER DATABASE {schema.quoted(aside)} IS_TEMPLATE false",
-                    f"DROP DATABASE {schema.quoted(aside)} WITH (FORCE)",
-                )
-        except BackupError as error:
-            return SwitchResult(f"the database {aside}", f"It could not be dropped: {error} {advice}".rstrip())
-        return SwitchResult(None, advice)
+    def _drop(self, name: str) -> None:
+        quoted = schema.quote_name(name)
+        statements = (f"ALTER DATABASE {quoted} IS_TEMPLATE false", f"DROP DATABASE {quoted} WITH (FORCE)")
+        with connect(self._maintenance) as connection:
+            schema.execute(connection, schema.NO_TIMEOUTS, *statements)
 
 
-def _create(connection: Any, name: str, target: Target, alias: str, manifest: Manifest) -> str:
-    """Make the scratch; what is to be told of it."""
-    if not target.exists:
-        return _create_lost(connection, name, target, manifest.engine.characters)
-    schema.execute(connection, database_properties.create_statement(connection, name, target.name))
-    rehearse(connection, name, target.name, alias)
-    return ""
-
-
-def _create_lost(connection: Any, name: str, target: Target, characters: Characters | None) -> str:
+def _create(connection: Any, name: str, target: Target) -> str:
+    """Create the staging database, and return what the operator has to know about it."""
+    if target.exists:
+        schema.execute(connection, database_properties.build_create_like(connection, name, target.name))
+        check_switch(connection, name, target.name, target.database.alias)
+        return ""
+    characters = target.manifest.engine.characters
     try:
-        schema.execute(connection, database_properties.create_lost_statement(name, characters, target.server))
+        schema.execute(connection, database_properties.build_create_lost(name, characters, target.server))
     except Exception as error:  # psycopg 2 and 3 share no class but Exception
-        if characters is None or sqlstate(error) not in _UNKNOWN_CHARACTERS:
+        if characters is None or get_sqlstate(error) not in _UNKNOWN_LOCALE:
             raise
-        schema.execute(connection, database_properties.create_lost_statement(name, None, target.server))
+        schema.execute(connection, database_properties.build_create_lost(name, None, target.server))
         return (
             "The database was made with this server's own encoding and collation, since it does not know those of the "
-            f"backup: {spoken(str(error))}. Text may be ordered otherwise."
+            f"backup: {remove_row_data(str(error))}. Text may be sorted differently."
         )
     return ""
-
-
-def _free_name(connection: Any, target: str, purpose: names.Purpose) -> str:
-    taken = {name for (name,) in schema.rows(connection, "SELECT datname FROM pg_database")}
-    return names.free(target, purpose, taken)

@@ -1,30 +1,26 @@
-"""Some tables of a backup into the database as it is: one transaction that empties them, loads them and counts.
+"""A restore of some tables into the database as it is: one transaction that empties them, loads them and counts.
 
-Foreign keys between them and the other tables are taken away and put back at the end, where the server
-checks every row of them: one that misses its partner rolls everything back. Triggers do not fire.
+Foreign keys between them and the other tables are dropped and created again at the end, when the server checks every
+row: a row that refers to a missing row rolls everything back. Triggers do not fire.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
-from django_cfg.backup.engines.base import Database, Restoration, SwitchResult
+from django_cfg.backup.engines.base import Database, SwitchResult
 from django_cfg.backup.engines.postgresql import schema
-from django_cfg.backup.engines.postgresql.connection import connected
-from django_cfg.backup.engines.postgresql.pg_restore import Choice, OpenedArchive
-from django_cfg.backup.engines.postgresql.psql_session import Psql, psql
-from django_cfg.backup.engines.postgresql.row_check import recount
-from django_cfg.backup.engines.postgresql.schema import Name, literal
+from django_cfg.backup.engines.postgresql.connection import connect
+from django_cfg.backup.engines.postgresql.in_place import InPlaceRestoration
+from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
+from django_cfg.backup.engines.postgresql.psql_session import PsqlSession
+from django_cfg.backup.engines.postgresql.restored_data import build_row_check
+from django_cfg.backup.engines.postgresql.schema import TableName
 from django_cfg.backup.engines.postgresql.target import Target
-from django_cfg.backup.engines.postgresql.tools import Tools
-from django_cfg.backup.errors import RestoreRefused
-from django_cfg.backup.manifest import Manifest, Table
-from django_cfg.backup.pipeline.stream import Readable
+from django_cfg.backup.engines.table_comparison import require_restorable
+from django_cfg.backup.manifest import Manifest
 
-# The chosen tables, and the partitioned ones they are parts of: constraints are declared on those.
+# The chosen tables, and the partitioned tables above them, which declare their constraints.
 _CHOSEN = """
     chosen AS (SELECT unnest(%TABLES%::regclass[])::oid AS oid),
     related AS (
@@ -47,10 +43,10 @@ JOIN pg_depend d ON d.refobjid = chosen.oid AND d.refclassid = 'pg_class'::regcl
 JOIN pg_class s ON s.oid = d.objid AND d.classid = 'pg_class'::regclass AND s.relkind = 'S'
 JOIN pg_namespace n ON n.oid = s.relnamespace
 """
-# What has to be put back afterwards is kept as statements in a setting of the transaction's own.
-_OPEN = f"""
+# A setting of the transaction holds the statements that restore the keys and triggers.
+_PREPARE = f"""
 SET LOCAL search_path = '';
-DO $django_cfg_open$
+DO $django_cfg_prepare$
 DECLARE
     item record;
     afterwards text[] := '{{}}';
@@ -83,116 +79,77 @@ BEGIN
     FOR item IN SELECT unnest(%TABLES%::regclass[]) AS name
     LOOP EXECUTE format('TRUNCATE ONLY %s', item.name); END LOOP;
     PERFORM set_config('django_cfg.afterwards', afterwards::text, true);
-END $django_cfg_open$;
+END $django_cfg_prepare$;
 """
-_CLOSE = """
+_FINISH = """
 SET LOCAL client_encoding = 'UTF8';
-DO $django_cfg_close$
+DO $django_cfg_finish$
 DECLARE
     statement text;
 BEGIN
     FOREACH statement IN ARRAY current_setting('django_cfg.afterwards')::text[]
     LOOP EXECUTE statement; END LOOP;
-END $django_cfg_close$;
+END $django_cfg_finish$;
 """
 
 
-@contextmanager
-def restoring_tables(
-    database: Database, manifest: Manifest, target: Target, tools: Tools, patterns: Sequence[str]
-) -> Iterator[Restoration]:
-    """A restore of some tables of *database*, prepared and not begun."""
-    chosen = choose_tables(database, manifest, patterns)
-    with connected(database) as connection:
-        sequences = [Name(*row) for row in schema.rows(connection, _about(_SEQUENCES, chosen))]
-    with psql(database, tools) as session, tempfile.TemporaryDirectory() as folder:
-        yield SomeTables(manifest, tools, session, Path(folder), target, chosen, sequences)
+class TableRestoration(InPlaceRestoration):
+    """A restore of the *chosen* tables, and of their *sequences*, in the transaction of a psql session."""
 
-
-class SomeTables(Restoration):
     def __init__(
-        self,
-        manifest: Manifest,
-        tools: Tools,
-        session: Psql,
-        folder: Path,
-        target: Target,
-        chosen: Sequence[Name],
-        sequences: Sequence[Name],
+        self, target: Target, session: PsqlSession, chosen: Sequence[TableName], sequences: Sequence[TableName]
     ) -> None:
-        self._tables = _in_manifest(manifest, chosen)
-        self._known = [table.name for table in manifest.tables]
-        self._tools, self._psql, self._folder, self._target = tools, session, folder, target
+        super().__init__(target, session)
         self._chosen, self._sequences = chosen, sequences
 
-    def load(self, plain: Readable) -> None:
-        archive = OpenedArchive(plain, self._tools)
-        contents = archive.contents.data_of(
-            {str(name) for name in self._chosen}, set(map(str, self._sequences)), self._known
-        )
-        self._psql.begin()
-        self._psql.send(_about(_OPEN, self._chosen))
-        choice = Choice(["--data-only"], contents)
-        archive.write_script(choice, self._folder, self._target.server, self._psql.send)
-
     def check(self, manifest: Manifest) -> None:
-        self._psql.send(recount(self._tables, others=True))
-        self._psql.send(_CLOSE)
-        self._psql.wait_for("checked")
-
-    def fetch_value(self, query: str) -> object:
-        return self._psql.fetch_value(query)
+        names = set(map(str, self._chosen))
+        tables = [table for table in manifest.tables if table.name in names]
+        self._session.send(build_row_check(tables, allow_others=True) + _FINISH)
+        self._session.wait_for("check")
 
     def switch(self) -> SwitchResult:
-        self._psql.commit()
+        self._session.commit()
         return SwitchResult(None)
 
+    def _select(self, archive: OpenedArchive) -> ArchiveSelection:
+        known = [table.name for table in self._target.manifest.tables]
+        tables, sequences = set(map(str, self._chosen)), set(map(str, self._sequences))
+        return ArchiveSelection(archive.contents.data_of(tables, sequences, known), ["--data-only"])
 
-def choose_tables(database: Database, manifest: Manifest, patterns: Sequence[str]) -> list[Name]:
-    """The tables that *patterns* mean, found in the backup and in the database.
+    def _build_preparation(self) -> str:
+        return _about(_PREPARE, self._chosen)
+
+
+def choose_tables(database: Database, manifest: Manifest, patterns: Sequence[str]) -> list[TableName]:
+    """Return the tables that *patterns* match, if the backup and the database have them.
 
     :raises UsageError: a pattern matches nothing in the backup.
     :raises RestoreRefused: the database lacks one of them, or their rows were left out.
     """
-    with connected(database) as connection:
-        there = schema.tables(connection)
-        stored = [_split(table.name, there) for table in manifest.tables]
-        chosen = schema.chosen(connection, stored, patterns, "--tables", database.alias)
-    _refuse_missing([name for name in chosen if name not in there], f"the database {database.alias!r} has no table")
-    _refuse_missing([name for name in chosen if str(name) in manifest.excluded], "the backup left out the rows of")
+    with connect(database) as connection:
+        existing = {str(name): name for name in schema.list_tables(connection)}
+        # a dot in a name makes the manifest's schema.table ambiguous; the database decides
+        stored = [existing.get(table.name) or TableName(*table.name.split(".", 1)) for table in manifest.tables]
+        chosen = schema.match_tables(connection, stored, patterns, "--tables", database.alias)
+    require_restorable(list(map(str, chosen)), existing, manifest.excluded, database.alias)
     return list(chosen)
 
 
-def foreign_keys(database: Database, chosen: Sequence[Name]) -> list[str]:
-    """The foreign keys between the *chosen* tables and others, in words."""
-    with connected(database) as connection:
-        found = schema.rows(connection, _about(_FOREIGN_KEYS, chosen))
-    return [f"{child} to {parent} ({name})" for name, child, parent, among_themselves in found if not among_themselves]
+def list_foreign_keys(database: Database, chosen: Sequence[TableName]) -> list[str]:
+    """Describe the foreign keys between the *chosen* tables and others."""
+    with connect(database) as connection:
+        keys = schema.fetch_rows(connection, _about(_FOREIGN_KEYS, chosen))
+    return [f"{child} to {parent} ({name})" for name, child, parent, is_internal in keys if not is_internal]
 
 
-def _about(query: str, chosen: Sequence[Name]) -> str:
-    return query.replace("%TABLES%", literal("{" + ",".join(_item(name) for name in chosen) + "}"))
+def list_sequences(database: Database, chosen: Sequence[TableName]) -> list[TableName]:
+    """Return the sequences that the *chosen* tables own."""
+    with connect(database) as connection:
+        return [TableName(*row) for row in schema.fetch_rows(connection, _about(_SEQUENCES, chosen))]
 
 
-def _item(name: Name) -> str:
-    r"""As an element of an array's text, where a quote and a backslash are written ``\"`` and ``\\``."""
-    return '"' + name.quoted.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _split(name: str, there: Collection[Name]) -> Name:
-    """A manifest's ``schema.table``; where a dot in a name leaves it open, as the database has it."""
-    known = {str(found): found for found in there}
-    return known.get(name) or Name(*name.split(".", 1))
-
-
-def _in_manifest(manifest: Manifest, chosen: Sequence[Name]) -> list[Table]:
-    names = {str(name) for name in chosen}
-    return [table for table in manifest.tables if table.name in names]
-
-
-def _refuse_missing(names: Sequence[Name], why: str) -> None:
-    if names:
-        raise RestoreRefused(
-            f"These tables cannot be restored on their own, since {why} {', '.join(map(str, names))}: "
-            "restore the whole backup, into another database (--to) if need be."
-        )
+def _about(query: str, chosen: Sequence[TableName]) -> str:
+    r"""Insert the *chosen* tables into *query*, as an array's text: a quote and a backslash are ``\"`` and ``\\``."""
+    items = (name.quoted.replace("\\", "\\\\").replace('"', '\\"') for name in chosen)
+    return query.replace("%TABLES%", schema.quote_literal("{" + ",".join(f'"{item}"' for item in items) + "}"))

@@ -1,25 +1,27 @@
-"""Where a backup shall go: what is there, what this role may do there, and which form of restore that allows."""
+"""The target of a restore: what exists there, what this role may do there, and with which programs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql import schema
-from django_cfg.backup.engines.postgresql.archive_script import Contents
-from django_cfg.backup.engines.postgresql.connection import connected, connection_settings
-from django_cfg.backup.engines.postgresql.drop_objects import OBJECTS
-from django_cfg.backup.engines.postgresql.libpq import parameters
-from django_cfg.backup.engines.postgresql.pg_restore import Choice
-from django_cfg.backup.engines.postgresql.tools import major
+from django_cfg.backup.engines.postgresql.connection import (
+    MAINTENANCE_DATABASES,
+    connect,
+    find_maintenance_database,
+    find_maintenance_of_missing,
+)
+from django_cfg.backup.engines.postgresql.drop_objects import COUNT_OBJECTS
+from django_cfg.backup.engines.postgresql.libpq import database_name
+from django_cfg.backup.engines.postgresql.missing_roles import find_entries
+from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
+from django_cfg.backup.engines.postgresql.tools import Tools, choose_tools, major_version
 from django_cfg.backup.errors import DatabaseUnavailable
 from django_cfg.backup.manifest import Manifest
 
-# Databases from which another one can be made and renamed; nobody can rename the one he is connected to.
-_DOORS = ("postgres", "template1")
 _DATABASE = """
 SELECT pg_has_role(datdba, 'USAGE')
     AND pg_has_role(datdba, CASE WHEN current_setting('server_version_num') >= '160000' THEN 'SET' ELSE 'MEMBER' END),
@@ -31,7 +33,7 @@ _ROLE = """
 SELECT current_user::text, current_setting('is_superuser') = 'on', rolcreatedb
 FROM pg_roles WHERE rolname = current_user
 """
-# Those that a scratch would need anew and that this role, no superuser, may not create; or whose package is gone.
+# Extensions that a staging database needs and this role, no superuser, may not create; or whose package is gone.
 _FORBIDDEN_EXTENSIONS = """
 SELECT x.extname FROM pg_extension x
 LEFT JOIN pg_available_extensions a ON a.name = x.extname
@@ -40,7 +42,7 @@ WHERE x.extname <> 'plpgsql'
   AND (a.name IS NULL OR (v.superuser AND NOT v.trusted AND current_setting('is_superuser') = 'off'))
 ORDER BY 1
 """
-# What belongs to a database by its identity and would stay behind with the old one.
+# What belongs to a database by its identity and would stay with the old one.
 _BOUND = """
 SELECT 'the subscription ' || subname FROM pg_subscription
 WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -52,173 +54,118 @@ ORDER BY 1
 
 @dataclass(frozen=True)
 class Target:
-    """What was found where a backup shall go."""
+    """The database that a backup is restored into, as it was found."""
 
+    database: Database
+    manifest: Manifest  # of the backup
+    tools: Tools
     name: str  # of the database on its server
     exists: bool
     version: str  # of the server
     size: int  # bytes on the server's disk
     user: str
-    superuser: bool
+    is_superuser: bool
     missing_roles: Sequence[str]  # that the backup names
-    staying_schemas: Sequence[str]  # that hold parts of extensions
-    obstacles: Sequence[str]  # why it cannot be restored into a scratch
-    door: Database | None  # another database of the server
+    extension_schemas: Sequence[str]  # which a restore in place does not drop
+    obstacles: Sequence[str]  # why a staging database cannot be used
+    maintenance: Database | None  # another database of the server
     unsaved: Sequence[str] = ()  # objects of a database without any table, of which no backup is made
 
     @property
     def server(self) -> int:
-        return major(self.version)
+        return major_version(self.version)
 
-    def choice(self, contents: Contents) -> Choice:
-        """What of an archive is left out: owners where their roles are missing, and what we may not restore."""
+    def select_entries(
+        self, archive: OpenedArchive, existing_schemas: Sequence[str] = ()
+    ) -> tuple[ArchiveSelection, list[str]]:
+        """Return what of *archive* can be restored here, and descriptions of entries without their roles.
+
+        Owners are left out where their roles are missing, and so is what this role may not restore.
+        """
+        left_out = find_entries(archive, self.missing_roles)
+        contents = archive.contents.without_schemas(existing_schemas).without(left_out).event_triggers_last()
         options = ["--no-subscriptions"]
         if self.missing_roles:
             options += ["--no-owner", "--no-privileges"]
-        elif not self.superuser:
+        elif not self.is_superuser:
             options += ["--no-owner"]
-        kept = contents.event_triggers_last()
-        return Choice(options, kept if self.superuser else kept.without_extension_comments())
+        if not self.is_superuser:
+            contents = contents.without_extension_comments()
+        return ArchiveSelection(contents, options), list(filter(None, left_out.values()))
 
-    def advice(self, manifest: Manifest, left_out: Sequence[str]) -> str:
-        """What the operator has to know of owners.
+    def advise_on_owners(self, left_out: Sequence[str]) -> str:
+        """Return what the operator has to know about owners.
 
-        :param left_out: what could not be restored without the roles that are missing.
+        :param left_out: what could not be restored without the missing roles.
         """
         if self.missing_roles:
-            lacking = f" Left out, since they name such roles: {', '.join(left_out)}." if left_out else ""
+            entries = f" Left out, since they name such roles: {', '.join(left_out)}." if left_out else ""
             return (
                 f"The roles {', '.join(self.missing_roles)} do not exist on this server, so everything was restored "
                 f"without owners and privileges: it belongs to {self.user}, who restored it. Create them, then "
-                f"GRANT what they need.{lacking}"
+                f"GRANT what they need.{entries}"
             )
-        if not self.superuser and set(manifest.engine.roles) - {self.user}:
-            return f"{self.user} is no superuser, so all that was restored belongs to it, whoever owned it before."
+        if not self.is_superuser and set(self.manifest.engine.roles) - {self.user}:
+            return f"{self.user} is no superuser, so everything restored belongs to it, not to its previous owners."
         return ""
 
 
-def look(database: Database, manifest: Manifest) -> Target:
-    """What is where the backup of *manifest* shall go.
+def inspect_target(database: Database, manifest: Manifest) -> Target:
+    """Return what exists where the backup of *manifest* is to be restored.
 
-    :raises DatabaseUnavailable: the server does not let us in.
+    :raises DatabaseUnavailable: the server refuses the connection.
+    :raises ToolNotFound: the programs for it are not installed.
+    :raises ToolTooOld: the programs are too old for it.
     """
     try:
-        with connected(database) as connection:
-            return _present(connection, manifest, find_door(database))
+        with connect(database) as connection:
+            maintenance = find_maintenance_database(database)
+            ((name,),) = schema.fetch_rows(connection, "SELECT current_database()")
+            return _inspect(connection, database, manifest, name, maintenance, exists=True)
     except DatabaseUnavailable as error:
-        if door := _door_where_it_is_missing(database, error):
-            return _absent(database, manifest, door)
-        raise
+        maintenance = find_maintenance_of_missing(database, error)
+        if not maintenance:
+            raise
+    with connect(maintenance) as connection:
+        return _inspect(connection, database, manifest, database_name(database), maintenance, exists=False)
 
 
-def find_door(database: Database) -> Database | None:
-    """Another database of the same server that lets us in; None: no."""
-    for name in _DOORS:
-        if name == target_name(database):
-            continue
-        door = named(database, name)
-        try:
-            with connected(door):
-                return door
-        except DatabaseUnavailable:
-            continue  # the target itself will tell, if it is the server that does not answer
-    return None
-
-
-@contextmanager
-def on_the_server(database: Database) -> Iterator[Any]:
-    """A connection to the database, or to another one of its server where it is missing."""
-    with ExitStack() as stack:
-        try:
-            connection = stack.enter_context(connected(database))
-        except DatabaseUnavailable as error:
-            door = _door_where_it_is_missing(database, error)
-            if not door:
-                raise
-            connection = stack.enter_context(connected(door))
-        yield connection
-
-
-def named(database: Database, name: str) -> Database:
-    """The database *name* on the server of *database*."""
-    settings, connection = (_without_name(part) for part in (database.settings, database.connection))
-    return replace(database, settings={**settings, "NAME": name}, connection=connection)
-
-
-def _without_name(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """OPTIONS may name the database too, and the driver lets them outrank NAME."""
-    options = {name: value for name, value in settings.get("OPTIONS", {}).items() if name != "dbname"}
-    return {**settings, **({"OPTIONS": options} if "OPTIONS" in settings else {})}
-
-
-def target_name(database: Database) -> str:
-    """As the settings name it; a service file may name it instead."""
-    return parameters(connection_settings(database)).get("dbname", "")
-
-
-def _door_where_it_is_missing(database: Database, error: DatabaseUnavailable) -> Database | None:
-    """Another database of the server, which knows no such database; None when it is something else that fails."""
-    name = target_name(database)
-    if not name or name not in str(error.__cause__):  # the server names it, in whatever language
-        return None
-    door = find_door(database)
-    if door is None:
-        return None
-    with connected(door) as connection:
-        is_there = schema.rows(connection, "SELECT 1 FROM pg_database WHERE datname = %s", [name])
-    return None if is_there else door
-
-
-def _present(connection: Any, manifest: Manifest, door: Database | None) -> Target:
-    (name,) = schema.rows(connection, "SELECT current_database()")[0]
-    ((user, superuser, may_create),) = schema.rows(connection, _ROLE)
-    obstacles = _no_right_to_create(user, superuser or may_create) + _obstacles(connection, name, user)
-    if not door:
-        obstacles.append(f"no other database of the server lets {user} in ({' or '.join(_DOORS)})")
+def _inspect(
+    connection: Any, database: Database, manifest: Manifest, name: str, maintenance: Database | None, *, exists: bool
+) -> Target:
+    ((user, is_superuser, may_create),) = schema.fetch_rows(connection, _ROLE)
+    obstacles = [] if is_superuser or may_create else [f"the role {user} may not create databases (CREATEDB)"]
+    if exists:
+        obstacles += _find_obstacles(connection, name, user)
+    if not maintenance:
+        obstacles.append(f"no other database of the server accepts {user} ({' or '.join(MAINTENANCE_DATABASES)})")
+    version = schema.get_server_version(connection)
+    major = max(major_version(version), major_version(manifest.engine.tool_version))
+    is_empty = exists and not schema.list_tables(connection)
     return Target(
+        database=database,
+        manifest=manifest,
+        tools=choose_tools(major, database.tools_dir, f"To restore the database {database.alias!r}"),
         name=name,
-        exists=True,
-        version=schema.server_version(connection),
-        size=schema.size(connection),
+        exists=exists,
+        version=version,
+        size=schema.get_database_size(connection) if exists else 0,
         user=user,
-        superuser=superuser,
-        missing_roles=schema.missing_roles(connection, manifest.engine.roles),
-        staying_schemas=schema.extension_schemas(connection),
+        is_superuser=is_superuser,
+        missing_roles=schema.list_missing_roles(connection, manifest.engine.roles),
+        extension_schemas=schema.list_extension_schemas(connection) if exists else (),
         obstacles=obstacles,
-        door=door,
-        unsaved=() if schema.tables(connection) else [told for (told,) in schema.rows(connection, OBJECTS)],
+        maintenance=maintenance,
+        unsaved=[text for (text,) in schema.fetch_rows(connection, COUNT_OBJECTS)] if is_empty else (),
     )
 
 
-def _absent(database: Database, manifest: Manifest, door: Database) -> Target:
-    with connected(door) as connection:
-        ((user, superuser, may_create),) = schema.rows(connection, _ROLE)
-        return Target(
-            name=target_name(database),
-            exists=False,
-            version=schema.server_version(connection),
-            size=0,
-            user=user,
-            superuser=superuser,
-            missing_roles=schema.missing_roles(connection, manifest.engine.roles),
-            staying_schemas=(),
-            obstacles=_no_right_to_create(user, superuser or may_create),
-            door=door,
-        )
-
-
-def _no_right_to_create(user: str, may_create: bool) -> list[str]:
-    return [] if may_create else [f"the role {user} may not create databases (CREATEDB)"]
-
-
-def _obstacles(connection: Any, name: str, user: str) -> list[str]:
-    ((owns, may_place),) = schema.rows(connection, _DATABASE, [name])
-    obstacles = [] if owns else [f"the role {user} does not own the database"]
-    obstacles += [] if may_place else [f"the role {user} may not create anything in the database's tablespace"]
-    if extensions := [extension for (extension,) in schema.rows(connection, _FORBIDDEN_EXTENSIONS)]:
-        obstacles.append(f"the role {user} may not create {_extensions(extensions)}")
-    return obstacles + [f"{bound} belongs to it" for (bound,) in schema.rows(connection, _BOUND)]
-
-
-def _extensions(names: Sequence[str]) -> str:
-    return f"the extension{'s' if len(names) > 1 else ''} {', '.join(names)}"
+def _find_obstacles(connection: Any, name: str, user: str) -> list[str]:
+    ((is_owner, may_use_tablespace),) = schema.fetch_rows(connection, _DATABASE, [name])
+    obstacles = [] if is_owner else [f"the role {user} does not own the database"]
+    if not may_use_tablespace:
+        obstacles.append(f"the role {user} may not create anything in the database's tablespace")
+    if extensions := [extension for (extension,) in schema.fetch_rows(connection, _FORBIDDEN_EXTENSIONS)]:
+        plural = "s" if len(extensions) > 1 else ""
+        obstacles.append(f"the role {user} may not create the extension{plural} {', '.join(extensions)}")
+    return obstacles + [f"{bound} belongs to it" for (bound,) in schema.fetch_rows(connection, _BOUND)]

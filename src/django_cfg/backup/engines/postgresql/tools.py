@@ -1,7 +1,7 @@
-"""PostgreSQL's programs: the server's own major version, else the lowest newer one.
+"""PostgreSQL's programs: those of the server's own major version, else of the lowest newer one.
 
-A newer pg_dump reads an older server, an older one refuses a newer server; what a newer one writes
-may hold settings that an older server does not know.
+A newer pg_dump reads an older server; an older one refuses a newer server. What a newer one writes may hold settings
+that an older server does not know.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from django_cfg.backup.engines.postgresql.error_text import STDERR_LINES, remove_row_data
+from django_cfg.backup.engines.postgresql.libpq import build_environment, list_secrets
 from django_cfg.backup.errors import ToolNotFound, ToolTooOld
+from django_cfg.backup.process.child import Child
 
-# Where packages keep the programs of each major version side by side. Debian's /usr/bin/pg_dump is a
-# wrapper that chooses by the local clusters, not by the server asked for, so it comes last.
+# Packages install the programs of each major version in one of these folders. Debian's /usr/bin/pg_dump is a wrapper
+# that chooses by the local clusters, not by the server it connects to, so PATH comes last.
 _FOLDERS = (
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
@@ -35,69 +39,79 @@ class Tools:
 
     @property
     def major(self) -> int:
-        return major(self.version)
+        return major_version(self.version)
 
     def path(self, name: str) -> str:
         return str(self.folder / name)
 
-    def missing(self, *names: str) -> list[str]:
+    def list_missing(self, *names: str) -> list[str]:
         return [name for name in names if not os.access(self.path(name), os.X_OK)]
 
 
-def major(version: str) -> int:
-    """15 of "15.18", of "15beta1" and of "15.18 (Debian 15.18-0+deb12u1)"."""
+def major_version(version: str) -> int:
+    """Return 15 for "15.18", "15beta1" and "15.18 (Debian 15.18-0+deb12u1)"."""
     found = re.match(r"\d+", version)
     return int(found[0]) if found else 0
 
 
-def choose(wanted: int, tools_dir: str | None, purpose: str) -> Tools:
-    """The tools of major version *wanted*, else the lowest newer ones.
+def choose_tools(wanted: int, tools_dir: str | None, purpose: str) -> Tools:
+    """Return the tools of the major version *wanted*, else the lowest newer ones.
 
     :param purpose: begins the message, as "To dump the database 'default'".
     :raises ToolNotFound: there are none.
     :raises ToolTooOld: all are older.
     """
-    found = sorted(_installed(tools_dir), key=lambda tools: tools.major)
+    found = sorted(_find_installed(tools_dir), key=lambda tools: tools.major)
     where = f"in tools_dir ({tools_dir})" if tools_dir else "on this machine"
     if not found:
         raise ToolNotFound(
             f"{purpose}, pg_dump is needed, and there is none {where}: install postgresql-client-{wanted} "
             f"({'or correct' if tools_dir else 'or set'} BackupConfig.tools_dir)."
         )
-    fitting = [tools for tools in found if tools.major >= wanted]
-    if not fitting:
-        raise ToolTooOld(
-            f"{purpose}, the programs of PostgreSQL {wanted} are needed, and the newest {where} are of "
-            f"{found[-1].version}: install postgresql-client-{wanted} or set BackupConfig.tools_dir."
-        )
-    return fitting[0]
-
-
-def newer_than(tools: Tools, server_version: str) -> str:
-    """What to know when the programs are newer than the server; empty when they fit it."""
-    if tools.major == major(server_version):
-        return ""
-    return (
-        f"pg_dump {tools.version} is newer than the server ({server_version}): what it writes may not restore into an "
-        f"older server. Install postgresql-client-{major(server_version)}."
+    if tools := next((tools for tools in found if tools.major >= wanted), None):
+        return tools
+    raise ToolTooOld(
+        f"{purpose}, the programs of PostgreSQL {wanted} are needed, and the newest {where} are of "
+        f"{found[-1].version}: install postgresql-client-{wanted} or set BackupConfig.tools_dir."
     )
 
 
-def _installed(tools_dir: str | None) -> Iterator[Tools]:
-    for folder in map(Path, tools_dir.split(os.pathsep)) if tools_dir else _usual_folders():
+def describe_mismatch(tools: Tools, server_version: str) -> str:
+    """Return a warning if the programs are newer than the server; empty if they have its version."""
+    if tools.major == major_version(server_version):
+        return ""
+    return (
+        f"pg_dump {tools.version} is newer than the server ({server_version}): what it writes may not restore into an "
+        f"older server. Install postgresql-client-{major_version(server_version)}."
+    )
+
+
+def start_program(argv: Sequence[str], *, settings: Mapping[str, Any] | None = None, feed: bool = False) -> Child:
+    """Start one of PostgreSQL's programs, whose errors then hold neither a row nor a secret.
+
+    :param settings: Django's, of the database to connect to; None: the program connects to none.
+    """
+    if settings is None:
+        return Child(argv, feed=feed, said=remove_row_data, lines=STDERR_LINES)
+    env, secrets = build_environment(settings), list_secrets(settings)
+    return Child(argv, env=env, feed=feed, secrets=secrets, said=remove_row_data, lines=STDERR_LINES)
+
+
+def _find_installed(tools_dir: str | None) -> Iterator[Tools]:
+    for folder in map(Path, tools_dir.split(os.pathsep)) if tools_dir else _list_usual_folders():
         program = folder / "pg_dump"
-        if program.is_file() and (version := _version(program)):
+        if program.is_file() and (version := _read_version(program)):
             yield Tools(folder, version)
 
 
-def _usual_folders() -> list[Path]:
-    beside = [found for pattern in _FOLDERS for found in Path("/").glob(pattern.lstrip("/"))]
+def _list_usual_folders() -> list[Path]:
+    folders = [found for pattern in _FOLDERS for found in Path("/").glob(pattern.lstrip("/"))]
     on_path = shutil.which("pg_dump")
-    return [*beside, *([Path(on_path).parent] if on_path else [])]
+    return [*folders, *([Path(on_path).parent] if on_path else [])]
 
 
-def _version(program: Path) -> str:
-    """ "15.18" of "pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"; empty when it does not run."""
+def _read_version(program: Path) -> str:
+    """Return "15.18" of "pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"; empty if the program does not run."""
     try:
         done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""SQLite: an online copy, checked beside the stream; a restore through SQLite's own transactions."""
+"""SQLite: an online copy, checked while it is streamed; a restore through SQLite's own transactions."""
 
 from django_cfg.backup.engines.sqlite.engine import SQLiteEngine
 

@@ -1,10 +1,10 @@
-"""The SQLite engine: its face to the services."""
+"""The SQLite engine, as the services use it."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from shlex import quote
 
@@ -21,23 +21,21 @@ from django_cfg.backup.engines.base import (
     RestoreOptions,
     Selection,
 )
-from django_cfg.backup.engines.sqlite import kept_data, preflight, schema
-from django_cfg.backup.engines.sqlite.connection import database_path, live, open_live, open_private
-from django_cfg.backup.engines.sqlite.copy import plan
-from django_cfg.backup.engines.sqlite.dump import dumping, full_check
-from django_cfg.backup.engines.sqlite.interruptible import Stop, carry_out
-from django_cfg.backup.engines.sqlite.private import require_temporary_space, write_temporary
-from django_cfg.backup.engines.sqlite.staging import SQLiteRestoration, preparing
-from django_cfg.backup.engines.sqlite.table_restore import SomeTables, choose_tables
-from django_cfg.backup.engines.sqlite.workspace import sweep
-from django_cfg.backup.engines.table_comparison import compare_tables
-from django_cfg.backup.errors import VerificationFailed
+from django_cfg.backup.engines.sqlite.connection import database_path, open_database
+from django_cfg.backup.engines.sqlite.dump import check_selection, open_dump, require_temporary_space
+from django_cfg.backup.engines.sqlite.kept_data import list_kept
+from django_cfg.backup.engines.sqlite.preflight import run_preflight
+from django_cfg.backup.engines.sqlite.restore import open_restoration
+from django_cfg.backup.engines.sqlite.schema import list_tables
+from django_cfg.backup.engines.sqlite.staging import check_file
+from django_cfg.backup.engines.sqlite.workspace import sweep_workspace
+from django_cfg.backup.errors import StorageError
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.stream import Readable
-from django_cfg.backup.process.private_dir import private_dir
+from django_cfg.backup.pipeline.stream import Readable, blocks
+from django_cfg.backup.process.private_dir import create_private, private_dir
 
-# No database of the project is at hand; the alias is the one its connection_created receivers know best.
-_UNNAMED = Database("default", {"ENGINE": "django.db.backends.sqlite3"})
+# An archive is checked without any database of the project; receivers of connection_created know this alias best.
+_NO_DATABASE = Database("default", {"ENGINE": "django.db.backends.sqlite3"})
 
 
 class SQLiteEngine(Engine):
@@ -47,8 +45,13 @@ class SQLiteEngine(Engine):
     version_query = "SELECT sqlite_version()"
 
     @property
+    def path(self) -> Path:
+        """The database file itself, not a link to it."""
+        return database_path(self.database).resolve()
+
+    @property
     def identity(self) -> str:
-        return f"sqlite:{database_path(self.database).resolve()}"
+        return f"sqlite:{self.path}"
 
     @property
     def location(self) -> str:
@@ -59,67 +62,51 @@ class SQLiteEngine(Engine):
         try:
             return path.exists()
         except OSError:
-            return True  # behind a closed door; opening it will tell
+            return True  # its folder cannot be read; opening the file will say so
 
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
-        return dumping(self.database, selection)
+        return open_dump(self.database, selection)
 
-    @contextmanager
-    def restoration(self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS) -> Iterator[Restoration]:
-        preflight.refuse_in_place(options)
-        chosen = choose_tables(self.database, manifest, options.tables) if options.tables else []
-        keep_old = not options.discard_old
-        with preparing(self.database, manifest, keep_old=keep_old) as (target, workshop):
-            if chosen:
-                yield SomeTables(self.database, target, workshop, keep_old=keep_old, chosen=chosen)
-            else:
-                yield SQLiteRestoration(self.database, target, workshop, keep_old=keep_old)
+    def restoration(
+        self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS
+    ) -> AbstractContextManager[Restoration]:
+        return open_restoration(self.database, manifest, options)
 
     def preflight(self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS) -> Preflight:
-        return preflight.run_preflight(self.database, manifest, options)
+        return run_preflight(self.database, manifest, options)
 
     def list_kept_data(self) -> list[KeptObject]:
-        return kept_data.found(database_path(self.database).resolve())
+        return list_kept(self.path)
 
     def sweep_staging(self, *, dry_run: bool = False) -> list[str]:
-        return sweep(self.database, dry_run=dry_run)
+        return sweep_workspace(self.path, dry_run=dry_run)
 
     def check_health(self, selection: Selection) -> Iterator[Finding]:
-        with live(self.database) as connection:
-            plan(self.database, connection, selection)
-            yield Finding(
-                Level.OK, self.database.alias, f"SQLite {sqlite3.sqlite_version}, {self.location}, can be read"
-            )
+        with open_database(self.database) as connection:
+            check_selection(self.database, connection, selection)
+            text = f"SQLite {sqlite3.sqlite_version}, {self.location}, can be read"
+            yield Finding(Level.OK, self.database.alias, text)
 
     def is_empty(self) -> bool:
         path = database_path(self.database)
         if not path.exists() or path.stat().st_size == 0:
             return True
-        with live(self.database) as connection:
-            return not schema.tables(connection).selectable
+        with open_database(self.database) as connection:
+            return not list_tables(connection).selectable
 
     @classmethod
     def check_archive(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
         require_temporary_space(manifest.archive.raw_size)
         with private_dir() as folder:
             copy = folder / "copy.sqlite3"
-            write_temporary(copy, plain)
-            try:
-                carry_out(lambda stop: _examine(copy, manifest, stop))
-            except sqlite3.DatabaseError as error:
-                raise VerificationFailed(
-                    f"{manifest.archive.key} does not hold a readable SQLite database: {error}."
-                ) from error
+            with create_private(copy) as file:
+                for block in blocks(plain):
+                    try:
+                        file.write(block)
+                    except OSError as error:
+                        raise StorageError.from_os("write the temporary file", copy, error) from error
+            check_file(copy, _NO_DATABASE, manifest, manifest.archive.key, indexes=True)
 
     @classmethod
     def restore_command(cls, unpack: str, archive: str) -> str:
         return f"{unpack} {quote(archive)} > restored.sqlite3"
-
-
-def _examine(copy: Path, manifest: Manifest, stop: Stop) -> None:
-    with closing(open_live(copy)):
-        pass  # a file that is no database at all is told by SQLite before Django is asked
-    with open_private(copy, _UNNAMED, immutable=True) as connection, stop.by(connection.interrupt):
-        if findings := full_check(connection):
-            raise VerificationFailed(f"{manifest.archive.key} holds a damaged SQLite database: {findings}.")
-        compare_tables(manifest.tables, schema.count_rows(connection), manifest.archive.key)

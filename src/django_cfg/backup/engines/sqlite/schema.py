@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django_cfg.backup.engines.base import Selection
@@ -12,7 +14,7 @@ from django_cfg.backup.errors import UsageError
 
 @dataclass(frozen=True)
 class Tables:
-    """The names of all tables: ordinary ones, virtual ones, and the shadows virtual ones keep data in."""
+    """The names of all tables: ordinary ones, virtual ones, and the shadow tables in which virtual ones keep data."""
 
     ordinary: tuple[str, ...]
     virtual: tuple[str, ...]
@@ -20,116 +22,125 @@ class Tables:
 
     @property
     def selectable(self) -> tuple[str, ...]:
-        """What a configuration may name: a shadow belongs to its virtual table."""
+        """What a configuration may name: a shadow table belongs to its virtual table."""
         return tuple(sorted(self.ordinary + self.virtual))
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """What holds rows in the file: counted without needing any module of a virtual table."""
+        """What holds rows in the file, and is counted without the module of a virtual table."""
         return tuple(sorted(self.ordinary + self.shadows))
-
-    def shadows_of(self, virtual: str) -> tuple[str, ...]:
-        return tuple(name for name in self.shadows if name.startswith(f"{virtual}_"))
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def tables(connection: sqlite3.Connection) -> Tables:
-    rows = connection.execute(
-        "SELECT name, sql LIKE 'CREATE VIRTUAL%' FROM sqlite_master "
-        "WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-    ).fetchall()
-    virtual = tuple(name for name, is_virtual in rows if is_virtual)
-    shadows = _shadows(connection, [name for name, is_virtual in rows if not is_virtual], virtual)
-    ordinary = tuple(name for name, is_virtual in rows if not is_virtual and name not in shadows)
-    return Tables(ordinary, virtual, shadows)
-
-
-def _shadows(connection: sqlite3.Connection, names: list[str], virtual: tuple[str, ...]) -> tuple[str, ...]:
-    if sqlite3.sqlite_version_info >= (3, 37):
-        found = connection.execute("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow'")
-        told = {name for (name,) in found}
-        return tuple(name for name in names if name in told)
-    return tuple(name for name in names if name.startswith(tuple(f"{table}_" for table in virtual)))
-
-
-def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
-    """The exact rows of every table that stores some."""
-    return {name: _one(connection, f"SELECT count(*) FROM {quoted(name)}") for name in tables(connection).stored}
-
-
-def last_migrations(connection: sqlite3.Connection) -> dict[str, str]:
-    """The last migration applied of each app; empty where Django keeps no record."""
-    if "django_migrations" not in tables(connection).ordinary:
-        return {}
-    return dict(connection.execute("SELECT app, name FROM django_migrations ORDER BY id"))
 
 
 @dataclass(frozen=True)
-class Cut:
-    """What a selection takes out of a copy."""
+class SelectedTables:
+    """What a selection removes from a copy."""
 
     emptied: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
     @property
     def copies(self) -> int:
-        """How many copies of the database are on disk at a time: what is cut is written anew."""
+        """The number of copies on the disk at a time: one from which something is removed is written again."""
         return 2 if self.emptied or self.dropped else 1
 
 
-def cut(connection: sqlite3.Connection, selection: Selection, alias: str) -> Cut:
-    """What *selection* takes out of the database.
+def quote_name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
-    :raises UsageError: a pattern matches nothing, or a table that stays needs one that is emptied or left out.
+
+def read_pragma(connection: sqlite3.Connection, name: str) -> str:
+    return str(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def list_tables(connection: sqlite3.Connection) -> Tables:
+    rows = connection.execute(
+        "SELECT name, sql LIKE 'CREATE VIRTUAL%' FROM sqlite_master "
+        "WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    ).fetchall()
+    virtual = tuple(name for name, is_virtual in rows if is_virtual)
+    others = tuple(name for name, is_virtual in rows if not is_virtual)
+    if sqlite3.sqlite_version_info >= (3, 37):
+        found = connection.execute("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow'")
+        known = {name for (name,) in found}
+    else:
+        known = {name for name in others if name.startswith(tuple(f"{table}_" for table in virtual))}
+    shadows = tuple(name for name in others if name in known)
+    return Tables(tuple(name for name in others if name not in known), virtual, shadows)
+
+
+def list_references(connection: sqlite3.Connection, table: str) -> list[tuple[str, str]]:
+    """Return the foreign keys of *table*: each column, and the table to which it refers."""
+    rows = connection.execute('SELECT "from", "table" FROM pragma_foreign_key_list(?)', (table,))
+    return [(column, parent) for column, parent in rows]
+
+
+def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return the exact number of rows of every table that stores some."""
+    return {
+        name: connection.execute(f"SELECT count(*) FROM {quote_name(name)}").fetchone()[0]
+        for name in list_tables(connection).stored
+    }
+
+
+def last_migrations(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return the last applied migration of each app; nothing where Django keeps no record."""
+    if "django_migrations" not in list_tables(connection).ordinary:
+        return {}
+    return dict(connection.execute("SELECT app, name FROM django_migrations ORDER BY id"))
+
+
+def find_damage(connection: sqlite3.Connection, *, indexes: bool = False) -> str:
+    """Return what SQLite finds wrong with the structure of every page and row; empty if nothing.
+
+    :param indexes: compare every index with its table too: many times slower on random keys.
     """
-    found = tables(connection)
-    emptied = matching(found.selectable, selection.exclude, "exclude_tables", alias)
-    kept = (
-        matching(found.selectable, selection.include, "include_tables", alias)
-        if selection.partial
-        else found.selectable
-    )
-    _refuse_dangling(connection, [name for name in kept if name not in emptied], emptied, alias)
-    dropped = tuple(name for name in found.selectable if name not in kept)
-    _refuse_missing(connection, kept, dropped, alias)
-    return Cut(tuple(name for name in emptied if name in kept), dropped)
+    pragma = "integrity_check" if indexes else "quick_check"
+    found = [line for (line,) in connection.execute(f"PRAGMA {pragma}(5)")]
+    return "" if found == ["ok"] else "; ".join(found)
 
 
-def _refuse_dangling(connection: sqlite3.Connection, kept: list[str], emptied: tuple[str, ...], alias: str) -> None:
-    without_rows = {name.casefold() for name in emptied}  # SQLite's names ignore case
-    for table in kept:
-        for column, target in references(connection, table):
-            if target.casefold() in without_rows and _one(
-                connection, f"SELECT EXISTS (SELECT 1 FROM {quoted(table)} WHERE {quoted(column)} IS NOT NULL)"
-            ):
-                raise UsageError(
-                    f"exclude_tables of the database {alias!r} leaves out the rows of {target}, but rows of {table} "
-                    f"refer to them by {table}.{column}: restored, they would break that foreign key. "
-                    f"Exclude {table} too, or keep {target}."
-                )
+@contextmanager
+def without_triggers(connection: sqlite3.Connection) -> Iterator[None]:
+    """Drop all triggers for the block and create them again: they would change tables that stay."""
+    triggers = connection.execute("SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        connection.execute(f"DROP TRIGGER main.{quote_name(name)}")
+    yield
+    for _, sql in triggers:
+        connection.execute(sql)
 
 
-def _refuse_missing(
-    connection: sqlite3.Connection, kept: tuple[str, ...], dropped: tuple[str, ...], alias: str
-) -> None:
+def select_tables(connection: sqlite3.Connection, selection: Selection, alias: str) -> SelectedTables:
+    """Return what *selection* removes from the database.
+
+    :raises UsageError: a pattern matches nothing, or rows that stay refer to a table that is emptied or left out.
+    """
+    found = list_tables(connection).selectable
+    emptied = matching(found, selection.exclude, "exclude_tables", alias)
+    kept = matching(found, selection.include, "include_tables", alias) if selection.partial else found
+    dropped = tuple(name for name in found if name not in kept)
+    _refuse_emptied_parents(connection, [name for name in kept if name not in emptied], emptied, alias)
     gone = {name.casefold() for name in dropped}
     for table in kept:
-        for column, target in references(connection, table):
-            if target.casefold() in gone:
+        for column, parent in list_references(connection, table):
+            if parent.casefold() in gone:
                 raise UsageError(
-                    f"include_tables of the database {alias!r} names {table} and not {target}, to which it refers by "
-                    f"{table}.{column}: its rows would refer to nothing. Include {target} too."
+                    f"include_tables of the database {alias!r} names {table} and not {parent}, to which it refers by "
+                    f"{table}.{column}: its rows would refer to nothing. Include {parent} too."
                 )
+    return SelectedTables(tuple(name for name in emptied if name in kept), dropped)
 
 
-def references(connection: sqlite3.Connection, table: str) -> list[tuple[str, str]]:
-    rows = connection.execute('SELECT "from", "table" FROM pragma_foreign_key_list(?)', (table,))
-    return [(column, target) for column, target in rows]
-
-
-def _one(connection: sqlite3.Connection, query: str) -> int:
-    value: int = connection.execute(query).fetchone()[0]
-    return value
+def _refuse_emptied_parents(
+    connection: sqlite3.Connection, filled: list[str], emptied: tuple[str, ...], alias: str
+) -> None:
+    without_rows = {name.casefold() for name in emptied}  # SQLite's names ignore case
+    for table in filled:
+        for column, parent in list_references(connection, table):
+            query = f"SELECT 1 FROM {quote_name(table)} WHERE {quote_name(column)} IS NOT NULL LIMIT 1"
+            if parent.casefold() in without_rows and connection.execute(query).fetchone():
+                raise UsageError(
+                    f"exclude_tables of the database {alias!r} leaves out the rows of {parent}, but rows of {table} "
+                    f"refer to them by {table}.{column}: restored, they would break that foreign key. "
+                    f"Exclude {table} too, or keep {parent}."
+                )

@@ -1,4 +1,4 @@
-"""Some tables of a backup into the database as it is: one transaction over the live file, the scratch attached."""
+"""A restore of some tables into the database as it is: one transaction of the live file, the staging file attached."""
 
 from __future__ import annotations
 
@@ -7,140 +7,117 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from django_cfg.backup.engines.base import Database, SwitchResult
+from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.sqlite import schema
-from django_cfg.backup.engines.sqlite.connection import LOCK_TIMEOUT, live, open_private, uri
-from django_cfg.backup.engines.sqlite.schema import quoted
-from django_cfg.backup.engines.sqlite.staging import SQLiteRestoration
-from django_cfg.backup.engines.table_comparison import matching
-from django_cfg.backup.errors import RestoreFailed, RestoreRefused
+from django_cfg.backup.engines.sqlite.connection import LOCK_TIMEOUT, Interrupts, open_as_project, open_database, uri
+from django_cfg.backup.engines.sqlite.staging import StagingRestoration
+from django_cfg.backup.engines.table_comparison import matching, require_restorable
+from django_cfg.backup.errors import RestoreFailed
 from django_cfg.backup.manifest import Manifest
 
-Violation = tuple[object, ...]  # as PRAGMA foreign_key_check tells it
+Violation = tuple[object, ...]  # a row of PRAGMA foreign_key_check
 
 
-class SomeTables(SQLiteRestoration):
-    """The scratch is loaded and checked whole, and then gives only the *chosen* tables."""
+class TableRestoration(StagingRestoration):
+    """The complete staging file is loaded and checked, and then gives only the *chosen* tables."""
 
     def __init__(
-        self, database: Database, target: Path, workshop: Path, *, keep_old: bool, chosen: Sequence[str]
+        self, database: Database, target: Path, workspace: Path, *, keep_old: bool, chosen: Sequence[str]
     ) -> None:
-        super().__init__(database, target, workshop, keep_old=keep_old)
+        super().__init__(database, target, workspace, keep_old=keep_old)
         self._chosen = chosen
 
-    def switch(self) -> SwitchResult:
-        try:
-            with open_private(self._target, self._database) as connection, _transaction(connection, self._scratch):
-                if self._keep_old:
-                    wal = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-                    self._held.copy(through_sqlite=wal)
-                self._replace(connection)
-                _change_schema_version(connection)
-        except sqlite3.DatabaseError as error:
-            raise self._failed(error) from error
-        return self._let_out()
+    def _replace_data(self) -> str:
+        with open_as_project(self._target, self._database, Interrupts()) as live, _transaction(live, self._staging):
+            if self._keep_old:
+                self._old_data.copy(wal=schema.read_pragma(live, "journal_mode") == "wal")
+            self._replace_rows(live)
+            _change_schema_version(live)
+        return ""
 
-    def _replace(self, connection: sqlite3.Connection) -> None:
-        before = set(_violations(connection, self._chosen))
-        triggers = connection.execute("SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger'").fetchall()
-        for name, _ in triggers:
-            connection.execute(f"DROP TRIGGER main.{quoted(name)}")
-        for table in self._chosen:
-            _copy(connection, table)
-        for _, sql in triggers:
-            connection.execute(sql)
-        if broken := [violation for violation in _violations(connection, self._chosen) if violation not in before]:
+    def _replace_rows(self, live: sqlite3.Connection) -> None:
+        before = set(_find_violations(live, self._chosen))
+        with schema.without_triggers(live):
+            for table in self._chosen:
+                _copy_rows(live, table)
+        if broken := [found for found in _find_violations(live, self._chosen) if found not in before]:
+            keys = ", ".join(sorted({f"{child} to {parent}" for child, _, parent, _ in broken}))
             raise RestoreFailed(
-                f"{len(broken)} rows would refer to rows that are not there: {_in_words(broken)}. The database "
-                f"{self._database.alias!r} is as it was. Restore those tables too (--tables), or the whole backup."
+                f"{len(broken)} rows would refer to missing rows: {keys}. The database {self._database.alias!r} is as "
+                "it was. Restore those tables too (--tables), or the complete backup."
             )
 
 
 def choose_tables(database: Database, manifest: Manifest, patterns: Sequence[str]) -> list[str]:
-    """The tables that *patterns* mean, found in the backup and in the database.
+    """Return the tables that *patterns* match, if the backup and the database have them.
 
     :raises UsageError: a pattern matches nothing in the backup.
     :raises RestoreRefused: the database lacks one of them, or their rows were left out.
     """
-    stored = [table.name for table in manifest.tables]
-    chosen = matching(stored, patterns, "--tables", database.alias)
-    with live(database) as connection:
-        there = schema.tables(connection).ordinary
-    if missing := [name for name in chosen if name not in there]:
-        _refuse(missing, f"the database {database.alias!r} has no ordinary table of that name")
-    if emptied := [name for name in chosen if name in manifest.excluded]:
-        _refuse(emptied, "the backup left out their rows")
+    chosen = matching([table.name for table in manifest.tables], patterns, "--tables", database.alias)
+    with open_database(database) as connection:
+        existing = schema.list_tables(connection).ordinary
+    require_restorable(chosen, existing, manifest.excluded, database.alias)
     return list(chosen)
 
 
-def foreign_keys(database: Database, chosen: Sequence[str]) -> list[str]:
-    """The foreign keys between the *chosen* tables and others, in words."""
-    with live(database) as connection:
+def list_foreign_keys(database: Database, chosen: Sequence[str]) -> list[str]:
+    """Describe the foreign keys between the *chosen* tables and others."""
+    with open_database(database) as connection:
         return [
             f"{child}.{column} to {parent}"
-            for child in schema.tables(connection).ordinary
-            for column, parent in schema.references(connection, child)
+            for child in schema.list_tables(connection).ordinary
+            for column, parent in schema.list_references(connection, child)
             if (child in chosen) != (parent in chosen)
         ]
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection, scratch: Path) -> Iterator[None]:
-    """Whoever reads or writes waits; an end by whatever means leaves the old state."""
-    connection.execute(f"PRAGMA busy_timeout = {int(LOCK_TIMEOUT * 1000)}")
-    connection.execute("ATTACH ? AS restored", (uri(scratch, immutable="1"),))
-    connection.execute("BEGIN EXCLUSIVE")
+def _transaction(live: sqlite3.Connection, staging: Path) -> Iterator[None]:
+    """Make other readers and writers wait; whatever ends the transaction early leaves the old data."""
+    live.execute(f"PRAGMA busy_timeout = {int(LOCK_TIMEOUT * 1000)}")
+    live.execute("ATTACH ? AS restored", (uri(staging, immutable="1"),))
+    live.execute("BEGIN EXCLUSIVE")
     try:
         yield
-        connection.execute("COMMIT")
+        live.execute("COMMIT")
     finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        if live.in_transaction:
+            live.execute("ROLLBACK")
 
 
-def _copy(connection: sqlite3.Connection, table: str) -> None:
-    stored, there = _columns(connection, "restored", table), _columns(connection, "main", table)
-    if lost := [column for column in stored if column not in there]:
+def _copy_rows(live: sqlite3.Connection, table: str) -> None:
+    stored, existing = _list_columns(live, "restored", table), _list_columns(live, "main", table)
+    if lost := [column for column in stored if column not in existing]:
         raise RestoreFailed(
-            f"The table {table} of the backup has the columns {', '.join(lost)}, which the database has not any more. "
-            "Nothing was changed. Restore the whole backup, into another database (--to) if need be."
+            f"The table {table} of the backup has the columns {', '.join(lost)}, which the database no longer has. "
+            "Nothing was changed. Restore the complete backup, into another database (--to) if necessary."
         )
-    names = ", ".join(map(quoted, stored))
-    connection.execute(f"DELETE FROM main.{quoted(table)}")
-    connection.execute(f"INSERT INTO main.{quoted(table)} ({names}) SELECT {names} FROM restored.{quoted(table)}")
-    if connection.execute("SELECT 1 FROM restored.sqlite_master WHERE name = 'sqlite_sequence'").fetchone():
-        connection.execute(
+    columns = ", ".join(map(schema.quote_name, stored))
+    name = schema.quote_name(table)
+    live.execute(f"DELETE FROM main.{name}")
+    live.execute(f"INSERT INTO main.{name} ({columns}) SELECT {columns} FROM restored.{name}")
+    if live.execute("SELECT 1 FROM restored.sqlite_master WHERE name = 'sqlite_sequence'").fetchone():
+        live.execute(
             "UPDATE main.sqlite_sequence SET seq = (SELECT seq FROM restored.sqlite_sequence WHERE name = ?1) "
             "WHERE name = ?1 AND ?1 IN (SELECT name FROM restored.sqlite_sequence)",
             (table,),
         )
 
 
-def _change_schema_version(connection: sqlite3.Connection) -> None:
-    """By this it is seen later that the switch has happened, as by the whole copy, which changes it too."""
-    (version,) = connection.execute("PRAGMA main.schema_version").fetchone()
-    connection.execute(f"PRAGMA main.schema_version = {version + 1}")
-
-
-def _columns(connection: sqlite3.Connection, database: str, table: str) -> list[str]:
-    """Those that are stored; generated ones make themselves."""
+def _list_columns(live: sqlite3.Connection, database: str, table: str) -> list[str]:
+    """Return the columns that are stored; generated ones are computed."""
     query = "SELECT name FROM pragma_table_xinfo(?, ?) WHERE hidden = 0"
-    return [name for (name,) in connection.execute(query, (table, database))]
+    return [name for (name,) in live.execute(query, (table, database))]
 
 
-def _violations(connection: sqlite3.Connection, chosen: Sequence[str]) -> Iterator[Violation]:
-    """Rows, of the *chosen* tables and of those that refer to them, that miss their partner."""
-    for child in schema.tables(connection).ordinary:
-        if child in chosen or any(parent in chosen for _, parent in schema.references(connection, child)):
-            yield from connection.execute(f"PRAGMA main.foreign_key_check({quoted(child)})")
+def _change_schema_version(live: sqlite3.Connection) -> None:
+    """Mark the switch as done for a later sweep, as the copy of a complete database does."""
+    live.execute(f"PRAGMA main.schema_version = {int(schema.read_pragma(live, 'main.schema_version')) + 1}")
 
 
-def _in_words(broken: Sequence[Violation]) -> str:
-    return ", ".join(sorted({f"{child} to {parent}" for child, _, parent, _ in broken}))
-
-
-def _refuse(names: Sequence[str], why: str) -> None:
-    raise RestoreRefused(
-        f"{', '.join(names)} cannot be restored on their own, since {why}: restore the whole backup, into another "
-        "database (--to) if need be."
-    )
+def _find_violations(live: sqlite3.Connection, chosen: Sequence[str]) -> Iterator[Violation]:
+    """Return the rows of the *chosen* tables, and of those that refer to them, that refer to a missing row."""
+    for child in schema.list_tables(live).ordinary:
+        if child in chosen or any(parent in chosen for _, parent in schema.list_references(live, child)):
+            yield from live.execute(f"PRAGMA main.foreign_key_check({schema.quote_name(child)})")

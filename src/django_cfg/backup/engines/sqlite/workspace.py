@@ -1,4 +1,4 @@
-"""The folder beside a database in which a restore of it works: private, for one at a time, swept by the next."""
+"""The folder next to a database in which a restore works: private, for one restore at a time, swept by the next."""
 
 from __future__ import annotations
 
@@ -8,46 +8,49 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.sqlite.connection import database_path
-from django_cfg.backup.engines.sqlite.rollback_copy import Held
+from django_cfg.backup.engines.sqlite.kept_data import OldData
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay
 from django_cfg.backup.process.private_dir import empty_locked, remove_if_empty, take_lock
 
 
 @contextmanager
-def entering(target: Path, alias: str) -> Iterator[Path]:
-    """A private folder beside *target*, ours alone while we live; what a dead restore left is removed.
+def open_workspace(target: Path, alias: str) -> Iterator[Path]:
+    """Make a private folder next to *target* and lock it for the block; what a dead restore left is removed.
 
-    :raises RestoreRefused: it cannot be used, or another restore does.
+    :raises RestoreRefused: the folder cannot be used, or another restore uses it.
     """
     folder = _folder_of(target)
-    try:
+    with _explain_unusable(folder):
         folder.mkdir(mode=0o700, exist_ok=True)
         lock = _open_lock(folder)
-    except OSError as error:
-        raise _unusable(folder, error) from error
     try:
-        _require_lock(lock, folder, alias)
-        _clear(folder, target)
+        if not take_lock(lock, folder):
+            raise RestoreUnderWay(
+                f"Another restore of the database {alias!r} is running in {folder}: wait for its end, then try again."
+            )
+        with _explain_unusable(folder):
+            OldData(target, folder).recover()
+            for leftover in folder.glob("scratch*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         yield folder
     finally:
         if take_lock(lock, folder):
-            _empty(folder, target)
+            with suppress(OSError):  # the old data could not be moved: it stays here, as the restore has reported
+                OldData(target, folder).recover()
+                empty_locked(folder)
         os.close(lock)
         remove_if_empty(folder)
 
 
-def sweep(database: Database, *, dry_run: bool = False) -> list[str]:
-    """Remove the workshop of a restore of *database* that died, unless it is only looked at."""
-    target = database_path(database).resolve()
+def sweep_workspace(target: Path, *, dry_run: bool = False) -> list[str]:
+    """Remove the workspace of a restore of *target* that died, or only name it."""
     folder = _folder_of(target)
     with suppress(OSError):
-        lock = _open_lock(folder)  # no such folder, as a rule
+        lock = _open_lock(folder)  # fails where there is no such folder, which is the rule
         try:
             if take_lock(lock, folder):
                 if not dry_run:
-                    Held(target, folder).settle()
+                    OldData(target, folder).recover()
                     empty_locked(folder)
                 return [str(folder)]
         finally:
@@ -62,34 +65,16 @@ def _folder_of(target: Path) -> Path:
 
 
 def _open_lock(folder: Path) -> int:
-    """Made where there is none: who died before that left an empty folder."""
+    """Open the lock file, and make one where a restore has died before that."""
     return os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
 
 
-def _require_lock(lock: int, folder: Path, alias: str) -> None:
-    if not take_lock(lock, folder):
-        raise RestoreUnderWay(
-            f"Another restore of the database {alias!r} is running in {folder}: wait for its end, then try again."
-        )
-
-
-def _clear(folder: Path, target: Path) -> None:
+@contextmanager
+def _explain_unusable(folder: Path) -> Iterator[None]:
     try:
-        Held(target, folder).settle()
-        for left_over in folder.glob("scratch*"):
-            shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
+        yield
     except OSError as error:
-        raise _unusable(folder, error) from error
-
-
-def _empty(folder: Path, target: Path) -> None:
-    with suppress(OSError):  # the old data could not be let out: it stays here, and that has been told
-        Held(target, folder).settle()
-        empty_locked(folder)
-
-
-def _unusable(folder: Path, error: OSError) -> RestoreRefused:
-    return RestoreRefused(
-        f"The scratch folder {folder} cannot be used: {error.strerror}. "
-        "A restore needs to write in the folder of the database."
-    )
+        raise RestoreRefused(
+            f"The scratch folder {folder} cannot be used: {error.strerror}. "
+            "A restore needs to write in the folder of the database."
+        ) from error
