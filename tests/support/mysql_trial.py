@@ -15,7 +15,7 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql import switch
 from django_cfg.backup.engines.mysql.session import Session
-from django_cfg.backup.engines.mysql.staging import SIGN
+from django_cfg.backup.engines.mysql.staging_schemas import MARKER
 from django_cfg.backup.errors import DatabaseUnavailable, RestoreRefused
 from django_cfg.backup.services.restore.resume import resume_restore
 from tests.support.mysql_databases import MySQLServer, fail_unless_equal
@@ -106,8 +106,8 @@ class Trial:
 
     def _in_state(self, state: str) -> set[str]:
         sql = self.server.server.sql
-        signed = {name for name in self.server.schemas() if sql(f"SHOW TABLES FROM `{name}` LIKE '{SIGN}'")}
-        return {name for name in signed if sql(f"SELECT state FROM `{name}`.{SIGN}") == [(state,)]}
+        signed = {name for name in self.server.schemas() if sql(f"SHOW TABLES FROM `{name}` LIKE '{MARKER}'")}
+        return {name for name in signed if sql(f"SELECT state FROM `{name}`.{MARKER}") == [(state,)]}
 
 
 def killing_itself(act: Callable[[], object], before: int | str) -> Callable[[], None]:
@@ -115,7 +115,7 @@ def killing_itself(act: Callable[[], object], before: int | str) -> Callable[[],
 
     def carried_out() -> None:
         count = itertools.count(1)
-        for name in ("begin", "resume"):
+        for name in ("begin_switch", "resume_switch"):
             setattr(switch, name, _counting(getattr(switch, name), count, before))
         act()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import create_backup, drill_backup
-from django_cfg.backup.engines.mysql.staging import SIGN
+from django_cfg.backup.engines.mysql.staging_schemas import MARKER
 from django_cfg.backup.engines.postgresql.staging import StagingRestoration
 from django_cfg.backup.errors import BackupError, RestoreRefused, VerificationFailed
 from tests.backup.engines.drill_contract import DrillContract, proof_of
@@ -121,7 +121,7 @@ class TestMySQLDrills(DrillContract):
         server.server.sql(*(f"CREATE DATABASE {name}" for name in (left, filled, other)))
         server.server.sql(f"CREATE TABLE {filled}.book (id int)")
         if signed:
-            server.server.sql(f"CREATE TABLE {left}.{SIGN} (made_for int, kind int, state int, scratch int)")
+            server.server.sql(f"CREATE TABLE {left}.{MARKER} (made_for int, kind int, state int, scratch int)")
         assert drill_backup().succeeded
         assert self.traces(server) == [filled, other]
 

@@ -31,7 +31,7 @@ def test_a_broken_view_is_no_obstacle(broken: MySQLServer) -> None:
     """It is told before anything is loaded, and its text is kept like that of the others."""
     answer = broken.site.call("backup_restore", "--yes")
     assert answer.code == 0, answer.stderr
-    assert "the views orphan, upon refer to something that is not there" in answer.stderr
+    assert "the views orphan, upon refer to something that does not exist" in answer.stderr
     assert broken.count("gone") == 0
     (aside,) = broken.schemas()
     kept = broken.server.sql(f"SELECT name, statement FROM `{aside}`.django_cfg_backup_plan WHERE generation = 'old'")
@@ -42,7 +42,7 @@ def test_a_broken_view_is_no_obstacle(broken: MySQLServer) -> None:
 
 def test_in_place_the_way_past_a_broken_view_is_named(broken: MySQLServer) -> None:
     """The backup that is made first cannot be: the database is as it was."""
-    with pytest.raises(RestoreRefused, match=r"orphan.*DROP it or mend it.*give --discard-old"):
+    with pytest.raises(RestoreRefused, match=r"orphan.*DROP it or fix it.*give --discard-old"):
         restore_backup(in_place=True)
     assert "gone" not in broken.table_names()
     restore_backup(in_place=True, discard_old=True)

@@ -12,12 +12,17 @@ from django.conf import settings
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.mysql import MySQLEngine
-from django_cfg.backup.engines.mysql.connection import connected, parameters
-from django_cfg.backup.engines.mysql.grants import _matches
-from django_cfg.backup.engines.mysql.option_file import read_option_file, written
-from django_cfg.backup.engines.mysql.program import _mariadb_tls, _mysql_tls
-from django_cfg.backup.engines.mysql.session import plain_version
-from django_cfg.backup.engines.mysql.tools import dump_tool, misfit
+from django_cfg.backup.engines.mysql.connection import connect
+from django_cfg.backup.engines.mysql.option_file import (
+    _mariadb_tls,
+    _mysql_tls,
+    format_option_file,
+    read_connection_options,
+    read_option_file,
+)
+from django_cfg.backup.engines.mysql.privileges import _matches
+from django_cfg.backup.engines.mysql.session import parse_version
+from django_cfg.backup.engines.mysql.tools import describe_mismatch, find_dump_tool
 from django_cfg.backup.errors import ConfigurationError, DatabaseUnavailable, ToolNotFound
 from tests.support import needs
 from tests.support.databases import BOOKS
@@ -108,8 +113,8 @@ def test_options_of_the_sites_requests_are_not_for_a_dump(server: MySQLServer) -
     manifest = create_backup()
     assert {table.name: table.rows for table in manifest.tables}["Ödd \\ `'"] == 1
     restore_backup()
-    with connected(Database("default", settings.DATABASES["default"])) as session:
-        assert session.rows("SELECT @@max_statement_time, @@sql_mode") == [(0, "NO_AUTO_VALUE_ON_ZERO")]
+    with connect(Database("default", settings.DATABASES["default"])) as session:
+        assert session.fetch_rows("SELECT @@max_statement_time, @@sql_mode") == [(0, "NO_AUTO_VALUE_ON_ZERO")]
 
 
 def test_connection_overrides_the_settings(server: MySQLServer) -> None:
@@ -123,7 +128,7 @@ def test_connection_overrides_the_settings(server: MySQLServer) -> None:
 def test_the_password_of_a_key_is_refused() -> None:
     settings = {"ENGINE": "django.db.backends.mysql", "NAME": "x", "OPTIONS": {"ssl_key_password": "hush"}}
     with pytest.raises(ConfigurationError, match="TLS key") as refusal:
-        parameters(settings)
+        read_connection_options(settings)
     assert "hush" not in str(refusal.value)
 
 
@@ -198,7 +203,7 @@ def test_aliases_of_one_database_are_known_by_their_place() -> None:
 )
 def test_what_is_written_is_read_again_by_the_programs_and_by_us(tmp_path: Path, value: str) -> None:
     file = tmp_path / "client.cnf"
-    file.write_text(written({"user": value, "skip-ssl": None}))
+    file.write_text(format_option_file({"user": value, "skip-ssl": None}))
     assert read_option_file(str(file), "client") == {"user": value, "skip-ssl": ""}
     argv = [mariadb_program("my_print_defaults"), f"--defaults-file={file}", "client"]
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == f"--user={value}\n--skip-ssl\n"
@@ -244,16 +249,16 @@ def test_each_server_is_dumped_by_its_own_program(
     """Whatever its name; one that was not made for the server is taken when there is no other, and told."""
     for name, told in installed.items():
         program(tmp_path, name, told)
-    tool = dump_tool(vendor, str(tmp_path), "To test")
+    tool = find_dump_tool(vendor, str(tmp_path), "To test")
     assert (tool.name, tool.vendor, tool.version) == chosen
-    assert bool(misfit(tool, vendor, tool.version)) == (tool.vendor != vendor)
+    assert bool(describe_mismatch(tool, vendor, tool.version)) == (tool.vendor != vendor)
 
 
 def test_an_older_program_is_told(tmp_path: Path) -> None:
     program(tmp_path, "mariadb-dump", MARIADB)
-    tool = dump_tool("mariadb", str(tmp_path), "To test")
-    assert "older than the server (MariaDB 11.4.2)" in misfit(tool, "mariadb", "11.4.2")
-    assert misfit(tool, "mariadb", "10.11.2") == misfit(tool, "mariadb", "10.6.1") == ""
+    tool = find_dump_tool("mariadb", str(tmp_path), "To test")
+    assert "older than the server (MariaDB 11.4.2)" in describe_mismatch(tool, "mariadb", "11.4.2")
+    assert describe_mismatch(tool, "mariadb", "10.11.2") == describe_mismatch(tool, "mariadb", "10.6.1") == ""
 
 
 @pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 1\n", "#!/bin/sh\necho something else\n", "no script"])
@@ -262,7 +267,7 @@ def test_what_does_not_run_is_no_program(tmp_path: Path, script: str | None) -> 
         (tmp_path / "mysqldump").write_text(script)
         (tmp_path / "mysqldump").chmod(0o755)
     with pytest.raises(ToolNotFound, match=r"^To test, mysqldump is needed.*install mysql-client"):
-        dump_tool("mysql", str(tmp_path), "To test")
+        find_dump_tool("mysql", str(tmp_path), "To test")
 
 
 @pytest.mark.parametrize(
@@ -270,7 +275,7 @@ def test_what_does_not_run_is_no_program(tmp_path: Path, script: str | None) -> 
     [("5.5.5-10.11.19-MariaDB-0+deb12u1-log", "10.11.19"), ("8.0.36", "8.0.36"), ("8.4.0-commercial", "8.4.0")],
 )
 def test_the_servers_version(info: str, version: str) -> None:
-    assert plain_version(info) == version
+    assert parse_version(info) == version
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
-from django_cfg.backup.engines.mysql.connection import _NAMES, _NOT_OURS, _SSL
-from django_cfg.backup.engines.mysql.grants import _RESTORING
+from django_cfg.backup.engines.mysql.connection import IGNORED_OPTIONS
+from django_cfg.backup.engines.mysql.option_file import OPTION_NAMES, SSL_OPTION_NAMES
+from django_cfg.backup.engines.mysql.privileges import RESTORE_PRIVILEGES
 from django_cfg.backup.errors import DumpFailed, RestoreFailed, RestoreRefused
 from tests.support.databases import BOOKS
 from tests.support.documented_mysql_users import PAGE, SQL, become
@@ -100,9 +101,9 @@ def test_the_user_that_can_restore_what_belongs_to_others(server: MySQLServer) -
 
 
 def test_every_option_is_named() -> None:
-    for name in (*_NAMES, *_SSL):
+    for name in (*OPTION_NAMES, *SSL_OPTION_NAMES):
         assert f"`{name}`" in PAGE or name in ("ssl_capath",), name
-    assert set(_NOT_OURS) >= {"read_timeout", "isolation_level"}
+    assert {"read_timeout", "isolation_level"} <= IGNORED_OPTIONS
 
 
 def test_the_commands_by_hand(own_mysql_server: MySQLServer, tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_the_rights_that_are_looked_at_are_enough(server: MySQLServer, form: dic
     far it has come.
     """
     user = become(server, SQL[1])
-    rights, database = ", ".join((*_RESTORING, *more, "EXECUTE")), server.databases["default"]
+    rights, database = ", ".join((*RESTORE_PRIVILEGES, *more, "EXECUTE")), server.databases["default"]
     escaped = database.replace("_", r"\_")
     for scope, noting in ((f"{database}.*", ""), (rf"`{escaped}\_\_restore\_%`.*", ", UPDATE")):
         server.server.sql(f"REVOKE ALL PRIVILEGES ON {scope} FROM {user}")

@@ -262,7 +262,7 @@ def test_a_counting_that_has_not_begun_yet_is_not_waited_for(
     server: MySQLServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """mariadb-dump is gone when the counting comes to a table that somebody holds."""
-    count, due, killed = schema.count, threading.Event(), threading.Event()
+    count, due, killed = schema.count_rows, threading.Event(), threading.Event()
 
     def later(*arguments: Any, **options: Any) -> Any:
         due.set()
@@ -278,7 +278,7 @@ def test_a_counting_that_has_not_begun_yet_is_not_waited_for(
         os.kill(pid, signal.SIGKILL)
         killed.set()
 
-    monkeypatch.setattr(schema, "count", later)
+    monkeypatch.setattr(schema, "count_rows", later)
     server.site.configure(lock_timeout=60)
     server.run(MANY)
     begun = time.monotonic()

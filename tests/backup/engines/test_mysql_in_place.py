@@ -140,4 +140,4 @@ def test_it_is_told_what_is_done(server: MySQLServer, tmp_path: Path) -> None:
     create_backup()
     answer = server.site.call("backup_restore", "--yes")
     assert answer.code == 0, answer.stderr
-    assert "in place: the database is not whole until the end" in answer.stderr
+    assert "in place: the database is incomplete until the end" in answer.stderr

@@ -54,7 +54,7 @@ def feeding() -> bool:
     """The main thread has made the client and is loading."""
     ident = threading.main_thread().ident or 0
     stack = [(Path(frame.filename).name, frame.name) for frame in traceback.extract_stack(sys._current_frames()[ident])]
-    return ("load.py", "load") in stack and ("child.py", "__init__") not in stack
+    return ("dump_loader.py", "load") in stack and ("child.py", "__init__") not in stack
 
 
 def bring_back(server: MySQLServer, told: str) -> None:

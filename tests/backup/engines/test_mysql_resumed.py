@@ -51,7 +51,7 @@ def killed_in_its_switch(server: MySQLServer, act: Callable[[], object]) -> None
     server.site.close()
     pid = os.fork()
     if pid == 0:
-        switch.put = die  # type: ignore[assignment]
+        switch.replace_objects = die  # type: ignore[assignment]
         with suppress(BaseException):
             act()
         os._exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.mysql.staging import SIGN
+from django_cfg.backup.engines.mysql.staging_schemas import MARKER
 from tests.support.databases import AUTHORS, BOOKS
 from tests.support.mysql_databases import MySQLServer, fail_unless_equal
 from tests.support.mysql_objects import KINDS
@@ -88,7 +88,7 @@ def test_a_second_restore_sets_aside_again(server: MySQLServer) -> None:
     restore_backup()
     assert len(server.schemas()) == 2
     assert server.count("book") == BOOKS
-    assert {SIGN} & set(server.table_names()) == set()
+    assert {MARKER} & set(server.table_names()) == set()
 
 
 def test_the_manifest_counts_no_views_and_no_sequences(server: MySQLServer) -> None:

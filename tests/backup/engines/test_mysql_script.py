@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_cfg.backup.engines.mysql.row_counts import Tally
+from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
 from django_cfg.backup.engines.mysql.sql_splitter import Rows, Splitter, Statement
-from django_cfg.backup.engines.mysql.stored_code.parser import Item, Reader
+from django_cfg.backup.engines.mysql.stored_code.parser import StoredCodeParser, StoredObject
 
 DUMP = rb"""/*M!999999\- enable the sandbox mode */
 -- MariaDB dump 10.19  Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)
@@ -72,36 +72,35 @@ def test_any_block_size_gives_the_same(size: int) -> None:
     assert statements[-1].endswith(b"END */")
     assert [table for table, _ in inserts] == ["a`;b", "a`;b", "empty"]
     assert inserts[0][1].endswith(b"(2,NULL,0x00);\n")
-    assert splitter.complete
-    assert splitter.rest == b""
+    assert splitter.is_complete
     assert splitter.database == b"sh`op; x"
 
 
 @pytest.mark.parametrize("size", [1, 7, 50, len(DUMP)])
 def test_rows_are_counted_where_they_are_rows(size: int) -> None:
     """Neither partitions nor what a trigger inserts."""
-    tally = Tally()
+    scanner = DumpScanner()
     for at in range(0, len(DUMP), size):
-        tally.add(DUMP[at : at + size])
-    assert tally.rows == {"a`;b": 3, "empty": 1}
-    assert tally.uncountable == set()
-    assert tally.definers == {"`root`@`localhost`"}
-    assert tally.is_whole
+        scanner.feed(DUMP[at : at + size])
+    assert scanner.rows == {"a`;b": 3, "empty": 1}
+    assert scanner.uncountable == set()
+    assert scanner.definers == {"`root`@`localhost`"}
+    assert scanner.is_complete
 
 
 @pytest.mark.parametrize("cut", range(1, len(DUMP), 23))
 def test_half_a_dump_is_no_dump(cut: int) -> None:
-    tally = Tally()
-    tally.add(DUMP[:cut])
-    assert not tally.is_whole
+    scanner = DumpScanner()
+    scanner.feed(DUMP[:cut])
+    assert not scanner.is_complete
 
 
 def test_what_mysqldump_puts_into_one_line_is_not_counted() -> None:
     """Its rows cannot be told from their values without reading every byte."""
-    tally = Tally()
-    tally.add(b"INSERT INTO `t` VALUES (1,'),('),(2,'x');\n-- Dump completed\n")
-    assert tally.uncountable == {"t"}
-    assert tally.is_whole
+    scanner = DumpScanner()
+    scanner.feed(b"INSERT INTO `t` VALUES (1,'),('),(2,'x');\n-- Dump completed\n")
+    assert scanner.uncountable == {"t"}
+    assert scanner.is_complete
 
 
 VALUE = st.text(alphabet="a'\"\\\n;)(,-#/*`\0\r\x1aü", max_size=30)
@@ -113,18 +112,18 @@ def test_any_values_are_counted(values: list[str], size: int) -> None:
     meanings = {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\0": "\\0", "\x1a": "\\Z"}
     rows = [f"({n},'{''.join(meanings.get(c, c) for c in value)}')" for n, value in enumerate(values)]
     data = ("INSERT INTO `t` VALUES\n" + ",\n".join(rows) + ";\n-- Dump completed\n").encode()
-    tally = Tally()
+    scanner = DumpScanner()
     for at in range(0, len(data), size):
-        tally.add(data[at : at + size])
-    assert tally.rows == {"t": len(values)}
-    assert tally.is_whole
+        scanner.feed(data[at : at + size])
+    assert scanner.rows == {"t": len(values)}
+    assert scanner.is_complete
 
 
 # --- code
 
 
-def item(text: bytes) -> Item:
-    found = Reader().read(Statement(text))[1]
+def item(text: bytes) -> StoredObject:
+    found = StoredCodeParser().read(Statement(text))[1]
     assert found
     return found
 
@@ -150,9 +149,9 @@ def test_what_is_made_and_by_whom(text: bytes, kind: str, name: str, definer: st
     assert (found.kind, found.name, found.definer) == (kind, name, definer)
     assert found.without_definer().definer == ""
     assert found.without_definer().name == name
-    assert item(found.replacing().text).definer == definer
-    assert b"OR REPLACE" in found.replacing().text
-    for changed in (found.without_definer(), found.replacing()):
+    assert item(found.with_replace().text).definer == definer
+    assert b"OR REPLACE" in found.with_replace().text
+    for changed in (found.without_definer(), found.with_replace()):
         assert changed.text.count(b"/*") == changed.text.count(b"*/") == text.count(b"/*")
 
 
@@ -163,11 +162,11 @@ def test_what_is_made_and_by_whom(text: bytes, kind: str, name: str, definer: st
      b"SET character_set_client = utf8", b"ALTER TABLE `event` DISABLE KEYS", b"DROP TABLE IF EXISTS `v`"],
 )  # fmt: skip
 def test_what_is_no_code(text: bytes) -> None:
-    assert Reader().read(Statement(text)) == (False, None)
+    assert StoredCodeParser().read(Statement(text)) == (False, None)
 
 
 def test_placeholders_of_views_are_left_out() -> None:
-    assert Reader().read(Statement(b"/*!50001 CREATE VIEW `v` AS SELECT\n 1 AS `a` */")) == (True, None)
+    assert StoredCodeParser().read(Statement(b"/*!50001 CREATE VIEW `v` AS SELECT\n 1 AS `a` */")) == (True, None)
 
 
 def test_a_triggers_schema_is_left_out() -> None:
@@ -183,16 +182,16 @@ def test_an_event_is_disabled_where_it_says_so() -> None:
 
 def test_a_session_is_that_of_its_item() -> None:
     """What a dump sets for one item holds until it is set back."""
-    reader = Reader()
+    parser = StoredCodeParser()
     texts = [b"/*!40103 SET TIME_ZONE='+00:00' */", b"/*!50003 SET sql_mode              = 'ANSI' */ ",
              b"/*!50003 SET character_set_client  = latin1 */",
              b"ALTER DATABASE `x` CHARACTER SET latin1 COLLATE latin1_bin", b"CREATE PROCEDURE a() x",
              b"/*!50003 SET sql_mode = @saved_sql_mode */", b"CREATE PROCEDURE b() x"]  # fmt: skip
-    first, second = filter(None, (reader.read(Statement(text))[1] for text in texts))
-    assert b"SET sql_mode = 'ANSI'" in first.settings()
-    assert first.database_charset() == b"CHARACTER SET latin1 COLLATE latin1_bin"
-    assert b"SET character_set_client = latin1" in second.settings()
-    assert b"SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'" in second.settings()
+    first, second = filter(None, (parser.read(Statement(text))[1] for text in texts))
+    assert b"SET sql_mode = 'ANSI'" in first.session_statements()
+    assert first.database_charset == b"CHARACTER SET latin1 COLLATE latin1_bin"
+    assert b"SET character_set_client = latin1" in second.session_statements()
+    assert b"SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'" in second.session_statements()
 
 
 def test_rows_are_not_copied() -> None:

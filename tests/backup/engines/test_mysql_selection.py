@@ -9,7 +9,7 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.engines.extra_options import check_extra_options
-from django_cfg.backup.engines.mysql.extra_options import RULES
+from django_cfg.backup.engines.mysql.dump import OPTION_RULES
 from django_cfg.backup.errors import DumpFailed, UsageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.process.redaction import without_value
@@ -147,5 +147,5 @@ def test_refused_options_are_named(option: str) -> None:
     A value may be a password, and is not told.
     """
     with pytest.raises(UsageError, match="extra_options of the database 'default'") as refusal:
-        check_extra_options([option], "default", RULES)
+        check_extra_options([option], "default", OPTION_RULES)
     assert repr(without_value(option)) in str(refusal.value)

@@ -15,7 +15,7 @@ import pytest
 
 from django_cfg.backup import create_backup
 from django_cfg.backup.engines.mysql.session import Session
-from django_cfg.backup.engines.mysql.table_restore import SomeTables
+from django_cfg.backup.engines.mysql.table_restore import TableRestoration
 from django_cfg.backup.errors import RestoreFailed
 from tests.support.databases import BOOKS
 from tests.support.killed_process import run_and_kill
@@ -31,21 +31,21 @@ def server(mysql_server: MySQLServer) -> MySQLServer:
 def interrupted(wanted: Callable[[int, str], bool], act: Callable[[Session], object]) -> Callable[[], object]:
     """A restore of two tables in which *act* comes before the statement of its switch, by number or text, *wanted*."""
     count = itertools.count(1)
-    switch, run = SomeTables.switch, Session._run
+    switch, run = TableRestoration.switch, Session._run
 
     def counted(session: Session, statement: Any, values: Any) -> None:
         if wanted(next(count), str(statement)):
             act(session)
         run(session, statement, values)
 
-    def switched(restoration: SomeTables) -> Any:
+    def switched(restoration: TableRestoration) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Session, "_run", counted)
             return switch(restoration)
 
     def carried_out() -> object:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(SomeTables, "switch", switched)
+            patch.setattr(TableRestoration, "switch", switched)
             return restore("book", "second")
 
     return carried_out
@@ -136,6 +136,6 @@ def test_a_lost_connection_in_the_middle(two: MySQLServer) -> None:
 
 def test_a_connection_lost_at_the_very_end_is_told_as_what_it_is(two: MySQLServer) -> None:
     """Nobody knows then, and nobody says that all is as it was."""
-    with pytest.raises(RestoreFailed, match=r"did not answer.*wholly as they were or wholly as in the backup"):
+    with pytest.raises(RestoreFailed, match=r"did not answer.*as they were, or all of them are as in the backup"):
         interrupted(lambda _, text: text == "COMMIT", lose_connection)()
     assert generation(two) == "old"

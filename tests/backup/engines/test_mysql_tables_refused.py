@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 import pytest
 
 from django_cfg.backup import create_backup, list_backups
-from django_cfg.backup.engines.mysql.columns import Column
+from django_cfg.backup.engines.mysql.table_restore import Column
 from django_cfg.backup.errors import RestoreFailed, RestoreRefused, UsageError, VerificationFailed
 from tests.support.databases import BOOKS
 from tests.support.mysql_databases import MySQLServer, fail_unless_equal
@@ -77,7 +77,7 @@ def test_a_user_who_may_not_make_a_schema(server: MySQLServer) -> None:
     create_backup()
     user = server.user("owner@'%'", "ALL ON {db}.*", "SELECT ON mysql.proc")
     server.act_as(user)
-    fail_to_restore(server, RestoreRefused, r"owner_\w+@% may not make a schema.*--to", "book")
+    fail_to_restore(server, RestoreRefused, r"owner_\w+@% may not create a schema.*--to", "book")
     assert len(list_backups()) == 1
 
 
@@ -100,7 +100,9 @@ def test_a_user_who_may_not_delete(server: MySQLServer) -> None:
 def test_a_column_that_is_gone(server: MySQLServer) -> None:
     create_backup()
     server.run("ALTER TABLE book DROP COLUMN title")
-    fail_to_restore(server, RestoreFailed, "the columns title, which the database has not any more", "author", "book")
+    fail_to_restore(
+        server, RestoreFailed, "the columns title, which the database does not have any more", "author", "book"
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,13 +149,13 @@ def test_columns_that_became_wider(server: MySQLServer) -> None:
     ],
 )  # fmt: skip
 def test_types_between_which_a_server_may_change_a_value_in_silence(old: str, new: str) -> None:
-    assert not column(new).holds(column(old))
+    assert not column(new).preserves(column(old))
 
 
 def column(text: str) -> Column:
     kind, _, length = text.partition("(")
     precision = int(length.rstrip(")") or 0) if "time" in kind else 0
-    return Column("x", text, kind, precision, stored=True)
+    return Column("x", text, kind, precision, is_stored=True)
 
 
 def test_a_wrong_count(server: MySQLServer) -> None:

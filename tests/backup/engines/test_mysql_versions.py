@@ -7,8 +7,7 @@ import hashlib
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.mysql.sql_splitter import Statement
-from django_cfg.backup.engines.mysql.versions import Wanted
+from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
 from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused
 from django_cfg.backup.manifest import Manifest
 from tests.support.databases import BOOKS
@@ -57,13 +56,15 @@ def test_an_older_server_is_told(server: MySQLServer) -> None:
     answer = server.site.call("backup_restore", "--yes")
     assert answer.code == 0, answer.stderr
     assert "is of version 99.1.2, and the server is MariaDB 10" in answer.stderr
-    assert "makes the restore fail, and nothing is touched then" in answer.stderr
+    assert "makes the restore fail, and then nothing is changed" in answer.stderr
     assert server.count("book") == BOOKS
 
 
 def test_an_older_server_is_not_emptied_on_trial(server: MySQLServer) -> None:
     of_a_newer_server(server)
-    refuse(server, RestoreRefused, r"99\.1\.2.*would find out when .* has been emptied.*--to ALIAS", in_place=True)
+    refuse(
+        server, RestoreRefused, r"99\.1\.2.*would find that out after .* has been emptied.*--to ALIAS", in_place=True
+    )
 
 
 def test_an_empty_database_has_nothing_to_lose(server: MySQLServer) -> None:
@@ -78,7 +79,7 @@ def test_an_unknown_collation(server: MySQLServer, *, in_place: bool) -> None:
     server.run("CREATE TABLE words (t text) COLLATE utf8mb4_german2_ci")
     with_other_words(server, "utf8mb4_german2_ci", "utf8mb4_german9_ci")
     kind = RestoreRefused if in_place else RestoreFailed
-    told = "uses utf8mb4_german9_ci, and .* Nothing was touched" if in_place else "Unknown collation.*as it was"
+    told = "uses utf8mb4_german9_ci, and .* Nothing was changed" if in_place else "Unknown collation.*as it was"
     refuse(server, kind, told, in_place=in_place)
 
 
@@ -90,7 +91,7 @@ def test_an_unknown_collation_of_code(server: MySQLServer) -> None:
 
 def test_what_a_dump_names() -> None:
     """Not what its comments, defaults and names say, nor what its routines do."""
-    wanted = Wanted()
+    scanner = DumpScanner()
     for text in (
         b"CREATE TABLE `COLLATE no1` (a text CHARACTER SET latin1 COLLATE latin1_bin COMMENT 'it''s \\' COLLATE=no2', "
         b"b text DEFAULT ' CHARSET no3') ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
@@ -100,6 +101,6 @@ def test_what_a_dump_names() -> None:
         b"ALTER DATABASE `x` CHARACTER SET ascii COLLATE ascii_bin",
         b"CREATE PROCEDURE a() SELECT CONVERT('x' USING no4) COLLATE no5",
     ):
-        wanted.look(Statement(text))
-    assert wanted.collations == {"latin1_bin", "utf8mb4_bin", "utf8mb4_unicode_ci", "ascii_bin"}
-    assert wanted.charsets == {"latin1", "utf8mb4", "utf8mb3", "ascii"}
+        scanner.feed(text + b";\n")
+    assert scanner.collations == {"latin1_bin", "utf8mb4_bin", "utf8mb4_unicode_ci", "ascii_bin"}
+    assert scanner.charsets == {"latin1", "utf8mb4", "utf8mb3", "ascii"}

@@ -1,4 +1,4 @@
-"""MySQL and MariaDB: SQL as mysqldump and mariadb-dump write it, rows counted in the stream and beside it."""
+"""MySQL and MariaDB: dumps of mysqldump and mariadb-dump, whose rows are counted as they pass."""
 
 from django_cfg.backup.engines.mysql.engine import MySQLEngine
 

@@ -1,30 +1,29 @@
-"""The dump: mariadb-dump's or mysqldump's stream, counted as it passes, while other sessions count beside it."""
+"""The dump: the output of mariadb-dump or mysqldump, scanned as it passes, while two other sessions count rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
-from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
-from django_cfg.backup.engines.extra_options import check_extra_options
-from django_cfg.backup.engines.mysql import schema, staging
-from django_cfg.backup.engines.mysql.connection import connected
-from django_cfg.backup.engines.mysql.error_text import dump_failed, explaining
-from django_cfg.backup.engines.mysql.extra_options import RULES
-from django_cfg.backup.engines.mysql.grants import require_whole_view
-from django_cfg.backup.engines.mysql.option_file import option_file
-from django_cfg.backup.engines.mysql.program import options_for
-from django_cfg.backup.engines.mysql.row_counts import Tally
-from django_cfg.backup.engines.mysql.schema import Cut
+from django_cfg.backup.engines.base import Database, Dump, DumpReport, Finding, Level, Selection
+from django_cfg.backup.engines.extra_options import OptionRules, check_extra_options
+from django_cfg.backup.engines.mysql import schema, staging_schemas
+from django_cfg.backup.engines.mysql.connection import connect, location
+from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
+from django_cfg.backup.engines.mysql.error_advice import dump_failed, explain_dump_errors
+from django_cfg.backup.engines.mysql.option_file import open_option_file
+from django_cfg.backup.engines.mysql.privileges import require_dump_privileges
+from django_cfg.backup.engines.mysql.row_counts import RowCounter, open_snapshot
+from django_cfg.backup.engines.mysql.schema import SelectedTables
 from django_cfg.backup.engines.mysql.session import Session
-from django_cfg.backup.engines.mysql.snapshot import Beside, Witness
-from django_cfg.backup.engines.mysql.tools import Tool, dump_tool, misfit
-from django_cfg.backup.errors import BackupError, DatabaseUnavailable, DumpFailed
-from django_cfg.backup.manifest import EngineFacts
+from django_cfg.backup.engines.mysql.tools import Tool, describe_mismatch, find_client, find_dump_tool
+from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, ToolNotFound
+from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.process.child import Child
 
-_ALWAYS = (
+_OPTIONS = (
     "--single-transaction",
     "--quick",
     "--triggers",
@@ -33,180 +32,232 @@ _ALWAYS = (
     "--default-character-set=utf8mb4",
     "--max-allowed-packet=1G",
 )
-_MYSQL = ("--set-gtid-purged=OFF", "--column-statistics=0")
-_AGAIN = 0.2  # seconds between two attempts to end the counting
-_LEAVE_OUT = "--ignore-table-data"  # MariaDB's program has it
+_MYSQL_OPTIONS = ("--set-gtid-purged=OFF", "--column-statistics=0")  # not all versions have them
+_WITHOUT_ROWS = "--ignore-table-data"  # only MariaDB's program has it
+
+# Options that choose the output and its form, the connection, the tables, the snapshot, what may be locked or lost.
+_REFUSED = (
+    "--result-file", "--tab", "--xml", "--dir", "--parallel", "--compact", "--skip-comments", "--comments",
+    "--skip-opt", "--opt", "--compatible", "--fields-terminated-by", "--fields-enclosed-by",
+    "--fields-optionally-enclosed-by", "--fields-escaped-by", "--lines-terminated-by",
+    "--delayed-insert", "--skip-quote-names", "--quote-names",
+    "--skip-dump-date", "--default-character-set", "--skip-set-charset", "--set-charset",
+    "--no-set-names", "--skip-tz-utc", "--tz-utc", "--skip-hex-blob", "--hex-blob", "--skip-quick", "--quick",
+    "--skip-create-options", "--create-options", "--skip-add-drop-table", "--add-drop-table", "--add-drop-trigger",
+    "--add-drop-database", "--header", "--log-error",
+    "--host", "--port", "--user", "--password", "--password1", "--socket", "--protocol", "--pipe", "--bind-address",
+    "--login-path", "--defaults-file", "--defaults-extra-file", "--defaults-group-suffix", "--no-defaults",
+    "--print-defaults", "--ssl", "--skip-ssl", "--ssl-mode", "--ssl-verify-server-cert",
+    "--skip-ssl-verify-server-cert", "--ssl-ca", "--ssl-capath", "--ssl-cert", "--ssl-cipher", "--ssl-key", "--ssl-crl",
+    "--ssl-crlpath", "--tls-version", "--tls-ciphersuites", "--plugin-dir", "--default-auth",
+    "--all-databases", "--databases", "--ignore-database", "--tables", "--ignore-table", "--ignore-table-data",
+    "--where", "--system", "--no-create-db", "--no-create-info", "--no-data", "--no-data-med", "--as-of",
+    "--dump-history", "--include-master-host-port", "--all-tablespaces",
+    "--skip-routines", "--routines", "--skip-triggers", "--triggers", "--skip-events", "--events",
+    "--single-transaction", "--skip-single-transaction", "--lock-tables", "--lock-all-tables", "--flush-logs",
+    "--flush-privileges", "--delete-master-logs", "--delete-source-logs", "--master-data", "--source-data",
+    "--dump-slave", "--dump-replica", "--apply-slave-statements", "--apply-replica-statements",
+    "--force", "--ignore-error", "--replace", "--insert-ignore", "--help", "--version", "--init-command",
+)  # fmt: skip
+
+
+def _normalize_option(name: str) -> str:
+    name = name.replace("_", "-").lower()
+    for prefix in ("--loose-", "--enable-", "--maximum-"):
+        name = "--" + name.removeprefix(prefix) if name.startswith(prefix) else name
+    return name.replace("--disable-", "--skip-", 1)
+
+
+OPTION_RULES = OptionRules(
+    refused=_REFUSED,
+    allowed_short={"-v", "-C", "-c", "-i"},
+    normalize=_normalize_option,
+    why=(
+        "options that choose the dump's output, its form, the connection, the tables or what is locked are set by this "
+        "package (exclude_tables, include_tables, connection)."
+    ),
+    example="--net-buffer-length=65536",
+)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is dumped, and by which program; known before the dump begins."""
+
+    session: Session
+    tool: Tool
+    selected: SelectedTables
+    migrations: Mapping[str, str]
+
+    @property
+    def has_history(self) -> bool:
+        """Whether the program can dump the past of system-versioned tables."""
+        return self.tool.has_option("--dump-history")
+
+    def build_arguments(self) -> Iterator[list[str]]:
+        """Return the arguments of one program; of two, one after the other, if one cannot leave out rows alone."""
+        database, included, excluded = self.session.database, self.selected.included, self.selected.excluded
+        versioned = any(table.is_versioned for table in self.selected.filled)
+        history = ["--dump-history"] if self.has_history and versioned else []
+        stored_code = [] if included else ["--routines", "--events"]
+        if not excluded or self.tool.has_option(_WITHOUT_ROWS):
+            left_out = [f"{_WITHOUT_ROWS}={database}.{name}" for name in excluded]
+            yield [*history, *stored_code, *left_out, "--", database, *included]
+        else:
+            yield ["--no-data", "--", database, *excluded]
+            left_out = [f"--ignore-table={database}.{name}" for name in excluded]
+            yield [*stored_code, *left_out, "--", database, *(name for name in included if name not in excluded)]
+
+    def build_report(self, scanner: DumpScanner, tables: tuple[Table, ...]) -> DumpReport:
+        facts = EngineFacts(
+            vendor=self.session.vendor,
+            server_version=self.session.version,
+            tool=self.tool.name,
+            tool_version=self.tool.version,
+            format="sql",
+            roles=tuple(sorted(scanner.definers)),
+        )
+        return DumpReport(facts, tables, self.selected.excluded, self.migrations, tuple(self._list_warnings(tables)))
+
+    def _list_warnings(self, tables: Sequence[Table]) -> Iterator[str]:
+        if mismatch := describe_mismatch(self.tool, self.session.vendor, self.session.version):
+            yield mismatch
+        if self.selected.without_snapshot:
+            yield (
+                f"{self.selected.without_snapshot}: no snapshot covers these tables, so the dump may hold part of the "
+                "rows written during it. ALTER TABLE ... ENGINE=InnoDB makes them safe."
+            )
+        versioned = [table.name for table in self.selected.filled if table.is_versioned]
+        if versioned and not self.has_history:
+            yield f"{self.tool.name} {self.tool.version} leaves out the history of {', '.join(versioned)}."
+        if inexact := [table.name for table in tables if not table.exact]:
+            yield (
+                f"{', '.join(inexact)}: rows were written while the dump began, so their counts are not exact and are "
+                "not compared after a restore."
+            )
 
 
 class MySQLDump(Dump):
-    """The program under way, and the counting beside it."""
+    """The output of the programs, one after the other. Its end is reported only when all of them have succeeded and
+    each dump is complete."""
 
-    def __init__(self, output: _Output, expected_size: int, facts: _Facts) -> None:
-        self.stream = output
+    def __init__(
+        self,
+        source: _Source,
+        expected_size: int,
+        children: Sequence[Child],
+        scanner: DumpScanner,
+        counter: RowCounter,
+        count: Future[None],
+    ) -> None:
+        self.stream = self
         self.expected_size = expected_size
-        self._output = output
-        self._facts = facts
-
-    def report(self) -> DumpReport:
-        with explaining(self._facts.alias):
-            self._output.counted.result()
-            return self._facts.report(self._output.tally, self._output.beside)
-
-
-class _Output:
-    """What the programs write, one after the other. The end is told only when all ended well and the dump is whole."""
-
-    def __init__(self, children: Sequence[Child], tally: Tally, beside: Beside, counted: Future[None], alias: str):
-        self.tally, self.beside, self.counted = tally, beside, counted
-        self._child, *self._others = children
-        self._alias = alias
+        self._source, self._alias = source, source.session.alias
+        self._child, *self._next_children = children
+        self._scanner, self._counter, self._count = scanner, counter, count
 
     def read(self, size: int = -1) -> bytes:
         block = self._child.stdout.read(size)
-        while not block and size != 0 and self._next():
+        while not block and size != 0 and self._start_next():
             block = self._child.stdout.read(size)
-        self.tally.add(block)
-        if self.tally.begun and not self._others:
-            self.beside.dump_has_begun()
+        self._scanner.feed(block)
+        if self._scanner.has_begun and not self._next_children:
+            self._counter.note_begin()
         return block
 
-    def _next(self) -> bool:
-        """Whether another program follows the one that has ended."""
+    def report(self) -> DumpReport:
+        with explain_dump_errors(self._alias):
+            self._count.result()
+            return self._source.build_report(self._scanner, self._counter.list_counts())
+
+    def _start_next(self) -> bool:
+        """Check the program that has ended; return True if another one follows."""
         try:
-            with explaining(self._alias):
+            with explain_dump_errors(self._alias):
                 self._child.wait()
-            if not self.tally.is_whole:
+            if not self._scanner.is_complete:
                 raise dump_failed(self._alias, "The dump has no end mark: it was cut short")
         except DumpFailed:
-            if self.beside.failure:  # it came first, and took the dump with it
-                raise self.beside.failure from None
+            if self._counter.failure:  # the cause of this one
+                raise self._counter.failure from None
             raise
-        if not self._others:
-            self.beside.dump_is_over()
+        if not self._next_children:
+            self._counter.note_end()
             return False
-        self._child = self._others.pop(0)
-        self.tally.begun = False
+        self._child = self._next_children.pop(0)
+        self._scanner.has_begun = False
         return True
 
 
-class _Facts:
-    """What is known of a dump before it begins."""
-
-    def __init__(self, session: Session, tool: Tool, cut: Cut, alias: str) -> None:
-        self.alias = alias
-        self._session, self._tool, self._cut = session, tool, cut
-        self._migrations = schema.last_migrations(session, cut.tables)
-
-    @property
-    def history(self) -> bool:
-        """Whether the program can dump the past of versioned tables."""
-        return self._tool.knows("--dump-history")
-
-    def report(self, tally: Tally, beside: Beside) -> DumpReport:
-        engine = EngineFacts(
-            vendor=self._session.vendor,
-            server_version=self._session.version,
-            tool=self._tool.name,
-            tool_version=self._tool.version,
-            format="sql",
-            roles=tuple(sorted(tally.definers)),
-        )
-        warnings = (*self._warnings(), *_uncertain(beside.oddities()))
-        return DumpReport(engine, beside.tables(), self._cut.emptied, self._migrations, warnings)
-
-    def _warnings(self) -> Iterator[str]:
-        if told := misfit(self._tool, self._session.vendor, self._session.version):
-            yield f"{told}."
-        if loose := [f"{table.name} ({table.engine})" for table in self._cut.filled if not table.transactional]:
-            yield (
-                f"{', '.join(loose)}: no snapshot covers these tables, so rows written during the dump may be in it in "
-                "part. ALTER TABLE ... ENGINE=InnoDB makes them safe."
-            )
-        if not self.history and (versioned := [table.name for table in self._cut.filled if table.versioned]):
-            yield f"{self._tool.name} {self._tool.version} leaves out the history of {', '.join(versioned)}."
-
-
-def _uncertain(names: Sequence[str]) -> list[str]:
-    told = "rows were written while the dump began, so their counts are not exact and are not compared after a restore"
-    return [f"{', '.join(names)}: {told}."] if names else []
-
-
 @contextmanager
-def dumping(database: Database, selection: Selection) -> Iterator[Dump]:
-    """A dump of *database* in one snapshot, counted as it passes."""
-    options = check_extra_options(selection.extra_options, database.alias, RULES)
+def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
+    """Begin a dump of *database* in one snapshot."""
+    alias = database.alias
+    options = check_extra_options(selection.extra_options, alias, OPTION_RULES)
     with ExitStack() as stack:
-        session = stack.enter_context(connected(database))
-        tool = dump_tool(session.vendor, database.tools_dir, f"To dump the database {database.alias!r}")
-        cut = looked_at(session, selection, database.alias)
-        with explaining(database.alias):
-            facts = _Facts(session, tool, cut, database.alias)
-            expected_size = schema.size(session)
-        witness = Witness(session, stack.enter_context(connected(database)), facts.history)
-        file = stack.enter_context(option_file(options_for(database, session, tool)))
-        tally = Tally()
-        beside = Beside(witness, cut, tally, database.alias, database.lock_timeout)
-        with explaining(database.alias):
-            witness.begin()
-        command = [tool.path, file.argument, *_ALWAYS, *_fitting(tool), *options]
+        session = stack.enter_context(connect(database))
+        tool = _find_tool(database, session)
+        selected = _check_selection(session, selection)
+        with explain_dump_errors(alias):
+            source = _Source(session, tool, selected, schema.read_migrations(session, selected.tables))
+            expected_size = schema.estimate_dump_size(session)
+        after = stack.enter_context(connect(database))
+        file = stack.enter_context(open_option_file(database, session, tool))
+        scanner = DumpScanner()
+        counter = RowCounter(database, session, after, selected, scanner, history=source.has_history)
+        with explain_dump_errors(alias):
+            open_snapshot(session)
+        mysql_options = [option for option in _MYSQL_OPTIONS if _has_mysql_option(tool, option)]
+        argv = [tool.path, file.argument, *_OPTIONS, *mysql_options, *options]
         children = [
-            stack.enter_context(Child([*command, *rest], secrets=file.secrets))
-            for rest in _parts(session, tool, cut, history=facts.history)
+            stack.enter_context(Child([*argv, *arguments], secrets=file.secrets))
+            for arguments in source.build_arguments()
         ]
-        counted = stack.enter_context(_running(beside, children, lambda: witness.cancel(database)))
-        yield MySQLDump(_Output(children, tally, beside, counted, database.alias), expected_size, facts)
+        count = stack.enter_context(counter.run(children))
+        yield MySQLDump(source, expected_size, children, scanner, counter, count)
 
 
-def looked_at(session: Session, selection: Selection, alias: str) -> Cut:
-    """What is to be dumped, all of it open to the user."""
-    if interrupted := staging.unfinished(session):
-        raise DatabaseUnavailable(
-            f"The database {alias!r} is between two states: a restore of it was interrupted ({interrupted.name}). "
-            f"Finish it: manage.py backup_restore --resume --to {alias}"
-        )
-    with explaining(alias):
-        cut = schema.cut(session, selection, alias)
-        if not cut.included:
-            require_whole_view(session, alias)
-    return cut
+def check_health(database: Database, selection: Selection) -> Iterator[Finding]:
+    """Check, without dumping, the server, its programs, and the privilege to read everything.
 
-
-@contextmanager
-def _running(beside: Beside, children: Sequence[Child], cancel: Callable[[], None]) -> Iterator[Future[None]]:
-    def stop() -> None:
-        for child in children:
-            child.kill()
-
-    with ThreadPoolExecutor(1) as thread:
-        counting = thread.submit(beside.run, stop)
+    :raises BackupError: a dump would fail.
+    """
+    alias = database.alias
+    check_extra_options(selection.extra_options, alias, OPTION_RULES)
+    with connect(database) as session:
+        yield Finding(Level.OK, alias, f"{session.server}, {location(database)}, answers")
+        tool = _find_tool(database, session)
+        if mismatch := describe_mismatch(tool, session.vendor, session.version):
+            yield Finding(Level.WARNING, alias, mismatch)
+        else:
+            yield Finding(Level.OK, alias, f"{tool.name} {tool.version} fits the server")
         try:
-            yield counting
-        except BaseException:
-            beside.dump_is_over()
-            while not counting.done():  # asked again: between two queries there is nothing to cancel
-                with suppress(BackupError):  # the server may be gone; the error that is raised says more
-                    cancel()
-                wait([counting], _AGAIN)
-            raise
-        finally:
-            beside.dump_is_over()
+            find_client(session.vendor, database.tools_dir, f"To restore or drill the database {alias!r}")
+        except ToolNotFound as error:  # a backup does not need it
+            yield Finding(Level.WARNING, alias, str(error))
+        selected = _check_selection(session, selection)
+        yield Finding(Level.OK, alias, f"{len(selected.tables)} tables can be read")
+        if selected.without_snapshot:
+            yield Finding(Level.WARNING, alias, f"no snapshot covers {selected.without_snapshot}: use InnoDB")
 
 
-def _fitting(tool: Tool) -> list[str]:
-    return [option for option in _MYSQL if tool.vendor == "mysql" and tool.knows(option.partition("=")[0])]
+def _find_tool(database: Database, session: Session) -> Tool:
+    return find_dump_tool(session.vendor, database.tools_dir, f"To dump the database {database.alias!r}")
 
 
-def _parts(session: Session, tool: Tool, cut: Cut, *, history: bool) -> Iterator[list[str]]:
-    """The arguments of one program after the other; two where one cannot leave out rows alone."""
-    database = session.database
-    past = ["--dump-history"] if history and any(table.versioned for table in cut.filled) else []
-    everything = [] if cut.included else ["--routines", "--events"]
-    if not cut.emptied:
-        yield [*past, *everything, "--", database, *cut.included]
-    elif tool.knows(_LEAVE_OUT):
-        left_out = [f"{_LEAVE_OUT}={database}.{name}" for name in cut.emptied]
-        yield [*past, *everything, *left_out, "--", database, *cut.included]
-    else:
-        yield ["--no-data", "--", database, *cut.emptied]
-        left_out = [f"--ignore-table={database}.{name}" for name in cut.emptied]
-        yield [*everything, *left_out, "--", database, *(name for name in cut.included if name not in cut.emptied)]
+def _has_mysql_option(tool: Tool, option: str) -> bool:
+    return tool.vendor == "mysql" and tool.has_option(option.partition("=")[0])
+
+
+def _check_selection(session: Session, selection: Selection) -> SelectedTables:
+    """Return the tables to dump, after checking that the user may read everything that a dump holds."""
+    if interrupted := staging_schemas.find_unfinished(session):
+        raise DatabaseUnavailable(
+            f"The database {session.alias!r} is between two states: a restore of it was interrupted "
+            f"({interrupted.name}). Finish it: manage.py backup_restore --resume --to {session.alias}"
+        )
+    with explain_dump_errors(session.alias):
+        selected = schema.select_tables(session, selection)
+        if not selected.included:
+            require_dump_privileges(session)
+    return selected

@@ -1,4 +1,4 @@
-"""The engine of MySQL and MariaDB: its face to the services."""
+"""The MySQL and MariaDB engine, as the services use it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,9 @@ from django_cfg.backup.engines.base import (
     Selection,
     SwitchResult,
 )
-from django_cfg.backup.engines.connection_settings import merged_settings
-from django_cfg.backup.engines.mysql import preflight, schema, staging
-from django_cfg.backup.engines.mysql.connection import connected, location, parameters
-from django_cfg.backup.engines.mysql.dump import dumping
-from django_cfg.backup.engines.mysql.health_check import inspecting
-from django_cfg.backup.engines.mysql.restore import restoring, resuming
-from django_cfg.backup.engines.mysql.row_counts import Tally
-from django_cfg.backup.engines.mysql.versions import refuse_unknown
+from django_cfg.backup.engines.mysql import connection, dump, preflight, restore, staging_schemas
+from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
+from django_cfg.backup.engines.mysql.schema import list_tables
 from django_cfg.backup.engines.table_comparison import compare_tables
 from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.manifest import Manifest
@@ -38,16 +33,14 @@ class MySQLEngine(Engine):
 
     @property
     def identity(self) -> str:
-        found = parameters(merged_settings(self.database))
-        where = found.get("socket") or f"{found.get('host', 'localhost')}:{found.get('port', '3306')}"
-        return f"mysql:{where}/{found.get('database', '')}"
+        return connection.identify(self.database)
 
     @property
     def location(self) -> str:
-        return location(self.database)
+        return connection.location(self.database)
 
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
-        return dumping(self.database, selection)
+        return dump.open_dump(self.database, selection)
 
     def preflight(self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS) -> Preflight:
         return preflight.run_preflight(self.database, manifest, options)
@@ -55,59 +48,58 @@ class MySQLEngine(Engine):
     def restoration(
         self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS
     ) -> AbstractContextManager[Restoration]:
-        return restoring(self.database, manifest, options)
+        return restore.open_restoration(self.database, manifest, options)
 
     def resume(self) -> SwitchResult | None:
-        return resuming(self.database)
+        return restore.resume_switch(self.database)
 
     def list_kept_data(self) -> list[KeptObject]:
-        with connected(self.database) as session:
-            return staging.set_aside(session)
+        with connection.connect(self.database) as session:
+            return staging_schemas.list_kept(session)
 
     def sweep_staging(self, *, dry_run: bool = False) -> list[str]:
-        with connected(self.database) as session:
-            if not staging.is_alone(session):
+        with connection.connect(self.database) as session:
+            if not staging_schemas.try_lock_restores(session):
                 return []
-            return staging.abandoned(session) if dry_run else staging.sweep(session)
+            return staging_schemas.list_abandoned(session) if dry_run else staging_schemas.drop_abandoned(session)
 
     def check_health(self, selection: Selection) -> Iterator[Finding]:
-        return inspecting(self.database, selection)
+        return dump.check_health(self.database, selection)
 
     def is_empty(self) -> bool:
-        with connected(self.database) as session:
-            return not schema.tables(session)
+        with connection.connect(self.database) as session:
+            return not list_tables(session)
 
     @classmethod
     def check_archive(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
-        """Every statement has an end, so has the dump, and it holds the rows that the manifest tells."""
-        _read(plain, manifest)
+        """Check that every statement and the dump are complete, and that it holds the rows of the manifest."""
+        _scan(plain, manifest)
 
     def check_loadable(self, plain: Readable, manifest: Manifest) -> None:
-        refuse_unknown(self.database, manifest, _read(plain, manifest).wanted)
+        preflight.refuse_unknown_charsets(self.database, manifest, _scan(plain, manifest))
 
     @classmethod
     def restore_command(cls, unpack: str, archive: str) -> str:
         plain = f"{unpack} {quote(archive)}"
         steps = (
             "client=$(command -v mariadb || command -v mysql)",
-            f"{plain} | tail -n 1 | grep '^-- Dump completed'",  # a shell tells only how the end of a pipe has ended
+            f"{plain} | tail -n 1 | grep '^-- Dump completed'",  # a shell reports only the last exit code of a pipe
             '$client -e "CREATE DATABASE restored CHARACTER SET utf8mb4"',
             f"{plain} | $client --binary-mode --max-allowed-packet=1G restored",
         )
         return " && ".join(steps)
 
 
-def _read(plain: Readable, manifest: Manifest) -> Tally:
-    """What passes when *plain* is read to its end.
+def _scan(plain: Readable, manifest: Manifest) -> DumpScanner:
+    """Read *plain* to its end.
 
-    :raises VerificationFailed: it is not the whole dump that *manifest* tells of.
+    :raises VerificationFailed: it is not the complete dump that *manifest* describes.
     """
-    tally = Tally()
+    scanner = DumpScanner()
     for block in blocks(plain):
-        tally.add(block)
-    if not tally.is_whole:
-        raise VerificationFailed(f"{manifest.archive.key} is not a whole dump: its end mark is missing.")
-    counted = [table for table in manifest.tables if table.name not in tally.uncountable]
-    held = {table.name: tally.rows.get(table.name, 0) for table in counted}
-    compare_tables(counted, held, manifest.archive.key)
-    return tally
+        scanner.feed(block)
+    if not scanner.is_complete:
+        raise VerificationFailed(f"{manifest.archive.key} is not a complete dump: its end mark is missing.")
+    expected = [table for table in manifest.tables if table.name not in scanner.uncountable]
+    compare_tables(expected, {table.name: scanner.rows.get(table.name, 0) for table in expected}, manifest.archive.key)
+    return scanner

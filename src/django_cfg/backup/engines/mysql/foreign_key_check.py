@@ -1,72 +1,76 @@
-"""Rows that miss the partner their foreign key names, as a session that does not check foreign keys may leave them."""
+"""Orphaned rows: those whose foreign key refers to a missing row, as a session without foreign key checks may leave."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from django_cfg.backup.engines.mysql.schema import ForeignKey, foreign_keys
-from django_cfg.backup.engines.mysql.session import Row, Session, quoted
+from django_cfg.backup.engines.mysql.schema import ForeignKey, list_foreign_keys
+from django_cfg.backup.engines.mysql.session import Row, Session, quote_name
 from django_cfg.backup.errors import RestoreFailed
 
-Missing = dict[ForeignKey, Counter[Row]]  # how many rows of each value have no partner
+Orphans = dict[ForeignKey, Counter[Row]]  # the number of orphaned rows by the value of their foreign key
 
 
-def keys_of(session: Session, chosen: Collection[str]) -> list[ForeignKey]:
-    """The foreign keys of the tables *chosen*, and those of all others to them."""
-    return [key for key in foreign_keys(session) if any(_touches(session, key, chosen))]
+def select_keys(session: Session, tables: Collection[str]) -> list[ForeignKey]:
+    """Return the foreign keys of *tables*, and those of other tables that refer to them."""
+    return [key for key in list_foreign_keys(session) if any(_find_ends(session, key, tables))]
 
 
-def in_words(session: Session, chosen: Collection[str]) -> list[str]:
-    """The foreign keys between the *chosen* tables and others."""
+def describe_outer_keys(session: Session, tables: Collection[str]) -> list[str]:
+    """Return the foreign keys between *tables* and others, for messages."""
     return [
-        f"{_names(session, key)} ({key.constraint})"
-        for key in keys_of(session, chosen)
-        if not all(_touches(session, key, chosen))
+        f"{_describe(session, key)} ({key.constraint})"
+        for key in select_keys(session, tables)
+        if not all(_find_ends(session, key, tables))
     ]
 
 
-def missing(session: Session, keys: Sequence[ForeignKey]) -> Missing:
-    """The rows without a partner, as all transactions that have come to their end left them.
+def count_orphans(session: Session, keys: Sequence[ForeignKey]) -> Orphans:
+    """Count orphaned rows after all committed transactions.
 
-    Those of a transaction under way are waited for; the rows looked at stay as they are until ours ends.
+    This waits for running transactions, and keeps others from changing the rows until our transaction ends.
     """
-    return {key: Counter({tuple(values): number for *values, number in session.rows(_query(key))}) for key in keys}
+    return {
+        key: Counter({tuple(values): number for *values, number in session.fetch_rows(_build_query(key))})
+        for key in keys
+    }
 
 
-def require_partners(session: Session, before: Missing, alias: str) -> None:
+def refuse_new_orphans(session: Session, before: Orphans) -> None:
     """
-    :raises RestoreFailed: more rows miss their partner than *before*.
+    :raises RestoreFailed: there are more orphaned rows than *before*.
     """
-    astray = {key: (after - before[key]).total() for key, after in missing(session, list(before)).items()}
-    if number := sum(astray.values()):
-        words = ", ".join(sorted({_names(session, key) for key, rows in astray.items() if rows}))
+    after = count_orphans(session, list(before))
+    new = {key: (orphans - before[key]).total() for key, orphans in after.items()}
+    if number := sum(new.values()):
+        keys = ", ".join(sorted({_describe(session, key) for key, rows in new.items() if rows}))
         raise RestoreFailed(
-            f"{number:,} rows would refer to rows that are not there: {words}. The database {alias!r} is as it was. "
-            "Restore those tables too (--tables), or the whole backup."
+            f"{number:,} rows would refer to rows that do not exist: {keys}. The database {session.alias!r} is as it "
+            "was. Restore those tables too (--tables), or the whole backup."
         )
 
 
-def _query(key: ForeignKey) -> str:
-    """A row with a NULL in the key refers to nothing."""
-    values = [f"child.{quoted(column)}" for column in key.columns]
-    partners = [f"parent.{quoted(column)}" for column in key.target_columns]
-    pairs = " AND ".join(f"{partner} = {value}" for partner, value in zip(partners, values, strict=True))
-    given = " AND ".join(f"{value} IS NOT NULL" for value in values)
+def _build_query(key: ForeignKey) -> str:
+    """Return the query for orphaned rows; a row with a NULL in its foreign key refers to nothing."""
+    values = [f"child.{quote_name(column)}" for column in key.columns]
+    targets = [f"parent.{quote_name(column)}" for column in key.target_columns]
+    pairs = " AND ".join(f"{target} = {value}" for target, value in zip(targets, values, strict=True))
+    is_set = " AND ".join(f"{value} IS NOT NULL" for value in values)
     return (
-        f"SELECT {', '.join(values)}, COUNT(*) FROM {quoted(key.schema, key.table)} AS child "
-        f"LEFT JOIN {quoted(key.target_schema, key.target)} AS parent ON {pairs} "
-        f"WHERE {given} AND {partners[0]} IS NULL GROUP BY {', '.join(values)} LOCK IN SHARE MODE"
+        f"SELECT {', '.join(values)}, COUNT(*) FROM {quote_name(key.schema, key.table)} AS child "
+        f"LEFT JOIN {quote_name(key.target_schema, key.target)} AS parent ON {pairs} "
+        f"WHERE {is_set} AND {targets[0]} IS NULL GROUP BY {', '.join(values)} LOCK IN SHARE MODE"
     )
 
 
-def _touches(session: Session, key: ForeignKey, chosen: Collection[str]) -> tuple[bool, bool]:
-    """Whether its own table is among the *chosen*, and whether the one it names is."""
-    own = key.schema == session.database and key.table in chosen
-    return own, key.target_schema == session.database and key.target in chosen
+def _find_ends(session: Session, key: ForeignKey, tables: Collection[str]) -> tuple[bool, bool]:
+    """Return whether the foreign key's own table is among *tables*, and whether the one it refers to is."""
+    own = key.schema == session.database and key.table in tables
+    return own, key.target_schema == session.database and key.target in tables
 
 
-def _names(session: Session, key: ForeignKey) -> str:
+def _describe(session: Session, key: ForeignKey) -> str:
     ends = ((key.schema, key.table), (key.target_schema, key.target))
     child, parent = (table if schema == session.database else f"{schema}.{table}" for schema, table in ends)
     return f"{child} to {parent}"

@@ -1,64 +1,54 @@
-"""The restore where no scratch schema may be made: into the database itself, which is not whole until the end.
+"""A restore in place, where no staging schema may be created: the database is incomplete until the end.
 
-The services make a backup of it before, and name that backup when something goes wrong.
+The services back it up first, and name that backup if the restore fails.
 """
 
 from __future__ import annotations
 
 from django_cfg.backup.engines.base import Database, Restoration, SwitchResult
-from django_cfg.backup.engines.mysql import schema, sessions
-from django_cfg.backup.engines.mysql.error_text import refusing
-from django_cfg.backup.engines.mysql.load import Loader
-from django_cfg.backup.engines.mysql.session import Session, quoted
-from django_cfg.backup.engines.mysql.stored_code.contents import charset, clear, drop_code
-from django_cfg.backup.engines.mysql.stored_code.create import Made, put, try_out
-from django_cfg.backup.engines.mysql.verification_query import ask
+from django_cfg.backup.engines.mysql.dump_loader import DumpLoader
+from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors
+from django_cfg.backup.engines.mysql.schema import count_all_rows, get_charset
+from django_cfg.backup.engines.mysql.session import Session, end_other_sessions, quote_name
+from django_cfg.backup.engines.mysql.stored_code.contents import drop_contents, drop_other_objects
+from django_cfg.backup.engines.mysql.stored_code.create import CreatedObjects, create_objects, replace_objects
+from django_cfg.backup.engines.mysql.verification_query import run_verification_query
 from django_cfg.backup.engines.table_comparison import compare_tables
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
 
-_UNSAID = ""  # how the database is now: the services tell it, with the way back
 
-
-class InPlace(Restoration):
+class InPlaceRestoration(Restoration):
     def __init__(
-        self, database: Database, session: Session, loader: Loader, *, partial: bool, disconnect: bool
+        self, database: Database, session: Session, loader: DumpLoader, *, partial: bool, disconnect: bool
     ) -> None:
-        self._database = database
-        self._session = session
-        self._loader = loader
-        self._partial = partial
-        self._disconnect = disconnect
-        self._made = Made()
+        self._database, self._session, self._loader = database, session, loader
+        self._partial, self._disconnect = partial, disconnect
+        self._created = CreatedObjects()
 
     def load(self, plain: Readable) -> None:
         session, name = self._session, self._session.database
-        with refusing(self._database.alias, _UNSAID):
-            usual = charset(session, name)
+        with explain_restore_errors(session.alias):
+            charset = get_charset(session, name)
             if self._disconnect:
-                sessions.disconnect(session)
+                end_other_sessions(session)
             self.has_changed_target = True
-            if not self._partial:  # such a one holds tables, and comes where there are none
-                clear(session, name)
+            if not self._partial:  # else the database has no tables, and the rest of it stays
+                drop_contents(session, name)
             self._loader.load(plain)
-            self._made = try_out(session, name, self._loader.items)
+            self._created = create_objects(session, name, self._loader.stored_objects)
             if not self._partial:
-                drop_code(session, name, self._made.items)
-            put(session, name, [item for item in self._made.items if item.kind == "event"])
-            session.execute(f"ALTER DATABASE {quoted(name)} {usual}")
+                drop_other_objects(session, name, self._created.objects)
+            replace_objects(session, name, [item for item in self._created.objects if item.kind == "event"])
+            session.execute(f"ALTER DATABASE {quote_name(name)} {charset}")
 
     def check(self, manifest: Manifest) -> None:
-        with refusing(self._database.alias, _UNSAID):
-            compare_tables(manifest.tables, counted(self._session, self._session.database), manifest.name)
+        session = self._session
+        with explain_restore_errors(session.alias):
+            compare_tables(manifest.tables, count_all_rows(session, session.database), manifest.name)
 
     def fetch_value(self, query: str) -> object:
-        return ask(self._database, query)
+        return run_verification_query(self._database, query)
 
     def switch(self) -> SwitchResult:
-        return SwitchResult(None, self._made.advice)
-
-
-def counted(session: Session, name: str, *, but: str = "") -> dict[str, int]:
-    """The rows of every table of the schema *name*, those of their past too."""
-    found = (table for table in schema.tables(session, name) if table.name != but)
-    return {table.name: schema.count(session, table, name, history=True) for table in found}
+        return SwitchResult(None, self._created.advice)

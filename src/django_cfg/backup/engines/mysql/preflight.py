@@ -1,4 +1,4 @@
-"""What can be known of a restore before it begins: server, programs, the form it takes, space, others in the way."""
+"""What can be checked before a restore begins: server, programs, privileges, form, space, other sessions."""
 
 from __future__ import annotations
 
@@ -7,141 +7,252 @@ import shutil
 from collections.abc import Iterator
 
 from django_cfg.backup.engines.base import Database, Finding, Level, Preflight, RestoreOptions
-from django_cfg.backup.engines.mysql import staging, versions
-from django_cfg.backup.engines.mysql.connection import connected, location
-from django_cfg.backup.engines.mysql.foreign_key_check import in_words
-from django_cfg.backup.engines.mysql.grants import require_every_right
-from django_cfg.backup.engines.mysql.restore import refuse_the_impossible, refuse_without_scratch
-from django_cfg.backup.engines.mysql.session import Session
-from django_cfg.backup.engines.mysql.sessions import others
-from django_cfg.backup.engines.mysql.stored_code.contents import contents
-from django_cfg.backup.engines.mysql.stored_code.export import foresee_code
+from django_cfg.backup.engines.mysql import staging_schemas
+from django_cfg.backup.engines.mysql.connection import connect, location
+from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
+from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors, get_error_number
+from django_cfg.backup.engines.mysql.foreign_key_check import describe_outer_keys
+from django_cfg.backup.engines.mysql.option_file import open_option_file
+from django_cfg.backup.engines.mysql.privileges import describe_user, require_restore_privileges
+from django_cfg.backup.engines.mysql.schema import get_schema_size, list_foreign_keys
+from django_cfg.backup.engines.mysql.session import Session, list_other_sessions
+from django_cfg.backup.engines.mysql.stored_code.contents import list_contents
+from django_cfg.backup.engines.mysql.stored_code.export import export_objects, list_broken_views
 from django_cfg.backup.engines.mysql.table_restore import choose_tables
-from django_cfg.backup.engines.mysql.tools import Tool, client_tool, dump_tool
-from django_cfg.backup.errors import NotEnoughSpace
+from django_cfg.backup.engines.mysql.tools import Tool, find_client, find_dump_tool, release_series
+from django_cfg.backup.errors import NotEnoughSpace, RestoreFailed, RestoreRefused
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest
+
+Result = tuple[Level, str]
+
+_VENDORS = {"mariadb": "MariaDB", "mysql": "MySQL"}
+_UNKNOWN_CHARSET, _UNKNOWN_COLLATION = 1115, 1273
 
 
 def run_preflight(database: Database, manifest: Manifest, options: RestoreOptions) -> Preflight:
     """
     :raises BackupError: the restore would fail.
     """
-    alias = database.alias
-    with connected(database) as session:
-        purpose = f"To restore the database {alias!r}"
-        client = client_tool(session.vendor, database.tools_dir, purpose)
-        dumper = dump_tool(session.vendor, database.tools_dir, purpose)
-        refuse_the_impossible(database, session, manifest, options)
-        staging.require_alone(session, alias)  # a switch that goes on looks like one that was interrupted
-        staging.refuse_unfinished(session, alias)
-        is_beside = not options.in_place and _may_make_a_schema(session)
-        if not is_beside:
-            refuse_without_scratch(session, alias, options)
-            versions.refuse_older_in_place(session, alias, manifest)
-        elif not options.tables:
-            _refuse_the_switch(session, alias)
-        findings = (
-            Finding(Level.OK, alias, f"{session.server}, {location(database)}; {client.path}"),
-            *versions.findings(session, alias, manifest, is_beside=is_beside),
-            *_form(database, session, manifest, options, is_beside=is_beside),
-            *(_code(database, session, dumper, manifest, options) if is_beside else ()),
-            _space(session, manifest, alias),
-            *_others(session, options, alias, is_beside=is_beside),
+    with connect(database) as session:
+        client, dump_tool = find_programs(database, session)
+        refuse_impossible(session, manifest, options)
+        staging_schemas.lock_restores(session)  # a switch that is running looks like one that was interrupted
+        staging_schemas.refuse_unfinished(session)
+        uses_staging = not options.in_place and _may_create_schema(session)
+        if not uses_staging:
+            refuse_in_place(session, manifest, options)
+        results = [
+            (Level.OK, f"{session.server}, {location(database)}; {client.path}"),
+            *_check_version(session, manifest, uses_staging=uses_staging),
+            *_describe_form(session, manifest, options, uses_staging=uses_staging),
+        ]
+        if uses_staging and not options.tables:
+            if list_contents(session, session.database).list_names("trigger"):  # dropped while their tables are locked
+                require_restore_privileges(session, "LOCK TABLES")
+            if not manifest.partial:  # else the views, triggers, routines and events stay
+                results += _check_export(database, session, dump_tool, options)
+        results.append(_check_space(session, manifest))
+        results += _check_other_sessions(session, options, uses_staging=uses_staging)
+    findings = tuple(Finding(level, database.alias, text) for level, text in results)
+    return Preflight(findings, uses_staging, keeps_old_data=uses_staging and not options.tables)
+
+
+def find_programs(database: Database, session: Session) -> tuple[Tool, Tool]:
+    """Return the client that loads the backup, and the program that exports what the database has besides tables.
+
+    :raises ToolNotFound: one of them is missing.
+    """
+    where = session.vendor, database.tools_dir, f"To restore the database {database.alias!r}"
+    return find_client(*where), find_dump_tool(*where)
+
+
+def refuse_impossible(session: Session, manifest: Manifest, options: RestoreOptions) -> None:
+    """
+    :raises RestoreRefused: the restore cannot be done, or not as *options* say.
+    """
+    _refuse_other_vendor(session, manifest)
+    if not options.tables:
+        require_restore_privileges(session)
+        _refuse_outer_keys(session)
+        return
+    if options.in_place:
+        raise RestoreRefused("--tables uses a schema next to the database in any case: leave out --in-place.")
+    require_restore_privileges(session, "DELETE")
+    choose_tables(session, manifest, options.tables)
+
+
+def refuse_in_place(session: Session, manifest: Manifest, options: RestoreOptions) -> None:
+    """
+    :raises RestoreRefused: the restore cannot be done without a staging schema.
+    """
+    alias, existing = session.alias, list_contents(session, session.database)
+    if options.tables:
+        raise RestoreRefused(
+            f"{describe_user(session)} may not create a schema next to the database {alias!r}, which --tables needs: "
+            "GRANT it what docs/mysql.md lists for a restore, or restore the whole backup into another database (--to) "
+            "and copy the tables from there."
         )
-    return Preflight(findings, uses_staging=is_beside, keeps_old_data=is_beside and not options.tables)
+    if _is_older(session, manifest) and existing.tables:
+        raise RestoreRefused(
+            f"{_compare_versions(session, manifest)}. It may hold what this older server does not know, and a restore "
+            f"in place would find that out after the database {alias!r} has been emptied. Allow the user to create a "
+            "schema next to it (docs/mysql.md) and leave out --in-place, or restore into an empty database (--to "
+            "ALIAS)."
+        )
+    if existing.stored_code and not existing.tables and not manifest.partial:  # and so no backup of it is made first
+        raise RestoreRefused(
+            f"The database {alias!r} has no table, but {len(existing.stored_code)} views, routines or events, which a "
+            "restore in place would drop: drop them yourself, or allow the user to create a schema next to it "
+            "(docs/mysql.md)."
+        )
 
 
-def _may_make_a_schema(session: Session) -> bool:
-    """Grants with wildcards and roles make it hard to tell; trying takes a moment, and leaves nothing."""
-    if not staging.is_alone(session, 1):
-        return True  # another restore is running, as the restore itself will say
-    name = staging.create_scratch(session)
+def refuse_unknown_charsets(database: Database, manifest: Manifest, scanner: DumpScanner) -> None:
+    """
+    :raises RestoreRefused: the server does not have a character set or collation of the dump; nothing was changed.
+    """
+    with connect(database) as session:
+        charsets = {name: f"DO CONVERT('' USING {name})" for name in sorted(scanner.charsets)}
+        collations = {name: f"SET SESSION collation_connection = {name}" for name in sorted(scanner.collations)}
+        unknown = [name for name, statement in charsets.items() if _fails(session, statement, _UNKNOWN_CHARSET)]
+        unknown += [name for name, statement in collations.items() if _fails(session, statement, _UNKNOWN_COLLATION)]
+        if unknown:
+            raise RestoreRefused(
+                f"{manifest.name} uses {', '.join(unknown)}, and the server of the database {database.alias!r} "
+                f"({session.server}) knows no character set or collation of that name. Nothing was changed: upgrade "
+                "the server, or restore the backup on another one (--to)."
+            )
+
+
+def _refuse_other_vendor(session: Session, manifest: Manifest) -> None:
+    """Refuse, since types, collations and the text of routines differ: the result might not be what was backed up."""
+    vendor = manifest.engine.vendor
+    if vendor != session.vendor:
+        raise RestoreRefused(
+            f"{manifest.name} is a backup of a {_VENDORS.get(vendor, vendor)} database, and {session.alias!r} is on a "
+            f"{_VENDORS[session.vendor]} server. The two are not compatible any more: restore it onto a server of its "
+            "own kind. To move the data all the same, unpack the archive (docs/restore-by-hand.md) and load it by hand."
+        )
+
+
+def _refuse_outer_keys(session: Session) -> None:
+    """Refuse if tables of other schemas refer to the database: they would refer to the kept data after the switch."""
+    outer = [
+        f"{key.constraint} of {key.schema}.{key.table}"
+        for key in list_foreign_keys(session)
+        if key.schema != session.database and key.target_schema == session.database
+    ]
+    if outer:
+        raise RestoreRefused(
+            f"Tables of other schemas refer to tables of the database {session.alias!r}: {', '.join(outer[:20])}. Drop "
+            "these foreign keys, restore, and add them again."
+        )
+
+
+def _may_create_schema(session: Session) -> bool:
+    """Try it: wildcards and roles make privileges hard to evaluate, and an empty schema is dropped at once."""
+    name = staging_schemas.create_staging(session)
     if name:
-        staging.discard(session, name)
+        staging_schemas.drop_schema(session, name)
     return name is not None
 
 
-def _refuse_the_switch(session: Session, alias: str) -> None:
-    """
-    :raises RestoreRefused: a schema beside the database could be loaded, and not be put in its place.
-    """
-    if contents(session, session.database).of("trigger"):  # they go while their tables are locked
-        require_every_right(session, alias, "LOCK TABLES")
+def _check_version(session: Session, manifest: Manifest, *, uses_staging: bool) -> Iterator[Result]:
+    if _is_older(session, manifest):
+        then = ", and then nothing is changed" if uses_staging else ""
+        text = f"what this older server does not know makes the restore fail{then}"
+        yield Level.WARNING, f"{_compare_versions(session, manifest)}: {text}"
 
 
-def _form(
-    database: Database, session: Session, manifest: Manifest, options: RestoreOptions, *, is_beside: bool
-) -> Iterator[Finding]:
+def _is_older(session: Session, manifest: Manifest) -> bool:
+    return release_series(session.version) < release_series(manifest.engine.server_version)
+
+
+def _compare_versions(session: Session, manifest: Manifest) -> str:
+    return f"{manifest.name} is of version {manifest.engine.server_version}, and the server is {session.server}"
+
+
+def _describe_form(
+    session: Session, manifest: Manifest, options: RestoreOptions, *, uses_staging: bool
+) -> Iterator[Result]:
     if options.tables:
-        yield from _tables(session, manifest, options, database.alias)
-    elif is_beside:
-        kept = "dropped then" if options.discard_old else "kept beside it"
-        yield Finding(
-            Level.OK,
-            database.alias,
-            f"into a schema beside the database, checked, then one RENAME TABLE; its old data is {kept}",
+        chosen = choose_tables(session, manifest, options.tables)
+        text = (
+            f"only {', '.join(chosen)}, replaced in one transaction after the complete backup has been loaded into a "
+            "schema next to the database and checked; writers to them wait during the transaction"
         )
+        yield Level.OK, text
+        if keys := describe_outer_keys(session, chosen):
+            text = "foreign keys between these tables and others are checked at the end, and a row that would refer to "
+            yield Level.WARNING, f"{text}nothing rolls everything back: {'; '.join(keys)}"
+    elif uses_staging:
+        kept = "then dropped" if options.discard_old else "kept next to it"
+        text = "into a schema next to the database, checked, then one RENAME TABLE; its old data is"
+        yield Level.OK, f"{text} {kept}"
     else:
         why = "--in-place asks for it" if options.in_place else "this user may not create a schema, see docs/mysql.md"
-        yield Finding(
-            Level.WARNING,
-            database.alias,
-            "in place: the database is not whole until the end, and a failure has to be mended by the backup of it "
-            f"that is made first ({why})",
-        )
+        text = "in place: the database is incomplete until the end, and after a failure it has to be restored from the "
+        yield Level.WARNING, f"{text}backup of it that is made first ({why})"
 
 
-def _tables(session: Session, manifest: Manifest, options: RestoreOptions, alias: str) -> Iterator[Finding]:
-    chosen = choose_tables(session, alias, manifest, options.tables)
-    yield Finding(
-        Level.OK,
-        alias,
-        f"only {', '.join(chosen)}, replaced in one transaction once the whole backup has been loaded into a schema "
-        "beside the database and checked; whoever writes to them waits meanwhile",
-    )
-    if found := in_words(session, chosen):
-        yield Finding(
-            Level.WARNING,
-            alias,
-            "foreign keys between these tables and others are checked at the end, and a row that misses its partner "
-            f"undoes everything: {'; '.join(found)}",
-        )
+def _check_export(database: Database, session: Session, dump_tool: Tool, options: RestoreOptions) -> Iterator[Result]:
+    """Check that the text of views, triggers, routines and events can be read when the switch needs it.
+
+    :raises RestoreRefused: it cannot; only a warning if the old data is discarded, since a drill has no switch.
+    """
+    try:
+        with (
+            explain_restore_errors(session.alias, "The database was not touched."),
+            open_option_file(database, session, dump_tool) as file,
+        ):
+            export_objects(session, dump_tool, file)
+    except RestoreFailed as error:
+        if not options.discard_old:
+            raise RestoreRefused(str(error)) from error
+        yield Level.WARNING, f"the switch will fail: {error}"
+        return
+    if broken := list_broken_views(session):
+        text = "refer to something that does not exist: their text is kept as it is"
+        yield Level.WARNING, f"the views {', '.join(broken)} {text}"
 
 
-def _code(
-    database: Database, session: Session, dumper: Tool, manifest: Manifest, options: RestoreOptions
-) -> Iterator[Finding]:
-    if not manifest.partial and not options.tables:  # what the database has besides tables stays then
-        yield from foresee_code(database, session, dumper, is_kept=not options.discard_old)
-
-
-def _space(session: Session, manifest: Manifest, alias: str) -> Finding:
-    """The rows as SQL take about as much as on the server's disk: a guess."""
-    needed = max(manifest.archive.raw_size, staging.size(session, session.database))
-    free = _free_on_the_server(session)
-    about = f"about {megabytes(needed)} are needed on the server's disk"
+def _check_space(session: Session, manifest: Manifest) -> Result:
+    """Compare the free space with an estimate: rows take about as much as SQL as on the server's disk."""
+    needed = max(manifest.archive.raw_size, get_schema_size(session, session.database))
+    free = _get_free_space(session)
+    text = f"about {megabytes(needed)} are needed on the server's disk"
     if free is None:
-        return Finding(Level.OK, alias, f"{about}, which cannot be asked from here")
+        return Level.OK, f"{text}, whose free space is not known here"
     if free < needed // 2:
         raise NotEnoughSpace.of("the server's data directory", needed, free, "Nothing was touched.")
-    return Finding(Level.OK if free >= needed else Level.WARNING, alias, f"{about}, {megabytes(free)} are free")
+    return Level.OK if free >= needed else Level.WARNING, f"{text}, {megabytes(free)} are free"
 
 
-def _free_on_the_server(session: Session) -> int | None:
-    """Bytes, where the server runs on this machine."""
-    if session.value("SELECT @@hostname") != os.uname().nodename:
+def _get_free_space(session: Session) -> int | None:
+    """Return the free bytes of the server's disk, if the server runs on this machine."""
+    if session.fetch_value("SELECT @@hostname") != os.uname().nodename:
         return None
     try:
-        return shutil.disk_usage(str(session.value("SELECT @@datadir"))).free
+        return shutil.disk_usage(str(session.fetch_value("SELECT @@datadir"))).free
     except OSError:
         return None
 
 
-def _others(session: Session, options: RestoreOptions, alias: str, *, is_beside: bool) -> Iterator[Finding]:
-    if found := others(session):
-        moment = "at the switch" if is_beside else "before the database is emptied"
-        what = (
-            f"are ended {moment}" if options.disconnect else "may hold locks, for which it waits; or give --disconnect"
-        )
-        yield Finding(Level.WARNING, alias, f"{len(found)} connections {what}: {'; '.join(found[:10])}")
+def _check_other_sessions(session: Session, options: RestoreOptions, *, uses_staging: bool) -> Iterator[Result]:
+    if found := list_other_sessions(session):
+        moment = "at the switch" if uses_staging else "before the database is emptied"
+        what = f"are ended {moment}" if options.disconnect else "may hold locks, which are waited for"
+        hint = "" if options.disconnect else " (or use --disconnect)"
+        yield Level.WARNING, f"{len(found)} connections {what}{hint}: {'; '.join(found[:10])}"
+
+
+def _fails(session: Session, statement: str, code: int) -> bool:
+    """Return True if the server refuses *statement* with the error *code*."""
+    try:
+        session.execute(statement)
+    except Exception as error:
+        if get_error_number(error) != code:
+            raise
+        return True
+    return False

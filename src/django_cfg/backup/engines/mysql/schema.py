@@ -1,4 +1,4 @@
-"""What is in a MySQL or MariaDB database: its tables, their rows, its foreign keys, its applied migrations."""
+"""The tables of a database: their engines, foreign keys and rows, and which of them a selection means."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from django_cfg.backup.engines.base import Selection
-from django_cfg.backup.engines.mysql.session import Session, quoted
+from django_cfg.backup.engines.mysql.session import Session, quote_name
 from django_cfg.backup.engines.table_comparison import matching
 from django_cfg.backup.errors import DatabaseUnavailable, UsageError
 
 # Tables with rows of the project; no views, no sequences.
 _TABLES = """
-SELECT table_name, engine, table_type FROM information_schema.tables
+SELECT table_name, COALESCE(engine, ''), table_type = 'SYSTEM VERSIONED' FROM information_schema.tables
 WHERE table_schema = %s AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')
 """
 _FOREIGN_KEYS = """
@@ -26,16 +26,14 @@ _TRANSACTIONAL = {"innodb", "rocksdb", "tokudb", "ndbcluster", "sequence"}
 
 
 @dataclass(frozen=True)
-class Found:
-    """A table as the server describes it."""
-
+class TableInfo:
     name: str
     engine: str
-    versioned: bool  # keeps the history of its rows
+    is_versioned: bool  # the server keeps the history of its rows
 
     @property
-    def transactional(self) -> bool:
-        """Whether a snapshot covers it."""
+    def is_transactional(self) -> bool:
+        """Whether a snapshot covers the table."""
         return self.engine.lower() in _TRANSACTIONAL
 
 
@@ -47,67 +45,68 @@ class ForeignKey:
     target_schema: str
     target: str
     columns: tuple[str, ...]
-    target_columns: tuple[str, ...]  # each the partner of the one at its place
+    target_columns: tuple[str, ...]  # in the order of the columns that refer to them
 
 
 @dataclass(frozen=True)
-class Cut:
-    """What a selection means for this database."""
+class SelectedTables:
+    """What a selection means for a database."""
 
-    tables: tuple[Found, ...]  # in the dump, their rows too unless emptied
-    emptied: tuple[str, ...]
-    included: tuple[str, ...]  # empty: everything
+    tables: tuple[TableInfo, ...]  # in the dump
+    excluded: tuple[str, ...]  # of these, the tables whose rows are left out
+    included: tuple[str, ...]  # empty: all tables, and everything that is not a table
 
     @property
-    def filled(self) -> tuple[Found, ...]:
-        return tuple(table for table in self.tables if table.name not in self.emptied)
+    def filled(self) -> tuple[TableInfo, ...]:
+        """The tables whose rows are in the dump."""
+        return tuple(table for table in self.tables if table.name not in self.excluded)
+
+    @property
+    def without_snapshot(self) -> str:
+        """The tables that no snapshot covers, for messages."""
+        return ", ".join(f"{table.name} ({table.engine})" for table in self.filled if not table.is_transactional)
 
 
-def tables(session: Session, schema: str = "") -> list[Found]:
-    found = session.rows(_TABLES, [schema or session.database])
-    return sorted(
-        (Found(_text(name), engine or "", kind == "SYSTEM VERSIONED") for name, engine, kind in found),
-        key=lambda table: table.name,
-    )
+def list_tables(session: Session, schema: str = "") -> list[TableInfo]:
+    rows = session.fetch_text(_TABLES, [schema or session.database])
+    tables = (TableInfo(name, engine, bool(versioned)) for name, engine, versioned in rows)
+    return sorted(tables, key=lambda table: table.name)
 
 
-def _text(name: str | bytes) -> str:
-    return name if isinstance(name, str) else name.decode()
-
-
-def foreign_keys(session: Session) -> list[ForeignKey]:
-    """Those of the database, and those of others into it."""
+def list_foreign_keys(session: Session) -> list[ForeignKey]:
+    """Return the foreign keys of the database, and those of other schemas that refer to it."""
     columns: dict[tuple[str, str, str, str, str], list[tuple[str, str]]] = {}
-    for row in session.rows(_FOREIGN_KEYS, [session.database] * 2):
-        constraint, schema, table, target_schema, target, *pair = map(_text, row)
+    for constraint, schema, table, target_schema, target, *pair in session.fetch_text(
+        _FOREIGN_KEYS, [session.database] * 2
+    ):
         columns.setdefault((constraint, schema, table, target_schema, target), []).append((pair[0], pair[1]))
     return [ForeignKey(*key, *(tuple(side) for side in zip(*pairs, strict=True))) for key, pairs in columns.items()]
 
 
-def cut(session: Session, selection: Selection, alias: str) -> Cut:
-    """What *selection* means.
-
-    :raises UsageError: a pattern matches nothing, or a table that stays needs one that is left out.
+def select_tables(session: Session, selection: Selection) -> SelectedTables:
     """
-    found = tables(session)
+    :raises DatabaseUnavailable: the database has no table.
+    :raises UsageError: a pattern matches nothing, or a table in the dump needs one that is left out.
+    """
+    found = list_tables(session)
     if not found:
         raise DatabaseUnavailable(
-            f"The database {alias!r} has no table that this user may see: an empty database is not backed up. "
+            f"The database {session.alias!r} has no table that this user may see: an empty database is not backed up. "
             "Check NAME and USER in DATABASES, or run migrate first."
         )
     names = [table.name for table in found]
-    emptied = matching(names, selection.exclude, "exclude_tables", alias)
-    included = matching(names, selection.include, "include_tables", alias)
-    kept = [table for table in found if table.name in (included or names)]
-    chosen = Cut(tuple(kept), tuple(name for name in emptied if not included or name in included), included)
-    _refuse_dangling(session, chosen, alias)
-    return chosen
+    excluded = matching(names, selection.exclude, "exclude_tables", session.alias)
+    included = matching(names, selection.include, "include_tables", session.alias)
+    tables = tuple(table for table in found if table.name in (included or names))
+    selected = SelectedTables(tables, tuple(name for name in excluded if name in (included or names)), included)
+    _refuse_dangling_keys(session, selected)
+    return selected
 
 
-def _refuse_dangling(session: Session, chosen: Cut, alias: str) -> None:
-    """A foreign key whose rows stay and whose target is left out: loading does not check it, the site would meet it."""
-    kept, filled = {table.name for table in chosen.tables}, {table.name for table in chosen.filled}
-    for key in foreign_keys(session):
+def _refuse_dangling_keys(session: Session, selected: SelectedTables) -> None:
+    """Refuse rows without the rows that they refer to: loading does not check foreign keys."""
+    alias, kept = session.alias, {table.name for table in selected.tables}
+    for key in list_foreign_keys(session):
         if key.schema != session.database or key.target_schema != session.database or key.table not in kept:
             continue
         if key.target not in kept:
@@ -115,7 +114,7 @@ def _refuse_dangling(session: Session, chosen: Cut, alias: str) -> None:
                 f"include_tables of the database {alias!r} names {key.table} and not {key.target}, to which it refers "
                 f"by the constraint {key.constraint}: its rows would refer to nothing. Include {key.target} too."
             )
-        if key.target in chosen.emptied and key.table in filled and _is_used(session, key):
+        if key.target in selected.excluded and key.table not in selected.excluded and _is_used(session, key):
             raise UsageError(
                 f"exclude_tables of the database {alias!r} leaves out the rows of {key.target}, but rows of "
                 f"{key.table} refer to them by the constraint {key.constraint}: they would refer to nothing. Exclude "
@@ -124,26 +123,49 @@ def _refuse_dangling(session: Session, chosen: Cut, alias: str) -> None:
 
 
 def _is_used(session: Session, key: ForeignKey) -> bool:
-    set_ = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in key.columns)
-    return bool(session.rows(f"SELECT 1 FROM {quoted(session.database, key.table)} WHERE {set_} LIMIT 1"))
+    is_set = " AND ".join(f"{quote_name(column)} IS NOT NULL" for column in key.columns)
+    table = quote_name(session.database, key.table)
+    return bool(session.fetch_rows(f"SELECT 1 FROM {table} WHERE {is_set} LIMIT 1"))
 
 
-def count(session: Session, table: Found, schema: str = "", *, history: bool = False) -> int:
-    """The rows of *table* as the session sees them; with *history*, those it once had too."""
-    past = " FOR SYSTEM_TIME ALL" if history and table.versioned else ""
-    number: int = session.value(f"SELECT COUNT(*) FROM {quoted(schema or session.database, table.name)}{past}")
+def count_rows(session: Session, table: TableInfo, schema: str = "", *, history: bool = False) -> int:
+    """Count the rows of *table* in the session's snapshot.
+
+    :param history: also count the rows of the past of a system-versioned table.
+    """
+    past = " FOR SYSTEM_TIME ALL" if history and table.is_versioned else ""
+    name = quote_name(schema or session.database, table.name)
+    number: int = session.fetch_value(f"SELECT COUNT(*) FROM {name}{past}")
     return number
 
 
-def last_migrations(session: Session, among: Iterable[Found]) -> Mapping[str, str]:
-    """The last migration applied of each app; empty where Django keeps no record."""
-    if "django_migrations" not in {table.name for table in among}:
+def count_all_rows(session: Session, schema: str) -> dict[str, int]:
+    """Count the rows of every table of *schema*, including those of the past."""
+    return {table.name: count_rows(session, table, schema, history=True) for table in list_tables(session, schema)}
+
+
+def read_migrations(session: Session, tables: Iterable[TableInfo]) -> Mapping[str, str]:
+    """Return the last migration applied of each app; nothing if Django keeps no record among *tables*."""
+    if "django_migrations" not in {table.name for table in tables}:
         return {}
-    where = quoted(session.database, "django_migrations")
-    return dict(session.rows(f"SELECT app, name FROM {where} ORDER BY id"))
+    name = quote_name(session.database, "django_migrations")
+    return dict(session.fetch_rows(f"SELECT app, name FROM {name} ORDER BY id"))
 
 
-def size(session: Session) -> int:
-    """Bytes of a dump, a guess from above: rows take more room as text than the server tells of its pages."""
+def estimate_dump_size(session: Session) -> int:
+    """Return an upper estimate in bytes: rows take more room as SQL than in the server's pages."""
     query = "SELECT COALESCE(SUM(data_length), 0) FROM information_schema.tables WHERE table_schema = %s"
-    return 2 * int(session.value(query, [session.database])) + (1 << 20)
+    return 2 * int(session.fetch_value(query, [session.database])) + (1 << 20)
+
+
+def get_schema_size(session: Session, schema: str) -> int:
+    """Return the bytes of rows and indexes, by the server's own estimate."""
+    query = "SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables WHERE table_schema = %s"
+    return int(session.fetch_value(query, [schema]))
+
+
+def get_charset(session: Session, schema: str) -> str:
+    """Return the default character set and collation of *schema*, as SQL sets them."""
+    query = "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata "
+    charset, collation = session.fetch_text(query + "WHERE schema_name = %s", [schema])[0]
+    return f"CHARACTER SET {charset} COLLATE {collation}"

@@ -1,157 +1,204 @@
-"""The switch: the old tables move out and the new ones move in by one RENAME TABLE, which is all or nothing.
+"""The switch: the old tables move out and the new ones move in by one RENAME TABLE, which is atomic.
 
-Triggers cannot move with their tables (error 1435), nor views at all (1450): they, routines and events are made anew
-by a plan that has been written down before, and that was tried in the scratch. A switch that is killed is finished by
-:func:`resume`, whatever it was at; every step finds out by itself whether it has been taken. That the tables have moved
-is told by a table that moved with them, the scratch's sign: nothing is concluded from what is missing.
+The server cannot move triggers with their tables (error 1435), nor views (1450). They, routines and events are created
+again by a plan, which is stored before the switch and was tried in the staging schema. :func:`resume_switch` finishes a
+switch that was killed at any step; every step finds out whether it has been taken. That the tables have moved is proved
+by a table that moved with them, the marker of the staging schema: nothing is concluded from a table that is missing.
 """
 
 from __future__ import annotations
 
-from django_cfg.backup.engines.mysql import staging
-from django_cfg.backup.engines.mysql import switch_plan as plans
-from django_cfg.backup.engines.mysql.error_text import said
-from django_cfg.backup.engines.mysql.session import Session, quoted
-from django_cfg.backup.engines.mysql.stored_code.contents import Contents, contents, drop_code
-from django_cfg.backup.engines.mysql.stored_code.create import drop, put
-from django_cfg.backup.engines.mysql.switch_plan import Plan
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django_cfg.backup.engines.mysql import staging_schemas
+from django_cfg.backup.engines.mysql.error_advice import get_error_text
+from django_cfg.backup.engines.mysql.session import Session, escape_like, quote_name, quote_name_with_values
+from django_cfg.backup.engines.mysql.staging_schemas import MARKER
+from django_cfg.backup.engines.mysql.stored_code.contents import Contents, drop_other_objects, list_contents
+from django_cfg.backup.engines.mysql.stored_code.create import drop_object, replace_objects
+from django_cfg.backup.engines.mysql.stored_code.parser import StoredObject
 from django_cfg.backup.errors import BackupError, RestoreFailed
 
-MOVED = "django_cfg_backup_moved"  # the scratch's sign, when it has come into the schema of the old data
-OURS = (staging.SIGN, plans.TABLE, MOVED)
-_TRIGGERED = "SELECT DISTINCT event_object_table FROM information_schema.triggers WHERE trigger_schema = %s"
-_DRAWN = """
+PLAN = "django_cfg_backup_plan"  # the table with the plan, in the schema of the kept data
+_MOVED = "django_cfg_backup_moved"  # the marker of the staging schema, after it has moved to the kept data
+OWN_TABLES = (MARKER, PLAN, _MOVED)
+_TRIGGERED_TABLES = "SELECT DISTINCT event_object_table FROM information_schema.triggers WHERE trigger_schema = %s"
+_SEQUENCE_DEFAULTS = """
 SELECT table_name, column_name, column_default FROM information_schema.columns
 WHERE table_schema = %s AND column_default LIKE %s
 """
 
 
-def begin(session: Session, new: str, plan: Plan, alias: str) -> tuple[str, str]:
-    """Put the schema *new* in the place of the database; where the old data is, and what is left to do by hand.
+@dataclass(frozen=True)
+class SwitchPlan:
+    """What a database had besides tables, and what it is to have.
 
-    :raises RestoreFailed: it stands between the old state and the new one. Any other error: it is as it was.
+    The old objects stay in the kept data for good, so that it can be used again.
     """
-    aside = staging.create_aside(session, new)
+
+    old: Sequence[StoredObject]
+    new: Sequence[StoredObject]
+    partial: bool  # what the database has besides tables stays
+    charset: str  # of the database
+
+
+def save_plan(session: Session, kept: str, plan: SwitchPlan) -> None:
+    """Write *plan* into the schema *kept* in one transaction."""
+    session.execute(
+        f"CREATE TABLE {quote_name(kept, PLAN)} (id int AUTO_INCREMENT PRIMARY KEY, generation varchar(10) NOT NULL, "
+        "kind varchar(20) NOT NULL, name varchar(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, "
+        "session longblob NOT NULL, statement longblob NOT NULL) ENGINE=InnoDB",
+        "START TRANSACTION",
+    )
+    _insert(session, kept, "charset", [StoredObject("", "", plan.charset.encode())])
+    _insert(session, kept, "partial", [StoredObject("", "", str(int(plan.partial)).encode())])
+    _insert(session, kept, "old", plan.old)
+    _insert(session, kept, "new", plan.new)
+    session.execute("COMMIT")
+
+
+def _insert(session: Session, kept: str, generation: str, objects: Iterable[StoredObject]) -> None:
+    statement = f"INSERT INTO {quote_name_with_values(kept, PLAN)} VALUES (NULL, %s, %s, %s, %s, %s)"
+    for item in objects:
+        variables = b"\n".join(name + b"=" + value for name, value in item.session.items())
+        session.execute_with([generation, item.kind, item.name, variables, item.text], statement)
+
+
+def read_plan(session: Session, kept: str) -> SwitchPlan:
+    found: dict[str, list[StoredObject]] = {"old": [], "new": []}
+    query = f"SELECT generation, kind, name, session, statement FROM {quote_name(kept, PLAN)} ORDER BY id"
+    for generation, kind, name, variables, text in session.fetch_rows(query):
+        pairs = (line.partition(b"=") for line in bytes(variables).split(b"\n") if line)
+        item = StoredObject(kind, name, bytes(text), {key: value for key, _, value in pairs})
+        found.setdefault(generation, []).append(item)
+    partial, charset = found["partial"][0].text == b"1", found["charset"][0].text.decode()
+    return SwitchPlan(found["old"], found["new"], partial, charset)
+
+
+def begin_switch(session: Session, staging: str, plan: SwitchPlan) -> tuple[str, str]:
+    """Replace the database by the schema *staging*; return the schema with the old data, and what is left to do.
+
+    :raises RestoreFailed: the database is between the old state and the new one. After any other error it is as it was.
+    """
+    kept = staging_schemas.create_kept(session, staging)
     try:
-        plans.save(session, aside, plan)
-        staging.mark(session, aside, staging.SWITCHING)
-        _move(session, new, aside, plan)
+        save_plan(session, kept, plan)
+        staging_schemas.set_state(session, kept, staging_schemas.SWITCHING)
+        _move_tables(session, staging, kept, plan)
     except Exception as error:
-        if not _is_undone(session, aside, plan):
-            raise _interrupted(alias, aside, error) from error
+        if not _roll_back(session, kept, plan):
+            raise _interrupted(session, kept, error) from error
         raise
-    return aside, resume(session, new, aside, plan, alias)
+    return kept, resume_switch(session, staging, kept, plan)
 
 
-def resume(session: Session, new: str, aside: str, plan: Plan, alias: str) -> str:
-    """Go on with a switch wherever it was interrupted, to its end; what is left to do by hand.
+def resume_switch(session: Session, staging: str, kept: str, plan: SwitchPlan) -> str:
+    """Continue a switch from wherever it was interrupted to its end; return what is left to do by hand.
 
-    :raises RestoreFailed: it did not come to its end; or the restored data is gone, and the database is as it was.
+    :raises RestoreFailed: it has not ended; or the restored data is gone, and the database is as it was.
     """
     try:
-        if not _has_moved(session, aside):
-            _require_new(session, new, aside, plan, alias)
-            _move(session, new, aside, plan)
-        return _finish(session, new, aside, plan)
+        if _MOVED not in list_contents(session, kept).tables:
+            _require_restored_data(session, staging, kept, plan)
+            _move_tables(session, staging, kept, plan)
+        return _finish(session, staging, kept, plan)
     except BackupError:
         raise
     except Exception as error:
-        raise _interrupted(alias, aside, error) from error
+        raise _interrupted(session, kept, error) from error
 
 
-def _finish(session: Session, new: str, aside: str, plan: Plan) -> str:
-    _draw_from_here(session, new)
+def _move_tables(session: Session, staging: str, kept: str, plan: SwitchPlan) -> None:
+    """Drop the triggers and events, then move all tables at once."""
+    database = session.database
+    old, new = list_contents(session, database), list_contents(session, staging)
     if not plan.partial:
-        drop_code(session, session.database, plan.new)  # the rest is replaced: never missing, it keeps its grants
-    put(session, session.database, plan.new)
-    session.execute(f"ALTER DATABASE {quoted(session.database)} {plan.charset}")
-    advice = staging.dropped(session, new)
-    staging.mark(session, aside, staging.DONE)
-    return advice
+        _drop_triggers(session, old)  # waits for locks, possibly in vain: until then nothing has been dropped
+        for name in old.list_names("event"):
+            drop_object(session, database, "event", name)
+        for name in set(old.list_names("view")) & set(new.tables):
+            drop_object(session, database, "view", name)
+    for name in new.list_names("trigger"):
+        drop_object(session, staging, "trigger", name)
+    moves = [(quote_name(database, name), quote_name(kept, name)) for name in old.tables]
+    moves += [(quote_name(staging, name), quote_name(database, name)) for name in new.tables if name not in OWN_TABLES]
+    moves.append((quote_name(staging, MARKER), quote_name(kept, _MOVED)))
+    session.execute(f"RENAME TABLE {', '.join(f'{source} TO {target}' for source, target in moves)}")
 
 
-def _has_moved(session: Session, aside: str) -> bool:
-    return MOVED in contents(session, aside).tables
-
-
-def _require_new(session: Session, new: str, aside: str, plan: Plan, alias: str) -> None:
-    """
-    :raises RestoreFailed: what was to take the place of the old data, which has not moved, is not there any more.
-    """
-    found = set(contents(session, new).tables)
-    if staging.SIGN in found and found.difference(OURS):
+def _drop_triggers(session: Session, old: Contents) -> None:
+    """Drop the triggers with their tables locked: after that no transaction blocks the steps that follow."""
+    if not old.list_names("trigger"):
         return
-    gone = f"The restored data of the database {alias!r}, in the schema {new}, was removed before it took its place."
-    if not _is_undone(session, aside, plan):
-        raise RestoreFailed(
-            f"{gone} The database has its old tables; what else it had is kept as text in {aside}.{plans.TABLE}, and "
-            "could not be given back. See the server's log, then try again."
-        )
-    raise RestoreFailed(f"{gone} Nothing is left to resume, and the database is as it was: restore again.")
-
-
-def _move(session: Session, new: str, aside: str, plan: Plan) -> None:
-    """Everything that acts by itself goes first, then all tables at once."""
-    here, coming = contents(session, session.database), contents(session, new)
-    if not plan.partial:
-        _drop_triggers(session, here)  # it may wait in vain: until then nothing has been taken
-        for name in here.of("event"):
-            drop(session, session.database, "event", name)
-        for name in set(here.of("view")) & set(coming.tables):
-            drop(session, session.database, "view", name)
-    for name in coming.of("trigger"):
-        drop(session, new, "trigger", name)
-    out = [(session.database, name, aside) for name in here.tables]
-    into = [(new, name, session.database) for name in coming.tables if name not in OURS]
-    moves = [f"{quoted(source, name)} TO {quoted(target, name)}" for source, name, target in out + into]
-    moves.append(f"{quoted(new, staging.SIGN)} TO {quoted(aside, MOVED)}")
-    session.execute(f"RENAME TABLE {', '.join(moves)}")
-
-
-def _drop_triggers(session: Session, here: Contents) -> None:
-    """With their tables locked: once that is granted, no transaction is in the way of what follows."""
-    if not here.of("trigger"):
-        return
-    tables = [name for (name,) in session.rows(_TRIGGERED, [session.database])]
-    session.execute("LOCK TABLES " + ", ".join(f"{quoted(session.database, name)} WRITE" for name in tables))
+    tables = [name for (name,) in session.fetch_text(_TRIGGERED_TABLES, [session.database])]
+    session.execute("LOCK TABLES " + ", ".join(f"{quote_name(session.database, name)} WRITE" for name in tables))
     try:
-        for name in here.of("trigger"):
-            drop(session, session.database, "trigger", name)
+        for name in old.list_names("trigger"):
+            drop_object(session, session.database, "trigger", name)
     finally:
         session.execute("UNLOCK TABLES")
 
 
-def _is_undone(session: Session, aside: str, plan: Plan) -> bool:
-    """Whether the database, whose tables could not be moved, has been given back all that was taken from it."""
+def _finish(session: Session, staging: str, kept: str, plan: SwitchPlan) -> str:
+    _adapt_sequence_defaults(session, staging)
+    if not plan.partial:
+        drop_other_objects(session, session.database, plan.new)  # the new ones are replaced, and keep their grants
+    replace_objects(session, session.database, plan.new)
+    session.execute(f"ALTER DATABASE {quote_name(session.database)} {plan.charset}")
+    advice = staging_schemas.drop_or_advise(session, staging)
+    staging_schemas.set_state(session, kept, staging_schemas.DONE)
+    return advice
+
+
+def _adapt_sequence_defaults(session: Session, staging: str) -> None:
+    """Put the database into column defaults that name the schema of a sequence, which was the staging schema."""
+    old, new = f"{quote_name(staging)}.", f"{quote_name(session.database)}."
+    changes: dict[str, list[str]] = {}
+    rows = session.fetch_text(_SEQUENCE_DEFAULTS, [session.database, f"%{escape_like(old)}%"])
+    for table, column, default in rows:
+        change = f"ALTER COLUMN {quote_name(column)} SET DEFAULT ({default.replace(old, new)})"
+        changes.setdefault(table, []).append(change)
+    for table, columns in changes.items():
+        session.execute(f"ALTER TABLE {quote_name(session.database, table)} {', '.join(columns)}")
+
+
+def _require_restored_data(session: Session, staging: str, kept: str, plan: SwitchPlan) -> None:
+    """
+    :raises RestoreFailed: the restored data, whose tables have not moved, does not exist any more.
+    """
+    found = set(list_contents(session, staging).tables)
+    if MARKER in found and found.difference(OWN_TABLES):
+        return
+    text = (
+        f"The restored data of the database {session.alias!r}, in the schema {staging}, was removed before it took its "
+        "place."
+    )
+    if not _roll_back(session, kept, plan):
+        raise RestoreFailed(
+            f"{text} The database has its old tables. Its views, triggers, routines and events could not be created "
+            f"again; their text is in {kept}.{PLAN}. See the server's log, then try again."
+        )
+    raise RestoreFailed(f"{text} Nothing is left to resume, and the database is as it was: restore again.")
+
+
+def _roll_back(session: Session, kept: str, plan: SwitchPlan) -> bool:
+    """Create again what was dropped of the database; return False if its tables have moved, or if this fails."""
     try:
-        if set(contents(session, aside).tables).difference((staging.SIGN, plans.TABLE)):
-            return False  # they have moved
-        there = contents(session, session.database).code
-        put(session, session.database, [item for item in plan.old if (item.kind, item.name) not in there])
-        staging.discard(session, aside)
-    except Exception:  # noqa: BLE001  the connection is lost, most likely; what that means is told
+        if set(list_contents(session, kept).tables).difference((MARKER, PLAN)):
+            return False
+        existing = list_contents(session, session.database).stored_code
+        lost = [item for item in plan.old if (item.kind, item.name) not in existing]
+        replace_objects(session, session.database, lost)
+        staging_schemas.drop_schema(session, kept)
+    except Exception:  # noqa: BLE001  most likely the connection is lost; the caller reports the state
         return False
     return True
 
 
-def _interrupted(alias: str, aside: str, error: Exception) -> RestoreFailed:
+def _interrupted(session: Session, kept: str, error: Exception) -> RestoreFailed:
     return RestoreFailed(
-        f"The switch of the database {alias!r} to the restored data was interrupted: {said(error)}. Part of its views, "
-        f"triggers, routines or events may be missing until it is finished: manage.py backup_restore --resume --to "
-        f"{alias}. No data is lost; what it had before is in the schema {aside} or still in its place."
+        f"The switch of the database {session.alias!r} to the restored data was interrupted: {get_error_text(error)}. "
+        "Part of its views, triggers, routines or events may be missing until it is finished: manage.py backup_restore "
+        f"--resume --to {session.alias}. No data is lost; the old data is in the schema {kept} or still in its place."
     )
-
-
-def _draw_from_here(session: Session, new: str) -> None:
-    """A default that draws from a sequence names the sequence's schema, which was the scratch."""
-    was, here = f"{quoted(new)}.", f"{quoted(session.database)}."
-    changes: dict[str, list[str]] = {}
-    for table, column, default in session.rows(_DRAWN, [session.database, f"%{_pattern(was)}%"]):
-        drawn = str(default).replace(was, here)
-        changes.setdefault(table, []).append(f"ALTER COLUMN {quoted(column)} SET DEFAULT ({drawn})")
-    for table, columns in changes.items():
-        session.execute(f"ALTER TABLE {quoted(session.database, table)} {', '.join(columns)}")
-
-
-def _pattern(text: str) -> str:
-    return "".join(f"\\{letter}" if letter in "\\%_" else letter for letter in text)

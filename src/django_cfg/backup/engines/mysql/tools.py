@@ -1,6 +1,7 @@
 """The programs that dump and load: MariaDB's for a MariaDB server, MySQL's for a MySQL server.
 
-They go by the same names where packages of one stand in for the other, so each is asked whose it is.
+Packages of one vendor also install their programs under the names of the other, so each program is asked for its
+vendor.
 """
 
 from __future__ import annotations
@@ -31,31 +32,31 @@ class Tool:
     def name(self) -> str:
         return Path(self.path).name
 
-    def knows(self, option: str) -> bool:
-        """Whether the program has the long option *option*, as ``--sandbox``."""
+    def has_option(self, option: str) -> bool:
+        """Return True if the program has the long option *option*, as ``--sandbox``."""
         return re.search(rf"(?m)^\s+(-., )?{re.escape(option)}\b", self.options) is not None
 
 
-def dump_tool(vendor: str, tools_dir: str | None, purpose: str) -> Tool:
-    """The program that dumps from a server of *vendor*.
+def find_dump_tool(vendor: str, tools_dir: str | None, purpose: str) -> Tool:
+    """Return the program that dumps from a server of *vendor*.
 
     :param purpose: begins the message, as "To dump the database 'default'".
     :raises ToolNotFound: there is none.
     """
-    return _choose(_DUMP[vendor], vendor, tools_dir, purpose)
+    return _find_tool(_DUMP[vendor], vendor, tools_dir, purpose)
 
 
-def client_tool(vendor: str, tools_dir: str | None, purpose: str) -> Tool:
-    """The program that loads a dump into a server of *vendor*.
+def find_client(vendor: str, tools_dir: str | None, purpose: str) -> Tool:
+    """Return the program that loads a dump into a server of *vendor*.
 
     :raises ToolNotFound: there is none.
     """
-    return _choose(_CLIENT[vendor], vendor, tools_dir, purpose)
+    return _find_tool(_CLIENT[vendor], vendor, tools_dir, purpose)
 
 
-def _choose(names: tuple[str, ...], vendor: str, tools_dir: str | None, purpose: str) -> Tool:
-    """The program of the server's own vendor, under whichever name; else what there is."""
-    found = [tool for name in names if (tool := _installed(name, tools_dir))]
+def _find_tool(names: tuple[str, ...], vendor: str, tools_dir: str | None, purpose: str) -> Tool:
+    """Return the program of the server's own vendor, under either name; else the other vendor's."""
+    found = [tool for name in names if (tool := _find_installed(name, tools_dir))]
     if not found:
         where = f"in tools_dir ({tools_dir})" if tools_dir else "on this machine"
         raise ToolNotFound(
@@ -65,44 +66,40 @@ def _choose(names: tuple[str, ...], vendor: str, tools_dir: str | None, purpose:
     return next((tool for tool in found if tool.vendor == vendor), found[0])
 
 
-def misfit(tool: Tool, vendor: str, version: str) -> str:
-    """What to know where *tool* was not made for the server; empty where it was."""
+def describe_mismatch(tool: Tool, vendor: str, version: str) -> str:
+    """Return a warning if *tool* was not made for the server; else an empty text."""
     server = f"{'MariaDB' if vendor == 'mariadb' else 'MySQL'} {version}"
     if tool.vendor != vendor:
-        return f"{tool.name} is not made for {server}, and this pair is untested: install {_PACKAGE[vendor]}"
-    if series(tool.version) < series(version):
+        return f"{tool.name} is not made for {server}, and this pair is untested: install {_PACKAGE[vendor]}."
+    if release_series(tool.version) < release_series(version):
         return (
-            f"{tool.name} {tool.version} is older than the server ({server}) and may not know all that it holds: "
-            f"install the {_PACKAGE[vendor]} of the server's series"
+            f"{tool.name} {tool.version} is older than the server ({server}) and may not know everything in the "
+            f"database: install the {_PACKAGE[vendor]} of the server's series."
         )
     return ""
 
 
-def series(version: str) -> tuple[int, ...]:
-    """``(10, 11)`` of "10.11.19": what releases of one series hold, all of them know."""
+def release_series(version: str) -> tuple[int, ...]:
+    """Return ``(10, 11)`` of "10.11.19"; all releases of one series have the same features."""
     return tuple(int(part) for part in version.split(".")[:2])
 
 
-def _installed(name: str, tools_dir: str | None) -> Tool | None:
+def _find_installed(name: str, tools_dir: str | None) -> Tool | None:
     path = shutil.which(name, path=tools_dir or None)
     if not path:
         return None
-    version = _version(told := _said(path, "--version"))
+    banner = _run(path, "--version")
+    # "Distrib 10.11.19-MariaDB", "from 11.4.2-MariaDB", "Ver 8.0.36"
+    version = re.search(r"(?:Distrib|from) (\d+\.\d+\.\d+)", banner) or re.search(r"Ver (\d+\.\d+\.\d+)", banner)
     if not version:
         return None
-    return Tool(path, "mariadb" if "mariadb" in told.lower() else "mysql", version, _said(path, "--help"))
+    return Tool(path, "mariadb" if "mariadb" in banner.lower() else "mysql", version[1], _run(path, "--help"))
 
 
-def _version(told: str) -> str:
-    """The release, of the forms "Distrib 10.11.19-MariaDB", "from 11.4.2-MariaDB" and "Ver 8.0.36"."""
-    found = re.search(r"(?:Distrib|from) (\d+\.\d+\.\d+)", told) or re.search(r"Ver (\d+\.\d+\.\d+)", told)
-    return found[1] if found else ""
-
-
-def _said(*argv: str) -> str:
-    """What a program says of itself, without any option file; nothing when it does not run."""
-    command = [argv[0], "--no-defaults", *argv[1:]]
+def _run(path: str, option: str) -> str:
+    """Return what a program prints, without any option file; nothing if it does not run."""
+    argv = [path, "--no-defaults", option]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+        return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -1,1 +1,1 @@
-"""Views, triggers, routines and events: read, created again in another schema, kept for the switch."""
+"""Views, triggers, routines and events: read from a dump, created again, listed, and exported before the switch."""

@@ -1,19 +1,19 @@
-"""What else a database holds besides rows: listed so that it can be moved, dropped or made anew."""
+"""What a schema holds, listed so that it can be moved, dropped or created again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django_cfg.backup.engines.mysql.session import Session, quoted
-from django_cfg.backup.engines.mysql.stored_code.create import drop, replaces
-from django_cfg.backup.engines.mysql.stored_code.parser import Item
+from django_cfg.backup.engines.mysql.session import Session, quote_name
+from django_cfg.backup.engines.mysql.stored_code.create import can_replace, drop_object
+from django_cfg.backup.engines.mysql.stored_code.parser import StoredObject
 
 _TABLES = """
-SELECT table_name, table_type FROM information_schema.tables
+SELECT table_name, IF(table_type = 'SEQUENCE', 'SEQUENCE', 'TABLE') FROM information_schema.tables
 WHERE table_schema = %s AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE') ORDER BY 1
 """
-_CODE = """
+_STORED_CODE = """
 SELECT 'view', table_name FROM information_schema.views WHERE table_schema = %s
 UNION ALL SELECT 'trigger', trigger_name FROM information_schema.triggers WHERE trigger_schema = %s
 UNION ALL SELECT 'event', event_name FROM information_schema.events WHERE event_schema = %s
@@ -23,50 +23,38 @@ UNION ALL SELECT LOWER(routine_type), routine_name FROM information_schema.routi
 
 @dataclass(frozen=True)
 class Contents:
-    tables: dict[str, str]  # their names, and "sequence" or "table"
-    code: frozenset[tuple[str, str]]  # kind, name
+    """The names in a schema."""
 
-    def of(self, kind: str) -> list[str]:
-        return sorted(name for found, name in self.code if found == kind)
+    tables: dict[str, str]  # tables and sequences, with the word that DROP needs
+    stored_code: frozenset[tuple[str, str]]  # kind, name
 
-
-def contents(session: Session, schema: str) -> Contents:
-    tables = session.rows(_TABLES, [schema])
-    code = session.rows(_CODE, [schema] * 4)
-    return Contents(
-        {_text(name): "sequence" if _text(kind) == "SEQUENCE" else "table" for name, kind in tables},
-        frozenset((_text(kind), _text(name)) for kind, name in code),
-    )
+    def list_names(self, kind: str) -> list[str]:
+        return sorted(name for found, name in self.stored_code if found == kind)
 
 
-def clear(session: Session, schema: str) -> None:
-    """Drop all that is in *schema*; its grants, its character set and the schema itself stay.
+def list_contents(session: Session, schema: str) -> Contents:
+    tables = session.fetch_text(_TABLES, [schema])
+    stored_code = session.fetch_text(_STORED_CODE, [schema] * 4)
+    return Contents(dict(tables), frozenset((kind, name) for kind, name in stored_code))
 
-    So do routines that :func:`make.replaces`: dropping one revokes the grants on it.
+
+def drop_contents(session: Session, schema: str) -> None:
+    """Drop everything in *schema*; the schema, its grants and its character set stay.
+
+    Routines that the server can replace also stay: dropping a routine revokes the grants on it.
     """
-    found = contents(session, schema)
-    for kind, name in sorted(found.code):
-        if not replaces(session, kind):
-            drop(session, schema, kind, name)
+    found = list_contents(session, schema)
+    for kind, name in sorted(found.stored_code):
+        if not can_replace(session, kind):
+            drop_object(session, schema, kind, name)
     session.execute("SET SESSION foreign_key_checks = 0")
     for name, kind in found.tables.items():
-        session.execute(f"DROP {kind.upper()} {quoted(schema, name)}")
+        session.execute(f"DROP {kind} {quote_name(schema, name)}")
     session.execute("SET SESSION foreign_key_checks = 1")
 
 
-def drop_code(session: Session, schema: str, but: Iterable[Item]) -> None:
-    """Drop the views, triggers, routines and events of *schema* that are not among *but*."""
-    staying = {(item.kind, item.name) for item in but}
-    for kind, name in sorted(contents(session, schema).code - staying):
-        drop(session, schema, kind, name)
-
-
-def charset(session: Session, schema: str) -> str:
-    """The character set and collation of *schema*, as SQL sets them."""
-    query = "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata "
-    name, collation = session.rows(query + "WHERE schema_name = %s", [schema])[0]
-    return f"CHARACTER SET {_text(name)} COLLATE {_text(collation)}"
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode()
+def drop_other_objects(session: Session, schema: str, kept: Iterable[StoredObject]) -> None:
+    """Drop the views, triggers, routines and events of *schema* that are not among *kept*."""
+    names = {(item.kind, item.name) for item in kept}
+    for kind, name in sorted(list_contents(session, schema).stored_code - names):
+        drop_object(session, schema, kind, name)

@@ -1,121 +1,120 @@
-"""Making views, triggers, routines and events of a dump in a database, each in the session that its text needs."""
+"""Creates the views, triggers, routines and events of a dump, each under the session variables that its text needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from django_cfg.backup.engines.mysql.error_text import number
-from django_cfg.backup.engines.mysql.session import Session, quoted
-from django_cfg.backup.engines.mysql.stored_code.parser import Item
+from django_cfg.backup.engines.mysql.error_advice import get_error_number
+from django_cfg.backup.engines.mysql.session import Session, quote_name
+from django_cfg.backup.engines.mysql.stored_code.parser import StoredObject
 
 ROUTINES = ("function", "procedure", "package", "package body")
-_FORBIDDEN = 1227  # to name another as the definer
+_FORBIDDEN = 1227  # to name another user as the definer
 _NO_SUCH_DEFINER = 1449
-_USUAL = Item("view", "", b"").settings()
+_DEFAULT_SESSION = StoredObject("view", "", b"").session_statements()
 
 
 @dataclass
-class Made:
-    """The items as they could be made, in the order in which that works."""
+class CreatedObjects:
+    """The objects as they could be created, in the order in which that works."""
 
-    items: list[Item] = field(default_factory=list)
-    strangers: dict[str, int] = field(default_factory=dict)  # definers that had to be left out, and how often
+    objects: list[StoredObject] = field(default_factory=list)
+    lost_definers: dict[str, int] = field(default_factory=dict)  # left out, and of how many objects
 
     @property
     def advice(self) -> str:
-        if not self.strangers:
+        if not self.lost_definers:
             return ""
-        many = sum(self.strangers.values()) > 1
+        many = sum(self.lost_definers.values()) > 1
         return (
-            f"{', '.join(self.strangers)}, DEFINER of views, triggers, routines or events in the backup, "
-            f"{'do' if len(self.strangers) > 1 else 'does'} not exist here or may not be named by this user, so "
+            f"{', '.join(self.lost_definers)}, DEFINER of views, triggers, routines or events in the backup, "
+            f"{'do' if len(self.lost_definers) > 1 else 'does'} not exist here or may not be named by this user, so "
             f"{'they belong' if many else 'it belongs'} to the user who restored."
         )
 
 
-def try_out(session: Session, schema: str, items: Iterable[Item]) -> Made:
-    """Make *items* in *schema*, with a definer of theirs where that can be; events so that they do not run.
+def create_objects(session: Session, schema: str, objects: Iterable[StoredObject]) -> CreatedObjects:
+    """Create *objects* in *schema*, with their definers where that is possible, and events disabled.
 
-    A routine takes the place of another of its name where the server can do that.
+    A routine replaces another one of its name where the server can do that.
     """
-    made = Made()
-    pending = sorted(items, key=lambda item: item.rank)
+    created = CreatedObjects()
+    pending = sorted(objects, key=lambda item: item.rank)
     while pending:
-        late = [item for item in pending if not _tried(session, schema, item, made)]
-        if len(late) == len(pending):
-            _make_own_way(session, schema, late[0])  # raises what stands in the way
-        pending = late
-    return made
+        postponed = [item for item in pending if not _create_or_postpone(session, schema, item, created)]
+        if len(postponed) == len(pending):
+            _create(session, schema, postponed[0])  # raises the error
+        pending = postponed
+    return created
 
 
-def _tried(session: Session, schema: str, item: Item, made: Made) -> bool:
-    """False for a view that may need another one first."""
+def _create_or_postpone(session: Session, schema: str, item: StoredObject, created: CreatedObjects) -> bool:
+    """Return False for a view that cannot be created yet: it may need another one."""
     try:
-        kept = _make_own_way(session, schema, item)
+        result = _create(session, schema, item)
     except Exception:
         if item.kind == "view":
             return False
         raise
-    made.items.append(kept)
-    if kept.definer != item.definer:
-        made.strangers[item.definer] = made.strangers.get(item.definer, 0) + 1
+    created.objects.append(result)
+    if result.definer != item.definer:
+        created.lost_definers[item.definer] = created.lost_definers.get(item.definer, 0) + 1
     return True
 
 
-def _make_own_way(session: Session, schema: str, item: Item) -> Item:
-    """Make *item*; without its definer where that is unknown here or may not be named."""
-    trial = _trial(session, item.kind)
+def _create(session: Session, schema: str, item: StoredObject) -> StoredObject:
+    """Create *item*, without its definer if that user does not exist here or may not be named."""
     try:
-        told = _run(session, schema, trial(item))
+        codes = _run(session, schema, _adapt(session, item))
     except Exception as error:
-        if number(error) != _FORBIDDEN:
+        if get_error_number(error) != _FORBIDDEN:
             raise
-        told = [_FORBIDDEN]
-    if _NO_SUCH_DEFINER in told and not replaces(session, item.kind):
-        drop(session, schema, item.kind, item.name)
-    if not {_NO_SUCH_DEFINER, _FORBIDDEN} & set(told):
+        codes = [_FORBIDDEN]
+    if _NO_SUCH_DEFINER in codes and not can_replace(session, item.kind):
+        drop_object(session, schema, item.kind, item.name)
+    if not {_NO_SUCH_DEFINER, _FORBIDDEN} & set(codes):
         return item
     item = item.without_definer()
-    _run(session, schema, trial(item))
+    _run(session, schema, _adapt(session, item))
     return item
 
 
-def _trial(session: Session, kind: str) -> Callable[[Item], Item]:
-    if kind == "event":
-        return Item.disabled
-    return Item.replacing if replaces(session, kind) else lambda same: same
+def _adapt(session: Session, item: StoredObject) -> StoredObject:
+    if item.kind == "event":
+        return item.disabled()
+    return item.with_replace() if can_replace(session, item.kind) else item
 
 
-def replaces(session: Session, kind: str) -> bool:
-    """Whether the server can put a new routine of *kind* in the place of an old one, whose grants stay then."""
+def can_replace(session: Session, kind: str) -> bool:
+    """Return True if the server can replace a routine of *kind*, which keeps the grants on it."""
     return session.is_mariadb and kind in ROUTINES
 
 
-def put(session: Session, schema: str, items: Sequence[Item]) -> None:
-    """Make *items* in *schema*, in the place of those of their names."""
-    for item in items:
+def replace_objects(session: Session, schema: str, objects: Sequence[StoredObject]) -> None:
+    """Create *objects* in *schema* in place of those with the same names."""
+    for item in objects:
         if session.is_mariadb or item.kind == "view":
-            _run(session, schema, item.replacing())
+            _run(session, schema, item.with_replace())
         else:
-            drop(session, schema, item.kind, item.name)
+            drop_object(session, schema, item.kind, item.name)
             _run(session, schema, item)
 
 
-def drop(session: Session, schema: str, kind: str, name: str) -> None:
+def drop_object(session: Session, schema: str, kind: str, name: str) -> None:
     if kind.startswith("package"):
-        session.execute("SET sql_mode = 'ORACLE'")  # elsewhere it is no word
-    session.execute(f"DROP {kind.upper()} IF EXISTS {quoted(schema, name)}", *_USUAL)
+        session.execute("SET sql_mode = 'ORACLE'")  # only this mode knows packages
+    session.execute(f"DROP {kind.upper()} IF EXISTS {quote_name(schema, name)}", *_DEFAULT_SESSION)
 
 
-def _run(session: Session, schema: str, item: Item) -> list[int]:
-    """Make one item; the numbers of the warnings."""
-    session.execute(f"USE {quoted(schema)}")
-    if charset := item.database_charset():
-        session.execute(f"ALTER DATABASE {quoted(schema)} {charset.decode()}")
-    session.execute(*item.settings())
+def _run(session: Session, schema: str, item: StoredObject) -> list[int]:
+    """Execute the statement of *item*; return the numbers of its warnings."""
+    session.execute(f"USE {quote_name(schema)}")
+    if item.database_charset:
+        session.execute(f"ALTER DATABASE {quote_name(schema)} {item.database_charset.decode()}")
+    session.execute(*item.session_statements())
     try:
         session.execute(item.text)
-        return [code for _, code, _ in session.rows("SHOW WARNINGS")]
+        return [code for _, code, _ in session.fetch_rows("SHOW WARNINGS")]
     finally:
-        session.execute(*_USUAL)
+        session.execute(*_DEFAULT_SESSION)

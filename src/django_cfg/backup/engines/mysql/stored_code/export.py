@@ -1,87 +1,61 @@
-"""What a database has besides tables, gathered as text: by this it can be given back, or looked up later."""
+"""The definitions of a database's views, triggers, routines and events, read before a restore replaces them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from django_cfg.backup.engines.base import Database, Finding, Level
-from django_cfg.backup.engines.mysql.error_text import refusing
-from django_cfg.backup.engines.mysql.option_file import OptionFile, option_file
-from django_cfg.backup.engines.mysql.program import options_for
-from django_cfg.backup.engines.mysql.session import Session, quoted
+from django_cfg.backup.engines.mysql.option_file import OptionFile
+from django_cfg.backup.engines.mysql.session import Session, quote_name
 from django_cfg.backup.engines.mysql.sql_splitter import Splitter, Statement
-from django_cfg.backup.engines.mysql.stored_code.contents import contents
-from django_cfg.backup.engines.mysql.stored_code.parser import Item, Reader
+from django_cfg.backup.engines.mysql.stored_code.contents import list_contents
+from django_cfg.backup.engines.mysql.stored_code.parser import StoredCodeParser, StoredObject
 from django_cfg.backup.engines.mysql.tools import Tool
-from django_cfg.backup.errors import RestoreFailed, RestoreRefused
 from django_cfg.backup.pipeline.stream import blocks
 from django_cfg.backup.process.child import Child
 
-_CODE_ALONE = ("--no-data", "--single-transaction", "--routines", "--events", "--triggers", "--no-tablespaces",
-               "--default-character-set=utf8mb4")  # fmt: skip
+_OPTIONS = ("--no-data", "--single-transaction", "--routines", "--events", "--triggers", "--no-tablespaces",
+            "--default-character-set=utf8mb4")  # fmt: skip
 
 
-def code_of(session: Session, tool: Tool, file: OptionFile) -> list[Item]:
-    """The views, triggers, routines and events of the database, in the words of a dump; the broken views too."""
-    broken = broken_views(session)
-    return [*_dumped(session, tool, file, broken), *(_view(session, name) for name in broken)]
+def export_objects(session: Session, tool: Tool, file: OptionFile) -> list[StoredObject]:
+    """Return the views, triggers, routines and events of the database, including broken views.
 
-
-def broken_views(session: Session) -> list[str]:
-    """The views that cannot be asked, most often since something that they refer to is gone."""
-    views = contents(session, session.database).of("view")
-    return [name for name in views if not _answers(session, name)]
-
-
-def foresee_code(database: Database, session: Session, tool: Tool, *, is_kept: bool) -> Iterator[Finding]:
-    """Look, before anything is loaded, whether that text can be had when the switch needs it.
-
-    :param is_kept: the old data is. Else it is only told, since a drill never comes to the switch.
-    :raises RestoreRefused: it is to be kept, and cannot be had.
+    :raises ToolFailed: the text of one of them cannot be read.
     """
-    try:
-        with (
-            refusing(database.alias, "The database was not touched."),
-            option_file(options_for(database, session, tool)) as file,
-        ):
-            code_of(session, tool, file)
-    except RestoreFailed as error:
-        if is_kept:
-            raise RestoreRefused(str(error)) from error
-        yield Finding(Level.WARNING, database.alias, f"the switch will fail: {error}")
-        return
-    if broken := broken_views(session):
-        yield Finding(
-            Level.WARNING,
-            database.alias,
-            f"the views {', '.join(broken)} refer to something that is not there: their text is kept, as it is",
-        )
+    broken = list_broken_views(session)
+    return [*_dump_objects(session, tool, file, broken), *(_read_view(session, name) for name in broken)]
 
 
-def _answers(session: Session, view: str) -> bool:
+def list_broken_views(session: Session) -> list[str]:
+    """Return the views that cannot be used, most often because something that they refer to is missing."""
+    views = list_contents(session, session.database).list_names("view")
+    return [name for name in views if not _is_usable(session, name)]
+
+
+def _is_usable(session: Session, view: str) -> bool:
     try:
-        session.rows(f"SHOW FIELDS FROM {quoted(session.database, view)}")
-    except Exception:  # noqa: BLE001  what else it may be is met by whoever reads the view's text
+        session.fetch_rows(f"SHOW FIELDS FROM {quote_name(session.database, view)}")
+    except Exception:  # noqa: BLE001  any other error is raised again when the view's text is read
         return False
     return True
 
 
-def _view(session: Session, name: str) -> Item:
-    """In the words of the server itself: the programs would stop at it."""
-    session.execute(f"USE {quoted(session.database)}")  # else the database is named in it
-    _, text, charset, collation = session.rows(f"SHOW CREATE VIEW {quoted(session.database, name)}")[0]
-    settings = {b"character_set_client": charset.encode(), b"collation_connection": collation.encode()}
-    return Item("view", name, text.encode(), settings)
+def _read_view(session: Session, name: str) -> StoredObject:
+    """Read a view from the server: the programs stop at a broken one."""
+    session.execute(f"USE {quote_name(session.database)}")  # else the text names the database
+    _, text, charset, collation = session.fetch_rows(f"SHOW CREATE VIEW {quote_name(session.database, name)}")[0]
+    variables = {b"character_set_client": charset.encode(), b"collation_connection": collation.encode()}
+    return StoredObject("view", name, text.encode(), variables)
 
 
-def _dumped(session: Session, tool: Tool, file: OptionFile, leaving_out: Sequence[str]) -> Iterator[Item]:
-    left_out = [f"--ignore-table={session.database}.{name}" for name in leaving_out]
-    argv = [tool.path, file.argument, *_CODE_ALONE, *left_out, "--", session.database]
-    splitter, reader = Splitter(), Reader()
+def _dump_objects(session: Session, tool: Tool, file: OptionFile, excluded: Sequence[str]) -> Iterator[StoredObject]:
+    ignored = [f"--ignore-table={session.database}.{name}" for name in excluded]
+    argv = [tool.path, file.argument, *_OPTIONS, *ignored, "--", session.database]
+    splitter, parser = Splitter(), StoredCodeParser()
     with Child(argv, secrets=file.secrets) as child:
         for block in blocks(child.stdout):
-            for piece in splitter.feed(block):
-                item = reader.read(piece)[1] if isinstance(piece, Statement) else None
-                if item:
-                    yield item
+            for part in splitter.feed(block):
+                found = parser.read(part)[1] if isinstance(part, Statement) else None
+                if found:
+                    yield found
         child.wait()

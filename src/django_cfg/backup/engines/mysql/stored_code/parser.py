@@ -1,4 +1,4 @@
-"""What a dump holds besides tables and rows: views, triggers, routines and events, each a statement of its own."""
+"""The statements of a dump that create views, triggers, routines and events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from django_cfg.backup.engines.mysql.sql_splitter import Statement
 from django_cfg.backup.errors import VerificationFailed
 
-_MARK = rb"(?:/\*M?!\d*\s*|\s*\*/)"  # of what only some versions shall read
+_MARK = rb"(?:/\*M?!\d*\s*|\s*\*/)"  # the start or end of a comment whose text only some versions execute
 _SPACE = rb"(?:\s|" + _MARK + rb"|/\*(?!M?!).*?\*/|--[ \t\n][^\n]*\n|#[^\n]*\n)"
 _NAME = rb"(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|[^\s`\"'(.;*/]+)"
 _PART = rb"(?:`(?:[^`]|``)*`|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[\w.%$-]+)"
@@ -29,7 +29,7 @@ _TRIGGER_TABLE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )  # fmt: skip
 _ENABLED = re.compile(rb"(ON COMPLETION (?:NOT )?PRESERVE )ENABLE\b")
-_OTHER_CODE = re.compile(
+_DROP = re.compile(
     rb"\s*" + _MARK + rb"?DROP" + _SPACE + rb"+(?:VIEW|TRIGGER|PROCEDURE|FUNCTION|EVENT|PACKAGE)\b", re.IGNORECASE
 )
 _SET = re.compile(
@@ -38,20 +38,20 @@ _SET = re.compile(
 _ALTER_DATABASE = re.compile(
     rb"\s*" + _MARK + rb"?ALTER DATABASE `(?:[^`]|``)*` CHARACTER SET (?P<charset>\w+) COLLATE (?P<collation>\w+)", re.I
 )
-_SESSION = {
+_SESSION_DEFAULTS = {
     b"character_set_client": b"utf8mb4",
     b"collation_connection": b"utf8mb4_general_ci",
     b"sql_mode": b"'NO_AUTO_VALUE_ON_ZERO'",
     b"time_zone": b"'+00:00'",
 }
 _DATABASE = b"database"
-# What others build upon comes first; events last, since they begin to run.
+# What others are built upon comes first; events last, since they begin to run.
 _ORDER = ("function", "procedure", "package", "package body", "view", "trigger", "event")
 
 
 @dataclass(frozen=True)
-class Item:
-    """A view, trigger, routine or event, and the session in which its text means what it meant."""
+class StoredObject:
+    """A view, trigger, routine or event, with the session variables under which its text was written."""
 
     kind: str  # in lower case
     name: str
@@ -60,52 +60,50 @@ class Item:
 
     @property
     def definer(self) -> str:
-        return definer(self.text)
+        return find_definer(self.text)
 
     @property
     def rank(self) -> int:
+        """The place of its kind in the order of creation."""
         return _ORDER.index(self.kind)
 
-    def __str__(self) -> str:
-        return f"the {self.kind} {self.name}"
-
-    def settings(self) -> list[bytes]:
-        """The statements that make a session the item's."""
-        values = {name: self.session.get(name, usual) for name, usual in _SESSION.items()}
-        return [b"SET " + name + b" = " + value for name, value in values.items()]
-
+    @property
     def database_charset(self) -> bytes:
-        """The character set of the database in which the item was made, where the dump tells; else nothing."""
+        """The character set of the database in which it was created, if the dump sets it; else empty."""
         return self.session.get(_DATABASE, b"")
 
-    def without_definer(self) -> Item:
-        """The same, belonging to whoever makes it."""
-        return self._edited("by", b"")
+    def session_statements(self) -> list[bytes]:
+        """Return the statements that set its session variables."""
+        values = {name: self.session.get(name, default) for name, default in _SESSION_DEFAULTS.items()}
+        return [b"SET " + name + b" = " + value for name, value in values.items()]
 
-    def replacing(self) -> Item:
-        """The same in the place of another of its name; a routine replaced this way keeps its grants (MariaDB)."""
-        return self._edited("create", b"CREATE OR REPLACE")
+    def without_definer(self) -> StoredObject:
+        """Return the same object; it will belong to the user that creates it."""
+        return self._with_replaced("by", b"")
 
-    def disabled(self) -> Item:
-        """An event that does not run."""
-        found = _head(self.text)
-        head, body = self.text[: found.end()], self.text[found.end() :]
-        return replace(self, text=head + _ENABLED.sub(rb"\1DISABLE", body, count=1))
+    def with_replace(self) -> StoredObject:
+        """Return the same object with CREATE OR REPLACE; a routine replaced in this way keeps its grants (MariaDB)."""
+        return self._with_replaced("create", b"CREATE OR REPLACE")
 
-    def _edited(self, group: str, new: bytes) -> Item:
-        start, end = _head(self.text).span(group)
+    def disabled(self) -> StoredObject:
+        """Return the same event, which does not run."""
+        end = _match_create(self.text).end()
+        return replace(self, text=self.text[:end] + _ENABLED.sub(rb"\1DISABLE", self.text[end:], count=1))
+
+    def _with_replaced(self, group: str, new: bytes) -> StoredObject:
+        start, end = _match_create(self.text).span(group)
         marks = b"".join(re.findall(_MARK, self.text[start:end]))  # those that open and close have to stay pairs
         return replace(self, text=self.text[:start] + new + marks + self.text[end:])
 
 
-class Reader:
-    """Finds the items among the statements of a dump, which set the session for each as they go."""
+class StoredCodeParser:
+    """Finds views, triggers, routines and events among the statements of a dump, which also set session variables."""
 
     def __init__(self) -> None:
         self._session: dict[bytes, bytes] = {}
 
-    def read(self, statement: Statement) -> tuple[bool, Item | None]:
-        """Whether *statement* is code, and the item it makes if it makes one."""
+    def read(self, statement: Statement) -> tuple[bool, StoredObject | None]:
+        """Return whether *statement* belongs to stored code, and the object that it creates, if any."""
         text = statement.text
         if setting := _SET.match(text):
             self._set(setting["name"].lower(), setting["value"])
@@ -113,50 +111,50 @@ class Reader:
         if altered := _ALTER_DATABASE.match(text):
             self._session[_DATABASE] = b"CHARACTER SET " + altered["charset"] + b" COLLATE " + altered["collation"]
             return True, None
-        if _OTHER_CODE.match(text):
+        if _DROP.match(text):
             return True, None
         if found := _CREATE.match(text):
-            return True, self._item(found, text)
+            return True, self._build_object(found, text)
         return False, None
 
     def _set(self, name: bytes, value: bytes) -> None:
-        if name not in _SESSION:
+        if name not in _SESSION_DEFAULTS:
             return
         if value.startswith(b"@"):
-            self._session.pop(name, None)  # as it was before
+            self._session.pop(name, None)  # reset to the value saved before
         else:
             self._session[name] = value
 
-    def _item(self, found: re.Match[bytes], text: bytes) -> Item | None:
+    def _build_object(self, found: re.Match[bytes], text: bytes) -> StoredObject | None:
         kind = found["kind"].decode().lower()
         if kind == "view" and not found["algorithm"]:
-            return None  # a placeholder that lets views refer to one another in any order
-        return Item(kind, _plain(found["name"]), _unqualified(found, text), dict(self._session))
+            return None  # a placeholder, by which views can refer to one another in any order
+        return StoredObject(kind, _unquote(found["name"]), _remove_schema(found, text), dict(self._session))
 
 
-def definer(text: bytes) -> str:
-    """Whose item *text* makes, as SQL writes it; empty for anything else."""
+def find_definer(text: bytes) -> str:
+    """Return the DEFINER of the statement *text* as SQL writes it; empty if there is none."""
     found = _CREATE.match(text)
     return (found["definer"] or b"").decode(errors="replace") if found else ""
 
 
-def _head(text: bytes) -> re.Match[bytes]:
+def _match_create(text: bytes) -> re.Match[bytes]:
     if found := _CREATE.match(text):
         return found
-    raise VerificationFailed(f"This is no statement that makes a view, trigger, routine or event: {text[:80]!r}")
+    raise VerificationFailed(f"This statement creates no view, trigger, routine or event: {text[:80]!r}")
 
 
-def _unqualified(found: re.Match[bytes], text: bytes) -> bytes:
-    """*text* without the schema that a trigger's author wrote before its name and its table's."""
-    cuts = [found.span("schema")]
+def _remove_schema(found: re.Match[bytes], text: bytes) -> bytes:
+    """Remove the schema that the author of a trigger wrote before its name and its table's."""
+    spans = [found.span("schema")]
     if found["kind"].upper() == b"TRIGGER" and (table := _TRIGGER_TABLE.match(text, found.end())):
-        cuts.append(table.span("schema"))
-    for start, end in reversed(cuts):
+        spans.append(table.span("schema"))
+    for start, end in reversed(spans):
         text = text[: max(start, 0)] + text[max(end, 0) :]
     return text
 
 
-def _plain(name: bytes) -> str:
+def _unquote(name: bytes) -> str:
     quote = name[:1]
     if quote in (b"`", b'"'):
         name = name[1:-1].replace(quote * 2, quote)

@@ -1,0 +1,92 @@
+"""Loads the tables and rows of a dump by the vendor's own client, and collects its views, triggers and routines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from django_cfg.backup.engines.mysql.option_file import OptionFile
+from django_cfg.backup.engines.mysql.session import quote_name
+from django_cfg.backup.engines.mysql.sql_splitter import Rows, Splitter
+from django_cfg.backup.engines.mysql.stored_code.parser import StoredCodeParser, StoredObject
+from django_cfg.backup.engines.mysql.tools import Tool
+from django_cfg.backup.errors import VerificationFailed
+from django_cfg.backup.pipeline.stream import Readable, blocks
+from django_cfg.backup.process.child import Child
+
+_LOCKS = (b"LOCK TABLES ", b"UNLOCK TABLES")  # under a lock the default of a column cannot use its sequence
+
+
+class DumpLoader:
+    """Loads a dump into *schema*; ``stored_objects`` are what it holds besides tables."""
+
+    def __init__(self, tool: Tool, file: OptionFile, schema: str) -> None:
+        self.stored_objects: list[StoredObject] = []
+        self.tool = tool
+        self._file, self._schema = file, schema
+        self._splitter, self._parser = Splitter(), StoredCodeParser()
+
+    def load(self, plain: Readable) -> None:
+        """Read *plain* to its end.
+
+        :raises VerificationFailed: the dump is not complete; the digests of the stream have been checked before.
+        :raises ToolFailed: the server refused a statement.
+        """
+        with Child(self._build_argv(), feed=True, secrets=self._file.secrets) as client:
+            with _raise_client_error(client):
+                for block in blocks(plain):
+                    for part in self._select_parts(block):
+                        client.stdin.write(part)
+                if not self._splitter.is_complete:
+                    raise VerificationFailed("The archive is not a complete dump: its end mark is missing.")
+                client.stdin.close()
+            client.wait()
+
+    def _build_argv(self) -> list[str]:
+        return [
+            self.tool.path,
+            self._file.argument,
+            "--batch",
+            "--binary-mode",
+            "--default-character-set=utf8mb4",
+            "--max-allowed-packet=1G",
+            *(["--sandbox"] if self.tool.has_option("--sandbox") else []),  # nothing in a dump may start a program
+            f"--database={self._schema}",
+        ]
+
+    def _select_parts(self, block: bytes) -> Iterator[bytes | memoryview]:
+        """Return the parts of *block* for the client."""
+        for part in self._splitter.feed(block):
+            if isinstance(part, Rows):
+                yield part.block
+                continue
+            is_code, stored_object = self._parser.read(part)
+            if stored_object:
+                self.stored_objects.append(stored_object)
+            if not is_code and not part.text.startswith(_LOCKS):
+                yield self._adapt_sequences(part.text) + b";\n"
+
+    def _adapt_sequences(self, text: bytes) -> bytes:
+        """Put this schema into the default of a column, which names the schema of its sequence."""
+        if not text.startswith(b"CREATE TABLE"):
+            return text
+        database = self._splitter.database.decode(errors="surrogateescape")
+        dumped = re.escape(quote_name(database).encode(errors="surrogateescape"))
+        return re.sub(
+            rb"\b(nextval|lastval|setval)\(" + dumped + rb"\.",
+            lambda found: found[1] + b"(" + quote_name(self._schema).encode() + b".",
+            text,
+        )
+
+
+@contextmanager
+def _raise_client_error(client: Child) -> Iterator[None]:
+    """Raise the error of a client that reads no further, instead of the broken pipe."""
+    try:
+        yield
+    except BrokenPipeError:
+        with suppress(BrokenPipeError):
+            client.stdin.close()
+        client.wait()
+        raise
