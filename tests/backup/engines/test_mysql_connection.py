@@ -22,7 +22,7 @@ from django_cfg.backup.engines.mysql.option_file import (
 )
 from django_cfg.backup.engines.mysql.privileges import _matches
 from django_cfg.backup.engines.mysql.session import parse_version
-from django_cfg.backup.engines.mysql.tools import describe_mismatch, find_dump_tool
+from django_cfg.backup.engines.mysql.tools import DUMP_TOOLS, describe_mismatch, find_tool
 from django_cfg.backup.errors import ConfigurationError, DatabaseUnavailable, ToolNotFound
 from tests.support import needs
 from tests.support.databases import BOOKS
@@ -249,14 +249,14 @@ def test_each_server_is_dumped_by_its_own_program(
     """Whatever its name; one that was not made for the server is taken when there is no other, and told."""
     for name, told in installed.items():
         program(tmp_path, name, told)
-    tool = find_dump_tool(vendor, str(tmp_path), "To test")
+    tool = find_tool(DUMP_TOOLS, vendor, str(tmp_path), "To test")
     assert (tool.name, tool.vendor, tool.version) == chosen
     assert bool(describe_mismatch(tool, vendor, tool.version)) == (tool.vendor != vendor)
 
 
 def test_an_older_program_is_told(tmp_path: Path) -> None:
     program(tmp_path, "mariadb-dump", MARIADB)
-    tool = find_dump_tool("mariadb", str(tmp_path), "To test")
+    tool = find_tool(DUMP_TOOLS, "mariadb", str(tmp_path), "To test")
     assert "older than the server (MariaDB 11.4.2)" in describe_mismatch(tool, "mariadb", "11.4.2")
     assert describe_mismatch(tool, "mariadb", "10.11.2") == describe_mismatch(tool, "mariadb", "10.6.1") == ""
 
@@ -267,7 +267,7 @@ def test_what_does_not_run_is_no_program(tmp_path: Path, script: str | None) -> 
         (tmp_path / "mysqldump").write_text(script)
         (tmp_path / "mysqldump").chmod(0o755)
     with pytest.raises(ToolNotFound, match=r"^To test, mysqldump is needed.*install mysql-client"):
-        find_dump_tool("mysql", str(tmp_path), "To test")
+        find_tool(DUMP_TOOLS, "mysql", str(tmp_path), "To test")
 
 
 @pytest.mark.parametrize(

@@ -13,25 +13,18 @@ from django_cfg.backup.engines.mysql import schema, staging_schemas
 from django_cfg.backup.engines.mysql.connection import connect, location
 from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
 from django_cfg.backup.engines.mysql.error_advice import dump_failed, explain_dump_errors
-from django_cfg.backup.engines.mysql.option_file import open_option_file
+from django_cfg.backup.engines.mysql.option_file import OptionFile, open_option_file
 from django_cfg.backup.engines.mysql.privileges import require_dump_privileges
 from django_cfg.backup.engines.mysql.row_counts import RowCounter, open_snapshot
 from django_cfg.backup.engines.mysql.schema import SelectedTables
 from django_cfg.backup.engines.mysql.session import Session
-from django_cfg.backup.engines.mysql.tools import Tool, describe_mismatch, find_client, find_dump_tool
+from django_cfg.backup.engines.mysql.tools import CLIENTS, DUMP_TOOLS, Tool, describe_mismatch, find_tool
 from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, ToolNotFound
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.process.child import Child
 
-_OPTIONS = (
-    "--single-transaction",
-    "--quick",
-    "--triggers",
-    "--hex-blob",
-    "--no-tablespaces",
-    "--default-character-set=utf8mb4",
-    "--max-allowed-packet=1G",
-)
+_OPTIONS = ("--single-transaction", "--quick", "--triggers", "--hex-blob", "--no-tablespaces",
+            "--default-character-set=utf8mb4", "--max-allowed-packet=1G")  # fmt: skip
 _MYSQL_OPTIONS = ("--set-gtid-purged=OFF", "--column-statistics=0")  # not all versions have them
 _WITHOUT_ROWS = "--ignore-table-data"  # only MariaDB's program has it
 
@@ -88,25 +81,30 @@ class _Source:
     tool: Tool
     selected: SelectedTables
     migrations: Mapping[str, str]
+    size: int  # of the dump, estimated, in bytes
 
     @property
     def has_history(self) -> bool:
         """Whether the program can dump the past of system-versioned tables."""
         return self.tool.has_option("--dump-history")
 
-    def build_arguments(self) -> Iterator[list[str]]:
-        """Return the arguments of one program; of two, one after the other, if one cannot leave out rows alone."""
-        database, included, excluded = self.session.database, self.selected.included, self.selected.excluded
-        versioned = any(table.is_versioned for table in self.selected.filled)
-        history = ["--dump-history"] if self.has_history and versioned else []
+    def build_argv(self, file: OptionFile, extra_options: Sequence[str]) -> Iterator[list[str]]:
+        """Return the command of one program; of two, one after the other, if one cannot leave out rows alone."""
+        tool, database = self.tool, self.session.database
+        included, excluded = self.selected.included, self.selected.excluded
+        mysql = _MYSQL_OPTIONS if tool.vendor == "mysql" else ()
+        mysql_options = [option for option in mysql if tool.has_option(option.partition("=")[0])]
+        base = [tool.path, file.argument, *_OPTIONS, *mysql_options, *extra_options]
+        history = ["--dump-history"] if self.has_history and self.selected.versioned else []
         stored_code = [] if included else ["--routines", "--events"]
-        if not excluded or self.tool.has_option(_WITHOUT_ROWS):
+        if not excluded or tool.has_option(_WITHOUT_ROWS):
             left_out = [f"{_WITHOUT_ROWS}={database}.{name}" for name in excluded]
-            yield [*history, *stored_code, *left_out, "--", database, *included]
+            yield [*base, *history, *stored_code, *left_out, "--", database, *included]
         else:
-            yield ["--no-data", "--", database, *excluded]
+            yield [*base, "--no-data", "--", database, *excluded]
             left_out = [f"--ignore-table={database}.{name}" for name in excluded]
-            yield [*stored_code, *left_out, "--", database, *(name for name in included if name not in excluded)]
+            tables = (name for name in included if name not in excluded)
+            yield [*base, *stored_code, *left_out, "--", database, *tables]
 
     def build_report(self, scanner: DumpScanner, tables: tuple[Table, ...]) -> DumpReport:
         facts = EngineFacts(
@@ -127,9 +125,8 @@ class _Source:
                 f"{self.selected.without_snapshot}: no snapshot covers these tables, so the dump may hold part of the "
                 "rows written during it. ALTER TABLE ... ENGINE=InnoDB makes them safe."
             )
-        versioned = [table.name for table in self.selected.filled if table.is_versioned]
-        if versioned and not self.has_history:
-            yield f"{self.tool.name} {self.tool.version} leaves out the history of {', '.join(versioned)}."
+        if (versioned := ", ".join(self.selected.versioned)) and not self.has_history:
+            yield f"{self.tool.name} {self.tool.version} leaves out the history of {versioned}."
         if inexact := [table.name for table in tables if not table.exact]:
             yield (
                 f"{', '.join(inexact)}: rows were written while the dump began, so their counts are not exact and are "
@@ -141,20 +138,12 @@ class MySQLDump(Dump):
     """The output of the programs, one after the other. Its end is reported only when all of them have succeeded and
     each dump is complete."""
 
-    def __init__(
-        self,
-        source: _Source,
-        expected_size: int,
-        children: Sequence[Child],
-        scanner: DumpScanner,
-        counter: RowCounter,
-        count: Future[None],
-    ) -> None:
+    def __init__(self, source: _Source, children: Sequence[Child], counter: RowCounter, count: Future[None]) -> None:
         self.stream = self
-        self.expected_size = expected_size
+        self.expected_size = source.size
         self._source, self._alias = source, source.session.alias
         self._child, *self._next_children = children
-        self._scanner, self._counter, self._count = scanner, counter, count
+        self._scanner, self._counter, self._count = counter.scanner, counter, count
 
     def read(self, size: int = -1) -> bytes:
         block = self._child.stdout.read(size)
@@ -199,22 +188,17 @@ def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
         tool = _find_tool(database, session)
         selected = _check_selection(session, selection)
         with explain_dump_errors(alias):
-            source = _Source(session, tool, selected, schema.read_migrations(session, selected.tables))
-            expected_size = schema.estimate_dump_size(session)
+            migrations = schema.read_migrations(session, selected.tables)
+            source = _Source(session, tool, selected, migrations, schema.estimate_dump_size(session))
         after = stack.enter_context(connect(database))
         file = stack.enter_context(open_option_file(database, session, tool))
-        scanner = DumpScanner()
-        counter = RowCounter(database, session, after, selected, scanner, history=source.has_history)
+        counter = RowCounter(database, session, after, selected, history=source.has_history)
         with explain_dump_errors(alias):
             open_snapshot(session)
-        mysql_options = [option for option in _MYSQL_OPTIONS if _has_mysql_option(tool, option)]
-        argv = [tool.path, file.argument, *_OPTIONS, *mysql_options, *options]
-        children = [
-            stack.enter_context(Child([*argv, *arguments], secrets=file.secrets))
-            for arguments in source.build_arguments()
-        ]
+        commands = source.build_argv(file, options)
+        children = [stack.enter_context(Child(argv, secrets=file.secrets)) for argv in commands]
         count = stack.enter_context(counter.run(children))
-        yield MySQLDump(source, expected_size, children, scanner, counter, count)
+        yield MySQLDump(source, children, counter, count)
 
 
 def check_health(database: Database, selection: Selection) -> Iterator[Finding]:
@@ -232,7 +216,7 @@ def check_health(database: Database, selection: Selection) -> Iterator[Finding]:
         else:
             yield Finding(Level.OK, alias, f"{tool.name} {tool.version} fits the server")
         try:
-            find_client(session.vendor, database.tools_dir, f"To restore or drill the database {alias!r}")
+            find_tool(CLIENTS, session.vendor, database.tools_dir, f"To restore or drill the database {alias!r}")
         except ToolNotFound as error:  # a backup does not need it
             yield Finding(Level.WARNING, alias, str(error))
         selected = _check_selection(session, selection)
@@ -242,11 +226,7 @@ def check_health(database: Database, selection: Selection) -> Iterator[Finding]:
 
 
 def _find_tool(database: Database, session: Session) -> Tool:
-    return find_dump_tool(session.vendor, database.tools_dir, f"To dump the database {database.alias!r}")
-
-
-def _has_mysql_option(tool: Tool, option: str) -> bool:
-    return tool.vendor == "mysql" and tool.has_option(option.partition("=")[0])
+    return find_tool(DUMP_TOOLS, session.vendor, database.tools_dir, f"To dump the database {database.alias!r}")
 
 
 def _check_selection(session: Session, selection: Selection) -> SelectedTables:

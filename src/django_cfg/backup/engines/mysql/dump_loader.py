@@ -15,6 +15,7 @@ from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.pipeline.stream import Readable, blocks
 from django_cfg.backup.process.child import Child
 
+_OPTIONS = ("--batch", "--binary-mode", "--default-character-set=utf8mb4", "--max-allowed-packet=1G")
 _LOCKS = (b"LOCK TABLES ", b"UNLOCK TABLES")  # under a lock the default of a column cannot use its sequence
 
 
@@ -23,8 +24,7 @@ class DumpLoader:
 
     def __init__(self, tool: Tool, file: OptionFile, schema: str) -> None:
         self.stored_objects: list[StoredObject] = []
-        self.tool = tool
-        self._file, self._schema = file, schema
+        self.tool, self.schema, self._file = tool, schema, file
         self._splitter, self._parser = Splitter(), StoredCodeParser()
 
     def load(self, plain: Readable) -> None:
@@ -33,7 +33,9 @@ class DumpLoader:
         :raises VerificationFailed: the dump is not complete; the digests of the stream have been checked before.
         :raises ToolFailed: the server refused a statement.
         """
-        with Child(self._build_argv(), feed=True, secrets=self._file.secrets) as client:
+        sandbox = ["--sandbox"] if self.tool.has_option("--sandbox") else []  # nothing in a dump may start a program
+        argv = [self.tool.path, self._file.argument, *_OPTIONS, *sandbox, f"--database={self.schema}"]
+        with Child(argv, feed=True, secrets=self._file.secrets) as client:
             with _raise_client_error(client):
                 for block in blocks(plain):
                     for part in self._select_parts(block):
@@ -42,18 +44,6 @@ class DumpLoader:
                     raise VerificationFailed("The archive is not a complete dump: its end mark is missing.")
                 client.stdin.close()
             client.wait()
-
-    def _build_argv(self) -> list[str]:
-        return [
-            self.tool.path,
-            self._file.argument,
-            "--batch",
-            "--binary-mode",
-            "--default-character-set=utf8mb4",
-            "--max-allowed-packet=1G",
-            *(["--sandbox"] if self.tool.has_option("--sandbox") else []),  # nothing in a dump may start a program
-            f"--database={self._schema}",
-        ]
 
     def _select_parts(self, block: bytes) -> Iterator[bytes | memoryview]:
         """Return the parts of *block* for the client."""
@@ -75,7 +65,7 @@ class DumpLoader:
         dumped = re.escape(quote_name(database).encode(errors="surrogateescape"))
         return re.sub(
             rb"\b(nextval|lastval|setval)\(" + dumped + rb"\.",
-            lambda found: found[1] + b"(" + quote_name(self._schema).encode() + b".",
+            lambda found: found[1] + b"(" + quote_name(self.schema).encode() + b".",
             text,
         )
 

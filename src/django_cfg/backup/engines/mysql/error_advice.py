@@ -46,7 +46,7 @@ _RESTORE = {
     "lock wait timeout|deadlock": "Other connections use its tables: stop the site and its workers, then restore "
     "again.",
     "doesn't have a default value": "The backup does not have this column: ALTER TABLE ... ALTER COLUMN ... SET "
-    "DEFAULT, or restore the whole backup into another database (--to) and copy the rows from there.",
+    "DEFAULT, or restore the complete backup into another database (--to) and copy the rows from there.",
     "(access|command) denied": "GRANT the user what docs/mysql.md lists for a restore, or name another one in "
     "BackupDatabaseConfig.connection.",
     "insufficient privileges": "The text of existing stored procedures and functions is hidden from this user, so they "

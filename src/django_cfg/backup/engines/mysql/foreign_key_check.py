@@ -38,16 +38,14 @@ def count_orphans(session: Session, keys: Sequence[ForeignKey]) -> Orphans:
 
 
 def refuse_new_orphans(session: Session, before: Orphans) -> None:
-    """
-    :raises RestoreFailed: there are more orphaned rows than *before*.
-    """
+    """Raise RestoreFailed if there are more orphaned rows than *before*."""
     after = count_orphans(session, list(before))
     new = {key: (orphans - before[key]).total() for key, orphans in after.items()}
     if number := sum(new.values()):
         keys = ", ".join(sorted({_describe(session, key) for key, rows in new.items() if rows}))
         raise RestoreFailed(
             f"{number:,} rows would refer to rows that do not exist: {keys}. The database {session.alias!r} is as it "
-            "was. Restore those tables too (--tables), or the whole backup."
+            "was. Restore those tables too (--tables), or the complete backup."
         )
 
 

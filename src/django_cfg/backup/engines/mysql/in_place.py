@@ -5,14 +5,14 @@ The services back it up first, and name that backup if the restore fails.
 
 from __future__ import annotations
 
-from django_cfg.backup.engines.base import Database, Restoration, SwitchResult
+from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.engines.mysql.dump_loader import DumpLoader
 from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors
 from django_cfg.backup.engines.mysql.schema import count_all_rows, get_charset
 from django_cfg.backup.engines.mysql.session import Session, end_other_sessions, quote_name
+from django_cfg.backup.engines.mysql.staging import run_verification_query
 from django_cfg.backup.engines.mysql.stored_code.contents import drop_contents, drop_other_objects
 from django_cfg.backup.engines.mysql.stored_code.create import CreatedObjects, create_objects, replace_objects
-from django_cfg.backup.engines.mysql.verification_query import run_verification_query
 from django_cfg.backup.engines.table_comparison import compare_tables
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
@@ -20,17 +20,17 @@ from django_cfg.backup.pipeline.stream import Readable
 
 class InPlaceRestoration(Restoration):
     def __init__(
-        self, database: Database, session: Session, loader: DumpLoader, *, partial: bool, disconnect: bool
+        self, database: Database, session: Session, loader: DumpLoader, options: RestoreOptions, *, partial: bool
     ) -> None:
         self._database, self._session, self._loader = database, session, loader
-        self._partial, self._disconnect = partial, disconnect
+        self._options, self._partial = options, partial
         self._created = CreatedObjects()
 
     def load(self, plain: Readable) -> None:
         session, name = self._session, self._session.database
         with explain_restore_errors(session.alias):
             charset = get_charset(session, name)
-            if self._disconnect:
+            if self._options.disconnect:
                 end_other_sessions(session)
             self.has_changed_target = True
             if not self._partial:  # else the database has no tables, and the rest of it stays

@@ -23,23 +23,11 @@ from django_cfg.backup.process.private_dir import create_private, private_dir
 Options = dict[str, str | None]  # None: an option without a value
 
 # OPTIONS of mysqlclient and of PyMySQL, and their names in option files.
-OPTION_NAMES = {
-    "user": "user",
-    "passwd": "password",
-    "password": "password",
-    "host": "host",
-    "port": "port",
-    "unix_socket": "socket",
-    "db": "database",
-    "database": "database",
-    "ssl_ca": "ssl-ca",
-    "ssl_capath": "ssl-capath",
-    "ssl_cert": "ssl-cert",
-    "ssl_key": "ssl-key",
-    "ssl_cipher": "ssl-cipher",
-    "ssl_mode": "ssl-mode",
-    "ssl_verify_identity": "verify-identity",
-}
+OPTION_NAMES = (
+    {name: name for name in ("user", "password", "host", "port", "database")}
+    | {"passwd": "password", "db": "database", "unix_socket": "socket", "ssl_verify_identity": "verify-identity"}
+    | {f"ssl_{name}": f"ssl-{name}" for name in ("ca", "capath", "cert", "key", "cipher", "mode")}
+)
 # Likewise of the dict OPTIONS["ssl"].
 SSL_OPTION_NAMES = {"ca": "ssl-ca", "capath": "ssl-capath", "cert": "ssl-cert", "key": "ssl-key",
                     "cipher": "ssl-cipher", "check_hostname": "verify-identity"}  # fmt: skip
@@ -69,7 +57,7 @@ def open_option_file(database: Database, session: Session, tool: Tool) -> Iterat
 
     The file of a process that was killed is removed by the next one: see :mod:`django_cfg.backup.process.private_dir`.
     """
-    options = _list_program_options(database, session, tool)
+    options = _build_options(database, session, tool)
     with private_dir() as folder:
         path = folder / "client.cnf"
         with create_private(path) as file:
@@ -164,7 +152,7 @@ def _list_secrets(options: Options) -> tuple[str, ...]:
     return () if password is None or password in names else (password, _quote_value(password)[1:-1])
 
 
-def _list_program_options(database: Database, session: Session, tool: Tool) -> Options:
+def _build_options(database: Database, session: Session, tool: Tool) -> Options:
     settings = merged_settings(database)
     found = read_connection_options(settings)
     options: Options = {name: found[name] for name in _ACCOUNT if name in found}

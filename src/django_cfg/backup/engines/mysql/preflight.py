@@ -19,7 +19,7 @@ from django_cfg.backup.engines.mysql.session import Session, list_other_sessions
 from django_cfg.backup.engines.mysql.stored_code.contents import list_contents
 from django_cfg.backup.engines.mysql.stored_code.export import export_objects, list_broken_views
 from django_cfg.backup.engines.mysql.table_restore import choose_tables
-from django_cfg.backup.engines.mysql.tools import Tool, find_client, find_dump_tool, release_series
+from django_cfg.backup.engines.mysql.tools import CLIENTS, DUMP_TOOLS, Tool, find_tool, release_series
 from django_cfg.backup.errors import NotEnoughSpace, RestoreFailed, RestoreRefused
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest
@@ -31,9 +31,7 @@ _UNKNOWN_CHARSET, _UNKNOWN_COLLATION = 1115, 1273
 
 
 def run_preflight(database: Database, manifest: Manifest, options: RestoreOptions) -> Preflight:
-    """
-    :raises BackupError: the restore would fail.
-    """
+    """Check a restore without beginning it; raise BackupError if it would fail."""
     with connect(database) as session:
         client, dump_tool = find_programs(database, session)
         refuse_impossible(session, manifest, options)
@@ -64,13 +62,11 @@ def find_programs(database: Database, session: Session) -> tuple[Tool, Tool]:
     :raises ToolNotFound: one of them is missing.
     """
     where = session.vendor, database.tools_dir, f"To restore the database {database.alias!r}"
-    return find_client(*where), find_dump_tool(*where)
+    return find_tool(CLIENTS, *where), find_tool(DUMP_TOOLS, *where)
 
 
 def refuse_impossible(session: Session, manifest: Manifest, options: RestoreOptions) -> None:
-    """
-    :raises RestoreRefused: the restore cannot be done, or not as *options* say.
-    """
+    """Raise RestoreRefused if the restore cannot be done, or not as *options* say."""
     _refuse_other_vendor(session, manifest)
     if not options.tables:
         require_restore_privileges(session)
@@ -83,15 +79,13 @@ def refuse_impossible(session: Session, manifest: Manifest, options: RestoreOpti
 
 
 def refuse_in_place(session: Session, manifest: Manifest, options: RestoreOptions) -> None:
-    """
-    :raises RestoreRefused: the restore cannot be done without a staging schema.
-    """
+    """Raise RestoreRefused if the restore cannot be done without a staging schema."""
     alias, existing = session.alias, list_contents(session, session.database)
     if options.tables:
         raise RestoreRefused(
             f"{describe_user(session)} may not create a schema next to the database {alias!r}, which --tables needs: "
-            "GRANT it what docs/mysql.md lists for a restore, or restore the whole backup into another database (--to) "
-            "and copy the tables from there."
+            "GRANT it what docs/mysql.md lists for a restore, or restore the complete backup into another database "
+            "(--to) and copy the tables from there."
         )
     if _is_older(session, manifest) and existing.tables:
         raise RestoreRefused(
@@ -109,9 +103,7 @@ def refuse_in_place(session: Session, manifest: Manifest, options: RestoreOption
 
 
 def refuse_unknown_charsets(database: Database, manifest: Manifest, scanner: DumpScanner) -> None:
-    """
-    :raises RestoreRefused: the server does not have a character set or collation of the dump; nothing was changed.
-    """
+    """Raise RestoreRefused if the server does not have a character set or collation of the dump."""
     with connect(database) as session:
         charsets = {name: f"DO CONVERT('' USING {name})" for name in sorted(scanner.charsets)}
         collations = {name: f"SET SESSION collation_connection = {name}" for name in sorted(scanner.collations)}

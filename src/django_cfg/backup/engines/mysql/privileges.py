@@ -17,7 +17,7 @@ RESTORE_PRIVILEGES = (
 _ALL = "ALL PRIVILEGES"
 # Any of these on the database lists its routines; dumping a routine whose text is hidden is an error of the program.
 _LIST_ROUTINES = {"EXECUTE", "CREATE ROUTINE", "ALTER ROUTINE", "SHOW CREATE ROUTINE", _ALL}
-# So does any of these on the whole server.
+# So does any of these on all schemas of the server.
 _READ_ROUTINES = {"SELECT", "SHOW CREATE ROUTINE", "SHOW_ROUTINE", _ALL}
 _GRANT = re.compile(r"GRANT (?P<privileges>.+?) ON (?:(?:TABLE|FUNCTION|PROCEDURE) )?(?P<on>.+?) TO ", re.DOTALL)
 _COLUMN_LIST = re.compile(r"\([^)]*\)")
@@ -43,9 +43,7 @@ class Grant:
 
 
 def require_dump_privileges(session: Session) -> None:
-    """
-    :raises DatabaseUnavailable: the user may not read everything, so a dump could lack something without an error.
-    """
+    """Raise DatabaseUnavailable if the user may not read everything: a dump could lack something without an error."""
     grants = list(_read_grants(session))
     missing = _find_missing(session, grants, _DUMP_PRIVILEGES)
     can_list_routines = any(grant.covers(session.database) and grant.privileges & _LIST_ROUTINES for grant in grants)
@@ -60,9 +58,9 @@ def require_dump_privileges(session: Session) -> None:
 
 
 def require_restore_privileges(session: Session, *more: str) -> None:
-    """
+    """Raise RestoreRefused if the user might drop objects of the database and not be allowed to create them again.
+
     :param more: privileges that this restore needs in addition.
-    :raises RestoreRefused: the user might drop objects of the database and not be allowed to create them again.
     """
     if missing := _find_missing(session, list(_read_grants(session)), (*RESTORE_PRIVILEGES, *more)):
         raise RestoreRefused(
@@ -95,8 +93,8 @@ def _read_grants(session: Session) -> Iterator[Grant]:
         found = _GRANT.match(line)
         if found and (scope := _SCOPE.match(found["on"])):
             privileges = (each.strip() for each in _COLUMN_LIST.sub("(", found["privileges"]).split(","))
-            whole = frozenset(privilege for privilege in privileges if not privilege.endswith("("))
-            yield Grant(whole, _unquote(scope["schema"]), _unquote(scope["name"]))
+            unrestricted = frozenset(privilege for privilege in privileges if not privilege.endswith("("))
+            yield Grant(unrestricted, _unquote(scope["schema"]), _unquote(scope["name"]))
 
 
 def _unquote(name: str) -> str:

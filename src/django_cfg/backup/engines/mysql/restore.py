@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.engines.mysql import staging_schemas, switch
@@ -32,18 +33,15 @@ def open_restoration(database: Database, manifest: Manifest, options: RestoreOpt
             if staging is None:
                 refuse_in_place(session, manifest, options)
                 loader = DumpLoader(client, file, session.database)
-                yield InPlaceRestoration(
-                    database, session, loader, partial=manifest.partial, disconnect=options.disconnect
-                )
+                yield InPlaceRestoration(database, session, loader, options, partial=manifest.partial)
                 return
             try:
                 loader = DumpLoader(client, file, staging)
                 if options.tables:
-                    yield TableRestoration(database, session, loader, staging, options, manifest)
+                    yield TableRestoration(database, session, loader, options, manifest)
                 else:
-                    yield StagingRestoration(
-                        database, session, loader, staging, options, lambda: export_objects(session, dump_tool, file)
-                    )
+                    export = partial(export_objects, session, dump_tool, file)
+                    yield StagingRestoration(database, session, loader, options, export)
             finally:
                 _drop_staging(database, staging)
 

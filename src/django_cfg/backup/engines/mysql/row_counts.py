@@ -25,7 +25,7 @@ from django_cfg.backup.process.child import Child
 
 _CHECK_INTERVAL = 1.0  # seconds between checks for locks that the dump waits for
 _CANCEL_INTERVAL = 0.2  # seconds between attempts to end the count
-# The first words of the queries of the programs.
+# How the queries of the programs begin.
 _DUMP_QUERIES = ("select /*!40001 sql_no_cache */", "show create table", "show fields", "select column_name, extra")
 # Of the threads of our own user; without PROCESS others are not listed.
 _WAITING = """
@@ -42,18 +42,12 @@ class RowCounter:
     """
 
     def __init__(
-        self,
-        database: Database,
-        before: Session,
-        after: Session,
-        selected: SelectedTables,
-        scanner: DumpScanner,
-        *,
-        history: bool,
+        self, database: Database, before: Session, after: Session, selected: SelectedTables, *, history: bool
     ) -> None:
+        self.scanner = DumpScanner()
         self.failure: BaseException | None = None  # what ended the dump, known before that end is noticed
         self._database, self._before, self._after = database, before, after
-        self._selected, self._scanner, self._history = selected, scanner, history
+        self._selected, self._history = selected, history
         self._dump_has_begun, self._dump_has_ended = threading.Event(), threading.Event()
         self._counts_before: dict[str, int] = {}
         self._counts_after: dict[str, int] = {}
@@ -105,14 +99,14 @@ class RowCounter:
 
     @property
     def _is_given_up(self) -> bool:
-        return self._dump_has_ended.is_set() and not self._scanner.is_complete
+        return self._dump_has_ended.is_set() and not self.scanner.is_complete
 
     def _count_all(self) -> None:
         for table in self._selected.filled:
             if self._is_given_up:
                 return
             self._counts_before[table.name] = self._count(self._before, table)
-            if table.name in self._scanner.uncountable:
+            if table.name in self.scanner.uncountable:
                 self._count_after(table)
 
     def _compare_counts(self, table: TableInfo) -> Table:
@@ -120,10 +114,10 @@ class RowCounter:
         if name not in self._counts_before:
             return Table(name=name, rows=0, exact=True)  # its rows were left out
         before = self._counts_before[name]
-        if name in self._scanner.uncountable:
+        if name in self.scanner.uncountable:
             is_exact = table.is_transactional and before == self._count_after(table)
             return Table(name=name, rows=before, exact=is_exact)
-        dumped = self._scanner.rows.get(name, 0)
+        dumped = self.scanner.rows.get(name, 0)
         lowest, highest = sorted((before, before if dumped == before else self._count_after(table)))
         return Table(name=name, rows=dumped, exact=lowest <= dumped <= highest)
 
@@ -138,9 +132,7 @@ class RowCounter:
         return number
 
     def _check_locks(self) -> None:
-        """
-        :raises DumpFailed: the dump has waited for a lock for the whole lock_timeout.
-        """
+        """Raise DumpFailed if the dump has waited for a lock for as long as lock_timeout."""
         session, timeout = self._before, self._database.lock_timeout
         for thread, state, query in session.fetch_rows(_WAITING, [session.database, timeout]):
             if str(query).lower().startswith(_DUMP_QUERIES):

@@ -62,6 +62,10 @@ class SelectedTables:
         return tuple(table for table in self.tables if table.name not in self.excluded)
 
     @property
+    def versioned(self) -> list[str]:
+        return [table.name for table in self.filled if table.is_versioned]
+
+    @property
     def without_snapshot(self) -> str:
         """The tables that no snapshot covers, for messages."""
         return ", ".join(f"{table.name} ({table.engine})" for table in self.filled if not table.is_transactional)
@@ -84,7 +88,8 @@ def list_foreign_keys(session: Session) -> list[ForeignKey]:
 
 
 def select_tables(session: Session, selection: Selection) -> SelectedTables:
-    """
+    """Return what *selection* means for the database.
+
     :raises DatabaseUnavailable: the database has no table.
     :raises UsageError: a pattern matches nothing, or a table in the dump needs one that is left out.
     """

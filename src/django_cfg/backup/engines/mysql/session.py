@@ -57,14 +57,10 @@ class Session:
     def fetch_value(self, query: str, values: Sequence[object] = ()) -> Any:
         return self.fetch_rows(query, values)[0][0]
 
-    def execute(self, *statements: str | bytes) -> None:
+    def execute(self, *statements: str | bytes, values: Sequence[object] = ()) -> None:
         """Execute *statements*; bytes are sent to the server as they are."""
         for statement in statements:
-            self._run(statement, ())
-
-    def execute_with(self, values: Sequence[object], statement: str) -> None:
-        """Execute one statement with *values* for its placeholders."""
-        self._run(statement, values)
+            self._run(statement, values)
 
     def _run(self, statement: str | bytes, values: Sequence[object]) -> None:
         with closing(self.connection.cursor()) as cursor:

@@ -1,4 +1,4 @@
-"""Splits a dump into its statements and blocks of rows while it passes; rows are never held in memory as a whole.
+"""Splits a dump into its statements and blocks of rows while it passes; the rows of a table are never all in memory.
 
 Inside a value mysqldump and mariadb-dump escape every newline, so the first ``);`` before a newline ends an INSERT.
 Everything else is read token by token, since the body of a trigger may hold any text.
@@ -107,8 +107,8 @@ class Splitter:
         if data.startswith(_INSERT_WORDS, at) and self._delimiter == b";":
             if head := _INSERT.match(data, at):
                 self._in_rows = True
-                rows = Rows(data, *head.span(), unquote_name(head["table"]), head["after"] == b"\n")
-                return rows, head.end()
+                table = head["table"].replace(b"``", b"`").decode(errors="surrogateescape")
+                return Rows(data, *head.span(), table, head["after"] == b"\n"), head.end()
             if len(data) - at < _MAX_INSERT_HEAD:
                 return None, at
         return self._read_statement(data, at)
@@ -131,11 +131,6 @@ class Splitter:
                     self._escapes = not _NO_ESCAPES.search(text)
                 return Statement(text), token.end()
         return None, at
-
-
-def unquote_name(name: bytes) -> str:
-    """Return the name that is written between backticks."""
-    return name.replace(b"``", b"`").decode(errors="surrogateescape")
 
 
 @cache

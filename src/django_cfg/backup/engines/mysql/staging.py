@@ -1,51 +1,46 @@
-"""A restore through a staging schema: loaded and checked there, then switched."""
+"""A restore through a staging schema: load, check, then switch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
+from django_cfg.backup.engines.connection_settings import merged_settings
 from django_cfg.backup.engines.mysql import staging_schemas, switch
+from django_cfg.backup.engines.mysql.connection import connect
 from django_cfg.backup.engines.mysql.dump_loader import DumpLoader
-from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors
+from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors, get_error_text
 from django_cfg.backup.engines.mysql.schema import count_all_rows, get_charset
 from django_cfg.backup.engines.mysql.session import Session, end_other_sessions
 from django_cfg.backup.engines.mysql.stored_code.contents import list_contents
 from django_cfg.backup.engines.mysql.stored_code.create import CreatedObjects, create_objects
 from django_cfg.backup.engines.mysql.stored_code.parser import StoredObject
 from django_cfg.backup.engines.mysql.switch import OWN_TABLES, PLAN, SwitchPlan
-from django_cfg.backup.engines.mysql.verification_query import build_settings, run_verification_query
 from django_cfg.backup.engines.table_comparison import compare_tables
+from django_cfg.backup.errors import BackupError, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
 
 AS_IT_WAS = "The database is as it was."
+Export = Callable[[], Sequence[StoredObject]]  # returns what the database has besides tables, when the switch needs it
 
 
 class StagingRestoration(Restoration):
-    """A restore into the schema *staging*.
-
-    :param export: returns what the database has besides tables, when the switch needs it.
-    """
+    """A restore into the schema of *loader*."""
 
     def __init__(
-        self,
-        database: Database,
-        session: Session,
-        loader: DumpLoader,
-        staging: str,
-        options: RestoreOptions,
-        export: Callable[[], Sequence[StoredObject]],
+        self, database: Database, session: Session, loader: DumpLoader, options: RestoreOptions, export: Export
     ) -> None:
-        self._database, self._session, self._loader = database, session, loader
-        self._staging, self._options, self._export = staging, options, export
+        self._database, self._session, self._loader, self._staging = database, session, loader, loader.schema
+        self._options, self._export = options, export
         self._created = CreatedObjects()
         self._partial = False
 
     @property
     def staging_settings(self) -> Mapping[str, Any]:
-        return build_settings(self._database, self._staging)
+        return {**merged_settings(self._database), "NAME": self._staging}
 
     @property
     def tool(self) -> tuple[str, str]:
@@ -64,7 +59,7 @@ class StagingRestoration(Restoration):
             self._created = create_objects(self._session, self._staging, self._loader.stored_objects)
 
     def fetch_value(self, query: str) -> object:
-        return run_verification_query(self._database, query, self._staging)
+        return run_verification_query(replace(self._database, settings=self.staging_settings, connection={}), query)
 
     def switch(self) -> SwitchResult:
         session = self._session
@@ -77,6 +72,24 @@ class StagingRestoration(Restoration):
         return report_kept_data(
             session, kept, plan, _join(self._created.advice, advice), discard_old=self._options.discard_old
         )
+
+
+def run_verification_query(database: Database, query: str) -> object:
+    """Return the first value of *query*, None for no row, on a connection that cannot change anything.
+
+    :raises VerificationFailed: the query fails.
+    """
+    with connect(database) as session:
+        session.execute("SET SESSION sql_mode = DEFAULT", "START TRANSACTION READ ONLY")
+        try:
+            rows = session.fetch_rows(query)
+        except BackupError:
+            raise
+        except Exception as error:  # drivers share no class but Exception
+            raise VerificationFailed(
+                f"The verification query {query!r} fails on the restored data: {get_error_text(error)}."
+            ) from error
+    return rows[0][0] if rows else None
 
 
 def report_kept_data(

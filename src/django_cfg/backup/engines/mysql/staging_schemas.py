@@ -80,7 +80,7 @@ def create_kept(session: Session, staging: str) -> str:
 
 
 def set_state(session: Session, name: str, state: str) -> None:
-    session.execute_with([state], f"UPDATE {quote_name_with_values(name, MARKER)} SET state = %s")
+    session.execute(f"UPDATE {quote_name_with_values(name, MARKER)} SET state = %s", values=[state])
 
 
 def find_unfinished(session: Session) -> RestoreSchema | None:
@@ -90,9 +90,7 @@ def find_unfinished(session: Session) -> RestoreSchema | None:
 
 
 def refuse_unfinished(session: Session) -> None:
-    """
-    :raises RestoreRefused: the database is between its old state and its new one.
-    """
+    """Raise RestoreRefused if the database is between its old state and its new one."""
     if found := find_unfinished(session):
         raise RestoreRefused(
             f"A restore of the database {session.alias!r} was interrupted while it switched to the new data "
@@ -170,10 +168,9 @@ def _create_marker(session: Session, schema: RestoreSchema) -> None:
         "utf8mb4_bin NOT NULL, kind varchar(10) NOT NULL, state varchar(20) NOT NULL, "
         "scratch varchar(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL) ENGINE=InnoDB"
     )
-    session.execute_with(
-        [session.database, schema.kind, schema.state, schema.staging],
-        f"INSERT INTO {quote_name_with_values(schema.name, MARKER)} VALUES (%s, %s, %s, %s)",
-    )
+    values = [session.database, schema.kind, schema.state, schema.staging]
+    insert = f"INSERT INTO {quote_name_with_values(schema.name, MARKER)} VALUES (%s, %s, %s, %s)"
+    session.execute(insert, values=values)
 
 
 def _list_restore_schemas(session: Session) -> list[RestoreSchema]:

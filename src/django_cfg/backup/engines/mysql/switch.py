@@ -8,7 +8,7 @@ by a table that moved with them, the marker of the staging schema: nothing is co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django_cfg.backup.engines.mysql import staging_schemas
@@ -51,18 +51,18 @@ def save_plan(session: Session, kept: str, plan: SwitchPlan) -> None:
         "session longblob NOT NULL, statement longblob NOT NULL) ENGINE=InnoDB",
         "START TRANSACTION",
     )
-    _insert(session, kept, "charset", [StoredObject("", "", plan.charset.encode())])
-    _insert(session, kept, "partial", [StoredObject("", "", str(int(plan.partial)).encode())])
-    _insert(session, kept, "old", plan.old)
-    _insert(session, kept, "new", plan.new)
+    generations = {
+        "charset": [StoredObject("", "", plan.charset.encode())],
+        "partial": [StoredObject("", "", str(int(plan.partial)).encode())],
+        "old": plan.old,
+        "new": plan.new,
+    }
+    insert = f"INSERT INTO {quote_name_with_values(kept, PLAN)} VALUES (NULL, %s, %s, %s, %s, %s)"
+    for generation, items in generations.items():
+        for item in items:
+            variables = b"\n".join(name + b"=" + value for name, value in item.session.items())
+            session.execute(insert, values=[generation, item.kind, item.name, variables, item.text])
     session.execute("COMMIT")
-
-
-def _insert(session: Session, kept: str, generation: str, objects: Iterable[StoredObject]) -> None:
-    statement = f"INSERT INTO {quote_name_with_values(kept, PLAN)} VALUES (NULL, %s, %s, %s, %s, %s)"
-    for item in objects:
-        variables = b"\n".join(name + b"=" + value for name, value in item.session.items())
-        session.execute_with([generation, item.kind, item.name, variables, item.text], statement)
 
 
 def read_plan(session: Session, kept: str) -> SwitchPlan:
@@ -164,9 +164,7 @@ def _adapt_sequence_defaults(session: Session, staging: str) -> None:
 
 
 def _require_restored_data(session: Session, staging: str, kept: str, plan: SwitchPlan) -> None:
-    """
-    :raises RestoreFailed: the restored data, whose tables have not moved, does not exist any more.
-    """
+    """Raise RestoreFailed if the restored data, whose tables have not moved, does not exist any more."""
     found = set(list_contents(session, staging).tables)
     if MARKER in found and found.difference(OWN_TABLES):
         return

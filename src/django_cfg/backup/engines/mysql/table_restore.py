@@ -48,7 +48,7 @@ _FAMILIES = (
     {"date", "datetime"},
     *({data_type} for data_type in ("timestamp", "time", "decimal", "bit", "enum", "set")),
 )
-_ELSEWHERE = "restore the whole backup, into another database (--to) if necessary"
+_ELSEWHERE = "restore the complete backup, into another database (--to) if necessary"
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,9 @@ class TableRestoration(StagingRestoration):
     """The complete backup is loaded into the staging schema and checked; only the chosen tables are taken from it."""
 
     def __init__(
-        self,
-        database: Database,
-        session: Session,
-        loader: DumpLoader,
-        staging: str,
-        options: RestoreOptions,
-        manifest: Manifest,
+        self, database: Database, session: Session, loader: DumpLoader, options: RestoreOptions, manifest: Manifest
     ) -> None:
-        super().__init__(database, session, loader, staging, options, list)  # views, routines and events stay
+        super().__init__(database, session, loader, options, export=list)  # views, routines and events stay
         self._manifest = manifest
         self._chosen = choose_tables(session, manifest, options.tables)
 
@@ -202,9 +196,7 @@ def _columns_refused(table: str, columns: str) -> RestoreFailed:
 
 
 def _refuse_unsuitable(session: Session, chosen: Collection[str]) -> None:
-    """
-    :raises RestoreRefused: a table cannot be replaced in one transaction by exactly the rows of the backup.
-    """
+    """Raise RestoreRefused if a table cannot be replaced in one transaction by exactly the rows of the backup."""
     tables = [table for table in schema.list_tables(session) if table.name in chosen]
     others = [f"{table.name} ({table.engine})" for table in tables if table.engine.lower() != "innodb"]
     _refuse(others, "only tables of InnoDB are replaced in one transaction, not")
@@ -214,14 +206,12 @@ def _refuse_unsuitable(session: Session, chosen: Collection[str]) -> None:
         [f"{name} of {table}" for table, name in rows if table in chosen],
         "these triggers would fire, and the server cannot disable them:",
         "drop them (SHOW CREATE TRIGGER prints how to create them again), restore, and create them again; or restore "
-        "the whole backup into another database (--to)",
+        "the complete backup into another database (--to)",
     )
 
 
 def _refuse_warnings(session: Session, table: str) -> None:
-    """
-    :raises RestoreFailed: the server changed values to make them fit.
-    """
+    """Raise RestoreFailed if the server changed values to make them fit."""
     warnings = [text for _, code, text in session.fetch_rows("SHOW WARNINGS") if code != _UNSAFE_FOR_BINLOG]
     if warnings:
         raise RestoreFailed(

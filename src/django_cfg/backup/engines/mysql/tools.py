@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from django_cfg.backup.errors import ToolNotFound
 
-_DUMP = {"mariadb": ("mariadb-dump", "mysqldump"), "mysql": ("mysqldump", "mariadb-dump")}
-_CLIENT = {"mariadb": ("mariadb", "mysql"), "mysql": ("mysql", "mariadb")}
+# The program of the server's vendor, then the other vendor's.
+DUMP_TOOLS = {"mariadb": ("mariadb-dump", "mysqldump"), "mysql": ("mysqldump", "mariadb-dump")}
+CLIENTS = {"mariadb": ("mariadb", "mysql"), "mysql": ("mysql", "mariadb")}
 _PACKAGE = {"mariadb": "mariadb-client", "mysql": "mysql-client"}
 
 
@@ -37,25 +39,13 @@ class Tool:
         return re.search(rf"(?m)^\s+(-., )?{re.escape(option)}\b", self.options) is not None
 
 
-def find_dump_tool(vendor: str, tools_dir: str | None, purpose: str) -> Tool:
-    """Return the program that dumps from a server of *vendor*.
+def find_tool(programs: Mapping[str, Sequence[str]], vendor: str, tools_dir: str | None, purpose: str) -> Tool:
+    """Return the one of *programs* that was made for a server of *vendor*, under either name; else the other one.
 
     :param purpose: begins the message, as "To dump the database 'default'".
     :raises ToolNotFound: there is none.
     """
-    return _find_tool(_DUMP[vendor], vendor, tools_dir, purpose)
-
-
-def find_client(vendor: str, tools_dir: str | None, purpose: str) -> Tool:
-    """Return the program that loads a dump into a server of *vendor*.
-
-    :raises ToolNotFound: there is none.
-    """
-    return _find_tool(_CLIENT[vendor], vendor, tools_dir, purpose)
-
-
-def _find_tool(names: tuple[str, ...], vendor: str, tools_dir: str | None, purpose: str) -> Tool:
-    """Return the program of the server's own vendor, under either name; else the other vendor's."""
+    names = programs[vendor]
     found = [tool for name in names if (tool := _find_installed(name, tools_dir))]
     if not found:
         where = f"in tools_dir ({tools_dir})" if tools_dir else "on this machine"

@@ -25,7 +25,7 @@ UNION ALL SELECT LOWER(routine_type), routine_name FROM information_schema.routi
 class Contents:
     """The names in a schema."""
 
-    tables: dict[str, str]  # tables and sequences, with the word that DROP needs
+    tables: dict[str, str]  # tables and sequences, each with the keyword for DROP
     stored_code: frozenset[tuple[str, str]]  # kind, name
 
     def list_names(self, kind: str) -> list[str]:

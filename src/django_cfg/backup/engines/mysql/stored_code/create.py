@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,17 +21,16 @@ class CreatedObjects:
     """The objects as they could be created, in the order in which that works."""
 
     objects: list[StoredObject] = field(default_factory=list)
-    lost_definers: dict[str, int] = field(default_factory=dict)  # left out, and of how many objects
+    lost_definers: Counter[str] = field(default_factory=Counter)  # left out, and of how many objects
 
     @property
     def advice(self) -> str:
         if not self.lost_definers:
             return ""
-        many = sum(self.lost_definers.values()) > 1
         return (
             f"{', '.join(self.lost_definers)}, DEFINER of views, triggers, routines or events in the backup, "
             f"{'do' if len(self.lost_definers) > 1 else 'does'} not exist here or may not be named by this user, so "
-            f"{'they belong' if many else 'it belongs'} to the user who restored."
+            f"{'they belong' if self.lost_definers.total() > 1 else 'it belongs'} to the user who restored."
         )
 
 
@@ -42,25 +42,22 @@ def create_objects(session: Session, schema: str, objects: Iterable[StoredObject
     created = CreatedObjects()
     pending = sorted(objects, key=lambda item: item.rank)
     while pending:
-        postponed = [item for item in pending if not _create_or_postpone(session, schema, item, created)]
-        if len(postponed) == len(pending):
-            _create(session, schema, postponed[0])  # raises the error
-        pending = postponed
+        failures: list[tuple[StoredObject, Exception]] = []
+        for item in pending:
+            try:
+                result = _create(session, schema, item)
+            except Exception as error:
+                if item.kind != "view":
+                    raise
+                failures.append((item, error))  # it may need another view
+            else:
+                created.objects.append(result)
+                if result.definer != item.definer:
+                    created.lost_definers[item.definer] += 1
+        if len(failures) == len(pending):
+            raise failures[0][1]
+        pending = [item for item, _ in failures]
     return created
-
-
-def _create_or_postpone(session: Session, schema: str, item: StoredObject, created: CreatedObjects) -> bool:
-    """Return False for a view that cannot be created yet: it may need another one."""
-    try:
-        result = _create(session, schema, item)
-    except Exception:
-        if item.kind == "view":
-            return False
-        raise
-    created.objects.append(result)
-    if result.definer != item.definer:
-        created.lost_definers[item.definer] = created.lost_definers.get(item.definer, 0) + 1
-    return True
 
 
 def _create(session: Session, schema: str, item: StoredObject) -> StoredObject:
