@@ -40,27 +40,23 @@ def connect(database: Database) -> Iterator[Session]:
 
 
 def _open_session(wrapper: Any, database: Database, name: str) -> Session:
+    """Connect, and replace what a site may have set for its own sessions: SQL modes that change a dump, time limits."""
     try:
         wrapper.connect()
-        vendor = "mariadb" if wrapper.mysql_is_mariadb else "mysql"
-        version = parse_version(wrapper.mysql_server_info)
+        vendor, version = "mariadb" if wrapper.mysql_is_mariadb else "mysql", parse_version(wrapper.mysql_server_info)
         session = Session(wrapper.connection, vendor, version, name, database.alias)
-        _prepare_session(session, database.lock_timeout)
+        time_limit = "max_statement_time" if session.is_mariadb else "max_execution_time"
+        lock_timeout = database.lock_timeout
+        session.execute(
+            "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'",
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",  # a snapshot needs it
+            f"SET SESSION lock_wait_timeout = {lock_timeout}, innodb_lock_wait_timeout = {lock_timeout}",
+            f"SET SESSION wait_timeout = {_DAY}, net_read_timeout = {_DAY}, net_write_timeout = {_DAY}",
+            f"SET SESSION {time_limit} = 0",
+        )
     except OSError as error:  # a certificate that cannot be read, and other errors that PyMySQL does not convert
         raise explain_unavailable(database.alias, location(database), error) from error
     return session
-
-
-def _prepare_session(session: Session, lock_timeout: int) -> None:
-    """Replace what a site may have set for its own sessions: SQL modes that change a dump, time limits."""
-    time_limit = "max_statement_time" if session.is_mariadb else "max_execution_time"
-    session.execute(
-        "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'",
-        "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",  # a snapshot needs it
-        f"SET SESSION lock_wait_timeout = {lock_timeout}, innodb_lock_wait_timeout = {lock_timeout}",
-        f"SET SESSION wait_timeout = {_DAY}, net_read_timeout = {_DAY}, net_write_timeout = {_DAY}",
-        f"SET SESSION {time_limit} = 0",
-    )
 
 
 def location(database: Database) -> str:

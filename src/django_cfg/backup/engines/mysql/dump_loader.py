@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from django_cfg.backup.engines.mysql.option_file import OptionFile
 from django_cfg.backup.engines.mysql.session import quote_name
@@ -36,13 +36,17 @@ class DumpLoader:
         sandbox = ["--sandbox"] if self.tool.has_option("--sandbox") else []  # nothing in a dump may start a program
         argv = [self.tool.path, self._file.argument, *_OPTIONS, *sandbox, f"--database={self.schema}"]
         with Child(argv, feed=True, secrets=self._file.secrets) as client:
-            with _raise_client_error(client):
+            try:
                 for block in blocks(plain):
-                    for part in self._select_parts(block):
-                        client.stdin.write(part)
+                    client.stdin.writelines(self._select_parts(block))
                 if not self._splitter.is_complete:
                     raise VerificationFailed("The archive is not a complete dump: its end mark is missing.")
                 client.stdin.close()
+            except BrokenPipeError:  # the client has stopped reading; its own error says why
+                with suppress(BrokenPipeError):
+                    client.stdin.close()
+                client.wait()
+                raise
             client.wait()
 
     def _select_parts(self, block: bytes) -> Iterator[bytes | memoryview]:
@@ -68,15 +72,3 @@ class DumpLoader:
             lambda found: found[1] + b"(" + quote_name(self.schema).encode() + b".",
             text,
         )
-
-
-@contextmanager
-def _raise_client_error(client: Child) -> Iterator[None]:
-    """Raise the error of a client that reads no further, instead of the broken pipe."""
-    try:
-        yield
-    except BrokenPipeError:
-        with suppress(BrokenPipeError):
-            client.stdin.close()
-        client.wait()
-        raise

@@ -62,8 +62,9 @@ class RowCounter:
             except BaseException:
                 self.note_end()
                 while not count.done():  # repeated: between two queries there is nothing to cancel
-                    with suppress(BackupError):  # the server may be gone; the error of the block says more
-                        self._cancel_queries()
+                    with suppress(BackupError), connect(self._database) as other:  # the server may be gone
+                        for session in (self._before, self._after):
+                            other.execute(f"KILL QUERY {session.connection.thread_id()}")
                     wait([count], _CANCEL_INTERVAL)
                 raise
             finally:
@@ -140,12 +141,6 @@ class RowCounter:
                 self.failure = dump_failed(session.alias, text)
                 session.execute(f"KILL {thread}")  # it would go on waiting without its client
                 raise self.failure
-
-    def _cancel_queries(self) -> None:
-        """End the queries of the two sessions; that takes a third one."""
-        with connect(self._database) as other:
-            for session in (self._before, self._after):
-                other.execute(f"KILL QUERY {session.connection.thread_id()}")
 
 
 def open_snapshot(session: Session) -> None:
