@@ -61,6 +61,7 @@ class Trial:
                 act()
             os._exit(0)
         if seconds is not None:
+            wait_until(lambda: os.getpgid(pid) == pid)
             time.sleep(seconds)
             os.killpg(pid, signal.SIGKILL)  # not reaped yet, so it is there
         os.waitpid(pid, 0)
