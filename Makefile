@@ -29,6 +29,14 @@ test-long: $(VENV)/.test
 	scripts/test-programs
 	$(PYTEST) --tier long $(PARALLEL) $(CHOSEN)
 
+# Lines and branches of src/ that the full tier runs.
+coverage: $(VENV)/.test
+	scripts/test-programs
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest --tier full --dist worksteal -n $(WORKERS) $(CHOSEN)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

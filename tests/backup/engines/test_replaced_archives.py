@@ -15,6 +15,7 @@ from tests.support.databases import Server
 from tests.support.django_project import Site
 from tests.support.mysql_databases import MySQLServer
 from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.tiers import OfEveryEngine
 
 LONG = "x" * 300  # room for a statement in its place
 WAYS: dict[str, Callable[[Manifest], Any]] = {
@@ -87,7 +88,7 @@ def replace(attack: Attack, manifest: Manifest) -> None:
     path.write_bytes(forged)
 
 
-class ReplacedArchives:
+class ReplacedArchives(OfEveryEngine):
     @pytest.fixture
     def attack(self, site: Site) -> Attack:
         raise NotImplementedError
