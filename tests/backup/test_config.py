@@ -78,6 +78,8 @@ ADDED = {
         "tools_dir": None,
         "lock_timeout": 60,
         "decryption_keys": [],
+        "signing_key": None,
+        "earlier_signing_keys": [],
         "notify_urls": [],
         "heartbeat_url": None,
         "tick_queue": "default",

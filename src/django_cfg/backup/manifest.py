@@ -6,10 +6,14 @@ compression. A manifest is written last, deleted first and never changed. It hol
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
@@ -23,6 +27,7 @@ PIN_SUFFIX = ".pin.json"
 PROOF_SUFFIX = ".proof.json"
 _PROOF_TIME = "%Y%m%dT%H%M%SZ"
 _PROOF_KEY = re.compile(rf"(?P<name>.+)\.(?P<time>\d{{8}}T\d{{6}}Z){re.escape(PROOF_SUFFIX)}", re.DOTALL)
+_SIGNATURE = "signature"
 Trigger = Literal["manual", "scheduled", "before-restore"]
 
 
@@ -162,6 +167,36 @@ class Proof(Record):
         return proof
 
 
+class Signature(StrEnum):
+    """What the signature of a stored manifest says, as far as the known keys tell."""
+
+    GOOD = "good"
+    NONE = "none"
+    BAD = "bad"
+
+
+def check_signature(data: bytes, keys: Sequence[str]) -> Signature:
+    """Compare the signature in the stored manifest *data* with *keys*: one of them has to have made it."""
+    document = json.loads(data)
+    found = document.get(_SIGNATURE)
+    if found is None:
+        return Signature.NONE
+    expected = [_sign(document, key) for key in keys]
+    fits = [hmac.compare_digest(signature.encode(), str(found).encode(errors="replace")) for signature in expected]
+    return Signature.GOOD if any(fits) else Signature.BAD
+
+
+def _sign(document: Mapping[str, Any], key: str) -> str:
+    """HMAC-SHA256 (RFC 2104), in hexadecimal, over *document* without its signature.
+
+    The message is ``django-cfg-backup manifest`` and a zero byte, then the JSON with its keys sorted, without spaces,
+    and with all but ASCII escaped: what an editor or another JSON library changes in the layout does not matter.
+    """
+    content = {name: value for name, value in document.items() if name != _SIGNATURE}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hmac.new(key.encode(), b"django-cfg-backup manifest\0" + text.encode(), hashlib.sha256).hexdigest()
+
+
 class Manifest(Record):
     schema_: Literal[1] = Field(1, alias="schema")
     name: str
@@ -203,8 +238,12 @@ class Manifest(Record):
     def rows(self) -> int:
         return sum(table.rows for table in self.tables)
 
-    def to_json(self) -> bytes:
-        return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
+    def to_json(self, signing_key: str | None = None) -> bytes:
+        """The manifest as it is stored, signed if there is a *signing_key*."""
+        document = self.document
+        if signing_key:
+            document[_SIGNATURE] = _sign(document, signing_key)
+        return json.dumps(document, indent=2).encode() + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes, key: str) -> Manifest:

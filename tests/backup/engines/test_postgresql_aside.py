@@ -81,7 +81,7 @@ def test_a_name_too_long_is_cut_and_stays_unique(server: PostgreSQLServer) -> No
             assert made_at
             assert abs(made_at - datetime.now(UTC)) < timedelta(minutes=1)
             assert staging_databases.parse_name(staging_databases.make_name(target, purpose, [name]), target, purpose)  # type: ignore[arg-type]
-    assert staging_databases.name_prefix(long[0]) != staging_databases.name_prefix(long[1])
+    assert staging_databases.shorten_name(long[0]) != staging_databases.shorten_name(long[1])
     old = server.databases["default"]
     server.site.close()
     server.server.sql(f'ALTER DATABASE {old} RENAME TO "{long[0]}"')

@@ -12,7 +12,11 @@ from django.db.utils import load_backend
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines import engine_for
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.postgresql.libpq import build_environment, connection_settings, connection_string
+from django_cfg.backup.engines.postgresql.libpq import (
+    build_conninfo,
+    build_environment,
+    get_connection_settings,
+)
 from django_cfg.backup.engines.postgresql.tools import choose_tools
 from django_cfg.backup.errors import (
     ConfigurationError,
@@ -105,7 +109,7 @@ def test_settings_outrank_a_service(server: PostgreSQLServer) -> None:
         create_backup()
     server.server.sql(f"GRANT pg_read_all_data TO {role}")
     create_backup()
-    assert f"user='{role}'" in connection_string(server.server.settings("x", USER=role))
+    assert f"user='{role}'" in build_conninfo(server.server.settings("x", USER=role))
 
 
 def test_the_environment_fills_what_the_settings_leave_open(
@@ -221,7 +225,7 @@ def test_what_does_not_run_is_no_tool(tmp_path: Path, script: str | None) -> Non
 
 def test_nobody_waits_for_minutes_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     def timeout(**options: object) -> object:
-        return connection_settings(Database("default", {"NAME": "x", "OPTIONS": options}))["OPTIONS"].get(
+        return get_connection_settings(Database("default", {"NAME": "x", "OPTIONS": options}))["OPTIONS"].get(
             "connect_timeout"
         )
 

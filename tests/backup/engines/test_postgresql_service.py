@@ -10,7 +10,7 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.postgresql import connection, psql_session, tools
-from django_cfg.backup.engines.postgresql.libpq import connection_string
+from django_cfg.backup.engines.postgresql.libpq import build_conninfo
 from django_cfg.backup.errors import ConfigurationError
 from django_cfg.backup.services.project.project import current_project
 from tests.support.databases import BOOKS
@@ -80,7 +80,7 @@ def test_all_of_a_service(
         server.use(**NOTHING, OPTIONS={"service": "books"})
     works(server)
     assert asked(server, "SELECT current_setting('work_mem')") == "7MB"
-    found = connection_string(connection.program_settings(current_project().database("default")))
+    found = build_conninfo(connection.get_program_settings(current_project().database("default")))
     assert "s3cret" not in found
     assert "service" not in found
 

@@ -142,7 +142,7 @@ def test_a_project_that_switches_connections_to_wal_does_not_change_the_copy(ser
 def test_uri_names_are_understood(server: SQLiteServer) -> None:
     odd = server.site.root / "o d?d #1 %41.sqlite3"
     shutil.copy(server.site.database, odd)
-    name = connection.uri(odd, mode="rwc", cache="private")
+    name = connection.build_uri(odd, mode="rwc", cache="private")
     server.site.use_databases(default={"ENGINE": SQLITE, "NAME": name})
     create_backup()
     odd.unlink()

@@ -165,10 +165,10 @@ def test_nothing_is_pruned_when_the_new_backup_is_not_found_intact(
     """Whatever took it away: the old ones are all there is."""
     put(*daily(3))
 
-    def lose(storage: Storage) -> Catalog:
+    def lose(storage: Storage, signing_keys: tuple[str, ...] = ()) -> Catalog:
         (newest,) = site.backups.glob("*.gz")
         newest.write_bytes(b"cut")
-        return read_catalog(storage)
+        return read_catalog(storage, signing_keys)
 
     monkeypatch.setattr("django_cfg.backup.services.creation.create.read_catalog", lose)
     create_backup()

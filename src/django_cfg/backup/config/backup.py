@@ -132,6 +132,12 @@ class BackupConfig(ConfigModel):
         repr=False,
         description="Earlier passphrases, so that old backups stay readable",
     )
+    signing_key: str | None = Field(
+        None, repr=False, description="Secret that signs manifests (HMAC-SHA256); restores then refuse unsigned ones"
+    )
+    earlier_signing_keys: list[str] = Field(
+        [], repr=False, description="Earlier signing keys, so that old backups stay trusted"
+    )
     notify_on_success: bool = Field(False, description="Notify of successful backups")
     notify_on_failure: bool = Field(True, description="Notify of failed backups, and when they work again")
     notify_urls: list[str] = Field([], repr=False, description="Apprise URLs that are notified in addition to ADMINS")
@@ -163,6 +169,16 @@ class BackupConfig(ConfigModel):
     def _earlier_keys_are_usable(cls, value: list[str]) -> list[str]:
         return [_understood("decryption_keys", key, keys.parse_earlier_passphrase) for key in value]
 
+    @field_validator("signing_key")
+    @classmethod
+    def _signing_key_is_usable(cls, value: str | None) -> str | None:
+        return None if value is None else _understood("signing_key", value, keys.parse_signing_key)
+
+    @field_validator("earlier_signing_keys")
+    @classmethod
+    def _earlier_signing_keys_are_usable(cls, value: list[str]) -> list[str]:
+        return [_understood("earlier_signing_keys", key, keys.parse_signing_key) for key in value]
+
     @field_validator("heartbeat_url")
     @classmethod
     def _heartbeat_is_fetched_over_http(cls, value: str | None) -> str | None:
@@ -174,6 +190,12 @@ class BackupConfig(ConfigModel):
     @classmethod
     def _template_is_usable(cls, value: str) -> str:
         return check_template(value)
+
+    @model_validator(mode="after")
+    def _earlier_signing_keys_have_a_successor(self) -> Self:
+        if self.earlier_signing_keys and not self.signing_key:
+            raise ValueError("earlier_signing_keys are for backups made before signing_key was changed: set it, too")
+        return self
 
     @model_validator(mode="after")
     def _aliases_are_unique(self) -> Self:

@@ -14,6 +14,7 @@ from pathlib import Path
 from django_cfg.backup.config import pgp_armor
 
 FILE = "file:"
+SHORTEST_SIGNING_KEY = 16  # characters
 LONGEST = 255  # bytes of a passphrase: what gpg's own prompt takes
 
 
@@ -90,6 +91,19 @@ def parse_passphrase(text: str) -> Passphrase:
     if len(text.encode()) > LONGEST:
         raise ValueError(f"a passphrase has at most {LONGEST} bytes: gpg's prompt takes no more")
     return Passphrase(text)
+
+
+def parse_signing_key(text: str) -> str:
+    """
+    :raises ValueError: *text* is too short for a secret, or no line of text.
+    """
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("it is one line, without control characters and without spaces around it")
+    if len(text) < SHORTEST_SIGNING_KEY:
+        raise ValueError(
+            f"it has fewer than {SHORTEST_SIGNING_KEY} characters; `openssl rand -hex 32` makes a good one"
+        )
+    return text
 
 
 def parse_earlier_passphrase(text: str) -> Passphrase:

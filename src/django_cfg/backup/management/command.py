@@ -129,6 +129,14 @@ def add_trust_option(parser: ArgumentParser) -> None:
     )
 
 
+def add_unsigned_option(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-unsigned",
+        action="store_true",
+        help="Also a backup without a signature, although signing_key is set: one that was made before.",
+    )
+
+
 class _EndedBySignal(SystemExit):
     """An exit whose reason is fit for the history."""
 

@@ -13,8 +13,8 @@ from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.connection_settings import complete_settings
 from django_cfg.backup.engines.postgresql.error_advice import explain_unavailable
 from django_cfg.backup.engines.postgresql.libpq import (
-    connection_settings,
-    database_name,
+    get_connection_settings,
+    get_database_name,
     replace_service,
     uses_service,
 )
@@ -31,7 +31,7 @@ def connect(database: Database) -> Iterator[Any]:
 
     :raises DatabaseUnavailable: the server refuses it.
     """
-    settings = complete_settings(connection_settings(database))
+    settings = complete_settings(get_connection_settings(database))
     settings["OPTIONS"] = {name: value for name, value in settings["OPTIONS"].items() if name != "pool"}
     wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, database.alias)
     try:
@@ -45,19 +45,19 @@ def connect(database: Database) -> Iterator[Any]:
             wrapper.connection.close()
 
 
-def program_settings(database: Database) -> dict[str, Any]:
+def get_program_settings(database: Database) -> dict[str, Any]:
     """Return Django's settings for PostgreSQL's programs, which have to connect as the driver does.
 
     :raises DatabaseUnavailable: a service file is used, and the server it names refuses the connection.
     """
-    settings = connection_settings(database)
+    settings = get_connection_settings(database)
     if not uses_service(settings):
         return settings
     with connect(database) as connection:
         return replace_service(settings, connection)
 
 
-def with_name(database: Database, name: str) -> Database:
+def replace_name(database: Database, name: str) -> Database:
     """Return the database *name* on the server of *database*."""
     settings, connection = (_without_dbname(part) for part in (database.settings, database.connection))
     return replace(database, settings={**settings, "NAME": name}, connection=connection)
@@ -72,9 +72,9 @@ def _without_dbname(settings: Mapping[str, Any]) -> dict[str, Any]:
 def find_maintenance_database(database: Database) -> Database | None:
     """Return another database of the server that accepts a connection; None if there is none."""
     for name in MAINTENANCE_DATABASES:
-        if name == database_name(database):
+        if name == get_database_name(database):
             continue
-        maintenance = with_name(database, name)
+        maintenance = replace_name(database, name)
         try:
             with connect(maintenance):
                 return maintenance
@@ -85,7 +85,7 @@ def find_maintenance_database(database: Database) -> Database | None:
 
 def find_maintenance_of_missing(database: Database, error: DatabaseUnavailable) -> Database | None:
     """Return another database of the server if *error* means that *database* does not exist there; else None."""
-    name = database_name(database)
+    name = get_database_name(database)
     if not name or name not in str(error.__cause__):  # the server names it, in any language
         return None
     maintenance = find_maintenance_database(database)

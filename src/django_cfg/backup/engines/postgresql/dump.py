@@ -10,15 +10,15 @@ from typing import Any
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Finding, Level, Selection
 from django_cfg.backup.engines.extra_options import OptionRules, check_extra_options
 from django_cfg.backup.engines.postgresql import schema
-from django_cfg.backup.engines.postgresql.connection import connect, program_settings
+from django_cfg.backup.engines.postgresql.connection import connect, get_program_settings
 from django_cfg.backup.engines.postgresql.database_properties import fetch_characters
 from django_cfg.backup.engines.postgresql.error_advice import explain_dump_errors
-from django_cfg.backup.engines.postgresql.libpq import connection_string, location
+from django_cfg.backup.engines.postgresql.libpq import build_conninfo, describe_location
 from django_cfg.backup.engines.postgresql.tools import (
     Tools,
     choose_tools,
     describe_mismatch,
-    major_version,
+    parse_major,
     start_program,
 )
 from django_cfg.backup.errors import DumpFailed
@@ -87,7 +87,7 @@ def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
             snapshot = _open_snapshot(connection, database)
             selected = schema.select_tables(connection, selection, database.alias)
             schema.require_readable(connection, selected, database.alias)
-        settings = program_settings(database)
+        settings = get_program_settings(database)
         options = [f"--snapshot={snapshot}", f"--lock-wait-timeout={database.lock_timeout * 1000}", *options]
         argv = _build_argv(tools, settings, selected, options)
         with start_program(argv, settings=settings) as child, ThreadPoolExecutor(1) as thread:
@@ -108,7 +108,7 @@ def check_health(database: Database, selection: Selection) -> Iterator[Finding]:
     check_extra_options(selection.extra_options, alias, OPTION_RULES)
     with connect(database) as connection:
         version = schema.get_server_version(connection)
-        yield Finding(Level.OK, alias, f"PostgreSQL {version}, {location(database)}, answers")
+        yield Finding(Level.OK, alias, f"PostgreSQL {version}, {describe_location(database)}, answers")
         tools = _choose_tools(database, version)
         if warning := describe_mismatch(tools, version):
             yield Finding(Level.WARNING, alias, warning)
@@ -125,7 +125,7 @@ def check_health(database: Database, selection: Selection) -> Iterator[Finding]:
 
 
 def _choose_tools(database: Database, server_version: str) -> Tools:
-    return choose_tools(major_version(server_version), database.tools_dir, f"To dump the database {database.alias!r}")
+    return choose_tools(parse_major(server_version), database.tools_dir, f"To dump the database {database.alias!r}")
 
 
 def _open_snapshot(connection: Any, database: Database) -> str:
@@ -145,17 +145,11 @@ def _build_argv(
     tools: Tools, settings: Mapping[str, Any], selected: schema.SelectedTables, options: Sequence[str]
 ) -> list[str]:
     role = settings.get("OPTIONS", {}).get("assume_role")
-    return [
-        tools.path("pg_dump"),
-        "--format=custom",
-        "--compress=0",
-        "--no-password",
-        *([f"--role={role}"] if role else []),
-        *(f"--exclude-table-data={name.quoted}" for name in selected.emptied),
-        *(f"--table={name.quoted}" for name in selected.included),
-        *options,
-        f"--dbname={connection_string(settings)}",
-    ]
+    argv = [tools.path("pg_dump"), "--format=custom", "--compress=0", "--no-password"]
+    argv += [f"--role={role}"] if role else []
+    argv += [f"--exclude-table-data={name.quoted}" for name in selected.emptied]
+    argv += [f"--table={name.quoted}" for name in selected.included]
+    return [*argv, *options, f"--dbname={build_conninfo(settings)}"]
 
 
 def _count(
@@ -163,7 +157,7 @@ def _count(
 ) -> DumpReport:
     with explain_dump_errors(database.alias):
         counts = schema.count_rows(connection, [name for name in selected.tables if name not in selected.emptied])
-        migrations = schema.last_migrations(connection)
+        migrations = schema.fetch_last_migrations(connection)
         facts = EngineFacts(
             vendor="postgresql",
             server_version=version,

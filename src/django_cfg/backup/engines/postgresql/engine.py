@@ -19,12 +19,12 @@ from django_cfg.backup.engines.base import (
 )
 from django_cfg.backup.engines.postgresql import dump, staging_databases
 from django_cfg.backup.engines.postgresql.connection import connect
-from django_cfg.backup.engines.postgresql.libpq import identify, location
+from django_cfg.backup.engines.postgresql.libpq import describe_location, identify
 from django_cfg.backup.engines.postgresql.pg_restore import check_archive
 from django_cfg.backup.engines.postgresql.preflight import run_preflight
 from django_cfg.backup.engines.postgresql.restore import open_restoration
 from django_cfg.backup.engines.postgresql.schema import list_tables
-from django_cfg.backup.engines.postgresql.tools import choose_tools, major_version
+from django_cfg.backup.engines.postgresql.tools import choose_tools, parse_major
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable
 
@@ -41,7 +41,7 @@ class PostgreSQLEngine(Engine):
 
     @property
     def location(self) -> str:
-        return location(self.database)
+        return describe_location(self.database)
 
     def dump(self, selection: Selection) -> AbstractContextManager[Dump]:
         return dump.open_dump(self.database, selection)
@@ -70,7 +70,7 @@ class PostgreSQLEngine(Engine):
     @classmethod
     def check_archive(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
         name = manifest.archive.key
-        tools = choose_tools(major_version(manifest.engine.tool_version), tools_dir, f"To read {name}")
+        tools = choose_tools(parse_major(manifest.engine.tool_version), tools_dir, f"To read {name}")
         check_archive(plain, tools, name)
 
     @classmethod

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql.error_text import remove_row_data
-from django_cfg.backup.engines.postgresql.libpq import location
+from django_cfg.backup.engines.postgresql.libpq import describe_location
 from django_cfg.backup.engines.postgresql.restored_data import MISMATCH
 from django_cfg.backup.errors import (
     BackupError,
@@ -66,7 +66,7 @@ def explain_unavailable(database: Database, error: Exception) -> DatabaseUnavail
     text = remove_row_data(str(error)).rstrip(".")
     advice = _find_advice(_CONNECTION, text, "Check that the server runs.")
     return DatabaseUnavailable(
-        f"The database {database.alias!r} ({location(database)}) does not answer: {text}. {advice}"
+        f"The database {database.alias!r} ({describe_location(database)}) does not answer: {text}. {advice}"
     )
 
 

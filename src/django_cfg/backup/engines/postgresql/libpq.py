@@ -32,7 +32,7 @@ _PORT = "5432"
 _SOCKETS = ("/var/run/postgresql", "/run/postgresql", "/tmp")  # noqa: S108  only read
 
 
-def connection_settings(database: Database) -> dict[str, Any]:
+def get_connection_settings(database: Database) -> dict[str, Any]:
     """Return Django's settings of *database*, with a timeout: libpq itself would wait for minutes.
 
     A service may have a timeout of its own.
@@ -60,14 +60,14 @@ def list_parameters(settings: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in parameters.items() if value not in (None, "")}
 
 
-def database_name(database: Database) -> str:
+def get_database_name(database: Database) -> str:
     """Return the name of *database* on its server; empty if a service file names it."""
-    return list_parameters(connection_settings(database)).get("dbname", "")
+    return list_parameters(get_connection_settings(database)).get("dbname", "")
 
 
-def location(database: Database) -> str:
+def describe_location(database: Database) -> str:
     """Return where *database* is, for messages; without any secret."""
-    found = list_parameters(connection_settings(database))
+    found = list_parameters(get_connection_settings(database))
     host = found.get("host") or (f"service {found['service']}" if "service" in found else "local socket")
     return f"{found.get('dbname', '')} on {host}" + (f":{found['port']}" if "port" in found else "")
 
@@ -78,7 +78,7 @@ def identify(database: Database) -> tuple[str, ...]:
     A host name and an address are never taken for the same: two databases in one would leave one of them without
     backups.
     """
-    settings = connection_settings(database)
+    settings = get_connection_settings(database)
     found = list_parameters(settings)
     if uses_service(settings):
         return tuple(found.get(name, "") for name in ("service", "host", "hostaddr", "port", "dbname"))
@@ -94,7 +94,7 @@ def _find_default_socket(port: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def connection_string(settings: Mapping[str, Any]) -> str:
+def build_conninfo(settings: Mapping[str, Any]) -> str:
     """Return the parameters of *settings* as a connection string, without the password."""
     found = {name: value for name, value in list_parameters(settings).items() if name not in _IN_ENVIRONMENT}
     return " ".join(f"{name}={_quote_value(value)}" for name, value in found.items())

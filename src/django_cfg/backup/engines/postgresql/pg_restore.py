@@ -11,9 +11,9 @@ from typing import Any
 
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql.archive_script import Contents, adapt_script
-from django_cfg.backup.engines.postgresql.connection import program_settings
+from django_cfg.backup.engines.postgresql.connection import get_program_settings
 from django_cfg.backup.engines.postgresql.error_advice import explain_tool_failure
-from django_cfg.backup.engines.postgresql.libpq import connection_string
+from django_cfg.backup.engines.postgresql.libpq import build_conninfo
 from django_cfg.backup.engines.postgresql.tools import Tools, start_program
 from django_cfg.backup.errors import ToolFailed, VerificationFailed
 from django_cfg.backup.pipeline.stream import Readable, blocks
@@ -71,10 +71,10 @@ class OpenedArchive:
         :raises RestoreFailed: the server refused something.
         :raises VerificationFailed: the archive is not complete.
         """
-        settings = program_settings(database)
+        settings = get_program_settings(database)
         role = settings.get("OPTIONS", {}).get("assume_role")
         options = ["--exit-on-error", "--no-password", *([f"--role={role}"] if role else [])]
-        options.append(f"--dbname={connection_string(settings)}")
+        options.append(f"--dbname={build_conninfo(settings)}")
         with self._run(selection, *options, settings=settings) as loader:
             try:
                 loader.wait()

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 from django_cfg.backup.engines.base import Database, Finding, Level, Preflight, RestoreOptions
 from django_cfg.backup.engines.postgresql.connection import connect
-from django_cfg.backup.engines.postgresql.libpq import connection_settings, list_parameters, location
+from django_cfg.backup.engines.postgresql.libpq import describe_location, get_connection_settings, list_parameters
 from django_cfg.backup.engines.postgresql.restore import Form, RestorePlan, plan_restore
 from django_cfg.backup.engines.postgresql.schema import fetch_rows
-from django_cfg.backup.engines.postgresql.staging_databases import name_prefix
+from django_cfg.backup.engines.postgresql.staging_databases import shorten_name
 from django_cfg.backup.engines.postgresql.switch import list_sessions
 from django_cfg.backup.engines.postgresql.table_restore import list_foreign_keys
-from django_cfg.backup.engines.postgresql.tools import major_version
+from django_cfg.backup.engines.postgresql.tools import parse_major
 from django_cfg.backup.engines.table_comparison import describe_foreign_keys
 from django_cfg.backup.errors import NotEnoughSpace
 from django_cfg.backup.formatting import counted, megabytes
@@ -41,12 +41,12 @@ def run_preflight(database: Database, manifest: Manifest, options: RestoreOption
 
 def _check_versions(plan: RestorePlan) -> Iterator[Result]:
     target, of_backup = plan.target, plan.target.manifest.engine.server_version
-    programs = f"PostgreSQL {target.version}, {location(target.database)}; pg_restore {target.tools.version}"
+    programs = f"PostgreSQL {target.version}, {describe_location(target.database)}; pg_restore {target.tools.version}"
     if target.tools.major == target.server:
         yield Level.OK, f"{programs} fits it"
     else:
         yield Level.WARNING, f"{programs} is newer than the server"
-    if major_version(of_backup) > target.server:
+    if parse_major(of_backup) > target.server:
         text = "what this older server does not know makes the restore fail, and then nothing is changed"
         yield Level.WARNING, f"the backup is of PostgreSQL {of_backup}: {text}"
     if target.missing_roles:
@@ -61,7 +61,7 @@ def _describe_form(plan: RestorePlan, options: RestoreOptions) -> Result:
     target = plan.target
     if plan.form is Form.STAGING:
         old = (
-            f"the old data is kept as {name_prefix(target.name)}__before_..."
+            f"the old data is kept as {shorten_name(target.name)}__before_..."
             if target.exists
             else "the database is new"
         )
@@ -96,7 +96,7 @@ def _check_space(plan: RestorePlan) -> Result:
 
 def _find_free_space(database: Database) -> int | None:
     """Return the free bytes if the server runs on this machine and shows its data directory to this role."""
-    host = list_parameters(connection_settings(database)).get("host", "")
+    host = list_parameters(get_connection_settings(database)).get("host", "")
     if not host.startswith("/") and host not in ("", "localhost", "127.0.0.1", "::1"):
         return None
     with connect(database) as connection:

@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.postgresql.connection import connect, program_settings
+from django_cfg.backup.engines.postgresql.connection import connect, get_program_settings
 from django_cfg.backup.engines.postgresql.error_advice import explain_tool_failure
-from django_cfg.backup.engines.postgresql.libpq import connection_settings, connection_string
+from django_cfg.backup.engines.postgresql.libpq import build_conninfo, get_connection_settings
 from django_cfg.backup.engines.postgresql.restored_data import FETCH_ANSWER, build_verification_query, parse_answer
 from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, fetch_rows, quote_name
 from django_cfg.backup.engines.postgresql.tools import Tools, start_program
@@ -30,7 +30,7 @@ class PsqlSession:
 
     def begin(self) -> None:
         """Open the transaction, as the role that the settings name."""
-        role = connection_settings(self._database).get("OPTIONS", {}).get("assume_role")
+        role = get_connection_settings(self._database).get("OPTIONS", {}).get("assume_role")
         self.send("SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\nBEGIN;\n")
         self.send(f"SET LOCAL ROLE {quote_name(role)};\n" if role else "")
         self.send(
@@ -105,9 +105,9 @@ class PsqlSession:
 @contextmanager
 def open_psql(database: Database, tools: Tools) -> Iterator[PsqlSession]:
     """Start psql on *database*; leaving the block before ``commit`` rolls everything back."""
-    settings = program_settings(database)
+    settings = get_program_settings(database)
     argv = [tools.path("psql"), "--no-psqlrc", "--quiet", "--no-password", "--tuples-only", "--no-align",
-            "--output=/dev/null", "--set=ON_ERROR_STOP=1", f"--dbname={connection_string(settings)}"]  # fmt: skip
+            "--output=/dev/null", "--set=ON_ERROR_STOP=1", f"--dbname={build_conninfo(settings)}"]  # fmt: skip
     with start_program(argv, settings=settings, feed=True) as program:
         session = PsqlSession(program, database)
         session.send(NO_TIMEOUTS)

@@ -237,7 +237,7 @@ def count_rows(connection: Any, names: Iterable[TableName]) -> dict[str, int]:
     return {str(name): fetch_rows(connection, f"SELECT count(*) FROM ONLY {name.quoted}")[0][0] for name in names}
 
 
-def last_migrations(connection: Any) -> dict[str, str]:
+def fetch_last_migrations(connection: Any) -> dict[str, str]:
     """Return the last applied migration of each app; nothing where Django keeps no record, or this role cannot read it.
 
     The role may be unable to read it when only some tables are backed up: those are checked by `require_readable`.

@@ -14,10 +14,10 @@ from typing import Any
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.engines.postgresql import database_properties, schema, staging_databases
 from django_cfg.backup.engines.postgresql.archive_script import TRANSACTION_TIMEOUT_SINCE
-from django_cfg.backup.engines.postgresql.connection import connect, with_name
+from django_cfg.backup.engines.postgresql.connection import connect, replace_name
 from django_cfg.backup.engines.postgresql.error_advice import explain_restore_errors
 from django_cfg.backup.engines.postgresql.error_text import get_sqlstate, remove_row_data
-from django_cfg.backup.engines.postgresql.libpq import connection_settings
+from django_cfg.backup.engines.postgresql.libpq import get_connection_settings
 from django_cfg.backup.engines.postgresql.pg_restore import OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import open_psql
 from django_cfg.backup.engines.postgresql.restored_data import FETCH_ANSWER, build_verification_query, parse_answer
@@ -55,12 +55,12 @@ class StagingRestoration(Restoration):
     def __init__(self, target: Target, maintenance: Database, options: RestoreOptions, name: str, advice: str) -> None:
         self._target, self._maintenance, self._options = target, maintenance, options
         self._name, self._advice = name, advice
-        self._staging = with_name(target.database, name)
+        self._staging = replace_name(target.database, name)
         self._left_out: Sequence[str] = ()
 
     @property
     def staging_settings(self) -> Mapping[str, Any]:
-        return connection_settings(self._staging)
+        return get_connection_settings(self._staging)
 
     @property
     def tool(self) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from django_cfg.backup.engines.base import Database, KeptObject
 from django_cfg.backup.engines.postgresql.connection import connect, connect_to_server
-from django_cfg.backup.engines.postgresql.libpq import database_name
+from django_cfg.backup.engines.postgresql.libpq import get_database_name
 from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, execute, fetch_rows, quote_name
 from django_cfg.backup.errors import BackupError, RestoreUnderWay
 
@@ -39,7 +39,7 @@ FROM pg_database WHERE datname = %s
 """
 
 
-def name_prefix(target: str) -> str:
+def shorten_name(target: str) -> str:
     """Return the beginning of the names made for *target*: its own name, shortened where it would not fit."""
     room = _MAX_BYTES - _SUFFIX_BYTES
     encoded = target.encode()
@@ -51,7 +51,7 @@ def name_prefix(target: str) -> str:
 
 def make_name(target: str, purpose: Purpose, taken: Collection[str]) -> str:
     """Return a name for *purpose* that is not among *taken*."""
-    wanted = name = f"{name_prefix(target)}__{purpose}_{datetime.now(UTC).strftime(_TIMESTAMP)}"
+    wanted = name = f"{shorten_name(target)}__{purpose}_{datetime.now(UTC).strftime(_TIMESTAMP)}"
     number = 1
     while name in taken:
         number += 1
@@ -65,7 +65,7 @@ def find_free_name(connection: Any, target: str, purpose: Purpose) -> str:
 
 def parse_name(name: str, target: str, purpose: Purpose) -> datetime | None:
     """Return when a restore of *target* made *name* for *purpose*; None if none did."""
-    found = re.fullmatch(rf"{re.escape(name_prefix(target))}__{purpose}_(\d{{8}}t\d{{6}}z)(_\d+)?", name)
+    found = re.fullmatch(rf"{re.escape(shorten_name(target))}__{purpose}_(\d{{8}}t\d{{6}}z)(_\d+)?", name)
     try:
         return datetime.strptime(found[1], _TIMESTAMP).replace(tzinfo=UTC) if found else None
     except ValueError:  # digits that are no date
@@ -77,7 +77,7 @@ def lock_restores(connection: Any, target: str, alias: str) -> None:
 
     :raises RestoreUnderWay: another restore holds the lock.
     """
-    number = _lock_number(target)
+    number = _compute_lock_number(target)
     signed = number - (1 << 32) if number >= 1 << 31 else number
     ((is_taken,),) = fetch_rows(connection, "SELECT pg_try_advisory_lock(%s, %s)", [_LOCK_CLASS, signed])
     if not is_taken or _is_locked_by_others(connection, target):
@@ -87,12 +87,12 @@ def lock_restores(connection: Any, target: str, alias: str) -> None:
 
 
 def _is_locked_by_others(connection: Any, target: str) -> bool:
-    holders = fetch_rows(connection, _LOCK_HOLDERS, [_LOCK_CLASS, _lock_number(target)])
+    holders = fetch_rows(connection, _LOCK_HOLDERS, [_LOCK_CLASS, _compute_lock_number(target)])
     return any(is_other for (is_other,) in holders)
 
 
-def _lock_number(target: str) -> int:
-    return zlib.crc32(name_prefix(target).encode())
+def _compute_lock_number(target: str) -> int:
+    return zlib.crc32(shorten_name(target).encode())
 
 
 def list_kept(database: Database) -> list[KeptObject]:
@@ -100,14 +100,14 @@ def list_kept(database: Database) -> list[KeptObject]:
     with connect_to_server(database) as connection:
         kept = [
             KeptObject(name, fetch_rows(connection, _SIZE, [name])[0][0], made_at)
-            for name, made_at in _list_made(connection, database_name(database), "before")
+            for name, made_at in _list_made(connection, get_database_name(database), "before")
         ]
     return sorted(kept, key=lambda old_data: old_data.made_at, reverse=True)
 
 
 def sweep(database: Database, *, dry_run: bool = False) -> list[str]:
     """Drop the staging databases of restores of *database* that died, or only name them."""
-    target = database_name(database)
+    target = get_database_name(database)
     with connect_to_server(database) as connection:
         # They are listed first: a running restore has taken its lock before it creates one.
         found = [name for name, _ in _list_made(connection, target, "restoring")]
@@ -135,6 +135,6 @@ def _drop(connection: Any, names: list[str]) -> None:
 
 
 def _list_made(connection: Any, target: str, purpose: Purpose) -> Iterator[tuple[str, datetime]]:
-    for (name,) in fetch_rows(connection, _OWNED, [name_prefix(target)]):
+    for (name,) in fetch_rows(connection, _OWNED, [shorten_name(target)]):
         if made_at := parse_name(name, target, purpose):
             yield name, made_at

@@ -63,11 +63,11 @@ def switch_databases(
             execute(connection, "BEGIN", NO_TIMEOUTS_LOCAL)
             if kept_name:
                 execute(connection, *database_properties.build_copy(connection, staging, target))
-                execute(connection, _rename(target, kept_name))
-            execute(connection, _rename(staging, target), "COMMIT")
+                execute(connection, _build_rename(target, kept_name))
+            execute(connection, _build_rename(staging, target), "COMMIT")
 
 
-def _rename(old: str, new: str) -> str:
+def _build_rename(old: str, new: str) -> str:
     return f"ALTER DATABASE {quote_name(old)} RENAME TO {quote_name(new)}"
 
 

@@ -118,7 +118,7 @@ class TableRestoration(InPlaceRestoration):
         return ArchiveSelection(archive.contents.data_of(tables, sequences, known), ["--data-only"])
 
     def _build_preparation(self) -> str:
-        return _about(_PREPARE, self._chosen)
+        return _insert_tables(_PREPARE, self._chosen)
 
 
 def choose_tables(database: Database, manifest: Manifest, patterns: Sequence[str]) -> list[TableName]:
@@ -139,17 +139,17 @@ def choose_tables(database: Database, manifest: Manifest, patterns: Sequence[str
 def list_foreign_keys(database: Database, chosen: Sequence[TableName]) -> list[str]:
     """Describe the foreign keys between the *chosen* tables and others."""
     with connect(database) as connection:
-        keys = schema.fetch_rows(connection, _about(_FOREIGN_KEYS, chosen))
+        keys = schema.fetch_rows(connection, _insert_tables(_FOREIGN_KEYS, chosen))
     return [f"{child} to {parent} ({name})" for name, child, parent, is_internal in keys if not is_internal]
 
 
 def list_sequences(database: Database, chosen: Sequence[TableName]) -> list[TableName]:
     """Return the sequences that the *chosen* tables own."""
     with connect(database) as connection:
-        return [TableName(*row) for row in schema.fetch_rows(connection, _about(_SEQUENCES, chosen))]
+        return [TableName(*row) for row in schema.fetch_rows(connection, _insert_tables(_SEQUENCES, chosen))]
 
 
-def _about(query: str, chosen: Sequence[TableName]) -> str:
+def _insert_tables(query: str, chosen: Sequence[TableName]) -> str:
     r"""Insert the *chosen* tables into *query*, as an array's text: a quote and a backslash are ``\"`` and ``\\``."""
     items = (name.quoted.replace("\\", "\\\\").replace('"', '\\"') for name in chosen)
     return query.replace("%TABLES%", schema.quote_literal("{" + ",".join(f'"{item}"' for item in items) + "}"))

@@ -15,10 +15,10 @@ from django_cfg.backup.engines.postgresql.connection import (
     find_maintenance_of_missing,
 )
 from django_cfg.backup.engines.postgresql.drop_objects import COUNT_OBJECTS
-from django_cfg.backup.engines.postgresql.libpq import database_name
+from django_cfg.backup.engines.postgresql.libpq import get_database_name
 from django_cfg.backup.engines.postgresql.missing_roles import find_entries
 from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
-from django_cfg.backup.engines.postgresql.tools import Tools, choose_tools, major_version
+from django_cfg.backup.engines.postgresql.tools import Tools, choose_tools, parse_major
 from django_cfg.backup.errors import DatabaseUnavailable
 from django_cfg.backup.manifest import Manifest
 
@@ -73,7 +73,7 @@ class Target:
 
     @property
     def server(self) -> int:
-        return major_version(self.version)
+        return parse_major(self.version)
 
     def select_entries(
         self, archive: OpenedArchive, existing_schemas: Sequence[str] = ()
@@ -127,7 +127,7 @@ def inspect_target(database: Database, manifest: Manifest) -> Target:
         if not maintenance:
             raise
     with connect(maintenance) as connection:
-        return _inspect(connection, database, manifest, database_name(database), maintenance, exists=False)
+        return _inspect(connection, database, manifest, get_database_name(database), maintenance, exists=False)
 
 
 def _inspect(
@@ -140,7 +140,7 @@ def _inspect(
     if not maintenance:
         obstacles.append(f"no other database of the server accepts {user} ({' or '.join(MAINTENANCE_DATABASES)})")
     version = schema.get_server_version(connection)
-    major = max(major_version(version), major_version(manifest.engine.tool_version))
+    major = max(parse_major(version), parse_major(manifest.engine.tool_version))
     is_empty = exists and not schema.list_tables(connection)
     return Target(
         database=database,

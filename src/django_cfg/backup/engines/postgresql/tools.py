@@ -39,7 +39,7 @@ class Tools:
 
     @property
     def major(self) -> int:
-        return major_version(self.version)
+        return parse_major(self.version)
 
     def path(self, name: str) -> str:
         return str(self.folder / name)
@@ -48,7 +48,7 @@ class Tools:
         return [name for name in names if not os.access(self.path(name), os.X_OK)]
 
 
-def major_version(version: str) -> int:
+def parse_major(version: str) -> int:
     """Return 15 for "15.18", "15beta1" and "15.18 (Debian 15.18-0+deb12u1)"."""
     found = re.match(r"\d+", version)
     return int(found[0]) if found else 0
@@ -78,11 +78,11 @@ def choose_tools(wanted: int, tools_dir: str | None, purpose: str) -> Tools:
 
 def describe_mismatch(tools: Tools, server_version: str) -> str:
     """Return a warning if the programs are newer than the server; empty if they have its version."""
-    if tools.major == major_version(server_version):
+    if tools.major == parse_major(server_version):
         return ""
     return (
         f"pg_dump {tools.version} is newer than the server ({server_version}): what it writes may not restore into an "
-        f"older server. Install postgresql-client-{major_version(server_version)}."
+        f"older server. Install postgresql-client-{parse_major(server_version)}."
     )
 
 

@@ -35,7 +35,7 @@ class LockTimeout(sqlite3.OperationalError):
     sqlite_errorname = "SQLITE_BUSY"
 
 
-def database_path(database: Database) -> Path:
+def get_database_path(database: Database) -> Path:
     """Return the absolute path of the file that *database* names; the file need not exist.
 
     :raises UnsupportedEngine: the database lives in memory.
@@ -53,12 +53,12 @@ def database_path(database: Database) -> Path:
     return Path(name).absolute()
 
 
-def with_companions(path: Path) -> list[Path]:
+def list_existing_files(path: Path) -> list[Path]:
     """Return the existing ones among *path* and the log and journals that SQLite keeps next to it."""
     return [file for file in (path, *(Path(f"{path}{suffix}") for suffix in COMPANIONS)) if file.exists()]
 
 
-def uri(path: Path, **parameters: str) -> str:
+def build_uri(path: Path, **parameters: str) -> str:
     """Return *path* as a URI for SQLite; any character is allowed in it."""
     query = "&".join(f"{name}={value}" for name, value in parameters.items())
     return f"file:{quote(str(path))}?{query}"
@@ -67,7 +67,7 @@ def uri(path: Path, **parameters: str) -> str:
 def open_file(path: Path, **parameters: str) -> sqlite3.Connection:
     """Open the file *path* in autocommit mode. Any thread may use and close the connection."""
     return sqlite3.connect(
-        uri(path, **parameters), uri=True, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
+        build_uri(path, **parameters), uri=True, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
     )
 
 
@@ -95,7 +95,7 @@ def open_database(database: Database) -> Iterator[sqlite3.Connection]:
 
     :raises DatabaseUnavailable: the file is missing, not a database, or locked.
     """
-    path, alias = database_path(database), database.alias
+    path, alias = get_database_path(database), database.alias
     try:
         is_file = path.is_file()
     except OSError as error:
@@ -124,7 +124,7 @@ def open_as_project(
     :param interrupts: those of the thread that uses the connection.
     """
     settings = complete_settings(database.settings)
-    settings["NAME"] = uri(path, immutable="1") if immutable else uri(path, mode="rwc")
+    settings["NAME"] = build_uri(path, immutable="1") if immutable else build_uri(path, mode="rwc")
     options = settings.get("OPTIONS", {})
     settings["OPTIONS"] = {key: options[key] for key in options if key != "init_command"}  # it could change the file
     wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, database.alias)

@@ -21,8 +21,8 @@ from django_cfg.backup.engines.base import Database, Dump, DumpReport, Selection
 from django_cfg.backup.engines.sqlite import schema
 from django_cfg.backup.engines.sqlite.connection import (
     Interrupts,
-    database_path,
     explain_unavailable,
+    get_database_path,
     open_as_project,
     open_database,
     raise_if_locked,
@@ -165,7 +165,7 @@ def _open_copy(database: Database, selection: Selection, folder: Path) -> Iterat
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_master").fetchone()  # takes the read lock
         if selected.copies == 1 and schema.read_pragma(source, "journal_mode") != "wal" and shutil.which("dd"):
-            with _copy_by_program(database_path(database), path, lock) as copy:
+            with _copy_by_program(get_database_path(database), path, lock) as copy:
                 yield copy
             return
         _copy_by_sqlite(source, path)
@@ -233,9 +233,9 @@ def _check(copy: Copy, database: Database, interrupts: Interrupts) -> DumpReport
             tables = tuple(
                 Table(name=name, rows=rows, exact=True) for name, rows in schema.count_rows(connection).items()
             )
-            migrations = schema.last_migrations(connection)
+            migrations = schema.fetch_last_migrations(connection)
     except sqlite3.DatabaseError as error:
-        raise explain_unavailable(database.alias, database_path(database), error) from error
+        raise explain_unavailable(database.alias, get_database_path(database), error) from error
     if damage:
         raise DumpFailed(
             f"The database {database.alias!r} is damaged, so the copy is not published: {damage}. "

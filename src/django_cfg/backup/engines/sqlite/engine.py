@@ -21,7 +21,7 @@ from django_cfg.backup.engines.base import (
     RestoreOptions,
     Selection,
 )
-from django_cfg.backup.engines.sqlite.connection import database_path, open_database
+from django_cfg.backup.engines.sqlite.connection import get_database_path, open_database
 from django_cfg.backup.engines.sqlite.dump import check_selection, open_dump, require_temporary_space
 from django_cfg.backup.engines.sqlite.kept_data import list_kept
 from django_cfg.backup.engines.sqlite.preflight import run_preflight
@@ -47,7 +47,7 @@ class SQLiteEngine(Engine):
     @property
     def path(self) -> Path:
         """The database file itself, not a link to it."""
-        return database_path(self.database).resolve()
+        return get_database_path(self.database).resolve()
 
     @property
     def identity(self) -> str:
@@ -55,10 +55,10 @@ class SQLiteEngine(Engine):
 
     @property
     def location(self) -> str:
-        return str(database_path(self.database))
+        return str(get_database_path(self.database))
 
     def exists(self) -> bool:
-        path = database_path(self.database)
+        path = get_database_path(self.database)
         try:
             return path.exists()
         except OSError:
@@ -88,7 +88,7 @@ class SQLiteEngine(Engine):
             yield Finding(Level.OK, self.database.alias, text)
 
     def is_empty(self) -> bool:
-        path = database_path(self.database)
+        path = get_database_path(self.database)
         if not path.exists() or path.stat().st_size == 0:
             return True
         with open_database(self.database) as connection:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from django_cfg.backup.engines.base import KeptObject
-from django_cfg.backup.engines.sqlite.connection import COMPANIONS, open_file, open_read_only, with_companions
+from django_cfg.backup.engines.sqlite.connection import COMPANIONS, list_existing_files, open_file, open_read_only
 from django_cfg.backup.engines.sqlite.schema import read_pragma
 from django_cfg.backup.errors import RestoreFailed
 
@@ -28,7 +28,7 @@ _SCHEMA_VERSION = slice(40, 44)  # of a file's header; every switch changes it
 def list_kept(target: Path) -> list[KeptObject]:
     """Return the old data of the database file *target* that restores have kept, newest first."""
     kept = [
-        KeptObject(str(path), sum(file.stat().st_size for file in with_companions(path)), made_at)
+        KeptObject(str(path), sum(file.stat().st_size for file in list_existing_files(path)), made_at)
         for path in target.parent.glob(f"{glob.escape(target.name)}.before-restore-*")
         if (made_at := _parse_name(path.name, target.name))
     ]

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 
 from django_cfg.backup.engines.base import Database, Finding, Level, Preflight, RestoreOptions
-from django_cfg.backup.engines.sqlite.connection import database_path, with_companions
+from django_cfg.backup.engines.sqlite.connection import get_database_path, list_existing_files
 from django_cfg.backup.engines.sqlite.table_restore import choose_tables, list_foreign_keys
 from django_cfg.backup.engines.table_comparison import describe_foreign_keys
 from django_cfg.backup.errors import NotEnoughSpace, RestoreRefused
@@ -20,7 +20,7 @@ def run_preflight(database: Database, manifest: Manifest, options: RestoreOption
     :raises BackupError: the restore would fail.
     """
     refuse_in_place(options)
-    folder = database_path(database).resolve().parent
+    folder = get_database_path(database).resolve().parent
     needed, free = require_space(database, manifest, keep_old=not options.discard_old)
     findings = [
         Finding(Level.OK, database.alias, f"SQLite {sqlite3.sqlite_version}; connections may stay open"),
@@ -51,13 +51,13 @@ def require_space(database: Database, manifest: Manifest, *, keep_old: bool) -> 
     :raises RestoreRefused: there is no folder to restore into.
     :raises NotEnoughSpace: they do not fit.
     """
-    target = database_path(database).resolve()
+    target = get_database_path(database).resolve()
     if not target.parent.is_dir():
         raise RestoreRefused(f"The folder {target.parent} of the database {database.alias!r} is missing: create it.")
     if target.is_dir():
         raise RestoreRefused(f"{target}, the NAME of the database {database.alias!r}, is a folder: correct it.")
     new = manifest.archive.raw_size
-    old = sum(path.stat().st_size for path in with_companions(target))
+    old = sum(path.stat().st_size for path in list_existing_files(target))
     kept = old if keep_old else 0
     needed, free = new + kept + max(new, old), shutil.disk_usage(target.parent).free
     if free < needed:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions
-from django_cfg.backup.engines.sqlite.connection import database_path
+from django_cfg.backup.engines.sqlite.connection import get_database_path
 from django_cfg.backup.engines.sqlite.preflight import refuse_in_place, require_space
 from django_cfg.backup.engines.sqlite.switch import DatabaseRestoration
 from django_cfg.backup.engines.sqlite.table_restore import TableRestoration, choose_tables
@@ -19,7 +19,7 @@ def open_restoration(database: Database, manifest: Manifest, options: RestoreOpt
     """Prepare a restore in a workspace that no second restore may enter."""
     refuse_in_place(options)
     chosen = choose_tables(database, manifest, options.tables) if options.tables else []
-    target = database_path(database).resolve()  # the file itself, not a link to it
+    target = get_database_path(database).resolve()  # the file itself, not a link to it
     keep_old = not options.discard_old
     require_space(database, manifest, keep_old=keep_old)
     with open_workspace(target, database.alias) as workspace:

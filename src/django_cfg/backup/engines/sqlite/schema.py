@@ -82,7 +82,7 @@ def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
     }
 
 
-def last_migrations(connection: sqlite3.Connection) -> dict[str, str]:
+def fetch_last_migrations(connection: sqlite3.Connection) -> dict[str, str]:
     """Return the last applied migration of each app; nothing where Django keeps no record."""
     if "django_migrations" not in list_tables(connection).ordinary:
         return {}

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Restoration, SwitchResult
-from django_cfg.backup.engines.sqlite.connection import Interrupts, open_as_project, open_file, run_interruptibly, uri
+from django_cfg.backup.engines.sqlite.connection import (
+    Interrupts,
+    build_uri,
+    open_as_project,
+    open_file,
+    run_interruptibly,
+)
 from django_cfg.backup.engines.sqlite.kept_data import OldData
 from django_cfg.backup.engines.sqlite.schema import count_rows, find_damage
 from django_cfg.backup.engines.table_comparison import compare_tables
@@ -32,7 +38,7 @@ class StagingRestoration(Restoration):
 
     @property
     def staging_settings(self) -> Mapping[str, Any]:
-        return {**self._database.settings, "NAME": uri(self._staging, immutable="1")}
+        return {**self._database.settings, "NAME": build_uri(self._staging, immutable="1")}
 
     @property
     def tool(self) -> tuple[str, str]:

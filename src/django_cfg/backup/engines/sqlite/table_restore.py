@@ -9,7 +9,13 @@ from pathlib import Path
 
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.sqlite import schema
-from django_cfg.backup.engines.sqlite.connection import LOCK_TIMEOUT, Interrupts, open_as_project, open_database, uri
+from django_cfg.backup.engines.sqlite.connection import (
+    LOCK_TIMEOUT,
+    Interrupts,
+    build_uri,
+    open_as_project,
+    open_database,
+)
 from django_cfg.backup.engines.sqlite.staging import StagingRestoration
 from django_cfg.backup.engines.table_comparison import matching, require_restorable
 from django_cfg.backup.errors import RestoreFailed
@@ -76,7 +82,7 @@ def list_foreign_keys(database: Database, chosen: Sequence[str]) -> list[str]:
 def _transaction(live: sqlite3.Connection, staging: Path) -> Iterator[None]:
     """Make other readers and writers wait; whatever ends the transaction early leaves the old data."""
     live.execute(f"PRAGMA busy_timeout = {int(LOCK_TIMEOUT * 1000)}")
-    live.execute("ATTACH ? AS restored", (uri(staging, immutable="1"),))
+    live.execute("ATTACH ? AS restored", (build_uri(staging, immutable="1"),))
     live.execute("BEGIN EXCLUSIVE")
     try:
         yield

@@ -28,7 +28,7 @@ class Command(BackupCommand):
 
     def run(self, *, name: str, database: str | None, to: str, plain: bool, **options: Any) -> Any:
         project = current_project()
-        manifest = find_backup(read_catalog(project.storage), project, name, database)
+        manifest = find_backup(read_catalog(project.storage, project.signing_keys), project, name, database)
         folder = Path(to).absolute()
         keys = decryption_keys(project.config, read_decryption_key(options["private_key"], options["passphrase_fd"]))
         try:

@@ -21,7 +21,7 @@ class Command(BackupCommand):
 
     def run(self, *, database: str | None, **options: Any) -> Any:
         project = current_project()
-        catalog = read_catalog(project.storage)
+        catalog = read_catalog(project.storage, project.signing_keys)
         require_known_database(project, catalog, database)
         own = list(catalog.backups) if options["all"] else catalog.of(project)
         chosen = [manifest for manifest in own if database in (None, manifest.source.database)]
@@ -30,10 +30,10 @@ class Command(BackupCommand):
             proved = {
                 manifest.name: proofs.format_proof_cell(catalog.proofs.get(manifest.name), zone) for manifest in chosen
             }
-            self.show(backups.format_backups(chosen, catalog.pinned, zone, proved, kept))
+            self.show(backups.format_backups(chosen, catalog, zone, proved, kept))
         else:
             self.warn(f"No backup of {project.name}/{project.env} in {catalog.location}.")
         if hidden := len(catalog.backups) - len(own):
             self.warn(f"{hidden} more of other projects or environments: --all shows them.")
         self.warn_of_damage(catalog.damaged)
-        return chosen
+        return [catalog.document(manifest) for manifest in chosen]

@@ -38,6 +38,7 @@ class Command(BackupCommand):
             to=to,
             options=chosen,
             trust_storage=options["trust_storage"],
+            allow_unsigned=options["allow_unsigned"],
             decryption_key=decryption_key,
             progress=self.progress,
         )

@@ -21,7 +21,7 @@ class Command(BackupCommand):
 
     def run(self, *, name: str, database: str | None, **options: Any) -> Any:
         project = current_project()
-        catalog = read_catalog(project.storage)
+        catalog = read_catalog(project.storage, project.signing_keys)
         manifest = find_backup(catalog, project, name, database)
         kept = retention_reasons(project, catalog)[manifest.name]
         proof = catalog.proofs.get(manifest.name)
@@ -29,5 +29,7 @@ class Command(BackupCommand):
             migration_state.compare_migrations(manifest.migrations),
             proofs.format_proof(proof, project.zone),
         )
-        self.show(backups.format_backup(manifest, project.zone, behind, proved, kept))
-        return manifest
+        self.show(
+            backups.format_backup(manifest, project.zone, behind, proved, kept, catalog.signatures.get(manifest.name))
+        )
+        return catalog.document(manifest)

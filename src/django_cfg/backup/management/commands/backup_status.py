@@ -21,7 +21,7 @@ class Command(BackupCommand):
 
     def run(self, **options: Any) -> Any:
         project = current_project()
-        catalog = read_catalog(project.storage)
+        catalog = read_catalog(project.storage, project.signing_keys)
         report = read_status(project, catalog)
         self.show(backups.format_table(_HEADER, [_row(status, project.zone) for status in report.sources]))
         own = {damaged.name for status in report.sources for damaged in status.damaged}

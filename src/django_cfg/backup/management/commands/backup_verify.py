@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.errors import BackupError, KeyMissing, UsageError, VerificationFailed
-from django_cfg.backup.management.command import BackupCommand, add_trust_option
+from django_cfg.backup.management.command import BackupCommand, add_trust_option, add_unsigned_option
 from django_cfg.backup.management.output import proofs
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
 from django_cfg.backup.manifest import Manifest, Proof
@@ -41,20 +41,21 @@ class Command(BackupCommand):
             "--drill", action="store_true", help="Prove the named backups by restoring them; no data is replaced."
         )
         add_trust_option(parser)
+        add_unsigned_option(parser)
         add_unlock_options(parser)
 
     def run(self, *, names: list[str], database: str | None, **options: Any) -> Any:
         project = current_project()
         decryption_key = read_decryption_key(options["private_key"], options["passphrase_fd"])
         keys = decryption_keys(project.config, decryption_key)
-        catalog = read_catalog(project.storage)
+        catalog = read_catalog(project.storage, project.signing_keys)
         if options["drill"] and not names:
             raise UsageError("--drill restores: name the backups it is to prove, as in `backup_verify latest --drill`.")
         key_is_given = decryption_key.private_key is not None
         results = [
-            self._drill(project, manifest, keys, trust_storage=options["trust_storage"])
+            self._drill(project, catalog, manifest, keys, options)
             if options["drill"]
-            else self._verify(project, manifest, keys, key_is_given=key_is_given)
+            else self._verify(project, catalog, manifest, keys, key_is_given=key_is_given)
             for manifest in _chosen(catalog, project, names, database)
         ]
         if names:
@@ -65,9 +66,10 @@ class Command(BackupCommand):
         return results
 
     def _verify(
-        self, project: Project, manifest: Manifest, keys: DecryptionKeys, *, key_is_given: bool
+        self, project: Project, catalog: Catalog, manifest: Manifest, keys: DecryptionKeys, *, key_is_given: bool
     ) -> VerifyResult:
         try:
+            catalog.require_signature(manifest, allow_unsigned=True)
             verify(project.storage, manifest, self.progress, tools_dir=project.config.tools_dir, keys=keys)
         except KeyMissing as error:
             if key_is_given:
@@ -80,10 +82,11 @@ class Command(BackupCommand):
         return VerifyResult(name=manifest.name)
 
     def _drill(
-        self, project: Project, manifest: Manifest, keys: DecryptionKeys, *, trust_storage: bool
+        self, project: Project, catalog: Catalog, manifest: Manifest, keys: DecryptionKeys, options: dict[str, Any]
     ) -> VerifyResult:
         try:
-            proof = drill(project, manifest, keys, self.progress, trust_storage=trust_storage)
+            catalog.require_signature(manifest, allow_unsigned=options["allow_unsigned"])
+            proof = drill(project, manifest, keys, self.progress, trust_storage=options["trust_storage"])
         except BackupError as error:
             return VerifyResult(name=manifest.name, error=error)
         if not proof.succeeded:

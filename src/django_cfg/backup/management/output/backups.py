@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 
 from django_cfg.backup.formatting import megabytes
-from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.manifest import Manifest, Signature
+from django_cfg.backup.services.catalog.catalog import Catalog
+
+_SIGNATURES = {Signature.GOOD: "good", Signature.NONE: "unsigned", Signature.BAD: "bad signature"}
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -20,28 +23,32 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def format_backups(
     manifests: Sequence[Manifest],
-    pinned: Container[str],
+    catalog: Catalog,
     zone: tzinfo,
     proved: Mapping[str, str],
     what_keeps: Mapping[str, str],
 ) -> str:
     header = ("NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER", "LAST PROOF", "KEPT AS")
-    rows = [(*_row(m, m.name in pinned, zone), proved[m.name], what_keeps[m.name]) for m in manifests]
+    rows = [(*_row(m, catalog, zone), proved[m.name], what_keeps[m.name]) for m in manifests]
     return format_table(header, rows)
 
 
-def _row(manifest: Manifest, is_pinned: bool, zone: tzinfo) -> tuple[str, ...]:
+def _row(manifest: Manifest, catalog: Catalog, zone: tzinfo) -> tuple[str, ...]:
+    marks = ["pinned"] if manifest.name in catalog.pinned else []
+    marks += [distrust] if (distrust := catalog.distrust(manifest)) else []
     return (
         manifest.name,
         str(manifest.source) + (" (partial)" if manifest.partial else ""),
         format_time(manifest.started_at, zone),
         megabytes(manifest.archive.size),
         f"{manifest.rows:,}",
-        manifest.trigger + (", pinned" if is_pinned else ""),
+        ", ".join((manifest.trigger, *marks)),
     )
 
 
-def format_backup(manifest: Manifest, zone: tzinfo, migrations: str, proved: str, what_keeps: str) -> str:
+def format_backup(
+    manifest: Manifest, zone: tzinfo, migrations: str, proved: str, what_keeps: str, signature: Signature | None
+) -> str:
     """Everything worth knowing of one backup."""
     archive, engine = manifest.archive, manifest.engine
     facts = {
@@ -54,6 +61,7 @@ def format_backup(manifest: Manifest, zone: tzinfo, migrations: str, proved: str
         "SHA-256": archive.sha256,
         "Compression": manifest.compression,
         "Encryption": ", ".join((manifest.encryption.method, *manifest.encryption.recipients)),
+        **({"Signature": _SIGNATURES[signature]} if signature else {}),
         "Engine": f"{engine.vendor} {engine.server_version}, by {engine.tool} {engine.tool_version}",
         "Excluded": ", ".join(manifest.excluded) or "nothing",
         "Partial": "yes: only the tables below" if manifest.partial else "no",

@@ -5,17 +5,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import Field, SkipValidation
 
 from django_cfg.backup.errors import BackupError, BackupNotFound, ManifestError, UsageError, VerificationFailed
-from django_cfg.backup.manifest import PIN_SUFFIX, PROOF_SUFFIX, SUFFIX, Manifest, Proof, Source, proved_name
+from django_cfg.backup.manifest import (
+    PIN_SUFFIX,
+    PROOF_SUFFIX,
+    SUFFIX,
+    Manifest,
+    Proof,
+    Signature,
+    Source,
+    check_signature,
+    proved_name,
+)
 from django_cfg.backup.records import ErrorText, Record
 from django_cfg.backup.services.catalog.naming import name_pattern
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.storage.base import Storage
 
 LATEST = "latest"
+_DISTRUST = {Signature.NONE: "unsigned", Signature.BAD: "bad signature"}
 _log = logging.getLogger("django_cfg.backup")
 
 
@@ -42,6 +54,7 @@ class Catalog:
     proofs: Mapping[str, Proof] = field(default_factory=dict)  # name: its last drill, succeeded or failed
     unreadable_proofs: frozenset[str] = frozenset()  # names whose last proof cannot be read
     proof_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name: of its proofs, the last one last
+    signatures: Mapping[str, Signature] = field(default_factory=dict)  # by name; empty without a signing key
 
     def is_proved(self, manifest: Manifest) -> bool:
         """The last drill of this very archive succeeded."""
@@ -50,6 +63,33 @@ class Catalog:
 
     def of(self, project: Project) -> list[Manifest]:
         return [manifest for manifest in self.backups if project.owns(manifest.source)]
+
+    def document(self, manifest: Manifest) -> dict[str, Any]:
+        """*manifest* as ``--json`` prints it, with what its signature says if there is a signing key."""
+        signature = self.signatures.get(manifest.name)
+        return manifest.document | ({"signature": signature} if signature else {})
+
+    def distrust(self, manifest: Manifest) -> str:
+        """Return why *manifest* is not trusted, in a few words; empty if it is, or if there is no signing key."""
+        return _DISTRUST.get(self.signatures.get(manifest.name, Signature.GOOD), "")
+
+    def require_signature(self, manifest: Manifest, *, allow_unsigned: bool = False) -> None:
+        """
+        :raises VerificationFailed: there is a signing key, and it did not sign *manifest*.
+        """
+        signature = self.signatures.get(manifest.name, Signature.GOOD)
+        if signature is Signature.BAD:
+            raise VerificationFailed(
+                f"{manifest.name} has a bad signature: its manifest was changed or forged, or was signed with a key "
+                "that is not among signing_key and earlier_signing_keys. It is not restored. Use another backup, keep "
+                "this one for the investigation, and find out who can write to the storage."
+            )
+        if signature is Signature.NONE and not allow_unsigned:
+            raise VerificationFailed(
+                f"{manifest.name} is not signed, and BackupConfig.signing_key is set: anyone who can write to the "
+                "storage could have put it there. If it was made before the key was set, and you trust it, give "
+                "--allow-unsigned."
+            )
 
 
 class LazyCatalog:
@@ -61,7 +101,7 @@ class LazyCatalog:
 
     def read(self) -> Catalog:
         if self._catalog is None:
-            self._catalog = read_catalog(self._project.storage)
+            self._catalog = read_catalog(self._project.storage, self._project.signing_keys)
         return self._catalog
 
     def of(self, source: Source) -> list[Manifest]:
@@ -72,28 +112,34 @@ class LazyCatalog:
 def list_backups(*, every_source: bool = False) -> list[Manifest]:
     """The backups of this project and environment, newest first; *every_source*: all in the storage."""
     project = current_project()
-    catalog = read_catalog(project.storage)
+    catalog = read_catalog(project.storage, project.signing_keys)
     return list(catalog.backups) if every_source else catalog.of(project)
 
 
-def read_catalog(storage: Storage) -> Catalog:
-    """Read every manifest. A damaged one is reported with the others, not instead of them."""
+def read_catalog(storage: Storage, signing_keys: Sequence[str] = ()) -> Catalog:
+    """Read every manifest. A damaged one is reported with the others, not instead of them.
+
+    :param signing_keys: those of which one has to have signed each manifest; empty: signatures are not looked at.
+    """
     objects = {found.key: found.size for found in storage.list()}
     backups: list[Manifest] = []
     damaged: list[Damaged] = []
+    signatures: dict[str, Signature] = {}
     for key, data in storage.read_many(sorted(filter(is_manifest, objects))):
         manifest = None
         try:
             manifest = _read(key, data)
             _require_whole_archive(manifest, objects.get(manifest.archive_key) or _look_again(storage, manifest))
             backups.append(manifest)
+            if signing_keys:
+                signatures[manifest.name] = check_signature(_whole(data), signing_keys)
         except BackupError as error:
             damaged.append(Damaged(name=key.removesuffix(SUFFIX), error=error, manifest=manifest))
     backups.sort(key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
     pinned = frozenset(key.removesuffix(PIN_SUFFIX) for key in objects if key.endswith(PIN_SUFFIX))
     keys = proof_keys(objects)
     proofs, unreadable = _proofs(storage, {found[-1]: name for name, found in keys.items()})
-    return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, keys)
+    return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, keys, signatures)
 
 
 def find_intact(storage: Storage, name: str) -> Manifest | None:

@@ -126,7 +126,8 @@ class _BackupAttempt:
         archive, report = self._publish_archive(engine, storage, key)
         with self._archive_withdrawn_on_error(storage, key, f"{name}{MANIFEST_SUFFIX}", run):
             manifest = self._manifest(engine, name, archive, report, run.slot)
-            storage.write(manifest.key, manifest.to_json())  # the last step, which makes the archive a backup
+            # The last step, which makes the archive a backup.
+            storage.write(manifest.key, manifest.to_json(self._project.config.signing_key))
             self._succeed(run, manifest)
         self._warn(report.warnings)
         return manifest
@@ -136,7 +137,7 @@ class _BackupAttempt:
         if self._trigger == "before-restore":
             return None  # nothing is pruned now: the backup that is about to be restored may be the oldest one
         try:
-            catalog = read_catalog(self._project.storage)
+            catalog = read_catalog(self._project.storage, self._project.signing_keys)
         except BackupError as error:
             _log.warning("%s: %s", manifest.name, error)
             return None

@@ -138,7 +138,7 @@ def _is_disproved(project: Project, source: Source) -> bool:
     if not _notifies_of_failures(project):
         return False
     try:
-        catalog = read_catalog(project.storage)
+        catalog = read_catalog(project.storage, project.signing_keys)
     except StorageError:
         return True  # the next drill looks again
     return disproof([backup for backup in catalog.backups if backup.source == source], catalog.proofs) is not None

@@ -87,6 +87,7 @@ def _source_status(project: Project, catalog: Catalog, source: Source) -> Source
     problems = (
         _lateness(last) if overdue else "",
         _skew(future),
+        _distrust(catalog, of_source),
         size_warning(backups),
         _unpruned(project, source),
         _disproved(disproof(backups, catalog.proofs)),
@@ -122,6 +123,17 @@ def _skew(future: list[Manifest]) -> str:
         f"{future[0].name} is dated {future[0].started_at:%Y-%m-%d %H:%M} UTC, ahead of this clock, and does not "
         "count; nothing is pruned either: set the clock that is wrong, or, if it was that backup's, run "
         f"`backup_delete {future[0].name}`"
+    )
+
+
+def _distrust(catalog: Catalog, backups: list[Manifest]) -> str:
+    found = [f"{backup.name} ({why})" for backup in backups if (why := catalog.distrust(backup))]
+    if not found:
+        return ""
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return (
+        f"not signed with signing_key: {', '.join(found[:3])}{more}: unless they were made before it was set, find out "
+        "who can write to the storage; `backup_delete` removes them"
     )
 
 

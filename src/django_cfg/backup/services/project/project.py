@@ -45,6 +45,12 @@ class Project:
         return open_storage(self.config.storage, self.base_dir)
 
     @property
+    def signing_keys(self) -> tuple[str, ...]:
+        """The keys of which one has to have signed a manifest; empty: manifests are not signed."""
+        key = self.config.signing_key
+        return (key, *self.config.earlier_signing_keys) if key else ()
+
+    @property
     def location(self) -> str:
         """Where the backups are, for messages; also when that place cannot be used."""
         try:

@@ -22,7 +22,8 @@ _TALKATIVE = ("apprise", "urllib3", "requests", "requests_oauthlib", "oauthlib")
 def secrets_of(project: Project) -> set[str]:
     """Return all that a message must not show."""
     config, storage = project.config, project.config.storage
-    found: list[Any] = [config.encryption_key, *config.decryption_keys, getattr(settings, "SECRET_KEY", "")]
+    found: list[Any] = [config.encryption_key, *config.decryption_keys]
+    found += [config.signing_key, *config.earlier_signing_keys, getattr(settings, "SECRET_KEY", "")]
     found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
     found += [*_of_the_mail(), *_of_the_queues()]
     for url in (*config.notify_urls, config.heartbeat_url or ""):

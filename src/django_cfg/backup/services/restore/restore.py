@@ -95,6 +95,7 @@ def restore_backup(
     disconnect: bool = False,
     discard_old: bool = False,
     trust_storage: bool = False,
+    allow_unsigned: bool = False,
     decryption_key: DecryptionKey = NO_KEY,
     progress: Progress = SILENT,
 ) -> RestoreReport:
@@ -105,6 +106,7 @@ def restore_backup(
     :param disconnect: end the connections that stand in the way of the switch.
     :param discard_old: do not keep the old data.
     :param trust_storage: load the archive without reading it completely before; its digests are compared at its end.
+    :param allow_unsigned: also a backup that is not signed, although there is a signing key; never one signed badly.
 
     See :func:`plan_restore` for the others.
     """
@@ -115,6 +117,7 @@ def restore_backup(
         to=to,
         options=options,
         trust_storage=trust_storage,
+        allow_unsigned=allow_unsigned,
         decryption_key=decryption_key,
         progress=progress,
     )
@@ -128,6 +131,7 @@ def plan_restore(
     to: str | None = None,
     options: RestoreOptions = DEFAULT_OPTIONS,
     trust_storage: bool = False,
+    allow_unsigned: bool = False,
     decryption_key: DecryptionKey = NO_KEY,
     progress: Progress = SILENT,
 ) -> RestorePlan:
@@ -140,11 +144,13 @@ def plan_restore(
     :param to: the alias to restore into; needed when the backup is of another project, environment or alias.
     :param decryption_key: what opens an encrypted backup in addition to the configuration.
     :raises RestoreRefused: it cannot be restored there, or the target has to be named.
+    :raises VerificationFailed: there is a signing key, and it did not sign the backup.
     :raises EncryptionError: it cannot be decrypted here.
     """
     project = current_project()
-    catalog = read_catalog(project.storage)
+    catalog = read_catalog(project.storage, project.signing_keys)
     manifest = find_backup(catalog, project, name, database)
+    catalog.require_signature(manifest, allow_unsigned=allow_unsigned)
     target = to or _own_target(project, manifest)
     engine = project.engine(target)
     _refuse_the_impossible(manifest, target, engine, options)

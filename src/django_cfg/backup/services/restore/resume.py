@@ -83,7 +83,7 @@ def _record(project: Project, target: Source, begun: Run | None, switched: Switc
     """Write and send what an uninterrupted restore would; the storage may be away."""
     backups: list[Manifest] = []
     try:
-        backups += read_catalog(project.storage).backups
+        backups += read_catalog(project.storage, project.signing_keys).backups
     except BackupError as error:
         _log.warning("The history is not compared with the storage: %s", error)
     if in_target:

@@ -16,7 +16,7 @@ from datetime import timedelta
 from django_cfg.backup import signals
 from django_cfg.backup.errors import BackupError, ObjectLocked, StorageError
 from django_cfg.backup.formatting import counted, megabytes
-from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Proof, Source
+from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Proof, Signature, Source
 from django_cfg.backup.policy.retention import Decision, Plan, Scope, Sidecars, plan
 from django_cfg.backup.records import ErrorText, Record
 from django_cfg.backup.services.catalog.catalog import Catalog, proof_keys, read_catalog
@@ -127,7 +127,7 @@ def plan_prune(*, orphans: bool = False) -> PrunePlan:
     :raises ClockSkew: a backup is dated in the future.
     """
     project = current_project()
-    return _planned(project, read_catalog(project.storage), orphans=orphans)
+    return _planned(project, read_catalog(project.storage, project.signing_keys), orphans=orphans)
 
 
 def decide_retention(project: Project, catalog: Catalog, *, orphans: bool = False, only: str | None = None) -> Plan:
@@ -135,14 +135,39 @@ def decide_retention(project: Project, catalog: Catalog, *, orphans: bool = Fals
 
     :raises ClockSkew: a backup is dated in the future.
     """
-    return plan(
-        catalog.backups,
+    distrusted = _distrusted(catalog)
+    decided = plan(
+        [manifest for manifest in catalog.backups if manifest.name not in distrusted],
         Sidecars(catalog.proofs, catalog.pinned, catalog.unreadable_proofs),
         project.config.retention,
         clock.now(),
         project.zone,
         Scope(project.name, project.env, frozenset(project.databases), orphans, only),
     )
+    left_alone = [
+        Decision.on(manifest, (f"{catalog.distrust(manifest)}: it counts for nothing",), keep=True)
+        for manifest in catalog.backups
+        if manifest.name in distrusted
+    ]
+    in_order = sorted(
+        (*decided.decisions, *left_alone), key=lambda decision: (decision.started_at, decision.name), reverse=True
+    )
+    return replace(decided, decisions=tuple(in_order))
+
+
+def _distrusted(catalog: Catalog) -> set[str]:
+    """The names of backups that may not displace others: a bad signature, or none where older ones are signed.
+
+    Unsigned backups that are older than all signed ones of their source were made before the key was set.
+    """
+    distrusted = set()
+    is_signed: dict[Source, bool] = {}
+    for manifest in reversed(catalog.backups):
+        signature = catalog.signatures.get(manifest.name)
+        is_signed[manifest.source] = is_signed.get(manifest.source, False) or signature is Signature.GOOD
+        if signature is Signature.BAD or (signature is Signature.NONE and is_signed[manifest.source]):
+            distrusted.add(manifest.name)
+    return distrusted
 
 
 def preview_report(due: PrunePlan) -> PruneReport:
@@ -195,7 +220,7 @@ def prune_after_backup(
     if not project.config.retention.enabled or manifest.trigger == "before-restore":
         return  # the backup that is about to be restored may be the oldest one
     try:
-        _prune_after(project, manifest, catalog or read_catalog(project.storage), progress)
+        _prune_after(project, manifest, catalog or read_catalog(project.storage, project.signing_keys), progress)
     except BackupError as error:
         _report_failure(manifest, str(error))
     except Exception as error:  # noqa: BLE001  the backup is made, and its caller shall get it

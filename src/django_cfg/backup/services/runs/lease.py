@@ -1,7 +1,7 @@
 """One running row of a source and kind at a time: the lock that reaches other machines.
 
-The unique constraint allows one row of a source hold the lease. Its run writes a heartbeat every few seconds. A run that
-has been silent for ``DEAD_AFTER``, by the clock of the history's database, or whose process is seen to be gone, is
+The unique constraint allows one row of a source to hold the lease. Its run writes a heartbeat every few seconds. A run
+that has been silent for ``DEAD_AFTER``, by the clock of the history's database, or whose process is seen to be gone, is
 failed and loses the lease.
 """
 

@@ -82,7 +82,7 @@ def find_waiting(source: Source, run: int, claimed: str, kind: Run.Kind = Run.Ki
 def _is_served(project: Project, claim: Run) -> bool:
     """A backup carries the slot already: the claim came back with a restored database."""
     try:
-        backups = read_catalog(project.storage).of(project)
+        backups = read_catalog(project.storage, project.signing_keys).of(project)
     except StorageError:
         return False  # the backup itself will meet it, and tell
     served = any(b.source.database == claim.database and b.slot == claim.slot for b in backups)

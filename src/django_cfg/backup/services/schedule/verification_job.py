@@ -121,6 +121,11 @@ def _verify_newest(
             raise VerificationFailed(damaged) from None
         raise
     run.set_name(manifest.name)
+    try:
+        catalog.require_signature(manifest)
+    except VerificationFailed as error:
+        _send_failed(project, source, str(error))
+        raise
     verified = _verify(project, manifest, progress, waits)
     if damaged:
         raise VerificationFailed(damaged)
@@ -130,7 +135,7 @@ def _verify_newest(
 
 def _catalog(project: Project, source: Source) -> Catalog:
     try:
-        return read_catalog(project.storage)
+        return read_catalog(project.storage, project.signing_keys)
     except BackupError as error:
         _send_failed(project, source, str(error))
         raise

@@ -38,6 +38,7 @@ def drill_backup(
     *,
     database: str | None = None,
     trust_storage: bool = False,
+    allow_unsigned: bool = False,
     decryption_key: DecryptionKey = NO_KEY,
     progress: Progress = SILENT,
 ) -> Proof:
@@ -45,12 +46,15 @@ def drill_backup(
 
     :param database: the alias whose backups *name* is looked for among.
     :param trust_storage: load the archive without reading it completely before; its digests are compared at its end.
+    :param allow_unsigned: also a backup that is not signed, although there is a signing key; never one signed badly.
     :param decryption_key: what opens an encrypted backup in addition to the configuration.
     :raises VerificationFailed: it cannot be restored, or differs from its manifest; its proof says so.
     :raises BackupError: nothing was learned of the backup: no server, no permission, no space, no key.
     """
     project = current_project()
-    manifest = find_backup(read_catalog(project.storage), project, name, database)
+    catalog = read_catalog(project.storage, project.signing_keys)
+    manifest = find_backup(catalog, project, name, database)
+    catalog.require_signature(manifest, allow_unsigned=allow_unsigned)
     keys = decryption_keys(project.config, decryption_key)
     proof = drill(project, manifest, keys, progress, trust_storage=trust_storage)
     require_success(proof)

@@ -38,7 +38,9 @@ def verify_backup(
     :raises KeyMissing: the stored bytes are good; what they hold cannot be checked here, without the private key.
     """
     project = current_project()
-    manifest = find_backup(read_catalog(project.storage), project, name, database)
+    catalog = read_catalog(project.storage, project.signing_keys)
+    manifest = find_backup(catalog, project, name, database)
+    catalog.require_signature(manifest, allow_unsigned=True)  # reading runs nothing
     keys = decryption_keys(project.config, decryption_key)
     verify(project.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
     return manifest
