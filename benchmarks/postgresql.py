@@ -91,7 +91,10 @@ def _contenders(folder: Path, server: PostgreSQL, slow: bool) -> Iterable[Conten
     yield _django(folder, server, IN_PLAIN, "gzip")
     yield _django(folder, server, "a worker, gzip", "gzip", WORKER)
     yield _django(folder, server, "a worker, gzip, not counted", "gzip", (*WORKER, "uncounted"))
+    yield _django(folder, server, "a worker, gzip, format not checked", "gzip", (*WORKER, "unchecked"))
     yield _django(folder, server, "backup_create, none", "none")
+    yield _django(folder, server, "a worker, none", "none", WORKER)
+    yield _django(folder, server, "a worker, none, format not checked", "none", (*WORKER, "unchecked"))
     if slow:
         yield _django(folder, server, "backup_create, xz", "xz")
     if find_spec("dbbackup"):

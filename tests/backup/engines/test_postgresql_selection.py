@@ -153,3 +153,18 @@ def test_every_option_of_pg_dump_has_been_judged(server: PostgreSQLServer) -> No
     options = set(re.findall(r"--[a-z][a-z-]+", told))
     assert len(options) > 50
     assert {option for option in options if is_allowed(option, OPTION_RULES)} - ALLOWED == set()
+
+
+def test_rows_on_another_server(server: PostgreSQLServer) -> None:
+    """pg_dump never takes the rows of a foreign table, so that the manifest names it among what was left out."""
+    server.run(
+        "CREATE FOREIGN DATA WRAPPER none",
+        "CREATE SERVER far FOREIGN DATA WRAPPER none",
+        "CREATE TABLE parts (id int) PARTITION BY LIST (id)",
+        "CREATE TABLE parts_here PARTITION OF parts FOR VALUES IN (1)",
+        "CREATE FOREIGN TABLE parts_far PARTITION OF parts FOR VALUES IN (2) SERVER far",
+        "INSERT INTO parts VALUES (1)",
+    )
+    assert create_backup().excluded == ("public.parts_far",)
+    server.site.configure(databases=[{"alias": "default", "include_tables": ["book", "author"]}])
+    assert create_backup().excluded == ()

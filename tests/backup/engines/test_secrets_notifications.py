@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 import pytest
-from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail.backends.smtp import EmailBackend
 
 from tests.support.canaries import Canaries
 from tests.support.notification_servers import use_mail
@@ -64,8 +64,8 @@ def test_a_service_that_cuts_the_line(scene: Scene, of_default: dict[str, list[s
     back_up(scene, of_default)
 
 
-class Talkative(BaseEmailBackend):
-    """A mail backend that tells in its error how it tried to log in."""
+class Talkative(EmailBackend):
+    """A mail backend that says in its error how it tried to log in."""
 
     password = ""
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Finding, Level, Selection
 from django_cfg.backup.engines.extra_options import OptionRules, check_extra_options
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.connection import connect, get_program_settings
+from django_cfg.backup.engines.postgresql.custom_format import CustomFormatReader
 from django_cfg.backup.engines.postgresql.database_properties import fetch_characters
 from django_cfg.backup.engines.postgresql.error_advice import explain_dump_errors
 from django_cfg.backup.engines.postgresql.libpq import build_conninfo, describe_location
+from django_cfg.backup.engines.postgresql.permissions import describe_locks, require_readable
+from django_cfg.backup.engines.postgresql.schema import TableName
 from django_cfg.backup.engines.postgresql.tools import (
     Tools,
     choose_tools,
@@ -22,11 +26,13 @@ from django_cfg.backup.engines.postgresql.tools import (
     start_program,
 )
 from django_cfg.backup.errors import DumpFailed
+from django_cfg.backup.formatting import counted
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.pipeline.stream import CheckedReader
 from django_cfg.backup.process.child import Child
 
 _CANCEL_PAUSE = 0.2  # seconds between two attempts to cancel the count
+_COUNTED_AT_ONCE = 20  # tables whose locks are held together
 _COUNT_TIMEOUT = 1.0  # seconds that the count has to fail of the same cause as pg_dump
 
 # Options that choose the output, its format, the connection, the snapshot, the tables or their data; and the one with
@@ -57,12 +63,15 @@ OPTION_RULES = OptionRules(
 class PostgreSQLDump(Dump):
     """A running pg_dump, and the count in parallel with it. The stream ends only if pg_dump has succeeded."""
 
-    def __init__(self, child: Child, expected_size: int, count: Future[DumpReport], alias: str) -> None:
-        self.stream = CheckedReader(child.stdout, self._check_exit)
+    def __init__(
+        self, child: Child, expected_size: int, count: Future[DumpReport], filled: Collection[TableName], alias: str
+    ) -> None:
+        self._format = CustomFormatReader(child.stdout, filled, alias)
+        self.stream = CheckedReader(self._format, self._check_end)
         self.expected_size = expected_size
         self._child, self._count, self._alias = child, count, alias
 
-    def _check_exit(self) -> None:
+    def _check_end(self) -> None:
         try:
             with explain_dump_errors(self._alias):
                 self._child.wait()
@@ -70,9 +79,16 @@ class PostgreSQLDump(Dump):
             with suppress(TimeoutError):
                 self._count.result(_COUNT_TIMEOUT)  # if it failed too, it ended the snapshot: its error is the cause
             raise
+        self._format.check_end()
 
     def report(self) -> DumpReport:
-        return self._count.result()
+        report = self._count.result()
+        if version := self._format.unknown_version:
+            text = (
+                f"pg_dump wrote version {version} of its format, which is not known here and was not checked: drill it"
+            )
+            report = replace(report, warnings=(*report.warnings, text))
+        return report
 
 
 @contextmanager
@@ -86,14 +102,14 @@ def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
         with explain_dump_errors(database.alias):
             snapshot = _open_snapshot(connection, database)
             selected = schema.select_tables(connection, selection, database.alias)
-            schema.require_readable(connection, selected, database.alias)
+            require_readable(connection, selected, database.alias)
         settings = get_program_settings(database)
         options = [f"--snapshot={snapshot}", f"--lock-wait-timeout={database.lock_timeout * 1000}", *options]
         argv = _build_argv(tools, settings, selected, options)
         with start_program(argv, settings=settings) as child, ThreadPoolExecutor(1) as thread:
             count = thread.submit(_count, connection, database, selected, tools, version)
             try:
-                yield PostgreSQLDump(child, expected_size, count, database.alias)
+                yield PostgreSQLDump(child, expected_size, count, selected.filled, database.alias)
             except BaseException:
                 _cancel(count, connection)
                 raise
@@ -118,10 +134,10 @@ def check_health(database: Database, selection: Selection) -> Iterator[Finding]:
             text = f"a restore or a drill needs {' and '.join(missing)} too, not found in {tools.folder}: install "
             yield Finding(Level.WARNING, alias, f"{text}postgresql-client-{tools.major}")
         selected = schema.select_tables(connection, selection, alias)
-        schema.require_readable(connection, selected, alias)
-        yield Finding(Level.OK, alias, f"{len(selected.tables)} tables can be read")
-        if selected.warning:
-            yield Finding(Level.WARNING, alias, selected.warning)
+        require_readable(connection, selected, alias)
+        yield Finding(Level.OK, alias, f"{counted(len(selected.tables), 'table')} can be read")
+        for warning in filter(None, [selected.warning, describe_locks(connection, selected)]):
+            yield Finding(Level.WARNING, alias, warning)
 
 
 def _choose_tools(database: Database, server_version: str) -> Tools:
@@ -156,7 +172,8 @@ def _count(
     connection: Any, database: Database, selected: schema.SelectedTables, tools: Tools, version: str
 ) -> DumpReport:
     with explain_dump_errors(database.alias):
-        counts = schema.count_rows(connection, [name for name in selected.tables if name not in selected.emptied])
+        counts = _count_rows(connection, selected.filled)
+        foreign = () if selected.included else schema.list_foreign_tables(connection)
         migrations = schema.fetch_last_migrations(connection)
         facts = EngineFacts(
             vendor="postgresql",
@@ -170,10 +187,20 @@ def _count(
     return DumpReport(
         facts,
         tuple(Table(name=str(name), rows=counts.get(str(name), 0), exact=True) for name in selected.tables),
-        tuple(map(str, selected.emptied)),
+        (*map(str, selected.emptied), *foreign),
         migrations,
         tuple(filter(None, [describe_mismatch(tools, version), selected.warning])),
     )
+
+
+def _count_rows(connection: Any, names: Sequence[TableName]) -> dict[str, int]:
+    """Count in the transaction, and give the locks on tables and indexes back: pg_dump needs some of them itself."""
+    counts: dict[str, int] = {}
+    for begin in range(0, len(names), _COUNTED_AT_ONCE):
+        schema.execute(connection, "SAVEPOINT counting")
+        counts |= schema.count_rows(connection, names[begin : begin + _COUNTED_AT_ONCE])
+        schema.execute(connection, "ROLLBACK TO SAVEPOINT counting", "RELEASE SAVEPOINT counting")
+    return counts
 
 
 def _cancel(count: Future[DumpReport], connection: Any) -> None:

@@ -18,11 +18,18 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't'
   AND NOT EXISTS (SELECT FROM pg_depend d
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 """
-_TABLES = f"SELECT n.nspname, c.relname, has_table_privilege(c.oid, 'SELECT') {USER_TABLES} ORDER BY 1, 2"
+_TABLES = f"SELECT n.nspname, c.relname {USER_TABLES} ORDER BY 1, 2"
 # A standby has only their definition: counting is refused there, and pg_dump leaves the rows out.
 _UNLOGGED = """
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence = 'u' AND pg_is_in_recovery()
+"""
+# Their rows are on another server; pg_dump leaves them out.
+_FOREIGN = """
+SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'f' AND NOT EXISTS (
+    SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1, 2
 """
 # Every partitioned table with each of its leaves, so that its name selects all of them.
 _PARTITIONS = """
@@ -104,6 +111,12 @@ class SelectedTables:
     unavailable: tuple[TableName, ...] = ()  # those of the emptied ones whose rows a standby does not have
 
     @property
+    def filled(self) -> tuple[TableName, ...]:
+        """Those in the dump with their rows."""
+        emptied = set(self.emptied)
+        return tuple(name for name in self.tables if name not in emptied)
+
+    @property
     def warning(self) -> str:
         """A warning about rows that are left out without being configured so; empty if there are none."""
         if not self.unavailable:
@@ -137,26 +150,7 @@ def execute(connection: Any, *statements: str) -> None:
 
 
 def list_tables(connection: Any) -> list[TableName]:
-    return [TableName(schema, table) for schema, table, _ in fetch_rows(connection, _TABLES)]
-
-
-def require_readable(connection: Any, selected: SelectedTables, alias: str) -> None:
-    """Check that the role may read the rows that a dump needs.
-
-    :raises DatabaseUnavailable: it may not; up to 20 tables are named.
-    """
-    unreadable = [
-        str(name)
-        for schema, table, readable in fetch_rows(connection, _TABLES)
-        if not readable and (name := TableName(schema, table)) in selected.tables
-    ]
-    if unreadable:
-        ((user,),) = fetch_rows(connection, "SELECT current_user")
-        raise DatabaseUnavailable(
-            f"The role {user!r} may not read {', '.join(unreadable[:20])} of the database {alias!r}, so no backup of "
-            f"it would be complete: GRANT pg_read_all_data TO {quote_name(user)} (PostgreSQL 14 and newer; "
-            "docs/postgresql.md says what to grant on older ones)."
-        )
+    return [TableName(*row) for row in fetch_rows(connection, _TABLES)]
 
 
 def select_tables(connection: Any, selection: Selection, alias: str) -> SelectedTables:
@@ -240,11 +234,16 @@ def count_rows(connection: Any, names: Iterable[TableName]) -> dict[str, int]:
 def fetch_last_migrations(connection: Any) -> dict[str, str]:
     """Return the last applied migration of each app; nothing where Django keeps no record, or this role cannot read it.
 
-    The role may be unable to read it when only some tables are backed up: those are checked by `require_readable`.
+    The role may be unable to read it when only some tables are backed up: those are checked by
+    `permissions.require_readable`.
     """
     if not fetch_rows(connection, "SELECT has_table_privilege(to_regclass('django_migrations'), 'SELECT')")[0][0]:
         return {}
     return dict(fetch_rows(connection, "SELECT app, name FROM django_migrations ORDER BY id"))
+
+
+def list_foreign_tables(connection: Any) -> list[str]:
+    return [str(TableName(*row)) for row in fetch_rows(connection, _FOREIGN)]
 
 
 def list_roles(connection: Any) -> list[str]:
