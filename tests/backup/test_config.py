@@ -154,7 +154,10 @@ REFUSED: dict[type[BaseModel], dict[str, list[Any]]] = {
         "databases": ["default", None],
         "encryption_key": ["", "  ", 5],
         "notify_urls": ["json://localhost", None],
-        "heartbeat_url": ["ftp://example.org/x", "example.org", ""],
+        "heartbeat_url": [
+            *("ftp://example.org/x", "example.org", ""),
+            *("https://example.org/api/push/KEY?status=up&msg=OK&ping=", "https://example.org/?msg=OK&status=UP"),
+        ],
         "tick_queue": [""],
     },
     BackupStorageConfig: {"backend": ["ftp", "S3", None], "local_path": ["", None]},

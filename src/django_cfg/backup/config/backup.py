@@ -6,6 +6,7 @@ say so. Every string may hold ``${VAR}`` or ``${VAR:default}`` (see :mod:`django
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
@@ -16,6 +17,8 @@ from django_cfg.backup.config.filename_template import check_template
 from django_cfg.backup.config.schedule import BackupScheduleConfig, BackupVerificationConfig
 from django_cfg.base_config import ConfigModel
 from django_cfg.environment import substitute_all
+
+_REPORTS_SUCCESS = re.compile(r"[?&;]status=up(?:[&;#]|$)", re.IGNORECASE)
 
 Compression = Literal["gzip", "bz2", "xz", "none"]
 
@@ -144,7 +147,7 @@ class BackupConfig(ConfigModel):
     heartbeat_url: str | None = Field(
         None,
         repr=False,
-        description="Fetched after each backup, with `/fail` after a failed one; may hold `{database}`",
+        description="Fetched after each backup, with `/fail` on its path after a failed one; may hold `{database}`",
     )
     tick_queue: str = Field("default", min_length=1, description="RQ queue of the ticks")
     tools_dir: str | None = Field(
@@ -184,6 +187,11 @@ class BackupConfig(ConfigModel):
     def _heartbeat_is_fetched_over_http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("heartbeat_url begins with http:// or https://")
+        if value is not None and _REPORTS_SUCCESS.search(value):
+            raise ValueError(
+                "heartbeat_url says status=up in its query, so a failed backup would report success too: such a "
+                "service (Uptime Kuma) has no /fail. Take the status out of the query, or use a service that has /fail"
+            )
         return value
 
     @field_validator("filename_template")
