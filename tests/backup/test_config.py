@@ -92,7 +92,7 @@ ADDED = {
         "drill_alias": None,
         "max_proof_age_days": 30,
     },
-    BackupStorageConfig: {"s3_session_token": None},
+    BackupStorageConfig: {"s3_session_token": None, "s3_addressing": "auto"},
     BackupScheduleConfig: {"job_timeout": 21_600, "grace_minutes": 60},
     BackupDatabaseConfig: {"connection": {}, "verification_queries": []},
 }
@@ -160,7 +160,11 @@ REFUSED: dict[type[BaseModel], dict[str, list[Any]]] = {
         ],
         "tick_queue": [""],
     },
-    BackupStorageConfig: {"backend": ["ftp", "S3", None], "local_path": ["", None]},
+    BackupStorageConfig: {
+        "backend": ["ftp", "S3", None],
+        "s3_addressing": ["host", "", None],
+        "local_path": ["", None],
+    },
     BackupScheduleConfig: {
         "interval_hours": [0, 169, 1.5],
         "daily_time": ["25:00", time(2, 0, tzinfo=UTC)],

@@ -21,6 +21,7 @@ from django_cfg.environment import substitute_all
 _REPORTS_SUCCESS = re.compile(r"[?&;]status=up(?:[&;#]|$)", re.IGNORECASE)
 
 Compression = Literal["gzip", "bz2", "xz", "none"]
+Addressing = Literal["auto", "path", "virtual"]
 
 
 class BackupStorageConfig(ConfigModel):
@@ -36,6 +37,11 @@ class BackupStorageConfig(ConfigModel):
     s3_session_token: str | None = Field(None, repr=False, description="Session token of temporary keys")
     s3_region: str = Field("auto", description="Region; `auto` for R2")
     s3_prefix: str = Field("db-backups/", description="Key prefix in the bucket")
+    s3_addressing: Addressing = Field(
+        "auto",
+        description="Where requests name the bucket: in the `path`, or in the host (`virtual`); `auto`: the service "
+        "is asked where both are possible",
+    )
 
     @model_validator(mode="after")
     def _s3_is_complete(self) -> Self:
