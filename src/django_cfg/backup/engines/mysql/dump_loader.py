@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 
+from django_cfg.backup.engines.mysql.error_text import STDERR_LINES, remove_row_data
 from django_cfg.backup.engines.mysql.option_file import OptionFile
 from django_cfg.backup.engines.mysql.session import quote_name
 from django_cfg.backup.engines.mysql.sql_splitter import Rows, Splitter
@@ -35,7 +36,7 @@ class DumpLoader:
         """
         sandbox = ["--sandbox"] if self.tool.has_option("--sandbox") else []  # nothing in a dump may start a program
         argv = [self.tool.path, self._file.argument, *_OPTIONS, *sandbox, f"--database={self.schema}"]
-        with Child(argv, feed=True, secrets=self._file.secrets) as client:
+        with Child(argv, feed=True, secrets=self._file.secrets, said=remove_row_data, lines=STDERR_LINES) as client:
             try:
                 for block in blocks(plain):
                     client.stdin.writelines(self._select_parts(block))
