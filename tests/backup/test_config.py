@@ -92,7 +92,7 @@ ADDED = {
         "drill_alias": None,
         "max_proof_age_days": 30,
     },
-    BackupStorageConfig: {"s3_session_token": None},
+    BackupStorageConfig: {"s3_session_token": None, "s3_addressing": "auto"},
     BackupScheduleConfig: {"job_timeout": 21_600, "grace_minutes": 60},
     BackupDatabaseConfig: {"connection": {}, "verification_queries": []},
 }
@@ -154,10 +154,17 @@ REFUSED: dict[type[BaseModel], dict[str, list[Any]]] = {
         "databases": ["default", None],
         "encryption_key": ["", "  ", 5],
         "notify_urls": ["json://localhost", None],
-        "heartbeat_url": ["ftp://example.org/x", "example.org", ""],
+        "heartbeat_url": [
+            *("ftp://example.org/x", "example.org", ""),
+            *("https://example.org/api/push/KEY?status=up&msg=OK&ping=", "https://example.org/?msg=OK&status=UP"),
+        ],
         "tick_queue": [""],
     },
-    BackupStorageConfig: {"backend": ["ftp", "S3", None], "local_path": ["", None]},
+    BackupStorageConfig: {
+        "backend": ["ftp", "S3", None],
+        "s3_addressing": ["host", "", None],
+        "local_path": ["", None],
+    },
     BackupScheduleConfig: {
         "interval_hours": [0, 169, 1.5],
         "daily_time": ["25:00", time(2, 0, tzinfo=UTC)],

@@ -75,8 +75,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "sequences": (
         """CREATE SEQUENCE numbers START WITH 10 INCREMENT BY 5; CREATE SEQUENCE `o``dd` MAXVALUE 100 CYCLE NOCACHE;
         CREATE TABLE drawn (id int DEFAULT nextval(numbers), t text, n int DEFAULT (nextval(`o``dd`) + 1));
-        INSERT INTO drawn (t) VALUES ('x'), ('y');""",
-        "DROP TABLE drawn; DROP SEQUENCE numbers; CREATE SEQUENCE later_sequence; CREATE TABLE later_drawn (i int);",
+        INSERT INTO drawn (t) VALUES ('x'), ('y');
+        CREATE VIEW next_numbers AS SELECT NEXT VALUE FOR numbers AS n, lastval(`o``dd`) AS l, 'nextval(' AS t;""",
+        """DROP VIEW next_numbers; DROP TABLE drawn; DROP SEQUENCE numbers; CREATE SEQUENCE later_sequence;
+        CREATE TABLE later_drawn (i int);""",
     ),
     "views": (
         """CREATE VIEW zz_base AS SELECT id, title FROM book; CREATE VIEW aa_upon AS SELECT title FROM zz_base;

@@ -66,6 +66,26 @@ def test_the_restored_database_works(server: MySQLServer) -> None:
         server.run("INSERT INTO book VALUES (1001, 'x', 4711)")
 
 
+def test_a_view_draws_from_the_sequence_next_to_it(server: MySQLServer) -> None:
+    """The server writes the database's name into its text: a copy would move the original's sequence on."""
+    server.run(
+        "CREATE SEQUENCE numbers", "CREATE TABLE drawn (id int DEFAULT nextval(numbers), t text COMMENT 'a''s \\\\')",
+        f"CREATE VIEW next_number AS SELECT nextval(numbers) AS n, '\\'nextval(`{server.databases['default']}`.x' AS t",
+    )  # fmt: skip
+    create_backup()
+    restore_backup(to="empty")
+    copy = server.run("SELECT n, t FROM next_number", alias="empty")
+    assert copy == [(1, f"'nextval(`{server.databases['default']}`.x")]
+    assert server.run("SELECT next_not_cached_value FROM numbers", alias="empty") != [(1,)]
+    assert server.run("SELECT next_not_cached_value FROM numbers") == [(1,)], "the original's has not moved"
+    server.run("DROP VIEW next_number", "DROP TABLE drawn", "DROP SEQUENCE numbers")
+    restore_backup()
+    assert server.run("SELECT n FROM next_number") == [(1,)]
+    server.run("DROP VIEW next_number", "DROP TABLE drawn", "DROP SEQUENCE numbers")
+    restore_backup(to="empty")
+    assert server.run("SELECT n FROM next_number", alias="empty") == [(1,)], "without the original"
+
+
 def test_what_was_set_aside_is_whole(server: MySQLServer) -> None:
     """Every old table with its rows, and the text of what else there was."""
     server.run(

@@ -213,6 +213,26 @@ class TestChannels:
         assert "heartbeat_url: the server answered 404" in caplog.text
         assert "/ping/" not in caplog.text
 
+    @pytest.mark.parametrize(
+        ("url", "after_success", "after_failure"),
+        [
+            ("/ping/key/shop?create=1", "/ping/key/shop?create=1", "/ping/key/shop/fail?create=1"),
+            ("/ping/?of={database}/", "/ping/?of=default/", "/ping/fail?of=default/"),
+            ("?key=k", "/?key=k", "/fail?key=k"),
+            ("/ping/key#shop", "/ping/key", "/ping/key/fail"),
+            ("/ping/key/", "/ping/key/", "/ping/key/fail"),
+        ],
+    )
+    def test_the_heartbeat_of_a_failure_is_another_path(
+        self, url: str, after_success: str, after_failure: str, site: Site, books: Path, web: WebServer
+    ) -> None:
+        """Services route by the path: one that stays the same would report success."""
+        url = f"http://127.0.0.1:{web.port}{url}"
+        site.configure(heartbeat_url=url)
+        site.create()
+        fail(site, heartbeat_url=url)
+        assert web.paths == [after_success, after_failure]
+
     def test_backup_check_tries_them_all(self, site: Site, books: Path, mailbox: Mailbox, web: WebServer) -> None:
         site.configure(notify_urls=[f"json://127.0.0.1:{web.port}/x", "json://127.0.0.1:1/"])
         answer = site.call("backup_check", "--notify", json=True)

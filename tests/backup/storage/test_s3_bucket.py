@@ -13,6 +13,7 @@ import pytest
 from django_cfg.backup.config.backup import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.storage.s3 import S3Storage, bucket, upload
+from django_cfg.backup.storage.s3.addressing import is_virtual_hosted
 from django_cfg.backup.storage.s3.bucket import Bucket
 from tests.support.faulty_s3_proxy import Answer, Exchange, FaultyProxy
 from tests.support.s3_server import S3Server
@@ -35,16 +36,20 @@ class TestAddress:
     def test_of_amazon(self, name: str, region: str, address: str) -> None:
         """The bucket's name is part of the host's, unless its dots would not fit the certificate."""
         found = bucket_of(name, s3_region=region)
-        assert found.address(found.actual_region()) == address
-        assert found.is_virtual_hosted == ("." not in name)
+        in_the_host = is_virtual_hosted(found, region)
+        assert in_the_host == ("." not in name)
+        assert found.address(found.actual_region(), virtual_hosted=in_the_host) == address
+
+    @pytest.mark.parametrize(("addressing", "host"), [("path", ""), ("virtual", "shop.")])
+    def test_of_amazon_as_it_was_asked_for(self, addressing: str, host: str) -> None:
+        found = bucket_of(s3_region="eu-central-1", s3_addressing=addressing)
+        address = found.address("eu-central-1", virtual_hosted=is_virtual_hosted(found, "eu-central-1"))
+        assert address == f"https://{host}s3.eu-central-1.amazonaws.com"
 
     def test_of_another_service_the_bucket_is_in_the_path(self) -> None:
-        found = bucket_of(s3_endpoint_url="https://account.r2.cloudflarestorage.com/")
-        assert found.address("auto") == "https://account.r2.cloudflarestorage.com"
-        assert not found.is_virtual_hosted
-
-    def test_unless_the_endpoint_begins_with_the_bucket(self) -> None:
-        assert bucket_of(s3_endpoint_url="https://shop.fra1.digitaloceanspaces.com").is_virtual_hosted
+        found = bucket_of(s3_endpoint_url="HTTPS://account.r2.cloudflarestorage.com/")
+        assert found.endpoint == "https://account.r2.cloudflarestorage.com"
+        assert not is_virtual_hosted(found, "auto")
 
     def test_environment_variables_of_others_change_nothing(
         self, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ say so. Every string may hold ``${VAR}`` or ``${VAR:default}`` (see :mod:`django
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
@@ -17,7 +18,10 @@ from django_cfg.backup.config.schedule import BackupScheduleConfig, BackupVerifi
 from django_cfg.base_config import ConfigModel
 from django_cfg.environment import substitute_all
 
+_REPORTS_SUCCESS = re.compile(r"[?&;]status=up(?:[&;#]|$)", re.IGNORECASE)
+
 Compression = Literal["gzip", "bz2", "xz", "none"]
+Addressing = Literal["auto", "path", "virtual"]
 
 
 class BackupStorageConfig(ConfigModel):
@@ -33,6 +37,11 @@ class BackupStorageConfig(ConfigModel):
     s3_session_token: str | None = Field(None, repr=False, description="Session token of temporary keys")
     s3_region: str = Field("auto", description="Region; `auto` for R2")
     s3_prefix: str = Field("db-backups/", description="Key prefix in the bucket")
+    s3_addressing: Addressing = Field(
+        "auto",
+        description="Where requests name the bucket: in the `path`, or in the host (`virtual`); `auto`: the service "
+        "is asked where both are possible",
+    )
 
     @model_validator(mode="after")
     def _s3_is_complete(self) -> Self:
@@ -144,7 +153,7 @@ class BackupConfig(ConfigModel):
     heartbeat_url: str | None = Field(
         None,
         repr=False,
-        description="Fetched after each backup, with `/fail` after a failed one; may hold `{database}`",
+        description="Fetched after each backup, with `/fail` on its path after a failed one; may hold `{database}`",
     )
     tick_queue: str = Field("default", min_length=1, description="RQ queue of the ticks")
     tools_dir: str | None = Field(
@@ -184,6 +193,11 @@ class BackupConfig(ConfigModel):
     def _heartbeat_is_fetched_over_http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("heartbeat_url begins with http:// or https://")
+        if value is not None and _REPORTS_SUCCESS.search(value):
+            raise ValueError(
+                "heartbeat_url says status=up in its query, so a failed backup would report success too: such a "
+                "service (Uptime Kuma) has no /fail. Take the status out of the query, or use a service that has /fail"
+            )
         return value
 
     @field_validator("filename_template")

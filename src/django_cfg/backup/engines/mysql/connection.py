@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from django.db.utils import Error, load_backend
@@ -28,23 +29,24 @@ def connect(database: Database) -> Iterator[Session]:
     :raises DatabaseUnavailable: the server refuses the connection, or ends it.
     """
     settings = merged_settings(database)
-    name = read_connection_options(settings).get("database", "")  # an unusable setting is an error before we connect
+    read_connection_options(settings)  # an unusable setting is an error before we connect
     wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(_complete_settings(settings), database.alias)
     try:
         with wrapper.wrap_database_errors:
-            yield _open_session(wrapper, database, name)
+            yield _open_session(wrapper, database)
     except Error as error:
         raise explain_unavailable(database.alias, location(database), error) from error
     finally:
         wrapper.close()
 
 
-def _open_session(wrapper: Any, database: Database, name: str) -> Session:
+def _open_session(wrapper: Any, database: Database) -> Session:
     """Connect, and replace what a site may have set for its own sessions: SQL modes that change a dump, time limits."""
     try:
         wrapper.connect()
         vendor, version = "mariadb" if wrapper.mysql_is_mariadb else "mysql", parse_version(wrapper.mysql_server_info)
-        session = Session(wrapper.connection, vendor, version, name, database.alias)
+        session = Session(wrapper.connection, vendor, version, "", database.alias)
+        session = replace(session, database=_read_database_name(session))
         time_limit = "max_statement_time" if session.is_mariadb else "max_execution_time"
         lock_timeout = database.lock_timeout
         session.execute(
@@ -57,6 +59,17 @@ def _open_session(wrapper: Any, database: Database, name: str) -> Session:
     except OSError as error:  # a certificate that cannot be read, and other errors that PyMySQL does not convert
         raise explain_unavailable(database.alias, location(database), error) from error
     return session
+
+
+def _read_database_name(session: Session) -> str:
+    """Return the database's name as the server spells it, which the settings may spell in other letters of a case.
+
+    Everything that information_schema says is in the server's spelling (``lower_case_table_names``).
+    """
+    current: str = session.fetch_text("SELECT COALESCE(DATABASE(), '')")[0][0]
+    query = "SELECT schema_name FROM information_schema.schemata WHERE schema_name = %s"
+    found = [name for (name,) in session.fetch_text(query, [current])]
+    return current if current in found or not found else found[0]
 
 
 def location(database: Database) -> str:

@@ -13,6 +13,7 @@ from django_cfg.backup.engines.mysql import schema, staging_schemas
 from django_cfg.backup.engines.mysql.connection import connect, location
 from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
 from django_cfg.backup.engines.mysql.error_advice import dump_failed, explain_dump_errors
+from django_cfg.backup.engines.mysql.error_text import STDERR_LINES, remove_row_data
 from django_cfg.backup.engines.mysql.option_file import OptionFile, open_option_file
 from django_cfg.backup.engines.mysql.privileges import require_dump_privileges
 from django_cfg.backup.engines.mysql.row_counts import RowCounter, open_snapshot
@@ -196,7 +197,10 @@ def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
         with explain_dump_errors(alias):
             open_snapshot(session)
         commands = source.build_argv(file, options)
-        children = [stack.enter_context(Child(argv, secrets=file.secrets)) for argv in commands]
+        children = [
+            stack.enter_context(Child(argv, secrets=file.secrets, said=remove_row_data, lines=STDERR_LINES))
+            for argv in commands
+        ]
         count = stack.enter_context(counter.run(children))
         yield MySQLDump(source, children, counter, count)
 

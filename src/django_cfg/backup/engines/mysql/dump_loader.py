@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from functools import cache
 
+from django_cfg.backup.engines.mysql.error_text import STDERR_LINES, remove_row_data
 from django_cfg.backup.engines.mysql.option_file import OptionFile
 from django_cfg.backup.engines.mysql.session import quote_name
 from django_cfg.backup.engines.mysql.sql_splitter import Rows, Splitter
@@ -35,7 +38,7 @@ class DumpLoader:
         """
         sandbox = ["--sandbox"] if self.tool.has_option("--sandbox") else []  # nothing in a dump may start a program
         argv = [self.tool.path, self._file.argument, *_OPTIONS, *sandbox, f"--database={self.schema}"]
-        with Child(argv, feed=True, secrets=self._file.secrets) as client:
+        with Child(argv, feed=True, secrets=self._file.secrets, said=remove_row_data, lines=STDERR_LINES) as client:
             try:
                 for block in blocks(plain):
                     client.stdin.writelines(self._select_parts(block))
@@ -56,19 +59,24 @@ class DumpLoader:
                 yield part.block
                 continue
             is_code, stored_object = self._parser.read(part)
+            if stored_object and stored_object.kind == "view":
+                stored_object = replace(stored_object, text=self._remove_schema(stored_object.text))
             if stored_object:
                 self.stored_objects.append(stored_object)
             if not is_code and not part.text.startswith(_LOCKS):
-                yield self._adapt_sequences(part.text) + b";\n"
+                is_table = part.text.startswith(b"CREATE TABLE")
+                yield (self._remove_schema(part.text) if is_table else part.text) + b";\n"
 
-    def _adapt_sequences(self, text: bytes) -> bytes:
-        """Put this schema into the default of a column, which names the schema of its sequence."""
-        if not text.startswith(b"CREATE TABLE"):
-            return text
-        database = self._splitter.database.decode(errors="surrogateescape")
-        dumped = re.escape(quote_name(database).encode(errors="surrogateescape"))
-        return re.sub(
-            rb"\b(nextval|lastval|setval)\(" + dumped + rb"\.",
-            lambda found: found[1] + b"(" + quote_name(self.schema).encode() + b".",
-            text,
-        )
+    def _remove_schema(self, text: bytes) -> bytes:
+        """Remove the dumped database from the names of sequences, so that they belong to the schema in use."""
+        database = quote_name(self._splitter.database.decode(errors="surrogateescape"))
+        return _build_sequence_pattern(database.encode(errors="surrogateescape")).sub(rb"\g<kept>", text)
+
+
+@cache
+def _build_sequence_pattern(database: bytes) -> re.Pattern[bytes]:
+    """Match strings, which stay, and *database* before the name of a sequence: the server puts it there."""
+    string = rb"'(?:[^'\\]|\\.)*'"
+    return re.compile(
+        rb"(?P<kept>" + string + rb"|\b(?:nextval|lastval|setval)\()(?:" + re.escape(database) + rb"\.)?", re.S
+    )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
+from django_cfg.backup.engines.mysql.error_text import get_error_text, remove_row_data_of
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable, DumpFailed, RestoreFailed, ToolFailed
 
 # A pattern of the message, and the advice for it; the first pattern that is found decides.
@@ -93,6 +94,7 @@ def _explain_errors(explain: Callable[[str], BackupError]) -> Iterator[None]:
     except Exception as error:  # drivers share no class but Exception
         if isinstance(error, BackupError) and not isinstance(error, ToolFailed):
             raise
+        remove_row_data_of(error)
         raise explain(get_error_text(error)) from error
 
 
@@ -104,17 +106,6 @@ def dump_failed(alias: str, text: str) -> DumpFailed:
 def _restore_failed(alias: str, state: str, text: str) -> RestoreFailed:
     sentences = (f"The restore of the database {alias!r} failed. {text}.", state, _find_advice(_RESTORE, text))
     return RestoreFailed(" ".join(filter(None, sentences)))
-
-
-def get_error_text(error: Exception) -> str:
-    """Return the server's message without its final period; drivers put it after the error number."""
-    text = error.args[1] if len(error.args) > 1 else error
-    return str(text).strip().rstrip(".")
-
-
-def get_error_number(error: Exception) -> int:
-    """Return the server's error number; 0 if there is none."""
-    return error.args[0] if error.args and isinstance(error.args[0], int) else 0
 
 
 def _find_advice(advice: Mapping[str, str], text: str) -> str:

@@ -10,7 +10,8 @@ from django_cfg.backup.engines.base import Database, Finding, Level, Preflight, 
 from django_cfg.backup.engines.mysql import staging_schemas
 from django_cfg.backup.engines.mysql.connection import connect, location
 from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
-from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors, get_error_number
+from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors
+from django_cfg.backup.engines.mysql.error_text import get_error_number
 from django_cfg.backup.engines.mysql.foreign_key_check import describe_outer_keys
 from django_cfg.backup.engines.mysql.option_file import open_option_file
 from django_cfg.backup.engines.mysql.privileges import describe_user, require_restore_privileges

@@ -11,7 +11,8 @@ from django_cfg.backup.engines.connection_settings import merged_settings
 from django_cfg.backup.engines.mysql import staging_schemas, switch
 from django_cfg.backup.engines.mysql.connection import connect
 from django_cfg.backup.engines.mysql.dump_loader import DumpLoader
-from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors, get_error_text
+from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors
+from django_cfg.backup.engines.mysql.error_text import get_error_text, remove_row_data_of
 from django_cfg.backup.engines.mysql.schema import count_all_rows, get_charset
 from django_cfg.backup.engines.mysql.session import Session, end_other_sessions
 from django_cfg.backup.engines.mysql.stored_code.contents import list_contents
@@ -86,6 +87,7 @@ def run_verification_query(database: Database, query: str) -> object:
         except BackupError:
             raise
         except Exception as error:  # drivers share no class but Exception
+            remove_row_data_of(error)
             raise VerificationFailed(
                 f"The verification query {query!r} fails on the restored data: {get_error_text(error)}."
             ) from error

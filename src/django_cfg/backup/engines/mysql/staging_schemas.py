@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django_cfg.backup.engines.base import KeptObject
-from django_cfg.backup.engines.mysql.error_advice import get_error_number, get_error_text
+from django_cfg.backup.engines.mysql.error_text import get_error_number, get_error_text
 from django_cfg.backup.engines.mysql.schema import get_charset, get_schema_size
 from django_cfg.backup.engines.mysql.session import Session, escape_like, quote_name, quote_name_with_values
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay

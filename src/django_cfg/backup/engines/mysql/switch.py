@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django_cfg.backup.engines.mysql import staging_schemas
-from django_cfg.backup.engines.mysql.error_advice import get_error_text
+from django_cfg.backup.engines.mysql.error_text import get_error_text
 from django_cfg.backup.engines.mysql.session import Session, escape_like, quote_name, quote_name_with_values
 from django_cfg.backup.engines.mysql.staging_schemas import MARKER
 from django_cfg.backup.engines.mysql.stored_code.contents import Contents, drop_other_objects, list_contents

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from django_cfg.backup.engines.base import Database, RestoreOptions, SwitchResult
 from django_cfg.backup.engines.mysql import foreign_key_check, schema
 from django_cfg.backup.engines.mysql.dump_loader import DumpLoader
-from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors, get_error_text
+from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors
+from django_cfg.backup.engines.mysql.error_text import get_error_text, remove_row_data
 from django_cfg.backup.engines.mysql.session import Session, end_other_sessions, quote_name
 from django_cfg.backup.engines.mysql.staging import AS_IT_WAS, StagingRestoration
 from django_cfg.backup.engines.table_comparison import compare_tables, matching
@@ -212,10 +213,14 @@ def _refuse_unsuitable(session: Session, chosen: Collection[str]) -> None:
 
 def _refuse_warnings(session: Session, table: str) -> None:
     """Raise RestoreFailed if the server changed values to make them fit."""
-    warnings = [text for _, code, text in session.fetch_rows("SHOW WARNINGS") if code != _UNSAFE_FOR_BINLOG]
+    warnings = [
+        remove_row_data(str(text))
+        for _, code, text in session.fetch_rows("SHOW WARNINGS")
+        if code != _UNSAFE_FOR_BINLOG
+    ]
     if warnings:
         raise RestoreFailed(
-            f"Rows of {table} do not fit the table as it is now: {'; '.join(map(str, warnings[:5]))}. {AS_IT_WAS} "
+            f"Rows of {table} do not fit the table as it is now: {'; '.join(warnings[:5])}. {AS_IT_WAS} "
             f"{_ELSEWHERE.capitalize()}."
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.util import find_spec
 from urllib.error import HTTPError
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from django.conf import settings
 from django.core.mail import mail_admins
@@ -49,8 +49,8 @@ def heartbeat_channel(config: BackupConfig, database: str, *, succeeded: bool) -
     """Return the dead man's switch, whose URL is fetched; None: there is none."""
     if config.heartbeat_url is None:
         return None
-    url = config.heartbeat_url.replace("{database}", quote(database, safe="")).rstrip("/")
-    return Channel("heartbeat_url", lambda _subject, _body: _fetch(url if succeeded else f"{url}/fail"))
+    url = config.heartbeat_url.replace("{database}", quote(database, safe=""))
+    return Channel("heartbeat_url", lambda _subject, _body: _fetch(url if succeeded else _failure_url(url)))
 
 
 def send_to_all(project: Project, ways: Iterable[Channel], subject: str, body: str) -> dict[str, str]:
@@ -102,6 +102,15 @@ def _apprise(number: int, url: str) -> Channel:
                 raise NotSent("it was refused, or there was no answer; the logger `apprise` has more")
 
     return Channel(name, send)
+
+
+def _failure_url(url: str) -> str:
+    """Append ``/fail`` to the path; the query holds parameters of its own, and stays."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise NotSent("it is no URL") from None  # the error may repeat the URL
+    return parts._replace(path=f"{parts.path.rstrip('/')}/fail").geturl()
 
 
 def _fetch(url: str) -> None:

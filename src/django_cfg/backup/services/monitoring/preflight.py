@@ -78,7 +78,7 @@ def _check_database(project: Project, alias: str) -> Iterator[Finding]:
 def _check_storage(project: Project) -> Iterator[Finding]:
     storage = project.storage
     probe = _round_trip(storage)
-    yield Finding(Level.OK, "storage", f"{storage.location} takes, gives back and deletes")
+    yield Finding(Level.OK, "storage", f"{storage.location} takes, lists, gives back and deletes")
     catalog = read_catalog(storage)
     for unwise in storage_advice(project):
         yield Finding(Level.WARNING, "storage", f"{unwise.text} {unwise.hint}")
@@ -89,15 +89,21 @@ def _check_storage(project: Project) -> Iterator[Finding]:
 
 
 def _round_trip(storage: Storage) -> StoredObject:
-    """Write, look at, read and delete an object of our own."""
+    """Write, look at, read, list and delete an object of our own."""
     key = new_probe_key()
     storage.write(key, _PROBE)
     try:
         found, content = storage.stat(key), storage.read(key)
+        is_listed = any(listed.key == key for listed in storage.list())
     finally:
         storage.delete(key)
     if found is None or content != _PROBE:
         raise VerificationFailed(f"{storage.location} did not give back what was written there. Do not rely on it.")
+    if not is_listed:
+        raise VerificationFailed(
+            f"{storage.location} does not list what was written there, so no backup in it would be found. See that its "
+            "address is right (on S3 s3_endpoint_url and s3_addressing), and what else serves it."
+        )
     return found
 
 

@@ -8,7 +8,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from django_cfg.backup.config.backup import BackupStorageConfig
+from django_cfg.backup.config.backup import Addressing, BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.process.redaction import redact
 
@@ -27,6 +27,7 @@ class Bucket:
     endpoint: str | None  # None: AWS
     region: str
     prefix: str  # "" or ends with a slash
+    addressing: Addressing
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
     session_token: str | None = field(repr=False)
@@ -43,6 +44,7 @@ class Bucket:
             endpoint=endpoint,
             region=_region_in_host(endpoint) if endpoint and config.s3_region == AUTO else config.s3_region,
             prefix=_prefix(config.s3_prefix),
+            addressing=config.s3_addressing,
             access_key=config.s3_access_key or "",
             secret_key=config.s3_secret_key or "",
             session_token=config.s3_session_token or None,
@@ -54,11 +56,9 @@ class Bucket:
         return f"{where} at {self.endpoint}" if self.endpoint else where
 
     @property
-    def is_virtual_hosted(self) -> bool:
-        """The bucket's name is part of the host's. A name with dots would not fit AWS's certificate."""
-        if self.endpoint is None:
-            return "." not in self.name
-        return (urlsplit(self.endpoint).hostname or "").startswith(f"{self.name}.")
+    def may_be_virtual_hosted(self) -> bool:
+        """The host of the endpoint begins with the bucket's name: it may be the bucket's own, or the service's."""
+        return (urlsplit(self.endpoint or "").hostname or "").startswith(f"{self.name}.".lower())
 
     @property
     def is_amazons(self) -> bool:
@@ -71,12 +71,12 @@ class Bucket:
         parts = urlsplit(self.endpoint or "")
         return parts.scheme == "http" and not _LOOPBACK.match(parts.hostname or "")
 
-    def address(self, region: str) -> str:
+    def address(self, region: str, *, virtual_hosted: bool) -> str:
         """The URL that requests go to."""
         if self.endpoint is not None:
             return self.endpoint
         domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-        host = f"{self.name}." if self.is_virtual_hosted else ""
+        host = f"{self.name}." if virtual_hosted else ""
         return f"https://{host}s3.{region}.{domain}"
 
     def actual_region(self) -> str:
@@ -116,7 +116,7 @@ def _endpoint(url: str, bucket: str) -> str:
             f"BackupStorageConfig.s3_endpoint_url ends in the bucket's name, {bucket!r}: leave it out there, "
             "s3_bucket names it."
         )
-    return url.rstrip("/")
+    return parts.geturl().rstrip("/")  # with the scheme in lower case
 
 
 def _region_in_host(endpoint: str) -> str:
@@ -125,16 +125,16 @@ def _region_in_host(endpoint: str) -> str:
     return found[1] if found else AUTO
 
 
-class _NoRedirect(HTTPRedirectHandler):
+class NoRedirect(HTTPRedirectHandler):
     def redirect_request(self, *args: object) -> None:
-        """Return the region that the answer itself names."""
+        """Return None: the redirect itself is the answer."""
 
 
 def _look_up_region(bucket: Bucket) -> str:
     """AWS names a bucket's region to anyone, even in an answer that refuses the rest."""
     request = Request(f"{_AWS}/{bucket.name}", method="HEAD")  # noqa: S310  an https URL of our own
     try:
-        with build_opener(_NoRedirect).open(request, timeout=_LOOKUP_TIMEOUT) as answer:
+        with build_opener(NoRedirect).open(request, timeout=_LOOKUP_TIMEOUT) as answer:
             headers = answer.headers
     except HTTPError as error:
         error.close()

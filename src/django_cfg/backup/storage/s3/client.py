@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from obstore.store import S3Store
 
+from django_cfg.backup.storage.s3.addressing import is_virtual_hosted
 from django_cfg.backup.storage.s3.bucket import Bucket
 from django_cfg.backup.storage.s3.errors import REFUSED, storage_error
 
@@ -53,6 +54,10 @@ class Client:
     def _region(self) -> str:
         return self.bucket.actual_region()
 
+    @cached_property
+    def _is_virtual_hosted(self) -> bool:
+        return is_virtual_hosted(self.bucket, self._region)
+
     def once(self, look: Callable[[], None]) -> None:
         """Make sure of the bucket, the first time only; *look* raises when there is none."""
         if not self._is_seen:
@@ -61,7 +66,7 @@ class Client:
 
     def _open(self, retries: RetryConfig, **timeouts: Unpack[ClientConfig]) -> S3Store:
         """Everything is set: obstore would take the rest from environment variables meant for other programs."""
-        address = self.bucket.address(self._region)
+        address = self.bucket.address(self._region, virtual_hosted=self._is_virtual_hosted)
         # Amazon asks for it in buckets with object lock; other services have been seen to stumble over it.
         checksum: S3Config = {"checksum_algorithm": "SHA256"} if self.bucket.is_amazons else {}
         try:
@@ -71,7 +76,7 @@ class Client:
                     "endpoint": address,
                     "aws_endpoint_url_s3": address,
                     "region": self._region,
-                    "virtual_hosted_style_request": self.bucket.is_virtual_hosted,
+                    "virtual_hosted_style_request": self._is_virtual_hosted,
                     "skip_signature": False,
                     "conditional_put": "etag",
                     "disable_bulk_delete": True,  # not every service has it

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from django_cfg.backup.engines.mysql.error_advice import get_error_number
+from django_cfg.backup.engines.mysql.error_text import get_error_number
 from django_cfg.backup.engines.mysql.session import Session, quote_name
 from django_cfg.backup.engines.mysql.stored_code.parser import StoredObject
 

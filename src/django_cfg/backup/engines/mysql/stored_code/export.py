@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from django_cfg.backup.engines.mysql.error_text import STDERR_LINES, remove_row_data
 from django_cfg.backup.engines.mysql.option_file import OptionFile
 from django_cfg.backup.engines.mysql.session import Session, quote_name
 from django_cfg.backup.engines.mysql.sql_splitter import Splitter, Statement
@@ -52,7 +53,7 @@ def _dump_objects(session: Session, tool: Tool, file: OptionFile, excluded: Sequ
     ignored = [f"--ignore-table={session.database}.{name}" for name in excluded]
     argv = [tool.path, file.argument, *_OPTIONS, *ignored, "--", session.database]
     splitter, parser = Splitter(), StoredCodeParser()
-    with Child(argv, secrets=file.secrets) as child:
+    with Child(argv, secrets=file.secrets, said=remove_row_data, lines=STDERR_LINES) as child:
         for block in blocks(child.stdout):
             for part in splitter.feed(block):
                 found = parser.read(part)[1] if isinstance(part, Statement) else None
