@@ -39,13 +39,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar, Self
 
-from django_cfg.backup.formatting import megabytes
+from django_cfg.backup.formatting import megabytes, printable
 
 
 class BackupError(Exception):
-    """The root of all errors of this package."""
+    """The root of all errors of this package: a message, or several paragraphs, without control characters."""
 
     exit_code: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        return "\n".join(printable(str(paragraph)) for paragraph in self.args)
 
 
 class ConfigurationError(BackupError):

@@ -1,8 +1,21 @@
-"""Numbers in messages: sizes in MB, counts with their noun."""
+"""Numbers and texts in messages: sizes in MB, counts with their noun, names of others without control characters."""
 
 from __future__ import annotations
 
 MB = 1_000_000
+
+
+def printable(text: str, *, keep_lines: bool = False) -> str:
+    """Replace what a terminal acts on, or could not print, with its escape: ``\\x1b``, ``\\n``, ``\\u202e``.
+
+    A name in a storage or a database may come from anyone; it must not clear a screen or add a line to a list.
+    """
+    if text.isprintable():
+        return text
+    kept = "\n" if keep_lines else ""
+    return "".join(
+        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def megabytes(size: int) -> str:

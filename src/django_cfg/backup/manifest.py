@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import ManifestError
-from django_cfg.backup.records import Moment, Record
+from django_cfg.backup.records import LineOfText, Moment, Record, Size
 
 SCHEMA = 1
 SUFFIX = ".json"
@@ -28,11 +28,14 @@ PROOF_SUFFIX = ".proof.json"
 _PROOF_TIME = "%Y%m%dT%H%M%SZ"
 _PROOF_KEY = re.compile(rf"(?P<name>.+)\.(?P<time>\d{{8}}T\d{{6}}Z){re.escape(PROOF_SUFFIX)}", re.DOTALL)
 _SIGNATURE = "signature"
+MAX_STORED = 32 << 20  # bytes of a manifest or a proof: some 300,000 tables
+MAX_NOTE = 10_000  # characters
+_LONGEST = 10**9  # seconds
 Trigger = Literal["manual", "scheduled", "before-restore"]
 
 
 def _plain_file_name(value: str) -> str:
-    if "/" in value or "\\" in value or value.startswith("."):
+    if "/" in value or "\\" in value or value.startswith(".") or not value.isprintable():
         raise ValueError("not a plain file name")
     return value
 
@@ -43,9 +46,9 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Source(Record):
     """What was backed up. Retention and status are per source."""
 
-    project: str
-    env: str
-    database: str
+    project: LineOfText
+    env: LineOfText
+    database: LineOfText
 
     def __str__(self) -> str:
         return f"{self.project}/{self.env}/{self.database}"
@@ -55,9 +58,9 @@ class Archive(Record):
     """The one object that holds the dump."""
 
     key: Annotated[str, AfterValidator(_plain_file_name)]  # next to the manifest
-    size: int = Field(ge=0)  # as stored
+    size: Size  # as stored
     sha256: Digest
-    raw_size: int = Field(ge=0)  # as the dump tool wrote it
+    raw_size: Size  # as the dump tool wrote it
     raw_sha256: Digest
 
 
@@ -80,10 +83,10 @@ class Characters(Record):
 class EngineFacts(Record):
     """What made the dump, and what can read it."""
 
-    vendor: str  # sqlite, postgresql, mysql, mariadb
-    server_version: str
-    tool: str
-    tool_version: str
+    vendor: LineOfText  # sqlite, postgresql, mysql, mariadb
+    server_version: LineOfText
+    tool: LineOfText
+    tool_version: LineOfText
     format: Literal["pgdump", "sql", "sqlite3"]
     roles: tuple[str, ...] = ()  # that own something in the dump or are granted something
     characters: Characters | None = None  # of a PostgreSQL database, for the day when it is lost
@@ -91,7 +94,7 @@ class EngineFacts(Record):
 
 class Table(Record):
     name: str
-    rows: int = Field(ge=0)
+    rows: Size
     exact: bool  # an inexact count is never compared
 
 
@@ -130,19 +133,19 @@ class Proof(Record):
     """A drill of a backup: it was restored into a scratch database, compared, and thrown away."""
 
     schema_: Literal[1] = Field(1, alias="schema")
-    name: str  # of the backup
+    name: LineOfText  # of the backup
     archive_sha256: Digest  # of the archive that was restored, as stored
     at: Moment  # when the drill began
-    duration: float = Field(ge=0)  # seconds
+    duration: float = Field(ge=0, le=_LONGEST, allow_inf_nan=False)  # seconds
     succeeded: bool
     differences: tuple[str, ...] = ()  # from the manifest; empty when it succeeded
-    tables: int = Field(0, ge=0)  # compared
-    rows: int = Field(0, ge=0)  # compared
-    queries: int = Field(0, ge=0)  # verification_queries that gave a truthy value
-    server_version: str = ""
-    tool: str = ""
-    tool_version: str = ""
-    host: str = ""  # where it was restored
+    tables: Size = 0  # compared
+    rows: Size = 0  # compared
+    queries: Size = 0  # verification_queries that gave a truthy value
+    server_version: LineOfText = ""
+    tool: LineOfText = ""
+    tool_version: LineOfText = ""
+    host: LineOfText = ""  # where it was restored
     migrations: str = ""  # how the backup compares with the code, in words; empty when it matches
 
     def proves(self, manifest: Manifest) -> bool:
@@ -199,9 +202,9 @@ def _sign(document: Mapping[str, Any], key: str) -> str:
 
 class Manifest(Record):
     schema_: Literal[1] = Field(1, alias="schema")
-    name: str
+    name: LineOfText
     source: Source
-    host: str
+    host: LineOfText
     trigger: Trigger
     slot: Moment | None = None
     partial: bool = False  # include_tables was given
@@ -215,7 +218,7 @@ class Manifest(Record):
     excluded: tuple[str, ...] = ()  # tables whose rows were left out
     migrations: dict[str, str] = Field(default_factory=dict)  # app: last applied
     packages: dict[str, str] = Field(default_factory=dict)  # package: version
-    note: str = ""
+    note: str = Field("", max_length=MAX_NOTE)
     restore_hint: str  # a shell command that needs no part of this package
 
     @model_validator(mode="after")
@@ -262,10 +265,11 @@ class Manifest(Record):
     def _parse(cls, data: bytes, key: str) -> Manifest:
         try:
             document = json.loads(data)
+            json.dumps(document, ensure_ascii=False).encode()  # JSON can write characters that no text can hold
         except (ValueError, RecursionError) as error:
             raise ManifestError(
-                f"The manifest {key} is not complete JSON ({error}): it was cut short or damaged. Its archive may "
-                "still be good: docs/restore-by-hand.md says how to open it without a manifest."
+                f"The manifest {key} is not complete JSON ({_describe(error)}): it was cut short or damaged. Its "
+                "archive may still be good: docs/restore-by-hand.md says how to open it without a manifest."
             ) from None
         schema = document.setdefault("schema", 0) if isinstance(document, dict) else None
         if isinstance(schema, int) and schema > SCHEMA:
@@ -279,3 +283,8 @@ class Manifest(Record):
             first = error.errors(include_input=False, include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "it"
             raise ManifestError(f"The manifest {key} is not one of ours: {where}: {first['msg']}.") from None
+
+
+def _describe(error: Exception) -> str:
+    """Say why without quoting what was stored."""
+    return error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__

@@ -5,18 +5,31 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from django_cfg.backup.errors import BackupError
 
 
 def _to_utc(value: datetime) -> datetime:
+    """Accept only what has a local time in each zone."""
     try:
-        return value.astimezone(UTC)
+        moment = value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("out of range") from None
+        moment = datetime.min.replace(tzinfo=UTC)
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ValueError("out of range")
+    return moment
 
 
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("holds control characters")
+    return value
+
+
+_FIRST_YEAR, _LAST_YEAR = 1970, 9998
+LineOfText = Annotated[str, AfterValidator(_one_line)]
+Size = Annotated[int, Field(ge=0, le=2**63 - 1)]  # bytes or rows
 Moment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 
 # An error of ours as a field: an exception in Python, its message in JSON.

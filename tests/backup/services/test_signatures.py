@@ -86,7 +86,7 @@ class TestSigning:
         rewrite(site, signed, unheard_of=True)
         assert signature_of(signed) is Signature.BAD
 
-    @pytest.mark.parametrize("value", ["", "0" * 64, 7, [], {"a": 1}, "\ud800"])
+    @pytest.mark.parametrize("value", ["", "0" * 64, 7, [], {"a": 1}])
     def test_a_signature_that_is_none(self, site: Site, signed: Manifest, value: Any) -> None:
         rewrite(site, signed, signature=value)
         assert signature_of(signed) is Signature.BAD

@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from pydantic_core import to_jsonable_python
 
 from django_cfg.backup.errors import BackupError, Declined
+from django_cfg.backup.formatting import printable
 from django_cfg.backup.management.output.progress import TerminalProgress
 from django_cfg.backup.services.catalog.catalog import LATEST, Damaged
 from django_cfg.backup.services.project.project import operation
@@ -74,7 +75,7 @@ class BackupCommand(BaseCommand):
     def show(self, text: str) -> None:
         """A result for a person; with ``--json`` nothing."""
         if not self.as_json:
-            self.stdout.write(text)
+            self.stdout.write(printable(text, keep_lines=True))
 
     @staticmethod
     def plain(text: str) -> str:
@@ -82,7 +83,8 @@ class BackupCommand(BaseCommand):
         return text
 
     def warn(self, text: str) -> None:
-        self.stderr.write(text, self.style.WARNING)
+        """Print one paragraph on stderr."""
+        self.stderr.write(printable(text), self.style.WARNING)
 
     def warn_of_damage(self, damaged_pairs: Iterable[Damaged]) -> None:
         for damaged in damaged_pairs:
@@ -97,7 +99,7 @@ class BackupCommand(BaseCommand):
             return
         if not sys.stdin.isatty():
             raise Declined(f"{question} There is no terminal to answer at: give --yes to go on. Nothing was done.")
-        self.stderr.write(f"{question} [y/N] ", self.plain, ending="")
+        self.stderr.write(printable(f"{question} [y/N] "), self.plain, ending="")
         self.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Declined("Nothing was done.")

@@ -25,6 +25,8 @@ def require_inside(key: str, location: str) -> None:
     """
     :raises StorageError: *key* is no path below the storage's root.
     """
+    if "\0" in key:
+        raise StorageError(f"{key!r} is no name of an object in {location}.")
     if key.startswith("/") or ".." in key.split("/"):
         raise StorageError(f"{key!r} leads out of {location}.")
 

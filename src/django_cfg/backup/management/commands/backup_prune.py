@@ -112,7 +112,7 @@ class Command(BackupCommand):
         if errors:
             if self.as_json:
                 self.print_document(document)
-            raise StorageError("\n".join(errors))
+            raise StorageError(*errors)
         return document
 
     def _remove(self, storage: Storage, leftover: Leftover, removed: set[str], errors: list[str]) -> None:

@@ -30,7 +30,7 @@ class Command(BackupCommand):
         if report.problems:
             if self.as_json:
                 self.print_document(report)
-            raise Unhealthy("\n".join(report.problems))
+            raise Unhealthy(*report.problems)
         return report
 
     def _show_old_data(self, report: StatusReport) -> None:

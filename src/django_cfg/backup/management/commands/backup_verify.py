@@ -103,9 +103,8 @@ class Command(BackupCommand):
         if len(failed) == 1:
             raise failed[0]
         if failed:
-            lines = "\n".join(str(error) for error in failed)
             what = "were not proved" if drilled else "are damaged"
-            raise VerificationFailed(f"{len(failed)} of {len(results)} backups {what}:\n{lines}")
+            raise VerificationFailed(f"{len(failed)} of {len(results)} backups {what}:", *map(str, failed))
 
 
 def _chosen(catalog: Catalog, project: Project, names: list[str], database: str | None) -> list[Manifest]:

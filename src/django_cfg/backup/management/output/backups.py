@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 
-from django_cfg.backup.formatting import megabytes
+from django_cfg.backup.formatting import megabytes, printable
 from django_cfg.backup.manifest import Manifest, Signature
 from django_cfg.backup.services.catalog.catalog import Catalog
 
@@ -13,7 +13,8 @@ _SIGNATURES = {Signature.GOOD: "good", Signature.NONE: "unsigned", Signature.BAD
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose columns are as wide as they need to be."""
+    """A table whose columns are as wide as they need to be. No cell can add a line."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -73,7 +74,7 @@ def format_backup(
     }
     tables = [(table.name, f"{table.rows:,}" if table.exact else f"about {table.rows:,}") for table in manifest.tables]
     width = max(map(len, facts))
-    head = "\n".join(f"{name.ljust(width)}  {value}" for name, value in facts.items())
+    head = "\n".join(f"{name.ljust(width)}  {printable(value)}" for name, value in facts.items())
     return f"{head}\n\n{format_table(('TABLE', 'ROWS'), tables)}"
 
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 from django.core.management.base import OutputWrapper
 from tqdm import tqdm
 
-from django_cfg.backup.formatting import megabytes
+from django_cfg.backup.formatting import megabytes, printable
 
 
 class TerminalProgress:
@@ -23,13 +23,15 @@ class TerminalProgress:
 
     def say(self, text: str) -> None:
         if not self._quiet:
-            self._stderr.write(text, self._plain)
+            self._stderr.write(printable(text, keep_lines=True), self._plain)
 
     def begin(self, label: str, total: int) -> None:
         self._label, self._passed, self._begun = label, 0, time.monotonic()
         if not self._quiet and self._stderr.isatty():
             # not through Django's wrapper, which would end every redrawing with a new line
-            self._bar = tqdm(None, label, total or None, unit="B", unit_scale=True, file=sys.stderr, leave=False)
+            self._bar = tqdm(
+                None, printable(label), total or None, unit="B", unit_scale=True, file=sys.stderr, leave=False
+            )
 
     def advance(self, count: int) -> None:
         self._passed += count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from django_cfg.backup.engines.base import Level
-from django_cfg.backup.formatting import megabytes
+from django_cfg.backup.formatting import megabytes, printable
 from django_cfg.backup.management.command import add_trust_option, add_unsigned_option
 from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.services.restore.restore import RestorePlan, RestoreReport
@@ -53,7 +53,7 @@ def format_preview(plan: RestorePlan) -> str:
         lines.append("Careful  it is a backup of another source")
     if plan.migrations:
         lines.append(f"Code     {plan.migrations}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def confirmation_question(plan: RestorePlan) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from pydantic import Field, SkipValidation
 
 from django_cfg.backup.errors import BackupError, BackupNotFound, ManifestError, UsageError, VerificationFailed
 from django_cfg.backup.manifest import (
+    MAX_STORED,
     PIN_SUFFIX,
     PROOF_SUFFIX,
     SUFFIX,
@@ -122,10 +123,12 @@ def read_catalog(storage: Storage, signing_keys: Sequence[str] = ()) -> Catalog:
     :param signing_keys: those of which one has to have signed each manifest; empty: signatures are not looked at.
     """
     objects = {found.key: found.size for found in storage.list()}
+    too_large = {key for key, size in objects.items() if size > MAX_STORED}
     backups: list[Manifest] = []
     damaged: list[Damaged] = []
     signatures: dict[str, Signature] = {}
-    for key, data in storage.read_many(sorted(filter(is_manifest, objects))):
+    damaged += [_describe_size(key, objects[key]) for key in sorted(filter(is_manifest, too_large))]
+    for key, data in storage.read_many(sorted(filter(is_manifest, objects.keys() - too_large))):
         manifest = None
         try:
             manifest = _read(key, data)
@@ -135,10 +138,16 @@ def read_catalog(storage: Storage, signing_keys: Sequence[str] = ()) -> Catalog:
                 signatures[manifest.name] = check_signature(_whole(data), signing_keys)
         except BackupError as error:
             damaged.append(Damaged(name=key.removesuffix(SUFFIX), error=error, manifest=manifest))
+        except Exception as error:  # noqa: BLE001  an object that no test foresaw must not hide the others
+            _log.exception("The manifest %r was not understood", key)
+            unknown = ManifestError(
+                f"The manifest {key} cannot be read ({type(error).__name__}). Report this as a bug."
+            )
+            damaged.append(Damaged(name=key.removesuffix(SUFFIX), error=unknown))
     backups.sort(key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
     pinned = frozenset(key.removesuffix(PIN_SUFFIX) for key in objects if key.endswith(PIN_SUFFIX))
     keys = proof_keys(objects)
-    proofs, unreadable = _proofs(storage, {found[-1]: name for name, found in keys.items()})
+    proofs, unreadable = _proofs(storage, {found[-1]: name for name, found in keys.items()}, too_large)
     return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, keys, signatures)
 
 
@@ -167,11 +176,11 @@ def proof_keys(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(of_name)) for name, of_name in found.items()}
 
 
-def _proofs(storage: Storage, names: Mapping[str, str]) -> tuple[dict[str, Proof], frozenset[str]]:
+def _proofs(storage: Storage, names: Mapping[str, str], too_large: Set[str]) -> tuple[dict[str, Proof], frozenset[str]]:
     """Read the proofs under the keys of *names*; the names of those that cannot be read, which prove nothing."""
     proofs = {}
-    unreadable = set()
-    for key, data in storage.read_many(sorted(names)):
+    unreadable = {names[key] for key in names.keys() & too_large}
+    for key, data in storage.read_many(sorted(names.keys() - too_large)):
         try:
             proof = Proof.from_json(_whole(data), key)
             proofs[proof.name] = proof
@@ -276,6 +285,14 @@ def _whole(data: bytes | BackupError) -> bytes:
     if isinstance(data, BackupError):
         raise data
     return data
+
+
+def _describe_size(key: str, size: int) -> Damaged:
+    error = ManifestError(
+        f"The manifest {key} has {size:,} bytes, and none of ours has more than {MAX_STORED:,}: it is another file, "
+        "or was replaced. Move it out of the storage."
+    )
+    return Damaged(name=key.removesuffix(SUFFIX), error=error)
 
 
 def _look_again(storage: Storage, manifest: Manifest) -> int | None:

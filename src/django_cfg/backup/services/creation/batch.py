@@ -49,6 +49,6 @@ def batch_error(results: Sequence[Record]) -> BackupError | None:
         return None
     if len(results) == 1:
         return failures[0].error
-    lines = "\n".join(f"{failure.database}: {failure.error}" for failure in failures)
-    summary = f"{len(failures)} of {len(results)} databases were not backed up:\n{lines}"
-    return BackupError(summary) if len(failures) == len(results) else SomeFailed(summary)
+    summary = f"{len(failures)} of {len(results)} databases were not backed up:"
+    lines = [f"{failure.database}: {failure.error}" for failure in failures]
+    return BackupError(summary, *lines) if len(failures) == len(results) else SomeFailed(summary, *lines)

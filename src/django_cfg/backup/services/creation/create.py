@@ -14,9 +14,9 @@ import django
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import DumpReport, Engine, Selection
-from django_cfg.backup.errors import BackupError, DumpFailed, NameTaken
+from django_cfg.backup.errors import BackupError, DumpFailed, NameTaken, UsageError
+from django_cfg.backup.manifest import MAX_NOTE, Archive, Manifest, Source, Trigger
 from django_cfg.backup.manifest import SUFFIX as MANIFEST_SUFFIX
-from django_cfg.backup.manifest import Archive, Manifest, Source, Trigger
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.archive import Packed, pack
 from django_cfg.backup.pipeline.compression import SUFFIX
@@ -105,6 +105,8 @@ class _BackupAttempt:
         self._source = source
         self._trigger = trigger
         self._note = note.encode(errors="replace").decode()  # a shell may pass what is no text
+        if len(note) > MAX_NOTE:
+            raise UsageError(f"The note has {len(note):,} characters; at most {MAX_NOTE:,} are kept in a manifest.")
         self._progress = progress
         self._compression = project.config.compression
         self._encryptor: Encryptor = UNENCRYPTED

@@ -96,11 +96,13 @@ class PruneReport(Record):
         :raises StorageError: some could not be deleted.
         """
         if failed := self.failed:
-            lines = "\n".join(f"{outcome.name}: {outcome.error}" for outcome in failed[:5])
-            more = f"\nand {len(failed) - 5} more" if len(failed) > 5 else ""
+            lines = [f"{outcome.name}: {outcome.error}" for outcome in failed[:5]]
+            more = [f"and {len(failed) - 5} more"] if len(failed) > 5 else []
             raise StorageError(
                 f"{len(failed)} of {counted(self.due, 'backup')} could not be deleted; the next prune tries again, and "
-                f"`backup_prune --leftovers` removes an archive that has lost its manifest:\n{lines}{more}"
+                f"`backup_prune --leftovers` removes an archive that has lost its manifest:",
+                *lines,
+                *more,
             )
 
 

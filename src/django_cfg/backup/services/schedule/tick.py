@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,7 +52,7 @@ class TickReport(BaseModel):
         :raises BackupError: the tick could not do its work, or not all of it.
         """
         if self.problems:
-            raise BackupError("\n".join(dict.fromkeys(map(str, self.problems))))
+            raise BackupError(*_paragraphs(self.problems))
 
     @property
     def error(self) -> BackupError | None:
@@ -62,7 +62,7 @@ class TickReport(BaseModel):
         if error is None and len(failures) == 1:
             return failures[0]
         errors = [*([error] if error else []), *failures]
-        return BackupError("\n".join(map(str, errors))) if failures else error
+        return BackupError(*_paragraphs(errors)) if failures else error
 
 
 @operation()
@@ -156,6 +156,10 @@ def _send_overdue(project: Project, scheduled: dict[str, BackupScheduleConfig], 
             source = project.source(alias)
             if message := overdue_message(project, source, schedule, catalog):
                 signals.send(signals.backup_overdue, source=source, message=message)
+
+
+def _paragraphs(errors: Iterable[BackupError]) -> list[str]:
+    return [paragraph for text in dict.fromkeys(map(str, errors)) for paragraph in text.splitlines()]
 
 
 def _send_outcome(project: Project, done: TickReport) -> None:

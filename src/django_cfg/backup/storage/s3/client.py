@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Unpack
@@ -12,8 +12,10 @@ from obstore.store import S3Store
 from django_cfg.backup.storage.s3.addressing import is_virtual_hosted
 from django_cfg.backup.storage.s3.bucket import Bucket
 from django_cfg.backup.storage.s3.errors import REFUSED, storage_error
+from django_cfg.backup.storage.s3.signed_list import list_pages
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential
 
 _CONNECT = timedelta(seconds=10)
@@ -57,6 +59,12 @@ class Client:
     @cached_property
     def _is_virtual_hosted(self) -> bool:
         return is_virtual_hosted(self.bucket, self._region)
+
+    def list_signed(self, prefix: str) -> Iterator[Sequence[ObjectMeta]]:
+        """Return pages of the objects below *prefix*, also where some of the keys are no paths."""
+        address = self.bucket.address(self._region, virtual_hosted=self._is_virtual_hosted)
+        url = address if self._is_virtual_hosted else f"{address}/{self.bucket.name}"
+        return list_pages(self.bucket, url, self._region, prefix)
 
     def once(self, look: Callable[[], None]) -> None:
         """Make sure of the bucket, the first time only; *look* raises when there is none."""

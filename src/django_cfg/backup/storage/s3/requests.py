@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import obstore
+from obstore.exceptions import InvalidPathError
 
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.process.pipes import BLOCK
@@ -40,10 +41,12 @@ class Requests:
             return self.wait.until(call)
 
     @contextmanager
-    def refused_as(self, doing: str) -> Iterator[None]:
-        """Tell what obstore raises in the block as one of our errors."""
+    def refused_as(self, doing: str, but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+        """Raise what obstore raises in the block as one of our errors, except *but*."""
         try:
             yield
+        except but:
+            raise
         except CancelledError:
             raise StorageError(f"Could not {doing}, in {self.bucket.location}: it was given up.") from None
         except REFUSED as error:
@@ -70,17 +73,32 @@ class Requests:
             raise NameTaken.of(key, self.bucket.location)
 
     def pages(self, folder: str = "", after: str = "") -> Iterator[Sequence[ObjectMeta]]:
-        """All objects below *folder*, or those whose key is greater than *after*; their ``path`` is the full one."""
-        store, prefix = self._client.requests, self._path(folder).rstrip("/") or None
-        stream = obstore.list(store, prefix, offset=self._path(after) if after else None, chunk_size=_PAGE)
+        """All objects below *folder*, or those whose key is greater than *after*; their ``path`` is the full one.
+
+        Where a key is no path, pages may come twice, and may hold what is not greater than *after*.
+        """
+        prefix = self._path(folder).rstrip("/")
+        try:
+            yield from self._pages(prefix, after)
+        except InvalidPathError:
+            with self.refused_as("list the objects"):
+                yield from self._client.list_signed(f"{prefix}/" if prefix else "")
+
+    def _pages(self, prefix: str, after: str) -> Iterator[Sequence[ObjectMeta]]:
+        offset = self._path(after) if after else None
+        stream = obstore.list(self._client.requests, prefix or None, offset=offset, chunk_size=_PAGE)
 
         async def page() -> Sequence[ObjectMeta]:
             async for found in stream:
                 return found
             return []
 
-        while found := self.do("list the objects", page):
+        while found := self._page(page):
             yield found
+
+    def _page(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        with self.refused_as("list the objects", but=InvalidPathError):
+            return self.wait.until(call)
 
     def fetch(self, key: str) -> bytes:
         """Return the content of a small object."""
