@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from django.core.checks import run_checks
 from django_cfg.backup.services.monitoring.preflight import run_preflight
 from django_cfg.backup.services.project.project import current_project
 from tests.support.django_project import Site
+from tests.support.faulty_s3_proxy import Answer, Exchange, FaultyProxy
 from tests.support.s3_server import S3Server
 
 UPLOAD = """
@@ -37,6 +41,13 @@ def bucket(s3_server: S3Server) -> str:
 
 
 @pytest.fixture
+def proxy(s3_server: S3Server) -> Iterator[FaultyProxy]:
+    proxy = FaultyProxy(s3_server)
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
 def remote(site: Site, s3_server: S3Server, bucket: str) -> Site:
     """The project of *site*, its backups in *bucket*."""
     site.always["storage"] = s3_server.config(bucket)
@@ -48,7 +59,9 @@ def remote(site: Site, s3_server: S3Server, bucket: str) -> Site:
 def test_a_backup_is_made_listed_shown_verified_and_restored(remote: Site, s3_server: S3Server, bucket: str) -> None:
     created = remote.call("backup_create", "--json").json
     name = created[0]["name"] if isinstance(created, list) else created["name"]
-    assert s3_server.files(bucket) == [f"db-backups/{name}.json", f"db-backups/{name}.sqlite3.gz"]
+    archive, manifest = s3_server.files(bucket)
+    assert manifest == f"db-backups/{name}.json"
+    assert re.fullmatch(rf"db-backups/{name}\.[0-9a-f]{{8}}\.sqlite3\.gz", archive)
     assert not remote.backups.exists()
     assert [backup["name"] for backup in remote.call("backup_list", "--json").json] == [name]
     assert name in remote.call("backup_show", "latest").stdout
@@ -70,6 +83,47 @@ def test_one_is_downloaded_pinned_and_deleted(remote: Site, s3_server: S3Server,
     assert remote.call("backup_pin", manifest.name, "--unpin").code == 0
     assert remote.call("backup_delete", manifest.name, "--yes").code == 0
     assert s3_server.files(bucket) == []
+
+
+@pytest.mark.usefixtures("books")
+def test_another_machine_takes_the_name(remote: Site, s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
+    """In the same second, at a service that overwrites: its manifest comes right after ours."""
+    other = remote.create()
+    folder = s3_server.data / bucket / "db-backups"
+    theirs = json.loads((folder / other.key).read_text())
+
+    def overwrite(exchange: Exchange) -> Answer:
+        answer = exchange.forward()
+        if exchange.path.endswith(".json"):
+            name = exchange.path.rpartition("/")[2].removesuffix(".json")
+            key = other.archive.key.replace(other.name, name)
+            (folder / other.archive.key).rename(folder / key)
+            exchange.stored.write_text(
+                json.dumps({**theirs, "name": name, "archive": {**theirs["archive"], "key": key}})
+            )
+        return answer
+
+    (folder / other.key).unlink()
+    proxy.every("PutObject", overwrite)
+    remote.configure(storage={**s3_server.parameters(bucket), "s3_endpoint_url": proxy.endpoint})
+    answer = remote.call("backup_create")
+    assert answer.code == 1
+    assert "nothing is ever overwritten" in answer.stderr
+    assert len(s3_server.files(bucket)) == 2, "only what the other machine made"
+    assert remote.call("backup_verify").code == 0
+
+
+@pytest.mark.usefixtures("books")
+def test_an_archive_that_lost_its_name_is_a_leftover(remote: Site, s3_server: S3Server, bucket: str) -> None:
+    """Its run was killed before it could withdraw it; the manifest of that name is another machine's."""
+    manifest = remote.create()
+    folder = s3_server.data / bucket / "db-backups"
+    lost = f"{manifest.name}.00000000.sqlite3.gz"
+    (folder / lost).write_bytes(b"lost")
+    shown = remote.call("backup_prune", "--leftovers", "--dry-run")
+    assert lost in shown.stdout
+    assert manifest.archive.key not in shown.stdout
+    assert remote.call("backup_verify").code == 0
 
 
 def test_names_in_one_second_differ(remote: Site) -> None:

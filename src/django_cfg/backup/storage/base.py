@@ -79,6 +79,10 @@ class Storage(ABC):
     def is_taken(self, name: str) -> bool:
         """True when an object of the backup *name* exists or is being written."""
 
+    def new_infix(self) -> str:
+        """Return a part for an archive's key that no other run has; "" where two runs cannot write the same key."""
+        return ""
+
     @property
     def sends_in_the_clear(self) -> bool:
         """Whether what is stored crosses a network that others can read."""

@@ -124,12 +124,15 @@ class _BackupAttempt:
         run.set_name(name)
         self._warn(self._encryptor.warnings)
         self._progress.say(f"{alias}: reading the {engine.name} database")
-        key = f"{name}.{engine.format}{SUFFIX[self._compression]}{self._encryptor.suffix}"
+        key = f"{name}{storage.new_infix()}.{engine.format}{SUFFIX[self._compression]}{self._encryptor.suffix}"
         archive, report = self._publish_archive(engine, storage, key)
         with self._archive_withdrawn_on_error(storage, key, f"{name}{MANIFEST_SUFFIX}", run):
             manifest = self._manifest(engine, name, archive, report, run.slot)
             # The last step, which makes the archive a backup.
-            storage.write(manifest.key, manifest.to_json(self._project.config.signing_key))
+            content = manifest.to_json(self._project.config.signing_key)
+            storage.write(manifest.key, content)
+            if storage.read(manifest.key) != content:  # not every service refuses to overwrite
+                raise NameTaken.of(manifest.key, storage.location)
             self._succeed(run, manifest)
         self._warn(report.warnings)
         return manifest

@@ -21,7 +21,9 @@ from django_cfg.backup.storage.base import Storage, StoredObject
 
 YOUNG = timedelta(hours=24)  # its manifest may be on its way
 _PROBE = re.compile(r"(?P<name>backup-check-[0-9a-f]{32})\.probe")
-_ARCHIVE = re.compile(r"(?P<name>.+)\.(pgdump|sql|sqlite3)(\.(gz|bz2|xz))?(\.gpg)?", re.DOTALL)
+_ARCHIVE = re.compile(
+    r"(?P<name>.+?)(?P<infix>\.[0-9a-f]{8})?\.(pgdump|sql|sqlite3)(\.(gz|bz2|xz))?(\.gpg)?", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,13 @@ def find_leftovers(project: Project, catalog: Catalog, named: Collection[str] = 
     """
     strangers = _strangers(project, catalog)
     objects = {found.key: found for found in project.storage.list()}
+    archives = {manifest.key: manifest.archive_key for manifest in catalog.backups}
     by_name: dict[str, list[StoredObject]] = {}
     for key, found in sorted(objects.items()):
         name = _name_of(key)
-        if name and not _has_manifest(key, objects):
+        if lost := _name_of_a_second_archive(key, archives):
+            by_name.setdefault(lost, []).append(found)
+        elif name and not _has_manifest(key, objects):
             by_name.setdefault(name, []).append(found)
     return [
         _leftover(project, name, tuple(found), "" if name in named else strangers) for name, found in by_name.items()
@@ -139,6 +144,17 @@ def _name_of(key: str) -> str:
         return ""
     match = _PROBE.fullmatch(key) or _ARCHIVE.fullmatch(key)
     return match["name"] if match else ""
+
+
+def _name_of_a_second_archive(key: str, archives: Mapping[str, str]) -> str:
+    """Return a name for what a run left that lost its name to another in the same second; empty if *key* is no such.
+
+    :param archives: of the intact backups, by the key of their manifest.
+    """
+    match = _ARCHIVE.fullmatch(key)
+    if not match or not match["infix"] or archives.get(f"{match['name']}{SUFFIX}", key) == key:
+        return ""
+    return match["name"] + match["infix"]
 
 
 def _has_manifest(key: str, objects: Mapping[str, StoredObject]) -> bool:

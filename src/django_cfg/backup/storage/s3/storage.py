@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -29,7 +30,8 @@ class S3Storage(Storage):
 
     What is being written is no object before it is complete, and cannot be seen. A name is looked at before an
     upload and again before its end. Objects of one part, so every manifest, pin and proof, are created on condition
-    that the name is free; between the look and the end of a larger one another may come, by milliseconds.
+    that the name is free; between the look and the end of a larger one another may come, by milliseconds. So the key
+    of each archive has a part that no other has (:meth:`new_infix`).
 
     Nothing is ever ``abandoned`` here: obstore lists no unfinished uploads. The bucket's lifecycle rule removes them.
     """
@@ -64,6 +66,10 @@ class S3Storage(Storage):
             if requests.find(key) is None:
                 raise StorageError(f"{key} is missing in {self.location}.")
             yield Download(requests, key)
+
+    def new_infix(self) -> str:
+        """Return eight random digits: of two uploads to one key, the second to end would replace the first."""
+        return f".{secrets.token_hex(4)}"
 
     def stat(self, key: str) -> StoredObject | None:
         with self._requests_for(key) as requests:

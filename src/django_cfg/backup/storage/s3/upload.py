@@ -81,10 +81,12 @@ class Upload:
         :raises NameTaken: there is an object *key* by now.
         """
         if self._writer is None:
-            self._create(b"".join(self._taken()))
+            data = b"".join(self._taken())
+            self._create(data)
+            self._confirm(data)
         else:
             self._complete(self._writer)
-        self._confirm()
+            self._confirm()
 
     def abort(self) -> None:
         """Remove what the service has of it. A failure of that is logged: it happens on the way of another error."""
@@ -154,12 +156,16 @@ class Upload:
             return False
         return True
 
-    def _confirm(self) -> None:
+    def _confirm(self, data: bytes | None = None) -> None:
         """
+        :param data: the object, if it went in one request.
+        :raises NameTaken: another machine has replaced it.
         :raises StorageError: the service said yes, and what it has is not what it was given.
         """
         if (found := self._size_there()) == self._size:
             return
+        if data is not None and found is not None and not data.startswith(self._requests.fetch(self._key)):
+            raise NameTaken.of(self._key, self._requests.bucket.location)
         what = "it is not there" if found is None else f"it has {found:,} bytes instead of {self._size:,}"
         self._requests.delete(self._key)
         raise StorageError(
