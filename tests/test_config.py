@@ -194,10 +194,10 @@ class TestDatabases:
             "HOST": "db.example",
             "PORT": 5433,
             "CONN_MAX_AGE": 60,
-            "CONN_HEALTH_CHECKS": False,
-            "ATOMIC_REQUESTS": False,
+            "CONN_HEALTH_CHECKS": True,
+            "ATOMIC_REQUESTS": True,
             "AUTOCOMMIT": True,
-            "DISABLE_SERVER_SIDE_CURSORS": False,
+            "DISABLE_SERVER_SIDE_CURSORS": True,
             "OPTIONS": {"sslmode": "require"},
         }
 
@@ -347,7 +347,9 @@ class TestSecrets:
         assert "project_name='tests'" in repr(config)
 
     def test_a_database_shows_neither_password_nor_options(self) -> None:
-        database = DatabaseConfig(name="x", password=SECRET, options={"sslpassword": SECRET})
+        database = DatabaseConfig(
+            engine="django.db.backends.postgresql", name="x", password=SECRET, options={"sslpassword": SECRET}
+        )
         assert SECRET not in repr(database) + str(database)
 
     @pytest.mark.parametrize("parameter", ["secret_key", "redis_url", "email_url", "databases", "no_such"])

@@ -8,7 +8,8 @@ from django_cfg.backup.config.backup import (
     BackupStorageConfig,
 )
 from django_cfg.backup.config.schedule import BackupScheduleConfig, BackupVerificationConfig
-from django_cfg.config import DatabaseConfig, DjangoConfig
+from django_cfg.config import DjangoConfig
+from django_cfg.database_config import DatabaseConfig
 
 __all__ = [
     "BackupConfig",

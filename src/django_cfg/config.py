@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import django
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator
 
 from django_cfg.backup.config.backup import BackupConfig
 from django_cfg.base_config import ConfigModel
-from django_cfg.connection_urls import parse_database_url, parse_email_url
+from django_cfg.connection_urls import parse_email_url
+from django_cfg.database_config import DatabaseConfig
 from django_cfg.environment import substitute_all
 
 APPS = (
@@ -60,47 +61,6 @@ _MAILER_OPTIONS = {
 }
 
 EnvMode = Literal["development", "staging", "production", "test"]
-
-
-class DatabaseConfig(ConfigModel):
-    """One entry of DATABASES. A database URL is accepted in its place."""
-
-    engine: str = Field("django.db.backends.sqlite3", description="Django's database backend, as a dotted path")
-    name: str = Field(min_length=1, description="Database name; for SQLite the file, absolute or relative to base_dir")
-    user: str = Field("", description="User name")
-    password: str = Field("", repr=False, description="Password")
-    host: str = Field("", description="Host name, or the folder of the server's socket")
-    port: int | str = Field("", description="Port")
-    conn_max_age: int | None = Field(
-        0, ge=0, description="Seconds a connection is kept; None: for as long as the process lives"
-    )
-    conn_health_checks: bool = Field(False, description="Test a kept connection before it is used again")
-    atomic_requests: bool = Field(False, description="One transaction per request")
-    autocommit: bool = Field(True, description="Django's AUTOCOMMIT")
-    disable_server_side_cursors: bool = Field(False, description="True behind a pooler that pools by transaction")
-    options: dict[str, Any] = Field({}, repr=False, description="Further options of the backend")
-    test: dict[str, Any] = Field({}, description="Django's TEST settings of this database")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_url(cls, data: Any) -> Any:
-        return parse_database_url(data) if isinstance(data, str) else data
-
-    @field_validator("options", "test", mode="before")
-    @classmethod
-    def _options_from_environment(cls, value: Any, info: ValidationInfo) -> Any:
-        return substitute_all(value, wanted_by=f"{cls.__name__}.{info.field_name}")
-
-    def as_setting(self, base_dir: Path) -> dict[str, Any]:
-        """The entry in Django's words; a relative SQLite file becomes one in *base_dir*."""
-        setting = {name.upper(): value for name, value in self if value not in ("", {})}
-        if self._is_sqlite_file():
-            setting["NAME"] = str(base_dir / self.name)
-        return setting
-
-    def _is_sqlite_file(self) -> bool:
-        sqlite = self.engine.endswith(("sqlite3", "spatialite"))
-        return sqlite and self.name != ":memory:" and not self.name.startswith("file:")
 
 
 class DjangoConfig(ConfigModel):
@@ -217,7 +177,7 @@ class DjangoConfig(ConfigModel):
             **self._mail_settings(),
             **self._queue_settings(),
             "DATABASES": {
-                alias: DatabaseConfig.model_validate(database).as_setting(self.base_dir)
+                alias: DatabaseConfig.model_validate(database).as_setting(self.base_dir, alias=alias)
                 for alias, database in self.databases.items()
             },
             "BACKUP": self.backup,
