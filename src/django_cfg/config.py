@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import django
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
 from django_cfg.backup.config.backup import BackupConfig
 from django_cfg.base_config import ConfigModel
 from django_cfg.connection_urls import parse_email_url
 from django_cfg.database_config import DatabaseConfig
-from django_cfg.environment import substitute_all
+from django_cfg.environment import substitute, substitute_all
+from django_cfg.environment_mode import mode_from_variables, parse_mode
 
 APPS = (
     "django.contrib.admin",
@@ -76,18 +77,26 @@ class DjangoConfig(ConfigModel):
 
     # The order counts: validators look at the fields above theirs.
     env_mode: EnvMode = Field(
-        "${ENV_MODE:development}",  # type: ignore[arg-type]  # substituted and validated like all else
-        description="`development`, `staging`, `production` or `test`",
+        "",  # type: ignore[arg-type]  # _defaults_that_depend replaces it
+        description="`development`, `staging`, `production` or `test`; default: from ENV_MODE and others, see below",
     )
     base_dir: Path = Field(
-        Path(), description="The project's folder, absolute or relative to the file that defines the class"
+        default_factory=Path,
+        description="The project's folder, absolute or relative to the file that defines the class; default: the "
+        "nearest folder upward with manage.py, else that of the file",
     )
     project_name: str = Field("", description="Name of the project; default: the package of the class")
-    debug: bool | None = Field(None, description="Django's DEBUG; default: True in development only")
+    debug: bool | None = Field(None, description="Django's DEBUG, in development only; default: True there")
     secret_key: str = Field(
-        "", repr=False, description="Django's SECRET_KEY; required outside development, made up in it"
+        default_factory=str,
+        repr=False,
+        description="Django's SECRET_KEY; required outside development, made up in it",
     )
-    allowed_hosts: list[str] = Field([], description="Host names the site answers to")
+    allowed_hosts: list[str] = Field(default_factory=list, description="Host names the site answers to")
+    security_domains: list[str] = Field(
+        default_factory=list,
+        description="More hosts, also as URLs; they are trusted as origins of forms (CSRF_TRUSTED_ORIGINS), too",
+    )
     databases: Mapping[str, DatabaseConfig | str] = Field(
         {"default": DatabaseConfig(name="db.sqlite3")},
         repr=False,
@@ -113,6 +122,34 @@ class DjangoConfig(ConfigModel):
     extra_settings: dict[str, Any] = Field({}, repr=False, description="Any further settings; they win over all")
     backup: BackupConfig = Field(default_factory=BackupConfig, description="Backups: settings.BACKUP")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_that_depend(cls, data: Any) -> Any:
+        """Fill in what depends on the class and the environment, and not only on the fields above."""
+        if not isinstance(data, dict):
+            return data
+        mode = data.get("env_mode") or cls.model_fields["env_mode"].get_default(call_default_factory=True)
+        mode = substitute(mode, wanted_by=f"{cls.__name__}.env_mode").strip() if isinstance(mode, str) else mode
+        base_dir = {} if cls._gives("base_dir", data) else {"base_dir": _project_folder(_folder_of(cls))}
+        return {**data, "env_mode": mode or mode_from_variables() or cls._safe_mode(data), **base_dir}
+
+    @classmethod
+    def _safe_mode(cls, data: dict[str, Any]) -> str:
+        """Return the mode where no variable says: what has a key or hosts is meant for others to see."""
+        is_published = any(cls._gives(name, data) for name in ("secret_key", "allowed_hosts", "security_domains"))
+        return "production" if is_published else "development"
+
+    @classmethod
+    def _gives(cls, name: str, data: dict[str, Any]) -> bool:
+        """Return True if the class or its caller gives *name*, even as an empty value."""
+        default = DjangoConfig.model_fields[name].default_factory
+        return name in data or cls.model_fields[name].default_factory is not default
+
+    @field_validator("env_mode", mode="before")
+    @classmethod
+    def _mode_in_its_long_form(cls, value: Any) -> Any:
+        return parse_mode(value, wanted_by="env_mode") if isinstance(value, str) else value
+
     @field_validator("base_dir")
     @classmethod
     def _base_dir_is_absolute(cls, value: Path) -> Path:
@@ -127,7 +164,13 @@ class DjangoConfig(ConfigModel):
     @field_validator("debug")
     @classmethod
     def _debug_is_for_development(cls, value: bool | None, info: ValidationInfo) -> bool:
-        return info.data.get("env_mode") == "development" if value is None else value
+        mode = info.data.get("env_mode", "production")
+        if value and mode != "development":
+            raise ValueError(
+                f"debug is True and the environment is {mode}, where error pages would show settings and data: "
+                "leave debug out, or set the variable ENV_MODE to development where it is one"
+            )
+        return mode == "development" if value is None else value
 
     @field_validator("secret_key")
     @classmethod
@@ -137,7 +180,8 @@ class DjangoConfig(ConfigModel):
         if info.data.get("env_mode", "development") != "development":
             raise ValueError(
                 "secret_key is required outside development: write secret_key: str = "
-                '"${SECRET_KEY}" and set that variable to a long random text'
+                '"${SECRET_KEY}" and set that variable to a long random text. On a machine where the project is '
+                "developed set ENV_MODE to development instead"
             )
         digest = sha256(str(info.data.get("base_dir")).encode()).hexdigest()
         return f"django-insecure-{digest}"
@@ -237,6 +281,11 @@ class DjangoConfig(ConfigModel):
             "OPTIONS": {_MAILER_OPTIONS[name]: value for name, value in given.items()},
         }
         return {"ADMINS": admins, "MAILERS": {"default": mailer}}
+
+
+def _project_folder(start: Path) -> Path:
+    """The nearest folder upward from *start* with ``manage.py``, else *start*."""
+    return next((folder for folder in (start, *start.parents) if (folder / "manage.py").is_file()), start)
 
 
 def _folder_of(config: type[DjangoConfig]) -> Path:
