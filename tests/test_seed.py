@@ -290,6 +290,7 @@ class TestBlocks:
             "s3_access_key": "the-id",
             "s3_secret_key": "the-key",
             "s3_session_token": None,  # ours
+            "s3_use_role": False,  # ours
             "s3_region": "auto",
             "s3_prefix": "db-backups/",
         }

@@ -11,6 +11,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import django
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
@@ -19,8 +20,11 @@ from django_cfg.backup.config.backup import BackupConfig
 from django_cfg.base_config import ConfigModel
 from django_cfg.connection_urls import parse_email_url
 from django_cfg.database_config import DatabaseConfig
+from django_cfg.debug_warnings import show_origin_of_warnings
+from django_cfg.domains import LOCAL_HOSTS, hosts, origins, require_host
 from django_cfg.environment import substitute, substitute_all
 from django_cfg.environment_mode import mode_from_variables, parse_mode
+from django_cfg.not_provided import FIELDS, refusal_of_field
 
 APPS = (
     "django.contrib.admin",
@@ -51,6 +55,7 @@ PASSWORD_VALIDATORS = (
     "CommonPasswordValidator",
     "NumericPasswordValidator",
 )
+_ADMIN_TIME_ZONE = "django_cfg.admin_time_zone.AdminTimeZone"
 _MAILER_OPTIONS = {
     "EMAIL_HOST": "host",
     "EMAIL_PORT": "port",
@@ -86,6 +91,11 @@ class DjangoConfig(ConfigModel):
         "nearest folder upward with manage.py, else that of the file",
     )
     project_name: str = Field("", description="Name of the project; default: the package of the class")
+    project_description: str = Field("", description="PROJECT_DESCRIPTION, for your own use")
+    project_version: str = Field("", description="PROJECT_VERSION, for your own use")
+    project_logo: str = Field("", description="PROJECT_LOGO, for your own use")
+    site_url: str = Field("", description="SITE_URL, for your own use; its host joins `security_domains`")
+    api_url: str = Field("", description="API_URL, for your own use; its host joins `security_domains`")
     debug: bool | None = Field(None, description="Django's DEBUG, in development only; default: True there")
     secret_key: str = Field(
         default_factory=str,
@@ -105,9 +115,20 @@ class DjangoConfig(ConfigModel):
     installed_apps: list[str] = Field(
         [], description="Your apps; the admin, what it needs and django_cfg.backup come after them"
     )
+    project_apps: list[str] = Field([], description="More of your apps, after installed_apps")
+    custom_middleware: list[str] = Field([], description="Your middleware, after Django's")
+    auth_user_model: str | None = Field(None, description="Django's AUTH_USER_MODEL")
+    wsgi_application: str | None = Field(None, description="Django's WSGI_APPLICATION")
+    media_url: str = Field("/media/", description="Django's MEDIA_URL; `__auto__`: `media/` below api_url")
+    media_root: Path = Field(Path("media"), description="Django's MEDIA_ROOT, absolute or relative to base_dir")
+    static_root: Path = Field(Path("staticfiles"), description="Django's STATIC_ROOT, absolute or relative to base_dir")
     root_urlconf: str = Field("", description="Module of the URLs; default: `urls` next to the class")
     admin_emails: list[str] = Field([], description="Addresses that get mail about errors (ADMINS)")
     time_zone: str = Field("UTC", min_length=1, description="Django's TIME_ZONE; USE_TZ is True")
+    admin_timezone: str | None = Field(
+        None, description="Time zone of the admin's pages (ADMIN_TIMEZONE); default: time_zone"
+    )
+    debug_warnings: bool = Field(False, description="Print the stack above each RuntimeWarning")
     redis_url: str | None = Field(
         None,
         repr=False,
@@ -144,6 +165,19 @@ class DjangoConfig(ConfigModel):
         """Return True if the class or its caller gives *name*, even as an empty value."""
         default = DjangoConfig.model_fields[name].default_factory
         return name in data or cls.model_fields[name].default_factory is not default
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """
+        :raises TypeError: the class gives a field of django-cfg that would have no effect here.
+        """
+        super().__pydantic_init_subclass__(**kwargs)
+        if refused := sorted(FIELDS & cls.model_fields.keys()):
+            raise TypeError(f"{cls.__name__}: {'; '.join(map(refusal_of_field, refused))}")
+
+    @classmethod
+    def _unknown_parameter(cls, name: str) -> str:
+        return refusal_of_field(name) if name in FIELDS else super()._unknown_parameter(name)
 
     @field_validator("env_mode", mode="before")
     @classmethod
@@ -198,6 +232,34 @@ class DjangoConfig(ConfigModel):
         package = cls.__module__.rpartition(".")[0]
         return value or (f"{package}.urls" if package else "urls")
 
+    @field_validator("security_domains", "site_url", "api_url")
+    @classmethod
+    def _domains_have_a_host(cls, value: list[str] | str, info: ValidationInfo) -> list[str] | str:
+        for domain in [value] if isinstance(value, str) else value:
+            if domain or not isinstance(value, str):
+                require_host(domain, str(info.field_name))
+        return value
+
+    @field_validator("media_url")
+    @classmethod
+    def _media_url_is_complete(cls, value: str, info: ValidationInfo) -> str:
+        if value == "__auto__":
+            value = f"{info.data.get('api_url', '').rstrip('/')}/media"
+        return value if value.endswith("/") or not value else f"{value}/"
+
+    @field_validator("media_root", "static_root")
+    @classmethod
+    def _folder_is_absolute(cls, value: Path, info: ValidationInfo) -> Path:
+        return Path(info.data.get("base_dir", "")) / value
+
+    @field_validator("admin_timezone")
+    @classmethod
+    def _admin_timezone_exists(cls, value: str | None) -> str | None:
+        try:
+            return value and ZoneInfo(value).key
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError("admin_timezone is no time zone: write it as in Europe/Rome") from None
+
     @field_validator("extra_settings", mode="before")
     @classmethod
     def _extras_from_environment(cls, value: Any) -> Any:
@@ -210,14 +272,29 @@ class DjangoConfig(ConfigModel):
             parse_email_url(value)
         return value
 
+    @property
+    def is_production(self) -> bool:
+        return self.env_mode == "production"
+
+    @property
+    def is_development(self) -> bool:
+        return self.env_mode == "development"
+
+    @property
+    def is_test(self) -> bool:
+        return self.env_mode == "test"
+
     def __repr_args__(self) -> Iterator[tuple[str, object]]:
         # A field declared again in a subclass loses its repr=False; so only these are shown.
         yield from ((name, getattr(self, name)) for name in ("project_name", "env_mode", "base_dir", "debug"))
 
     def get_all_settings(self) -> dict[str, Any]:
         """Everything ``settings.py`` needs, by Django's names; ``extra_settings`` win."""
+        if self.debug_warnings:
+            show_origin_of_warnings()
         return {
             **self._site_settings(),
+            **self._project_settings(),
             **self._mail_settings(),
             **self._queue_settings(),
             "DATABASES": {
@@ -235,9 +312,12 @@ class DjangoConfig(ConfigModel):
             "BASE_DIR": self.base_dir,
             "DEBUG": self.debug,
             "SECRET_KEY": self.secret_key,
-            "ALLOWED_HOSTS": self.allowed_hosts,
-            "INSTALLED_APPS": list(dict.fromkeys((*self.installed_apps, *APPS, *self._queue_apps()))),
-            "MIDDLEWARE": list(MIDDLEWARE),
+            "ALLOWED_HOSTS": self._hosts(),
+            "CSRF_TRUSTED_ORIGINS": origins(self._domains(), "http" if self.is_development else "https"),
+            "INSTALLED_APPS": list(
+                dict.fromkeys((*self.installed_apps, *self.project_apps, *APPS, *self._queue_apps()))
+            ),
+            "MIDDLEWARE": [*MIDDLEWARE, *([_ADMIN_TIME_ZONE] if self.admin_timezone else []), *self.custom_middleware],
             "ROOT_URLCONF": self.root_urlconf,
             "TEMPLATES": [
                 {
@@ -252,10 +332,27 @@ class DjangoConfig(ConfigModel):
             ],
             "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
             "STATIC_URL": "static/",
-            "STATIC_ROOT": self.base_dir / "staticfiles",
+            "STATIC_ROOT": self.static_root,
+            "MEDIA_URL": self.media_url,
+            "MEDIA_ROOT": self.media_root,
             "TIME_ZONE": self.time_zone,
             "USE_TZ": True,
         }
+
+    def _project_settings(self) -> dict[str, Any]:
+        """What has no default of Django's, and what is kept for the project's own use."""
+        names = ("project_description", "project_version", "project_logo", "site_url", "api_url")
+        optional = ("auth_user_model", "wsgi_application", "admin_timezone")
+        given = (name for name in optional if getattr(self, name))
+        return {name.upper(): getattr(self, name) for name in (*names, *given)}
+
+    def _domains(self) -> list[str]:
+        """The domains of the site, as given; its own URLs count where the domains are given this way."""
+        return [*self.security_domains, *filter(None, (self.api_url, self.site_url))] if self.security_domains else []
+
+    def _hosts(self) -> list[str]:
+        on_this_machine = LOCAL_HOSTS if self.is_development and self.security_domains else ()
+        return list(dict.fromkeys((*self.allowed_hosts, *hosts(self._domains()), *on_this_machine)))
 
     def _queue_settings(self) -> dict[str, Any]:
         if not self.redis_url:

@@ -83,15 +83,22 @@ def _require_plain_default(name: str, colon: str, default: str, wanted_by: str) 
         )
     if colon == ":" and default.startswith(_SHELL_ONLY):
         raise ValueError(
-            f"{wanted_by}: ${{{name}:{default[0]}...}} is of the shell alone. ${{{name}}} is an error when the variable "
-            f"is not set; for a default that begins with {default[0]} write ${{{name}:-{default[0]}...}}"
+            f"{wanted_by}: ${{{name}:{default[0]}...}} is of the shell alone. ${{{name}}} is an error if that is "
+            f"not set; for a default that begins with {default[0]} write ${{{name}:-{default[0]}...}}"
         )
 
 
 def _missing(name: str, wanted_by: str) -> str:
     text = f"{wanted_by} needs the variable {name}, which is not set: set it in the environment or in a .env file"
     # A default for a secret would be a secret in the source.
-    return text if _SECRET.search(f"{wanted_by} {name}") else f"{text}, or write ${{{name}:default}}"
+    if not _SECRET.search(f"{wanted_by} {name}"):
+        text += f", or write ${{{name}:default}}"
+    if wanted_by.startswith("Backup"):
+        text += (
+            ". It is needed with enabled=False too, for listing and restoring; "
+            "where there are no backups, leave the BackupConfig out"
+        )
+    return text
 
 
 def _dotenv_files() -> Iterator[Mapping[str, str]]:
