@@ -16,7 +16,7 @@ def hosts(domains: Iterable[str]) -> list[str]:
 def origins(domains: Iterable[str], scheme: str) -> list[str]:
     """Return the origins of *domains* for CSRF_TRUSTED_ORIGINS; *scheme* is of those that give none.
 
-    ``*`` has no origin, and a domain with a leading dot stands for its subdomains.
+    ``*`` has no origin, and a domain with a leading dot is itself and its subdomains.
     """
     found = (_origin(domain, scheme) for domain in domains if domain != "*")
     return list(dict.fromkeys(origin for part in found for origin in part))
