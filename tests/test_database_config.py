@@ -47,7 +47,7 @@ SHOP = {
 
 class TestUrlAsName:
     @pytest.mark.parametrize("name", ["${DATABASE_URL}", "${DATABASE_URL:sqlite:///db.sqlite3}", " ${DATABASE_URL} "])
-    @pytest.mark.parametrize("engine", [{}, {"engine": POSTGRESQL}])
+    @pytest.mark.parametrize("engine", [{}, {"engine": POSTGRESQL}, {"engine": f" ${{NO_ENGINE:{POSTGRESQL}}}"}])
     def test_it_is_taken_apart(self, name: str, engine: dict[str, str]) -> None:
         assert setting(DatabaseConfig(name=name, **engine)) == SHOP
 
@@ -174,6 +174,9 @@ class TestRefused:
                 "operations, migrate_to",
             ),
             ({"name": f"postgres://u:{SECRET}@h/db", "test_mirror": "default"}, "MIRROR"),
+            ({"name": f"postgres://u:{SECRET}@h/db", "options": SECRET}, "options"),
+            ({"name": f"postgres://u:{SECRET}@h/db", "engine": 7}, "engine"),
+            ({"name": f"postgres://u:{SECRET}@h/db", "port": [SECRET]}, "port"),
             ({"name": "${NO_SUCH_URL}"}, r"DatabaseConfig\.name needs the variable NO_SUCH_URL"),
         ],
     )
@@ -186,4 +189,9 @@ class TestRefused:
     def test_from_url_too(self) -> None:
         with pytest.raises(ValueError, match="oracel:// is not") as caught:
             DatabaseConfig.from_url(f"oracel://u:{SECRET}@h/db")
+        assert SECRET not in str(caught.value)
+
+    def test_options_of_from_url_are_a_dict(self) -> None:
+        with pytest.raises(ValidationError, match="options") as caught:
+            DatabaseConfig.from_url(f"postgres://u:{SECRET}@h/db", options=SECRET)
         assert SECRET not in str(caught.value)

@@ -63,8 +63,9 @@ class DatabaseConfig(ConfigModel):
         :raises ValueError: the URL cannot be read; the message holds no part of it but an unknown scheme.
         """
         parts = parse_database_url(url)
-        options = {**parts.get("options", {}), **over.get("options", {})}
-        return cls.model_validate({**parts, **over, **({"options": options} if options else {})})
+        if isinstance(over.get("options"), dict):
+            over["options"] = {**parts.get("options", {}), **over["options"]}
+        return cls.model_validate({**parts, **over})
 
     @model_validator(mode="before")
     @classmethod
@@ -84,7 +85,10 @@ class DatabaseConfig(ConfigModel):
         name = os.fspath(name) if isinstance(name, os.PathLike) else name
         if not isinstance(name, str) or data.keys() - cls.model_fields.keys():
             return data  # an error of its own
-        return _with_url(data, substitute(name, wanted_by=f"{cls.__name__}.name"))
+        if not isinstance(data.get("engine", ""), str) or not isinstance(data.get("options", {}), dict):
+            return data
+        engine = substitute(data.get("engine", ""), wanted_by=f"{cls.__name__}.engine").strip()
+        return _with_url({**data, "engine": engine}, substitute(name, wanted_by=f"{cls.__name__}.name"))
 
     @field_validator("options", "test", mode="before")
     @classmethod
