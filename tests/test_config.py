@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import django
@@ -18,6 +20,7 @@ from django_cfg import (
     DatabaseConfig,
     DjangoConfig,
 )
+from tests.support.environment_mode import clear_mode_variables
 from tests.support.shop_project import Variant, check, make_project, succeed
 
 SECRET = "hunter2-do-not-print"
@@ -27,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ENV_MODE", raising=False)
+    clear_mode_variables(monkeypatch)
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
 
 
@@ -39,9 +42,43 @@ class ShopConfig(DjangoConfig):
     backup: BackupConfig = BackupConfig(enabled=True)
 
 
+def class_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> type[DjangoConfig]:
+    """A subclass that is defined in a file of *folder*."""
+    module = ModuleType("config_of_a_project")
+    module.__file__ = str(folder / "config.py")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return type("Config", (DjangoConfig,), {"__module__": module.__name__})
+
+
 class TestWhereAndWho:
     def test_base_dir_is_the_folder_of_the_file_that_defines_the_class(self) -> None:
         assert settings(ShopConfig)["BASE_DIR"] == HERE
+
+    @pytest.mark.parametrize("depth", ["", "shop/", "shop/settings/"])
+    def test_base_dir_is_the_nearest_folder_upward_with_manage_py(
+        self, depth: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So that the database of an existing project is found from `shop/config.py`."""
+        project = tmp_path / "outer" / "project"
+        (project / depth).mkdir(parents=True)
+        for folder in (project, project.parent):
+            (folder / "manage.py").touch()
+        made = settings(class_in(project / depth, monkeypatch))
+        assert made["BASE_DIR"] == project
+        assert made["DATABASES"]["default"]["NAME"] == str(project / "db.sqlite3")
+
+    def test_a_folder_that_is_called_manage_py_does_not_count(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "project" / "shop").mkdir(parents=True)
+        (tmp_path / "project" / "manage.py").mkdir()
+        assert settings(class_in(tmp_path / "project" / "shop", monkeypatch))["BASE_DIR"] == tmp_path / "project/shop"
+
+    def test_a_given_base_dir_is_not_looked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "shop").mkdir()
+        (tmp_path / "manage.py").touch()
+        config = class_in(tmp_path / "shop", monkeypatch)
+        assert settings(config, base_dir=Path())["BASE_DIR"] == tmp_path / "shop"
 
     def test_a_relative_base_dir_starts_from_that_file(self) -> None:
         assert settings(ShopConfig, base_dir=Path(".."))["BASE_DIR"] == HERE.parent
@@ -91,7 +128,7 @@ class TestEnvMode:
 
     def test_an_unknown_mode_is_refused(self) -> None:
         with pytest.raises(ValidationError, match=r"env_mode\n.*'development', 'staging', 'production'"):
-            DjangoConfig(env_mode="prod")
+            DjangoConfig(env_mode="produktion")
 
     @pytest.mark.parametrize("env_mode", ["staging", "production", "test"])
     def test_debug_is_off_outside_development(self, env_mode: str) -> None:
@@ -99,7 +136,12 @@ class TestEnvMode:
 
     def test_debug_can_be_given(self) -> None:
         assert settings(debug=False)["DEBUG"] is False
-        assert settings(env_mode="staging", secret_key="x", debug=True)["DEBUG"] is True
+        assert settings(debug=True)["DEBUG"] is True
+
+    @pytest.mark.parametrize("env_mode", ["staging", "production", "test"])
+    def test_debug_is_refused_outside_development(self, env_mode: str) -> None:
+        with pytest.raises(ValidationError, match=rf"debug\n.*the environment is {env_mode}"):
+            DjangoConfig(env_mode=env_mode, secret_key="x", debug=True)
 
 
 class TestSecretKey:
@@ -133,7 +175,7 @@ class TestVariables:
         monkeypatch.setenv("SHOP_DEBUG", "true")
 
         class Config(DjangoConfig):
-            env_mode: str = "production"
+            env_mode: str = "${SHOP_MODE:development}"
             secret_key: str = "${SHOP_KEY}"
             allowed_hosts: list[str] = ["${SHOP_HOST}", "www.${SHOP_HOST}"]
             debug: bool = "${SHOP_DEBUG}"  # type: ignore[assignment]
@@ -194,10 +236,10 @@ class TestDatabases:
             "HOST": "db.example",
             "PORT": 5433,
             "CONN_MAX_AGE": 60,
-            "CONN_HEALTH_CHECKS": False,
-            "ATOMIC_REQUESTS": False,
+            "CONN_HEALTH_CHECKS": True,
+            "ATOMIC_REQUESTS": True,
             "AUTOCOMMIT": True,
-            "DISABLE_SERVER_SIDE_CURSORS": False,
+            "DISABLE_SERVER_SIDE_CURSORS": True,
             "OPTIONS": {"sslmode": "require"},
         }
 
@@ -347,7 +389,9 @@ class TestSecrets:
         assert "project_name='tests'" in repr(config)
 
     def test_a_database_shows_neither_password_nor_options(self) -> None:
-        database = DatabaseConfig(name="x", password=SECRET, options={"sslpassword": SECRET})
+        database = DatabaseConfig(
+            engine="django.db.backends.postgresql", name="x", password=SECRET, options={"sslpassword": SECRET}
+        )
         assert SECRET not in repr(database) + str(database)
 
     @pytest.mark.parametrize("parameter", ["secret_key", "redis_url", "email_url", "databases", "no_such"])

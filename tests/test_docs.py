@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 import django_cfg
+from django_cfg.not_provided import FIELDS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "docs" / "generate_configuration.py"
 PAGE = ROOT / "docs" / "configuration.md"
+README = ROOT / "README.md"
 
 
 def generate(*args: object) -> subprocess.CompletedProcess[str]:
@@ -49,10 +51,30 @@ def examples(*pages: Path) -> list[str]:
     return [block for page in pages for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
 
 
-@pytest.mark.parametrize("block", examples(PAGE, ROOT / "docs" / "storage.md"))
+PAGES = [PAGE, *(ROOT / "docs" / f"{name}.md" for name in ("storage", "from-django-cfg", "from-django-dbbackup"))]
+
+
+@pytest.mark.parametrize("block", examples(*PAGES))
 def test_every_example_builds(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in re.findall(r"\$\{(\w+)\}", block):
-        monkeypatch.setenv(variable, "value")
+        monkeypatch.setenv(variable, "postgres://h/shop" if variable == "DATABASE_URL" else "value")
     block = re.sub(r"(?m)^(from shop|globals\(\)).*$", "", block)
     names = {name: getattr(django_cfg, name) for name in django_cfg.__all__} | {"INSTALLED_APPS": []}
-    exec("from datetime import time\n" + block, names | {"__name__": __name__})  # noqa: S102
+    exec("from datetime import time\n" + block, names | {"__name__": __name__, "__file__": __file__})  # noqa: S102
+
+
+@pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").glob("from-*.md"))], ids=lambda page: page.name)
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text("utf-8")):
+        name, _, anchor = target.partition("#")
+        linked = page.parent / name if name else page
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"(?m)^#+ (.+)$", linked.read_text("utf-8"))
+            slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, target
+
+
+def test_the_page_from_django_cfg_names_every_field_that_is_refused() -> None:
+    section = (ROOT / "docs" / "from-django-cfg.md").read_text("utf-8").split("\n## What is refused")[1]
+    assert set(re.findall(r"`(\w+)`", section.split("Importing")[0])) - {"TypeError", "extra_settings"} == FIELDS

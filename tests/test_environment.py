@@ -34,6 +34,12 @@ class TestSubstitute:
             ("${COLOUR:blue}", "red"),
             ("${NOTSET:blue}", "blue"),
             ("${NOTSET:}", ""),
+            ("${COLOUR:-blue}", "red"),
+            ("${NOTSET:-blue}", "blue"),
+            ("${NOTSET:-}", ""),
+            ("${NOTSET:--1}", "-1"),
+            ("${NOTSET:-http://host:80/}", "http://host:80/"),
+            ("${NOTSET:-?}", "?"),
             ("${NOTSET:http://host:80/}", "http://host:80/"),
             ("$${COLOUR}", "${COLOUR}"),
             ("$$${COLOUR}", "$${COLOUR}"),
@@ -63,6 +69,34 @@ class TestSubstitute:
         assert "Paint.colour" in message
         assert "${COLOUR:default}" in message
         assert ".env" in message
+
+    @pytest.mark.parametrize(
+        ("parameter", "variable"),
+        [
+            ("BackupStorageConfig.s3_secret_key", "COLOUR"),
+            ("BackupConfig.decryption_keys", "COLOUR"),
+            ("DatabaseConfig.password", "COLOUR"),
+            ("BackupConfig.heartbeat_url", "COLOUR"),
+            ("Config.extra_settings['EMAIL_HOST']", "SMTP_PASSWORD"),
+            ("Config.extra_settings['SENTRY']", "SENTRY_DSN"),
+            ("Paint.colour", "API_TOKEN"),
+        ],
+    )
+    def test_a_default_is_never_suggested_for_a_secret(self, parameter: str, variable: str) -> None:
+        with pytest.raises(MissingVariable, match=f"needs the variable {variable}") as caught:
+            substitute(f"${{{variable}}}", wanted_by=parameter)
+        assert "default" not in str(caught.value)
+
+    @pytest.mark.parametrize("text", ["${COLOUR:?not set}", "${COLOUR:=blue}", "${COLOUR:+blue}"])
+    def test_other_forms_of_the_shell_are_refused(self, text: str) -> None:
+        """They would be taken for a default, the message of `:?` for a value."""
+        with pytest.raises(ValueError, match=r"Paint\.colour: .*of the shell alone"):
+            replaced(text)
+
+    @pytest.mark.parametrize("text", ["${COLOUR:${OTHER}}", "${COLOUR:-${OTHER:-blue}}"])
+    def test_a_reference_in_a_default_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError, match=r"Paint\.colour: the default of COLOUR holds another"):
+            replaced(text)
 
     @pytest.mark.parametrize("text", ["${MY-COLOUR}", "${}", "${ COLOUR }", "${1COLOUR}", "${:x}"])
     def test_what_cannot_be_a_name_is_refused(self, text: str) -> None:

@@ -22,6 +22,7 @@ from django_cfg import (
     BackupStorageConfig,
     DjangoConfig,
 )
+from tests.support.environment_mode import clear_mode_variables
 
 BACKUP_CONFIG = """
 from django_cfg import (
@@ -237,7 +238,7 @@ BACKUP_S3_SECRET_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY
 def _no_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
-    monkeypatch.delenv("ENV_MODE", raising=False)
+    clear_mode_variables(monkeypatch)
 
 
 def run(block: str, **elided: str) -> dict[str, Any]:
@@ -289,6 +290,8 @@ class TestBlocks:
             "s3_access_key": "the-id",
             "s3_secret_key": "the-key",
             "s3_session_token": None,  # ours
+            "s3_use_role": False,  # ours
+            "s3_addressing": "auto",  # ours
             "s3_region": "auto",
             "s3_prefix": "db-backups/",
         }

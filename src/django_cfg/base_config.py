@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
@@ -17,17 +17,25 @@ class ConfigModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+    # Parameters whose blanks count: a key that begins or ends with one is refused, not changed.
+    exact: ClassVar[frozenset[str]] = frozenset()
+
     @field_validator("*", mode="before")
     @classmethod
     def _from_environment(cls, value: Any, info: ValidationInfo) -> Any:
-        parameter = f"{cls.__name__}.{info.field_name}"
+        """Replace references in strings and in lists of them, and strip the blanks around."""
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
-        if isinstance(value, str):
-            return substitute(value, wanted_by=parameter)
         if isinstance(value, list | tuple):
-            return [substitute(v, wanted_by=parameter) if isinstance(v, str) else v for v in value]
-        return value
+            return [cls._text(one, str(info.field_name)) for one in value]
+        return cls._text(value, str(info.field_name))
+
+    @classmethod
+    def _text(cls, value: Any, field: str) -> Any:
+        if not isinstance(value, str):
+            return value
+        text = substitute(value, wanted_by=f"{cls.__name__}.{field}")
+        return text if field in cls.exact else text.strip()
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -57,5 +65,9 @@ class ConfigModel(BaseModel):
     def _message(cls, detail: ErrorDetails) -> str:
         if detail["type"] != "extra_forbidden" or len(detail["loc"]) > 1:
             return detail["msg"]
-        close = get_close_matches(str(detail["loc"][0]), cls.model_fields, n=1)
-        return f"{cls.__name__} has no such parameter" + "".join(f": did you mean {name}?" for name in close)
+        return cls._unknown_parameter(str(detail["loc"][0]))
+
+    @classmethod
+    def _unknown_parameter(cls, name: str) -> str:
+        close = get_close_matches(name, cls.model_fields, n=1)
+        return f"{cls.__name__} has no such parameter" + "".join(f": did you mean {found}?" for found in close)

@@ -11,14 +11,20 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import django
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
 from django_cfg.backup.config.backup import BackupConfig
 from django_cfg.base_config import ConfigModel
-from django_cfg.connection_urls import parse_database_url, parse_email_url
-from django_cfg.environment import substitute_all
+from django_cfg.connection_urls import parse_email_url
+from django_cfg.database_config import DatabaseConfig
+from django_cfg.debug_warnings import show_origin_of_warnings
+from django_cfg.domains import LOCAL_HOSTS, hosts, origins, require_host
+from django_cfg.environment import substitute, substitute_all
+from django_cfg.environment_mode import mode_from_variables, parse_mode
+from django_cfg.not_provided import FIELDS, refusal_of_field
 
 APPS = (
     "django.contrib.admin",
@@ -49,6 +55,7 @@ PASSWORD_VALIDATORS = (
     "CommonPasswordValidator",
     "NumericPasswordValidator",
 )
+_ADMIN_TIME_ZONE = "django_cfg.admin_time_zone.AdminTimeZone"
 _MAILER_OPTIONS = {
     "EMAIL_HOST": "host",
     "EMAIL_PORT": "port",
@@ -60,47 +67,6 @@ _MAILER_OPTIONS = {
 }
 
 EnvMode = Literal["development", "staging", "production", "test"]
-
-
-class DatabaseConfig(ConfigModel):
-    """One entry of DATABASES. A database URL is accepted in its place."""
-
-    engine: str = Field("django.db.backends.sqlite3", description="Django's database backend, as a dotted path")
-    name: str = Field(min_length=1, description="Database name; for SQLite the file, absolute or relative to base_dir")
-    user: str = Field("", description="User name")
-    password: str = Field("", repr=False, description="Password")
-    host: str = Field("", description="Host name, or the folder of the server's socket")
-    port: int | str = Field("", description="Port")
-    conn_max_age: int | None = Field(
-        0, ge=0, description="Seconds a connection is kept; None: for as long as the process lives"
-    )
-    conn_health_checks: bool = Field(False, description="Test a kept connection before it is used again")
-    atomic_requests: bool = Field(False, description="One transaction per request")
-    autocommit: bool = Field(True, description="Django's AUTOCOMMIT")
-    disable_server_side_cursors: bool = Field(False, description="True behind a pooler that pools by transaction")
-    options: dict[str, Any] = Field({}, repr=False, description="Further options of the backend")
-    test: dict[str, Any] = Field({}, description="Django's TEST settings of this database")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_url(cls, data: Any) -> Any:
-        return parse_database_url(data) if isinstance(data, str) else data
-
-    @field_validator("options", "test", mode="before")
-    @classmethod
-    def _options_from_environment(cls, value: Any, info: ValidationInfo) -> Any:
-        return substitute_all(value, wanted_by=f"{cls.__name__}.{info.field_name}")
-
-    def as_setting(self, base_dir: Path) -> dict[str, Any]:
-        """The entry in Django's words; a relative SQLite file becomes one in *base_dir*."""
-        setting = {name.upper(): value for name, value in self if value not in ("", {})}
-        if self._is_sqlite_file():
-            setting["NAME"] = str(base_dir / self.name)
-        return setting
-
-    def _is_sqlite_file(self) -> bool:
-        sqlite = self.engine.endswith(("sqlite3", "spatialite"))
-        return sqlite and self.name != ":memory:" and not self.name.startswith("file:")
 
 
 class DjangoConfig(ConfigModel):
@@ -116,18 +82,31 @@ class DjangoConfig(ConfigModel):
 
     # The order counts: validators look at the fields above theirs.
     env_mode: EnvMode = Field(
-        "${ENV_MODE:development}",  # type: ignore[arg-type]  # substituted and validated like all else
-        description="`development`, `staging`, `production` or `test`",
+        "",  # type: ignore[arg-type]  # _defaults_that_depend replaces it
+        description="`development`, `staging`, `production` or `test`; default: from ENV_MODE and others, see below",
     )
     base_dir: Path = Field(
-        Path(), description="The project's folder, absolute or relative to the file that defines the class"
+        default_factory=Path,
+        description="The project's folder, absolute or relative to the file that defines the class; default: the "
+        "nearest folder upward with manage.py, else that of the file",
     )
     project_name: str = Field("", description="Name of the project; default: the package of the class")
-    debug: bool | None = Field(None, description="Django's DEBUG; default: True in development only")
+    project_description: str = Field("", description="PROJECT_DESCRIPTION, for your own use")
+    project_version: str = Field("", description="PROJECT_VERSION, for your own use")
+    project_logo: str = Field("", description="PROJECT_LOGO, for your own use")
+    site_url: str = Field("", description="SITE_URL, for your own use; its host joins `security_domains`")
+    api_url: str = Field("", description="API_URL, for your own use; its host joins `security_domains`")
+    debug: bool | None = Field(None, description="Django's DEBUG, in development only; default: True there")
     secret_key: str = Field(
-        "", repr=False, description="Django's SECRET_KEY; required outside development, made up in it"
+        default_factory=str,
+        repr=False,
+        description="Django's SECRET_KEY; required outside development, made up in it",
     )
-    allowed_hosts: list[str] = Field([], description="Host names the site answers to")
+    allowed_hosts: list[str] = Field(default_factory=list, description="Host names the site answers to")
+    security_domains: list[str] = Field(
+        default_factory=list,
+        description="More hosts, also as URLs; they are trusted as origins of forms (CSRF_TRUSTED_ORIGINS), too",
+    )
     databases: Mapping[str, DatabaseConfig | str] = Field(
         {"default": DatabaseConfig(name="db.sqlite3")},
         repr=False,
@@ -136,9 +115,20 @@ class DjangoConfig(ConfigModel):
     installed_apps: list[str] = Field(
         [], description="Your apps; the admin, what it needs and django_cfg.backup come after them"
     )
+    project_apps: list[str] = Field([], description="More of your apps, after installed_apps")
+    custom_middleware: list[str] = Field([], description="Your middleware, after Django's")
+    auth_user_model: str | None = Field(None, description="Django's AUTH_USER_MODEL")
+    wsgi_application: str | None = Field(None, description="Django's WSGI_APPLICATION")
+    media_url: str = Field("/media/", description="Django's MEDIA_URL; `__auto__`: `media/` below api_url")
+    media_root: Path = Field(Path("media"), description="Django's MEDIA_ROOT, absolute or relative to base_dir")
+    static_root: Path = Field(Path("staticfiles"), description="Django's STATIC_ROOT, absolute or relative to base_dir")
     root_urlconf: str = Field("", description="Module of the URLs; default: `urls` next to the class")
     admin_emails: list[str] = Field([], description="Addresses that get mail about errors (ADMINS)")
     time_zone: str = Field("UTC", min_length=1, description="Django's TIME_ZONE; USE_TZ is True")
+    admin_timezone: str | None = Field(
+        None, description="Time zone of the admin's pages (ADMIN_TIMEZONE); default: time_zone"
+    )
+    debug_warnings: bool = Field(False, description="Print the stack above each RuntimeWarning")
     redis_url: str | None = Field(
         None,
         repr=False,
@@ -152,6 +142,47 @@ class DjangoConfig(ConfigModel):
     )
     extra_settings: dict[str, Any] = Field({}, repr=False, description="Any further settings; they win over all")
     backup: BackupConfig = Field(default_factory=BackupConfig, description="Backups: settings.BACKUP")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_that_depend(cls, data: Any) -> Any:
+        """Fill in what depends on the class and the environment, and not only on the fields above."""
+        if not isinstance(data, dict):
+            return data
+        mode = data.get("env_mode") or cls.model_fields["env_mode"].get_default(call_default_factory=True)
+        mode = substitute(mode, wanted_by=f"{cls.__name__}.env_mode").strip() if isinstance(mode, str) else mode
+        base_dir = {} if cls._gives("base_dir", data) else {"base_dir": _project_folder(_folder_of(cls))}
+        return {**data, "env_mode": mode or mode_from_variables() or cls._safe_mode(data), **base_dir}
+
+    @classmethod
+    def _safe_mode(cls, data: dict[str, Any]) -> str:
+        """Return the mode where no variable says: what has a key or hosts is meant for others to see."""
+        is_published = any(cls._gives(name, data) for name in ("secret_key", "allowed_hosts", "security_domains"))
+        return "production" if is_published else "development"
+
+    @classmethod
+    def _gives(cls, name: str, data: dict[str, Any]) -> bool:
+        """Return True if the class or its caller gives *name*, even as an empty value."""
+        default = DjangoConfig.model_fields[name].default_factory
+        return name in data or cls.model_fields[name].default_factory is not default
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """
+        :raises TypeError: the class gives a field of django-cfg that would have no effect here.
+        """
+        super().__pydantic_init_subclass__(**kwargs)
+        if refused := sorted(FIELDS & cls.model_fields.keys()):
+            raise TypeError(f"{cls.__name__}: {'; '.join(map(refusal_of_field, refused))}")
+
+    @classmethod
+    def _unknown_parameter(cls, name: str) -> str:
+        return refusal_of_field(name) if name in FIELDS else super()._unknown_parameter(name)
+
+    @field_validator("env_mode", mode="before")
+    @classmethod
+    def _mode_in_its_long_form(cls, value: Any) -> Any:
+        return parse_mode(value, wanted_by="env_mode") if isinstance(value, str) else value
 
     @field_validator("base_dir")
     @classmethod
@@ -167,7 +198,13 @@ class DjangoConfig(ConfigModel):
     @field_validator("debug")
     @classmethod
     def _debug_is_for_development(cls, value: bool | None, info: ValidationInfo) -> bool:
-        return info.data.get("env_mode") == "development" if value is None else value
+        mode = info.data.get("env_mode", "production")
+        if value and mode != "development":
+            raise ValueError(
+                f"debug is True and the environment is {mode}, where error pages would show settings and data: "
+                "leave debug out, or set the variable ENV_MODE to development where it is one"
+            )
+        return mode == "development" if value is None else value
 
     @field_validator("secret_key")
     @classmethod
@@ -177,7 +214,8 @@ class DjangoConfig(ConfigModel):
         if info.data.get("env_mode", "development") != "development":
             raise ValueError(
                 "secret_key is required outside development: write secret_key: str = "
-                '"${SECRET_KEY}" and set that variable to a long random text'
+                '"${SECRET_KEY}" and set that variable to a long random text. On a machine where the project is '
+                "developed set ENV_MODE to development instead"
             )
         digest = sha256(str(info.data.get("base_dir")).encode()).hexdigest()
         return f"django-insecure-{digest}"
@@ -194,6 +232,34 @@ class DjangoConfig(ConfigModel):
         package = cls.__module__.rpartition(".")[0]
         return value or (f"{package}.urls" if package else "urls")
 
+    @field_validator("security_domains", "site_url", "api_url")
+    @classmethod
+    def _domains_have_a_host(cls, value: list[str] | str, info: ValidationInfo) -> list[str] | str:
+        for domain in [value] if isinstance(value, str) else value:
+            if domain or not isinstance(value, str):
+                require_host(domain, str(info.field_name))
+        return value
+
+    @field_validator("media_url")
+    @classmethod
+    def _media_url_is_complete(cls, value: str, info: ValidationInfo) -> str:
+        if value == "__auto__":
+            value = f"{info.data.get('api_url', '').rstrip('/')}/media"
+        return value if value.endswith("/") or not value else f"{value}/"
+
+    @field_validator("media_root", "static_root")
+    @classmethod
+    def _folder_is_absolute(cls, value: Path, info: ValidationInfo) -> Path:
+        return Path(info.data.get("base_dir", "")) / value
+
+    @field_validator("admin_timezone")
+    @classmethod
+    def _admin_timezone_exists(cls, value: str | None) -> str | None:
+        try:
+            return value and ZoneInfo(value).key
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError("admin_timezone is no time zone: write it as in Europe/Rome") from None
+
     @field_validator("extra_settings", mode="before")
     @classmethod
     def _extras_from_environment(cls, value: Any) -> Any:
@@ -206,18 +272,33 @@ class DjangoConfig(ConfigModel):
             parse_email_url(value)
         return value
 
+    @property
+    def is_production(self) -> bool:
+        return self.env_mode == "production"
+
+    @property
+    def is_development(self) -> bool:
+        return self.env_mode == "development"
+
+    @property
+    def is_test(self) -> bool:
+        return self.env_mode == "test"
+
     def __repr_args__(self) -> Iterator[tuple[str, object]]:
         # A field declared again in a subclass loses its repr=False; so only these are shown.
         yield from ((name, getattr(self, name)) for name in ("project_name", "env_mode", "base_dir", "debug"))
 
     def get_all_settings(self) -> dict[str, Any]:
         """Everything ``settings.py`` needs, by Django's names; ``extra_settings`` win."""
+        if self.debug_warnings:
+            show_origin_of_warnings()
         return {
             **self._site_settings(),
+            **self._project_settings(),
             **self._mail_settings(),
             **self._queue_settings(),
             "DATABASES": {
-                alias: DatabaseConfig.model_validate(database).as_setting(self.base_dir)
+                alias: DatabaseConfig.model_validate(database).as_setting(self.base_dir, alias=alias)
                 for alias, database in self.databases.items()
             },
             "BACKUP": self.backup,
@@ -231,9 +312,12 @@ class DjangoConfig(ConfigModel):
             "BASE_DIR": self.base_dir,
             "DEBUG": self.debug,
             "SECRET_KEY": self.secret_key,
-            "ALLOWED_HOSTS": self.allowed_hosts,
-            "INSTALLED_APPS": list(dict.fromkeys((*self.installed_apps, *APPS, *self._queue_apps()))),
-            "MIDDLEWARE": list(MIDDLEWARE),
+            "ALLOWED_HOSTS": self._hosts(),
+            "CSRF_TRUSTED_ORIGINS": origins(self._domains(), "http" if self.is_development else "https"),
+            "INSTALLED_APPS": list(
+                dict.fromkeys((*self.installed_apps, *self.project_apps, *APPS, *self._queue_apps()))
+            ),
+            "MIDDLEWARE": [*MIDDLEWARE, *([_ADMIN_TIME_ZONE] if self.admin_timezone else []), *self.custom_middleware],
             "ROOT_URLCONF": self.root_urlconf,
             "TEMPLATES": [
                 {
@@ -248,10 +332,27 @@ class DjangoConfig(ConfigModel):
             ],
             "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
             "STATIC_URL": "static/",
-            "STATIC_ROOT": self.base_dir / "staticfiles",
+            "STATIC_ROOT": self.static_root,
+            "MEDIA_URL": self.media_url,
+            "MEDIA_ROOT": self.media_root,
             "TIME_ZONE": self.time_zone,
             "USE_TZ": True,
         }
+
+    def _project_settings(self) -> dict[str, Any]:
+        """What has no default of Django's, and what is kept for the project's own use."""
+        names = ("project_description", "project_version", "project_logo", "site_url", "api_url")
+        optional = ("auth_user_model", "wsgi_application", "admin_timezone")
+        given = (name for name in optional if getattr(self, name))
+        return {name.upper(): getattr(self, name) for name in (*names, *given)}
+
+    def _domains(self) -> list[str]:
+        """The domains of the site, as given; its own URLs count where the domains are given this way."""
+        return [*self.security_domains, *filter(None, (self.api_url, self.site_url))] if self.security_domains else []
+
+    def _hosts(self) -> list[str]:
+        on_this_machine = LOCAL_HOSTS if self.is_development and self.security_domains else ()
+        return list(dict.fromkeys((*self.allowed_hosts, *hosts(self._domains()), *on_this_machine)))
 
     def _queue_settings(self) -> dict[str, Any]:
         if not self.redis_url:
@@ -277,6 +378,11 @@ class DjangoConfig(ConfigModel):
             "OPTIONS": {_MAILER_OPTIONS[name]: value for name, value in given.items()},
         }
         return {"ADMINS": admins, "MAILERS": {"default": mailer}}
+
+
+def _project_folder(start: Path) -> Path:
+    """The nearest folder upward from *start* with ``manage.py``, else *start*."""
+    return next((folder for folder in (start, *start.parents) if (folder / "manage.py").is_file()), start)
 
 
 def _folder_of(config: type[DjangoConfig]) -> Path:

@@ -14,8 +14,10 @@ from dotenv import dotenv_values
 
 # An escape, or a reference with an optional default. The name is judged in _resolve, so that a
 # misspelled one is reported instead of being taken literally.
-_REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[^}:]*)(?P<colon>:)?(?P<default>[^}]*)\}")
+_REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[^}:]*)(?P<colon>:-?)?(?P<default>[^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SHELL_ONLY = ("?", "=", "+")  # ${VAR:?message} and its like, which a default would be taken for
+_SECRET = re.compile(r"key|secret|passw|passphrase|token|credential|url|dsn|connection|options", re.IGNORECASE)
 
 
 class MissingVariable(ValueError):
@@ -25,8 +27,8 @@ class MissingVariable(ValueError):
 def substitute(text: str, *, wanted_by: str) -> str:
     """Replace every ``${VAR}`` and ``${VAR:default}`` in *text*; ``$${`` is a literal ``${``.
 
-    The default serves when the variable is unset or empty. Values are not searched again: a secret
-    that happens to contain ``${`` arrives as it is.
+    The default serves when the variable is unset or empty; ``${VAR:-default}`` is the same, as in a shell. Values are
+    not searched again: a secret that happens to contain ``${`` arrives as it is.
 
     :param wanted_by: the parameter the text belongs to, named in the error.
     :raises MissingVariable: a variable is not set and has no default.
@@ -64,13 +66,39 @@ def _resolve(match: re.Match[str], wanted_by: str) -> str:
         )
     value = lookup(name)
     if default is not None:
+        _require_plain_default(name, match["colon"], default, wanted_by)
         return value or default
     if value is None:
-        raise MissingVariable(
-            f"{wanted_by} needs the variable {name}, which is not set: "
-            f"set it in the environment or in a .env file, or write ${{{name}:default}}"
-        )
+        raise MissingVariable(_missing(name, wanted_by))
     return value
+
+
+def _require_plain_default(name: str, colon: str, default: str, wanted_by: str) -> None:
+    """
+    :raises ValueError: *default* means something else in a shell, or holds another reference.
+    """
+    if "${" in default:
+        raise ValueError(
+            f"{wanted_by}: the default of {name} holds another ${{...}}, which is not replaced: give a text"
+        )
+    if colon == ":" and default.startswith(_SHELL_ONLY):
+        raise ValueError(
+            f"{wanted_by}: ${{{name}:{default[0]}...}} is of the shell alone. ${{{name}}} is an error if that is "
+            f"not set; for a default that begins with {default[0]} write ${{{name}:-{default[0]}...}}"
+        )
+
+
+def _missing(name: str, wanted_by: str) -> str:
+    text = f"{wanted_by} needs the variable {name}, which is not set: set it in the environment or in a .env file"
+    # A default for a secret would be a secret in the source.
+    if not _SECRET.search(f"{wanted_by} {name}"):
+        text += f", or write ${{{name}:default}}"
+    if wanted_by.startswith("Backup"):
+        text += (
+            ". It is needed with enabled=False too, for listing and restoring; "
+            "where there are no backups, leave the BackupConfig out"
+        )
+    return text
 
 
 def _dotenv_files() -> Iterator[Mapping[str, str]]:

@@ -92,7 +92,7 @@ ADDED = {
         "drill_alias": None,
         "max_proof_age_days": 30,
     },
-    BackupStorageConfig: {"s3_session_token": None, "s3_addressing": "auto"},
+    BackupStorageConfig: {"s3_session_token": None, "s3_use_role": False, "s3_addressing": "auto"},
     BackupScheduleConfig: {"job_timeout": 21_600, "grace_minutes": 60},
     BackupDatabaseConfig: {"connection": {}, "verification_queries": []},
 }
@@ -284,6 +284,22 @@ class TestS3IsComplete:
         with pytest.raises(ValidationError, match="needs s3_bucket, s3_access_key, s3_secret_key:"):
             BackupStorageConfig(backend="s3")
 
+    @pytest.mark.parametrize(
+        "absent", [{}, {"s3_access_key": None, "s3_secret_key": ""}, {"s3_access_key": "${NONE:}"}]
+    )
+    def test_a_role_takes_the_place_of_both_keys(self, absent: dict[str, Any]) -> None:
+        assert BackupStorageConfig(backend="s3", s3_bucket="b", s3_use_role=True, **absent).s3_use_role
+
+    @pytest.mark.parametrize("key", ["s3_access_key", "s3_secret_key", "s3_session_token"])
+    def test_a_role_with_a_key_is_refused(self, key: str) -> None:
+        with pytest.raises(ValidationError, match=f"role, and {key} would not be used") as caught:
+            BackupStorageConfig(backend="s3", s3_bucket="b", s3_use_role=True, **{key: SECRET})
+        assert SECRET not in str(caught.value)
+
+    def test_a_role_needs_a_bucket(self) -> None:
+        with pytest.raises(ValidationError, match='backend="s3" needs s3_bucket:'):
+            BackupStorageConfig(backend="s3", s3_use_role=True)
+
 
 class TestOneSchedule:
     GIVEN = {"cron": "0 2 * * *", "interval_hours": 6, "daily_time": time(2, 0)}
@@ -388,6 +404,31 @@ class TestVariables:
             ValidationError, match=r"BackupStorageConfig\.s3_secret_key needs the variable R2_SECRET_KEY"
         ):
             BackupStorageConfig(backend="s3", s3_bucket="b", s3_access_key="k", s3_secret_key="${R2_SECRET_KEY}")
+
+    def test_a_missing_one_is_an_error_with_enabled_false_too(self) -> None:
+        given = {"enabled": False, "storage": {"backend": "s3", "s3_bucket": "b", "s3_secret_key": "${R2_SECRET_KEY}"}}
+        with pytest.raises(ValidationError, match=r"with enabled=False too.*leave the BackupConfig out") as caught:
+            BackupConfig.model_validate(given)
+        assert "default" not in str(caught.value)
+
+    def test_blanks_around_strings_are_removed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("BUCKET", " shop-backups\n")
+        made = BackupStorageConfig(backend=" s3 ", s3_bucket="${BUCKET}", s3_access_key=" k", s3_secret_key="s ")
+        assert (made.backend, made.s3_bucket, made.s3_access_key, made.s3_secret_key) == (
+            "s3",
+            "shop-backups",
+            "k",
+            "s",
+        )
+        assert BackupDatabaseConfig(alias=" default ", exclude_tables=[" a "]).exclude_tables == ["a"]
+
+    def test_those_of_keys_are_not(self) -> None:
+        """A new key with one is an error; an earlier passphrase is what it was."""
+        for key in ("encryption_key", "signing_key"):
+            with pytest.raises(ValidationError, match=key) as caught:
+                BackupConfig(**{key: f" {SECRET}"})
+            assert SECRET not in str(caught.value)
+        assert BackupConfig(decryption_keys=[f" {SECRET}"]).decryption_keys == [f" {SECRET}"]
 
 
 def with_secrets() -> BackupConfig:

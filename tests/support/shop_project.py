@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.environment_mode import MODE_VARIABLES
+
 MANAGE = """\
 import os
 import sys
@@ -53,7 +55,7 @@ for folder, env in json.load(sys.stdin):
     os.wait()
 """
 # The settings of the process that runs the tests are not those of the projects it starts.
-_NOT_HANDED_ON = ("DJANGO_SETTINGS_MODULE", "ENV_MODE")
+_NOT_HANDED_ON = ("DJANGO_SETTINGS_MODULE", *MODE_VARIABLES)
 
 
 def make_project(folder: Path, config: str, urls: str = URLS) -> Path:

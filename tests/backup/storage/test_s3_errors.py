@@ -60,7 +60,7 @@ class TestByARealServer:
         assert "s3_access_key is not known there" in told
 
     def test_wrong_secret_key(self, s3_server: S3Server, bucket: str, use: str) -> None:
-        told = refusal(s3_server.storage(bucket, s3_secret_key=f"{SECRET_KEY} "), use)
+        told = refusal(s3_server.storage(bucket, s3_secret_key=f"{SECRET_KEY}x"), use)
         assert "the pair of s3_access_key and s3_secret_key is wrong" in told
 
     def test_nobody_listens(self, s3_server: S3Server, use: str) -> None:

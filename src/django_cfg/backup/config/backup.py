@@ -35,6 +35,10 @@ class BackupStorageConfig(ConfigModel):
     s3_access_key: str | None = Field(None, repr=False, description="Access key ID")
     s3_secret_key: str | None = Field(None, repr=False, description="Secret access key")
     s3_session_token: str | None = Field(None, repr=False, description="Session token of temporary keys")
+    s3_use_role: bool = Field(
+        False,
+        description="Without keys: use those of the machine's role, or of the AWS variables of the environment",
+    )
     s3_region: str = Field("auto", description="Region; `auto` for R2")
     s3_prefix: str = Field("db-backups/", description="Key prefix in the bucket")
     s3_addressing: Addressing = Field(
@@ -45,12 +49,19 @@ class BackupStorageConfig(ConfigModel):
 
     @model_validator(mode="after")
     def _s3_is_complete(self) -> Self:
-        needed = ("s3_bucket", "s3_access_key", "s3_secret_key")
-        missing = [name for name in needed if not getattr(self, name)]
-        if self.backend == "s3" and missing:
+        if self.backend != "s3":
+            return self
+        keys = ("s3_access_key", "s3_secret_key", "s3_session_token")
+        if given := [name for name in keys if self.s3_use_role and getattr(self, name)]:
+            raise ValueError(
+                f"s3_use_role takes the keys of the machine's role, and {', '.join(given)} would not be used: "
+                "remove them, or set s3_use_role=False"
+            )
+        needed = ("s3_bucket",) if self.s3_use_role else ("s3_bucket", "s3_access_key", "s3_secret_key")
+        if missing := [name for name in needed if not getattr(self, name)]:
             raise ValueError(
                 f'backend="s3" needs {", ".join(missing)}: set them here, for secrets as "${{VAR}}", '
-                'or use backend="local"'
+                'or use backend="local". On a machine with a role s3_use_role=True takes the place of the keys'
             )
         return self
 
@@ -112,6 +123,8 @@ class BackupDatabaseConfig(ConfigModel):
 
 class BackupConfig(ConfigModel):
     """Backups of a Django project: ``settings.BACKUP``."""
+
+    exact = frozenset({"encryption_key", "decryption_keys", "signing_key", "earlier_signing_keys"})
 
     enabled: bool = Field(False, description="Make backups; listing and restoring work in any case")
     project: str | None = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -14,6 +15,7 @@ from django.conf import settings
 
 from django_cfg.backup.process.redaction import redact, secrets_of_url
 from django_cfg.backup.services.project.project import Project
+from django_cfg.backup.storage.s3.bucket import ROLE_VARIABLES
 
 _PASSWORDS = ("password", "passwd", "sslpassword", "ssl_key_password")  # in the OPTIONS of databases
 _TALKATIVE = ("apprise", "urllib3", "requests", "requests_oauthlib", "oauthlib")  # they log URLs as they call them
@@ -25,6 +27,7 @@ def secrets_of(project: Project) -> set[str]:
     found: list[Any] = [config.encryption_key, *config.decryption_keys]
     found += [config.signing_key, *config.earlier_signing_keys, getattr(settings, "SECRET_KEY", "")]
     found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
+    found += [os.environ.get(name) for name in ROLE_VARIABLES if storage.s3_use_role]
     found += [*_of_the_mail(), *_of_the_queues()]
     for url in (*config.notify_urls, config.heartbeat_url or ""):
         found += secrets_of_url(url)

@@ -26,6 +26,8 @@ def is_virtual_hosted(bucket: Bucket, region: str) -> bool:
         return addressing == "virtual" or (addressing == "auto" and "." not in bucket.name)  # Amazon's certificate
     if addressing == "path" or (addressing == "auto" and not bucket.may_be_virtual_hosted):
         return False
+    if bucket.uses_role:
+        return addressing == "virtual"  # only obstore has the keys to ask with
     answer = _list(bucket, endpoint, region)
     if _is_of(bucket, answer):
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from urllib.error import HTTPError, URLError
@@ -13,6 +14,7 @@ from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.process.redaction import redact
 
 AUTO = "auto"
+ROLE_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _AWS = "https://s3.amazonaws.com"  # knows every bucket's region, but those of China
 _LOOKUP_TIMEOUT = 20  # seconds
 _REGION_IN_HOST = re.compile(r"(?:^|\.)s3[.-]([a-z]+-[a-z0-9-]+)\.")  # s3.eu-central-1.amazonaws.com
@@ -31,6 +33,7 @@ class Bucket:
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
     session_token: str | None = field(repr=False)
+    uses_role: bool = False  # the client finds the keys
 
     @classmethod
     def of(cls, config: BackupStorageConfig) -> Bucket:
@@ -48,6 +51,7 @@ class Bucket:
             access_key=config.s3_access_key or "",
             secret_key=config.s3_secret_key or "",
             session_token=config.s3_session_token or None,
+            uses_role=config.s3_use_role,
         )
 
     @property
@@ -85,7 +89,10 @@ class Bucket:
 
     def redact(self, text: str) -> str:
         """Return *text* without secrets."""
-        return redact(text, (self.secret_key, self.session_token, self.access_key))
+        return redact(text, (self.secret_key, self.session_token, self.access_key, *self._keys_of_the_environment()))
+
+    def _keys_of_the_environment(self) -> list[str]:
+        return [os.environ.get(name, "") for name in ROLE_VARIABLES] if self.uses_role else []
 
 
 def _prefix(value: str) -> str:

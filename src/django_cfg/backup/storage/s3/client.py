@@ -73,7 +73,10 @@ class Client:
             self._is_seen = True
 
     def _open(self, retries: RetryConfig, **timeouts: Unpack[ClientConfig]) -> S3Store:
-        """Everything is set: obstore would take the rest from environment variables meant for other programs."""
+        """Everything is set: obstore would take the rest from environment variables meant for other programs.
+
+        With a role it takes the keys from there: AWS's variables, a web identity, a container's role, an instance's.
+        """
         address = self.bucket.address(self._region, virtual_hosted=self._is_virtual_hosted)
         # Amazon asks for it in buckets with object lock; other services have been seen to stumble over it.
         checksum: S3Config = {"checksum_algorithm": "SHA256"} if self.bucket.is_amazons else {}
@@ -96,7 +99,7 @@ class Client:
                     **timeouts,
                 },
                 retry_config=retries,
-                credential_provider=self._credential,
+                credential_provider=None if self.bucket.uses_role else self._credential,
             )
         except REFUSED as error:
             raise storage_error(error, "use the configuration", self.bucket) from None

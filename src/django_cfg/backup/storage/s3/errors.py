@@ -15,7 +15,7 @@ from django_cfg.backup.storage.s3.bucket import Bucket
 
 REFUSED = (BaseError, OSError, ValueError)  # what obstore raises
 
-_KEY_PAIR = "the pair of s3_access_key and s3_secret_key is wrong: copy both again, without spaces around them"
+_KEY_PAIR = "the pair of s3_access_key and s3_secret_key is wrong: copy both again"
 _TEMPORARY = "s3_session_token is wrong or has expired: get new ones, or use keys that last"
 _POLICY = (
     "access was denied: let the policy of the key behind s3_access_key allow s3:ListBucket on the bucket s3_bucket, "
@@ -47,6 +47,29 @@ _CODES = {
     "ServiceUnavailable": "the service is not available, also after several attempts: try again later",
     "InternalError": "the service failed, also after several attempts: try again later",
 }
+_ROLE_KEYS = (
+    "the service does not take the keys of the role: with s3_use_role=True they come from AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, else from the role of this machine; check which, and that s3_endpoint_url is of the account"
+)
+_ROLE_CODES = {
+    **dict.fromkeys(
+        ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "TokenRefreshRequired"),
+        _ROLE_KEYS,
+    ),
+    **{
+        code: text.replace("the key behind s3_access_key", "the role")
+        for code, text in _CODES.items()
+        if text is _POLICY
+    },
+}
+_NO_ROLE = (
+    "this machine gives no keys (s3_use_role=True): AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and the "
+    "service that hands out a role's keys gave none; attach a role to it, or set s3_access_key and s3_secret_key"
+)
+# A request for keys: its URL is not the bucket's, or too secret to be shown. Or what it needs is incomplete.
+_REQUEST_FOR_KEYS = re.compile(
+    r"Error performing [A-Z]+ (?P<url>\S+)|token file|Missing(SecretAccessKey|AccessKeyId)| key id"
+)
 _WRONG_REGION = {
     "AuthorizationHeaderMalformed",
     "AuthorizationQueryParametersError",
@@ -95,12 +118,22 @@ def says_why(error: BaseException) -> bool:
 def storage_error(error: BaseException, doing: str, bucket: Bucket) -> StorageError:
     """*error* of obstore as one of ours. Raise it ``from None``: the original is not fit to be shown."""
     code, text = code_of(error), str(error)
-    kind, reason = StorageError, _reason(code, text)
+    kind, reason = StorageError, _reason_of_role(code, text, bucket) if bucket.uses_role else _reason(code, text)
     if doing.startswith("delete") and _LOCKED.search(f"{code} {_tag('Message', text)}"):
         kind, reason = ObjectLocked, f"it is locked ({code}); it can be deleted when its retention has passed"
     elif _CODES.get(code) is _FULL:
         kind = NotEnoughSpace
     return kind(bucket.redact(f"Could not {doing}, in {bucket.location}: {reason}."))
+
+
+def _reason_of_role(code: str, text: str, bucket: Bucket) -> str:
+    if code in _ROLE_CODES:
+        return f"{_ROLE_CODES[code]} ({code})"
+    request = _REQUEST_FOR_KEYS.search(text)
+    addresses = (bucket.endpoint,) if bucket.endpoint else (f"https://{bucket.name}.", "https://s3.")
+    if request and not (request["url"] or "").startswith(addresses):
+        return _NO_ROLE
+    return _reason(code, text)
 
 
 def _reason(code: str, text: str) -> str:

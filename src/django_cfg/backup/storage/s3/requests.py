@@ -80,7 +80,12 @@ class Requests:
         prefix = self._path(folder).rstrip("/")
         try:
             yield from self._pages(prefix, after)
-        except InvalidPathError:
+        except InvalidPathError as error:
+            if self.bucket.uses_role:  # only obstore has its keys
+                raise StorageError(
+                    f"Could not list the objects, in {self.bucket.location}: {str(error).partition('Debug source')[0]} "
+                    "Remove or rename that object with another tool; no backup has such a key."
+                ) from None
             with self.refused_as("list the objects"):
                 yield from self._client.list_signed(f"{prefix}/" if prefix else "")
 
