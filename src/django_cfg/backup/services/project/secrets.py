@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import traceback
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,7 +19,10 @@ from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.s3.bucket import ROLE_VARIABLES
 
 _PASSWORDS = ("password", "passwd", "sslpassword", "ssl_key_password")  # in the OPTIONS of databases
-_TALKATIVE = ("apprise", "urllib3", "requests", "requests_oauthlib", "oauthlib")  # they log URLs as they call them
+
+
+_hiding = threading.Lock()
+_hidden: list[Collection[str]] = []  # of the blocks that are open
 
 
 def secrets_of(project: Project) -> set[str]:
@@ -62,32 +66,41 @@ def _of_the_queues() -> Iterator[Any]:
 
 @contextmanager
 def keep_secrets_out_of_logs(secrets: Collection[str]) -> Iterator[None]:
-    """A block in which the libraries that send a notification log none of *secrets*, at no level."""
-    secret_filter = _SecretFilter(secrets)
-    names = list(logging.root.manager.loggerDict)
-    loggers = [logging.getLogger(name) for name in names if name.partition(".")[0] in _TALKATIVE]
-    for logger in loggers:
-        logger.addFilter(secret_filter)
+    """A block in which no library logs one of *secrets*, at no level, in no thread.
+
+    Libraries that send a notification log the URLs they call. Filters of loggers do not help: some of the libraries are
+    imported, and make their loggers, only when they are used.
+    """
+    with _hiding:
+        if getattr(logging.getLogRecordFactory(), "_hides", None) is not _hidden:
+            logging.setLogRecordFactory(_hiding_factory(logging.getLogRecordFactory()))
+        _hidden.append(secrets)
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeFilter(secret_filter)
+        with _hiding:
+            _hidden.remove(secrets)
 
 
-class _SecretFilter(logging.Filter):
-    def __init__(self, secrets: Collection[str]) -> None:
-        super().__init__()
-        self._secrets = secrets
+def _hiding_factory(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
+    def factory(*arguments: Any, **options: Any) -> logging.LogRecord:
+        record = make(*arguments, **options)
+        if secrets := [secret for block in list(_hidden) for secret in block]:
+            _hide(record, secrets)
+        return record
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        try:
-            text = record.getMessage()
-        except (TypeError, ValueError):
-            return False  # it cannot be put into words, and logging would show its parts instead
-        if (clean := redact(text, self._secrets)) != text:
-            record.msg, record.args = clean, ()
-        if record.exc_info:  # its text may hold them too
-            record.exc_text = redact("".join(traceback.format_exception(*record.exc_info)).rstrip(), self._secrets)
-            record.exc_info = None
-        return True
+    factory._hides = _hidden  # type: ignore[attr-defined]
+    return factory
+
+
+def _hide(record: logging.LogRecord, secrets: Collection[str]) -> None:
+    try:
+        text = record.getMessage()
+    except (TypeError, ValueError):  # it cannot be put into words, and logging would show its parts instead
+        record.msg, record.args = "a message that cannot be formatted", ()
+        return
+    if (clean := redact(text, secrets)) != text:
+        record.msg, record.args = clean, ()
+    if record.exc_info:  # its text may hold them too
+        record.exc_text = redact("".join(traceback.format_exception(*record.exc_info)).rstrip(), secrets)
+        record.exc_info = None
