@@ -51,6 +51,14 @@ def private_dir(prefix: str = _PREFIX, parent: Path | None = None, ending: Endin
         yield folder
 
 
+def is_private(found: os.stat_result) -> bool:
+    """Return True if what has this status belongs to this user, and no other may read or write it.
+
+    Where temporary files go, anyone can make a file or folder of a name that is known before.
+    """
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
 def create_private(path: Path) -> IO[bytes]:
     """A new file for its owner alone (0600), whatever the umask, open for writing.
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -20,6 +22,7 @@ from typing import Literal
 
 from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.manifest import Source
+from django_cfg.backup.process.private_dir import is_private
 from django_cfg.backup.services.monitoring.incident_store import IncidentMark, IncidentStore
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.local import LocalStorage
@@ -106,10 +109,30 @@ class Incident:
     def _local(self) -> IncidentStore:
         digest = sha256(self.project.location.encode()).hexdigest()[:24]
         folder = Path(tempfile.gettempdir(), f"django-cfg-incidents-{os.getuid()}-{digest}")
-        return IncidentStore(LocalStorage(folder), self._stem, _LOCAL_FOR)
+        return IncidentStore(_OwnFolder(folder), self._stem, _LOCAL_FOR)
 
     @property
     def _stem(self) -> str:
         source = Source(project=self.project.name, env=self.project.env, database=self.database)
         digest = sha256(f"{source}\0{self.kind}".encode()).hexdigest()[:12]
         return f"incidents/{self.kind.replace(' ', '-')}-{digest}"
+
+
+class _OwnFolder(LocalStorage):
+    """A folder that counts only if this user made it: a mark by another one would silence a notification."""
+
+    def _path(self, key: str) -> Path:
+        self._require_own()
+        return super()._path(key)
+
+    def _exists(self) -> bool:
+        self._require_own()
+        return super()._exists()
+
+    def _require_own(self) -> None:
+        with suppress(FileNotFoundError):
+            found = self.root.lstat()
+            if not stat.S_ISDIR(found.st_mode) or not is_private(found):
+                raise StorageError(
+                    f"{self.root} is not used: it is another user's, a link, or others may write it. Remove it."
+                )

@@ -6,6 +6,7 @@ need each other: this lock holds when the history is down, that one reaches furt
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from django_cfg.backup.errors import AlreadyRunning
 from django_cfg.backup.manifest import Source
+from django_cfg.backup.process.private_dir import is_private
 from django_cfg.backup.services.project.project import Project
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -56,7 +58,8 @@ def holder_lives(project: Project, source: Source, lock_file: str, kind: str) ->
     except OSError:
         return None
     try:
-        return not _is_free(descriptor) if _identity(descriptor) == lock_file else None
+        is_the_one = is_private(os.fstat(descriptor)) and _identity(descriptor) == lock_file
+        return not _is_free(descriptor) if is_the_one else None
     finally:
         os.close(descriptor)
 
@@ -79,6 +82,9 @@ def _locked(path: Path, what: str) -> int | None:
     try:
         while True:
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+            if not is_private(os.fstat(descriptor)):
+                os.close(descriptor)
+                raise PermissionError(errno.EPERM, "it is another user's, or others may write it", str(path))
             is_mine = _is_free(descriptor)
             if is_mine and _is_still(path, descriptor):
                 return descriptor
