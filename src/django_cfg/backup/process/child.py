@@ -16,6 +16,7 @@ from typing import IO, Self, cast
 from django_cfg.backup.errors import ToolFailed, ToolNotFound
 from django_cfg.backup.process import pipes
 from django_cfg.backup.process.deferred_signals import defer_signals
+from django_cfg.backup.process.environment import child_environment
 from django_cfg.backup.process.redaction import redact
 from django_cfg.backup.process.watchdog import Watchdog
 
@@ -126,7 +127,7 @@ def _started(
     try:
         return subprocess.Popen(
             argv,
-            env=env,
+            env=child_environment() if env is None else env,
             stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

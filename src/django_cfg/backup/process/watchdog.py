@@ -9,6 +9,8 @@ from __future__ import annotations
 import subprocess
 from contextlib import suppress
 
+from django_cfg.backup.process.environment import child_environment
+
 _SCRIPT = 'read -r _ || kill -s KILL -- "-$1"'
 
 
@@ -19,6 +21,7 @@ class Watchdog:
         try:
             self._shell: subprocess.Popen[bytes] | None = subprocess.Popen(
                 ["sh", "-c", _SCRIPT, "sh", str(group)],
+                env=child_environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

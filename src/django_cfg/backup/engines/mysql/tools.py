@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django_cfg.backup.errors import ToolNotFound
+from django_cfg.backup.process.environment import child_environment
 
 # The program of the server's vendor, then the other vendor's.
 DUMP_TOOLS = {"mariadb": ("mariadb-dump", "mysqldump"), "mysql": ("mysqldump", "mariadb-dump")}
@@ -90,6 +91,8 @@ def _run(path: str, option: str) -> str:
     """Return what a program prints, without any option file; nothing if it does not run."""
     argv = [path, "--no-defaults", option]
     try:
-        return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout
+        return subprocess.run(
+            argv, env=child_environment(), capture_output=True, text=True, timeout=30, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return ""

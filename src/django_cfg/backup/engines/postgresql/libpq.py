@@ -10,6 +10,7 @@ from typing import Any
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.connection_settings import CONNECT_TIMEOUT, merged_settings
 from django_cfg.backup.errors import ConfigurationError
+from django_cfg.backup.process.environment import child_environment
 
 # https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS; others are Django's or the driver's
 _PARAMETERS = (
@@ -111,7 +112,8 @@ def build_environment(settings: Mapping[str, Any]) -> dict[str, str]:
     """
     found = list_parameters(settings)
     own = {variable: found[name] for name, variable in _IN_ENVIRONMENT.items() if name in found}
-    inherited = {name: value for name, value in os.environ.items() if name != "PGSERVICE"}  # see replace_service
+    inherited = child_environment()
+    inherited.pop("PGSERVICE", None)  # see replace_service
     return {**inherited, **own, "LC_MESSAGES": "C"}
 
 

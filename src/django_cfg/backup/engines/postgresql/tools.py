@@ -19,6 +19,7 @@ from django_cfg.backup.engines.postgresql.error_text import STDERR_LINES, remove
 from django_cfg.backup.engines.postgresql.libpq import build_environment, list_secrets
 from django_cfg.backup.errors import ToolNotFound, ToolTooOld
 from django_cfg.backup.process.child import Child
+from django_cfg.backup.process.environment import child_environment
 
 # Packages install the programs of each major version in one of these folders. Debian's /usr/bin/pg_dump is a wrapper
 # that chooses by the local clusters, not by the server it connects to, so PATH comes last.
@@ -113,7 +114,9 @@ def _list_usual_folders() -> list[Path]:
 def _read_version(program: Path) -> str:
     """Return "15.18" of "pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"; empty if the program does not run."""
     try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(
+            [program, "--version"], env=child_environment(), capture_output=True, text=True, timeout=30, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     found = re.search(r"\(PostgreSQL\) (\S+)", done.stdout)

@@ -20,6 +20,7 @@ from django_cfg.backup.engines.base import KeptObject
 from django_cfg.backup.engines.sqlite.connection import COMPANIONS, list_existing_files, open_file, open_read_only
 from django_cfg.backup.engines.sqlite.schema import read_pragma
 from django_cfg.backup.errors import RestoreFailed
+from django_cfg.backup.process.environment import child_environment
 
 _TIMESTAMP = "%Y%m%d_%H%M%S"  # of this machine's clock
 _SCHEMA_VERSION = slice(40, 44)  # of a file's header; every switch changes it
@@ -146,7 +147,9 @@ def _copy_by_sqlite(source: Path, target: Path) -> str:
 
 
 def _copy_by_program(source: Path, target: Path) -> str:
-    done = subprocess.run(["cp", "--", source, target], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["cp", "--", source, target], env=child_environment(), capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise _copy_failed(source, done.stderr.strip())
     with target.open("rb") as copy:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from django_cfg.backup.pipeline.encryption.gpg import program
+from django_cfg.backup.process.environment import child_environment
 from django_cfg.backup.process.private_dir import private_dir
 
 _PREFIX = "django-cfg-gpg-"
@@ -37,7 +38,13 @@ def _place() -> Path:
 def _end_daemons(home: Path) -> None:
     """End the agent that gpg may have started for *home*; it would outlive us."""
     try:
-        subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], capture_output=True, timeout=30, check=True)
+        subprocess.run(
+            ["gpgconf", "--homedir", home, "--kill", "all"],
+            env=child_environment(),
+            capture_output=True,
+            timeout=30,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError) as error:
         # The agent also ends when its home is gone.
         _log.warning("The gpg-agent of %s could not be ended (%s).", home, error)

@@ -21,6 +21,8 @@ from django_cfg.backup.engines import engine_for
 from django_cfg.backup.engines.base import Database, Engine
 from django_cfg.backup.errors import BackupError, ConfigurationError, UsageError
 from django_cfg.backup.manifest import Source
+from django_cfg.backup.process.environment import hide_from_children
+from django_cfg.backup.services.project.secrets import secrets_of
 from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.base import Storage
 
@@ -118,7 +120,7 @@ def current_project() -> Project:
 def _read_project() -> Project:
     config = backup_config()
     base_dir = getattr(settings, "BASE_DIR", None)
-    return Project(
+    project = Project(
         config=config,
         name=config.project or getattr(settings, "PROJECT_NAME", "") or _settings_package(),
         env=_environment(),
@@ -130,6 +132,8 @@ def _read_project() -> Project:
             if values.get("ENGINE", _NO_DATABASE) != _NO_DATABASE
         },
     )
+    hide_from_children(secrets_of(project))
+    return project
 
 
 def _database(config: BackupConfig, alias: str, settings: Mapping[str, Any]) -> Database:

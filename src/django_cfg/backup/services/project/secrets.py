@@ -9,14 +9,16 @@ import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 
 from django_cfg.backup.process.redaction import redact, secrets_of_url
-from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.s3.bucket import ROLE_VARIABLES
+
+if TYPE_CHECKING:
+    from django_cfg.backup.services.project.project import Project
 
 _PASSWORDS = ("password", "passwd", "sslpassword", "ssl_key_password")  # in the OPTIONS of databases
 
