@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -66,6 +67,19 @@ class RealProject:
         with self.start(*arguments) as process:
             stdout, stderr = process.communicate(timeout=60)
         return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+    def shell(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run what follows ``manage.py`` in a command line of bash, with its redirections."""
+        line = f"{shlex.quote(sys.executable)} -X dev -W error manage.py {command}"
+        return subprocess.run(
+            ["bash", "-c", line],
+            cwd=self.folder,
+            env={**os.environ, "PATH": self.path, "PYTHONPATH": IMPORTED_FROM},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
 
 RUNS = "SELECT state, message FROM django_cfg_backup_run ORDER BY id"

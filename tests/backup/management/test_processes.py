@@ -135,3 +135,36 @@ def answered(project: RealProject, typed: bytes, code: int) -> bytes:
         said = read_until(ours, b"\0")
         assert process.wait(timeout=20) == code, said
     return said
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "words"),
+    [
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        (">&- 2>&-", 0, ""),
+        (">/dev/full", 1, "The command has ended well; what it printed is lost: No space left on device."),
+        ("--json >/dev/full", 1, "The command has ended well; what it printed is lost: No space left on device."),
+        (">/dev/full 2>/dev/full", 1, ""),
+        ("| head -c1 >/dev/null; exit ${PIPESTATUS[0]}", 0, ""),
+    ],
+)
+def test_an_output_that_takes_nothing(
+    tmp_path: Path, migrated_database: Path, redirection: str, code: int, words: str
+) -> None:
+    """The work goes on to its end: neither a closed terminal nor a full disk under the log stops a backup."""
+    project = RealProject(tmp_path / "project", migrated_database)
+    for command in ("backup_create", "backup_list", "backup_restore latest --yes"):
+        done = project.shell(f"{command} {redirection}")
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        assert words in done.stderr
+        assert len(project.stored()) == 2, command
+
+
+def test_wrong_arguments_with_json(tmp_path: Path, migrated_database: Path) -> None:
+    project = RealProject(tmp_path / "project", migrated_database)
+    done = project.run("backup_show", "--json", "--nosuch")
+    assert done.returncode == 2
+    assert "NAME" in json.loads(done.stdout)["error"]
+    assert "usage:" in done.stderr

@@ -7,16 +7,18 @@ import signal
 import sys
 import threading
 from argparse import ArgumentParser
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn, TextIO, cast
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from pydantic_core import to_jsonable_python
 
 from django_cfg.backup.errors import BackupError, Declined
 from django_cfg.backup.formatting import printable
 from django_cfg.backup.management.output.progress import TerminalProgress
+from django_cfg.backup.management.output.stream import LastingOutput
 from django_cfg.backup.services.catalog.catalog import LATEST, Damaged
 from django_cfg.backup.services.project.project import operation
 
@@ -31,6 +33,23 @@ class BackupCommand(BaseCommand):
     """
 
     requires_system_checks: list[str] = []  # noqa: RUF012  on the worst day nothing unrelated may stand in the way
+
+    def __init__(self, stdout: TextIO | None = None, stderr: TextIO | None = None, **options: Any) -> None:
+        self._output = LastingOutput(sys.stdout)
+        super().__init__(
+            stdout or cast(TextIO, self._output), stderr or cast(TextIO, LastingOutput(sys.stderr)), **options
+        )
+
+    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
+        parser = super().create_parser(prog_name, subcommand, **options)
+        parser.error = partial(self._refuse_arguments, parser.error)  # type: ignore[method-assign]
+        return parser
+
+    def _refuse_arguments(self, refuse: Callable[[str], NoReturn], message: str) -> NoReturn:
+        """Print the JSON document of a failure too, for a caller that has asked for one."""
+        if "--json" in sys.argv[1:]:
+            self.stdout.write(json.dumps({"error": message}, indent=2))
+        refuse(message)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print one JSON document on stdout.")
@@ -66,6 +85,8 @@ class BackupCommand(BaseCommand):
             _restore_handlers(handlers)
         if self.as_json and not self._is_printed:
             self.print_document(document)
+        if lost := self._output.error:
+            raise CommandError(f"The command has ended well; what it printed is lost: {lost.strerror}.", returncode=1)
 
     def print_document(self, document: Any) -> None:
         """The one document; what fails afterwards prints no second one."""
