@@ -8,11 +8,12 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from django_cfg.backup.process.redaction import redact, secrets_of_url
 from django_cfg.backup.storage.s3.bucket import ROLE_VARIABLES
@@ -31,7 +32,7 @@ def secrets_of(project: Project) -> set[str]:
     """Return all that a message must not show."""
     config, storage = project.config, project.config.storage
     found: list[Any] = [config.encryption_key, *config.decryption_keys]
-    found += [config.signing_key, *config.earlier_signing_keys, getattr(settings, "SECRET_KEY", "")]
+    found += [config.signing_key, *config.earlier_signing_keys, *_of_the_site()]
     found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
     found += [os.environ.get(name) for name in ROLE_VARIABLES if storage.s3_use_role]
     found += [*_of_the_mail(), *_of_the_queues()]
@@ -41,6 +42,11 @@ def secrets_of(project: Project) -> set[str]:
         for values in (database.settings, config.for_database(alias).connection):
             found += _of_a_database(values)
     return {str(secret) for secret in found if secret}
+
+
+def _of_the_site() -> Iterator[Any]:
+    with suppress(ImproperlyConfigured):  # there is none, which is Django's to say
+        yield settings.SECRET_KEY
 
 
 def _of_a_database(values: Mapping[str, Any]) -> Iterator[Any]:
