@@ -77,6 +77,7 @@ ADDED = {
         "project": None,
         "tools_dir": None,
         "lock_timeout": 60,
+        "dump_timeout": None,
         "decryption_keys": [],
         "signing_key": None,
         "earlier_signing_keys": [],

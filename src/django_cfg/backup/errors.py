@@ -14,6 +14,7 @@
     ├── ToolNotFound             1   a program that is needed is not installed
     ├── ToolTooOld               1   a program that is needed is older than the server
     ├── ToolFailed               1   a program ended with an error; its last words are in the message
+    ├── ToolTimedOut             1   a program was ended by a limit of the settings
     ├── DumpFailed               1   the dump did not come to its end: nothing was published
     ├── EncryptionError          1   encrypting or decrypting failed: nothing was stored in plain
     │   └── KeyMissing           1   what opens the archive is not on this machine
@@ -39,7 +40,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar, Self
 
-from django_cfg.backup.formatting import megabytes, printable
+from django_cfg.backup.formatting import counted, megabytes, printable
 
 
 class BackupError(Exception):
@@ -98,6 +99,14 @@ class ToolFailed(BackupError):
         self.tool, self.tool_exit_code, self.last_words = tool, exit_code, last_words
         ending = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
         super().__init__(f"{tool} {ending}: {last_words or 'it said nothing'}")
+
+
+class ToolTimedOut(BackupError):
+    def __init__(self, tool: str, limit: int) -> None:
+        super().__init__(
+            f"{tool} had not ended after {counted(limit, 'second')}, the limit that dump_timeout sets, and was ended. "
+            "Nothing was published. See what held it up (a lock, a network, a slow disk), or raise the limit."
+        )
 
 
 class DumpFailed(BackupError):

@@ -155,3 +155,12 @@ def test_a_wrapper_that_hands_on_everything(own_rows: PostgreSQLServer, tmp_path
     wrap(own_rows, tmp_path, "{pg_dump} | dd bs=777 | cat")
     create_backup()
     assert len(own_rows.stored()) == 2
+
+
+def test_a_program_that_hangs(postgresql_server: PostgreSQLServer, tmp_path: Path) -> None:
+    wrap(postgresql_server, tmp_path, "sleep 600")
+    postgresql_server.site.configure(tools_dir=str(tmp_path / "tools"), dump_timeout=1)
+    answer = postgresql_server.site.call("backup_create", "default")
+    assert answer.code == 1
+    assert "had not ended after 1 second, the limit that dump_timeout sets" in answer.stderr
+    assert postgresql_server.stored() == []

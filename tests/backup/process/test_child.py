@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from django_cfg.backup.errors import StorageError, ToolFailed, ToolNotFound
+from django_cfg.backup.errors import StorageError, ToolFailed, ToolNotFound, ToolTimedOut
 from django_cfg.backup.pipeline.filter import Filter
 from django_cfg.backup.process import child
 from django_cfg.backup.process.child import Child
@@ -214,3 +215,23 @@ class TestFilter:
         with pytest.raises(ToolFailed, match="killed by signal 15"), Filter(script, io.BytesIO()):  # noqa: PT012
             wait_until(told.exists)
             os.kill(int(told.read_text()), signal.SIGTERM)
+
+
+def test_a_program_that_does_not_end_by_its_limit() -> None:
+    """With all that it has started."""
+    with Child(["sh", "-c", "sleep 600 & wait"], limit=1) as child:
+        assert child.stdout.read() == b""
+        with pytest.raises(ToolTimedOut, match="after 1 second"):
+            child.wait()
+
+
+def test_a_program_that_ends_by_its_limit() -> None:
+    with Child(["echo", "here"], limit=600) as child:
+        assert child.stdout.read() == b"here\n"
+        child.wait()
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread.is_alive()]
+
+
+def test_a_failure_before_the_limit_is_the_programs_own() -> None:
+    with Child(["false"], limit=600) as child, pytest.raises(ToolFailed):
+        child.wait()

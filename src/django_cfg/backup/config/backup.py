@@ -176,6 +176,9 @@ class BackupConfig(ConfigModel):
         "PATH",
     )
     lock_timeout: int = Field(60, ge=1, le=86_400, description="Seconds a dump or a restore waits for a lock")
+    dump_timeout: int | None = Field(
+        None, ge=1, description="Seconds after which a dump tool that has not ended is ended; default: never"
+    )
     filename_template: str = Field(
         "{database}_{timestamp}_{env}",
         description="Name of a backup, from `{database}`, `{timestamp}` and `{env}`; `/` makes folders",

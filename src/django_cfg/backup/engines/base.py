@@ -24,6 +24,7 @@ class Database:
     connection: Mapping[str, Any] = field(default_factory=dict, repr=False)  # overrides settings for dump and restore
     tools_dir: str | None = None  # folder of the vendor's programs; None: the usual places
     lock_timeout: int = 60  # seconds
+    dump_timeout: int | None = None  # seconds; None: a dump takes as long as it takes
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, cast
 
-from django_cfg.backup.errors import ToolFailed, ToolNotFound
+from django_cfg.backup.errors import ToolFailed, ToolNotFound, ToolTimedOut
 from django_cfg.backup.process import pipes
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.process.environment import child_environment
@@ -32,6 +32,7 @@ class Child:
     :param secrets: what was passed to the program in confidence; it is removed from the last lines of stderr.
     :param said: turns the last lines of stderr into what a message may hold.
     :param lines: that many of them are kept.
+    :param limit: seconds after which it is killed; None: never.
     :raises ToolNotFound: the program is not installed.
     """
 
@@ -45,10 +46,13 @@ class Child:
         secrets: Sequence[str] = (),
         said: Callable[[str], str] = str,
         lines: int = _LAST_WORDS,
+        limit: int | None = None,
     ) -> None:
         self._tool = Path(argv[0]).name
         self._secrets, self._said = secrets, said
         self._stderr: deque[bytes] = deque(maxlen=lines)
+        self._limit, self._is_over_limit = limit, False
+        self._timer = threading.Timer(limit, self._end_by_limit) if limit else None
         with ExitStack() as unheld:  # nothing else holds the program yet
             with defer_signals():  # a signal finds a program that can be ended, or none
                 self._process = _started(argv, env, pass_fds, feed=feed)
@@ -64,6 +68,9 @@ class Child:
             self._guard = Watchdog(self._process.pid)
             self._listener = threading.Thread(target=self._listen, daemon=True)
             self._listener.start()
+            if self._timer:
+                self._timer.daemon = True
+                self._timer.start()
         except BaseException:
             self.kill()
             self._process.wait()
@@ -82,9 +89,12 @@ class Child:
         """Wait for the end.
 
         :raises ToolFailed: any exit code but 0.
+        :raises ToolTimedOut: it was killed at its limit.
         """
         code = self._process.wait()
         self._listener.join()
+        if self._is_over_limit and code < 0 and self._limit:
+            raise ToolTimedOut(self._tool, self._limit)
         if code != 0:
             raise ToolFailed(self._tool, code, self.last_words)
 
@@ -102,6 +112,8 @@ class Child:
         if error is not None or self._process.poll() is None:
             self.kill()
         self._process.wait()
+        if self._timer:
+            self._timer.cancel()
         self._guard.dismiss()
         self._listener.join()
         self._close_pipes()
@@ -110,6 +122,11 @@ class Child:
         """The program and its children; they may live on, holding our pipes, when it has ended."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _end_by_limit(self) -> None:
+        if self._process.poll() is None:
+            self._is_over_limit = True
+            self.kill()
 
     def _close_pipes(self) -> None:
         for end in (self._process.stdin, self._process.stdout, self._process.stderr):

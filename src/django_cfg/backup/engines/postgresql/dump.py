@@ -106,7 +106,10 @@ def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
         settings = get_program_settings(database)
         options = [f"--snapshot={snapshot}", f"--lock-wait-timeout={database.lock_timeout * 1000}", *options]
         argv = _build_argv(tools, settings, selected, options)
-        with start_program(argv, settings=settings) as child, ThreadPoolExecutor(1) as thread:
+        with (
+            start_program(argv, settings=settings, limit=database.dump_timeout) as child,
+            ThreadPoolExecutor(1) as thread,
+        ):
             count = thread.submit(_count, connection, database, selected, tools, version)
             try:
                 yield PostgreSQLDump(child, expected_size, count, selected.filled, database.alias)

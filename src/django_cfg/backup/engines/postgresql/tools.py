@@ -87,15 +87,18 @@ def describe_mismatch(tools: Tools, server_version: str) -> str:
     )
 
 
-def start_program(argv: Sequence[str], *, settings: Mapping[str, Any] | None = None, feed: bool = False) -> Child:
+def start_program(
+    argv: Sequence[str], *, settings: Mapping[str, Any] | None = None, feed: bool = False, limit: int | None = None
+) -> Child:
     """Start one of PostgreSQL's programs, whose errors then hold neither a row nor a secret.
 
     :param settings: Django's, of the database to connect to; None: the program connects to none.
+    :param limit: seconds after which it is killed; None: never.
     """
     if settings is None:
         return Child(argv, feed=feed, said=remove_row_data, lines=STDERR_LINES)
     env, secrets = build_environment(settings), list_secrets(settings)
-    return Child(argv, env=env, feed=feed, secrets=secrets, said=remove_row_data, lines=STDERR_LINES)
+    return Child(argv, env=env, feed=feed, secrets=secrets, said=remove_row_data, lines=STDERR_LINES, limit=limit)
 
 
 def _find_installed(tools_dir: str | None) -> Iterator[Tools]:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 
 import django
@@ -21,10 +22,12 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.archive import Packed, pack
 from django_cfg.backup.pipeline.compression import SUFFIX
 from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor, open_encryptor
+from django_cfg.backup.pipeline.stream import OnProgress
 from django_cfg.backup.policy.health import size_warning
 from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.catalog.naming import free_name, render_name
 from django_cfg.backup.services.creation.restore_command import restore_command
+from django_cfg.backup.services.creation.stall import stalls_reported
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.services.project.project import Project, current_project, operation, require_enabled
@@ -182,8 +185,13 @@ class _BackupAttempt:
         """One pass from the database to the storage; the archive appears only if all of it went well."""
         selection = selection_of(self._project, self._source.database)
         with engine.dump(selection) as dump, storage.publish(key, expected_size=dump.expected_size) as sink:
-            with byte_progress(self._progress, f"{self._source.database}: storing", dump.expected_size) as advance:
-                packed = pack(dump.stream, sink, self._compression, advance, self._encryptor)
+            label = f"{self._source.database}: storing"
+            with (
+                stalls_reported(self._source) as note,
+                byte_progress(self._progress, label, dump.expected_size) as advance,
+            ):
+                moved = partial(_call_both, note, advance)
+                packed = pack(dump.stream, sink, self._compression, moved, self._encryptor)
             if packed.raw.size == 0:
                 raise DumpFailed(f"The dump of {self._source.database!r} is empty. Nothing was published.")
             return _archive(key, packed), dump.report()
@@ -244,6 +252,11 @@ def _archive(key: str, packed: Packed) -> Archive:
         raw_size=packed.raw.size,
         raw_sha256=packed.raw.sha256,
     )
+
+
+def _call_both(first: OnProgress, second: OnProgress, count: int) -> None:
+    first(count)
+    second(count)
 
 
 def _packages() -> dict[str, str]:

@@ -138,7 +138,7 @@ def _read_project() -> Project:
 
 def _database(config: BackupConfig, alias: str, settings: Mapping[str, Any]) -> Database:
     connection = config.for_database(alias).connection
-    return Database(alias, settings, connection, config.tools_dir, config.lock_timeout)
+    return Database(alias, settings, connection, config.tools_dir, config.lock_timeout, config.dump_timeout)
 
 
 def backup_config() -> BackupConfig:

@@ -1,0 +1,61 @@
+"""A dump that gives nothing for a long time is reported as overdue while it hangs: its heartbeats go on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+
+from django.db import connections
+
+from django_cfg.backup import signals
+from django_cfg.backup.manifest import Source
+
+SILENCE = 15 * 60.0  # seconds without a byte
+_LOOK_EVERY = 10.0  # seconds
+_log = logging.getLogger("django_cfg.backup")
+
+
+@contextmanager
+def stalls_reported(source: Source) -> Iterator[Callable[[int], None]]:
+    """Report once if no bytes flow for ``SILENCE`` seconds; call what it yields with the number that has passed."""
+    watch = _Watch(source)
+    thread = threading.Thread(target=copy_context().run, args=(watch.look,), name="backup-stall", daemon=True)
+    thread.start()
+    try:
+        yield watch.note
+    finally:
+        watch.ended.set()
+        thread.join()
+
+
+class _Watch:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._last = time.monotonic()
+        self.ended = threading.Event()
+
+    def note(self, count: int) -> None:
+        if count:
+            self._last = time.monotonic()
+
+    def look(self) -> None:
+        while not self.ended.wait(min(_LOOK_EVERY, SILENCE / 4)):
+            if time.monotonic() - self._last > SILENCE:
+                self._report()
+                return
+
+    def _report(self) -> None:
+        message = (
+            f"The backup of {self._source} is running, and nothing has come from the database or gone to the storage "
+            f"for {SILENCE / 60:.0f} minutes. See what holds it up: a lock, a network, a program that hangs. "
+            "BackupConfig.dump_timeout ends such a program."
+        )
+        _log.warning("%s", message)
+        try:
+            signals.send(signals.backup_overdue, source=self._source, message=message)
+        finally:
+            connections.close_all()  # this thread's own
