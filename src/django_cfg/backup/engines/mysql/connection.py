@@ -91,5 +91,5 @@ def _complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: value for name, value in settings.get("OPTIONS", {}).items() if name not in IGNORED_OPTIONS}
     defaults = {"TIME_ZONE": None, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False, "AUTOCOMMIT": True,
                 "NAME": "", "USER": "", "PASSWORD": "", "HOST": "", "PORT": ""}  # fmt: skip
-    own = {"connect_timeout": CONNECT_TIMEOUT, **options, "isolation_level": None}
+    own = {"connect_timeout": CONNECT_TIMEOUT, **options, "isolation_level": None, "local_infile": False}
     return {**defaults, **settings, "OPTIONS": own}

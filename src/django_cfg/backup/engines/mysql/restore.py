@@ -32,11 +32,11 @@ def open_restoration(database: Database, manifest: Manifest, options: RestoreOpt
             staging = None if options.in_place else staging_schemas.create_staging(session)
             if staging is None:
                 refuse_in_place(session, manifest, options)
-                loader = DumpLoader(client, file, session.database)
+                loader = DumpLoader(client, file, session, session.database)
                 yield InPlaceRestoration(database, session, loader, options, partial=manifest.partial)
                 return
             try:
-                loader = DumpLoader(client, file, staging)
+                loader = DumpLoader(client, file, session, staging)
                 if options.tables:
                     yield TableRestoration(database, session, loader, options, manifest)
                 else:
