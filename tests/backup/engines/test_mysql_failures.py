@@ -317,6 +317,25 @@ def test_a_dump_without_its_end_mark(server: MySQLServer, tmp_path: Path) -> Non
     fail_to_back_up(server, DumpFailed, "no end mark: it was cut short")
 
 
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("head -c 8000000 /dev/urandom", "no end mark|no end within"),
+        ("head -c 70000000 /dev/zero", "A statement has no end within 64 MiB"),
+    ],
+)
+def test_a_program_that_writes_something_else(server: MySQLServer, tmp_path: Path, output: str, reason: str) -> None:
+    """And ends with success, as a wrapper may."""
+    program = mariadb_program("mariadb-dump")
+    wrapper = tmp_path / "mariadb-dump"
+    wrapper.write_text(f'#!/bin/sh\ncase "$*" in *--help*|*--version*) {program} "$@";; *) {output};; esac\n')
+    wrapper.chmod(0o755)
+    server.site.configure(tools_dir=str(tmp_path))
+    started = time.monotonic()
+    fail_to_back_up(server, DumpFailed, reason)
+    assert time.monotonic() - started < 60
+
+
 def test_tables_that_no_snapshot_covers_are_told(server: MySQLServer) -> None:
     server.run("CREATE TABLE loose (i int) ENGINE=MyISAM", "INSERT INTO loose VALUES (1)")
     answer = server.site.call("backup_check", "--json")

@@ -20,7 +20,7 @@ from django_cfg.backup.engines.mysql.row_counts import RowCounter, open_snapshot
 from django_cfg.backup.engines.mysql.schema import SelectedTables
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.engines.mysql.tools import CLIENTS, DUMP_TOOLS, Tool, describe_mismatch, find_tool
-from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, ToolNotFound
+from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, ToolNotFound, VerificationFailed
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.process.child import Child
 
@@ -150,7 +150,10 @@ class MySQLDump(Dump):
         block = self._child.stdout.read(size)
         while not block and size != 0 and self._start_next():
             block = self._child.stdout.read(size)
-        self._scanner.feed(block)
+        try:
+            self._scanner.feed(block)
+        except VerificationFailed as error:
+            raise dump_failed(self._alias, str(error)) from error
         if self._scanner.has_begun and not self._next_children:
             self._counter.note_begin()
         return block
