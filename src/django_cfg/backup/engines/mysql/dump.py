@@ -86,8 +86,11 @@ class _Source:
 
     @property
     def has_history(self) -> bool:
-        """Whether the program can dump the past of system-versioned tables."""
-        return self.tool.has_option("--dump-history")
+        """Whether the dump holds the past of system-versioned tables.
+
+        The program refuses a dump with history if one table keeps it by the numbers of transactions.
+        """
+        return self.tool.has_option("--dump-history") and not self.selected.transaction_precise
 
     def build_argv(self, file: OptionFile, extra_options: Sequence[str]) -> Iterator[list[str]]:
         """Return the command of one program; of two, one after the other, if one cannot leave out rows alone."""
@@ -121,13 +124,12 @@ class _Source:
     def _list_warnings(self, tables: Sequence[Table]) -> Iterator[str]:
         if mismatch := describe_mismatch(self.tool, self.session.vendor, self.session.version):
             yield mismatch
+        yield from _describe_losses(self.tool, self.selected)
         if self.selected.without_snapshot:
             yield (
                 f"{self.selected.without_snapshot}: no snapshot covers these tables, so the dump may hold part of the "
                 "rows written during it. ALTER TABLE ... ENGINE=InnoDB makes them safe."
             )
-        if (versioned := ", ".join(self.selected.versioned)) and not self.has_history:
-            yield f"{self.tool.name} {self.tool.version} leaves out the history of {versioned}."
         if inexact := [table.name for table in tables if not table.exact]:
             yield (
                 f"{', '.join(inexact)}: rows were written while the dump began, so their counts are not exact and are "
@@ -228,8 +230,25 @@ def check_health(database: Database, selection: Selection) -> Iterator[Finding]:
             yield Finding(Level.WARNING, alias, str(error))
         selected = _check_selection(session, selection)
         yield Finding(Level.OK, alias, f"{len(selected.tables)} tables can be read")
+        for text in _describe_losses(tool, selected):
+            yield Finding(Level.WARNING, alias, text)
         if selected.without_snapshot:
             yield Finding(Level.WARNING, alias, f"no snapshot covers {selected.without_snapshot}: use InnoDB")
+
+
+def _describe_losses(tool: Tool, selected: SelectedTables) -> Iterator[str]:
+    """Describe what the program does not write, and what of it was to be expected."""
+    versioned, precise = ", ".join(selected.versioned), ", ".join(selected.transaction_precise)
+    if versioned and precise:
+        yield (
+            f"The history of {versioned} is left out: {precise} keeps it by the numbers of transactions, and "
+            f"{tool.name} writes no history of a database with such a table. Columns of type TIMESTAMP(6) have no such "
+            "limit."
+        )
+    elif versioned and not tool.has_option("--dump-history"):
+        yield f"{tool.name} {tool.version} leaves out the history of {versioned}."
+    if selected.without_own_rows:
+        yield f"{selected.without_own_rows}: only the definition is in a backup, since the rows belong to other tables."
 
 
 def _find_tool(database: Database, session: Session) -> Tool:

@@ -55,6 +55,8 @@ _RESTORE = {
     "log_bin_trust_function_creators": "Ask an administrator to SET GLOBAL log_bin_trust_function_creators = 1.",
     "unknown collation": "The backup comes from a newer server, whose collations this one does not know: upgrade it.",
     "unknown storage engine": "Install the storage engine on the server.",
+    "federated table|foreign data src": "The server to which a FEDERATED table refers has to answer when the table is "
+    "created: start it, or make the other table there.",
     "is full": "The server's disk is full: free some space there.",
     "max_allowed_packet": _PACKET,
     "lost connection|gone away": "The server stopped: start it and restore again.",
