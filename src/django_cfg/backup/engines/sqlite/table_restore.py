@@ -46,6 +46,7 @@ class TableRestoration(StagingRestoration):
         with schema.without_triggers(live):
             for table in self._chosen:
                 _copy_rows(live, table)
+            schema.rebuild_search_indexes(live, self._chosen)
         if broken := [found for found in _find_violations(live, self._chosen) if found not in before]:
             keys = ", ".join(sorted({f"{child} to {parent}" for child, _, parent, _ in broken}))
             raise RestoreFailed(
