@@ -18,9 +18,10 @@ from django_cfg.backup.engines.mysql.option_file import OptionFile, open_option_
 from django_cfg.backup.engines.mysql.privileges import require_dump_privileges
 from django_cfg.backup.engines.mysql.row_counts import RowCounter, open_snapshot
 from django_cfg.backup.engines.mysql.schema import SelectedTables
-from django_cfg.backup.engines.mysql.session import Session
+from django_cfg.backup.engines.mysql.session import Session, get_max_packet, raise_max_packet
 from django_cfg.backup.engines.mysql.tools import CLIENTS, DUMP_TOOLS, Tool, describe_mismatch, find_tool
 from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, ToolNotFound, VerificationFailed
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.process.child import Child
 
@@ -83,6 +84,7 @@ class _Source:
     selected: SelectedTables
     migrations: Mapping[str, str]
     size: int  # of the dump, estimated, in bytes
+    max_packet: int  # bytes of a statement that the server takes
 
     @property
     def has_history(self) -> bool:
@@ -118,10 +120,18 @@ class _Source:
             tool_version=self.tool.version,
             format="sql",
             roles=tuple(sorted(scanner.definers)),
+            largest_statement=scanner.largest[0],
         )
-        return DumpReport(facts, tables, self.selected.excluded, self.migrations, tuple(self._list_warnings(tables)))
+        warnings = tuple(self._list_warnings(scanner, tables))
+        return DumpReport(facts, tables, self.selected.excluded, self.migrations, warnings)
 
-    def _list_warnings(self, tables: Sequence[Table]) -> Iterator[str]:
+    def _list_warnings(self, scanner: DumpScanner, tables: Sequence[Table]) -> Iterator[str]:
+        size, table = scanner.largest
+        if size >= self.max_packet:
+            yield (
+                f"{table}: a row takes {megabytes(size)} as SQL, and this server takes {megabytes(self.max_packet)} at "
+                f"once (max_allowed_packet). A restore is refused until that is raised: {raise_max_packet(size)}."
+            )
         if mismatch := describe_mismatch(self.tool, self.session.vendor, self.session.version):
             yield mismatch
         yield from _describe_losses(self.tool, self.selected)
@@ -195,7 +205,8 @@ def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
         selected = _check_selection(session, selection)
         with explain_dump_errors(alias):
             migrations = schema.read_migrations(session, selected.tables)
-            source = _Source(session, tool, selected, migrations, schema.estimate_dump_size(session))
+            size, max_packet = schema.estimate_dump_size(session), get_max_packet(session)
+            source = _Source(session, tool, selected, migrations, size, max_packet)
         after = stack.enter_context(connect(database))
         file = stack.enter_context(open_option_file(database, session, tool))
         counter = RowCounter(database, session, after, selected, history=source.has_history)

@@ -28,7 +28,10 @@ _CONNECTION = {
     "can't connect": _NO_SERVER,
     "shutdown in progress": "The server is stopping: start it and try again.",
 }
-_PACKET = "A row is larger than max_allowed_packet of the server: raise it there."
+_PACKET = (
+    "A row is larger as SQL, where bytes take twice their room, than max_allowed_packet of the server: let an "
+    "administrator raise it (SET GLOBAL max_allowed_packet, at most 1073741824)."
+)
 _DUMP = {
     "lock (wait )?timeout": "Another transaction, often a migration, holds a lock: let it end and try again, or raise "
     "lock_timeout.",

@@ -16,7 +16,7 @@ from django_cfg.backup.engines.mysql.foreign_key_check import describe_outer_key
 from django_cfg.backup.engines.mysql.option_file import open_option_file
 from django_cfg.backup.engines.mysql.privileges import describe_user, require_restore_privileges
 from django_cfg.backup.engines.mysql.schema import get_schema_size, list_foreign_keys
-from django_cfg.backup.engines.mysql.session import Session, list_other_sessions
+from django_cfg.backup.engines.mysql.session import Session, get_max_packet, list_other_sessions, raise_max_packet
 from django_cfg.backup.engines.mysql.stored_code.contents import list_contents
 from django_cfg.backup.engines.mysql.stored_code.export import export_objects, list_broken_views
 from django_cfg.backup.engines.mysql.table_restore import choose_tables
@@ -69,6 +69,7 @@ def find_programs(database: Database, session: Session) -> tuple[Tool, Tool]:
 def refuse_impossible(session: Session, manifest: Manifest, options: RestoreOptions) -> None:
     """Raise RestoreRefused if the restore cannot be done, or not as *options* say."""
     _refuse_other_vendor(session, manifest)
+    _refuse_large_statements(session, manifest)
     if not options.tables:
         require_restore_privileges(session)
         _refuse_outer_keys(session)
@@ -126,6 +127,17 @@ def _refuse_other_vendor(session: Session, manifest: Manifest) -> None:
             f"{manifest.name} is a backup of a {_VENDORS.get(vendor, vendor)} database, and {session.alias!r} is on a "
             f"{_VENDORS[session.vendor]} server. The two are not compatible any more: restore it onto a server of its "
             "own kind. To move the data all the same, unpack the archive (docs/restore-by-hand.md) and load it by hand."
+        )
+
+
+def _refuse_large_statements(session: Session, manifest: Manifest) -> None:
+    """Refuse what would fail in the middle: bytes take twice their room as SQL, so a row may come back too large."""
+    size, limit = manifest.engine.largest_statement, get_max_packet(session)
+    if size >= limit:
+        raise RestoreRefused(
+            f"{manifest.name} holds a row that takes {megabytes(size)} as SQL, and the server of the database "
+            f"{session.alias!r} takes {megabytes(limit)} at once (max_allowed_packet). Nothing was changed. Let an "
+            f"administrator raise it, for the time of the restore, and restore again: {raise_max_packet(size)}"
         )
 
 
