@@ -86,6 +86,8 @@ class EngineFacts(Record):
     tool_version: str
     format: Literal["pgdump", "sql", "sqlite3"]
     roles: tuple[str, ...] = ()  # that own something in the dump or are granted something
+    charset: str = ""  # of a MySQL or MariaDB database, for the day when it is lost
+    collation: str = ""  # likewise
     largest_statement: int = 0  # bytes; a server takes it if its max_allowed_packet is larger (MySQL, MariaDB)
     characters: Characters | None = None  # of a PostgreSQL database, for the day when it is lost
 

@@ -117,6 +117,7 @@ class Preflight:
     findings: tuple[Finding, ...]  # versions, tools, permissions, space, blocking connections, the form and its reason
     uses_staging: bool  # load and check next to the target; otherwise read the archive completely first
     keeps_old_data: bool  # at the switch; otherwise a backup is made before the restore
+    target_exists: bool = True  # otherwise there is no old data, and the restore creates the database
 
 
 class Restoration(ABC):

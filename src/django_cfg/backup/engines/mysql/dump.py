@@ -84,6 +84,7 @@ class _Source:
     selected: SelectedTables
     migrations: Mapping[str, str]
     size: int  # of the dump, estimated, in bytes
+    charset: tuple[str, str]  # of the database, and its collation
     max_packet: int  # bytes of a statement that the server takes
 
     @property
@@ -120,6 +121,8 @@ class _Source:
             tool_version=self.tool.version,
             format="sql",
             roles=tuple(sorted(scanner.definers)),
+            charset=self.charset[0],
+            collation=self.charset[1],
             largest_statement=scanner.largest[0],
         )
         warnings = tuple(self._list_warnings(scanner, tables))
@@ -206,7 +209,8 @@ def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
         with explain_dump_errors(alias):
             migrations = schema.read_migrations(session, selected.tables)
             size, max_packet = schema.estimate_dump_size(session), get_max_packet(session)
-            source = _Source(session, tool, selected, migrations, size, max_packet)
+            charset = schema.read_charset(session, session.database)
+            source = _Source(session, tool, selected, migrations, size, charset, max_packet)
         after = stack.enter_context(connect(database))
         file = stack.enter_context(open_option_file(database, session, tool))
         counter = RowCounter(database, session, after, selected, history=source.has_history)

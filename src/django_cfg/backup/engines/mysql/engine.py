@@ -20,9 +20,10 @@ from django_cfg.backup.engines.base import (
 )
 from django_cfg.backup.engines.mysql import connection, dump, preflight, restore, staging_schemas
 from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
+from django_cfg.backup.engines.mysql.missing_database import is_missing
 from django_cfg.backup.engines.mysql.schema import list_tables
 from django_cfg.backup.engines.table_comparison import compare_tables
-from django_cfg.backup.errors import VerificationFailed
+from django_cfg.backup.errors import DatabaseUnavailable, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.stream import Readable, blocks
 
@@ -70,8 +71,13 @@ class MySQLEngine(Engine):
         return dump.check_health(self.database, selection)
 
     def is_empty(self) -> bool:
-        with connection.connect(self.database) as session:
-            return not list_tables(session)
+        try:
+            with connection.connect(self.database) as session:
+                return not list_tables(session)
+        except DatabaseUnavailable as error:
+            if not is_missing(error):
+                raise
+            return True
 
     @classmethod
     def check_archive(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:

@@ -14,7 +14,7 @@ _NO_SERVER = "No server listens there: start the server, or correct HOST and POR
 _CONNECTION = {
     "access denied for user": "Correct USER and PASSWORD in DATABASES, or in BackupDatabaseConfig.connection; or GRANT "
     "the user what docs/mysql.md lists.",
-    "unknown database": "Check NAME in DATABASES.",
+    "unknown database": "Check NAME in DATABASES; a database that is lost is created by backup_restore.",
     "secure transport": "The server requires TLS: set the ssl parameters in OPTIONS.",
     "ssl|tls|certificate": "Check the ssl parameters in OPTIONS against what the server offers.",
     "too many connections": "The server has no connection left: raise max_connections or close some.",

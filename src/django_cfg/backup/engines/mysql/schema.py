@@ -204,6 +204,12 @@ def _sum_sizes(session: Session, schema: str, size: str) -> int:
 
 def get_charset(session: Session, schema: str) -> str:
     """Return the default character set and collation of *schema*, as SQL sets them."""
+    charset, collation = read_charset(session, schema)
+    return f"CHARACTER SET {charset} COLLATE {collation}"
+
+
+def read_charset(session: Session, schema: str) -> tuple[str, str]:
+    """Return the names of the default character set and collation of *schema*."""
     query = "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata "
     charset, collation = session.fetch_text(query + "WHERE schema_name = %s", [schema])[0]
-    return f"CHARACTER SET {charset} COLLATE {collation}"
+    return charset, collation
