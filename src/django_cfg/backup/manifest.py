@@ -216,7 +216,7 @@ class Manifest(Record):
     engine: EngineFacts
     tables: tuple[Table, ...]
     excluded: tuple[str, ...] = ()  # tables whose rows were left out
-    migrations: dict[str, str] = Field(default_factory=dict)  # app: last applied
+    migrations: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # app: all that are applied, in their order
     packages: dict[str, str] = Field(default_factory=dict)  # package: version
     note: str = ""
     restore_hint: str  # a shell command that needs no part of this package

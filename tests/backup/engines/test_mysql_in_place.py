@@ -129,7 +129,7 @@ def test_the_history_of_a_project_on_mariadb(server: MySQLServer) -> None:
     assert server.run(query) == [("succeeded", manifest.name)]
     restore_backup()
     assert server.run(query) == [("succeeded", manifest.name)]
-    assert manifest.migrations["django_cfg_backup"] == "0001_initial"
+    assert manifest.migrations["django_cfg_backup"] == ("0001_initial",)
 
 
 def test_it_is_told_what_is_done(server: MySQLServer, tmp_path: Path) -> None:

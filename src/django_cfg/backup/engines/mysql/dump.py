@@ -82,7 +82,7 @@ class _Source:
     session: Session
     tool: Tool
     selected: SelectedTables
-    migrations: Mapping[str, str]
+    migrations: Mapping[str, tuple[str, ...]]
     size: int  # of the dump, estimated, in bytes
     charset: tuple[str, str]  # of the database, and its collation
     max_packet: int  # bytes of a statement that the server takes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from django_cfg.backup.engines.base import Selection
+from django_cfg.backup.engines.base import Selection, group_migrations
 from django_cfg.backup.engines.mysql.session import Session, quote_name
 from django_cfg.backup.engines.table_comparison import matching
 from django_cfg.backup.errors import DatabaseUnavailable, UsageError
@@ -175,12 +175,12 @@ def count_all_rows(session: Session, schema: str) -> dict[str, int]:
     return {table.name: count_rows(session, table, schema, history=True) for table in list_tables(session, schema)}
 
 
-def read_migrations(session: Session, tables: Iterable[TableInfo]) -> Mapping[str, str]:
-    """Return the last migration applied of each app; nothing if Django keeps no record among *tables*."""
+def read_migrations(session: Session, tables: Iterable[TableInfo]) -> Mapping[str, tuple[str, ...]]:
+    """Return the applied migrations of each app; nothing if Django keeps no record among *tables*."""
     if "django_migrations" not in {table.name for table in tables}:
         return {}
-    name = quote_name(session.database, "django_migrations")
-    return dict(session.fetch_rows(f"SELECT app, name FROM {name} ORDER BY id"))
+    query = f"SELECT app, name FROM {quote_name(session.database, 'django_migrations')} ORDER BY id"
+    return group_migrations((str(app), str(name)) for app, name in session.fetch_rows(query))
 
 
 def estimate_dump_size(session: Session) -> int:

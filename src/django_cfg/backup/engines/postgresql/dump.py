@@ -157,7 +157,7 @@ def _count(
 ) -> DumpReport:
     with explain_dump_errors(database.alias):
         counts = schema.count_rows(connection, [name for name in selected.tables if name not in selected.emptied])
-        migrations = schema.fetch_last_migrations(connection)
+        migrations = schema.fetch_migrations(connection)
         facts = EngineFacts(
             vendor="postgresql",
             server_version=version,

@@ -234,7 +234,7 @@ def _check(copy: Copy, database: Database, interrupts: Interrupts) -> DumpReport
             tables = tuple(
                 Table(name=name, rows=rows, exact=True) for name, rows in schema.count_rows(connection).items()
             )
-            migrations = schema.fetch_last_migrations(connection)
+            migrations = schema.fetch_migrations(connection)
     except sqlite3.DatabaseError as error:
         raise explain_unavailable(database.alias, get_database_path(database), error) from error
     if damage:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from django_cfg.backup.engines.base import Selection
+from django_cfg.backup.engines.base import Selection, group_migrations
 from django_cfg.backup.engines.table_comparison import matching
 from django_cfg.backup.errors import UsageError
 
@@ -112,11 +112,11 @@ def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
     }
 
 
-def fetch_last_migrations(connection: sqlite3.Connection) -> dict[str, str]:
-    """Return the last applied migration of each app; nothing where Django keeps no record."""
+def fetch_migrations(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
+    """Return the applied migrations of each app; nothing where Django keeps no record."""
     if "django_migrations" not in list_tables(connection).ordinary:
         return {}
-    return dict(connection.execute("SELECT app, name FROM django_migrations ORDER BY id"))
+    return group_migrations(connection.execute("SELECT app, name FROM django_migrations ORDER BY id"))
 
 
 def find_damage(connection: sqlite3.Connection, *, indexes: bool = False) -> str:
