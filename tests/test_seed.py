@@ -291,6 +291,7 @@ class TestBlocks:
             "s3_session_token": None,  # ours
             "s3_region": "auto",
             "s3_prefix": "db-backups/",
+            "s3_addressing": "auto",  # ours
         }
 
     def test_cron_schedule(self) -> None:
