@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -303,6 +304,29 @@ def test_a_view_that_refers_to_nothing(server: MySQLServer) -> None:
     """The program would leave it out or stop: it stops, and the view is named."""
     server.run("CREATE TABLE gone (i int)", "CREATE VIEW orphan AS SELECT i FROM gone", "DROP TABLE gone")
     fail_to_back_up(server, DumpFailed, r"\.orphan' references invalid.*A view refers to something that does not exist")
+
+
+@pytest.mark.parametrize(
+    ("user", "statements", "reason"),
+    [
+        ("", ["CREATE TABLE gone (i int)", "CREATE VIEW orphan AS SELECT i FROM gone", "DROP TABLE gone"],
+         r"orphan' references invalid.*DROP it or fix it"),
+        ("left@localhost", ["CREATE DEFINER={user} FUNCTION f() RETURNS int RETURN 1",
+                            "CREATE VIEW orphan AS SELECT f() AS i", "DROP USER {user}"],
+         r"The user specified as a definer \('left.*does not exist.*ALTER DEFINER"),
+    ],
+)  # fmt: skip
+def test_backup_check_looks_at_views(server: MySQLServer, user: str, statements: list[str], reason: str) -> None:
+    """Where a dump would stop at one, a check says so before."""
+    user = server.user(user, "EXECUTE ON {db}.*") if user else ""
+    server.run(*(statement.replace("{user}", user) for statement in statements))
+    lines = server.site.call("backup_check", "--json").json
+    (failure,) = (line["text"] for line in lines if line["level"] == "FAILED" and line["subject"] == "default")
+    assert re.search(f"(?s){reason}", failure)
+    fail_to_back_up(server, DumpFailed, reason)
+    server.site.configure(databases=[{"alias": "default", "include_tables": ["book", "author"]}])
+    lines = server.site.call("backup_check", "--json").json
+    assert not [line for line in lines if line["level"] == "FAILED" and line["subject"] == "default"]
 
 
 def test_a_dump_without_its_end_mark(server: MySQLServer, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from django_cfg.backup.engines.mysql.option_file import OptionFile, open_option_
 from django_cfg.backup.engines.mysql.privileges import require_dump_privileges
 from django_cfg.backup.engines.mysql.row_counts import RowCounter, open_snapshot
 from django_cfg.backup.engines.mysql.schema import SelectedTables
-from django_cfg.backup.engines.mysql.session import Session, get_max_packet, raise_max_packet
+from django_cfg.backup.engines.mysql.session import Session, get_max_packet, quote_name, raise_max_packet
+from django_cfg.backup.engines.mysql.stored_code.contents import list_contents
 from django_cfg.backup.engines.mysql.tools import CLIENTS, DUMP_TOOLS, Tool, describe_mismatch, find_tool
 from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, ToolNotFound, VerificationFailed
 from django_cfg.backup.formatting import megabytes
@@ -245,6 +246,8 @@ def check_health(database: Database, selection: Selection) -> Iterator[Finding]:
             yield Finding(Level.WARNING, alias, str(error))
         selected = _check_selection(session, selection)
         yield Finding(Level.OK, alias, f"{len(selected.tables)} tables can be read")
+        if not selected.included:
+            _require_usable_views(session)
         for text in _describe_losses(tool, selected):
             yield Finding(Level.WARNING, alias, text)
         if selected.without_snapshot:
@@ -264,6 +267,17 @@ def _describe_losses(tool: Tool, selected: SelectedTables) -> Iterator[str]:
         yield f"{tool.name} {tool.version} leaves out the history of {versioned}."
     if selected.without_own_rows:
         yield f"{selected.without_own_rows}: only the definition is in a backup, since the rows belong to other tables."
+
+
+def _require_usable_views(session: Session) -> None:
+    """
+    :raises DumpFailed: the programs would stop at a view.
+    """
+    with explain_dump_errors(session.alias):
+        for view in list_contents(session, session.database).list_names("view"):
+            name = quote_name(session.database, view)
+            session.fetch_rows(f"SHOW FIELDS FROM {name}")
+            session.fetch_rows(f"SHOW CREATE VIEW {name}")
 
 
 def _find_tool(database: Database, session: Session) -> Tool:

@@ -38,7 +38,10 @@ _DUMP = {
     "table definition has changed": "A migration changed a table while it was dumped: try again when it has ended.",
     "insuff?ici?ent privileges": "The text of stored procedures and functions is hidden from this user: GRANT it what "
     "docs/mysql.md lists.",
-    "references invalid table": "A view refers to something that does not exist: DROP it or fix it, then try again.",
+    "references invalid table": "A view refers to something that does not exist, or that its DEFINER may not use: DROP "
+    "it or fix it, then try again.",
+    r"specified as a definer .* does not exist": "CREATE that user, or let the view or routine belong to another one "
+    "(ALTER DEFINER = ... VIEW ...), or DROP it; then try again.",
     "(access|command) denied": "GRANT this user what docs/mysql.md lists.",
     "max_allowed_packet": _PACKET,
     "lost connection": "The server stopped, or ended the connection in the middle of the dump (its log says why; where "
