@@ -53,6 +53,7 @@ def test_disaster_with_nothing_but_the_storage(site: Site, books: Path, folder: 
     shutil.copytree(site.backups, storage)
     said = recover(folder, storage, manifest)
     assert f"{manifest.name}  " in said
+    assert f"{manifest.started_at:%Y-%m-%d %H:%M:%S} UTC" in said
     assert site.sql("SELECT count(*) FROM book", database=folder / "db.sqlite3") == [(200,)]
 
 

@@ -294,6 +294,7 @@ class TestBlocks:
             "s3_addressing": "auto",  # ours
             "s3_region": "auto",
             "s3_prefix": "db-backups/",
+            "s3_addressing": "auto",  # ours
         }
 
     def test_cron_schedule(self) -> None:

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.support import needs, processes
+from tests.support.django_project import ADMINS, Site
 from tests.support.gnupg_home import Home, Laptop
 from tests.support.s3_server import S3Server
 from tests.support.unprivileged import NOBODY, Unprivileged
@@ -97,3 +98,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     with TemporaryDirectory(prefix="t-", dir="/tmp") as name:
         monkeypatch.setattr("tempfile.tempdir", name)
         yield Path(name)
+
+
+@pytest.fixture
+def notified(site: Site) -> None:
+    """Somebody who gets mail of failures; no test that uses this sends any."""
+    site.set(ADMINS=ADMINS)

@@ -172,7 +172,16 @@ REFUSED: dict[type[BaseModel], dict[str, list[Any]]] = {
         "queue": [""],
         "job_timeout": [0, 604_801],
         "grace_minutes": [-1, 10_081],
-        "cron": ["", "0 2 * *", "61 * * * *", "nightly", "0 0 30 2 *"],
+        "cron": [
+            "",
+            "0 2 * *",
+            "0 2 * * * *",
+            "*/10 * * * * *",
+            "0 0 2 * * * 2026",
+            "61 * * * *",
+            "nightly",
+            "0 0 30 2 *",
+        ],
     },
     BackupRetentionConfig: {
         "keep_daily": [0, 366, None],

@@ -22,7 +22,7 @@ FULL = make_manifest(
     encryption=Encryption(method="public-key", recipients=("A" * 40,)),
     tables=(Table(name="book", rows=200, exact=True), Table(name="log", rows=5, exact=False)),
     excluded=("audit",),
-    migrations={"shop": "0003_price"},
+    migrations={"shop": ("0001_initial", "0003_price")},
     packages={"django": "5.2"},
     note="before the sale, naïvely",
 )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 from django.conf import settings
 from django.core.management import call_command
@@ -19,6 +20,8 @@ from django.db import connections
 from django_cfg import BackupConfig
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.creation.create import create_backup
+
+ADMINS: list[Any] = ["ops@example.org"] if django.VERSION >= (6, 0) else [("Ops", "ops@example.org")]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import django
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from tests.support.django_project import Site
+from tests.support.django_project import ADMINS, Site
 from tests.support.server_process import free_port
 
 SMTP_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
@@ -66,7 +66,7 @@ def mail_server(password: str = "") -> Iterator[Mailbox]:
 def use_mail(site: Site, port: int, password: str = "", *, backend: str = SMTP_BACKEND) -> None:
     """Let *site* send its mail through the server on *port*, with a login if there is a *password*."""
     user = "site" if password else ""
-    site.set(ADMINS=["ops@example.org"] if django.VERSION >= (6, 0) else [("Ops", "ops@example.org")])
+    site.set(ADMINS=ADMINS)
     if django.VERSION >= (6, 1):
         options = {"host": "127.0.0.1", "port": port, "username": user, "password": password}
         site.set(MAILERS={"default": {"BACKEND": backend, "OPTIONS": options}})

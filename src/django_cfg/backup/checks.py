@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 
 from django_cfg.backup.errors import BackupError, ConfigurationError
+from django_cfg.backup.services.monitoring.channels import find_faults
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.project.storage_advice import refuse_served_folder, storage_advice
 
@@ -40,6 +41,7 @@ def check_backup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         *_unwise_settings(project),
         *_unknown_queues(project),
         *_no_apprise(project),
+        *_unusable_channels(project),
     ]
 
 
@@ -106,4 +108,13 @@ def _no_apprise(project: Project) -> Iterator[CheckMessage]:
             "BackupConfig.notify_urls is set, and Apprise is not installed: it is not used.",
             hint="Install django-cfg-backup[notify].",
             id="django_cfg_backup.W011",
+        )
+
+
+def _unusable_channels(project: Project) -> Iterator[CheckMessage]:
+    for fault in find_faults(project.config):
+        yield Warning(
+            f"Notifications of backups: {fault}.",
+            hint="`manage.py backup_check --notify` sends a test.",
+            id="django_cfg_backup.W013",
         )

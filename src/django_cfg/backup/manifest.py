@@ -89,6 +89,9 @@ class EngineFacts(Record):
     tool_version: LineOfText
     format: Literal["pgdump", "sql", "sqlite3"]
     roles: tuple[str, ...] = ()  # that own something in the dump or are granted something
+    charset: str = ""  # of a MySQL or MariaDB database, for the day when it is lost
+    collation: str = ""  # likewise
+    largest_statement: int = 0  # bytes; a server takes it if its max_allowed_packet is larger (MySQL, MariaDB)
     characters: Characters | None = None  # of a PostgreSQL database, for the day when it is lost
 
 
@@ -216,7 +219,7 @@ class Manifest(Record):
     engine: EngineFacts
     tables: tuple[Table, ...]
     excluded: tuple[str, ...] = ()  # tables whose rows were left out
-    migrations: dict[str, str] = Field(default_factory=dict)  # app: last applied
+    migrations: dict[str, tuple[str, ...]] = Field(default_factory=dict)  # app: all that are applied, in their order
     packages: dict[str, str] = Field(default_factory=dict)  # package: version
     note: str = Field("", max_length=MAX_NOTE)
     restore_hint: str  # a shell command that needs no part of this package

@@ -204,6 +204,7 @@ class TestDownload:
         assert (site.root / "out" / sealed.archive_key).exists()
 
 
+@pytest.mark.usefixtures("notified")
 class TestCheck:
     def test_a_passphrase_is_tried_both_ways(self, site: Site) -> None:
         site.configure(encryption_key=PASSPHRASE)

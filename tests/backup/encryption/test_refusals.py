@@ -123,6 +123,7 @@ class TestKeys:
         assert "a key in it has no user id" in refused(site)
 
 
+@pytest.mark.usefixtures("notified")
 class TestExpiry:
     @pytest.mark.parametrize("days", [29, 31])
     def test_within_thirty_days_is_a_warning(

@@ -152,7 +152,7 @@ class EngineContract(OfEveryEngine):
             "INSERT INTO django_migrations (id, app, name, applied) VALUES (1, 'shop', '0001_initial', '2025-01-01'), "
             "(2, 'shop', '0002_more', '2025-01-01'), (3, 'blog', '0001_initial', '2025-01-01')",
         )
-        assert create_backup().migrations == {"shop": "0002_more", "blog": "0001_initial"}
+        assert create_backup().migrations == {"shop": ("0001_initial", "0002_more"), "blog": ("0001_initial",)}
 
     def test_two_aliases_of_one_database_are_backed_up_once(self, server: Server) -> None:
         from django.conf import settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -305,6 +306,29 @@ def test_a_view_that_refers_to_nothing(server: MySQLServer) -> None:
     fail_to_back_up(server, DumpFailed, r"\.orphan' references invalid.*A view refers to something that does not exist")
 
 
+@pytest.mark.parametrize(
+    ("user", "statements", "reason"),
+    [
+        ("", ["CREATE TABLE gone (i int)", "CREATE VIEW orphan AS SELECT i FROM gone", "DROP TABLE gone"],
+         r"orphan' references invalid.*DROP it or fix it"),
+        ("left@localhost", ["CREATE DEFINER={user} FUNCTION f() RETURNS int RETURN 1",
+                            "CREATE VIEW orphan AS SELECT f() AS i", "DROP USER {user}"],
+         r"The user specified as a definer \('left.*does not exist.*ALTER DEFINER"),
+    ],
+)  # fmt: skip
+def test_backup_check_looks_at_views(server: MySQLServer, user: str, statements: list[str], reason: str) -> None:
+    """Where a dump would stop at one, a check says so before."""
+    user = server.user(user, "EXECUTE ON {db}.*") if user else ""
+    server.run(*(statement.replace("{user}", user) for statement in statements))
+    lines = server.site.call("backup_check", "--json").json
+    (failure,) = (line["text"] for line in lines if line["level"] == "FAILED" and line["subject"] == "default")
+    assert re.search(f"(?s){reason}", failure)
+    fail_to_back_up(server, DumpFailed, reason)
+    server.site.configure(databases=[{"alias": "default", "include_tables": ["book", "author"]}])
+    lines = server.site.call("backup_check", "--json").json
+    assert not [line for line in lines if line["level"] == "FAILED" and line["subject"] == "default"]
+
+
 def test_a_dump_without_its_end_mark(server: MySQLServer, tmp_path: Path) -> None:
     """A program that ends well and leaves out the end: it happened when pipes broke."""
     script = tmp_path / "mariadb-dump"
@@ -315,6 +339,25 @@ def test_a_dump_without_its_end_mark(server: MySQLServer, tmp_path: Path) -> Non
     script.chmod(0o755)
     server.site.configure(tools_dir=str(tmp_path))
     fail_to_back_up(server, DumpFailed, "no end mark: it was cut short")
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("head -c 8000000 /dev/urandom", "no end mark|no end within"),
+        ("head -c 70000000 /dev/zero", "A statement has no end within 64 MiB"),
+    ],
+)
+def test_a_program_that_writes_something_else(server: MySQLServer, tmp_path: Path, output: str, reason: str) -> None:
+    """And ends with success, as a wrapper may."""
+    program = mariadb_program("mariadb-dump")
+    wrapper = tmp_path / "mariadb-dump"
+    wrapper.write_text(f'#!/bin/sh\ncase "$*" in *--help*|*--version*) {program} "$@";; *) {output};; esac\n')
+    wrapper.chmod(0o755)
+    server.site.configure(tools_dir=str(tmp_path))
+    started = time.monotonic()
+    fail_to_back_up(server, DumpFailed, reason)
+    assert time.monotonic() - started < 60
 
 
 def test_tables_that_no_snapshot_covers_are_told(server: MySQLServer) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
 from django_cfg.backup.engines.mysql.sql_splitter import Rows, Splitter, Statement
 from django_cfg.backup.engines.mysql.stored_code.parser import StoredCodeParser, StoredObject
+from django_cfg.backup.errors import VerificationFailed
 
 DUMP = rb"""/*M!999999\- enable the sandbox mode */
 -- MariaDB dump 10.19  Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)
@@ -117,6 +121,88 @@ def test_any_values_are_counted(values: list[str], size: int) -> None:
         scanner.feed(data[at : at + size])
     assert scanner.rows == {"t": len(values)}
     assert scanner.is_complete
+
+
+# --- what has no end
+
+
+MIB = 1 << 20
+
+
+def feed_blocks(splitter: Splitter, block: bytes, times: int) -> int:
+    """Return the bytes of rows in it."""
+    return sum(len(part.block) for _ in range(times) for part in splitter.feed(block) if isinstance(part, Rows))
+
+
+@pytest.mark.parametrize(
+    ("begin", "filling"),
+    [
+        (b"CREATE TABLE x (c int DEFAULT 'aaa", b"a"), (b"CREATE TABLE x (c int DEFAULT 'aaa", b"\\\\"),
+        (b"CREATE TABLE x (c int DEFAULT \"", b"a''"), (b"CREATE TABLE `x", b"x"), (b"CREATE TABLE x", b"\0"),
+        (b"CREATE TABLE x /* ", b"* "), (b"CREATE TABLE x -- ", b"- "), (b"CREATE TABLE x ", b"''"),
+        (b"\0", b"\0"), (b"-- ", b"- "), (b"INSERT INTO `t` (", b"``"), (b"CREATE TABLE x", b"/*!*/"),
+    ],
+)  # fmt: skip
+def test_what_has_no_end_is_refused_fast(begin: bytes, filling: bytes) -> None:
+    """In a time that grows with its size, and with a limit of memory."""
+    splitter = Splitter()
+    started = time.process_time()
+    list(splitter.feed(begin))
+    block = filling * (MIB // len(filling))
+    with pytest.raises(VerificationFailed, match=r"no end within (64|1) MiB, so this is no output of mariadb-dump"):
+        feed_blocks(splitter, block, 70)
+    assert time.process_time() - started < 15
+
+
+def test_random_bytes_are_no_dump() -> None:
+    noise = random.Random(1).randbytes(8 * MIB)
+    scanner = DumpScanner()
+    started = time.process_time()
+    for at in range(0, len(noise), MIB):
+        scanner.feed(noise[at : at + MIB])
+    assert not scanner.is_complete
+    assert time.process_time() - started < 15
+
+
+def test_a_row_may_be_larger_than_any_statement() -> None:
+    """max_allowed_packet may be 1 GB; no more than a block of it is in memory."""
+    splitter = Splitter()
+    list(splitter.feed(b"INSERT INTO `t` VALUES\n(1,0x"))
+    block = b"ff" * (MIB // 2)
+    assert feed_blocks(splitter, block, 70) == 70 * MIB
+    assert not splitter.rest
+    list(splitter.feed(b");\n-- Dump completed\n"))
+    assert splitter.is_complete
+
+
+def test_a_long_definition_is_one_statement() -> None:
+    """Up to the limit; however it is cut."""
+    text = b"CREATE PROCEDURE p() SELECT '" + b"it''s; \\\\" * (4 * MIB) + b"'"
+    statements, _ = pieces(Splitter(), text + b";\n-- Dump completed\n", MIB)
+    assert statements == [text]
+
+
+@given(
+    st.text(alphabet="a'\"`\\;-#/*M!\n $", max_size=60),
+    st.integers(1, 10),
+    st.sampled_from([b";;", b"//", b"$$", b";"]),
+)
+def test_no_cut_changes_what_is_a_statement(text: str, size: int, delimiter: bytes) -> None:
+    data = b"DELIMITER " + delimiter + b"\nSET x " + text.encode()
+    whole, in_blocks = Splitter(), Splitter()
+    assert pieces(in_blocks, data, size) == pieces(whole, data, len(data))
+    assert bytes(in_blocks.rest) == bytes(whole.rest)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"CREATE " + b"/*!1 " * 40 + b"x", b"CREATE " + b"/*a*/" * 40 + b"x", b"SET sql_mode = " + b" " * 200_000 + b"x",
+     b"CREATE " + b" " * 200_000 + b"x"],
+)  # fmt: skip
+def test_what_is_nearly_code_is_read_fast(text: bytes) -> None:
+    started = time.process_time()
+    assert StoredCodeParser().read(Statement(text)) == (False, None)
+    assert time.process_time() - started < 5
 
 
 # --- code

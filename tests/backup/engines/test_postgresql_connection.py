@@ -76,7 +76,7 @@ def test_a_search_path_in_options(server: PostgreSQLServer) -> None:
     server.run("CREATE SCHEMA own", "CREATE TABLE own.django_migrations (id int, app text, name text)",
                "INSERT INTO own.django_migrations VALUES (1, 'shop', '0001_initial')")  # fmt: skip
     server.use(OPTIONS={"options": "-c search_path=own,public -c statement_timeout=0"})
-    assert create_backup().migrations == {"shop": "0001_initial"}
+    assert create_backup().migrations == {"shop": ("0001_initial",)}
     works(server)
 
 

@@ -134,4 +134,4 @@ def test_some_tables_need_no_right_on_the_others(server: PostgreSQLServer) -> No
     server.site.configure(databases=[{"alias": "default", "include_tables": ["author"]}])
     assert create_backup().migrations == {}
     server.run(f"GRANT SELECT ON django_migrations TO {role}")
-    assert create_backup().migrations == {"shop": "0001_initial"}
+    assert create_backup().migrations == {"shop": ("0001_initial",)}

@@ -6,10 +6,14 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import django
 import pytest
 
 from django_cfg.backup.storage.local import LocalStorage
 from tests.support.django_project import Site
+from tests.support.notification_servers import load_apprise
+
+pytestmark = pytest.mark.usefixtures("notified")
 
 
 def levels(site: Site) -> dict[str, str]:
@@ -27,12 +31,19 @@ def _badness(level: str) -> int:
 def test_a_healthy_project_passes_and_nothing_is_left(site: Site) -> None:
     answer = site.call("backup_check")
     assert answer.code == 0
-    assert [line.split()[0] for line in answer.stdout.splitlines()] == ["OK"] * 5
+    assert [line.split()[0] for line in answer.stdout.splitlines()] == ["OK"] * 6
     assert site.stored() == []
 
 
 def test_each_line_tells_its_subject(site: Site) -> None:
-    assert levels(site) == {"settings": "OK", "storage": "OK", "clock": "OK", "space": "OK", "default": "OK"}
+    assert levels(site) == {
+        "settings": "OK",
+        "storage": "OK",
+        "clock": "OK",
+        "space": "OK",
+        "notify": "OK",
+        "default": "OK",
+    }
 
 
 def test_a_missing_database_fails_and_the_rest_is_still_looked_at(site: Site) -> None:
@@ -95,3 +106,83 @@ def test_a_damaged_backup_is_a_warning(site: Site) -> None:
     manifest = site.create()
     Path(site.backups, manifest.archive_key).unlink()
     assert levels(site)["storage"] == "WARNING"
+
+
+class TestFolder:
+    """Another user who may write into it can replace backups, and with them what a restore runs."""
+
+    def test_one_that_every_user_may_write_into(self, site: Site) -> None:
+        site.create()
+        assert levels(site)["storage"] == "OK"
+        site.backups.chmod(0o777)
+        answer = site.call("backup_check")
+        assert answer.code == 4
+        assert f"WARNING  storage: Every user of this machine may write into {site.backups}" in answer.stdout
+        assert "django_cfg_backup.W022" in site.call("check").stderr
+        site.backups.chmod(0o750)
+        assert levels(site)["storage"] == "OK"
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+    @pytest.mark.parametrize(("user", "name"), [(65534, "nobody"), (54321, "54321")])
+    def test_one_of_another_user(self, site: Site, user: int, name: str) -> None:
+        site.create()
+        os.chown(site.backups, user, -1)
+        answer = site.call("backup_check")
+        assert answer.code == 4
+        assert f"{site.backups}, where backups are kept, belongs to the user {name}" in answer.stdout
+        assert "django_cfg_backup.W023" in site.call("check").stderr
+
+    def test_one_that_is_not_there_yet(self, site: Site) -> None:
+        assert "W02" not in site.call("check").stderr
+
+
+class TestNotify:
+    """Who is notified of failures is looked at without sending."""
+
+    @pytest.fixture(autouse=True)
+    def _apprise_is_loaded(self) -> None:
+        load_apprise()
+
+    def notify(self, site: Site) -> list[tuple[str, str]]:
+        lines = site.call("backup_check", "--json").json
+        return [(line["level"], line["text"]) for line in lines if line["subject"] == "notify"]
+
+    def test_nobody(self, site: Site) -> None:
+        site.set(ADMINS=[])
+        ((level, text),) = self.notify(site)
+        assert level == "WARNING"
+        assert text.startswith("no failure is reported to anybody: set ADMINS and a mail server, notify_urls or")
+        assert site.call("backup_check").code == 4
+
+    def test_somebody(self, site: Site) -> None:
+        site.configure(notify_urls=["json://127.0.0.1"], heartbeat_url="http://127.0.0.1/SECRET")
+        text = "failures are reported by mail to ADMINS, notify_urls[1] (json), heartbeat_url"
+        assert self.notify(site) == [("OK", text)]
+
+    def test_a_heartbeat_alone(self, site: Site) -> None:
+        site.set(ADMINS=[])
+        site.configure(heartbeat_url="http://127.0.0.1/")
+        assert self.notify(site) == [("OK", "failures are reported by heartbeat_url")]
+
+    def test_as_it_was_chosen(self, site: Site) -> None:
+        site.set(ADMINS=[])
+        site.configure(notify_on_failure=False)
+        assert self.notify(site) == []
+
+    def test_a_url_that_apprise_does_not_know(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        site.configure(notify_urls=["json://127.0.0.1", "slak://T0KEN/x"])
+        (level, text), _ = self.notify(site)
+        assert (level, text.partition(":")[0]) == ("WARNING", "notify_urls[2] (slak) cannot be used")
+        answer = site.call("check")
+        assert "django_cfg_backup.W013" in answer.stderr
+        assert "T0KEN" not in answer.stderr + caplog.text
+
+    @pytest.mark.skipif(django.VERSION >= (6, 0), reason="Django takes plain addresses since 6.0")
+    def test_admins_in_the_form_of_a_later_django(self, site: Site) -> None:
+        site.set(ADMINS=["ops@example.org"])
+        (level, text), _ = self.notify(site)
+        assert (level, text.partition(",")[0]) == (
+            "WARNING",
+            "settings.ADMINS holds something else than pairs of name and address",
+        )
+        assert "django_cfg_backup.W013" in site.call("check").stderr

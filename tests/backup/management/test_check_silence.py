@@ -63,6 +63,7 @@ def test_silent_servers_fail_within_the_deadline(tmp_path: Path, migrated_databa
     assert {subject: found["level"] for subject, found in findings.items()} == {
         "settings": "OK",
         "storage": "FAILED",
+        "notify": "WARNING",
         "default": "OK",
         "hole": "FAILED",
     }

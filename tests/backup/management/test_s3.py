@@ -157,12 +157,13 @@ def test_a_stored_manifest_that_cannot_be_read_is_told_beside_the_others(
     assert "bad.json" in answer.stderr
 
 
+@pytest.mark.usefixtures("notified")
 class TestChecks:
     def test_backup_check_writes_reads_and_deletes(self, remote: Site, s3_server: S3Server, bucket: str) -> None:
         """Free space is not looked at: nobody knows it."""
         answer = remote.call("backup_check", "--json")
         assert answer.code == 0
-        assert [finding["subject"] for finding in answer.json] == ["settings", "storage", "clock", "default"]
+        assert [finding["subject"] for finding in answer.json] == ["settings", "storage", "clock", "notify", "default"]
         assert s3_server.files(bucket) == []
 
     def test_plain_http_to_another_host_is_a_warning(self, remote: Site, s3_server: S3Server) -> None:

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import django_rq
 from django.db import transaction
+from rq.worker import Worker
 
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import list_backups
@@ -167,6 +169,43 @@ class TestLostJobs:
         assert "'nosuch' is not in settings.RQ_QUEUES, which has: backups, default" in str(problem)
         answer = queued.call("check")
         assert "django_cfg_backup.W010" in answer.stderr
+
+
+class TestCheck:
+    """backup_check looks at the queues of the schedules: RQ itself cannot say that it does not run."""
+
+    def queues(self, site: Site) -> list[tuple[str, str]]:
+        lines = site.call("backup_check", "--json").json
+        return [(line["level"], line["text"]) for line in lines if line["subject"] == "queue"]
+
+    def test_without_a_worker(self, queued: Site) -> None:
+        ((level, text),) = self.queues(queued)
+        assert (level, text.partition(",")[0]) == ("WARNING", "no worker takes jobs from 'backups'")
+
+    def test_with_a_worker(self, queued: Site) -> None:
+        queue = django_rq.get_queue("backups")
+        worker = Worker([queue], connection=queue.connection)
+        worker.register_birth()
+        try:
+            assert self.queues(queued) == [("OK", "'backups' answers, 1 worker")]
+        finally:
+            worker.register_death()
+            queue.connection.close()
+
+    def test_redis_is_not_there(self, queued: Site) -> None:
+        queued.set(RQ_QUEUES={"backups": {"URL": "redis://127.0.0.1:1/0"}})
+        ((level, text),) = self.queues(queued)
+        assert level == "FAILED"
+        assert "The queue 'backups' cannot be reached" in text
+        assert queued.call("backup_check").code == 1
+
+    def test_a_queue_that_is_not_configured(self, queued: Site) -> None:
+        queued.configure(schedule={"cron": "0 * * * *", "queue": "nosuch"})
+        ((level, text),) = self.queues(queued)
+        assert (level, "'nosuch' is not in settings.RQ_QUEUES" in text) == ("FAILED", True)
+
+    def test_without_rq(self, hourly: Site) -> None:
+        assert self.queues(hourly) == []
 
 
 class TestWorkers:

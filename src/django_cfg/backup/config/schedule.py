@@ -12,6 +12,8 @@ from django_cfg.base_config import ConfigModel
 
 DEFAULT_CRON = "0 2 * * *"
 VERIFICATION_CRON = "0 4 * * 0"
+_CRON_FIELDS = 5
+_CRON_FORM = "it has five fields, minute hour day month weekday, as in '0 2 * * *'"
 _CRON_NICKNAMES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -61,13 +63,12 @@ class BackupScheduleConfig(ConfigModel):
         if value is None:
             return None
         expression = _CRON_NICKNAMES.get(value.strip().lower(), value)
+        if len(expression.split()) > _CRON_FIELDS:  # the first of six would be seconds
+            raise ValueError(f"cron {value!r} has {len(expression.split())} fields: {_CRON_FORM}")
         try:
             next(CronSim(expression, datetime.now(UTC)))
         except CronSimError as error:
-            raise ValueError(
-                f"cron {value!r} is not a cron expression ({error}): "
-                "it has five fields, minute hour day month weekday, as in '0 2 * * *'"
-            ) from None
+            raise ValueError(f"cron {value!r} is not a cron expression ({error}): {_CRON_FORM}") from None
         except StopIteration:
             raise ValueError(f"cron {value!r} names a day that never comes") from None
         return value

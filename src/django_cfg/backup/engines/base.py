@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,8 +47,16 @@ class DumpReport:
     engine: EngineFacts
     tables: tuple[Table, ...]
     excluded: tuple[str, ...]
-    migrations: Mapping[str, str]  # app: last applied
+    migrations: Mapping[str, tuple[str, ...]]  # app: all that are applied, in their order
     warnings: tuple[str, ...] = ()  # about a dump that is complete
+
+
+def group_migrations(rows: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """Group the *rows* of Django's record, app and name in the order of application, by app."""
+    found: dict[str, list[str]] = {}
+    for app, name in rows:
+        found.setdefault(app, []).append(name)
+    return {app: tuple(names) for app, names in found.items()}
 
 
 class Dump(ABC):
@@ -118,6 +126,7 @@ class Preflight:
     findings: tuple[Finding, ...]  # versions, tools, permissions, space, blocking connections, the form and its reason
     uses_staging: bool  # load and check next to the target; otherwise read the archive completely first
     keeps_old_data: bool  # at the switch; otherwise a backup is made before the restore
+    target_exists: bool = True  # otherwise there is no old data, and the restore creates the database
 
 
 class Restoration(ABC):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +38,13 @@ def connect(database: Database) -> Iterator[Session]:
         raise explain_unavailable(database.alias, location(database), error) from error
     finally:
         wrapper.close()
+
+
+def connect_to_server(database: Database) -> AbstractContextManager[Session]:
+    """Likewise, to the server alone: the database need not exist."""
+    settings = merged_settings(database)
+    options = {key: value for key, value in settings.get("OPTIONS", {}).items() if key not in ("db", "database")}
+    return connect(replace(database, settings={**settings, "NAME": "", "OPTIONS": options}, connection={}))
 
 
 def _open_session(wrapper: Any, database: Database) -> Session:
@@ -91,5 +98,5 @@ def _complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: value for name, value in settings.get("OPTIONS", {}).items() if name not in IGNORED_OPTIONS}
     defaults = {"TIME_ZONE": None, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False, "AUTOCOMMIT": True,
                 "NAME": "", "USER": "", "PASSWORD": "", "HOST": "", "PORT": ""}  # fmt: skip
-    own = {"connect_timeout": CONNECT_TIMEOUT, **options, "isolation_level": None}
+    own = {"connect_timeout": CONNECT_TIMEOUT, **options, "isolation_level": None, "local_infile": False}
     return {**defaults, **settings, "OPTIONS": own}

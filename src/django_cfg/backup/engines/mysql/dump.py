@@ -18,9 +18,11 @@ from django_cfg.backup.engines.mysql.option_file import OptionFile, open_option_
 from django_cfg.backup.engines.mysql.privileges import require_dump_privileges
 from django_cfg.backup.engines.mysql.row_counts import RowCounter, open_snapshot
 from django_cfg.backup.engines.mysql.schema import SelectedTables
-from django_cfg.backup.engines.mysql.session import Session
+from django_cfg.backup.engines.mysql.session import Session, get_max_packet, quote_name, raise_max_packet
+from django_cfg.backup.engines.mysql.stored_code.contents import list_contents
 from django_cfg.backup.engines.mysql.tools import CLIENTS, DUMP_TOOLS, Tool, describe_mismatch, find_tool
-from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, ToolNotFound
+from django_cfg.backup.errors import DatabaseUnavailable, DumpFailed, ToolNotFound, VerificationFailed
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import EngineFacts, Table
 from django_cfg.backup.process.child import Child
 
@@ -81,13 +83,18 @@ class _Source:
     session: Session
     tool: Tool
     selected: SelectedTables
-    migrations: Mapping[str, str]
+    migrations: Mapping[str, tuple[str, ...]]
     size: int  # of the dump, estimated, in bytes
+    charset: tuple[str, str]  # of the database, and its collation
+    max_packet: int  # bytes of a statement that the server takes
 
     @property
     def has_history(self) -> bool:
-        """Whether the program can dump the past of system-versioned tables."""
-        return self.tool.has_option("--dump-history")
+        """Whether the dump holds the past of system-versioned tables.
+
+        The program refuses a dump with history if one table keeps it by the numbers of transactions.
+        """
+        return self.tool.has_option("--dump-history") and not self.selected.transaction_precise
 
     def build_argv(self, file: OptionFile, extra_options: Sequence[str]) -> Iterator[list[str]]:
         """Return the command of one program; of two, one after the other, if one cannot leave out rows alone."""
@@ -115,19 +122,28 @@ class _Source:
             tool_version=self.tool.version,
             format="sql",
             roles=tuple(sorted(scanner.definers)),
+            charset=self.charset[0],
+            collation=self.charset[1],
+            largest_statement=scanner.largest[0],
         )
-        return DumpReport(facts, tables, self.selected.excluded, self.migrations, tuple(self._list_warnings(tables)))
+        warnings = tuple(self._list_warnings(scanner, tables))
+        return DumpReport(facts, tables, self.selected.excluded, self.migrations, warnings)
 
-    def _list_warnings(self, tables: Sequence[Table]) -> Iterator[str]:
+    def _list_warnings(self, scanner: DumpScanner, tables: Sequence[Table]) -> Iterator[str]:
+        size, table = scanner.largest
+        if size >= self.max_packet:
+            yield (
+                f"{table}: a row takes {megabytes(size)} as SQL, and this server takes {megabytes(self.max_packet)} at "
+                f"once (max_allowed_packet). A restore is refused until that is raised: {raise_max_packet(size)}."
+            )
         if mismatch := describe_mismatch(self.tool, self.session.vendor, self.session.version):
             yield mismatch
+        yield from _describe_losses(self.tool, self.selected)
         if self.selected.without_snapshot:
             yield (
                 f"{self.selected.without_snapshot}: no snapshot covers these tables, so the dump may hold part of the "
                 "rows written during it. ALTER TABLE ... ENGINE=InnoDB makes them safe."
             )
-        if (versioned := ", ".join(self.selected.versioned)) and not self.has_history:
-            yield f"{self.tool.name} {self.tool.version} leaves out the history of {versioned}."
         if inexact := [table.name for table in tables if not table.exact]:
             yield (
                 f"{', '.join(inexact)}: rows were written while the dump began, so their counts are not exact and are "
@@ -150,7 +166,10 @@ class MySQLDump(Dump):
         block = self._child.stdout.read(size)
         while not block and size != 0 and self._start_next():
             block = self._child.stdout.read(size)
-        self._scanner.feed(block)
+        try:
+            self._scanner.feed(block)
+        except VerificationFailed as error:
+            raise dump_failed(self._alias, str(error)) from error
         if self._scanner.has_begun and not self._next_children:
             self._counter.note_begin()
         return block
@@ -190,7 +209,9 @@ def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
         selected = _check_selection(session, selection)
         with explain_dump_errors(alias):
             migrations = schema.read_migrations(session, selected.tables)
-            source = _Source(session, tool, selected, migrations, schema.estimate_dump_size(session))
+            size, max_packet = schema.estimate_dump_size(session), get_max_packet(session)
+            charset = schema.read_charset(session, session.database)
+            source = _Source(session, tool, selected, migrations, size, charset, max_packet)
         after = stack.enter_context(connect(database))
         file = stack.enter_context(open_option_file(database, session, tool))
         counter = RowCounter(database, session, after, selected, history=source.has_history)
@@ -198,7 +219,15 @@ def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
             open_snapshot(session)
         commands = source.build_argv(file, options)
         children = [
-            stack.enter_context(Child(argv, secrets=file.secrets, said=remove_row_data, lines=STDERR_LINES))
+            stack.enter_context(
+                Child(
+                    argv,
+                    secrets=file.secrets,
+                    said=remove_row_data,
+                    lines=STDERR_LINES,
+                    limit=database.dump_timeout,
+                )
+            )
             for argv in commands
         ]
         count = stack.enter_context(counter.run(children))
@@ -225,8 +254,38 @@ def check_health(database: Database, selection: Selection) -> Iterator[Finding]:
             yield Finding(Level.WARNING, alias, str(error))
         selected = _check_selection(session, selection)
         yield Finding(Level.OK, alias, f"{len(selected.tables)} tables can be read")
+        if not selected.included:
+            _require_usable_views(session)
+        for text in _describe_losses(tool, selected):
+            yield Finding(Level.WARNING, alias, text)
         if selected.without_snapshot:
             yield Finding(Level.WARNING, alias, f"no snapshot covers {selected.without_snapshot}: use InnoDB")
+
+
+def _describe_losses(tool: Tool, selected: SelectedTables) -> Iterator[str]:
+    """Describe what the program does not write, and what of it was to be expected."""
+    versioned, precise = ", ".join(selected.versioned), ", ".join(selected.transaction_precise)
+    if versioned and precise:
+        yield (
+            f"The history of {versioned} is left out: {precise} keeps it by the numbers of transactions, and "
+            f"{tool.name} writes no history of a database with such a table. Columns of type TIMESTAMP(6) have no such "
+            "limit."
+        )
+    elif versioned and not tool.has_option("--dump-history"):
+        yield f"{tool.name} {tool.version} leaves out the history of {versioned}."
+    if selected.without_own_rows:
+        yield f"{selected.without_own_rows}: only the definition is in a backup, since the rows belong to other tables."
+
+
+def _require_usable_views(session: Session) -> None:
+    """
+    :raises DumpFailed: the programs would stop at a view.
+    """
+    with explain_dump_errors(session.alias):
+        for view in list_contents(session, session.database).list_names("view"):
+            name = quote_name(session.database, view)
+            session.fetch_rows(f"SHOW FIELDS FROM {name}")
+            session.fetch_rows(f"SHOW CREATE VIEW {name}")
 
 
 def _find_tool(database: Database, session: Session) -> Tool:

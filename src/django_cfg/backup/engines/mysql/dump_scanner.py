@@ -20,12 +20,13 @@ class DumpScanner:
     def __init__(self) -> None:
         self.has_begun = False  # the first table has passed: the program has taken its snapshot
         self.rows: dict[str, int] = {}
+        self.largest: tuple[int, str] = 0, ""  # the bytes of the largest INSERT, and its table
         self.uncountable: set[str] = set()  # tables with many rows on a line, as mysqldump writes all of them
         self.definers: set[str] = set()
         self.charsets: set[str] = set()
         self.collations: set[str] = set()
         self._splitter = Splitter()
-        self._table = ""
+        self._table, self._size = "", 0
 
     @property
     def is_complete(self) -> bool:
@@ -39,6 +40,8 @@ class DumpScanner:
                 self._scan_statement(part)
 
     def _scan_rows(self, part: Rows) -> None:
+        self._size = part.end - part.start + (0 if part.table else self._size)
+        self.largest = max(self.largest, (self._size, part.table or self._table))
         if not part.table:
             self.rows[self._table] += part.line_ends
             return

@@ -14,7 +14,7 @@ _NO_SERVER = "No server listens there: start the server, or correct HOST and POR
 _CONNECTION = {
     "access denied for user": "Correct USER and PASSWORD in DATABASES, or in BackupDatabaseConfig.connection; or GRANT "
     "the user what docs/mysql.md lists.",
-    "unknown database": "Check NAME in DATABASES.",
+    "unknown database": "Check NAME in DATABASES; a database that is lost is created by backup_restore.",
     "secure transport": "The server requires TLS: set the ssl parameters in OPTIONS.",
     "ssl|tls|certificate": "Check the ssl parameters in OPTIONS against what the server offers.",
     "too many connections": "The server has no connection left: raise max_connections or close some.",
@@ -28,14 +28,20 @@ _CONNECTION = {
     "can't connect": _NO_SERVER,
     "shutdown in progress": "The server is stopping: start it and try again.",
 }
-_PACKET = "A row is larger than max_allowed_packet of the server: raise it there."
+_PACKET = (
+    "A row is larger as SQL, where bytes take twice their room, than max_allowed_packet of the server: let an "
+    "administrator raise it (SET GLOBAL max_allowed_packet, at most 1073741824)."
+)
 _DUMP = {
     "lock (wait )?timeout": "Another transaction, often a migration, holds a lock: let it end and try again, or raise "
     "lock_timeout.",
     "table definition has changed": "A migration changed a table while it was dumped: try again when it has ended.",
     "insuff?ici?ent privileges": "The text of stored procedures and functions is hidden from this user: GRANT it what "
     "docs/mysql.md lists.",
-    "references invalid table": "A view refers to something that does not exist: DROP it or fix it, then try again.",
+    "references invalid table": "A view refers to something that does not exist, or that its DEFINER may not use: DROP "
+    "it or fix it, then try again.",
+    r"specified as a definer .* does not exist": "CREATE that user, or let the view or routine belong to another one "
+    "(ALTER DEFINER = ... VIEW ...), or DROP it; then try again.",
     "(access|command) denied": "GRANT this user what docs/mysql.md lists.",
     "max_allowed_packet": _PACKET,
     "lost connection": "The server stopped, or ended the connection in the middle of the dump (its log says why; where "
@@ -55,6 +61,8 @@ _RESTORE = {
     "log_bin_trust_function_creators": "Ask an administrator to SET GLOBAL log_bin_trust_function_creators = 1.",
     "unknown collation": "The backup comes from a newer server, whose collations this one does not know: upgrade it.",
     "unknown storage engine": "Install the storage engine on the server.",
+    "federated table|foreign data src": "The server to which a FEDERATED table refers has to answer when the table is "
+    "created: start it, or make the other table there.",
     "is full": "The server's disk is full: free some space there.",
     "max_allowed_packet": _PACKET,
     "lost connection|gone away": "The server stopped: start it and restore again.",

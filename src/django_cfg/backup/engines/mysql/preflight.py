@@ -8,15 +8,16 @@ from collections.abc import Iterator
 
 from django_cfg.backup.engines.base import Database, Finding, Level, Preflight, RestoreOptions
 from django_cfg.backup.engines.mysql import staging_schemas
-from django_cfg.backup.engines.mysql.connection import connect, location
+from django_cfg.backup.engines.mysql.connection import connect, connect_to_server, location
 from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
 from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors
 from django_cfg.backup.engines.mysql.error_text import get_error_number
 from django_cfg.backup.engines.mysql.foreign_key_check import describe_outer_keys
+from django_cfg.backup.engines.mysql.missing_database import created_if_missing, format_charset
 from django_cfg.backup.engines.mysql.option_file import open_option_file
 from django_cfg.backup.engines.mysql.privileges import describe_user, require_restore_privileges
 from django_cfg.backup.engines.mysql.schema import get_schema_size, list_foreign_keys
-from django_cfg.backup.engines.mysql.session import Session, list_other_sessions
+from django_cfg.backup.engines.mysql.session import Session, get_max_packet, list_other_sessions, raise_max_packet
 from django_cfg.backup.engines.mysql.stored_code.contents import list_contents
 from django_cfg.backup.engines.mysql.stored_code.export import export_objects, list_broken_views
 from django_cfg.backup.engines.mysql.table_restore import choose_tables
@@ -33,7 +34,7 @@ _UNKNOWN_CHARSET, _UNKNOWN_COLLATION = 1115, 1273
 
 def run_preflight(database: Database, manifest: Manifest, options: RestoreOptions) -> Preflight:
     """Check a restore without beginning it; raise BackupError if it would fail."""
-    with connect(database) as session:
+    with created_if_missing(database, manifest) as is_new, connect(database) as session:
         client, dump_tool = find_programs(database, session)
         refuse_impossible(session, manifest, options)
         staging_schemas.lock_restores(session)  # a switch that is running looks like one that was interrupted
@@ -44,7 +45,7 @@ def run_preflight(database: Database, manifest: Manifest, options: RestoreOption
         results = [
             (Level.OK, f"{session.server}, {location(database)}; {client.path}"),
             *_check_version(session, manifest, uses_staging=uses_staging),
-            *_describe_form(session, manifest, options, uses_staging=uses_staging),
+            *_describe_form(session, manifest, options, uses_staging=uses_staging, is_new=is_new),
         ]
         if uses_staging and not options.tables:
             if list_contents(session, session.database).list_names("trigger"):  # dropped while their tables are locked
@@ -54,7 +55,8 @@ def run_preflight(database: Database, manifest: Manifest, options: RestoreOption
         results.append(_check_space(session, manifest))
         results += _check_other_sessions(session, options, uses_staging=uses_staging)
     findings = tuple(Finding(level, database.alias, text) for level, text in results)
-    return Preflight(findings, uses_staging, keeps_old_data=uses_staging and not options.tables)
+    keeps_old_data = uses_staging and not options.tables
+    return Preflight(findings, uses_staging, keeps_old_data=keeps_old_data, target_exists=not is_new)
 
 
 def find_programs(database: Database, session: Session) -> tuple[Tool, Tool]:
@@ -69,6 +71,7 @@ def find_programs(database: Database, session: Session) -> tuple[Tool, Tool]:
 def refuse_impossible(session: Session, manifest: Manifest, options: RestoreOptions) -> None:
     """Raise RestoreRefused if the restore cannot be done, or not as *options* say."""
     _refuse_other_vendor(session, manifest)
+    _refuse_large_statements(session, manifest)
     if not options.tables:
         require_restore_privileges(session)
         _refuse_outer_keys(session)
@@ -105,7 +108,7 @@ def refuse_in_place(session: Session, manifest: Manifest, options: RestoreOption
 
 def refuse_unknown_charsets(database: Database, manifest: Manifest, scanner: DumpScanner) -> None:
     """Raise RestoreRefused if the server does not have a character set or collation of the dump."""
-    with connect(database) as session:
+    with connect_to_server(database) as session:
         charsets = {name: f"DO CONVERT('' USING {name})" for name in sorted(scanner.charsets)}
         collations = {name: f"SET SESSION collation_connection = {name}" for name in sorted(scanner.collations)}
         unknown = [name for name, statement in charsets.items() if _fails(session, statement, _UNKNOWN_CHARSET)]
@@ -126,6 +129,17 @@ def _refuse_other_vendor(session: Session, manifest: Manifest) -> None:
             f"{manifest.name} is a backup of a {_VENDORS.get(vendor, vendor)} database, and {session.alias!r} is on a "
             f"{_VENDORS[session.vendor]} server. The two are not compatible any more: restore it onto a server of its "
             "own kind. To move the data all the same, unpack the archive (docs/restore-by-hand.md) and load it by hand."
+        )
+
+
+def _refuse_large_statements(session: Session, manifest: Manifest) -> None:
+    """Refuse what would fail in the middle: bytes take twice their room as SQL, so a row may come back too large."""
+    size, limit = manifest.engine.largest_statement, get_max_packet(session)
+    if size >= limit:
+        raise RestoreRefused(
+            f"{manifest.name} holds a row that takes {megabytes(size)} as SQL, and the server of the database "
+            f"{session.alias!r} takes {megabytes(limit)} at once (max_allowed_packet). Nothing was changed. Let an "
+            f"administrator raise it, for the time of the restore, and restore again: {raise_max_packet(size)}"
         )
 
 
@@ -167,8 +181,10 @@ def _compare_versions(session: Session, manifest: Manifest) -> str:
 
 
 def _describe_form(
-    session: Session, manifest: Manifest, options: RestoreOptions, *, uses_staging: bool
+    session: Session, manifest: Manifest, options: RestoreOptions, *, uses_staging: bool, is_new: bool
 ) -> Iterator[Result]:
+    if is_new:
+        yield Level.OK, f"the database does not exist and is created, {format_charset(manifest.engine)}"
     if options.tables:
         chosen = choose_tables(session, manifest, options.tables)
         text = (
@@ -179,6 +195,8 @@ def _describe_form(
         if keys := describe_outer_keys(session, chosen):
             text = "foreign keys between these tables and others are checked at the end, and a row that would refer to "
             yield Level.WARNING, f"{text}nothing rolls everything back: {'; '.join(keys)}"
+    elif uses_staging and is_new:
+        yield Level.OK, "into a schema next to the database, checked, then one RENAME TABLE"
     elif uses_staging:
         kept = "then dropped" if options.discard_old else "kept next to it"
         text = "into a schema next to the database, checked, then one RENAME TABLE; its old data is"

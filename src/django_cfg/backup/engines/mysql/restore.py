@@ -11,6 +11,7 @@ from django_cfg.backup.engines.mysql import staging_schemas, switch
 from django_cfg.backup.engines.mysql.connection import connect
 from django_cfg.backup.engines.mysql.dump_loader import DumpLoader
 from django_cfg.backup.engines.mysql.in_place import InPlaceRestoration
+from django_cfg.backup.engines.mysql.missing_database import created_if_missing
 from django_cfg.backup.engines.mysql.option_file import open_option_file
 from django_cfg.backup.engines.mysql.preflight import find_programs, refuse_impossible, refuse_in_place
 from django_cfg.backup.engines.mysql.staging import StagingRestoration, report_kept_data
@@ -21,8 +22,8 @@ from django_cfg.backup.manifest import Manifest
 
 @contextmanager
 def open_restoration(database: Database, manifest: Manifest, options: RestoreOptions) -> Iterator[Restoration]:
-    """Prepare a restore of *database*; nothing of it is changed yet."""
-    with connect(database) as session:
+    """Prepare a restore of *database*; nothing of it is changed yet, but that it is created if it is missing."""
+    with created_if_missing(database, manifest), connect(database) as session:
         refuse_impossible(session, manifest, options)
         client, dump_tool = find_programs(database, session)
         staging_schemas.lock_restores(session)
@@ -32,11 +33,11 @@ def open_restoration(database: Database, manifest: Manifest, options: RestoreOpt
             staging = None if options.in_place else staging_schemas.create_staging(session)
             if staging is None:
                 refuse_in_place(session, manifest, options)
-                loader = DumpLoader(client, file, session.database)
+                loader = DumpLoader(client, file, session, session.database)
                 yield InPlaceRestoration(database, session, loader, options, partial=manifest.partial)
                 return
             try:
-                loader = DumpLoader(client, file, staging)
+                loader = DumpLoader(client, file, session, staging)
                 if options.tables:
                     yield TableRestoration(database, session, loader, options, manifest)
                 else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from django_cfg.backup.engines.base import Selection
+from django_cfg.backup.engines.base import Selection, group_migrations
 from django_cfg.backup.engines.mysql.session import Session, quote_name
 from django_cfg.backup.engines.table_comparison import matching
 from django_cfg.backup.errors import DatabaseUnavailable, UsageError
@@ -22,6 +22,12 @@ FROM information_schema.key_column_usage
 WHERE (table_schema = %s OR referenced_table_schema = %s) AND referenced_table_name IS NOT NULL
 ORDER BY table_schema, table_name, constraint_name, ordinal_position
 """
+# System-versioned tables whose history is kept by the numbers of transactions, not by time.
+_TRANSACTION_PRECISE = """
+SELECT DISTINCT table_name FROM information_schema.columns
+WHERE table_schema = %s AND generation_expression = 'ROW START' AND data_type = 'bigint'
+"""
+_WITHOUT_OWN_ROWS = {"mrg_myisam", "federated"}  # mariadb-dump and mysqldump write only their definitions
 _TRANSACTIONAL = {"innodb", "rocksdb", "tokudb", "ndbcluster", "sequence"}
 
 
@@ -30,6 +36,12 @@ class TableInfo:
     name: str
     engine: str
     is_versioned: bool  # the server keeps the history of its rows
+    is_transaction_precise: bool = False  # by the numbers of transactions, which cannot be dumped
+
+    @property
+    def has_own_rows(self) -> bool:
+        """False for a table that shows rows of other tables, here or on another server."""
+        return self.engine.lower() not in _WITHOUT_OWN_ROWS
 
     @property
     def is_transactional(self) -> bool:
@@ -59,11 +71,20 @@ class SelectedTables:
     @property
     def filled(self) -> tuple[TableInfo, ...]:
         """The tables whose rows are in the dump."""
-        return tuple(table for table in self.tables if table.name not in self.excluded)
+        return tuple(table for table in self.tables if table.has_own_rows and table.name not in self.excluded)
 
     @property
     def versioned(self) -> list[str]:
         return [table.name for table in self.filled if table.is_versioned]
+
+    @property
+    def transaction_precise(self) -> list[str]:
+        return [table.name for table in self.tables if table.is_transaction_precise]
+
+    @property
+    def without_own_rows(self) -> str:
+        """The tables that show rows of others, for messages."""
+        return ", ".join(f"{table.name} ({table.engine})" for table in self.tables if not table.has_own_rows)
 
     @property
     def without_snapshot(self) -> str:
@@ -73,7 +94,10 @@ class SelectedTables:
 
 def list_tables(session: Session, schema: str = "") -> list[TableInfo]:
     rows = session.fetch_text(_TABLES, [schema or session.database])
-    tables = (TableInfo(name, engine, bool(versioned)) for name, engine, versioned in rows)
+    precise: set[str] = set()
+    if any(versioned for _, _, versioned in rows):
+        precise = {name for (name,) in session.fetch_text(_TRANSACTION_PRECISE, [schema or session.database])}
+    tables = (TableInfo(name, engine, bool(versioned), name in precise) for name, engine, versioned in rows)
     return sorted(tables, key=lambda table: table.name)
 
 
@@ -138,6 +162,8 @@ def count_rows(session: Session, table: TableInfo, schema: str = "", *, history:
 
     :param history: also count the rows of the past of a system-versioned table.
     """
+    if not table.has_own_rows:
+        return 0
     past = " FOR SYSTEM_TIME ALL" if history and table.is_versioned else ""
     name = quote_name(schema or session.database, table.name)
     number: int = session.fetch_value(f"SELECT COUNT(*) FROM {name}{past}")
@@ -149,28 +175,41 @@ def count_all_rows(session: Session, schema: str) -> dict[str, int]:
     return {table.name: count_rows(session, table, schema, history=True) for table in list_tables(session, schema)}
 
 
-def read_migrations(session: Session, tables: Iterable[TableInfo]) -> Mapping[str, str]:
-    """Return the last migration applied of each app; nothing if Django keeps no record among *tables*."""
+def read_migrations(session: Session, tables: Iterable[TableInfo]) -> Mapping[str, tuple[str, ...]]:
+    """Return the applied migrations of each app; nothing if Django keeps no record among *tables*."""
     if "django_migrations" not in {table.name for table in tables}:
         return {}
-    name = quote_name(session.database, "django_migrations")
-    return dict(session.fetch_rows(f"SELECT app, name FROM {name} ORDER BY id"))
+    query = f"SELECT app, name FROM {quote_name(session.database, 'django_migrations')} ORDER BY id"
+    return group_migrations((str(app), str(name)) for app, name in session.fetch_rows(query))
 
 
 def estimate_dump_size(session: Session) -> int:
     """Return an upper estimate in bytes: rows take more room as SQL than in the server's pages."""
-    query = "SELECT COALESCE(SUM(data_length), 0) FROM information_schema.tables WHERE table_schema = %s"
-    return 2 * int(session.fetch_value(query, [session.database])) + (1 << 20)
+    return 2 * _sum_sizes(session, session.database, "data_length") + (1 << 20)
 
 
 def get_schema_size(session: Session, schema: str) -> int:
     """Return the bytes of rows and indexes, by the server's own estimate."""
-    query = "SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables WHERE table_schema = %s"
-    return int(session.fetch_value(query, [schema]))
+    return _sum_sizes(session, schema, "data_length + index_length")
+
+
+def _sum_sizes(session: Session, schema: str, size: str) -> int:
+    query = f"SELECT COALESCE(SUM({size}), 0) FROM information_schema.tables WHERE table_schema = %s"
+    tables = list_tables(session, schema)
+    if all(table.has_own_rows for table in tables):
+        return int(session.fetch_value(query, [schema]))
+    own = [table.name for table in tables if table.has_own_rows]  # for the others it would ask another server
+    return sum(int(session.fetch_value(f"{query} AND table_name = %s", [schema, name])) for name in own)
 
 
 def get_charset(session: Session, schema: str) -> str:
     """Return the default character set and collation of *schema*, as SQL sets them."""
+    charset, collation = read_charset(session, schema)
+    return f"CHARACTER SET {charset} COLLATE {collation}"
+
+
+def read_charset(session: Session, schema: str) -> tuple[str, str]:
+    """Return the names of the default character set and collation of *schema*."""
     query = "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata "
     charset, collation = session.fetch_text(query + "WHERE schema_name = %s", [schema])[0]
-    return f"CHARACTER SET {charset} COLLATE {collation}"
+    return charset, collation

@@ -79,6 +79,16 @@ def end_other_sessions(session: Session) -> None:
             session.execute(f"KILL {int(number)}")
 
 
+def get_max_packet(session: Session) -> int:
+    """Return the bytes of the largest statement that the server takes from a new session."""
+    return int(session.fetch_value("SELECT @@GLOBAL.max_allowed_packet"))
+
+
+def raise_max_packet(size: int) -> str:
+    """Return the statement by which the server takes statements of *size* bytes: a multiple of 1024, at most 1 GiB."""
+    return f"SET GLOBAL max_allowed_packet = {min((size // 1024 + 1) * 1024, 1 << 30)}"
+
+
 def quote_name(*names: str) -> str:
     """Quote a name, qualified by its schema if both are given."""
     return ".".join("`" + name.replace("`", "``") + "`" for name in names)

@@ -1,7 +1,8 @@
 """Splits a dump into its statements and blocks of rows while it passes; the rows of a table are never all in memory.
 
 Inside a value mysqldump and mariadb-dump escape every newline, so the first ``);`` before a newline ends an INSERT.
-Everything else is read token by token, since the body of a trigger may hold any text.
+Everything else is read token by token, since the body of a trigger may hold any text. Every byte is read once, however
+a dump is cut into blocks, and what is kept in memory has a limit: text without an end is no dump.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+
+from django_cfg.backup.errors import VerificationFailed
 
 END_MARK = b"-- Dump completed"
 
@@ -21,11 +24,14 @@ _UNFINISHED_SEPARATOR = re.compile(
 )
 _INSERT = re.compile(
     rb"(?:INSERT|REPLACE)(?: +[A-Z]+)* +INTO `(?P<table>(?:[^`]|``)*)`"
-    rb"(?: \((?:[^`)]|`(?:[^`]|``)*`)*\))? VALUES(?P<after>\s)"
+    rb"(?: \((?:[^`)]|`[^`]*`)*+\))? VALUES(?P<after>\s)"
 )
 _LAST_ROW = re.compile(rb"\);\n")
 _INSERT_WORDS = (b"INSERT ", b"REPLACE ")
 _MAX_INSERT_HEAD = 1 << 20  # bytes; 4096 columns with names of 64 characters fit
+# Bytes of a statement that is not an INSERT: a definition. The rows of an INSERT are passed on as they come and have no
+# limit, since a row may take max_allowed_packet, up to 1 GB.
+MAX_STATEMENT = 64 << 20
 _DATABASE = re.compile(rb"-- Host: .*?Database: (?P<name>.*)\n")
 _SETS_SQL_MODE = re.compile(rb"SET sql_mode\s+=")
 _NO_ESCAPES = re.compile(rb"SET sql_mode\s+= '[^']*NO_BACKSLASH_ESCAPES")
@@ -67,7 +73,8 @@ class Splitter:
     def __init__(self) -> None:
         self.database = b""  # that was dumped, by the dump's header
         self.has_ended = False  # the last thing read is the mark that ends a dump
-        self.rest = b""  # the bytes that belong to no complete part yet; empty at the end of a complete dump
+        self.rest = bytearray()  # what belongs to no complete part yet; empty at the end of a complete dump
+        self._statement: _StatementEnd | None = None  # the search for the end of the statement in ``rest``
         self._in_rows = False
         self._delimiter = b";"
         self._escapes = True  # a backslash escapes, in the SQL mode of what follows
@@ -78,7 +85,19 @@ class Splitter:
         return self.has_ended and not self.rest
 
     def feed(self, block: bytes) -> Iterator[Statement | Rows]:
-        data, self.rest = self.rest + block if self.rest else block, b""
+        """Yield the parts that *block* completes.
+
+        :raises VerificationFailed: a statement has no end within ``MAX_STATEMENT``.
+        """
+        if self._statement:
+            self.rest += block
+            if not self._statement.find(self.rest):
+                self._refuse_endless()
+                return
+            data = bytes(self.rest)
+        else:
+            data = bytes(self.rest) + block if self.rest else block
+        self.rest = bytearray()
         at = 0
         while at < len(data):
             part, end = self._read_rows(data, at) if self._in_rows else self._read_next(data, at)
@@ -87,7 +106,15 @@ class Splitter:
             if end == at:
                 break
             at = end
-        self.rest = data[at:]
+        self.rest += data[at:]
+        self._refuse_endless()
+
+    def _refuse_endless(self) -> None:
+        what, limit = ("statement", MAX_STATEMENT) if self._statement else ("comment", _MAX_INSERT_HEAD)
+        if len(self.rest) > limit:
+            raise VerificationFailed(
+                f"A {what} has no end within {limit >> 20} MiB, so this is no output of mariadb-dump or mysqldump"
+            )
 
     def _read_rows(self, data: bytes, at: int) -> tuple[Rows | None, int]:
         if found := _LAST_ROW.search(data, at):
@@ -98,10 +125,12 @@ class Splitter:
         return (Rows(data, at, end), end) if end > at else (None, at)
 
     def _read_next(self, data: bytes, at: int) -> tuple[Statement | Rows | None, int]:
+        if self._statement:
+            return self._read_statement(data, at)
         if found := _SEPARATOR.match(data, at):
             self._read_separator(found)
             return None, found.end()
-        if _UNFINISHED_SEPARATOR.match(data, at):
+        if _UNFINISHED_SEPARATOR.match(data, at) or any(word.startswith(data[at : at + 8]) for word in _INSERT_WORDS):
             return None, at
         self.has_ended = False
         if data.startswith(_INSERT_WORDS, at) and self._delimiter == b";":
@@ -122,22 +151,86 @@ class Splitter:
             self.database = header["name"]
 
     def _read_statement(self, data: bytes, at: int) -> tuple[Statement | None, int]:
-        for token in _compile_tokens(self._delimiter, self._escapes).finditer(data, at):
-            if token.lastgroup == "opened":
-                break  # its end has not come yet
+        statement = self._statement or _StatementEnd(self._delimiter, self._escapes, at)
+        found = statement.find(data)
+        if not found:
+            statement.move(-at)  # it will begin what is kept
+            self._statement = statement
+            return None, at
+        self._statement = None
+        start, end = found
+        text = data[at:start].rstrip()
+        if _SETS_SQL_MODE.search(text):
+            self._escapes = not _NO_ESCAPES.search(text)
+        return Statement(text), end
+
+
+class _StatementEnd:
+    """Searches for the delimiter that ends a statement, and goes on where it has stopped when more has been read.
+
+    :param at: where the statement begins.
+    """
+
+    def __init__(self, delimiter: bytes, escapes: bool, at: int) -> None:
+        self._skipped, self._token = _compile_text(delimiter, escapes), _compile_tokens(delimiter)
+        self._escapes = escapes
+        self._at = at  # everything before has been read
+        self._opened = b""  # the string or comment in which that is
+
+    def find(self, data: bytes | bytearray) -> tuple[int, int] | None:
+        """Return the start and end of the delimiter; None: *data* has to be longer."""
+        while not self._opened or self._close(data):
+            if text := self._skipped.match(data, self._at):
+                self._at = text.end()
+            token = self._token.match(data, self._at)
+            if not token:
+                return None
             if token.lastgroup == "delimiter":
-                text = data[at : token.start()].rstrip()
-                if _SETS_SQL_MODE.search(text):
-                    self._escapes = not _NO_ESCAPES.search(text)
-                return Statement(text), token.end()
-        return None, at
+                return token.span()
+            self._at, self._opened = token.end(), token[0]
+        return None
+
+    def move(self, by: int) -> None:
+        self._at += by
+
+    def _close(self, data: bytes | bytearray) -> bool:
+        """Read to the end of the string or comment; return False if *data* has to be longer."""
+        has_escapes = self._escapes and self._opened in _ESCAPED
+        if has_escapes and (body := _ESCAPED[self._opened].match(data, self._at)):
+            self._at = body.end()
+        end = _ENDS.get(self._opened, self._opened)
+        found = data.find(end, self._at)
+        if found < 0:  # the beginning of the end may be the last byte; so may a backslash
+            self._at = self._at if has_escapes else max(self._at, len(data) - len(end) + 1)
+            return False
+        self._at, self._opened = found + len(end), b""
+        return True
+
+
+# What ends a comment; a string ends with the character that begins it.
+_ENDS = {b"--": b"\n", b"#": b"\n", b"/*": b"*/"}
+_ESCAPED = {quote: re.compile(rb"(?:[^\\%b]++|\\.)*+" % quote, re.DOTALL) for quote in (b"'", b'"')}
 
 
 @cache
-def _compile_tokens(delimiter: bytes, escapes: bool) -> re.Pattern[bytes]:
-    """Match strings and comments, which may hide a delimiter; the delimiter; and the start of what is not closed."""
-    strings = (rb"'[^'\\]*(?:\\.[^'\\]*)*'", rb'"[^"\\]*(?:\\.[^"\\]*)*"') if escapes else (rb"'[^']*'", rb'"[^"]*"')
-    closed = [*strings, rb"`[^`]*`", rb"--(?=[\x00-\x20])[^\n]*\n", rb"#[^\n]*\n", rb"/\*(?!M?!).*?\*/"]
-    opened = rb"['\"`]|--(?:[\x00-\x20]|$)|#|/\*(?!M?!)|[-/]$|/\*M?$"
-    pattern = b"|".join((*closed, rb"(?P<opened>%s)" % opened, rb"(?P<delimiter>%s)" % re.escape(delimiter)))
-    return re.compile(pattern, re.DOTALL)
+def _compile_text(delimiter: bytes, escapes: bool) -> re.Pattern[bytes]:
+    """Match text with its strings and comments, up to the delimiter, or to what is not closed or not complete.
+
+    Possessive, so that the time grows with the text.
+    """
+    strings = (rb"'(?:[^'\\]++|\\.)*+'", rb'"(?:[^"\\]++|\\.)*+"') if escapes else (rb"'[^']*+'", rb'"[^"]*+"')
+    comments = (rb"--(?=[\x00-\x20])[^\n]*+\n", rb"#[^\n]*+\n", rb"/\*(?=M[^!]|[^M!])(?>.*?\*/)")
+    first, length = re.escape(delimiter[:1]), len(delimiter) - 1
+    others = [rb"-(?=[^-]|-[^\x00-\x20])", rb"/(?=[^*])", rb"/\*(?=!|M!)"]
+    if delimiter[:1] not in b"-/":
+        others.append(rb"%b(?=.{%d})" % (first, length))
+    plain = rb"[^'\"`#/%b-]++" % first
+    special = rb"(?!%b)(?:%b)" % (re.escape(delimiter), b"|".join(others))
+    return re.compile(b"(?:%b)*+" % b"|".join((plain, *strings, rb"`[^`]*+`", *comments, special)), re.DOTALL)
+
+
+@cache
+def _compile_tokens(delimiter: bytes) -> re.Pattern[bytes]:
+    """Match the delimiter, or the start of a string or comment."""
+    opened = rb"['\"`#]|--(?=[\x00-\x20])|/\*(?=M[^!]|[^M!])"
+    return re.compile(b"%b|(?P<delimiter>%b)" % (opened, re.escape(delimiter)))

@@ -26,6 +26,7 @@ _SESSION = (
     "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,STRICT_ALL_TABLES', time_zone = '+00:00'",
     "SET SESSION foreign_key_checks = 0, unique_checks = 1, sql_safe_updates = 0",
 )
+_MARIADB_SESSION = ("SET SESSION check_constraint_checks = 1",)  # rows come into a table as it is now
 _UNSAFE_FOR_BINLOG = 1592  # a note on the statement, not on a value
 _TRIGGERS = """
 SELECT event_object_table, trigger_name FROM information_schema.triggers
@@ -84,7 +85,7 @@ class TableRestoration(StagingRestoration):
         if self._options.disconnect:
             end_other_sessions(session)
         with explain_restore_errors(session.alias, AS_IT_WAS):
-            session.execute(*_SESSION)
+            session.execute(*_SESSION, *(_MARIADB_SESSION if session.is_mariadb else ()))
             keys = foreign_key_check.select_keys(session, self._chosen)
             orphans = foreign_key_check.count_orphans(session, keys)
             with _transaction(session):

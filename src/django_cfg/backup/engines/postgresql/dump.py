@@ -177,7 +177,7 @@ def _count(
     with explain_dump_errors(database.alias):
         counts = _count_rows(connection, selected.filled)
         foreign = () if selected.included else schema.list_foreign_tables(connection)
-        migrations = schema.fetch_last_migrations(connection)
+        migrations = schema.fetch_migrations(connection)
         facts = EngineFacts(
             vendor="postgresql",
             server_version=version,

@@ -36,7 +36,8 @@ def run_preflight(database: Database, manifest: Manifest, options: RestoreOption
         results.append(_check_space(plan))
     results += _check_sessions(plan, options)
     findings = tuple(Finding(level, database.alias, text) for level, text in results)
-    return Preflight(findings, uses_staging=plan.form is Form.STAGING, keeps_old_data=plan.form is Form.STAGING)
+    is_staging = plan.form is Form.STAGING
+    return Preflight(findings, is_staging, keeps_old_data=is_staging, target_exists=plan.target.exists)
 
 
 def _check_versions(plan: RestorePlan) -> Iterator[Result]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django_cfg.backup.engines.base import Selection
+from django_cfg.backup.engines.base import Selection, group_migrations
 from django_cfg.backup.engines.table_comparison import matching
 from django_cfg.backup.errors import DatabaseUnavailable, UsageError
 
@@ -231,15 +231,15 @@ def count_rows(connection: Any, names: Iterable[TableName]) -> dict[str, int]:
     return {str(name): fetch_rows(connection, f"SELECT count(*) FROM ONLY {name.quoted}")[0][0] for name in names}
 
 
-def fetch_last_migrations(connection: Any) -> dict[str, str]:
-    """Return the last applied migration of each app; nothing where Django keeps no record, or this role cannot read it.
+def fetch_migrations(connection: Any) -> dict[str, tuple[str, ...]]:
+    """Return the applied migrations of each app; nothing where Django keeps no record, or this role cannot read it.
 
     The role may be unable to read it when only some tables are backed up: those are checked by
     `permissions.require_readable`.
     """
     if not fetch_rows(connection, "SELECT has_table_privilege(to_regclass('django_migrations'), 'SELECT')")[0][0]:
         return {}
-    return dict(fetch_rows(connection, "SELECT app, name FROM django_migrations ORDER BY id"))
+    return group_migrations(fetch_rows(connection, "SELECT app, name FROM django_migrations ORDER BY id"))
 
 
 def list_foreign_tables(connection: Any) -> list[str]:

@@ -145,10 +145,13 @@ def explain_unavailable(alias: str, path: Path, error: sqlite3.DatabaseError) ->
     advice = {
         "SQLITE_NOTADB": "The file is not a SQLite database, or its beginning is damaged; restore a backup.",
         "SQLITE_CORRUPT": "The database is damaged; restore a backup.",
-        "SQLITE_BUSY": "Another process holds a lock on it; try again, or find the process with `lsof`.",
+        "SQLITE_BUSY": "Another connection holds a lock on it; try again, or find the process with `lsof`. Where "
+        "connections use PRAGMA locking_mode = EXCLUSIVE, it may be one of this process.",
         "SQLITE_FULL": "The disk with the temporary copy is full: free some space, or set TMPDIR to another folder.",
         "SQLITE_CANTOPEN": "Check the permissions of the file and of its folder.",
-    }.get(getattr(error, "sqlite_errorname", ""), "")
+        "SQLITE_READONLY": "A database with a write-ahead log is read through files next to it (-wal, -shm): run this "
+        "as a user that may write into its folder.",
+    }.get("_".join(getattr(error, "sqlite_errorname", "").split("_")[:2]), "")  # without what follows SQLITE_READONLY
     return DatabaseUnavailable(f"The database {alias!r} ({path}) cannot be read: {error}. {advice}".strip())
 
 

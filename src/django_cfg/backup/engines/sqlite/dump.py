@@ -208,6 +208,7 @@ def _write_selection(selected: schema.SelectedTables, copy: Path, database: Data
             with schema.without_triggers(connection):
                 for name in selected.emptied:
                     connection.execute(f"DELETE FROM {schema.quote_name(name)}")
+                schema.rebuild_search_indexes(connection, selected.emptied)
             if selected.dropped:
                 for (view,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall():
                     connection.execute(f"DROP VIEW {schema.quote_name(view)}")  # it may show a table that is dropped
@@ -233,7 +234,7 @@ def _check(copy: Copy, database: Database, interrupts: Interrupts) -> DumpReport
             tables = tuple(
                 Table(name=name, rows=rows, exact=True) for name, rows in schema.count_rows(connection).items()
             )
-            migrations = schema.fetch_last_migrations(connection)
+            migrations = schema.fetch_migrations(connection)
     except sqlite3.DatabaseError as error:
         raise explain_unavailable(database.alias, get_database_path(database), error) from error
     if damage:

@@ -20,10 +20,12 @@ def run_preflight(database: Database, manifest: Manifest, options: RestoreOption
     :raises BackupError: the restore would fail.
     """
     refuse_in_place(options)
-    folder = get_database_path(database).resolve().parent
+    target = get_database_path(database).resolve()
+    folder, exists = target.parent, target.exists()
     needed, free = require_space(database, manifest, keep_old=not options.discard_old)
+    form = "connections may stay open" if exists else "the file is new"
     findings = [
-        Finding(Level.OK, database.alias, f"SQLite {sqlite3.sqlite_version}; connections may stay open"),
+        Finding(Level.OK, database.alias, f"SQLite {sqlite3.sqlite_version}; {form}"),
         Finding(Level.OK, database.alias, f"{megabytes(needed)} are needed in {folder}, {megabytes(free)} free"),
     ]
     if options.tables:
@@ -31,7 +33,7 @@ def run_preflight(database: Database, manifest: Manifest, options: RestoreOption
         findings.append(Finding(Level.OK, database.alias, f"only {', '.join(chosen)}, replaced in one transaction"))
         if found := list_foreign_keys(database, chosen):
             findings.append(Finding(Level.WARNING, database.alias, describe_foreign_keys(found)))
-    return Preflight(tuple(findings), uses_staging=True, keeps_old_data=True)
+    return Preflight(tuple(findings), uses_staging=True, keeps_old_data=True, target_exists=exists)
 
 
 def refuse_in_place(options: RestoreOptions) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from django_cfg.backup.engines.base import Selection
+from django_cfg.backup.engines.base import Selection, group_migrations
 from django_cfg.backup.engines.table_comparison import matching
 from django_cfg.backup.errors import UsageError
+
+_FTS = re.compile(
+    r"""\bUSING\s+["'`[]?fts[45]\b.*?[(,]\s*content\s*=\s*"""
+    r"""(?P<content>'(?:[^']|'')+'|"(?:[^"]|"")+"|`(?:[^`]|``)+`|\[[^\]]+\]|[^\s,)'"]+)""",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,29 @@ def list_tables(connection: sqlite3.Connection) -> Tables:
     return Tables(tuple(name for name in others if name not in known), virtual, shadows)
 
 
+def list_search_indexes(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the full-text tables whose content is another table, each with that table or view.
+
+    https://sqlite.org/fts5.html#external_content_tables
+    """
+    query = "SELECT name, sql FROM main.sqlite_master WHERE sql LIKE 'CREATE VIRTUAL%'"
+    found = ((name, _FTS.search(sql)) for name, sql in connection.execute(query))
+    contents = ((name, match["content"]) for name, match in found if match)
+    return [(name, text[1:-1].replace(text[0] * 2, text[0]) if text[0] in "'\"`[" else text) for name, text in contents]
+
+
+def rebuild_search_indexes(connection: sqlite3.Connection, changed: Collection[str]) -> None:
+    """Build again what full-text tables know of the *changed* tables, whose triggers did not fire.
+
+    Else they would find rows that do not exist, which SQLite reports as damage, and keep the words of deleted rows.
+    """
+    tables = {name.casefold() for name in changed}
+    for name, content in list_search_indexes(connection):
+        if content.casefold() in tables:
+            table = quote_name(name)
+            connection.execute(f"INSERT INTO main.{table} ({table}) VALUES ('rebuild')")
+
+
 def list_references(connection: sqlite3.Connection, table: str) -> list[tuple[str, str]]:
     """Return the foreign keys of *table*: each column, and the table to which it refers."""
     rows = connection.execute('SELECT "from", "table" FROM pragma_foreign_key_list(?)', (table,))
@@ -82,11 +112,11 @@ def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
     }
 
 
-def fetch_last_migrations(connection: sqlite3.Connection) -> dict[str, str]:
-    """Return the last applied migration of each app; nothing where Django keeps no record."""
+def fetch_migrations(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
+    """Return the applied migrations of each app; nothing where Django keeps no record."""
     if "django_migrations" not in list_tables(connection).ordinary:
         return {}
-    return dict(connection.execute("SELECT app, name FROM django_migrations ORDER BY id"))
+    return group_migrations(connection.execute("SELECT app, name FROM django_migrations ORDER BY id"))
 
 
 def find_damage(connection: sqlite3.Connection, *, indexes: bool = False) -> str:
@@ -128,6 +158,12 @@ def select_tables(connection: sqlite3.Connection, selection: Selection, alias: s
                     f"include_tables of the database {alias!r} names {table} and not {parent}, to which it refers by "
                     f"{table}.{column}: its rows would refer to nothing. Include {parent} too."
                 )
+    for table, content in list_search_indexes(connection):
+        if table in kept and content.casefold() in gone:
+            raise UsageError(
+                f"include_tables of the database {alias!r} names {table} and not {content}, whose rows it indexes: "
+                f"Include {content} too."
+            )
     return SelectedTables(tuple(name for name in emptied if name in kept), dropped)
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from django_cfg.backup.engines.sqlite.connection import open_file, raise_if_locked
+from django_cfg.backup.engines.sqlite.connection import Interrupts, open_as_project, open_file, raise_if_locked
 from django_cfg.backup.engines.sqlite.kept_data import sync, take_owner_and_mode
 from django_cfg.backup.engines.sqlite.schema import read_pragma
 from django_cfg.backup.engines.sqlite.staging import StagingRestoration
+from django_cfg.backup.errors import RestoreFailed
 
 # Live pages copied at a time, and live pages that the connection may hold before it writes them to the file:
 # while the old data is saved, after the first step, the file has to be as it was. The step with the last page
@@ -69,7 +70,16 @@ class DatabaseRestoration(StagingRestoration):
 
     def _convert_page_size(self, page_size: int) -> None:
         """Give the staging file the live page size, which cannot change under a write-ahead log."""
-        with closing(open_file(self._staging, mode="rw")) as staging:
-            if int(read_pragma(staging, "page_size")) != page_size:
+        with closing(open_file(self._staging, mode="ro")) as staging:
+            if int(read_pragma(staging, "page_size")) == page_size:
+                return
+        try:
+            with open_as_project(self._staging, self._database, Interrupts()) as staging:  # it may need functions
                 for statement in ("PRAGMA journal_mode = DELETE", f"PRAGMA page_size = {page_size}", "VACUUM"):
                     staging.execute(statement)
+        except sqlite3.DatabaseError as error:
+            raise RestoreFailed(
+                f"The scratch file could not be given the page size of the database, {page_size} bytes, which cannot "
+                f"change under a write-ahead log: {error}. The database {self._database.alias!r} is as it was. Stop "
+                f"the site, move {self._target} with its -wal and -shm away, and restore again."
+            ) from error

@@ -46,6 +46,7 @@ class TableRestoration(StagingRestoration):
         with schema.without_triggers(live):
             for table in self._chosen:
                 _copy_rows(live, table)
+            schema.rebuild_search_indexes(live, self._chosen)
         if broken := [found for found in _find_violations(live, self._chosen) if found not in before]:
             keys = ", ".join(sorted({f"{child} to {parent}" for child, _, parent, _ in broken}))
             raise RestoreFailed(
@@ -82,7 +83,16 @@ def list_foreign_keys(database: Database, chosen: Sequence[str]) -> list[str]:
 def _transaction(live: sqlite3.Connection, staging: Path) -> Iterator[None]:
     """Make other readers and writers wait; whatever ends the transaction early leaves the old data."""
     live.execute(f"PRAGMA busy_timeout = {int(LOCK_TIMEOUT * 1000)}")
-    live.execute("ATTACH ? AS restored", (build_uri(staging, immutable="1"),))
+    try:
+        live.execute("ATTACH ? AS restored", (build_uri(staging, immutable="1"),))
+    except sqlite3.OperationalError as error:
+        if "text encoding" not in str(error):
+            raise
+        raise RestoreFailed(
+            "The backup's text has another encoding (UTF-8 or UTF-16) than that of the database, and SQLite copies no "
+            "rows between the two. Nothing was changed. Restore the complete backup, into another database (--to) if "
+            "necessary."
+        ) from error
     live.execute("BEGIN EXCLUSIVE")
     try:
         yield

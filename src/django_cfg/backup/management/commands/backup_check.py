@@ -12,6 +12,7 @@ from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.services.monitoring.notifications import send_test_notifications
 from django_cfg.backup.services.monitoring.preflight import run_preflight
 from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.schedule.rq import check_queues
 
 
 class Command(BackupCommand):
@@ -23,7 +24,8 @@ class Command(BackupCommand):
     def run(self, *, notify: bool, **options: Any) -> Any:
         findings = []
         project = current_project()
-        for finding in chain(run_preflight(project), send_test_notifications(project) if notify else ()):
+        more = {"queue": lambda: check_queues(project)}
+        for finding in chain(run_preflight(project, more), send_test_notifications(project) if notify else ()):
             findings.append(finding)
             self.show(self._line(finding))
         if error := _verdict(findings):

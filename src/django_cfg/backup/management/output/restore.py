@@ -80,6 +80,8 @@ def _archive(plan: RestorePlan) -> str:
 
 
 def _old_data(plan: RestorePlan) -> str:
+    if not plan.preflight.target_exists:
+        return "there is none: the database is new"
     if plan.backs_up_first:
         return "is backed up first, since it is replaced in place"
     if plan.preflight.keeps_old_data:

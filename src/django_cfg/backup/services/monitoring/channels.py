@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.util import find_spec
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 
+import django
 from django.conf import settings
 from django.core.mail import mail_admins
 from django.db import connections
@@ -25,6 +27,7 @@ DEADLINE = 30.0  # seconds a channel may take; mail alone would wait for ever
 NO_ANSWER = "no answer within"  # begins an error after which it is unknown whether the message was sent
 _HEARTBEAT_TIMEOUT = 10.0  # seconds
 _LONGEST_KIND = 20  # characters
+_UNKNOWN_URL = "Apprise does not know this kind of URL, or something is missing in it"
 _log = logging.getLogger("django_cfg.backup")
 
 
@@ -43,6 +46,43 @@ class NotSent(Exception):
 def list_channels(config: BackupConfig) -> list[Channel]:
     mail = [Channel("mail to ADMINS", mail_admins)] if settings.ADMINS else []
     return mail + [_apprise(number, url) for number, url in enumerate(config.notify_urls, 1)]
+
+
+def find_faults(config: BackupConfig) -> Iterator[str]:
+    """Yield what will keep messages from being sent, as far as that is known without sending."""
+    if django.VERSION < (6, 0) and not all(_is_name_and_address(admin) for admin in settings.ADMINS):
+        yield (
+            "settings.ADMINS holds something else than pairs of name and address, so no mail is sent: write "
+            '[("Name", "name@example.org")]; Django takes plain addresses from 6.0 on'
+        )
+    for number, url in enumerate(config.notify_urls, 1):
+        if not _is_understood(url):
+            yield f"{_apprise(number, url).name} cannot be used: {_UNKNOWN_URL}"
+
+
+def _is_name_and_address(admin: object) -> bool:
+    return isinstance(admin, list | tuple) and len(admin) == 2
+
+
+@contextmanager
+def _silent_logger(name: str) -> Iterator[None]:
+    """Keep a logger from saying again what the block finds."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _is_understood(url: str) -> bool:
+    """Also if Apprise is not installed, which is reported elsewhere."""
+    if not find_spec("apprise"):
+        return True
+    import apprise
+
+    with keep_secrets_out_of_logs({*secrets_of_url(url)}), _silent_logger("apprise"):
+        return bool(apprise.Apprise().add(url))
 
 
 def heartbeat_channel(config: BackupConfig, database: str, *, succeeded: bool) -> Channel | None:
@@ -97,7 +137,7 @@ def _apprise(number: int, url: str) -> Channel:
         with keep_secrets_out_of_logs({*secrets_of_url(url)}):
             to = apprise.Apprise()
             if not to.add(url):
-                raise NotSent("Apprise does not know this kind of URL, or something is missing in it")
+                raise NotSent(_UNKNOWN_URL)
             if not to.notify(body=body, title=subject):
                 raise NotSent("it was refused, or there was no answer; the logger `apprise` has more")
 

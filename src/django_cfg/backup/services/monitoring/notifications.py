@@ -18,7 +18,13 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.policy.health import disproof
 from django_cfg.backup.process.redaction import redact
 from django_cfg.backup.services.catalog.catalog import read_catalog
-from django_cfg.backup.services.monitoring.channels import NO_ANSWER, heartbeat_channel, list_channels, send_to_all
+from django_cfg.backup.services.monitoring.channels import (
+    NO_ANSWER,
+    find_faults,
+    heartbeat_channel,
+    list_channels,
+    send_to_all,
+)
 from django_cfg.backup.services.monitoring.incidents import Incident, Kind
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project, current_project
@@ -45,12 +51,23 @@ def connect_receivers() -> None:
         signal.connect(receiver, dispatch_uid=f"django_cfg_backup.{receiver.__name__}")
 
 
+def check_notifications(project: Project) -> Iterator[Finding]:
+    """Check, without sending, that somebody is notified of failures."""
+    config = project.config
+    for fault in find_faults(config):
+        yield Finding(Level.WARNING, "notify", fault)
+    ways = list_channels(config) if config.notify_on_failure else []
+    ways += [way for way in (heartbeat_channel(config, "test", succeeded=False),) if way]
+    if ways:
+        yield Finding(Level.OK, "notify", f"failures are reported by {', '.join(way.name for way in ways)}")
+    elif config.notify_on_failure:
+        text = "no failure is reported to anybody: set ADMINS and a mail server, notify_urls or heartbeat_url"
+        yield Finding(Level.WARNING, "notify", text)
+
+
 def send_test_notifications(project: Project) -> Iterator[Finding]:
     """Send a test through every channel there is."""
     ways = list_channels(project.config)
-    if not ways:
-        text = "no notification of failures is sent: set ADMINS and a mail server, or notify_urls"
-        yield Finding(Level.WARNING, "notify", text)
     ways += [way for way in (heartbeat_channel(project.config, "test", succeeded=True),) if way]
     what = f"A test of the notifications of {project.name}/{project.env}."
     body = _message(project, what, why="Somebody ran `backup_check --notify`.", todo="Nothing: it works.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from django.db import connections
@@ -15,6 +15,7 @@ from django_cfg.backup.policy.retention import CLOCK_TOLERANCE, is_from_the_futu
 from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.creation.create import require_ready, selection_of
+from django_cfg.backup.services.monitoring.notifications import check_notifications
 from django_cfg.backup.services.monitoring.preflight_encryption import check_encryption
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
@@ -23,16 +24,22 @@ from django_cfg.backup.services.retention.leftovers import new_probe_key
 from django_cfg.backup.storage.base import Storage, StoredObject
 
 DEADLINE = 25.0  # seconds for all parts together, which are checked in parallel
+Check = Callable[[], Iterator[Finding]]
 _PROBE = b"written by backup_check, and deleted by it\n"
 
 
-def run_preflight(project: Project) -> Iterator[Finding]:
-    """What was found of each part, within ``DEADLINE``; one that fails or is silent does not hold up the rest."""
+def run_preflight(project: Project, more: Mapping[str, Check] | None = None) -> Iterator[Finding]:
+    """What was found of each part, within ``DEADLINE``; one that fails or is silent does not hold up the rest.
+
+    :param more: further parts, by their subject.
+    """
     ends = time.monotonic() + DEADLINE
     parts = [
         _Check("settings", lambda: _check_settings(project)),
         _Check("encryption", lambda: check_encryption(project.config)),
         _Check("storage", lambda: _check_storage(project)),
+        _Check("notify", lambda: check_notifications(project)),
+        *(_Check(subject, check) for subject, check in (more or {}).items()),
         *(_Check(alias, partial(_check_database, project, alias)) for alias in project.aliases()),
     ]
     for part in parts:
@@ -42,7 +49,7 @@ def run_preflight(project: Project) -> Iterator[Finding]:
 class _Check:
     """One part, checked in a thread: one that never ends delays neither the others nor the end of the process."""
 
-    def __init__(self, subject: str, check: Callable[[], Iterator[Finding]]) -> None:
+    def __init__(self, subject: str, check: Check) -> None:
         self._subject, self._check = subject, check
         self._findings: list[Finding] = []
         self._run = InThread(self._collect, f"backup-check-{subject}")

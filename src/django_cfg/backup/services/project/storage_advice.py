@@ -1,7 +1,10 @@
-"""What is usable in a storage's settings and yet unwise: a folder that a web server shows, a bucket without TLS."""
+"""What is usable in a storage's settings and yet unwise: a folder that others may write, a bucket without TLS."""
 
 from __future__ import annotations
 
+import os
+import pwd
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +52,8 @@ class StorageAdvice:
 
 def storage_advice(project: Project) -> Iterator[StorageAdvice]:
     """Yield what is unwise, without opening a connection."""
-    if project.config.storage.backend != "s3":
+    if isinstance(project.storage, LocalStorage):
+        yield from _folder_advice(project.storage.root)
         return
     if project.storage.sends_in_the_clear:
         yield StorageAdvice(
@@ -64,3 +68,31 @@ def storage_advice(project: Project) -> Iterator[StorageAdvice]:
             "Set BackupConfig.project.",
             "W021",
         )
+
+
+def _folder_advice(root: Path) -> Iterator[StorageAdvice]:
+    """Another user who can write there can exchange backups, and with them what a restore runs."""
+    try:
+        found = root.stat()
+    except OSError:
+        return  # it is made at the first backup; what else is wrong with it is seen when it is used
+    if found.st_mode & stat.S_IWOTH:
+        yield StorageAdvice(
+            f"Every user of this machine may write into {root}, where backups are kept, and replace them.",
+            f"chmod o-w {root}",
+            "W022",
+        )
+    if found.st_uid not in (os.geteuid(), 0):
+        yield StorageAdvice(
+            f"{root}, where backups are kept, belongs to the user {_user_name(found.st_uid)}, who may replace them; "
+            f"this process is {_user_name(os.geteuid())}.",
+            "Let the user own it who makes the backups (chown), or run this as that user.",
+            "W023",
+        )
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

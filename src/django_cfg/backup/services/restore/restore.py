@@ -57,8 +57,11 @@ class RestorePlan:
 
     @property
     def migrations(self) -> str:
-        """How the backup compares with the code, in words; empty when it matches."""
-        return migration_state.compare_migrations(self.manifest.migrations)
+        """How the backup compares with the code, in words; empty when it matches, or only some tables are restored.
+
+        Those do not change what is applied.
+        """
+        return "" if self.options.tables else migration_state.compare_migrations(self.manifest.migrations)
 
     @property
     def holds_history(self) -> bool:

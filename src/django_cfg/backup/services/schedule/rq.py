@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from django_cfg.backup.config.schedule import BackupScheduleConfig
+from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, ConfigurationError, DumpFailed, QueueUnavailable
+from django_cfg.backup.formatting import counted
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs.history_database import find_runs
 from django_cfg.backup.services.schedule.claims import abandon_claim
 
@@ -36,6 +39,29 @@ _LOST_AFTER = timedelta(minutes=5)  # a worker takes a job from its queue a mome
 def has_queues() -> bool:
     """Whether this project runs backups on RQ."""
     return bool(getattr(settings, "RQ_QUEUES", None))
+
+
+def check_queues(project: Project) -> Iterator[Finding]:
+    """Check that the queues of scheduled runs and ticks can be reached, and that workers take jobs from them."""
+    if not has_queues():
+        return
+    from rq.worker import Worker
+
+    config, aliases = project.config, project.aliases()
+    schedules = [config.schedule_for(alias) for alias in aliases]
+    schedules += [config.verification_schedule_for(alias) for alias in aliases]
+    for name in sorted({schedule.queue for schedule in schedules if schedule}):
+        try:
+            with _queue(name) as queue:
+                workers = Worker.count(queue=queue)
+        except BackupError as error:
+            yield Finding(Level.FAILED, "queue", str(error))
+            continue
+        if workers:
+            yield Finding(Level.OK, "queue", f"{name!r} answers, {counted(workers, 'worker')}")
+        else:
+            text = f"no worker takes jobs from {name!r}, so scheduled runs wait: start `manage.py rqworker {name}`"
+            yield Finding(Level.WARNING, "queue", text)
 
 
 def enqueue(claim: Run, schedule: BackupScheduleConfig) -> bool:

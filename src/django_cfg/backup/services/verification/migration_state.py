@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
+from django_cfg.backup.engines.base import group_migrations
 from django_cfg.backup.manifest import Manifest
+
+Applied = Mapping[str, Sequence[str]]  # app: names
+_Key = tuple[str, str]  # app and name
 
 _TABLE = "django_migrations"
 
 
-def compare_migrations(applied: Mapping[str, str]) -> str:
-    """Compare with the code a backup whose last migrations per app are *applied*; empty if they match."""
+def compare_migrations(applied: Applied) -> str:
+    """Compare with the code a backup whose migrations per app are *applied*, in their order; empty if they match."""
     if not applied:
         return ""
-    loader = MigrationLoader(None, ignore_no_migrations=True)
-    behind = {app: count for app in sorted(loader.migrated_apps) if (count := _behind(loader, app, applied.get(app)))}
-    ahead = sorted(
-        f"{app}.{name}"
-        for app, name in applied.items()
-        if app in loader.migrated_apps and not _known(loader, app, name)
-    )
+    code = _Code(applied)
+    behind = {app: count for app in sorted(code.apps) if (count := code.count_missing(app))}
+    ahead = sorted(f"{app}.{name}" for app in code.apps & applied.keys() for name in code.list_ahead(app))
     return " ".join(filter(None, (_behind_in_words(behind), _ahead_in_words(ahead))))
 
 
@@ -33,7 +33,7 @@ def migration_differences(ask: Callable[[str], object], manifest: Manifest) -> l
     :param ask: the first value that a query gives there.
     :raises VerificationFailed: they cannot be read.
     """
-    expected = manifest.migrations
+    expected = {app: names[-1] for app, names in manifest.migrations.items() if names}
     if not _holds_migrations(manifest):
         return []
     found = {
@@ -69,28 +69,50 @@ def compare_database(alias: str) -> str:
     :raises Error: it cannot be asked; of Django.
     """
     applied = MigrationRecorder(connections[alias]).migration_qs.order_by("id").values_list("app", "name")
-    return compare_migrations(dict(applied))
+    return compare_migrations(group_migrations(applied))
 
 
-def _behind(loader: MigrationLoader, app: str, last: str | None) -> int:
-    """How many migrations of *app* the code has beyond *last*."""
-    nodes = {key for key in loader.graph.nodes if key[0] == app}
-    if last is None:
-        return len(nodes)
-    key = _node(loader, app, last)
-    if key not in nodes:
-        return 0
-    return len(nodes - set(loader.graph.forwards_plan(key)))
+class _Code:
+    """The migrations of the code next to those that are *applied*, as ``migrate`` compares them: by the graph."""
 
+    def __init__(self, applied: Applied) -> None:
+        self._loader = MigrationLoader(None, ignore_no_migrations=True)
+        self._order = applied
+        self._applied = {(app, name) for app, names in applied.items() for name in names}
+        migrations = filter(None, self._loader.disk_migrations.values())
+        self._replaced = {key for migration in migrations for key in migration.replaces}
+        self.apps = set(self._loader.migrated_apps)
 
-def _known(loader: MigrationLoader, app: str, name: str) -> bool:
-    return _node(loader, app, name) in loader.graph.nodes
+    def count_missing(self, app: str) -> int:
+        """Count the migrations of *app* that ``migrate`` would run."""
+        return sum(self._count_missing_of(key) for key in self._loader.graph.nodes if key[0] == app)
 
+    def list_ahead(self, app: str) -> list[str]:
+        """Return what was applied after the last migration that the code knows.
 
-def _node(loader: MigrationLoader, app: str, name: str) -> tuple[str, str]:
-    """The graph's node of a migration: a squashed one counts for those it replaces."""
-    squashed = (key for key, migration in loader.graph.nodes.items() if migration and (app, name) in migration.replaces)
-    return next(squashed, (app, name))
+        Unknown ones before it were squashed, and their files removed.
+        """
+        names = list(self._order[app])
+        known = [name for name in names if self._is_known((app, name))]
+        return names[names.index(known[-1]) + 1 :] if known else names
+
+    def _is_known(self, key: _Key) -> bool:
+        return key in self._loader.disk_migrations or key in self._replaced
+
+    def _count_missing_of(self, key: _Key) -> int:
+        """A squashed migration counts as those that it replaces, where some of them are applied."""
+        if self._is_applied(key):
+            return 0
+        migration = self._loader.disk_migrations.get(key)
+        replaced = [self._is_applied(each) for each in migration.replaces] if migration else []
+        return replaced.count(False) if any(replaced) else 1
+
+    def _is_applied(self, key: _Key) -> bool:
+        if key in self._applied:
+            return True
+        migration = self._loader.disk_migrations.get(key)
+        replaced = migration.replaces if migration else []
+        return bool(replaced) and all(map(self._is_applied, replaced))
 
 
 def _behind_in_words(behind: Mapping[str, int]) -> str:

@@ -10,31 +10,32 @@ from django_cfg.backup.engines.mysql.sql_splitter import Statement
 from django_cfg.backup.errors import VerificationFailed
 
 _MARK = rb"(?:/\*M?!\d*\s*|\s*\*/)"  # the start or end of a comment whose text only some versions execute
-_SPACE = rb"(?:\s|" + _MARK + rb"|/\*(?!M?!).*?\*/|--[ \t\n][^\n]*\n|#[^\n]*\n)"
+# Possessive: what has been read as space is not read again in another way, of which there may be very many.
+_SPACE = rb"(?:\s|/\*M?!\d*|\*/|/\*(?!M?!)(?>.*?\*/)|--[ \t\n][^\n]*\n|#[^\n]*\n)"
+_SPACES = _SPACE + rb"++"
 _NAME = rb"(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|[^\s`\"'(.;*/]+)"
 _PART = rb"(?:`(?:[^`]|``)*`|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[\w.%$-]+)"
 _USER = rb"(?:CURRENT_USER(?:\(\))?|" + _PART + rb"(?:@" + _PART + rb")?)"
 _DEFINER = rb"DEFINER\s*=\s*(?P<definer>" + _USER + rb")"
 _CREATE = re.compile(
-    rb"\s*" + _MARK + rb"?(?P<create>CREATE)" + _SPACE + rb"+(?:OR REPLACE" + _SPACE + rb"+)?"
-    rb"(?:(?P<algorithm>ALGORITHM)\s*=\s*\w+" + _SPACE + rb"+)?"
-    rb"(?P<by>(?:" + _DEFINER + _SPACE + rb"+)?)(?:SQL SECURITY \w+" + _SPACE + rb"+)?(?:AGGREGATE" + _SPACE + rb"+)?"
-    rb"(?P<kind>VIEW|TRIGGER|PROCEDURE|FUNCTION|EVENT|PACKAGE BODY|PACKAGE)" + _SPACE + rb"+"
-    rb"(?:IF NOT EXISTS" + _SPACE + rb"+)?(?P<schema>" + _NAME + rb"\s*\.\s*)?(?P<name>" + _NAME + rb")",
+    rb"\s*" + _MARK + rb"?(?P<create>CREATE)" + _SPACES + rb"(?:OR REPLACE" + _SPACES + rb")?"
+    rb"(?:(?P<algorithm>ALGORITHM)\s*=\s*\w+" + _SPACES + rb")?"
+    rb"(?P<by>(?:" + _DEFINER + _SPACES + rb")?)(?:SQL SECURITY \w+" + _SPACES + rb")?(?:AGGREGATE" + _SPACES + rb")?"
+    rb"(?P<kind>VIEW|TRIGGER|PROCEDURE|FUNCTION|EVENT|PACKAGE BODY|PACKAGE)" + _SPACES + rb""
+    rb"(?:IF NOT EXISTS" + _SPACES + rb")?(?P<schema>" + _NAME + rb"\s*\.\s*)?(?P<name>" + _NAME + rb")",
     re.IGNORECASE | re.DOTALL,
 )  # fmt: skip
 _TRIGGER_TABLE = re.compile(
-    _SPACE + rb"+(?:BEFORE|AFTER)" + _SPACE + rb"+(?:INSERT|UPDATE|DELETE)" + _SPACE + rb"+ON" + _SPACE + rb"+"
+    _SPACES + rb"(?:BEFORE|AFTER)" + _SPACES + rb"(?:INSERT|UPDATE|DELETE)" + _SPACES + rb"ON" + _SPACES + rb""
     rb"(?P<schema>" + _NAME + rb"\s*\.\s*)?(?P<table>" + _NAME + rb")",
     re.IGNORECASE | re.DOTALL,
 )  # fmt: skip
 _ENABLED = re.compile(rb"(ON COMPLETION (?:NOT )?PRESERVE )ENABLE\b")
 _DROP = re.compile(
-    rb"\s*" + _MARK + rb"?DROP" + _SPACE + rb"+(?:VIEW|TRIGGER|PROCEDURE|FUNCTION|EVENT|PACKAGE)\b", re.IGNORECASE
+    rb"\s*" + _MARK + rb"?DROP" + _SPACES + rb"(?:VIEW|TRIGGER|PROCEDURE|FUNCTION|EVENT|PACKAGE)\b", re.IGNORECASE
 )
-_SET = re.compile(
-    rb"\s*" + _MARK + rb"?SET" + _SPACE + rb"+(?P<name>\w+)\s*=\s*(?P<value>.*?)" + _SPACE + rb"*$", re.I | re.S
-)
+_SET = re.compile(rb"\s*" + _MARK + rb"?SET" + _SPACES + rb"(?P<name>\w+)\s*=\s*", re.I)
+_AFTER_VALUE = b" \t\r\n*/"  # the end of a comment that only some versions execute
 _ALTER_DATABASE = re.compile(
     rb"\s*" + _MARK + rb"?ALTER DATABASE `(?:[^`]|``)*` CHARACTER SET (?P<charset>\w+) COLLATE (?P<collation>\w+)", re.I
 )
@@ -106,7 +107,7 @@ class StoredCodeParser:
         """Return whether *statement* belongs to stored code, and the object that it creates, if any."""
         text = statement.text
         if setting := _SET.match(text):
-            self._set(setting["name"].lower(), setting["value"])
+            self._set(setting["name"].lower(), text[setting.end() :].rstrip(_AFTER_VALUE))
             return False, None
         if altered := _ALTER_DATABASE.match(text):
             self._session[_DATABASE] = b"CHARACTER SET " + altered["charset"] + b" COLLATE " + altered["collation"]
