@@ -18,7 +18,7 @@ from django_cfg.backup.engines.postgresql.libpq import (
     replace_service,
     uses_service,
 )
-from django_cfg.backup.engines.postgresql.schema import fetch_rows
+from django_cfg.backup.engines.postgresql.schema import WRITABLE, execute, fetch_rows
 from django_cfg.backup.errors import DatabaseUnavailable
 
 # From these another database can be created and renamed; no role can rename the one it is connected to.
@@ -43,6 +43,14 @@ def connect(database: Database) -> Iterator[Any]:
     finally:
         if wrapper.connection is not None:
             wrapper.connection.close()
+
+
+@contextmanager
+def connect_to_restore(database: Database) -> Iterator[Any]:
+    """Connect without the time limits and the read-only mode that roles and databases may set."""
+    with connect(database) as connection:
+        execute(connection, WRITABLE)
+        yield connection
 
 
 def get_program_settings(database: Database) -> dict[str, Any]:

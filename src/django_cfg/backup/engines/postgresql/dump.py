@@ -11,7 +11,7 @@ from django_cfg.backup.engines.base import Database, Dump, DumpReport, Finding, 
 from django_cfg.backup.engines.extra_options import OptionRules, check_extra_options
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.connection import connect, get_program_settings
-from django_cfg.backup.engines.postgresql.database_properties import fetch_characters
+from django_cfg.backup.engines.postgresql.database_properties import describe_properties, fetch_characters
 from django_cfg.backup.engines.postgresql.error_advice import explain_dump_errors
 from django_cfg.backup.engines.postgresql.libpq import build_conninfo, describe_location
 from django_cfg.backup.engines.postgresql.tools import (
@@ -166,6 +166,7 @@ def _count(
             format="pgdump",
             roles=tuple(schema.list_roles(connection)),
             characters=fetch_characters(connection),
+            properties=describe_properties(connection),
         )
     return DumpReport(
         facts,

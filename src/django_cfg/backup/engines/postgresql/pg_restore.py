@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +18,9 @@ from django_cfg.backup.engines.postgresql.tools import Tools, start_program
 from django_cfg.backup.errors import ToolFailed, VerificationFailed
 from django_cfg.backup.pipeline.stream import Readable, blocks
 from django_cfg.backup.process.child import Child, Feeder
+from django_cfg.backup.process.private_dir import create_private, private_dir
 
+_PROPERTIES = re.compile(rb"\d+; \d+ \d+ DATABASE PROPERTIES ")
 _BLOCK = 1 << 16  # bytes read at a time while the table of contents is read
 # pg_restore prints one of these if the server, and not the archive, is the cause.
 _SERVER_ERRORS = ("could not execute query", "COPY failed", "connection to server", "from server", "PQputCopy")
@@ -49,10 +51,20 @@ class OpenedArchive:
 
     def read_statement(self, line: bytes) -> bytes:
         """Return the SQL of one entry without rows, a *line* of the contents."""
-        with self._run(ArchiveSelection(Contents(line + b"\n")), "--file=-", only_head=True) as reader:
-            statement: bytes = reader.stdout.read()
+        return self._read_script(line)
+
+    def _read_script(self, text: bytes, *options: str) -> bytes:
+        with self._run(ArchiveSelection(Contents(text + b"\n"), options), "--file=-", only_head=True) as reader:
+            script: bytes = reader.stdout.read()
             _wait(reader)
-        return statement
+        return script
+
+    def read_database_properties(self) -> str:
+        """Return the script that ``pg_restore --create`` makes of the settings of the database that was dumped."""
+        with self._feed([self._program, "--create", "--list"]) as lister:
+            lines = [line for line in lister.stdout.read().split(b"\n") if _PROPERTIES.match(line)]
+            _wait(lister)
+        return b"".join(self._read_script(line, "--create") for line in lines).decode(errors="replace")
 
     def write_script(self, selection: ArchiveSelection, server: int, sink: Callable[[bytes], None]) -> None:
         """Pass *sink* the script of *selection*, without its COMMIT, for a server of the major version *server*."""
@@ -92,17 +104,25 @@ class OpenedArchive:
         only_head: bool = False,
     ) -> Iterator[Child]:
         """Run pg_restore on *selection*, fed with the archive."""
-        archive = iter(self._head) if only_head else chain(self._head, blocks(self._plain))
-        with tempfile.NamedTemporaryFile() as chosen:
-            chosen.write(selection.contents.text)
-            chosen.flush()
-            argv = [self._program, *selection.options, f"--use-list={chosen.name}", *options]
-            with (
-                Feeder(archive, to_the_end=not only_head) as feeder,
-                start_program(argv, settings=settings, feed=True) as program,
-            ):
-                feeder.start(program.stdin)
+        with private_dir() as folder:  # in one that the next process removes, should this one be killed
+            chosen = folder / "entries"
+            with create_private(chosen) as file:
+                file.write(selection.contents.text)
+            argv = [self._program, *selection.options, f"--use-list={chosen}", *options]
+            with self._feed(argv, settings=settings, only_head=only_head) as program:
                 yield program
+
+    @contextmanager
+    def _feed(
+        self, argv: Sequence[str], *, settings: Mapping[str, Any] | None = None, only_head: bool = True
+    ) -> Iterator[Child]:
+        archive = iter(self._head) if only_head else chain(self._head, blocks(self._plain))
+        with (
+            Feeder(archive, to_the_end=not only_head) as feeder,
+            start_program(argv, settings=settings, feed=True) as program,
+        ):
+            feeder.start(program.stdin)
+            yield program
 
     def _read_head(self) -> Iterator[bytes]:
         while block := self._plain.read(_BLOCK):

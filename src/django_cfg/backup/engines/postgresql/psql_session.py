@@ -12,7 +12,7 @@ from django_cfg.backup.engines.postgresql.connection import connect, get_program
 from django_cfg.backup.engines.postgresql.error_advice import explain_tool_failure
 from django_cfg.backup.engines.postgresql.libpq import build_conninfo, get_connection_settings
 from django_cfg.backup.engines.postgresql.restored_data import FETCH_ANSWER, build_verification_query, parse_answer
-from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, fetch_rows, quote_name
+from django_cfg.backup.engines.postgresql.schema import WRITABLE, fetch_rows, quote_name
 from django_cfg.backup.engines.postgresql.tools import Tools, start_program
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable, RestoreFailed, ToolFailed, VerificationFailed
 from django_cfg.backup.process.child import Child
@@ -110,7 +110,7 @@ def open_psql(database: Database, tools: Tools) -> Iterator[PsqlSession]:
             "--output=/dev/null", "--set=ON_ERROR_STOP=1", f"--dbname={build_conninfo(settings)}"]  # fmt: skip
     with start_program(argv, settings=settings, feed=True) as program:
         session = PsqlSession(program, database)
-        session.send(NO_TIMEOUTS)
+        session.send(WRITABLE)
         yield session
 
 

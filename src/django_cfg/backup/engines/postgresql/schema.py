@@ -75,6 +75,8 @@ SELECT set_config(name, '0', {is_local}) FROM pg_settings WHERE name IN (
     'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout');
 """
 NO_TIMEOUTS = _NO_TIMEOUTS.format(is_local="false")  # for the session
+# An operator may freeze a site with default_transaction_read_only before a restore.
+WRITABLE = f"{NO_TIMEOUTS}SET default_transaction_read_only = off;\n"  # for the sessions of a restore
 NO_TIMEOUTS_LOCAL = _NO_TIMEOUTS.format(is_local="true")  # for the transaction that has begun
 
 

@@ -29,6 +29,11 @@ SELECT pg_has_role(datdba, 'USAGE')
     OR has_tablespace_privilege(dattablespace, 'CREATE')
 FROM pg_database WHERE datname = %s
 """
+_MAY_OWN = """
+SELECT pg_has_role(oid, 'USAGE')
+    AND pg_has_role(oid, CASE WHEN current_setting('server_version_num') >= '160000' THEN 'SET' ELSE 'MEMBER' END)
+FROM pg_roles WHERE rolname = %s
+"""
 _ROLE = """
 SELECT current_user::text, current_setting('is_superuser') = 'on', rolcreatedb
 FROM pg_roles WHERE rolname = current_user
@@ -92,6 +97,12 @@ class Target:
         if not self.is_superuser:
             contents = contents.without_extension_comments()
         return ArchiveSelection(contents, options), list(filter(None, left_out.values()))
+
+    def find_lost_owner(self, connection: Any) -> str:
+        """Return the role that owned the database, if it can own it again; else an empty name."""
+        properties = self.manifest.engine.properties
+        found = schema.fetch_rows(connection, _MAY_OWN, [properties.owner]) if properties else []
+        return properties.owner if properties and found == [(True,)] else ""
 
     def advise_on_owners(self, left_out: Sequence[str]) -> str:
         """Return what the operator has to know about owners.
