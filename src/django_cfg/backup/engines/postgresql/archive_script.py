@@ -10,7 +10,7 @@ from django_cfg.backup.errors import VerificationFailed
 
 _EXTENSION_COMMENT = re.compile(rb"\d+; \d+ \d+ COMMENT - EXTENSION ")
 _EVENT_TRIGGER = re.compile(rb"\d+; \d+ \d+ (COMMENT - )?EVENT TRIGGER ")
-_DATA = re.compile(rb"\d+; \d+ \d+ (?P<kind>TABLE DATA|SEQUENCE SET) (?P<name_and_owner>.*)")
+_DATA = re.compile(rb"\d+; \d+ \d+ TABLE DATA (?P<name_and_owner>.*)")
 _SCHEMA = re.compile(rb"\d+; \d+ \d+ SCHEMA - (?P<name_and_owner>.*)")
 # --single-transaction asks for it. Without that option large objects are restored between a BEGIN and a COMMIT of
 # their own, which would commit the transaction before the rows are counted.
@@ -51,38 +51,52 @@ class Contents:
         """Move the event triggers behind the materialized views, whose refresh would fire them."""
         return self._of(sorted(self.lines, key=lambda line: bool(_EVENT_TRIGGER.match(line))))
 
-    def data_of(self, tables: Collection[str], sequences: Collection[str], known: Iterable[str]) -> Contents:
-        """Return the rows of *tables* and the positions of *sequences*, all named ``schema.name``.
+    def data_of(self, tables: Collection[str], known: Iterable[str]) -> Contents:
+        """Return the rows of *tables*, named ``schema.name``.
 
-        :param known: every table of the backup. A line holds a name and its owner with a space between them, and
-            both may hold spaces: the longest known name that matches is meant.
+        :param known: every table of the backup.
         :raises VerificationFailed: the rows of a table are not in the archive.
         """
-        kept: list[bytes] = []
-        rows = 0
-        for line in self.lines:
-            found = _DATA.match(line)
-            if found and found["kind"] == b"TABLE DATA" and _match_name(found["name_and_owner"], known) in tables:
-                kept.append(line)
-                rows += 1
-            elif found and found["kind"] != b"TABLE DATA" and _match_name(found["name_and_owner"], sequences):
-                kept.append(line)
-        if rows != len(tables):
+        kept = [line for line in self.lines if (found := _find_table(line, known)) and ".".join(found) in tables]
+        if len(kept) != len(tables):
             raise VerificationFailed(
-                f"The archive holds the rows of {rows} of the {len(tables)} tables: restore the complete backup."
+                f"The archive holds the rows of {len(kept)} of the {len(tables)} tables: restore the complete backup."
             )
         return self._of(kept)
+
+    def list_schemas(self, known: Iterable[str]) -> list[str]:
+        """Return the schemas of the tables whose rows are in the archive.
+
+        :param known: every table of the backup, named ``schema.name``.
+        """
+        found = (_find_table(line, known) for line in self.lines)
+        return list(dict.fromkeys(table[0] for table in found if table))
 
     @staticmethod
     def _of(lines: Iterable[bytes]) -> Contents:
         return Contents(b"\n".join(lines))
 
 
-def _match_name(name_and_owner: bytes, known: Iterable[str]) -> str | None:
-    """Return the one of the names *known*, as ``schema.name``, that ``schema name owner`` begins with."""
-    text = name_and_owner.decode(errors="replace")
-    matching = [name for name in known if text.startswith(name.replace(".", " ", 1) + " ")]
-    return max(matching, key=len, default=None)
+def _find_table(line: bytes, known: Iterable[str]) -> tuple[str, str] | None:
+    """Return schema and name of the table whose rows *line* means.
+
+    A line holds a schema, a name and its owner with spaces between them, and each may hold spaces; a known name is a
+    schema and a name with a dot between them, and each may hold dots. The longest one that fits is meant.
+    """
+    found = _DATA.match(line)
+    if not found:
+        return None
+    text = found["name_and_owner"].decode(errors="replace")
+    parts = ((name[:dot], name[dot + 1 :]) for name in known for dot in _find_dots(name))
+    return max((part for part in parts if text.startswith(f"{part[0]} {part[1]} ")), key=_total_length, default=None)
+
+
+def _find_dots(name: str) -> list[int]:
+    return [place for place, character in enumerate(name) if character == "."]
+
+
+def _total_length(parts: tuple[str, str]) -> int:
+    return len(parts[0]) + len(parts[1])
 
 
 def adapt_script(script: Iterable[bytes], server: int) -> Iterator[bytes]:

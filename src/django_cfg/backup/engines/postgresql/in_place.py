@@ -31,7 +31,7 @@ class InPlaceRestoration(Restoration):
         archive = OpenedArchive(plain, self._target.tools)
         selection = self._select(archive)
         self._session.begin()
-        self._session.send(self._build_preparation())
+        self._session.send(self._build_preparation(archive))
         archive.write_script(selection, self._target.server, self._session.send)
 
     def check(self, manifest: Manifest) -> None:
@@ -49,12 +49,12 @@ class InPlaceRestoration(Restoration):
         selection, self._left_out = self._target.select_entries(archive, self._target.extension_schemas)
         return selection
 
-    def _build_preparation(self) -> str:
+    def _build_preparation(self, archive: OpenedArchive) -> str:
         """Return SQL that empties the database.
 
         That of a partial backup is empty, but may hold types that the backup needs; the backup holds no schemas.
         """
         if not self._target.manifest.partial:
             return DROP_OBJECTS + "\n"
-        names = dict.fromkeys(table.name.partition(".")[0] for table in self._target.manifest.tables)
+        names = archive.contents.list_schemas([table.name for table in self._target.manifest.tables])
         return "".join(f"CREATE SCHEMA IF NOT EXISTS {quote_name(name)};\n" for name in names)

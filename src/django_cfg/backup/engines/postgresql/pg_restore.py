@@ -21,6 +21,7 @@ from django_cfg.backup.process.child import Child, Feeder
 from django_cfg.backup.process.private_dir import create_private, private_dir
 
 _PROPERTIES = re.compile(rb"\d+; \d+ \d+ DATABASE PROPERTIES ")
+_COLUMNS = re.compile(rb"\d+; \d+ \d+ (TABLE|DEFAULT|SEQUENCE) (?!DATA |ATTACH )")
 _BLOCK = 1 << 16  # bytes read at a time while the table of contents is read
 # pg_restore prints one of these if the server, and not the archive, is the cause.
 _SERVER_ERRORS = ("could not execute query", "COPY failed", "connection to server", "from server", "PQputCopy")
@@ -52,6 +53,11 @@ class OpenedArchive:
     def read_statement(self, line: bytes) -> bytes:
         """Return the SQL of one entry without rows, a *line* of the contents."""
         return self._read_script(line)
+
+    def read_columns(self) -> str:
+        """Return the script of the tables, sequences and their positions, and defaults; without any row."""
+        lines = [line for line in self.contents.lines if _COLUMNS.match(line)]
+        return self._read_script(b"\n".join(lines)).decode(errors="replace")
 
     def _read_script(self, text: bytes, *options: str) -> bytes:
         with self._run(ArchiveSelection(Contents(text + b"\n"), options), "--file=-", only_head=True) as reader:

@@ -13,7 +13,7 @@ from django_cfg.backup.engines.postgresql.restore import Form, RestorePlan, plan
 from django_cfg.backup.engines.postgresql.schema import fetch_rows
 from django_cfg.backup.engines.postgresql.staging_databases import shorten_name
 from django_cfg.backup.engines.postgresql.switch import list_sessions
-from django_cfg.backup.engines.postgresql.table_restore import list_foreign_keys
+from django_cfg.backup.engines.postgresql.table_restore import list_event_triggers, list_foreign_keys
 from django_cfg.backup.engines.postgresql.tools import parse_major
 from django_cfg.backup.engines.table_comparison import describe_foreign_keys
 from django_cfg.backup.errors import NotEnoughSpace
@@ -31,7 +31,7 @@ def run_preflight(database: Database, manifest: Manifest, options: RestoreOption
     plan = plan_restore(database, manifest, options)
     results = [*_check_versions(plan), _describe_form(plan, options)]
     if plan.form is Form.TABLES:
-        results += _check_foreign_keys(plan)
+        results += [*_check_foreign_keys(plan), *_check_event_triggers(plan)]
     else:
         results.append(_check_space(plan))
     results += _check_sessions(plan, options)
@@ -80,6 +80,12 @@ def _describe_form(plan: RestorePlan, options: RestoreOptions) -> Result:
 def _check_foreign_keys(plan: RestorePlan) -> Iterator[Result]:
     if found := list_foreign_keys(plan.target.database, plan.chosen):
         yield Level.WARNING, describe_foreign_keys(found)
+
+
+def _check_event_triggers(plan: RestorePlan) -> Iterator[Result]:
+    if names := list_event_triggers(plan.target.database):
+        text = "run when the constraints of the tables are made again, since this role may not disable them"
+        yield Level.WARNING, f"the event triggers {', '.join(names)} {text}"
 
 
 def _check_space(plan: RestorePlan) -> Result:

@@ -12,7 +12,7 @@ from django_cfg.backup.engines.postgresql.in_place import InPlaceRestoration
 from django_cfg.backup.engines.postgresql.psql_session import open_psql
 from django_cfg.backup.engines.postgresql.schema import TableName
 from django_cfg.backup.engines.postgresql.staging import open_staging
-from django_cfg.backup.engines.postgresql.table_restore import TableRestoration, choose_tables, list_sequences
+from django_cfg.backup.engines.postgresql.table_restore import TableRestoration, choose_tables
 from django_cfg.backup.engines.postgresql.target import Target, inspect_target
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Manifest
@@ -78,10 +78,9 @@ def open_restoration(database: Database, manifest: Manifest, options: RestoreOpt
         with open_staging(target, target.maintenance, options) as staging:
             yield staging
         return
-    sequences = list_sequences(database, plan.chosen) if plan.chosen else []
     with open_psql(database, target.tools) as session:
         if plan.form is Form.TABLES:
-            yield TableRestoration(target, session, plan.chosen, sequences)
+            yield TableRestoration(target, session, plan.chosen)
         else:
             yield InPlaceRestoration(target, session)
 
