@@ -9,7 +9,7 @@ from typing import Any
 from django.db.utils import Error, load_backend
 
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.connection_settings import CONNECT_TIMEOUT, merged_settings
+from django_cfg.backup.engines.connection_settings import CONNECT_TIMEOUT, connect_silently, merged_settings
 from django_cfg.backup.engines.mysql.error_advice import explain_unavailable
 from django_cfg.backup.engines.mysql.option_file import read_connection_options
 from django_cfg.backup.engines.mysql.session import Session, parse_version
@@ -42,7 +42,7 @@ def connect(database: Database) -> Iterator[Session]:
 def _open_session(wrapper: Any, database: Database, name: str) -> Session:
     """Connect, and replace what a site may have set for its own sessions: SQL modes that change a dump, time limits."""
     try:
-        wrapper.connect()
+        connect_silently(wrapper)
         vendor, version = "mariadb" if wrapper.mysql_is_mariadb else "mysql", parse_version(wrapper.mysql_server_info)
         session = Session(wrapper.connection, vendor, version, name, database.alias)
         time_limit = "max_statement_time" if session.is_mariadb else "max_execution_time"

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.utils import Error, load_backend
 
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.connection_settings import complete_settings
+from django_cfg.backup.engines.connection_settings import complete_settings, connect_silently
 from django_cfg.backup.engines.postgresql.error_advice import explain_unavailable
 from django_cfg.backup.engines.postgresql.libpq import (
     get_connection_settings,
@@ -29,14 +29,18 @@ MAINTENANCE_DATABASES = ("postgres", "template1")
 def connect(database: Database) -> Iterator[Any]:
     """Open a connection of Django's driver (psycopg 2 or 3) in autocommit, for this block alone.
 
+    It may be one to another database than that of the alias. No receiver of ``connection_created`` takes it for the
+    project's own, and what Django keeps for each alias, such as the types of PostGIS, is not mixed up.
+
     :raises DatabaseUnavailable: the server refuses it.
     """
     settings = complete_settings(get_connection_settings(database))
     settings["OPTIONS"] = {name: value for name, value in settings["OPTIONS"].items() if name != "pool"}
-    wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, database.alias)
+    alias = f"django-cfg-backup {database.alias} {get_database_name(database)}"
+    wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, alias)
     try:
         with wrapper.wrap_database_errors:
-            wrapper.connect()
+            connect_silently(wrapper)
             yield wrapper.connection
     except Error as error:
         raise explain_unavailable(database, error) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from shlex import quote
 
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql.error_text import remove_row_data
-from django_cfg.backup.engines.postgresql.libpq import describe_location
+from django_cfg.backup.engines.postgresql.libpq import describe_location, get_database_name
 from django_cfg.backup.engines.postgresql.restored_data import MISMATCH
 from django_cfg.backup.errors import (
     BackupError,
@@ -34,6 +36,7 @@ _CONNECTION = {
     "timeout": "Check that the server can be reached from here.",
     "too many": "The server has no connection left: raise max_connections or close some.",
 }
+_MISSING_DATABASE = re.compile(r'database ".*" does not exist', re.DOTALL)
 _LOCKED = "Another transaction, often a migration, holds a lock: let it end and try again, or raise lock_timeout."
 _DUMP = {
     "lock timeout": _LOCKED,
@@ -65,6 +68,9 @@ def explain_unavailable(database: Database, error: Exception) -> DatabaseUnavail
     """Return what it means that the server refused a connection or a query."""
     text = remove_row_data(str(error)).rstrip(".")
     advice = _find_advice(_CONNECTION, text, "Check that the server runs.")
+    if _MISSING_DATABASE.search(text):
+        name = get_database_name(database)
+        advice = f"Check NAME in DATABASES. If it is right and the database is lost, create it: createdb {quote(name)}"
     return DatabaseUnavailable(
         f"The database {database.alias!r} ({describe_location(database)}) does not answer: {text}. {advice}"
     )
