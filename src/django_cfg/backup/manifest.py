@@ -113,6 +113,8 @@ class EngineFacts(Record):
     tool_version: str
     format: Literal["pgdump", "sql", "sqlite3"]
     roles: tuple[str, ...] = ()  # that own something in the dump or are granted something
+    tablespaces: tuple[str, ...] = ()  # that tables and indexes of a PostgreSQL database are in, but for the default
+    access_methods: tuple[str, ...] = ()  # of its tables, but for PostgreSQL's own
     characters: Characters | None = None  # of a PostgreSQL database, for the day when it is lost
     properties: DatabaseProperties | None = None  # likewise
 

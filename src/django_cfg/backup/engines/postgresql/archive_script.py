@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from django_cfg.backup.errors import VerificationFailed
+from django_cfg.backup.errors import ToolTooOld, VerificationFailed
 
 _EXTENSION_COMMENT = re.compile(rb"\d+; \d+ \d+ COMMENT - EXTENSION ")
 _EVENT_TRIGGER = re.compile(rb"\d+; \d+ \d+ (COMMENT - )?EVENT TRIGGER ")
@@ -16,6 +16,9 @@ _SCHEMA = re.compile(rb"\d+; \d+ \d+ SCHEMA - (?P<name_and_owner>.*)")
 # their own, which would commit the transaction before the rows are counted.
 _COMMIT = b"\nCOMMIT;\n\n--\n-- PostgreSQL database dump complete\n--\n"
 _END_BYTES = 4096  # hold it in any case
+_BEGINNING_BYTES = 4096  # hold the settings in any case
+_MAX_LINE_BYTES = 1 << 20
+_RESTRICT = re.compile(rb"(?:--[^\n]*\n|\n)*\\restrict [0-9A-Za-z]+\n")
 _TRANSACTION_TIMEOUT = b"\nSET transaction_timeout = 0;\n"
 TRANSACTION_TIMEOUT_SINCE = 17  # the major version from which pg_restore sets it, and servers accept it
 
@@ -100,28 +103,50 @@ def _total_length(parts: tuple[str, str]) -> int:
 
 
 def adapt_script(script: Iterable[bytes], server: int) -> Iterator[bytes]:
-    """Yield *script* without its last COMMIT, and without a setting that a server of major version *server* refuses.
+    """Yield *script* without its last COMMIT and without a setting that *server* refuses, in lines unless one is huge.
 
+    :param server: the major version of the server.
+    :raises ToolTooOld: the script does not keep psql from running commands that are in the archive.
     :raises VerificationFailed: the script has no end.
     """
+    source = iter(script)
     buffer = b""
-    is_beginning = True
-    for block in script:
+    while len(buffer) < _BEGINNING_BYTES and (block := next(source, b"")):
         buffer += block
-        if len(buffer) > _END_BYTES:
-            buffer = _adapt_beginning(buffer, server) if is_beginning else buffer
-            is_beginning = False
-            yield buffer[:-_END_BYTES]
-            buffer = buffer[-_END_BYTES:]
-    if is_beginning:
-        buffer = _adapt_beginning(buffer, server)
-    rest, commit, end = buffer.rpartition(_COMMIT)
+    buffer = _adapt_beginning(buffer, server)
+    for block in source:
+        buffer += block
+        complete = buffer.rfind(b"\n", 0, max(len(buffer) - _END_BYTES, 0)) + 1
+        end = complete or (len(buffer) - _END_BYTES if len(buffer) > _MAX_LINE_BYTES else 0)
+        yield buffer[:end]
+        buffer = buffer[end:]
+    rest, commit, end_of_script = buffer.rpartition(_COMMIT)
     if not commit:
         raise VerificationFailed(
             "The archive is not complete: pg_restore's script has no end. The database was not touched."
         )
-    yield rest + _COMMIT.removeprefix(b"\nCOMMIT;") + end
+    yield rest + _COMMIT.removeprefix(b"\nCOMMIT;") + end_of_script
 
 
-def _adapt_beginning(block: bytes, server: int) -> bytes:
-    return block if server >= TRANSACTION_TIMEOUT_SINCE else block.replace(_TRANSACTION_TIMEOUT, b"\n", 1)
+def require_restricted(script: bytes) -> None:
+    r"""Check that psql may be fed with *script*, or its beginning.
+
+    From ``\restrict`` on psql runs no command of its own, such as ``\!``, until it reads the same random key again.
+
+    :raises ToolTooOld: pg_restore did not write that line.
+    """
+    if script and not _RESTRICT.match(script):
+        raise unrestricted_script()
+
+
+def unrestricted_script(version: str = "") -> ToolTooOld:
+    return ToolTooOld(
+        f"This pg_restore{version and ' '}{version} does not keep psql from running commands that are hidden in an "
+        "archive (CVE-2025-8714), so its script is not run, and the database was not touched. Install one that does: "
+        "13.22, 14.19, 15.14, 16.10, 17.6, 18, or a newer one of these."
+    )
+
+
+def _adapt_beginning(beginning: bytes, server: int) -> bytes:
+    require_restricted(beginning)
+    return beginning if server >= TRANSACTION_TIMEOUT_SINCE else beginning.replace(_TRANSACTION_TIMEOUT, b"\n", 1)

@@ -165,6 +165,8 @@ def _count(
             tool_version=tools.version,
             format="pgdump",
             roles=tuple(schema.list_roles(connection)),
+            tablespaces=tuple(schema.list_tablespaces(connection)),
+            access_methods=tuple(schema.list_access_methods(connection)),
             characters=fetch_characters(connection),
             properties=describe_properties(connection),
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.postgresql.archive_entry import ArchiveEntry, parse_entries
 from django_cfg.backup.engines.postgresql.archive_script import Contents, adapt_script
 from django_cfg.backup.engines.postgresql.connection import get_program_settings
 from django_cfg.backup.engines.postgresql.error_advice import explain_tool_failure
@@ -24,7 +25,11 @@ _PROPERTIES = re.compile(rb"\d+; \d+ \d+ DATABASE PROPERTIES ")
 _COLUMNS = re.compile(rb"\d+; \d+ \d+ (TABLE|DEFAULT|SEQUENCE) (?!DATA |ATTACH )")
 _BLOCK = 1 << 16  # bytes read at a time while the table of contents is read
 # pg_restore prints one of these if the server, and not the archive, is the cause.
-_SERVER_ERRORS = ("could not execute query", "COPY failed", "connection to server", "from server", "PQputCopy")
+_SERVER_ERRORS = ("could not execute query", "COPY failed", "connection to server", "from server", "PQputCopy",
+                  "could not set", "could not alter", "large object", "database transaction")  # fmt: skip
+# What --verbose adds: the entry that is restored, by its number in the contents, and other progress.
+_CURRENT_ENTRY = re.compile(r"^pg_restore: from TOC entry (\d+); .*$", re.MULTILINE)
+_PROGRESS = re.compile(r"^pg_restore: (?!error:|warning:|detail:|hint:).*\n?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,12 @@ class ArchiveSelection:
 
 
 class OpenedArchive:
-    """An archive whose table of contents has been read; the rest of *plain* is still to come."""
+    """An archive whose table of contents has been read; the rest of *plain* is still to come.
 
-    def __init__(self, plain: Readable, tools: Tools) -> None:
+    :param roles: the owners that it names, as far as they are known.
+    """
+
+    def __init__(self, plain: Readable, tools: Tools, roles: Sequence[str] = ()) -> None:
         self._program = tools.path("pg_restore")
         self._plain = plain
         self._head: list[bytes] = []
@@ -49,15 +57,16 @@ class OpenedArchive:
             feeder.start(lister.stdin)
             self.contents = Contents(lister.stdout.read())
             _wait(lister)
+        self.entries = parse_entries(self.contents, roles)
 
-    def read_statement(self, line: bytes) -> bytes:
-        """Return the SQL of one entry without rows, a *line* of the contents."""
-        return self._read_script(line)
+    def read_script(self, lines: Iterable[bytes], options: Sequence[str] = ()) -> bytes:
+        """Return the SQL of entries without rows, *lines* of the contents."""
+        return self._read_script(b"\n".join(lines), *options)
 
     def read_columns(self) -> str:
         """Return the script of the tables, sequences and their positions, and defaults; without any row."""
         lines = [line for line in self.contents.lines if _COLUMNS.match(line)]
-        return self._read_script(b"\n".join(lines)).decode(errors="replace")
+        return self.read_script(lines).decode(errors="replace")
 
     def _read_script(self, text: bytes, *options: str) -> bytes:
         with self._run(ArchiveSelection(Contents(text + b"\n"), options), "--file=-", only_head=True) as reader:
@@ -91,15 +100,27 @@ class OpenedArchive:
         """
         settings = get_program_settings(database)
         role = settings.get("OPTIONS", {}).get("assume_role")
-        options = ["--exit-on-error", "--no-password", *([f"--role={role}"] if role else [])]
+        options = ["--exit-on-error", "--verbose", "--no-password", *([f"--role={role}"] if role else [])]
         options.append(f"--dbname={build_conninfo(settings)}")
         with self._run(selection, *options, settings=settings) as loader:
             try:
                 loader.wait()
-            except ToolFailed as error:
+            except ToolFailed as failure:
+                error = ToolFailed(failure.tool, failure.tool_exit_code, _PROGRESS.sub("", failure.last_words).strip())
                 if any(text in error.last_words for text in _SERVER_ERRORS):
-                    raise explain_tool_failure(database, error) from error
+                    entry = self._find_current(failure.last_words)
+                    raise explain_tool_failure(database, error, entry) from error
                 raise _incomplete(error) from error
+
+    def find_entry(self, heading: tuple[str, str, str]) -> ArchiveEntry | None:
+        """Return the entry of a *heading* of the script: its kind, schema and name."""
+        start = " ".join(heading) + " "
+        return next((entry for entry in self.entries if entry.matches(start)), None)
+
+    def _find_current(self, words: str) -> ArchiveEntry | None:
+        numbers = _CURRENT_ENTRY.findall(words)
+        start = f"{numbers[-1]}; ".encode() if numbers else b""
+        return next((entry for entry in self.entries if start and entry.line.startswith(start)), None)
 
     @contextmanager
     def _run(

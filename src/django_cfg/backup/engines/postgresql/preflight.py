@@ -33,7 +33,7 @@ def run_preflight(database: Database, manifest: Manifest, options: RestoreOption
     if plan.form is Form.TABLES:
         results += [*_check_foreign_keys(plan), *_check_event_triggers(plan)]
     else:
-        results.append(_check_space(plan))
+        results += [*_describe_left_out(plan, options), _check_space(plan)]
     results += _check_sessions(plan, options)
     findings = tuple(Finding(level, database.alias, text) for level, text in results)
     return Preflight(findings, uses_staging=plan.form is Form.STAGING, keeps_old_data=plan.form is Form.STAGING)
@@ -55,6 +55,21 @@ def _check_versions(plan: RestorePlan) -> Iterator[Result]:
             f"privileges, and belongs to {target.user}; policies and user mappings that name them are left out"
         )
         yield Level.WARNING, text
+
+
+def _describe_left_out(plan: RestorePlan, options: RestoreOptions) -> Iterator[Result]:
+    target = plan.target
+    if target.missing_tablespaces:
+        text = f"the tablespaces {', '.join(target.missing_tablespaces)} do not exist here, or not for {target.user}"
+        yield Level.WARNING, f"{text}: everything goes into the default tablespace"
+    if target.missing_access_methods:
+        text = f"the access methods {', '.join(target.missing_access_methods)} do not exist here"
+        yield Level.WARNING, f"{text}; what makes them has to be in the backup, or is left out with --skip"
+    if options.skip:
+        yield Level.WARNING, f"without {', '.join(options.skip)} (--skip)"
+    if options.skip_failing:
+        text = "policies, triggers, refreshes of materialized views, grants and comments that fail are left out"
+        yield Level.WARNING, f"{text} (--skip-failing)"
 
 
 def _describe_form(plan: RestorePlan, options: RestoreOptions) -> Result:

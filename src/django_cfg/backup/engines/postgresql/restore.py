@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions
+from django_cfg.backup.engines.postgresql.archive_script import unrestricted_script
 from django_cfg.backup.engines.postgresql.in_place import InPlaceRestoration
 from django_cfg.backup.engines.postgresql.psql_session import open_psql
 from django_cfg.backup.engines.postgresql.schema import TableName
@@ -57,6 +58,8 @@ def plan_restore(database: Database, manifest: Manifest, options: RestoreOptions
             f"{database.alias!r} goes into the database as it is ({'; '.join(reasons)}), and waits for "
             "locks instead: stop the site and its workers, then restore without --disconnect."
         )
+    if not target.tools.can_restrict_psql:
+        raise unrestricted_script(target.tools.version)
     if options.tables:
         return RestorePlan(target, Form.TABLES, reasons, choose_tables(database, manifest, options.tables))
     if target.unsaved and not manifest.partial and not options.discard_old:
@@ -82,7 +85,7 @@ def open_restoration(database: Database, manifest: Manifest, options: RestoreOpt
         if plan.form is Form.TABLES:
             yield TableRestoration(target, session, plan.chosen)
         else:
-            yield InPlaceRestoration(target, session)
+            yield InPlaceRestoration(target, session, options)
 
 
 def _find_reasons(target: Target, options: RestoreOptions) -> list[str]:

@@ -16,6 +16,7 @@ from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions
 from django_cfg.backup.engines.postgresql import database_properties, schema, staging_databases
 from django_cfg.backup.engines.postgresql.archive_script import TRANSACTION_TIMEOUT_SINCE
 from django_cfg.backup.engines.postgresql.connection import connect, connect_to_restore, replace_name
+from django_cfg.backup.engines.postgresql.entry_selection import restore_optional, select_entries
 from django_cfg.backup.engines.postgresql.error_advice import explain_restore_errors
 from django_cfg.backup.engines.postgresql.error_text import get_sqlstate, remove_row_data
 from django_cfg.backup.engines.postgresql.libpq import get_connection_settings
@@ -56,7 +57,8 @@ class StagingRestoration(Restoration):
         self._target, self._maintenance, self._options = target, maintenance, options
         self._name, self._advice = name, advice
         self._staging = replace_name(target.database, name)
-        self._left_out: Sequence[str] = ()
+        self._skipped: tuple[str, ...] = ()
+        self._notes = ""  # for the operator
 
     @property
     def staging_settings(self) -> Mapping[str, Any]:
@@ -68,17 +70,24 @@ class StagingRestoration(Restoration):
 
     def load(self, plain: Readable) -> None:
         tools, server = self._target.tools, self._target.server
-        archive = OpenedArchive(plain, tools)
+        archive = OpenedArchive(plain, tools, self._target.manifest.engine.roles)
+        selection = select_entries(self._target, archive, self._options)
         self._apply_custom_settings(archive)
-        selection, self._left_out = self._target.select_entries(archive)
         is_understood = tools.major <= server or tools.major < TRANSACTION_TIMEOUT_SINCE
-        if is_understood and not self._is_read_only():
-            archive.load_into(self._staging, selection)
-            return
-        with open_psql(self._staging, tools) as session:
-            session.begin()
-            archive.write_script(selection, server, session.send)
-            session.commit()
+        has_loaded = is_understood and not self._is_read_only()
+        if has_loaded:
+            archive.load_into(self._staging, selection.main)
+        if not has_loaded or selection.optional:
+            with open_psql(self._staging, tools) as session:
+                session.name_entries(archive.find_entry)
+                session.begin()
+                if not has_loaded:
+                    archive.write_script(selection.main, server, session.send_entries)
+                failed = restore_optional(archive, selection, session, self._options)
+                session.commit()
+            self._skipped = (*self._skipped, *failed)
+        self._skipped = (*selection.skipped, *self._skipped)
+        self._notes = selection.advise(self._target)
 
     def check(self, manifest: Manifest) -> None:
         with connect(self._staging) as connection, explain_restore_errors(self._target.database):
@@ -106,15 +115,14 @@ class StagingRestoration(Restoration):
         failures = switch_databases(
             self._maintenance, self._name, target.name, kept, lost, disconnect=self._options.disconnect
         )
-        notes = (self._advice, _describe_failures(failures), target.advise_on_owners(self._left_out))
-        advice = " ".join(filter(None, notes))
+        advice = " ".join(filter(None, (self._advice, _describe_failures(failures), self._notes)))
         if kept and self._options.discard_old:
             try:
                 self._drop(kept)
                 kept = None
             except BackupError as error:
                 advice = f"It could not be dropped: {error} {advice}".rstrip()
-        return SwitchResult(kept and f"the database {kept}", advice)
+        return SwitchResult(kept and f"the database {kept}", advice, self._skipped)
 
     def _is_read_only(self) -> bool:
         """Return True if sessions begin in read-only mode: pg_restore does not end that, our psql does."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from django_cfg.backup.engines.base import Database, SwitchResult
+from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Database, SwitchResult
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.connection import connect
+from django_cfg.backup.engines.postgresql.entry_selection import EntrySelection
 from django_cfg.backup.engines.postgresql.in_place import InPlaceRestoration
 from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import PsqlSession
@@ -112,7 +113,7 @@ class TableRestoration(InPlaceRestoration):
     """A restore of the *chosen* tables, and of the sequences of their columns, in the transaction of a psql session."""
 
     def __init__(self, target: Target, session: PsqlSession, chosen: Sequence[TableName]) -> None:
-        super().__init__(target, session)
+        super().__init__(target, session, DEFAULT_OPTIONS)
         self._chosen = chosen
         self._positions: Mapping[Column, Position] = {}
 
@@ -127,10 +128,11 @@ class TableRestoration(InPlaceRestoration):
         self._session.commit()
         return SwitchResult(None)
 
-    def _select(self, archive: OpenedArchive) -> ArchiveSelection:
+    def _select(self, archive: OpenedArchive) -> EntrySelection:
         known = [table.name for table in self._target.manifest.tables]
         self._positions = find_positions(archive.read_columns())
-        return ArchiveSelection(archive.contents.data_of(set(map(str, self._chosen)), known), ["--data-only"])
+        rows = archive.contents.data_of(set(map(str, self._chosen)), known)
+        return EntrySelection(ArchiveSelection(rows, ["--data-only"]))
 
     def _build_preparation(self, archive: OpenedArchive) -> str:
         return _insert_tables(_PREPARE, self._chosen)
