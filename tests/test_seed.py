@@ -293,8 +293,7 @@ class TestBlocks:
             "s3_use_role": False,  # ours
             "s3_addressing": "auto",  # ours
             "s3_region": "auto",
-            "s3_prefix": "db-backups/",
-            "s3_addressing": "auto",  # ours
+            "s3_prefix": "db-backups/",  # ours
         }
 
     def test_cron_schedule(self) -> None:

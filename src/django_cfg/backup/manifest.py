@@ -80,6 +80,33 @@ class Characters(Record):
     rules: str = ""  # of ICU
 
 
+class DatabaseGrant(Record):
+    """Privileges on a PostgreSQL database."""
+
+    role: str = ""  # empty: PUBLIC
+    privileges: tuple[str, ...]
+    with_grant_option: bool = False
+
+
+class DatabaseSetting(Record):
+    """A setting that a PostgreSQL database gives its sessions: ``ALTER DATABASE ... SET``."""
+
+    role: str = ""  # of the sessions of one role: ALTER ROLE ... IN DATABASE ... SET
+    name: str
+    value: str | None  # None: a setting of the project's own may be a secret, so it is in the archive alone
+
+
+class DatabaseProperties(Record):
+    """What belongs to a PostgreSQL database and not to its contents."""
+
+    owner: str
+    grants: tuple[DatabaseGrant, ...] | None = None  # None: the server's default
+    settings: tuple[DatabaseSetting, ...] = ()
+    connection_limit: int = -1
+    is_template: bool = False
+    comment: str | None = None
+
+
 class EngineFacts(Record):
     """What made the dump, and what can read it."""
 
@@ -92,7 +119,10 @@ class EngineFacts(Record):
     charset: str = ""  # of a MySQL or MariaDB database, for the day when it is lost
     collation: str = ""  # likewise
     largest_statement: int = 0  # bytes; a server takes it if its max_allowed_packet is larger (MySQL, MariaDB)
+    tablespaces: tuple[str, ...] = ()  # that tables and indexes of a PostgreSQL database are in, but for the default
+    access_methods: tuple[str, ...] = ()  # of its tables, but for PostgreSQL's own
     characters: Characters | None = None  # of a PostgreSQL database, for the day when it is lost
+    properties: DatabaseProperties | None = None  # likewise
 
 
 class Table(Record):

@@ -65,7 +65,7 @@ class Run(models.Model):
     lease = models.BooleanField(null=True, blank=True, editable=False)
     size = models.BigIntegerField(null=True, blank=True, help_text="bytes of the archive as stored")
     old_data = models.TextField(blank=True, help_text="where a restore has kept the old data")
-    message = models.TextField(blank=True, help_text="why it failed")
+    message = models.TextField(blank=True, help_text="why it failed, or what a restore left out")
 
     class Meta:
         app_label = "django_cfg_backup"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -86,3 +87,35 @@ def test_large_objects_are_not_covered(server: PostgreSQLServer) -> None:
     server.run("SELECT lo_from_bytea(7, 'x')")
     with pytest.raises(BackupError, match="large object"):
         create_backup()
+
+
+BY_HAND = (Path(__file__).parents[3] / "docs" / "restore-by-hand.md").read_text()
+SECTIONS = next(block for block in re.findall(r"```console\n(.*?)```", BY_HAND, re.DOTALL) if "--section" in block)
+
+
+def test_around_an_object_that_cannot_be_restored(server: PostgreSQLServer, tmp_path: Path) -> None:
+    """By hand, section by section."""
+    server.run(
+        "CREATE FUNCTION bare(value text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower(value)'",
+        "CREATE FUNCTION plain(value text) RETURNS text LANGUAGE plpgsql IMMUTABLE "
+        "AS $$ BEGIN RETURN bare(value); END $$",
+        "CREATE TABLE product (id int PRIMARY KEY, name text, slug text GENERATED ALWAYS AS (plain(name)) STORED)",
+        "INSERT INTO product VALUES (1, 'A')",
+        "CREATE TABLE zterms (id int PRIMARY KEY)",
+        "CREATE FUNCTION is_term(i int) RETURNS boolean LANGUAGE sql STABLE SET search_path = public "
+        "AS $$ SELECT EXISTS (SELECT FROM zterms WHERE id = i) $$",
+        "CREATE TABLE frames (id int PRIMARY KEY, term int REFERENCES zterms CHECK (is_term(term)))",
+        "INSERT INTO zterms VALUES (1)",
+        "INSERT INTO frames VALUES (1, 1)",
+    )
+    manifest = create_backup()
+    with pytest.raises(RestoreFailed, match=r"docs/restore-by-hand\.md"):
+        restore_backup()
+    name = f"{server.databases['default']}_by_hand"
+    (tmp_path / "archive").write_bytes((server.site.backups / manifest.archive_key).read_bytes())
+    script = SECTIONS.replace("$ ", "").replace("restored", name)
+    script = script.replace("default_20250115_020000_production.pgdump.gz", "archive")
+    subprocess.run(["sh", "-e", "-c", script], cwd=tmp_path, env=server.environment(), check=True, capture_output=True)
+    with server.server.connect(name) as connection:
+        query = "SELECT slug, (SELECT count(*) FROM frames), (SELECT count(*) FROM book) FROM product"
+        assert connection.execute(query).fetchone() == ("a", 1, BOOKS)

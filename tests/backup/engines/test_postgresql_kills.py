@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -37,6 +39,27 @@ def test_we_are_killed_in_mid_restore(own_postgresql_server: PostgreSQLServer, f
 @pytest.mark.parametrize("form", FORMS)
 def test_we_are_killed_in_mid_restore_50_times(own_postgresql_server: PostgreSQLServer, form: str) -> None:
     kill_at_random_moments(own_postgresql_server, FORMS[form], 50)
+
+
+@pytest.mark.parametrize("form", ["beside", "in place"])
+def test_what_a_killed_restore_leaves_in_the_folder_of_temporary_files(
+    own_postgresql_server: PostgreSQLServer, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next restore removes it."""
+    server = own_postgresql_server
+    server.run("CREATE TABLE many AS SELECT i, repeat('x', 90) AS t FROM generate_series(1, 200000) i")
+    server.site.configure(compression="none")
+    create_backup()
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    left: set[str] = set()
+    while not left:
+        restore_and_kill(server, FORMS[form], after=random.uniform(0.3, 1.5))
+        left = {path.name for path in folder.iterdir() if (path / "entries").exists()}
+    restore_backup(**FORMS[form])
+    assert left & {path.name for path in folder.iterdir()} == set()
+    assert [path for path in folder.iterdir() if path.name.startswith("django-cfg-backup-")] == []
 
 
 def kill_at_random_moments(server: PostgreSQLServer, options: dict[str, Any], times: int) -> None:

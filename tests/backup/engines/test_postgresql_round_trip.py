@@ -141,6 +141,28 @@ KINDS: dict[str, tuple[str, str]] = {
         CREATE STATISTICS later_statistics ON id, name FROM author; DROP STATISTICS correlated;
         CREATE CONVERSION later_conversion FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8""",
     ),
+    "access methods, parsers, templates, transforms, base types": (
+        """CREATE ACCESS METHOD rows2 TYPE TABLE HANDLER heap_tableam_handler;
+        CREATE TABLE in_rows2 (i int) USING rows2; INSERT INTO in_rows2 VALUES (1);
+        CREATE ACCESS METHOD tree2 TYPE INDEX HANDLER bthandler;
+        CREATE OPERATOR CLASS tree2_ops DEFAULT FOR TYPE int USING tree2 AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =,
+            OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 btint4cmp(int, int); CREATE INDEX ON in_rows2 USING tree2 (i);
+        CREATE TEXT SEARCH PARSER parser2 (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end,
+            LEXTYPES = prsd_lextype, HEADLINE = prsd_headline);
+        CREATE TEXT SEARCH TEMPLATE template2 (INIT = dsimple_init, LEXIZE = dsimple_lexize);
+        CREATE TEXT SEARCH DICTIONARY dictionary2 (TEMPLATE = template2);
+        CREATE TEXT SEARCH CONFIGURATION config2 (PARSER = parser2);
+        CREATE TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION prsd_lextype(internal),
+            TO SQL WITH FUNCTION int4recv(internal));
+        CREATE TYPE own; CREATE FUNCTION own_in(cstring) RETURNS own LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
+        CREATE FUNCTION own_out(own) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'int4out';
+        CREATE TYPE own (INPUT = own_in, OUTPUT = own_out, LIKE = int4); CREATE TABLE of_own (o own)""",
+        """CREATE ACCESS METHOD later_rows TYPE TABLE HANDLER heap_tableam_handler;
+        CREATE TEXT SEARCH PARSER later_parser (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end,
+            LEXTYPES = prsd_lextype); CREATE TEXT SEARCH TEMPLATE later_template (LEXIZE = dsimple_lexize);
+        DROP TRANSFORM FOR int LANGUAGE sql; CREATE TRANSFORM FOR bigint LANGUAGE sql
+            (FROM SQL WITH FUNCTION prsd_lextype(internal), TO SQL WITH FUNCTION int8recv(internal))""",
+    ),
     "extensions": (
         """CREATE SCHEMA "ext schema"; CREATE EXTENSION hstore SCHEMA "ext schema"; CREATE EXTENSION citext;
         CREATE TABLE "ext schema".ours (h "ext schema".hstore, c citext);

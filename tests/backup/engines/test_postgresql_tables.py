@@ -187,3 +187,31 @@ def test_the_old_rows_are_backed_up_first(server: PostgreSQLServer) -> None:
     assert server.count("book") == BOOKS
     before = [manifest for manifest in server.site.stored() if manifest.endswith(".json")]
     assert len(before) == 2
+
+
+DOTTED = (
+    'CREATE SCHEMA "acme.example.com"',
+    'CREATE TABLE "acme.example.com"."or.ders" (id bigserial PRIMARY KEY, t text)',
+    """INSERT INTO "acme.example.com"."or.ders" (t) VALUES ('a'), ('b')""",
+    'CREATE SCHEMA "acme"',
+    'CREATE TABLE "acme"."example.com.orders" (id int)',
+)
+
+
+@pytest.mark.parametrize("pattern", ["or.ders", "acme.example.com.or.ders"])
+def test_names_with_dots(server: PostgreSQLServer, pattern: str) -> None:
+    server.run(*DOTTED)
+    create_backup()
+    server.run('DELETE FROM "acme.example.com"."or.ders"', 'INSERT INTO "acme"."example.com.orders" VALUES (1)')
+    restore(pattern)
+    assert server.count('"acme.example.com"."or.ders"') == 2
+    assert server.count('"acme"."example.com.orders"') == 1
+
+
+def test_a_backup_of_some_tables_with_dots_in_their_names(server: PostgreSQLServer) -> None:
+    server.run(*DOTTED)
+    server.site.configure(databases=[{"alias": "default", "include_tables": ["or.ders", "example.com.orders"]}])
+    create_backup()
+    restore_backup(to="empty")
+    assert server.table_names("empty") == ["acme.example.com.orders", "acme.example.com.or.ders"]
+    assert server.count('"acme.example.com"."or.ders"', "empty") == 2

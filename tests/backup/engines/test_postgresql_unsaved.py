@@ -23,6 +23,11 @@ KINDS = {
     "1 publications": "CREATE PUBLICATION p",
     "1 collations": 'CREATE COLLATION c FROM "C"',
     "1 text search configurations": "CREATE TEXT SEARCH CONFIGURATION c (COPY = simple)",
+    "1 access methods": "CREATE ACCESS METHOD a TYPE TABLE HANDLER heap_tableam_handler",
+    "1 text search parsers": "CREATE TEXT SEARCH PARSER p (START = prsd_start, GETTOKEN = prsd_nexttoken, "
+    "END = prsd_end, LEXTYPES = prsd_lextype)",
+    "1 text search templates": "CREATE TEXT SEARCH TEMPLATE t (LEXIZE = dsimple_lexize)",
+    "1 transforms": "CREATE TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION prsd_lextype(internal))",
 }
 
 

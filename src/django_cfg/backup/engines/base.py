@@ -81,6 +81,8 @@ class RestoreOptions:
     in_place: bool = False  # without a staging database, if the engine supports that
     disconnect: bool = False  # end the connections that block the switch
     discard_old: bool = False  # do not keep the old data
+    skip: tuple[str, ...] = ()  # names or shell patterns of objects without rows: leave them out
+    skip_failing: bool = False  # leave out policies, triggers, refreshes, grants and comments that the server refuses
 
 
 DEFAULT_OPTIONS = RestoreOptions()
@@ -92,6 +94,7 @@ class SwitchResult:
 
     old_data: str | None  # where it is kept; None: the target was empty, or the old data was discarded
     advice: str = ""  # what the operator has to do next
+    skipped: tuple[str, ...] = ()  # objects that the operator has left out, and why where that is known
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,7 @@ class Engine(ABC):
 
     format: ClassVar[Literal["pgdump", "sql", "sqlite3"]]
     name: ClassVar[str]  # for messages
+    can_skip: ClassVar[bool] = False  # single objects can be left out of a restore
     can_drill_partial: ClassVar[bool] = True  # False: partial backups restore only into an existing database
     runs_archives: ClassVar[bool] = True  # loading runs the SQL of an archive while it arrives
     version_query: ClassVar[str] = "SELECT version()"  # returns the version of the server

@@ -21,3 +21,14 @@ def merged_settings(database: Database) -> dict[str, Any]:
     if "OPTIONS" in database.connection:
         settings["OPTIONS"] = {**database.settings.get("OPTIONS", {}), **database.connection["OPTIONS"]}
     return settings
+
+
+def connect_silently(wrapper: Any) -> None:
+    """Do what ``BaseDatabaseWrapper.connect`` does, and send no ``connection_created``.
+
+    A receiver in the project would take the connection for the project's own, and use ``connections[alias]``.
+    """
+    wrapper.check_settings()
+    wrapper.connection = wrapper.get_new_connection(wrapper.get_connection_params())
+    wrapper.set_autocommit(wrapper.settings_dict["AUTOCOMMIT"])
+    wrapper.init_connection_state()

@@ -56,7 +56,7 @@ class Migration(migrations.Migration):
                 ("lease", models.BooleanField(blank=True, editable=False, null=True)),
                 ("size", models.BigIntegerField(blank=True, help_text="bytes of the archive as stored", null=True)),
                 ("old_data", models.TextField(blank=True, help_text="where a restore has kept the old data")),
-                ("message", models.TextField(blank=True, help_text="why it failed")),
+                ("message", models.TextField(blank=True, help_text="why it failed, or what a restore left out")),
             ],
             options={
                 "ordering": ("-id",),

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.utils import Error, load_backend
 
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.connection_settings import CONNECT_TIMEOUT, merged_settings
+from django_cfg.backup.engines.connection_settings import CONNECT_TIMEOUT, connect_silently, merged_settings
 from django_cfg.backup.engines.mysql.error_advice import explain_unavailable
 from django_cfg.backup.engines.mysql.option_file import read_connection_options
 from django_cfg.backup.engines.mysql.session import Session, parse_version
@@ -50,7 +50,7 @@ def connect_to_server(database: Database) -> AbstractContextManager[Session]:
 def _open_session(wrapper: Any, database: Database) -> Session:
     """Connect, and replace what a site may have set for its own sessions: SQL modes that change a dump, time limits."""
     try:
-        wrapper.connect()
+        connect_silently(wrapper)
         vendor, version = "mariadb" if wrapper.mysql_is_mariadb else "mysql", parse_version(wrapper.mysql_server_info)
         session = Session(wrapper.connection, vendor, version, "", database.alias)
         session = replace(session, database=_read_database_name(session))

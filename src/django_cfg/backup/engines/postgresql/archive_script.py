@@ -6,16 +6,19 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from django_cfg.backup.errors import VerificationFailed
+from django_cfg.backup.errors import ToolTooOld, VerificationFailed
 
 _EXTENSION_COMMENT = re.compile(rb"\d+; \d+ \d+ COMMENT - EXTENSION ")
 _EVENT_TRIGGER = re.compile(rb"\d+; \d+ \d+ (COMMENT - )?EVENT TRIGGER ")
-_DATA = re.compile(rb"\d+; \d+ \d+ (?P<kind>TABLE DATA|SEQUENCE SET) (?P<name_and_owner>.*)")
+_DATA = re.compile(rb"\d+; \d+ \d+ TABLE DATA (?P<name_and_owner>.*)")
 _SCHEMA = re.compile(rb"\d+; \d+ \d+ SCHEMA - (?P<name_and_owner>.*)")
 # --single-transaction asks for it. Without that option large objects are restored between a BEGIN and a COMMIT of
 # their own, which would commit the transaction before the rows are counted.
 _COMMIT = b"\nCOMMIT;\n\n--\n-- PostgreSQL database dump complete\n--\n"
 _END_BYTES = 4096  # hold it in any case
+_BEGINNING_BYTES = 4096  # hold the settings in any case
+_MAX_LINE_BYTES = 1 << 20
+_RESTRICT = re.compile(rb"(?:--[^\n]*\n|\n)*\\restrict [0-9A-Za-z]+\n")
 _TRANSACTION_TIMEOUT = b"\nSET transaction_timeout = 0;\n"
 TRANSACTION_TIMEOUT_SINCE = 17  # the major version from which pg_restore sets it, and servers accept it
 
@@ -51,63 +54,99 @@ class Contents:
         """Move the event triggers behind the materialized views, whose refresh would fire them."""
         return self._of(sorted(self.lines, key=lambda line: bool(_EVENT_TRIGGER.match(line))))
 
-    def data_of(self, tables: Collection[str], sequences: Collection[str], known: Iterable[str]) -> Contents:
-        """Return the rows of *tables* and the positions of *sequences*, all named ``schema.name``.
+    def data_of(self, tables: Collection[str], known: Iterable[str]) -> Contents:
+        """Return the rows of *tables*, named ``schema.name``.
 
-        :param known: every table of the backup. A line holds a name and its owner with a space between them, and
-            both may hold spaces: the longest known name that matches is meant.
+        :param known: every table of the backup.
         :raises VerificationFailed: the rows of a table are not in the archive.
         """
-        kept: list[bytes] = []
-        rows = 0
-        for line in self.lines:
-            found = _DATA.match(line)
-            if found and found["kind"] == b"TABLE DATA" and _match_name(found["name_and_owner"], known) in tables:
-                kept.append(line)
-                rows += 1
-            elif found and found["kind"] != b"TABLE DATA" and _match_name(found["name_and_owner"], sequences):
-                kept.append(line)
-        if rows != len(tables):
+        kept = [line for line in self.lines if (found := _find_table(line, known)) and ".".join(found) in tables]
+        if len(kept) != len(tables):
             raise VerificationFailed(
-                f"The archive holds the rows of {rows} of the {len(tables)} tables: restore the complete backup."
+                f"The archive holds the rows of {len(kept)} of the {len(tables)} tables: restore the complete backup."
             )
         return self._of(kept)
+
+    def list_schemas(self, known: Iterable[str]) -> list[str]:
+        """Return the schemas of the tables whose rows are in the archive.
+
+        :param known: every table of the backup, named ``schema.name``.
+        """
+        found = (_find_table(line, known) for line in self.lines)
+        return list(dict.fromkeys(table[0] for table in found if table))
 
     @staticmethod
     def _of(lines: Iterable[bytes]) -> Contents:
         return Contents(b"\n".join(lines))
 
 
-def _match_name(name_and_owner: bytes, known: Iterable[str]) -> str | None:
-    """Return the one of the names *known*, as ``schema.name``, that ``schema name owner`` begins with."""
-    text = name_and_owner.decode(errors="replace")
-    matching = [name for name in known if text.startswith(name.replace(".", " ", 1) + " ")]
-    return max(matching, key=len, default=None)
+def _find_table(line: bytes, known: Iterable[str]) -> tuple[str, str] | None:
+    """Return schema and name of the table whose rows *line* means.
+
+    A line holds a schema, a name and its owner with spaces between them, and each may hold spaces; a known name is a
+    schema and a name with a dot between them, and each may hold dots. The longest one that fits is meant.
+    """
+    found = _DATA.match(line)
+    if not found:
+        return None
+    text = found["name_and_owner"].decode(errors="replace")
+    parts = ((name[:dot], name[dot + 1 :]) for name in known for dot in _find_dots(name))
+    return max((part for part in parts if text.startswith(f"{part[0]} {part[1]} ")), key=_total_length, default=None)
+
+
+def _find_dots(name: str) -> list[int]:
+    return [place for place, character in enumerate(name) if character == "."]
+
+
+def _total_length(parts: tuple[str, str]) -> int:
+    return len(parts[0]) + len(parts[1])
 
 
 def adapt_script(script: Iterable[bytes], server: int) -> Iterator[bytes]:
-    """Yield *script* without its last COMMIT, and without a setting that a server of major version *server* refuses.
+    """Yield *script* without its last COMMIT and without a setting that *server* refuses, in lines unless one is huge.
 
+    :param server: the major version of the server.
+    :raises ToolTooOld: the script does not keep psql from running commands that are in the archive.
     :raises VerificationFailed: the script has no end.
     """
+    source = iter(script)
     buffer = b""
-    is_beginning = True
-    for block in script:
+    while len(buffer) < _BEGINNING_BYTES and (block := next(source, b"")):
         buffer += block
-        if len(buffer) > _END_BYTES:
-            buffer = _adapt_beginning(buffer, server) if is_beginning else buffer
-            is_beginning = False
-            yield buffer[:-_END_BYTES]
-            buffer = buffer[-_END_BYTES:]
-    if is_beginning:
-        buffer = _adapt_beginning(buffer, server)
-    rest, commit, end = buffer.rpartition(_COMMIT)
+    buffer = _adapt_beginning(buffer, server)
+    for block in source:
+        buffer += block
+        complete = buffer.rfind(b"\n", 0, max(len(buffer) - _END_BYTES, 0)) + 1
+        end = complete or (len(buffer) - _END_BYTES if len(buffer) > _MAX_LINE_BYTES else 0)
+        yield buffer[:end]
+        buffer = buffer[end:]
+    rest, commit, end_of_script = buffer.rpartition(_COMMIT)
     if not commit:
         raise VerificationFailed(
             "The archive is not complete: pg_restore's script has no end. The database was not touched."
         )
-    yield rest + _COMMIT.removeprefix(b"\nCOMMIT;") + end
+    yield rest + _COMMIT.removeprefix(b"\nCOMMIT;") + end_of_script
 
 
-def _adapt_beginning(block: bytes, server: int) -> bytes:
-    return block if server >= TRANSACTION_TIMEOUT_SINCE else block.replace(_TRANSACTION_TIMEOUT, b"\n", 1)
+def require_restricted(script: bytes) -> None:
+    r"""Check that psql may be fed with *script*, or its beginning.
+
+    From ``\restrict`` on psql runs no command of its own, such as ``\!``, until it reads the same random key again.
+
+    :raises ToolTooOld: pg_restore did not write that line.
+    """
+    if script and not _RESTRICT.match(script):
+        raise unrestricted_script()
+
+
+def unrestricted_script(version: str = "") -> ToolTooOld:
+    return ToolTooOld(
+        f"This pg_restore{version and ' '}{version} does not keep psql from running commands that are hidden in an "
+        "archive (CVE-2025-8714), so its script is not run, and the database was not touched. Install one that does: "
+        "13.22, 14.19, 15.14, 16.10, 17.6, 18, or a newer one of these."
+    )
+
+
+def _adapt_beginning(beginning: bytes, server: int) -> bytes:
+    require_restricted(beginning)
+    return beginning if server >= TRANSACTION_TIMEOUT_SINCE else beginning.replace(_TRANSACTION_TIMEOUT, b"\n", 1)

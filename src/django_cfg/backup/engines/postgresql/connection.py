@@ -10,7 +10,7 @@ from typing import Any
 from django.db.utils import Error, load_backend
 
 from django_cfg.backup.engines.base import Database
-from django_cfg.backup.engines.connection_settings import complete_settings
+from django_cfg.backup.engines.connection_settings import complete_settings, connect_silently
 from django_cfg.backup.engines.postgresql.error_advice import explain_unavailable
 from django_cfg.backup.engines.postgresql.libpq import (
     get_connection_settings,
@@ -18,7 +18,7 @@ from django_cfg.backup.engines.postgresql.libpq import (
     replace_service,
     uses_service,
 )
-from django_cfg.backup.engines.postgresql.schema import fetch_rows
+from django_cfg.backup.engines.postgresql.schema import WRITABLE, execute, fetch_rows
 from django_cfg.backup.errors import DatabaseUnavailable
 
 # From these another database can be created and renamed; no role can rename the one it is connected to.
@@ -29,20 +29,32 @@ MAINTENANCE_DATABASES = ("postgres", "template1")
 def connect(database: Database) -> Iterator[Any]:
     """Open a connection of Django's driver (psycopg 2 or 3) in autocommit, for this block alone.
 
+    It may be one to another database than that of the alias. No receiver of ``connection_created`` takes it for the
+    project's own, and what Django keeps for each alias, such as the types of PostGIS, is not mixed up.
+
     :raises DatabaseUnavailable: the server refuses it.
     """
     settings = complete_settings(get_connection_settings(database))
     settings["OPTIONS"] = {name: value for name, value in settings["OPTIONS"].items() if name != "pool"}
-    wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, database.alias)
+    alias = f"django-cfg-backup {database.alias} {get_database_name(database)}"
+    wrapper = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, alias)
     try:
         with wrapper.wrap_database_errors:
-            wrapper.connect()
+            connect_silently(wrapper)
             yield wrapper.connection
     except Error as error:
         raise explain_unavailable(database, error) from error
     finally:
         if wrapper.connection is not None:
             wrapper.connection.close()
+
+
+@contextmanager
+def connect_to_restore(database: Database) -> Iterator[Any]:
+    """Connect without the time limits and the read-only mode that roles and databases may set."""
+    with connect(database) as connection:
+        execute(connection, WRITABLE)
+        yield connection
 
 
 def get_program_settings(database: Database) -> dict[str, Any]:

@@ -23,6 +23,10 @@ WITH found (class, oid, schema, kind) AS (
     UNION ALL SELECT 'pg_conversion'::regclass, oid, connamespace, 'conversions' FROM pg_conversion
     UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgnamespace, 'text search configurations' FROM pg_ts_config
     UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictnamespace, 'text search dictionaries' FROM pg_ts_dict
+    UNION ALL SELECT 'pg_ts_parser'::regclass, oid, prsnamespace, 'text search parsers' FROM pg_ts_parser
+    UNION ALL SELECT 'pg_ts_template'::regclass, oid, tmplnamespace, 'text search templates' FROM pg_ts_template
+    UNION ALL SELECT 'pg_am'::regclass, oid, NULL, 'access methods' FROM pg_am WHERE oid >= 16384
+    UNION ALL SELECT 'pg_transform'::regclass, oid, NULL, 'transforms' FROM pg_transform WHERE oid >= 16384
     UNION ALL SELECT 'pg_foreign_server'::regclass, oid, NULL, 'foreign servers' FROM pg_foreign_server
     UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, NULL, 'foreign data wrappers'
         FROM pg_foreign_data_wrapper
@@ -36,7 +40,8 @@ WHERE coalesce(n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
 GROUP BY kind ORDER BY kind
 """
 
-# Default privileges, and the differences of ``public`` from initdb's: a dump holds only how its own differ from these.
+# Default privileges, unless only another role may change them; and the differences of ``public`` from initdb's: a dump
+# holds only how its own differ from these.
 _RESET_PRIVILEGES = """
 DO $clear$
 DECLARE
@@ -52,6 +57,8 @@ BEGIN
             array(SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
                   FROM aclexplode(d.defaclacl)) AS grantees
         FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
+        WHERE pg_has_role(d.defaclrole,
+            CASE WHEN current_setting('server_version_num') >= '160000' THEN 'USAGE' ELSE 'MEMBER' END)
     LOOP
         IF item.grantees <> '{}' THEN
             EXECUTE format('%s REVOKE ALL ON %s FROM %s', item.prefix, item.objects,
@@ -108,6 +115,12 @@ BEGIN
         SELECT FROM pg_depend WHERE classid = 'pg_cast'::regclass AND objid = c.oid AND deptype IN ('e', 'i'))
     LOOP EXECUTE format('DROP CAST IF EXISTS (%s AS %s) CASCADE', item.source, item.target); END LOOP;
 
+    FOR item IN SELECT trftype::regtype AS type, lanname AS language FROM pg_transform t
+        JOIN pg_language l ON l.oid = t.trflang
+        WHERE t.oid >= 16384 AND NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_transform'::regclass AND objid = t.oid AND deptype = 'e')
+    LOOP EXECUTE format('DROP TRANSFORM IF EXISTS FOR %s LANGUAGE %I CASCADE', item.type, item.language); END LOOP;
+
     CREATE TEMP TABLE clear_schema ON COMMIT DROP AS
         SELECT n.oid, n.nspname, n.nspname = 'public' OR n.oid IN (SELECT oid FROM (%EXTENSION_SCHEMAS%) e) AS stays
         FROM pg_namespace n
@@ -158,6 +171,10 @@ BEGIN
         UNION ALL SELECT 'TEXT SEARCH CONFIGURATION', 'pg_ts_config'::regclass, oid, cfgname, cfgnamespace
             FROM pg_ts_config
         UNION ALL SELECT 'TEXT SEARCH DICTIONARY', 'pg_ts_dict'::regclass, oid, dictname, dictnamespace FROM pg_ts_dict
+        UNION ALL SELECT 'TEXT SEARCH PARSER', 'pg_ts_parser'::regclass, oid, prsname, prsnamespace
+            FROM pg_ts_parser WHERE current_setting('is_superuser') = 'on'
+        UNION ALL SELECT 'TEXT SEARCH TEMPLATE', 'pg_ts_template'::regclass, oid, tmplname, tmplnamespace
+            FROM pg_ts_template WHERE current_setting('is_superuser') = 'on'
     LOOP
         IF EXISTS (SELECT FROM clear_schema s WHERE s.oid = item.schema) AND NOT EXISTS (
             SELECT FROM pg_depend WHERE classid = item.class AND objid = item.oid AND deptype = 'e')
@@ -185,6 +202,11 @@ BEGIN
         EXECUTE format(
             'DROP OPERATOR FAMILY IF EXISTS %I.%I USING %I CASCADE', item.nspname, item.opfname, item.amname);
     END LOOP;
+
+    FOR item IN SELECT amname AS name FROM pg_am a
+        WHERE a.oid >= 16384 AND current_setting('is_superuser') = 'on' AND NOT EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_am'::regclass AND objid = a.oid AND deptype = 'e')
+    LOOP EXECUTE format('DROP ACCESS METHOD IF EXISTS %I CASCADE', item.name); END LOOP;
 
     PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
     DROP TABLE clear_schema;

@@ -13,7 +13,7 @@ from django_cfg.backup.engines.extra_options import OptionRules, check_extra_opt
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.connection import connect, get_program_settings
 from django_cfg.backup.engines.postgresql.custom_format import CustomFormatReader
-from django_cfg.backup.engines.postgresql.database_properties import fetch_characters
+from django_cfg.backup.engines.postgresql.database_properties import describe_properties, fetch_characters
 from django_cfg.backup.engines.postgresql.error_advice import explain_dump_errors
 from django_cfg.backup.engines.postgresql.libpq import build_conninfo, describe_location
 from django_cfg.backup.engines.postgresql.permissions import describe_locks, require_readable
@@ -185,7 +185,10 @@ def _count(
             tool_version=tools.version,
             format="pgdump",
             roles=tuple(schema.list_roles(connection)),
+            tablespaces=tuple(schema.list_tablespaces(connection)),
+            access_methods=tuple(schema.list_access_methods(connection)),
             characters=fetch_characters(connection),
+            properties=describe_properties(connection),
         )
     return DumpReport(
         facts,

@@ -32,6 +32,7 @@ from django_cfg.backup.pipeline.stream import Readable
 class PostgreSQLEngine(Engine):
     format = "pgdump"
     name = "PostgreSQL"
+    can_skip = True
     can_drill_partial = False
     version_query = "SELECT current_setting('server_version')"
 

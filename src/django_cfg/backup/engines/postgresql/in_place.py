@@ -7,11 +7,10 @@ of the transaction or see the old data, never a mixture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from django_cfg.backup.engines.base import Restoration, SwitchResult
+from django_cfg.backup.engines.base import Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.engines.postgresql.drop_objects import DROP_OBJECTS
-from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
+from django_cfg.backup.engines.postgresql.entry_selection import EntrySelection, restore_optional, select_entries
+from django_cfg.backup.engines.postgresql.pg_restore import OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import PsqlSession
 from django_cfg.backup.engines.postgresql.restored_data import build_row_check
 from django_cfg.backup.engines.postgresql.schema import quote_name
@@ -23,16 +22,21 @@ from django_cfg.backup.pipeline.stream import Readable
 class InPlaceRestoration(Restoration):
     """A restore in the transaction of a psql session."""
 
-    def __init__(self, target: Target, session: PsqlSession) -> None:
-        self._target, self._session = target, session
-        self._left_out: Sequence[str] = ()
+    def __init__(self, target: Target, session: PsqlSession, options: RestoreOptions) -> None:
+        self._target, self._session, self._options = target, session, options
+        self._skipped: tuple[str, ...] = ()
+        self._notes = ""  # for the operator
 
     def load(self, plain: Readable) -> None:
-        archive = OpenedArchive(plain, self._target.tools)
+        target, session = self._target, self._session
+        archive = OpenedArchive(plain, target.tools, target.manifest.engine.roles)
         selection = self._select(archive)
-        self._session.begin()
-        self._session.send(self._build_preparation())
-        archive.write_script(selection, self._target.server, self._session.send)
+        session.name_entries(archive.find_entry)
+        session.begin()
+        session.send(self._build_preparation(archive))
+        archive.write_script(selection.main, target.server, session.send_entries)
+        self._skipped = (*selection.skipped, *restore_optional(archive, selection, session, self._options))
+        self._notes = selection.advise(target)
 
     def check(self, manifest: Manifest) -> None:
         self._session.send(build_row_check(manifest.tables))
@@ -43,18 +47,17 @@ class InPlaceRestoration(Restoration):
 
     def switch(self) -> SwitchResult:
         self._session.commit()
-        return SwitchResult(None, self._target.advise_on_owners(self._left_out))
+        return SwitchResult(None, self._notes, self._skipped)
 
-    def _select(self, archive: OpenedArchive) -> ArchiveSelection:
-        selection, self._left_out = self._target.select_entries(archive, self._target.extension_schemas)
-        return selection
+    def _select(self, archive: OpenedArchive) -> EntrySelection:
+        return select_entries(self._target, archive, self._options, self._target.extension_schemas)
 
-    def _build_preparation(self) -> str:
+    def _build_preparation(self, archive: OpenedArchive) -> str:
         """Return SQL that empties the database.
 
         That of a partial backup is empty, but may hold types that the backup needs; the backup holds no schemas.
         """
         if not self._target.manifest.partial:
             return DROP_OBJECTS + "\n"
-        names = dict.fromkeys(table.name.partition(".")[0] for table in self._target.manifest.tables)
+        names = archive.contents.list_schemas([table.name for table in self._target.manifest.tables])
         return "".join(f"CREATE SCHEMA IF NOT EXISTS {quote_name(name)};\n" for name in names)

@@ -44,7 +44,7 @@ def _find_policy(line: bytes, roles: Sequence[str], archive: OpenedArchive) -> s
     """Return ``name ON table``, as the archive has it; empty if *line* is no policy, or one without any of *roles*."""
     if not _POLICY_LINE.match(line):
         return ""
-    found = _POLICY.search(archive.read_statement(line).decode(errors="replace"))
+    found = _POLICY.search(archive.read_script([line]).decode(errors="replace"))
     named = {_unquote(name) for name in re.findall(_NAME, found["roles"])} if found else set()
     return f"{found['name']} ON {found['table']}" if found and named & set(roles) else ""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.postgresql.archive_entry import ArchiveEntry, parse_entries
 from django_cfg.backup.engines.postgresql.archive_script import Contents, adapt_script
 from django_cfg.backup.engines.postgresql.connection import get_program_settings
 from django_cfg.backup.engines.postgresql.error_advice import explain_tool_failure
@@ -18,10 +19,17 @@ from django_cfg.backup.engines.postgresql.tools import Tools, start_program
 from django_cfg.backup.errors import ToolFailed, VerificationFailed
 from django_cfg.backup.pipeline.stream import Readable, blocks
 from django_cfg.backup.process.child import Child, Feeder
+from django_cfg.backup.process.private_dir import create_private, private_dir
 
+_PROPERTIES = re.compile(rb"\d+; \d+ \d+ DATABASE PROPERTIES ")
+_COLUMNS = re.compile(rb"\d+; \d+ \d+ (TABLE|DEFAULT|SEQUENCE) (?!DATA |ATTACH )")
 _BLOCK = 1 << 16  # bytes read at a time while the table of contents is read
 # pg_restore prints one of these if the server, and not the archive, is the cause.
-_SERVER_ERRORS = ("could not execute query", "COPY failed", "connection to server", "from server", "PQputCopy")
+_SERVER_ERRORS = ("could not execute query", "COPY failed", "connection to server", "from server", "PQputCopy",
+                  "could not set", "could not alter", "large object", "database transaction")  # fmt: skip
+# What --verbose adds: the entry that is restored, by its number in the contents, and other progress.
+_CURRENT_ENTRY = re.compile(r"^pg_restore: from TOC entry (\d+); .*$", re.MULTILINE)
+_PROGRESS = re.compile(r"^pg_restore: (?!error:|warning:|detail:|hint:).*\n?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,12 @@ class ArchiveSelection:
 
 
 class OpenedArchive:
-    """An archive whose table of contents has been read; the rest of *plain* is still to come."""
+    """An archive whose table of contents has been read; the rest of *plain* is still to come.
 
-    def __init__(self, plain: Readable, tools: Tools) -> None:
+    :param roles: the owners that it names, as far as they are known.
+    """
+
+    def __init__(self, plain: Readable, tools: Tools, roles: Sequence[str] = ()) -> None:
         self._program = tools.path("pg_restore")
         self._plain = plain
         self._head: list[bytes] = []
@@ -46,13 +57,29 @@ class OpenedArchive:
             feeder.start(lister.stdin)
             self.contents = Contents(lister.stdout.read())
             _wait(lister)
+        self.entries = parse_entries(self.contents, roles)
 
-    def read_statement(self, line: bytes) -> bytes:
-        """Return the SQL of one entry without rows, a *line* of the contents."""
-        with self._run(ArchiveSelection(Contents(line + b"\n")), "--file=-", only_head=True) as reader:
-            statement: bytes = reader.stdout.read()
+    def read_script(self, lines: Iterable[bytes], options: Sequence[str] = ()) -> bytes:
+        """Return the SQL of entries without rows, *lines* of the contents."""
+        return self._read_script(b"\n".join(lines), *options)
+
+    def read_columns(self) -> str:
+        """Return the script of the tables, sequences and their positions, and defaults; without any row."""
+        lines = [line for line in self.contents.lines if _COLUMNS.match(line)]
+        return self.read_script(lines).decode(errors="replace")
+
+    def _read_script(self, text: bytes, *options: str) -> bytes:
+        with self._run(ArchiveSelection(Contents(text + b"\n"), options), "--file=-", only_head=True) as reader:
+            script: bytes = reader.stdout.read()
             _wait(reader)
-        return statement
+        return script
+
+    def read_database_properties(self) -> str:
+        """Return the script that ``pg_restore --create`` makes of the settings of the database that was dumped."""
+        with self._feed([self._program, "--create", "--list"]) as lister:
+            lines = [line for line in lister.stdout.read().split(b"\n") if _PROPERTIES.match(line)]
+            _wait(lister)
+        return b"".join(self._read_script(line, "--create") for line in lines).decode(errors="replace")
 
     def write_script(self, selection: ArchiveSelection, server: int, sink: Callable[[bytes], None]) -> None:
         """Pass *sink* the script of *selection*, without its COMMIT, for a server of the major version *server*."""
@@ -73,15 +100,27 @@ class OpenedArchive:
         """
         settings = get_program_settings(database)
         role = settings.get("OPTIONS", {}).get("assume_role")
-        options = ["--exit-on-error", "--no-password", *([f"--role={role}"] if role else [])]
+        options = ["--exit-on-error", "--verbose", "--no-password", *([f"--role={role}"] if role else [])]
         options.append(f"--dbname={build_conninfo(settings)}")
         with self._run(selection, *options, settings=settings) as loader:
             try:
                 loader.wait()
-            except ToolFailed as error:
+            except ToolFailed as failure:
+                error = ToolFailed(failure.tool, failure.tool_exit_code, _PROGRESS.sub("", failure.last_words).strip())
                 if any(text in error.last_words for text in _SERVER_ERRORS):
-                    raise explain_tool_failure(database, error) from error
+                    entry = self._find_current(failure.last_words)
+                    raise explain_tool_failure(database, error, entry) from error
                 raise _incomplete(error) from error
+
+    def find_entry(self, heading: tuple[str, str, str]) -> ArchiveEntry | None:
+        """Return the entry of a *heading* of the script: its kind, schema and name."""
+        start = " ".join(heading) + " "
+        return next((entry for entry in self.entries if entry.matches(start)), None)
+
+    def _find_current(self, words: str) -> ArchiveEntry | None:
+        numbers = _CURRENT_ENTRY.findall(words)
+        start = f"{numbers[-1]}; ".encode() if numbers else b""
+        return next((entry for entry in self.entries if start and entry.line.startswith(start)), None)
 
     @contextmanager
     def _run(
@@ -92,17 +131,25 @@ class OpenedArchive:
         only_head: bool = False,
     ) -> Iterator[Child]:
         """Run pg_restore on *selection*, fed with the archive."""
-        archive = iter(self._head) if only_head else chain(self._head, blocks(self._plain))
-        with tempfile.NamedTemporaryFile() as chosen:
-            chosen.write(selection.contents.text)
-            chosen.flush()
-            argv = [self._program, *selection.options, f"--use-list={chosen.name}", *options]
-            with (
-                Feeder(archive, to_the_end=not only_head) as feeder,
-                start_program(argv, settings=settings, feed=True) as program,
-            ):
-                feeder.start(program.stdin)
+        with private_dir() as folder:  # in one that the next process removes, should this one be killed
+            chosen = folder / "entries"
+            with create_private(chosen) as file:
+                file.write(selection.contents.text)
+            argv = [self._program, *selection.options, f"--use-list={chosen}", *options]
+            with self._feed(argv, settings=settings, only_head=only_head) as program:
                 yield program
+
+    @contextmanager
+    def _feed(
+        self, argv: Sequence[str], *, settings: Mapping[str, Any] | None = None, only_head: bool = True
+    ) -> Iterator[Child]:
+        archive = iter(self._head) if only_head else chain(self._head, blocks(self._plain))
+        with (
+            Feeder(archive, to_the_end=not only_head) as feeder,
+            start_program(argv, settings=settings, feed=True) as program,
+        ):
+            feeder.start(program.stdin)
+            yield program
 
     def _read_head(self) -> Iterator[bytes]:
         while block := self._plain.read(_BLOCK):

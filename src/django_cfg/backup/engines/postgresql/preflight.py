@@ -13,7 +13,7 @@ from django_cfg.backup.engines.postgresql.restore import Form, RestorePlan, plan
 from django_cfg.backup.engines.postgresql.schema import fetch_rows
 from django_cfg.backup.engines.postgresql.staging_databases import shorten_name
 from django_cfg.backup.engines.postgresql.switch import list_sessions
-from django_cfg.backup.engines.postgresql.table_restore import list_foreign_keys
+from django_cfg.backup.engines.postgresql.table_restore import list_event_triggers, list_foreign_keys
 from django_cfg.backup.engines.postgresql.tools import parse_major
 from django_cfg.backup.engines.table_comparison import describe_foreign_keys
 from django_cfg.backup.errors import NotEnoughSpace
@@ -31,9 +31,9 @@ def run_preflight(database: Database, manifest: Manifest, options: RestoreOption
     plan = plan_restore(database, manifest, options)
     results = [*_check_versions(plan), _describe_form(plan, options)]
     if plan.form is Form.TABLES:
-        results += _check_foreign_keys(plan)
+        results += [*_check_foreign_keys(plan), *_check_event_triggers(plan)]
     else:
-        results.append(_check_space(plan))
+        results += [*_describe_left_out(plan, options), _check_space(plan)]
     results += _check_sessions(plan, options)
     findings = tuple(Finding(level, database.alias, text) for level, text in results)
     is_staging = plan.form is Form.STAGING
@@ -56,6 +56,21 @@ def _check_versions(plan: RestorePlan) -> Iterator[Result]:
             f"privileges, and belongs to {target.user}; policies and user mappings that name them are left out"
         )
         yield Level.WARNING, text
+
+
+def _describe_left_out(plan: RestorePlan, options: RestoreOptions) -> Iterator[Result]:
+    target = plan.target
+    if target.missing_tablespaces:
+        text = f"the tablespaces {', '.join(target.missing_tablespaces)} do not exist here, or not for {target.user}"
+        yield Level.WARNING, f"{text}: everything goes into the default tablespace"
+    if target.missing_access_methods:
+        text = f"the access methods {', '.join(target.missing_access_methods)} do not exist here"
+        yield Level.WARNING, f"{text}; what makes them has to be in the backup, or is left out with --skip"
+    if options.skip:
+        yield Level.WARNING, f"without {', '.join(options.skip)} (--skip)"
+    if options.skip_failing:
+        text = "policies, triggers, refreshes of materialized views, grants and comments that fail are left out"
+        yield Level.WARNING, f"{text} (--skip-failing)"
 
 
 def _describe_form(plan: RestorePlan, options: RestoreOptions) -> Result:
@@ -81,6 +96,12 @@ def _describe_form(plan: RestorePlan, options: RestoreOptions) -> Result:
 def _check_foreign_keys(plan: RestorePlan) -> Iterator[Result]:
     if found := list_foreign_keys(plan.target.database, plan.chosen):
         yield Level.WARNING, describe_foreign_keys(found)
+
+
+def _check_event_triggers(plan: RestorePlan) -> Iterator[Result]:
+    if names := list_event_triggers(plan.target.database):
+        text = "run when the constraints of the tables are made again, since this role may not disable them"
+        yield Level.WARNING, f"the event triggers {', '.join(names)} {text}"
 
 
 def _check_space(plan: RestorePlan) -> Result:

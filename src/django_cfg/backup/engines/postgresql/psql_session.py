@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from django_cfg.backup.engines.base import Database
+from django_cfg.backup.engines.postgresql.archive_entry import HEADING, ArchiveEntry
 from django_cfg.backup.engines.postgresql.connection import connect, get_program_settings
 from django_cfg.backup.engines.postgresql.error_advice import explain_tool_failure
 from django_cfg.backup.engines.postgresql.libpq import build_conninfo, get_connection_settings
 from django_cfg.backup.engines.postgresql.restored_data import FETCH_ANSWER, build_verification_query, parse_answer
-from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, fetch_rows, quote_name
+from django_cfg.backup.engines.postgresql.schema import WRITABLE, fetch_rows, quote_name
 from django_cfg.backup.engines.postgresql.tools import Tools, start_program
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable, RestoreFailed, ToolFailed, VerificationFailed
 from django_cfg.backup.process.child import Child
 
 _STATUS_TIMEOUT = 60  # seconds: a server that has crashed recovers first
 _STATUS_PAUSE = 0.5
+_HEADINGS = 50_000  # kept: more than the pipe to psql holds
+_PLACE = re.compile(r"^psql:<stdin>:(\d+): ", re.MULTILINE)
+_TRY = r"""SAVEPOINT django_cfg_try;
+\set LAST_ERROR_SQLSTATE 00000
+\set LAST_ERROR_MESSAGE ''
+\set ON_ERROR_STOP 0
+\set ON_ERROR_ROLLBACK %s
+"""
+_TRIED = r"""
+\set ON_ERROR_STOP 1
+\set ON_ERROR_ROLLBACK off
+\echo :LAST_ERROR_SQLSTATE
+\echo :LAST_ERROR_MESSAGE
+"""
+
+Find = Callable[[tuple[str, str, str]], ArchiveEntry | None]
 
 
 class PsqlSession:
@@ -27,6 +46,10 @@ class PsqlSession:
     def __init__(self, program: Child, database: Database) -> None:
         self._program = program
         self._database = database
+        self._lines = 0  # sent
+        self._tolerated = 0  # the last line whose error has been dealt with
+        self._headings: deque[tuple[int, tuple[bytes, ...]]] = deque(maxlen=_HEADINGS)  # empty: SQL of our own
+        self._find: Find | None = None
 
     def begin(self) -> None:
         """Open the transaction, as the role that the settings name."""
@@ -37,9 +60,29 @@ class PsqlSession:
             f"SET LOCAL lock_timeout = '{self._database.lock_timeout}s';\nSET LOCAL client_min_messages = error;\n"
         )
 
+    def name_entries(self, find: Find) -> None:
+        """Let an error name the entry of the archive that it is about.
+
+        :param find: returns the entry of a kind, a schema and a name.
+        """
+        self._find = find
+
     def send(self, script: bytes | str) -> None:
+        if self._headings and self._headings[-1][1]:
+            self._headings.append((self._lines, ()))
+        self._write(script.encode() if isinstance(script, str) else script)
+
+    def send_entries(self, script: bytes) -> None:
+        """Send what pg_restore has made of an archive: an error then names the entry."""
+        if b"Name: " in script:
+            for found in HEADING.finditer(script):
+                self._headings.append((self._lines + script.count(b"\n", 0, found.start()), found.groups()))
+        self._write(script)
+
+    def _write(self, data: bytes) -> None:
+        self._lines += data.count(b"\n")
         try:
-            self._program.stdin.write(script.encode() if isinstance(script, str) else script)
+            self._program.stdin.write(data)
             self._program.stdin.flush()
         except BrokenPipeError:
             self._fail()
@@ -50,6 +93,27 @@ class PsqlSession:
         self.send(b"\\echo " + marker + b"\n")
         if self._read_line() != marker:
             self._fail()
+
+    def try_script(self, script: bytes, *, to_its_end: bool) -> tuple[str, str] | None:
+        """Run *script*, or nothing of it if the server refuses a part; return its code and message then.
+
+        :param to_its_end: also what follows the refused statement, so that the message is of that statement.
+        """
+        self.send(_TRY % ("on" if to_its_end else "off"))
+        self.send_entries(script)
+        self.send(_TRIED)
+        marker = b"django-cfg-backup: tried"
+        self.send(b"\\echo " + marker + b"\n")
+        state = self._read_line().decode()
+        lines: list[bytes] = []
+        while (line := self._read_line()) != marker:
+            lines.append(line)
+        self._tolerated = self._lines
+        if state == "00000":
+            self.send("RELEASE SAVEPOINT django_cfg_try;\n")
+            return None
+        self.send("ROLLBACK TO SAVEPOINT django_cfg_try;\n")
+        return state, b"\n".join(lines).decode(errors="replace").strip()
 
     def fetch_value(self, query: str) -> object:
         """Return the first value of *query* within the transaction, which it cannot change.
@@ -97,21 +161,39 @@ class PsqlSession:
             self._program.stdin.close()
         try:
             self._program.wait()
-        except ToolFailed as error:
-            raise explain_tool_failure(self._database, error) from error
+        except ToolFailed as failure:
+            place, words = _find_error(failure.last_words, self._tolerated)
+            error = ToolFailed(failure.tool, failure.tool_exit_code, words)
+            raise explain_tool_failure(self._database, error, self._find_entry(place)) from error
         raise explain_tool_failure(self._database, ToolFailed("psql", 0, "it ended before its work was done"))
+
+    def _find_entry(self, place: int) -> ArchiveEntry | None:
+        """Return the entry that the line number *place* of what psql has read belongs to."""
+        heading = next((heading for line, heading in reversed(self._headings) if line < place), None)
+        if not heading or self._find is None:
+            return None
+        name, kind, schema = (part.decode(errors="replace") for part in heading)
+        return self._find((kind, schema, name))
 
 
 @contextmanager
 def open_psql(database: Database, tools: Tools) -> Iterator[PsqlSession]:
     """Start psql on *database*; leaving the block before ``commit`` rolls everything back."""
     settings = get_program_settings(database)
-    argv = [tools.path("psql"), "--no-psqlrc", "--quiet", "--no-password", "--tuples-only", "--no-align",
+    argv = [tools.path("psql"), "--no-psqlrc", "--quiet", "--no-password", "--tuples-only", "--no-align", "--file=-",
             "--output=/dev/null", "--set=ON_ERROR_STOP=1", f"--dbname={build_conninfo(settings)}"]  # fmt: skip
     with start_program(argv, settings=settings, feed=True) as program:
         session = PsqlSession(program, database)
-        session.send(NO_TIMEOUTS)
+        session.send(WRITABLE)
         yield session
+
+
+def _find_error(words: str, tolerated: int) -> tuple[int, str]:
+    """Return the line of the first error after the line *tolerated*, and what psql says from there on."""
+    found = [place for place in _PLACE.finditer(words) if int(place[1]) > tolerated]
+    if not found:
+        return 0, _PLACE.sub("", words)
+    return int(found[0][1]), _PLACE.sub("", words[found[0].start() :])
 
 
 def _is_committed(database: Database, transaction: int, error: BackupError) -> bool:

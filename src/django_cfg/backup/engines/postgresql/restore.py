@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions
+from django_cfg.backup.engines.postgresql.archive_script import unrestricted_script
 from django_cfg.backup.engines.postgresql.in_place import InPlaceRestoration
 from django_cfg.backup.engines.postgresql.psql_session import open_psql
 from django_cfg.backup.engines.postgresql.schema import TableName
 from django_cfg.backup.engines.postgresql.staging import open_staging
-from django_cfg.backup.engines.postgresql.table_restore import TableRestoration, choose_tables, list_sequences
+from django_cfg.backup.engines.postgresql.table_restore import TableRestoration, choose_tables
 from django_cfg.backup.engines.postgresql.target import Target, inspect_target
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Manifest
@@ -57,6 +58,8 @@ def plan_restore(database: Database, manifest: Manifest, options: RestoreOptions
             f"{database.alias!r} goes into the database as it is ({'; '.join(reasons)}), and waits for "
             "locks instead: stop the site and its workers, then restore without --disconnect."
         )
+    if not target.tools.can_restrict_psql:
+        raise unrestricted_script(target.tools.version)
     if options.tables:
         return RestorePlan(target, Form.TABLES, reasons, choose_tables(database, manifest, options.tables))
     if target.unsaved and not manifest.partial and not options.discard_old:
@@ -78,12 +81,11 @@ def open_restoration(database: Database, manifest: Manifest, options: RestoreOpt
         with open_staging(target, target.maintenance, options) as staging:
             yield staging
         return
-    sequences = list_sequences(database, plan.chosen) if plan.chosen else []
     with open_psql(database, target.tools) as session:
         if plan.form is Form.TABLES:
-            yield TableRestoration(target, session, plan.chosen, sequences)
+            yield TableRestoration(target, session, plan.chosen)
         else:
-            yield InPlaceRestoration(target, session)
+            yield InPlaceRestoration(target, session, options)
 
 
 def _find_reasons(target: Target, options: RestoreOptions) -> list[str]:

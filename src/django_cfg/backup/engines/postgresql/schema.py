@@ -67,6 +67,13 @@ SELECT rolname FROM pg_roles WHERE oid = 10 AND oid IN (
     UNION ALL SELECT lomowner FROM pg_largeobject_metadata)
 ORDER BY 1
 """
+_TABLESPACES = """
+SELECT DISTINCT spcname FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
+JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname NOT LIKE 'pg\\_%' ORDER BY 1
+"""
+_ACCESS_METHODS = """
+SELECT DISTINCT amname FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE amtype = 't' AND a.oid >= 16384 ORDER BY 1
+"""
 # Schemas that hold parts of extensions, or belong to one: a restore in place cannot drop them.
 EXTENSION_SCHEMAS = """
 SELECT n.oid, n.nspname FROM pg_namespace n
@@ -82,6 +89,8 @@ SELECT set_config(name, '0', {is_local}) FROM pg_settings WHERE name IN (
     'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout');
 """
 NO_TIMEOUTS = _NO_TIMEOUTS.format(is_local="false")  # for the session
+# An operator may freeze a site with default_transaction_read_only before a restore.
+WRITABLE = f"{NO_TIMEOUTS}SET default_transaction_read_only = off;\n"  # for the sessions of a restore
 NO_TIMEOUTS_LOCAL = _NO_TIMEOUTS.format(is_local="true")  # for the transaction that has begun
 
 
@@ -248,6 +257,16 @@ def list_foreign_tables(connection: Any) -> list[str]:
 
 def list_roles(connection: Any) -> list[str]:
     return [name for (name,) in fetch_rows(connection, _ROLES)]
+
+
+def list_tablespaces(connection: Any) -> list[str]:
+    """Return the tablespaces that objects of the connected database name."""
+    return [name for (name,) in fetch_rows(connection, _TABLESPACES)]
+
+
+def list_access_methods(connection: Any) -> list[str]:
+    """Return the access methods of the tables of the connected database, but for PostgreSQL's own."""
+    return [name for (name,) in fetch_rows(connection, _ACCESS_METHODS)]
 
 
 def list_extension_schemas(connection: Any) -> list[str]:

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.engines.postgresql import database_properties, schema, staging_databases
 from django_cfg.backup.engines.postgresql.archive_script import TRANSACTION_TIMEOUT_SINCE
-from django_cfg.backup.engines.postgresql.connection import connect, replace_name
+from django_cfg.backup.engines.postgresql.connection import connect, connect_to_restore, replace_name
+from django_cfg.backup.engines.postgresql.entry_selection import restore_optional, select_entries
 from django_cfg.backup.engines.postgresql.error_advice import explain_restore_errors
 from django_cfg.backup.engines.postgresql.error_text import get_sqlstate, remove_row_data
 from django_cfg.backup.engines.postgresql.libpq import get_connection_settings
 from django_cfg.backup.engines.postgresql.pg_restore import OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import open_psql
 from django_cfg.backup.engines.postgresql.restored_data import FETCH_ANSWER, build_verification_query, parse_answer
-from django_cfg.backup.engines.postgresql.switch import check_switch, switch_databases
+from django_cfg.backup.engines.postgresql.switch import check_switch, explain_refusal, switch_databases
 from django_cfg.backup.engines.postgresql.target import Target
 from django_cfg.backup.engines.table_comparison import compare_tables
 from django_cfg.backup.errors import BackupError, VerificationFailed
@@ -35,9 +37,8 @@ _UNKNOWN_LOCALE = {"0A000", "22023", "42601", "42704", "42809"}  # an encoding, 
 def open_staging(target: Target, maintenance: Database, options: RestoreOptions) -> Iterator[Restoration]:
     """Create an empty staging database; at the end of the block it has become the target, or is dropped."""
     database = target.database
-    with connect(maintenance) as connection:
+    with connect_to_restore(maintenance) as connection:
         with explain_restore_errors(database):
-            schema.execute(connection, schema.NO_TIMEOUTS)
             staging_databases.lock_restores(connection, target.name, database.alias)
             staging_databases.sweep_locked(connection, target.name)
             name = staging_databases.find_free_name(connection, target.name, "restoring")
@@ -56,7 +57,8 @@ class StagingRestoration(Restoration):
         self._target, self._maintenance, self._options = target, maintenance, options
         self._name, self._advice = name, advice
         self._staging = replace_name(target.database, name)
-        self._left_out: Sequence[str] = ()
+        self._skipped: tuple[str, ...] = ()
+        self._notes = ""  # for the operator
 
     @property
     def staging_settings(self) -> Mapping[str, Any]:
@@ -68,15 +70,24 @@ class StagingRestoration(Restoration):
 
     def load(self, plain: Readable) -> None:
         tools, server = self._target.tools, self._target.server
-        archive = OpenedArchive(plain, tools)
-        selection, self._left_out = self._target.select_entries(archive)
-        if tools.major <= server or tools.major < TRANSACTION_TIMEOUT_SINCE:
-            archive.load_into(self._staging, selection)
-            return
-        with open_psql(self._staging, tools) as session:
-            session.begin()
-            archive.write_script(selection, server, session.send)
-            session.commit()
+        archive = OpenedArchive(plain, tools, self._target.manifest.engine.roles)
+        selection = select_entries(self._target, archive, self._options)
+        self._apply_custom_settings(archive)
+        is_understood = tools.major <= server or tools.major < TRANSACTION_TIMEOUT_SINCE
+        has_loaded = is_understood and not self._is_read_only()
+        if has_loaded:
+            archive.load_into(self._staging, selection.main)
+        if not has_loaded or selection.optional:
+            with open_psql(self._staging, tools) as session:
+                session.name_entries(archive.find_entry)
+                session.begin()
+                if not has_loaded:
+                    archive.write_script(selection.main, server, session.send_entries)
+                failed = restore_optional(archive, selection, session, self._options)
+                session.commit()
+            self._skipped = (*self._skipped, *failed)
+        self._skipped = (*selection.skipped, *self._skipped)
+        self._notes = selection.advise(self._target)
 
     def check(self, manifest: Manifest) -> None:
         with connect(self._staging) as connection, explain_restore_errors(self._target.database):
@@ -100,38 +111,81 @@ class StagingRestoration(Restoration):
         if target.exists:
             with connect(self._maintenance) as connection:
                 kept = staging_databases.find_free_name(connection, target.name, "before")
-        switch_databases(self._maintenance, self._name, target.name, kept, disconnect=self._options.disconnect)
-        advice = f"{self._advice} {target.advise_on_owners(self._left_out)}".strip()
+        lost = None if target.exists else target.manifest.engine.properties
+        failures = switch_databases(
+            self._maintenance, self._name, target.name, kept, lost, disconnect=self._options.disconnect
+        )
+        advice = " ".join(filter(None, (self._advice, _describe_failures(failures), self._notes)))
         if kept and self._options.discard_old:
             try:
                 self._drop(kept)
                 kept = None
             except BackupError as error:
                 advice = f"It could not be dropped: {error} {advice}".rstrip()
-        return SwitchResult(kept and f"the database {kept}", advice)
+        return SwitchResult(kept and f"the database {kept}", advice, self._skipped)
+
+    def _is_read_only(self) -> bool:
+        """Return True if sessions begin in read-only mode: pg_restore does not end that, our psql does."""
+        with connect(self._staging) as connection:
+            return schema.fetch_rows(connection, "SHOW default_transaction_read_only") == [("on",)]
+
+    def _apply_custom_settings(self, archive: OpenedArchive) -> None:
+        """Give the staging database of a lost one the settings whose values are in the archive alone."""
+        properties = self._target.manifest.engine.properties
+        if self._target.exists or not properties or all(setting.value is not None for setting in properties.settings):
+            return
+        found = database_properties.find_custom_settings(archive.read_database_properties(), self._name)
+        with connect_to_restore(self._maintenance) as connection:
+            schema.execute(connection, "BEGIN")
+            failures = database_properties.execute_where_possible(connection, found)
+            schema.execute(connection, "COMMIT")
+        self._advice = f"{self._advice} {_describe_failures(failures)}".strip()
 
     def _drop(self, name: str) -> None:
         quoted = schema.quote_name(name)
         statements = (f"ALTER DATABASE {quoted} IS_TEMPLATE false", f"DROP DATABASE {quoted} WITH (FORCE)")
-        with connect(self._maintenance) as connection:
-            schema.execute(connection, schema.NO_TIMEOUTS, *statements)
+        with connect_to_restore(self._maintenance) as connection:
+            schema.execute(connection, *statements)
 
 
 def _create(connection: Any, name: str, target: Target) -> str:
     """Create the staging database, and return what the operator has to know about it."""
     if target.exists:
         schema.execute(connection, database_properties.build_create_like(connection, name, target.name))
+        properties = database_properties.fetch_properties(connection, target.name)
+        statements = [statement for _, statement in database_properties.build_entrance(name, properties)]
+        with explain_refusal(target.database.alias):
+            schema.execute(
+                connection, "BEGIN", *statements, database_properties.build_allow_connections(name), "COMMIT"
+            )
         check_switch(connection, name, target.name, target.database.alias)
         return ""
+    advice = _create_lost(connection, name, target)
+    failures = []
+    schema.execute(connection, "BEGIN")
+    if target.manifest.engine.properties:
+        entrance = database_properties.build_entrance(name, target.manifest.engine.properties)
+        failures = database_properties.execute_where_possible(connection, entrance)
+    schema.execute(connection, database_properties.build_allow_connections(name), "COMMIT")
+    return f"{advice} {_describe_failures(failures)}".strip()
+
+
+def _create_lost(connection: Any, name: str, target: Target) -> str:
     characters = target.manifest.engine.characters
+    owner = target.find_lost_owner(connection)
+    build = partial(database_properties.build_create_lost, name, server=target.server, owner=owner)
     try:
-        schema.execute(connection, database_properties.build_create_lost(name, characters, target.server))
+        schema.execute(connection, build(characters))
     except Exception as error:  # psycopg 2 and 3 share no class but Exception
         if characters is None or get_sqlstate(error) not in _UNKNOWN_LOCALE:
             raise
-        schema.execute(connection, database_properties.build_create_lost(name, None, target.server))
+        schema.execute(connection, build(None))
         return (
             "The database was made with this server's own encoding and collation, since it does not know those of the "
             f"backup: {remove_row_data(str(error))}. Text may be sorted differently."
         )
     return ""
+
+
+def _describe_failures(failures: Sequence[str]) -> str:
+    return f"Of the database these could not be restored: {'; '.join(failures)}. Set them yourself." if failures else ""

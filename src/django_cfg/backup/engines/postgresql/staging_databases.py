@@ -17,7 +17,7 @@ from typing import Any, Literal
 from django_cfg.backup.engines.base import Database, KeptObject
 from django_cfg.backup.engines.postgresql.connection import connect, connect_to_server
 from django_cfg.backup.engines.postgresql.libpq import get_database_name
-from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS, execute, fetch_rows, quote_name
+from django_cfg.backup.engines.postgresql.schema import WRITABLE, execute, fetch_rows, quote_name
 from django_cfg.backup.errors import BackupError, RestoreUnderWay
 
 Purpose = Literal["restoring", "before"]  # a staging database; kept data
@@ -131,7 +131,7 @@ def discard(maintenance: Database, name: str) -> None:
 
 def _drop(connection: Any, names: list[str]) -> None:
     """Drop the databases *names*, and end what a dead restore has started on the server and is still running there."""
-    execute(connection, NO_TIMEOUTS, *(f"DROP DATABASE IF EXISTS {quote_name(name)} WITH (FORCE)" for name in names))
+    execute(connection, WRITABLE, *(f"DROP DATABASE IF EXISTS {quote_name(name)} WITH (FORCE)" for name in names))
 
 
 def _list_made(connection: Any, target: str, purpose: Purpose) -> Iterator[tuple[str, datetime]]:

@@ -12,10 +12,11 @@ from typing import Any
 
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql import database_properties
-from django_cfg.backup.engines.postgresql.connection import connect
+from django_cfg.backup.engines.postgresql.connection import connect, connect_to_restore
 from django_cfg.backup.engines.postgresql.error_text import get_sqlstate, remove_row_data
 from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS_LOCAL, execute, fetch_rows, quote_name
 from django_cfg.backup.errors import RestoreFailed
+from django_cfg.backup.manifest import DatabaseProperties
 
 _OBJECT_IN_USE = "55006"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _PAUSE = 0.1  # seconds between two attempts to end the sessions of a database
@@ -43,28 +44,39 @@ def check_switch(connection: Any, staging: str, target: str, alias: str) -> None
 
     :raises RestoreFailed: this role may not do it.
     """
-    with _explain_refusal(alias):
+    with explain_refusal(alias):
         statements = database_properties.build_copy(connection, staging, target)
         execute(connection, "BEGIN", *statements, "ROLLBACK")
 
 
 def switch_databases(
-    maintenance: Database, staging: str, target: str, kept_name: str | None, *, disconnect: bool
-) -> None:
+    maintenance: Database,
+    staging: str,
+    target: str,
+    kept_name: str | None,
+    lost: DatabaseProperties | None,
+    *,
+    disconnect: bool,
+) -> list[str]:
     """Rename the database *staging* to *target*, and the previous target to *kept_name* (None: there was none).
 
+    :param lost: what the target had, if it is not there and the backup knows.
+    :returns: what of *lost* the server refused.
     :raises RestoreFailed: nothing has changed.
     """
-    with connect(maintenance) as connection:
+    with connect_to_restore(maintenance) as connection:
         _end_sessions(connection, _find_oid(connection, staging))  # of a check that was not closed
         sessions = list_sessions(connection, target)
         disconnected = _disconnected(maintenance, target) if disconnect else nullcontext()
-        with disconnected, _explain_refusal(maintenance.alias, connection, target, sessions):
+        with disconnected, explain_refusal(maintenance.alias, connection, target, sessions):
             execute(connection, "BEGIN", NO_TIMEOUTS_LOCAL)
             if kept_name:
                 execute(connection, *database_properties.build_copy(connection, staging, target))
                 execute(connection, _build_rename(target, kept_name))
+            remainder = database_properties.build_lost_remainder(staging, lost) if lost else ()
+            failures = database_properties.execute_where_possible(connection, remainder)
             execute(connection, _build_rename(staging, target), "COMMIT")
+    return failures
 
 
 def _build_rename(old: str, new: str) -> str:
@@ -108,9 +120,13 @@ def _end_sessions(connection: Any, oid: int | None) -> None:
 
 
 @contextmanager
-def _explain_refusal(
+def explain_refusal(
     alias: str, connection: Any = None, target: str = "", sessions: list[str] | None = None
 ) -> Iterator[None]:
+    """Explain why this role may not give a staging database the target's properties, or its name.
+
+    :raises RestoreFailed: the server refuses it.
+    """
     try:
         yield
     except Exception as error:  # psycopg 2 and 3 share no class but Exception

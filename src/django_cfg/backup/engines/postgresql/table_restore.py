@@ -1,21 +1,28 @@
 """A restore of some tables into the database as it is: one transaction that empties them, loads them and counts.
 
 Foreign keys between them and the other tables are dropped and created again at the end, when the server checks every
-row: a row that refers to a missing row rolls everything back. Triggers do not fire.
+row: a row that refers to a missing row rolls everything back. Triggers do not fire, nor do event triggers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from django_cfg.backup.engines.base import Database, SwitchResult
+from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Database, SwitchResult
 from django_cfg.backup.engines.postgresql import schema
 from django_cfg.backup.engines.postgresql.connection import connect
+from django_cfg.backup.engines.postgresql.entry_selection import EntrySelection
 from django_cfg.backup.engines.postgresql.in_place import InPlaceRestoration
 from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import PsqlSession
 from django_cfg.backup.engines.postgresql.restored_data import build_row_check
 from django_cfg.backup.engines.postgresql.schema import TableName
+from django_cfg.backup.engines.postgresql.sequence_positions import (
+    Column,
+    Position,
+    build_positions,
+    find_positions,
+)
 from django_cfg.backup.engines.postgresql.target import Target
 from django_cfg.backup.engines.table_comparison import require_restorable
 from django_cfg.backup.manifest import Manifest
@@ -36,12 +43,12 @@ WHERE k.contype = 'f' AND k.conparentid = 0
   AND (k.conrelid IN (SELECT oid FROM related) OR k.confrelid IN (SELECT oid FROM related))
 ORDER BY 2, 1
 """
-_SEQUENCES = f"""
-WITH {_CHOSEN}
-SELECT n.nspname, s.relname FROM chosen
-JOIN pg_depend d ON d.refobjid = chosen.oid AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
-JOIN pg_class s ON s.oid = d.objid AND d.classid = 'pg_class'::regclass AND s.relkind = 'S'
-JOIN pg_namespace n ON n.oid = s.relnamespace
+# Event triggers would see that foreign keys are dropped and made again, and might refuse it. Those of extensions stay.
+_EVENT_TRIGGERS = """
+SELECT evtname AS name, evtenabled, pg_has_role(evtowner, 'USAGE') AS is_ours FROM pg_event_trigger t
+WHERE evtenabled <> 'D' AND evtevent LIKE 'ddl%' AND NOT EXISTS (
+    SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = t.oid AND deptype = 'e')
+ORDER BY 1
 """
 # A setting of the transaction holds the statements that restore the keys and triggers.
 _PREPARE = f"""
@@ -50,7 +57,16 @@ DO $django_cfg_prepare$
 DECLARE
     item record;
     afterwards text[] := '{{}}';
+    at_last text[] := '{{}}';
 BEGIN
+    FOR item IN {_EVENT_TRIGGERS}
+    LOOP
+        IF item.is_ours THEN
+            EXECUTE format('ALTER EVENT TRIGGER %I DISABLE', item.name);
+            at_last := at_last || format('ALTER EVENT TRIGGER %I ENABLE %s', item.name,
+                CASE item.evtenabled WHEN 'R' THEN 'REPLICA' WHEN 'A' THEN 'ALWAYS' ELSE '' END);
+        END IF;
+    END LOOP;
     FOR item IN SELECT unnest(%TABLES%::regclass[]) AS name
     LOOP EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', item.name); END LOOP;
     FOR item IN
@@ -78,7 +94,7 @@ BEGIN
     END LOOP;
     FOR item IN SELECT unnest(%TABLES%::regclass[]) AS name
     LOOP EXECUTE format('TRUNCATE ONLY %s', item.name); END LOOP;
-    PERFORM set_config('django_cfg.afterwards', afterwards::text, true);
+    PERFORM set_config('django_cfg.afterwards', (afterwards || at_last)::text, true);
 END $django_cfg_prepare$;
 """
 _FINISH = """
@@ -94,30 +110,31 @@ END $django_cfg_finish$;
 
 
 class TableRestoration(InPlaceRestoration):
-    """A restore of the *chosen* tables, and of their *sequences*, in the transaction of a psql session."""
+    """A restore of the *chosen* tables, and of the sequences of their columns, in the transaction of a psql session."""
 
-    def __init__(
-        self, target: Target, session: PsqlSession, chosen: Sequence[TableName], sequences: Sequence[TableName]
-    ) -> None:
-        super().__init__(target, session)
-        self._chosen, self._sequences = chosen, sequences
+    def __init__(self, target: Target, session: PsqlSession, chosen: Sequence[TableName]) -> None:
+        super().__init__(target, session, DEFAULT_OPTIONS)
+        self._chosen = chosen
+        self._positions: Mapping[Column, Position] = {}
 
     def check(self, manifest: Manifest) -> None:
         names = set(map(str, self._chosen))
         tables = [table for table in manifest.tables if table.name in names]
-        self._session.send(build_row_check(tables, allow_others=True) + _FINISH)
+        positions = build_positions(self._positions, _insert_tables(_CHOSEN, self._chosen))
+        self._session.send(build_row_check(tables, allow_others=True) + positions + _FINISH)
         self._session.wait_for("check")
 
     def switch(self) -> SwitchResult:
         self._session.commit()
         return SwitchResult(None)
 
-    def _select(self, archive: OpenedArchive) -> ArchiveSelection:
+    def _select(self, archive: OpenedArchive) -> EntrySelection:
         known = [table.name for table in self._target.manifest.tables]
-        tables, sequences = set(map(str, self._chosen)), set(map(str, self._sequences))
-        return ArchiveSelection(archive.contents.data_of(tables, sequences, known), ["--data-only"])
+        self._positions = find_positions(archive.read_columns())
+        rows = archive.contents.data_of(set(map(str, self._chosen)), known)
+        return EntrySelection(ArchiveSelection(rows, ["--data-only"]))
 
-    def _build_preparation(self) -> str:
+    def _build_preparation(self, archive: OpenedArchive) -> str:
         return _insert_tables(_PREPARE, self._chosen)
 
 
@@ -143,10 +160,10 @@ def list_foreign_keys(database: Database, chosen: Sequence[TableName]) -> list[s
     return [f"{child} to {parent} ({name})" for name, child, parent, is_internal in keys if not is_internal]
 
 
-def list_sequences(database: Database, chosen: Sequence[TableName]) -> list[TableName]:
-    """Return the sequences that the *chosen* tables own."""
+def list_event_triggers(database: Database) -> list[str]:
+    """Return the event triggers that a restore of some tables sets off, since this role may not disable them."""
     with connect(database) as connection:
-        return [TableName(*row) for row in schema.fetch_rows(connection, _insert_tables(_SEQUENCES, chosen))]
+        return [name for name, _, is_ours in schema.fetch_rows(connection, _EVENT_TRIGGERS) if not is_ours]
 
 
 def _insert_tables(query: str, chosen: Sequence[TableName]) -> str:

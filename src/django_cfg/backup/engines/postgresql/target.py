@@ -16,8 +16,6 @@ from django_cfg.backup.engines.postgresql.connection import (
 )
 from django_cfg.backup.engines.postgresql.drop_objects import COUNT_OBJECTS
 from django_cfg.backup.engines.postgresql.libpq import get_database_name
-from django_cfg.backup.engines.postgresql.missing_roles import find_entries
-from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
 from django_cfg.backup.engines.postgresql.tools import Tools, choose_tools, parse_major
 from django_cfg.backup.errors import DatabaseUnavailable
 from django_cfg.backup.manifest import Manifest
@@ -29,9 +27,20 @@ SELECT pg_has_role(datdba, 'USAGE')
     OR has_tablespace_privilege(dattablespace, 'CREATE')
 FROM pg_database WHERE datname = %s
 """
+_MAY_OWN = """
+SELECT pg_has_role(oid, 'USAGE')
+    AND pg_has_role(oid, CASE WHEN current_setting('server_version_num') >= '160000' THEN 'SET' ELSE 'MEMBER' END)
+FROM pg_roles WHERE rolname = %s
+"""
 _ROLE = """
 SELECT current_user::text, current_setting('is_superuser') = 'on', rolcreatedb
 FROM pg_roles WHERE rolname = current_user
+"""
+_TABLESPACES = "SELECT spcname FROM pg_tablespace WHERE has_tablespace_privilege(oid, 'CREATE')"
+_ACCESS_METHODS = "SELECT amname FROM pg_am WHERE amtype = 't'"
+_FORBIDDEN_ROLES = """
+SELECT rolname FROM pg_roles
+WHERE NOT pg_has_role(oid, CASE WHEN current_setting('server_version_num') >= '160000' THEN 'USAGE' ELSE 'MEMBER' END)
 """
 # Extensions that a staging database needs and this role, no superuser, may not create; or whose package is gone.
 _FORBIDDEN_EXTENSIONS = """
@@ -66,6 +75,9 @@ class Target:
     user: str
     is_superuser: bool
     missing_roles: Sequence[str]  # that the backup names
+    missing_tablespaces: Sequence[str]  # that it names, and this server or role may not use
+    missing_access_methods: Sequence[str]  # of tables, likewise
+    forbidden_roles: Sequence[str]  # for which this role may not change default privileges
     extension_schemas: Sequence[str]  # which a restore in place does not drop
     obstacles: Sequence[str]  # why a staging database cannot be used
     maintenance: Database | None  # another database of the server
@@ -75,39 +87,11 @@ class Target:
     def server(self) -> int:
         return parse_major(self.version)
 
-    def select_entries(
-        self, archive: OpenedArchive, existing_schemas: Sequence[str] = ()
-    ) -> tuple[ArchiveSelection, list[str]]:
-        """Return what of *archive* can be restored here, and descriptions of entries without their roles.
-
-        Owners are left out where their roles are missing, and so is what this role may not restore.
-        """
-        left_out = find_entries(archive, self.missing_roles)
-        contents = archive.contents.without_schemas(existing_schemas).without(left_out).event_triggers_last()
-        options = ["--no-subscriptions"]
-        if self.missing_roles:
-            options += ["--no-owner", "--no-privileges"]
-        elif not self.is_superuser:
-            options += ["--no-owner"]
-        if not self.is_superuser:
-            contents = contents.without_extension_comments()
-        return ArchiveSelection(contents, options), list(filter(None, left_out.values()))
-
-    def advise_on_owners(self, left_out: Sequence[str]) -> str:
-        """Return what the operator has to know about owners.
-
-        :param left_out: what could not be restored without the missing roles.
-        """
-        if self.missing_roles:
-            entries = f" Left out, since they name such roles: {', '.join(left_out)}." if left_out else ""
-            return (
-                f"The roles {', '.join(self.missing_roles)} do not exist on this server, so everything was restored "
-                f"without owners and privileges: it belongs to {self.user}, who restored it. Create them, then "
-                f"GRANT what they need.{entries}"
-            )
-        if not self.is_superuser and set(self.manifest.engine.roles) - {self.user}:
-            return f"{self.user} is no superuser, so everything restored belongs to it, not to its previous owners."
-        return ""
+    def find_lost_owner(self, connection: Any) -> str:
+        """Return the role that owned the database, if it can own it again; else an empty name."""
+        properties = self.manifest.engine.properties
+        found = schema.fetch_rows(connection, _MAY_OWN, [properties.owner]) if properties else []
+        return properties.owner if properties and found == [(True,)] else ""
 
 
 def inspect_target(database: Database, manifest: Manifest) -> Target:
@@ -153,11 +137,19 @@ def _inspect(
         user=user,
         is_superuser=is_superuser,
         missing_roles=schema.list_missing_roles(connection, manifest.engine.roles),
+        missing_tablespaces=_list_missing(connection, _TABLESPACES, manifest.engine.tablespaces),
+        missing_access_methods=_list_missing(connection, _ACCESS_METHODS, manifest.engine.access_methods),
+        forbidden_roles=[role for (role,) in schema.fetch_rows(connection, _FORBIDDEN_ROLES)],
         extension_schemas=schema.list_extension_schemas(connection) if exists else (),
         obstacles=obstacles,
         maintenance=maintenance,
         unsaved=[text for (text,) in schema.fetch_rows(connection, COUNT_OBJECTS)] if is_empty else (),
     )
+
+
+def _list_missing(connection: Any, query: str, needed: Sequence[str]) -> list[str]:
+    known = {name for (name,) in schema.fetch_rows(connection, query)}
+    return [name for name in needed if name not in known]
 
 
 def _find_obstacles(connection: Any, name: str, user: str) -> list[str]:

@@ -31,6 +31,10 @@ _FOLDERS = (
 )
 
 
+# Minor version of each major one; newer ones all do.
+_RESTRICTED_SINCE = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
+
+
 @dataclass(frozen=True)
 class Tools:
     """The programs of one folder."""
@@ -41,6 +45,12 @@ class Tools:
     @property
     def major(self) -> int:
         return parse_major(self.version)
+
+    @property
+    def can_restrict_psql(self) -> bool:
+        """Whether pg_restore's scripts keep psql from running commands of the archive (CVE-2025-8714)."""
+        minor = int(self.version.partition(".")[2] or 0) if re.fullmatch(r"\d+\.\d+", self.version) else 0
+        return self.major > max(_RESTRICTED_SINCE) or minor >= _RESTRICTED_SINCE.get(self.major, minor + 1)
 
     def path(self, name: str) -> str:
         return str(self.folder / name)

@@ -9,7 +9,13 @@ from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.management.command import BackupCommand, add_name_argument, add_yes_option
 from django_cfg.backup.management.output import restore
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
-from django_cfg.backup.services.restore.restore import RestorePlan, RestoreReport, execute_restore, plan_restore
+from django_cfg.backup.services.restore.restore import (
+    RestorePlan,
+    RestoreReport,
+    describe_skipped,
+    execute_restore,
+    plan_restore,
+)
 from django_cfg.backup.services.restore.resume import resume_restore
 
 
@@ -29,7 +35,12 @@ class Command(BackupCommand):
         if resume:
             return self._resume(to or database)
         chosen = RestoreOptions(
-            tuple(options["tables"]), options["in_place"], options["disconnect"], options["discard_old"]
+            tuple(options["tables"]),
+            options["in_place"],
+            options["disconnect"],
+            options["discard_old"],
+            tuple(options["skip"]),
+            options["skip_failing"],
         )
         decryption_key = read_decryption_key(options["private_key"], options["passphrase_fd"])
         plan = plan_restore(
@@ -49,6 +60,8 @@ class Command(BackupCommand):
 
     def _report(self, plan: RestorePlan, report: RestoreReport) -> None:
         self.show(restore.describe_result(plan, report))
+        if report.skipped:
+            self.warn(describe_skipped(report.skipped))
         self._report_old_data(report)
         if plan.migrations:
             self.warn(plan.migrations)

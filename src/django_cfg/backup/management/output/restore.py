@@ -27,6 +27,19 @@ def add_restore_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="Restore into the database itself, without a scratch database, where the engine supports it.",
     )
+    parser.add_argument(
+        "--skip",
+        metavar="OBJECT",
+        action="append",
+        default=[],
+        help="Leave out this object, which holds no rows (PostgreSQL); a failed restore names it. May be repeated.",
+    )
+    parser.add_argument(
+        "--skip-failing",
+        action="store_true",
+        help="Leave out policies, triggers, refreshes of materialized views, grants and comments that the server "
+        "refuses (PostgreSQL). Each is listed.",
+    )
     add_trust_option(parser)
     add_unsigned_option(parser)
     parser.add_argument(

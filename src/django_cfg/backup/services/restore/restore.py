@@ -81,6 +81,7 @@ class RestoreReport(Record):
     to: str  # alias
     old_data: str | None = None  # where it is kept; None: there was none, or it was not to be kept
     advice: str = ""  # what the operator has to do now
+    skipped: tuple[str, ...] = ()  # objects that were left out, as asked for
     seconds: float | None = None  # from the beginning to the switch
 
 
@@ -97,6 +98,8 @@ def restore_backup(
     in_place: bool = False,
     disconnect: bool = False,
     discard_old: bool = False,
+    skip: Sequence[str] = (),
+    skip_failing: bool = False,
     trust_storage: bool = False,
     allow_unsigned: bool = False,
     decryption_key: DecryptionKey = NO_KEY,
@@ -108,12 +111,14 @@ def restore_backup(
     :param in_place: into the database itself, without a staging database, where the engine supports it.
     :param disconnect: end the connections that stand in the way of the switch.
     :param discard_old: do not keep the old data.
+    :param skip: names or shell patterns of objects that hold no rows, to be left out where the engine supports it.
+    :param skip_failing: leave out policies, triggers, refreshes of materialized views, grants and comments that fail.
     :param trust_storage: load the archive without reading it completely before; its digests are compared at its end.
     :param allow_unsigned: also a backup that is not signed, although there is a signing key; never one signed badly.
 
     See :func:`plan_restore` for the others.
     """
-    options = RestoreOptions(tuple(tables), in_place, disconnect, discard_old)
+    options = RestoreOptions(tuple(tables), in_place, disconnect, discard_old, tuple(skip), skip_failing)
     plan = plan_restore(
         name,
         database=database,
@@ -220,7 +225,7 @@ def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: O
                 close_connections(project, plan.engine)  # those that receivers of restore_checked opened
                 with defer_signals():
                     report = outcome.switched(restoration.switch())
-                    run.succeed(old_data=report.old_data or "")
+                    run.succeed(old_data=report.old_data or "", message=describe_skipped(report.skipped))
                     if on_switch:
                         on_switch(report)
             if plan.replaces_history:
@@ -243,6 +248,7 @@ class _Outcome:
             to=self._plan.target,
             old_data=result.old_data,
             advice=result.advice,
+            skipped=result.skipped,
             seconds=round(time.monotonic() - self._begun, 3),
         )
         return self._report
@@ -281,6 +287,11 @@ def _load(plan: RestorePlan, restoration: Restoration, checkpoints: Checkpoints 
         restoration.load(plain)
 
 
+def describe_skipped(skipped: Sequence[str]) -> str:
+    """Return what was left out, for the command and the history; empty if nothing was."""
+    return f"Left out: {'; '.join(skipped)}." if skipped else ""
+
+
 def _own_target(project: Project, manifest: Manifest) -> str:
     source = manifest.source
     if not project.owns(source):
@@ -298,6 +309,9 @@ def _refuse_the_impossible(manifest: Manifest, target: str, engine: Engine, opti
             f"{manifest.name} is a {needed.name} backup, and the database {target!r} is {engine.name}: "
             "restore it into a database of its own kind (--to)."
         )
+    if (options.skip or options.skip_failing) and (not engine.can_skip or options.tables):
+        why = "is for the restore of a complete backup" if engine.can_skip else f"is not possible on {engine.name}"
+        raise RestoreRefused(f"Leaving out objects (--skip, --skip-failing) {why}. Nothing was touched.")
     if manifest.partial and not options.tables and not engine.is_empty():
         raise RestoreRefused(
             f"{manifest.name} holds only some tables (include_tables), so it is restored only into an empty database; "

@@ -8,6 +8,7 @@ from contextlib import suppress
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_cfg.backup.engines.connection_settings import connect_silently
 from django_cfg.backup.process.in_thread import InThread
 
 PATIENCE = 10.0  # seconds to connect
@@ -44,6 +45,6 @@ def _connect(connection: BaseDatabaseWrapper) -> None:
     copy = _copy_of(connection)  # made here: Django does not allow another thread to close it
     with suppress(Exception):  # the code that uses the database meets the same error and reports it
         try:
-            copy.ensure_connection()
+            connect_silently(copy)
         finally:
             copy.close()

@@ -16,6 +16,8 @@ _STATES = ("08", "42501", "53", "55P03", "57", "58")
 _BEGINNINGS = re.compile(
     r"permission denied|must be (owner|superuser|able to set role|a? ?member)|only roles with"
     r"|could not (open extension control file|load library|access file|extend file|write|create (file|directory))"
+    r"|could not connect to server|(tablespace|access method) \".*\" does not exist"
+    r"|invalid value for parameter \"default_(tablespace|table_access_method)\""
     r"|extension \S+ is not available|unrecognized configuration parameter|out of (shared )?memory"
     r"|canceling statement due to|terminating connection|the database system is"
     r"|sorry, too many clients|remaining connection slots|cannot execute .* in a read-only",
