@@ -23,7 +23,8 @@
     │   ├── NotEnoughSpace       1   with the bytes needed and the bytes free, where they are known
     │   └── ObjectLocked         1   the storage does not allow the object to be deleted yet
     ├── ManifestError            1   a manifest that cannot be read or believed
-    ├── VerificationFailed           1   the bytes are not the ones that were stored
+    ├── VerificationFailed       1   the bytes are not the ones that were stored
+    │   └── TablesDiffer         1   tables or row counts are not those of the manifest
     ├── RestoreRefused           1   refused before anything was touched
     │   └── RestoreUnderWay      1   another restore or drill of the same database has to end first
     ├── RestoreFailed            1   failed; the message says how the target is: as it was, wherever that can be
@@ -37,6 +38,7 @@ A message says what happened, to what, and what to do next. None of them carries
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar, Self
 
@@ -153,6 +155,14 @@ class ManifestError(BackupError):
 
 class VerificationFailed(BackupError):
     pass
+
+
+class TablesDiffer(VerificationFailed):
+    """Carries what was found: the rows by table."""
+
+    def __init__(self, message: str, found: Mapping[str, int]) -> None:
+        super().__init__(message)
+        self.found = found
 
 
 class RestoreRefused(BackupError):

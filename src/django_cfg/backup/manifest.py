@@ -162,6 +162,15 @@ def proof_time(key: str) -> datetime | None:
         return None
 
 
+class TableEvidence(Record):
+    """What a drill found in one table. None: the table is not there."""
+
+    name: str
+    expected: Size | None  # rows, by the manifest
+    found: Size | None  # rows, after the restore
+    exact: bool = True  # an inexact count is not compared
+
+
 class Proof(Record):
     """A drill of a backup: it was restored into a scratch database, compared, and thrown away."""
 
@@ -174,6 +183,7 @@ class Proof(Record):
     differences: tuple[str, ...] = ()  # from the manifest; empty when it succeeded
     tables: Size = 0  # compared
     rows: Size = 0  # compared
+    evidence: tuple[TableEvidence, ...] = ()  # by table; empty when nothing could be loaded
     queries: Size = 0  # verification_queries that gave a truthy value
     server_version: LineOfText = ""
     tool: LineOfText = ""

@@ -83,21 +83,28 @@ class DrillContract(OfEveryEngine):
         assert proof.proves(manifest)
         assert (proof.tables, proof.rows, proof.queries) == (len(manifest.tables), manifest.rows, 2)
         assert proof.rows >= AUTHORS + BOOKS
+        assert [(table.name, table.expected) for table in proof.evidence] == [(t.name, t.rows) for t in manifest.tables]
+        assert all(table.found == table.expected for table in proof.evidence)
         assert proof.server_version.startswith(manifest.engine.server_version)
         assert proof.duration > 0
         assert server.count("book") == 10
         assert self.traces(server) == []
 
     @pytest.mark.parametrize(
-        ("lie", "difference"),
+        ("lie", "difference", "expected", "found"),
         [
-            (one_row_more, "book has 200 rows instead of 201"),
-            (a_table_that_is_missing, "book_lost is missing"),
-            (a_table_too_many, "book is not in the manifest"),
+            (one_row_more, "book has 200 rows instead of 201", 201, 200),
+            (a_table_that_is_missing, "book_lost is missing", 200, None),
+            (a_table_too_many, "book is not in the manifest", None, 200),
         ],
     )
     def test_a_manifest_that_lies_is_caught(
-        self, server: Server, lie: Callable[[list[dict[str, Any]]], None], difference: str
+        self,
+        server: Server,
+        lie: Callable[[list[dict[str, Any]]], None],
+        difference: str,
+        expected: int | None,
+        found: int | None,
     ) -> None:
         manifest = create_backup()
         drill_backup()
@@ -108,6 +115,7 @@ class DrillContract(OfEveryEngine):
         assert proof
         assert not proof.succeeded
         assert difference in proof.differences[0]
+        assert (expected, found) in [(table.expected, table.found) for table in proof.evidence]
         assert self.traces(server) == []
 
     def test_the_archive_of_another_backup_is_caught(self, server: Server) -> None:

@@ -152,9 +152,10 @@ class Restoration(ABC):
         """Load *plain*, up to its end, into the staging database."""
 
     @abstractmethod
-    def check(self, manifest: Manifest) -> None:
+    def check(self, manifest: Manifest) -> Mapping[str, int]:
         """Check the structure of the staging database, and its row counts against the manifest.
 
+        :returns: the rows by table, as found; empty if the restoration itself compares them on the server.
         :raises VerificationFailed: the structure is invalid or a count differs.
         """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from django_cfg.backup.errors import RestoreRefused, UsageError, VerificationFailed
+from django_cfg.backup.errors import RestoreRefused, TablesDiffer, UsageError
 from django_cfg.backup.manifest import Table
 
 
@@ -28,7 +28,7 @@ def matching(names: Iterable[str], patterns: Iterable[str], parameter: str, alia
 def compare_tables(expected: Iterable[Table], found: Mapping[str, int], where: str) -> None:
     """Compare the tables *found* (name: rows) with those of a manifest.
 
-    :raises VerificationFailed: a table is missing, is not in the manifest, or has another row count; names up to 20.
+    :raises TablesDiffer: a table is missing, is not in the manifest, or has another row count; names up to 20.
     """
     wanted = {table.name: table for table in expected}
     differences = [f"{name} is missing" for name in wanted if name not in found]
@@ -39,7 +39,7 @@ def compare_tables(expected: Iterable[Table], found: Mapping[str, int], where: s
         if name in found and table.exact and found[name] != table.rows
     ]
     if differences:
-        raise VerificationFailed(f"{where} differs from its manifest: {_shortened(differences)}.")
+        raise TablesDiffer(f"{where} differs from its manifest: {_shortened(differences)}.", found)
 
 
 def require_restorable(chosen: Sequence[str], existing: Collection[str], emptied: Collection[str], alias: str) -> None:

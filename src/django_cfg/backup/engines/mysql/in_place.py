@@ -5,6 +5,8 @@ The services back it up first, and name that backup if the restore fails.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.engines.mysql.dump_loader import DumpLoader
 from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors
@@ -42,10 +44,12 @@ class InPlaceRestoration(Restoration):
             replace_objects(session, name, [item for item in self._created.objects if item.kind == "event"])
             session.execute(f"ALTER DATABASE {quote_name(name)} {charset}")
 
-    def check(self, manifest: Manifest) -> None:
+    def check(self, manifest: Manifest) -> Mapping[str, int]:
         session = self._session
         with explain_restore_errors(session.alias):
-            compare_tables(manifest.tables, count_all_rows(session, session.database), manifest.name)
+            counts = count_all_rows(session, session.database)
+            compare_tables(manifest.tables, counts, manifest.name)
+        return counts
 
     def fetch_value(self, query: str) -> object:
         return run_verification_query(self._database, query)

@@ -51,13 +51,14 @@ class StagingRestoration(Restoration):
         with explain_restore_errors(self._database.alias, AS_IT_WAS):
             self._loader.load(plain)
 
-    def check(self, manifest: Manifest) -> None:
+    def check(self, manifest: Manifest) -> Mapping[str, int]:
         self._partial = manifest.partial
         with explain_restore_errors(self._database.alias, AS_IT_WAS):
             counts = count_all_rows(self._session, self._staging)
             counts.pop(staging_schemas.MARKER, None)
             compare_tables(manifest.tables, counts, manifest.name)
             self._created = create_objects(self._session, self._staging, self._loader.stored_objects)
+        return counts
 
     def fetch_value(self, query: str) -> object:
         return run_verification_query(replace(self._database, settings=self.staging_settings, connection={}), query)

@@ -7,6 +7,8 @@ of the transaction or see the old data, never a mixture.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django_cfg.backup.engines.base import Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.engines.postgresql.drop_objects import DROP_OBJECTS
 from django_cfg.backup.engines.postgresql.entry_selection import EntrySelection, restore_optional, select_entries
@@ -38,9 +40,10 @@ class InPlaceRestoration(Restoration):
         self._skipped = (*selection.skipped, *restore_optional(archive, selection, session, self._options))
         self._notes = selection.advise(target)
 
-    def check(self, manifest: Manifest) -> None:
+    def check(self, manifest: Manifest) -> Mapping[str, int]:
         self._session.send(build_row_check(manifest.tables))
         self._session.wait_for("check")
+        return {}
 
     def fetch_value(self, query: str) -> object:
         return self._session.fetch_value(query)

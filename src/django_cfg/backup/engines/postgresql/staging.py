@@ -89,11 +89,12 @@ class StagingRestoration(Restoration):
         self._skipped = (*selection.skipped, *self._skipped)
         self._notes = selection.advise(self._target)
 
-    def check(self, manifest: Manifest) -> None:
+    def check(self, manifest: Manifest) -> Mapping[str, int]:
         with connect(self._staging) as connection, explain_restore_errors(self._target.database):
             schema.execute(connection, "SET row_security = off", schema.NO_TIMEOUTS)
             counts = schema.count_rows(connection, schema.list_tables(connection))
             compare_tables(manifest.tables, counts, manifest.name)
+        return counts
 
     def fetch_value(self, query: str) -> object:
         with connect(self._staging) as connection:

@@ -117,12 +117,13 @@ class TableRestoration(InPlaceRestoration):
         self._chosen = chosen
         self._positions: Mapping[Column, Position] = {}
 
-    def check(self, manifest: Manifest) -> None:
+    def check(self, manifest: Manifest) -> Mapping[str, int]:
         names = set(map(str, self._chosen))
         tables = [table for table in manifest.tables if table.name in names]
         positions = build_positions(self._positions, _insert_tables(_CHOSEN, self._chosen))
         self._session.send(build_row_check(tables, allow_others=True) + positions + _FINISH)
         self._session.wait_for("check")
+        return {}
 
     def switch(self) -> SwitchResult:
         self._session.commit()

@@ -56,8 +56,8 @@ class StagingRestoration(Restoration):
                 f"The database {self._database.alias!r} was not touched."
             ) from error
 
-    def check(self, manifest: Manifest) -> None:
-        check_file(self._staging, self._database, manifest, manifest.name)
+    def check(self, manifest: Manifest) -> Mapping[str, int]:
+        return check_file(self._staging, self._database, manifest, manifest.name)
 
     def fetch_value(self, query: str) -> object:
         def fetch_row(interrupts: Interrupts) -> Any:
@@ -112,24 +112,29 @@ class StagingRestoration(Restoration):
         )
 
 
-def check_file(path: Path, database: Database, manifest: Manifest, subject: str, *, indexes: bool = False) -> None:
+def check_file(
+    path: Path, database: Database, manifest: Manifest, subject: str, *, indexes: bool = False
+) -> Mapping[str, int]:
     """Check the structure of the database file *path*, and its row counts against *manifest*.
 
     :param database: names the backend, whose SQL functions the file may need.
     :param subject: what the file holds, for messages.
     :param indexes: compare every index with its table too.
+    :returns: the rows by table.
     :raises VerificationFailed: the file is damaged, or differs from its manifest.
     """
 
-    def check(interrupts: Interrupts) -> None:
+    def check(interrupts: Interrupts) -> Mapping[str, int]:
         with closing(open_file(path, immutable="1")) as connection:
             connection.execute("SELECT 1 FROM sqlite_master")  # SQLite names a file that is none before Django opens it
         with open_as_project(path, database, interrupts, immutable=True) as connection:
             if damage := find_damage(connection, indexes=indexes):
                 raise VerificationFailed(f"{subject} holds a damaged SQLite database: {damage}.")
-            compare_tables(manifest.tables, count_rows(connection), subject)
+            counts = count_rows(connection)
+            compare_tables(manifest.tables, counts, subject)
+        return counts
 
     try:
-        run_interruptibly(check)
+        return run_interruptibly(check)
     except sqlite3.DatabaseError as error:
         raise VerificationFailed(f"{subject} does not hold a readable SQLite database: {error}.") from error

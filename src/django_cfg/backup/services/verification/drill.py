@@ -172,6 +172,7 @@ def _prove(
         differences=tuple(drill_run.differences),
         tables=drill_run.tables,
         rows=drill_run.rows,
+        evidence=drill_run.evidence,
         queries=drill_run.queries,
         server_version=version,
         tool=tool,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django_cfg.backup.engines.base import Engine, Restoration
-from django_cfg.backup.errors import BackupError, RestoreFailed, VerificationFailed
-from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.errors import BackupError, RestoreFailed, TablesDiffer, VerificationFailed
+from django_cfg.backup.manifest import Manifest, TableEvidence
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.pipeline.stream import Checkpoints
 from django_cfg.backup.services.catalog.archives import check_archive, open_archive
@@ -15,6 +15,17 @@ from django_cfg.backup.services.verification import fault
 from django_cfg.backup.services.verification.migration_state import migration_differences
 from django_cfg.backup.services.verification.restored_data import require_true
 from django_cfg.backup.storage.base import Storage
+
+
+def list_evidence(manifest: Manifest, found: Mapping[str, int]) -> tuple[TableEvidence, ...]:
+    """Return what was expected and found, by table."""
+    expected = {table.name: table for table in manifest.tables}
+    evidence = [
+        TableEvidence(name=name, expected=table.rows, found=found.get(name), exact=table.exact)
+        for name, table in expected.items()
+    ]
+    strange = sorted(found.keys() - expected.keys())
+    return (*evidence, *(TableEvidence(name=name, expected=None, found=found[name]) for name in strange))
 
 
 class DrillRun:
@@ -32,6 +43,7 @@ class DrillRun:
         self.differences: list[str] = []  # from what the manifest promises
         self.tables = 0  # compared
         self.rows = 0  # compared
+        self.evidence: tuple[TableEvidence, ...] = ()
         self.queries = 0  # that gave a truthy value
 
     def run(self, queries: Sequence[str], *, check_first: bool) -> None:
@@ -95,9 +107,11 @@ class DrillRun:
     def _compare(self) -> None:
         compared = [table for table in self._manifest.tables if table.exact]
         try:
-            self._restoration.check(self._manifest)
+            found = self._restoration.check(self._manifest)
         except (VerificationFailed, RestoreFailed) as error:
+            found = error.found if isinstance(error, TablesDiffer) else {}
             self._judge(error)
+        self.evidence = list_evidence(self._manifest, found) if found else ()
         self.tables = len(compared)
         self.rows = sum(table.rows for table in compared)
         if not compared:
