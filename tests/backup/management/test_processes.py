@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -168,3 +169,25 @@ def test_wrong_arguments_with_json(tmp_path: Path, migrated_database: Path) -> N
     assert done.returncode == 2
     assert "NAME" in json.loads(done.stdout)["error"]
     assert "usage:" in done.stderr
+
+
+def test_a_history_that_says_its_backup_is_running(tmp_path: Path, migrated_database: Path) -> None:
+    """A backup of the database that holds the history holds its own row, as running. It keeps nothing waiting."""
+    project = RealProject(tmp_path / "project", migrated_database)
+    for command in (["backup_create"], ["backup_restore", "latest", "--yes"], ["backup_create"]):
+        done = project.run(*command)
+        assert done.returncode == 0, done.stderr
+    assert [state for state, _ in sql(project, RUNS)] == ["succeeded"] * 3
+
+
+def test_a_run_whose_row_and_lock_were_left_apart(tmp_path: Path, migrated_database: Path) -> None:
+    """A process that ends between two steps may remove its lock and leave its row. No run waits for it."""
+    project = RealProject(tmp_path / "project", migrated_database, SLOW)
+    with project.start("backup_create") as process:
+        wait_until((project.folder / "writing").exists)
+        process.kill()
+    for lock in Path(tempfile.gettempdir()).glob("django-cfg-lock-*"):
+        lock.unlink()
+    (project.folder / "settings.py").write_text((project.folder / "settings.py").read_text().replace(SLOW, ""))
+    done = project.run("backup_create")
+    assert done.returncode == 0, done.stderr

@@ -24,6 +24,8 @@ from django_cfg.backup.process.private_dir import is_private
 from django_cfg.backup.services.project.project import Project
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_LONGEST = 100  # characters that the history keeps
+_PROCESS = "/"  # begins the part of an identity that names the process
 _PATIENCE = 2.0  # seconds
 _log = logging.getLogger("django_cfg.backup")
 
@@ -42,7 +44,7 @@ def source_lock(project: Project, source: Source, kind: str) -> Iterator[str]:
         yield ""
         return
     try:
-        yield _identity(descriptor)
+        yield (_identity(descriptor) + _process_identity())[:_LONGEST]
     finally:
         path.unlink(missing_ok=True)  # while it is locked, no other process can hold it
         os.close(descriptor)
@@ -58,10 +60,27 @@ def holder_lives(project: Project, source: Source, lock_file: str, kind: str) ->
     except OSError:
         return None
     try:
-        is_the_one = is_private(os.fstat(descriptor)) and _identity(descriptor) == lock_file
+        is_the_one = is_private(os.fstat(descriptor)) and is_same_file(_identity(descriptor), lock_file)
         return not _is_free(descriptor) if is_the_one else None
     finally:
         os.close(descriptor)
+
+
+def is_same_file(one: str, other: str) -> bool:
+    """Compare two identities by their file alone."""
+    return one.partition(_PROCESS)[0] == other.partition(_PROCESS)[0]
+
+
+def is_of_a_dead_process(lock_file: str) -> bool:
+    """Return True if the process that locked the file ran on this machine, among the same processes, and is gone.
+
+    False says nothing: another machine or container cannot be seen from here, and a process may outlive its run.
+    """
+    machine, (_, mark, process) = lock_file.partition(":")[0], lock_file.partition(_PROCESS)
+    if not mark or machine != _machine():
+        return False
+    space, number, started = process.split(":") if process.count(":") == 2 else ("", "", "")
+    return bool(space) and space == _process_space() and _start_of(number) != started
 
 
 def is_of_an_earlier_boot(lock_file: str, host: str) -> bool:
@@ -125,7 +144,31 @@ def _is_still(path: Path, descriptor: int) -> bool:
 def _identity(descriptor: int) -> str:
     """Different for any two lock files that exist at the same time, on whatever machines."""
     found = os.fstat(descriptor)
-    return f"{_machine()}:{found.st_dev:x}:{found.st_ino:x}"[-100:]
+    return f"{_machine()}:{found.st_dev:x}:{found.st_ino:x}"
+
+
+def _process_identity() -> str:
+    """Different for any two processes of a machine; empty where the system does not say."""
+    number = str(os.getpid())
+    space, started = _process_space(), _start_of(number)
+    return f"{_PROCESS}{space}:{number}:{started}" if space and started else ""
+
+
+def _process_space() -> str:
+    """Return the number of the namespace in which process ids count."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
+    except OSError:
+        return ""
+
+
+def _start_of(process: str) -> str:
+    """Return when a process began, in ticks since the boot; empty if there is none of this id."""
+    try:
+        status = Path("/proc", process, "stat").read_text()
+    except OSError:
+        return ""
+    return status.rpartition(")")[2].split()[19]  # the 22nd field; the second one, a name, may hold blanks
 
 
 def _machine() -> str:

@@ -21,7 +21,12 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import find_intact
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.runs.file_lock import holder_lives, is_of_an_earlier_boot
+from django_cfg.backup.services.runs.file_lock import (
+    holder_lives,
+    is_of_a_dead_process,
+    is_of_an_earlier_boot,
+    is_same_file,
+)
 from django_cfg.backup.services.runs.heartbeat import shared_now
 from django_cfg.backup.services.runs.history_database import find_runs, history_alias, retry_while_locked
 
@@ -70,10 +75,11 @@ def is_alive(project: Project, row: Run, mine: str = "") -> bool:
 
     :param mine: the lock file that this process holds: any earlier holder is gone.
     """
-    lives = False if mine and row.lock_file == mine else holder_lives(project, row.source, row.lock_file, row.kind)
+    is_mine = mine and is_same_file(row.lock_file, mine)
+    lives = False if is_mine else holder_lives(project, row.source, row.lock_file, row.kind)
     if lives is not None:
         return lives
-    if is_of_an_earlier_boot(row.lock_file, row.host):
+    if is_of_an_earlier_boot(row.lock_file, row.host) or is_of_a_dead_process(row.lock_file):
         return False
     last = row.heartbeat_at or row.started_at
     return last is not None and shared_now() - last < DEAD_AFTER
