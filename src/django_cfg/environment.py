@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 # misspelled one is reported instead of being taken literally.
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[^}:]*)(?P<colon>:)?(?P<default>[^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(r"key|secret|password|passphrase|token", re.IGNORECASE)  # no default is a secret
 
 
 class MissingVariable(ValueError):
@@ -66,9 +67,10 @@ def _resolve(match: re.Match[str], wanted_by: str) -> str:
     if default is not None:
         return value or default
     if value is None:
+        default_hint = "" if _SECRET.search(f"{wanted_by} {name}") else f", or write ${{{name}:default}}"
         raise MissingVariable(
             f"{wanted_by} needs the variable {name}, which is not set: "
-            f"set it in the environment or in a .env file, or write ${{{name}:default}}"
+            f"set it in the environment or in a .env file{default_hint}"
         )
     return value
 

@@ -69,4 +69,6 @@ def _proof(status: SourceStatus, zone: tzinfo) -> str:
 
 def _age(age: timedelta) -> str:
     hours, minutes = divmod(int(age.total_seconds()) // 60, 60)
-    return f"{hours // 24} d {hours % 24} h" if hours >= 48 else f"{hours} h {minutes} min"
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
