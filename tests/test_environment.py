@@ -188,3 +188,12 @@ def project_with_settings(monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", name)
     return name
+
+
+@pytest.mark.parametrize("parameter", ["BackupStorageConfig.s3_secret_key", "DjangoConfig.secret_key"])
+def test_a_secret_that_is_missing_gets_no_default(parameter: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("R2_CODE", raising=False)
+    with pytest.raises(MissingVariable) as caught:
+        substitute("${R2_CODE}", wanted_by=parameter)
+    assert "in a .env file" in str(caught.value)
+    assert ":default" not in str(caught.value)

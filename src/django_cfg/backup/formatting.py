@@ -1,4 +1,4 @@
-"""Numbers and texts in messages: sizes in MB, counts with their noun, names of others without control characters."""
+"""Numbers and texts in messages: sizes, counts with their noun, names of others without control characters."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ def printable(text: str, *, keep_lines: bool = False) -> str:
 
 
 def megabytes(size: int) -> str:
-    """Format *size*, in bytes: ``512 bytes``, ``1.2 MB``. One MB is 10^6 bytes."""
-    return f"{size:,} bytes" if size < MB // 10 else f"{size / MB:,.1f} MB"
+    """Format *size*, in bytes: ``512 bytes``, ``1.2 MB``, from ten thousand MB on ``12.3 GB``. One MB is 10^6 bytes."""
+    if size < MB // 10:
+        return f"{size:,} bytes"
+    return f"{size / MB:,.1f} MB" if size < 10_000 * MB else f"{size / MB / 1000:,.1f} GB"
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

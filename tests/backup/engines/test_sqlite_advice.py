@@ -73,3 +73,14 @@ def test_a_lock_that_may_be_our_own(server: SQLiteServer, monkeypatch: pytest.Mo
             connection.open_database(current_project().database("default")) as opened,
         ):
             list_tables(opened)
+
+
+def test_a_file_that_is_missing(server: SQLiteServer) -> None:
+    for alias, command in (("default", "`migrate`"), ("empty", "`migrate --database empty`")):
+        server.site.close()
+        server.path(alias).unlink()
+        with (
+            pytest.raises(DatabaseUnavailable, match=f"run {command} to create it"),
+            connection.open_database(current_project().database(alias)),
+        ):
+            pass

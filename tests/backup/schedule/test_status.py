@@ -32,11 +32,20 @@ class TestHealthy:
             "last_backup": made.name,
             "age_seconds": 20 * 60,
             "size": 1000,
-            "next_slot": "2026-06-01T13:00:00Z",
+            "next_slot": "2026-06-01T12:00:00Z",
             "last_proof": proof.model_dump(mode="json", by_alias=True),
             "provable_here": True,
             "damaged": [],
         }
+
+    def test_the_next_one_is_that_of_the_next_tick(self, hourly: Site) -> None:
+        """A first backup by hand serves no slot."""
+        hourly.create()
+        assert "  at the next tick  " in hourly.call("backup_status").stdout
+        announced = datetime.fromisoformat(status(hourly)[1]["next_slot"])
+        assert tick().claimed == {"default": announced}
+        assert status(hourly)[1]["next_slot"] == "2026-06-01T13:00:00Z"
+        assert "  2026-06-01 15:00:00 CEST  " in hourly.call("backup_status").stdout
 
     def test_for_a_person(self, hourly: Site) -> None:
         put(hourly, START - timedelta(hours=1))

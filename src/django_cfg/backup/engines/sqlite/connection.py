@@ -101,9 +101,10 @@ def open_database(database: Database) -> Iterator[sqlite3.Connection]:
     except OSError as error:
         raise DatabaseUnavailable(f"The database {alias!r} ({path}) cannot be reached: {error.strerror}.") from error
     if not is_file:
+        option = "" if alias == "default" else f" --database {alias}"
         raise DatabaseUnavailable(
             f"The database {alias!r} is missing: there is no file {path}. "
-            "Check NAME in DATABASES, or run migrate to create it."
+            f"Check NAME in DATABASES, or run `migrate{option}` to create it."
         )
     try:
         with closing(open_read_only(path)) as connection:

@@ -8,6 +8,7 @@ from typing import Any
 
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, Unhealthy
+from django_cfg.backup.formatting import counted
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.services.monitoring.notifications import send_test_notifications
 from django_cfg.backup.services.monitoring.preflight import run_preflight
@@ -43,4 +44,4 @@ def _verdict(findings: list[Finding]) -> BackupError | None:
     failed, warned = (sum(f.level is level for f in findings) for level in (Level.FAILED, Level.WARNING))
     if failed:
         return BackupError(f"{failed} of {len(findings)} checks failed; backups will fail until they are fixed.")
-    return Unhealthy(f"{warned} of {len(findings)} checks warn.") if warned else None
+    return Unhealthy(f"{counted(warned, 'warning')} of {counted(len(findings), 'check')}.") if warned else None

@@ -11,6 +11,7 @@ from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.output import backups, proofs
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.monitoring.status import SourceStatus, StatusReport, read_status
+from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import current_project
 
 _HEADER = ("SOURCE", "LAST BACKUP", "AGE", "SIZE", "NEXT", "LAST PROOF", "STATE")
@@ -48,10 +49,16 @@ def _row(status: SourceStatus, zone: tzinfo) -> tuple[str, ...]:
         backups.format_time(status.last_success, zone) if status.last_success else "never",
         _age(status.age) if status.age is not None else "-",
         megabytes(status.size) if status.size is not None else "-",
-        backups.format_time(status.next_slot, zone) if status.next_slot else "no schedule",
+        _next(status, zone),
         _proof(status, zone),
         "OVERDUE" if status.overdue else "UNHEALTHY" if status.problems else "ok",
     )
+
+
+def _next(status: SourceStatus, zone: tzinfo) -> str:
+    if status.next_slot is None:
+        return "no schedule"
+    return "at the next tick" if status.next_slot <= clock.now() else backups.format_time(status.next_slot, zone)
 
 
 def _proof(status: SourceStatus, zone: tzinfo) -> str:
@@ -62,4 +69,6 @@ def _proof(status: SourceStatus, zone: tzinfo) -> str:
 
 def _age(age: timedelta) -> str:
     hours, minutes = divmod(int(age.total_seconds()) // 60, 60)
-    return f"{hours // 24} d {hours % 24} h" if hours >= 48 else f"{hours} h {minutes} min"
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 from typing import Any
 
@@ -18,8 +19,11 @@ class Command(BackupCommand):
 
     def run(self, *, in_place: bool, **options: Any) -> Any:
         ticked = tick(in_place=in_place or None, progress=self.progress)
-        for line in format_tick(ticked):
+        lines = list(format_tick(ticked))
+        for line in lines:
             self.show(line)
+        if not lines and not ticked.problems and sys.stdout.isatty():  # in a crontab it would be a mail a minute
+            self.show("Nothing is due.")
         if self.as_json and (ticked.problems or ticked.error):
             self.print_document(ticked)
         ticked.raise_problems()

@@ -69,9 +69,11 @@ def _fitting(gpg: Gpg, head: bytes, keys: DecryptionKeys) -> str:
             "The archive is encrypted with a passphrase, and none is configured: add it to decryption_keys, or give it "
             "with --passphrase-fd."
         )
+    number = len(keys.passphrases)
     raise EncryptionError(
-        f"None of the {len(keys.passphrases)} passphrases of encryption_key and decryption_keys opens the archive: add "
-        "the one it was made with to decryption_keys. If you are sure of it, the archive is damaged: see backup_verify."
+        f"{'The passphrase' if number == 1 else f'None of the {number} passphrases'} of encryption_key and "
+        f"decryption_keys {'does not open' if number == 1 else 'opens'} the archive: add the one it was made with to "
+        "decryption_keys. If you are sure of it, the archive is damaged."
     )
 
 

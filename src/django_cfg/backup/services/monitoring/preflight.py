@@ -10,7 +10,7 @@ from django.db import connections
 
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, VerificationFailed
-from django_cfg.backup.formatting import megabytes
+from django_cfg.backup.formatting import counted, megabytes
 from django_cfg.backup.policy.retention import CLOCK_TOLERANCE, is_from_the_future
 from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
@@ -75,7 +75,7 @@ class _Check:
 
 def _check_settings(project: Project) -> Iterator[Finding]:
     require_ready(project)
-    yield Finding(Level.OK, "settings", f"{project.name}/{project.env}, {len(project.aliases())} databases")
+    yield Finding(Level.OK, "settings", f"{project.name}/{project.env}, {counted(len(project.aliases()), 'database')}")
 
 
 def _check_database(project: Project, alias: str) -> Iterator[Finding]:

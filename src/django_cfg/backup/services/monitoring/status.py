@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 
+from django_cfg.backup.config.schedule import BackupScheduleConfig
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.policy.health import disproof, is_overdue, last_proof, size_warning
 from django_cfg.backup.policy.retention import is_from_the_future
-from django_cfg.backup.policy.schedule import next_slot
+from django_cfg.backup.policy.schedule import latest_slot, next_slot
 from django_cfg.backup.records import Moment, Record
 from django_cfg.backup.services.catalog.catalog import Catalog, Damaged, damaged_of, describe_damage
 from django_cfg.backup.services.monitoring.incidents import Incident
@@ -30,7 +31,7 @@ class SourceStatus(Record):
     last_backup: str | None  # its name
     age_seconds: int | None
     size: int | None  # bytes of its archive as stored
-    next_slot: Moment | None  # None: no schedule backs it up
+    next_slot: Moment | None  # in the past: the next tick makes that backup; None: no schedule backs it up
     last_proof: Proof | None  # the last drill
     provable_here: bool  # False: it opens with a private key that is elsewhere, or is of a kind that is not drilled
     damaged: tuple[Damaged, ...]  # pairs that are no longer backups
@@ -103,11 +104,23 @@ def _source_status(project: Project, catalog: Catalog, source: Source) -> Source
         last_backup=last.name if last else None,
         age_seconds=int((now - last.started_at).total_seconds()) if last else None,
         size=last.archive.size if last else None,
-        next_slot=next_slot(schedule, project.zone, now, last.started_at if last else None) if schedule else None,
+        next_slot=_find_next_slot(schedule, project.zone, backups) if schedule else None,
         last_proof=last_proof(backups, catalog.proofs),
         provable_here=last is None or (can_be_drilled(last) and can_be_opened_here(last)),
         damaged=damaged,
     )
+
+
+def _find_next_slot(schedule: BackupScheduleConfig, zone: tzinfo, backups: list[Manifest]) -> datetime:
+    """Return the slot that the next scheduled backup serves: before the first one that is the latest, which has passed.
+
+    Backups by hand serve no slot.
+    """
+    now, last = clock.now(), backups[0].started_at if backups else None
+    due = latest_slot(schedule, zone, now, last)
+    if due and not any(backup.slot for backup in backups):
+        return due
+    return next_slot(schedule, zone, now, last)
 
 
 def _lateness(last: Manifest | None) -> str:
