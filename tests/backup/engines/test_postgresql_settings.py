@@ -110,6 +110,20 @@ def test_a_drill_finds_them_too(searching: PostgreSQLServer, lost: bool) -> None
     assert drill_backup().queries == 1
 
 
+def test_a_drill_next_to_another_database_finds_them_too(searching: PostgreSQLServer) -> None:
+    """Those of the database that was backed up count; the privileges are those of the other."""
+    other, keeper = searching.databases["empty"], searching.role("keeper")
+    closed = f"SELECT NOT has_database_privilege('{keeper}', current_database(), 'CONNECT')"
+    searching.site.configure(
+        databases=[{"alias": "default", "verification_queries": ["SELECT count(*) = 2 FROM price", closed]}],
+        verification={"drill_alias": "empty"},
+    )
+    searching.server.sql(
+        f"ALTER DATABASE {other} SET search_path = nowhere", f"REVOKE ALL ON DATABASE {other} FROM PUBLIC"
+    )
+    assert drill_backup().queries == 2
+
+
 def test_a_manifest_holds_no_value_of_a_setting_of_the_projects_own(server: PostgreSQLServer) -> None:
     """It may be a secret, and a manifest is never encrypted."""
     set_database(server, "SET app.jwt_secret = 't0p-secret'", "SET work_mem = '7MB'")

@@ -108,6 +108,17 @@ def test_a_damaged_backup_is_a_warning(site: Site) -> None:
     assert levels(site)["storage"] == "WARNING"
 
 
+def test_a_drill_is_recommended_until_there_was_one(site: Site) -> None:
+    site.create()
+    answer = site.call("backup_check")
+    assert answer.code == 0
+    assert (
+        "OK       drill: no stored backup of 'default' was ever restored: backup_verify latest --drill" in answer.stdout
+    )
+    site.call("backup_verify", "latest", "--drill")
+    assert "drill" not in levels(site)
+
+
 class TestFolder:
     """Another user who may write into it can replace backups, and with them what a restore runs."""
 

@@ -83,6 +83,7 @@ class RestoreOptions:
     discard_old: bool = False  # do not keep the old data
     skip: tuple[str, ...] = ()  # names or shell patterns of objects without rows: leave them out
     skip_failing: bool = False  # leave out policies, triggers, refreshes, grants and comments that the server refuses
+    backup_settings: bool = False  # for a drill: with the settings of the database that was backed up, where known
 
 
 DEFAULT_OPTIONS = RestoreOptions()

@@ -27,7 +27,7 @@ from django_cfg.backup.engines.postgresql.switch import check_switch, explain_re
 from django_cfg.backup.engines.postgresql.target import Target
 from django_cfg.backup.engines.table_comparison import compare_tables
 from django_cfg.backup.errors import BackupError, VerificationFailed
-from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.manifest import DatabaseProperties, Manifest
 from django_cfg.backup.pipeline.stream import Readable
 
 _UNKNOWN_LOCALE = {"0A000", "22023", "42601", "42704", "42809"}  # an encoding, a locale or a provider
@@ -44,7 +44,7 @@ def open_staging(target: Target, maintenance: Database, options: RestoreOptions)
             name = staging_databases.find_free_name(connection, target.name, "restoring")
         try:
             with explain_restore_errors(database):
-                advice = _create(connection, name, target)
+                advice = _create(connection, name, target, options)
             yield StagingRestoration(target, maintenance, options, name, advice)
         finally:
             staging_databases.discard(maintenance, name)
@@ -131,9 +131,10 @@ class StagingRestoration(Restoration):
             return schema.fetch_rows(connection, "SHOW default_transaction_read_only") == [("on",)]
 
     def _apply_custom_settings(self, archive: OpenedArchive) -> None:
-        """Give the staging database of a lost one the settings whose values are in the archive alone."""
+        """Give the staging database the settings of the backup whose values are in the archive alone."""
         properties = self._target.manifest.engine.properties
-        if self._target.exists or not properties or all(setting.value is not None for setting in properties.settings):
+        is_wanted = self._options.backup_settings or not self._target.exists
+        if not is_wanted or not properties or all(setting.value is not None for setting in properties.settings):
             return
         found = database_properties.find_custom_settings(archive.read_database_properties(), self._name)
         with connect_to_restore(self._maintenance) as connection:
@@ -149,11 +150,13 @@ class StagingRestoration(Restoration):
             schema.execute(connection, *statements)
 
 
-def _create(connection: Any, name: str, target: Target) -> str:
+def _create(connection: Any, name: str, target: Target, options: RestoreOptions) -> str:
     """Create the staging database, and return what the operator has to know about it."""
     if target.exists:
         schema.execute(connection, database_properties.build_create_like(connection, name, target.name))
         properties = database_properties.fetch_properties(connection, target.name)
+        if options.backup_settings and target.manifest.engine.properties:
+            return _create_for_drill(connection, name, properties, target.manifest.engine.properties)
         statements = [statement for _, statement in database_properties.build_entrance(name, properties)]
         with explain_refusal(target.database.alias):
             schema.execute(
@@ -169,6 +172,15 @@ def _create(connection: Any, name: str, target: Target) -> str:
         failures = database_properties.execute_where_possible(connection, entrance)
     schema.execute(connection, database_properties.build_allow_connections(name), "COMMIT")
     return f"{advice} {_describe_failures(failures)}".strip()
+
+
+def _create_for_drill(connection: Any, name: str, properties: DatabaseProperties, backup: DatabaseProperties) -> str:
+    """Let those enter who may enter the target, and find what the database that was backed up finds."""
+    mixed = properties.model_copy(update={"settings": backup.settings})
+    schema.execute(connection, "BEGIN")
+    database_properties.execute_where_possible(connection, database_properties.build_entrance(name, mixed))
+    schema.execute(connection, database_properties.build_allow_connections(name), "COMMIT")
+    return ""
 
 
 def _create_lost(connection: Any, name: str, target: Target) -> str:

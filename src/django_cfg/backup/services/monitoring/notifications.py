@@ -172,7 +172,7 @@ def _verification_failed(
     if proof is not None:
         _end(project, "no drill", source.database)  # a drill was made; what it found is sent now
         why = "; ".join(proof.differences) or "It could not be restored."
-        todo = f"Do not rely on {proof.name}: make a new backup, and drill again. {_STATUS}"
+        todo = f"Do not rely on {proof.name}: correct the cause, make a new backup, and drill again. {_STATUS}"
         _begin(project, "drill", source.database, f"The drill of {proof.name} failed.", why, todo)
     elif drill:
         todo = f"Nothing was learned of the backup itself. Fix what the reason says, and drill again. {_STATUS}"

@@ -21,6 +21,7 @@ from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.project.storage_advice import storage_advice
 from django_cfg.backup.services.retention.leftovers import new_probe_key
+from django_cfg.backup.services.verification.proofs import can_be_drilled
 from django_cfg.backup.storage.base import Storage, StoredObject
 
 DEADLINE = 25.0  # seconds for all parts together, which are checked in parallel
@@ -93,6 +94,16 @@ def _check_storage(project: Project) -> Iterator[Finding]:
     yield from _check_space(storage, catalog, project)
     for damaged in catalog.damaged:
         yield Finding(Level.WARNING, "storage", str(damaged.error))
+    yield from _recommend_drills(catalog, project)
+
+
+def _recommend_drills(catalog: Catalog, project: Project) -> Iterator[Finding]:
+    """Only a restore shows whether the server takes back all that it has: no other check finds such objects."""
+    for alias in project.aliases():
+        backups = [manifest for manifest in catalog.of(project) if manifest.source.database == alias]
+        if backups and can_be_drilled(backups[0]) and not any(backup.name in catalog.proofs for backup in backups):
+            text = f"no stored backup of {alias!r} was ever restored: backup_verify latest --drill --database {alias}"
+            yield Finding(Level.OK, "drill", f"{text} shows whether it can be")
 
 
 def _round_trip(storage: Storage) -> StoredObject:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -117,7 +118,10 @@ def require_success(proof: Proof) -> None:
 
 def drill_failure(proof: Proof) -> str:
     differences = "; ".join(proof.differences)
-    return f"The drill of {proof.name} failed: {differences} Do not rely on this backup: make a new one and drill it."
+    return (
+        f"The drill of {proof.name} failed: {differences} Do not rely on this backup: if the cause is in the database, "
+        "correct it there; then make a new backup and drill it."
+    )
 
 
 def drill_target(project: Project, source: Source) -> str:
@@ -156,7 +160,8 @@ def _prove(
     _refuse_another_kind(manifest, alias, engine)
     _refuse_without_scratch(manifest, alias, engine.preflight(manifest, _OPTIONS))
     at, begun = clock.now(), time.monotonic()
-    with engine.restoration(manifest, _OPTIONS) as restoration:
+    is_elsewhere = manifest.source != project.source(alias)  # by drill_alias
+    with engine.restoration(manifest, replace(_OPTIONS, backup_settings=is_elsewhere)) as restoration:
         _require_scratch(manifest, alias, restoration)
         drill_run = DrillRun(restoration, project.storage, manifest, keys, progress)
         queries = project.config.for_database(manifest.source.database).verification_queries
