@@ -83,7 +83,9 @@ def test_a_pg_restore_that_does_not_write_it(
     fail_unless_equal(before, server.text())
 
 
-@pytest.mark.parametrize("options", [RestoreOptions(in_place=True), RestoreOptions(tables=("book",))])
+@pytest.mark.parametrize(
+    "options", [RestoreOptions(in_place=True), RestoreOptions(tables=("book",)), RestoreOptions(skip_failing=True)]
+)
 def test_an_old_one_is_refused_before_anything_is_read(
     own_postgresql_server: PostgreSQLServer, tmp_path: Path, options: RestoreOptions
 ) -> None:

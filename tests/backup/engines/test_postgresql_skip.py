@@ -14,6 +14,7 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.services.verification.drill import drill_backup
 from tests.support.database_servers import on_every_postgresql
 from tests.support.databases import BOOKS
+from tests.support.django_project import Site
 from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
 
 IN_PLACE = {"in_place": True, "discard_old": True}
@@ -208,10 +209,18 @@ def test_what_may_not_be_left_out(server: PostgreSQLServer, restore: Restore, sk
     fail_unless_equal(before, server.text())
 
 
-def test_some_tables_and_other_engines_refuse_it(server: PostgreSQLServer) -> None:
+@pytest.mark.parametrize("skip", [{"skip_failing": True}, {"skip": [TRIGGER]}])
+def test_a_restore_of_some_tables_refuses_it(server: PostgreSQLServer, skip: dict[str, Any]) -> None:
     create_backup()
-    assert "--skip" in failure(lambda: restore_backup(tables=["book"], skip_failing=True), RestoreRefused)
-    server.site.use_databases(default={"ENGINE": "django.db.backends.sqlite3", "NAME": str(server.site.database)})
+    said = failure(lambda: restore_backup(tables=["book"], **skip), RestoreRefused)
+    assert "is for the restore of a complete backup" in said
+
+
+@pytest.mark.parametrize("skip", [{"skip_failing": True}, {"skip": [TRIGGER]}])
+def test_another_engine_refuses_it(site: Site, skip: dict[str, Any]) -> None:
+    site.sql("CREATE TABLE book (id int)")
+    site.create()
+    assert "is not possible on SQLite" in failure(lambda: restore_backup(**skip), RestoreRefused)
 
 
 @on_every_postgresql

@@ -11,6 +11,7 @@ from django_cfg.backup.errors import ToolTooOld, VerificationFailed
 _EXTENSION_COMMENT = re.compile(rb"\d+; \d+ \d+ COMMENT - EXTENSION ")
 _EVENT_TRIGGER = re.compile(rb"\d+; \d+ \d+ (COMMENT - )?EVENT TRIGGER ")
 _DATA = re.compile(rb"\d+; \d+ \d+ TABLE DATA (?P<name_and_owner>.*)")
+_TABLE = re.compile(rb"\d+; \d+ \d+ TABLE (?!DATA |ATTACH )(?P<name_and_owner>.*)")
 _SCHEMA = re.compile(rb"\d+; \d+ \d+ SCHEMA - (?P<name_and_owner>.*)")
 # --single-transaction asks for it. Without that option large objects are restored between a BEGIN and a COMMIT of
 # their own, which would commit the transaction before the rows are counted.
@@ -60,7 +61,7 @@ class Contents:
         :param known: every table of the backup.
         :raises VerificationFailed: the rows of a table are not in the archive.
         """
-        kept = [line for line in self.lines if (found := _find_table(line, known)) and ".".join(found) in tables]
+        kept = [line for line in self.lines if (found := _find_table(line, known, _DATA)) and ".".join(found) in tables]
         if len(kept) != len(tables):
             raise VerificationFailed(
                 f"The archive holds the rows of {len(kept)} of the {len(tables)} tables: restore the complete backup."
@@ -68,11 +69,11 @@ class Contents:
         return self._of(kept)
 
     def list_schemas(self, known: Iterable[str]) -> list[str]:
-        """Return the schemas of the tables whose rows are in the archive.
+        """Return the schemas of the tables in the archive.
 
         :param known: every table of the backup, named ``schema.name``.
         """
-        found = (_find_table(line, known) for line in self.lines)
+        found = (_find_table(line, known, _TABLE) for line in self.lines)
         return list(dict.fromkeys(table[0] for table in found if table))
 
     @staticmethod
@@ -80,13 +81,13 @@ class Contents:
         return Contents(b"\n".join(lines))
 
 
-def _find_table(line: bytes, known: Iterable[str]) -> tuple[str, str] | None:
-    """Return schema and name of the table whose rows *line* means.
+def _find_table(line: bytes, known: Iterable[str], kind: re.Pattern[bytes]) -> tuple[str, str] | None:
+    """Return schema and name of the table that *line* is about, if it is of this *kind*.
 
     A line holds a schema, a name and its owner with spaces between them, and each may hold spaces; a known name is a
     schema and a name with a dot between them, and each may hold dots. The longest one that fits is meant.
     """
-    found = _DATA.match(line)
+    found = kind.match(line)
     if not found:
         return None
     text = found["name_and_owner"].decode(errors="replace")

@@ -50,6 +50,8 @@ def plan_restore(database: Database, manifest: Manifest, options: RestoreOptions
             f"The database {target.name!r} of {database.alias!r} does not exist, and this restore does not create it: "
             f"{why}. Create it (createdb), then restore again."
         )
+    if (reasons or options.skip or options.skip_failing) and not target.tools.can_restrict_psql:
+        raise unrestricted_script(target.tools.version)
     if not reasons:
         return RestorePlan(target, Form.STAGING, reasons)
     if options.disconnect:
@@ -58,8 +60,6 @@ def plan_restore(database: Database, manifest: Manifest, options: RestoreOptions
             f"{database.alias!r} goes into the database as it is ({'; '.join(reasons)}), and waits for "
             "locks instead: stop the site and its workers, then restore without --disconnect."
         )
-    if not target.tools.can_restrict_psql:
-        raise unrestricted_script(target.tools.version)
     if options.tables:
         return RestorePlan(target, Form.TABLES, reasons, choose_tables(database, manifest, options.tables))
     if target.unsaved and not manifest.partial and not options.discard_old:
