@@ -6,6 +6,7 @@ import ast
 import re
 import statistics
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,3 +50,26 @@ def test_no_file_names_a_registry_or_a_place_of_one_machine() -> None:
         pytest.skip("not a git checkout")
     found = [name for name in listed.splitlines() if named.search((ROOT / name).read_text(errors="replace"))]
     assert found == []
+
+
+def test_a_project_without_extras(tmp_path: Path) -> None:
+    """Nothing that an extra brings is imported before it is used."""
+    extras = ["obstore", "psycopg", "psycopg2", "MySQLdb", "pymysql", "rq", "django_rq", "apprise", "redis"]
+    script = f"""
+import sys
+for name in {extras!r}:
+    sys.modules[name] = None
+import django
+from django.conf import settings
+from django.core.management import call_command
+settings.configure(SECRET_KEY="x", BASE_DIR={str(tmp_path)!r}, INSTALLED_APPS=["django_cfg.backup"], USE_TZ=True,
+    DATABASES={{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": {str(tmp_path / "db.sqlite3")!r}}}}},
+    BACKUP={{"enabled": True}})
+django.setup()
+call_command("check", verbosity=0)
+call_command("migrate", verbosity=0)
+for command in ("backup_create", "backup_list", "backup_verify latest --drill", "backup_restore --yes"):
+    call_command(*command.split())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -74,7 +74,8 @@ class Programs:
         path = self.folder / name
         real = path.resolve() if path.exists() else shutil.which(name)
         path.unlink(missing_ok=True)
-        only_asked = "*--version*|*--help*|*--import*|*--list*|*--no-data*|*--file=*"
+        only_asked = "*--version*|*--help*|*--import*|*--list*|*--no-data*"
+        only_asked += "" if name == "psql" else "|*--file=*"  # which reads what it runs from there
         path.write_text(f'#!/bin/sh\ncase "$*" in {only_asked}) exec {real} "$@";; esac\n{end}\n')
         path.chmod(0o755)
 

@@ -23,6 +23,8 @@ _REPORTS_SUCCESS = re.compile(r"[?&;]status=up(?:[&;#]|$)", re.IGNORECASE)
 Compression = Literal["gzip", "bz2", "xz", "none"]
 Addressing = Literal["auto", "path", "virtual"]
 
+ROLE_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # with s3_use_role
+
 
 class BackupStorageConfig(ConfigModel):
     """Where backups are kept: a local folder, or a bucket of any S3-compatible service."""

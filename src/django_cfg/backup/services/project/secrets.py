@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from django_cfg.backup.config.backup import ROLE_VARIABLES
 from django_cfg.backup.process.redaction import redact, secrets_of_url
-from django_cfg.backup.storage.s3.bucket import ROLE_VARIABLES
 
 if TYPE_CHECKING:
     from django_cfg.backup.services.project.project import Project

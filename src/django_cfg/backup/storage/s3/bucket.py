@@ -9,12 +9,11 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from django_cfg.backup.config.backup import Addressing, BackupStorageConfig
+from django_cfg.backup.config.backup import ROLE_VARIABLES, Addressing, BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.process.redaction import redact
 
 AUTO = "auto"
-ROLE_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _AWS = "https://s3.amazonaws.com"  # knows every bucket's region, but those of China
 _LOOKUP_TIMEOUT = 20  # seconds
 _REGION_IN_HOST = re.compile(r"(?:^|\.)s3[.-]([a-z]+-[a-z0-9-]+)\.")  # s3.eu-central-1.amazonaws.com
