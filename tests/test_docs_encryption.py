@@ -65,7 +65,8 @@ def test_the_page_makes_a_key_encrypts_and_recovers(
     tmp_path: Path, migrated_database: Path, machines: list[Machine]
 ) -> None:
     """In the order of the page: key, backup, verify, restore, another machine, extension."""
-    project = RealProject(tmp_path / "server", migrated_database, encryption_key="file:/etc/shop/backups.asc")
+    admins = 'ADMINS = [("Ops", "ops@example.org")]\n'
+    project = RealProject(tmp_path / "server", migrated_database, admins, encryption_key="file:/etc/shop/backups.asc")
     settings = project.folder / "settings.py"
     settings.write_text(settings.read_text().replace("/etc/shop/", f"{project.folder}/"))
     own, server, another = (Machine(tmp_path / name) for name in ("own", "server", "another"))

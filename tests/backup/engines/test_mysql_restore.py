@@ -13,7 +13,7 @@ import pymysql
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
-from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused, VerificationFailed
+from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused, TablesDiffer, VerificationFailed
 from tests.support.databases import BOOKS
 from tests.support.forged_backups import forge
 from tests.support.mysql_databases import MySQLServer, beside, child_running, fail_unless_equal, locked
@@ -66,7 +66,7 @@ def manifest_path(server: MySQLServer) -> Path:
 def test_a_table_is_missing(changed: MySQLServer) -> None:
     text = manifest_path(changed).read_text().replace('"name": "author"', '"name": "authors"')
     manifest_path(changed).write_text(text)
-    fail_to_restore(changed, VerificationFailed, "authors is missing, author is not in the manifest")
+    fail_to_restore(changed, TablesDiffer, "authors is missing, author is not in the manifest")
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])

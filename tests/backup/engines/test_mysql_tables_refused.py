@@ -9,7 +9,7 @@ import pytest
 
 from django_cfg.backup import create_backup, list_backups
 from django_cfg.backup.engines.mysql.table_restore import Column
-from django_cfg.backup.errors import RestoreFailed, RestoreRefused, UsageError, VerificationFailed
+from django_cfg.backup.errors import RestoreFailed, RestoreRefused, TablesDiffer, UsageError
 from tests.support.databases import BOOKS
 from tests.support.mysql_databases import MySQLServer, fail_unless_equal
 from tests.support.mysql_objects import KINDS
@@ -163,7 +163,7 @@ def test_a_wrong_count(server: MySQLServer) -> None:
     path = server.site.backups / manifest.key
     path.write_text(path.read_text().replace(f'"rows": {BOOKS}', f'"rows": {BOOKS + 1}'))
     server.run("DELETE FROM book")
-    fail_to_restore(server, VerificationFailed, "book has 200 rows instead of 201", "book")
+    fail_to_restore(server, TablesDiffer, "book has 200 rows instead of 201", "book")
 
 
 def test_a_scratch_that_changed_after_it_was_checked(server: MySQLServer) -> None:
@@ -176,7 +176,7 @@ def test_a_scratch_that_changed_after_it_was_checked(server: MySQLServer) -> Non
         server.server.sql(f"DELETE FROM {scratch}.book WHERE id = 7")
 
     with loaded(change):
-        fail_to_restore(server, VerificationFailed, "book has 199 rows instead of 200", "book")
+        fail_to_restore(server, TablesDiffer, "book has 199 rows instead of 200", "book")
 
 
 def test_what_came_while_it_was_loaded_is_found(server: MySQLServer) -> None:
