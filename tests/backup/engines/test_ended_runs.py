@@ -66,13 +66,17 @@ def server(vendor: Vendor, storage: str, request: pytest.FixtureRequest, site: S
 def end(server: Server, arguments: list[str], number: int, after: float) -> None:
     """Run a command in a process group of its own, and send it a signal."""
     server.site.close()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])  # the copy of these tests ends here, whenever it is ended
     pid = os.fork()
     if pid == 0:
-        os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        with suppress(BaseException):
+        try:
+            os.setsid()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS[1:])
             server.site.call(*arguments)
-        os._exit(0)
+        finally:
+            os._exit(0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS[1:])
     time.sleep(after)
     with suppress(ProcessLookupError):
         os.killpg(pid, number) if number == signal.SIGKILL else os.kill(pid, number)
