@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
+from typing import Any
 
 import pytest
 
-from django_cfg.backup.process.deferred_signals import defer_signals
+from django_cfg.backup.process.deferred_signals import ENDING, defer_signals
 
 
 def test_a_signal_waits_for_the_end_of_the_block() -> None:
@@ -43,3 +44,63 @@ def test_another_thread_may_use_it() -> None:
     thread.start()
     thread.join()
     assert done == [True]
+
+
+def test_a_part_of_the_block_can_be_ended() -> None:
+    """At its beginning by the signal that waits; then by any other. The rest of the block waits again."""
+    done = []
+
+    def act(early: bool) -> None:
+        with defer_signals() as deferred:
+            if early:
+                signal.raise_signal(signal.SIGINT)
+            try:
+                with deferred.allowed():
+                    done.append("allowed")
+                    signal.raise_signal(signal.SIGINT)
+                    done.append("never")
+            finally:
+                signal.raise_signal(signal.SIGINT)
+                done.append("the rest of the block")
+
+    for early in (True, False):
+        with pytest.raises(KeyboardInterrupt):
+            act(early)
+    assert done == ["the rest of the block", "allowed", "the rest of the block"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_is_not_lost_when_the_block_fails() -> None:
+    """Why it failed is a note of what the signal raises; else a run over several databases would go on."""
+
+    def act() -> None:
+        with defer_signals():
+            signal.raise_signal(signal.SIGINT)
+            error = ValueError("the disk is full")
+            error.add_note("Old data: shop_old")
+            raise error
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        act()
+    assert raised.value.__notes__ == ["the disk is full", "Old data: shop_old"]
+
+
+@pytest.mark.parametrize("moment", range(1, 4))
+@pytest.mark.parametrize("at", ["its beginning", "its end"])
+def test_a_signal_while_handlers_are_set(monkeypatch: pytest.MonkeyPatch, at: str, moment: int) -> None:
+    """Whichever has its handler already: in the end each has the one from before."""
+    before = [signal.getsignal(number) for number in ENDING]
+    set_handler, calls = signal.signal, []
+
+    def set_and_raise(number: int, handler: Any) -> Any:
+        found = set_handler(number, handler)
+        calls.append(number)
+        if len(calls) == moment + (len(ENDING) if at == "its end" else 0):
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(signal, "signal", set_and_raise)
+    with pytest.raises(KeyboardInterrupt), defer_signals():
+        pass
+    monkeypatch.undo()
+    assert [signal.getsignal(number) for number in ENDING] == before

@@ -24,6 +24,7 @@ from django_cfg.backup.pipeline.compression import SUFFIX
 from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor, open_encryptor
 from django_cfg.backup.pipeline.stream import OnProgress
 from django_cfg.backup.policy.health import size_warning
+from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.catalog.naming import free_name, render_name
 from django_cfg.backup.services.creation.restore_command import restore_command
@@ -73,11 +74,11 @@ def create_in(
     project.database(alias)
     source = project.source(alias)
     attempt = _BackupAttempt(project, source, trigger, note, progress)
-    with source_lock(project, source, Run.Kind.BACKUP) as lock_file:
+    with defer_signals() as deferred, source_lock(project, source, Run.Kind.BACKUP) as lock_file:
         run = RecordedRun(
             project, source, Run.Kind.BACKUP, trigger=trigger, lock_file=lock_file, claim=claim, ended=attempt.announce
         )
-        with run.recorded():
+        with run.recorded(), deferred.allowed():
             signals.send(signals.backup_started, source=source, trigger=trigger)
             with open_encryptor(project.config.encryption_key) as encryptor:
                 manifest = attempt.carry_out(run, encryptor)

@@ -192,7 +192,7 @@ def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: O
     project, manifest = plan.project, plan.manifest
     target = project.source(plan.target)
     outcome = _Outcome(plan)
-    with source_lock(project, target, Run.Kind.RESTORE) as lock_file:
+    with defer_signals() as deferred, source_lock(project, target, Run.Kind.RESTORE) as lock_file:
         run = RecordedRun(
             project,
             target,
@@ -204,32 +204,42 @@ def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: O
             tables=", ".join(plan.options.tables),
         )
         with run.recorded():
-            if run.row_id:
-                with refusal_logged("fail the runs of dead restores"):
-                    fail_dead_runs(project, Run.Kind.RESTORE, mine=lock_file, living=run.row_id)
-            checkpoints = _check_archive(plan, progress)
-            before = None
-            if plan.backs_up_first:
-                before = pre_restore_backup.back_up_first(project, plan.target, manifest, progress)
-            close_connections(project, plan.engine)
-            with (
-                plan.engine.restoration(manifest, plan.options) as restoration,
-                pre_restore_backup.explain_recovery(restoration, before, plan.target),
-            ):
-                _load(plan, restoration, checkpoints, progress)
-                queries = project.config.for_database(manifest.source.database).verification_queries
-                check_restored_data(restoration, manifest, plan.target, queries, progress)
-                progress.say(
-                    f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching"
-                )
-                close_connections(project, plan.engine)  # those that receivers of restore_checked opened
-                with defer_signals():
-                    report = outcome.switched(restoration.switch())
-                    run.succeed(old_data=report.old_data or "", message=describe_skipped(report.skipped))
-                    if on_switch:
-                        on_switch(report)
-            if plan.replaces_history:
-                history_database.reconcile(list(plan.catalog.backups))
+            try:
+                with deferred.allowed():
+                    if run.row_id:
+                        with refusal_logged("fail the runs of dead restores"):
+                            fail_dead_runs(project, Run.Kind.RESTORE, mine=lock_file, living=run.row_id)
+                    report = _carry_out(plan, run, outcome, progress, on_switch)
+            finally:
+                if plan.replaces_history and outcome.is_switched:
+                    history_database.reconcile(list(plan.catalog.backups))
+    return report
+
+
+def _carry_out(
+    plan: RestorePlan, run: RecordedRun, outcome: _Outcome, progress: Progress, on_switch: OnSwitch | None
+) -> RestoreReport:
+    """Load, check and switch."""
+    project, manifest = plan.project, plan.manifest
+    checkpoints = _check_archive(plan, progress)
+    before = None
+    if plan.backs_up_first:
+        before = pre_restore_backup.back_up_first(project, plan.target, manifest, progress)
+    close_connections(project, plan.engine)
+    with (
+        plan.engine.restoration(manifest, plan.options) as restoration,
+        pre_restore_backup.explain_recovery(restoration, before, plan.target),
+    ):
+        _load(plan, restoration, checkpoints, progress)
+        queries = project.config.for_database(manifest.source.database).verification_queries
+        check_restored_data(restoration, manifest, plan.target, queries, progress)
+        progress.say(f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching")
+        close_connections(project, plan.engine)  # those that receivers of restore_checked opened
+        with defer_signals():
+            report = outcome.switched(restoration.switch())
+            run.succeed(old_data=report.old_data or "", message=describe_skipped(report.skipped))
+            if on_switch:
+                on_switch(report)
     return report
 
 
@@ -240,6 +250,11 @@ class _Outcome:
         self._plan = plan
         self._begun = time.monotonic()
         self._report: RestoreReport | None = None
+
+    @property
+    def is_switched(self) -> bool:
+        """Whether the data is back."""
+        return self._report is not None
 
     def switched(self, result: SwitchResult) -> RestoreReport:
         """Note that the data is back, whatever follows."""

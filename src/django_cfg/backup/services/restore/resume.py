@@ -42,12 +42,11 @@ def resume_restore(alias: str | None = None) -> RestoreReport:
     alias = alias or _only_one(project)
     engine, target = project.engine(alias), project.source(alias)
     in_target = holds_history(project, engine)
-    with source_lock(project, target, Run.Kind.RESTORE):
+    with defer_signals(), source_lock(project, target, Run.Kind.RESTORE):
         begun = None if in_target else _unfinished(target)
         close_connections(project, engine)
-        with defer_signals():
-            switched = _finish(engine, alias)
-            _record(project, target, begun, switched, in_target=in_target)
+        switched = _finish(engine, alias)
+        _record(project, target, begun, switched, in_target=in_target)
     advice = [switched.advice]
     with refusal_logged("compare the migrations of the restored data with the code"):
         advice.append(migration_state.compare_database(alias))

@@ -34,6 +34,8 @@ _log = logging.getLogger("django_cfg.backup")
 def source_lock(project: Project, source: Source, kind: str) -> Iterator[str]:
     """Hold the lock of *source* for the block; yields the identity of the locked file, "" where none can be made.
 
+    To be entered where signals are deferred: a process that outlives its run must not keep the lock.
+
     :param kind: of the runs that it keeps apart.
 
     :raises AlreadyRunning: a process of this machine holds it.

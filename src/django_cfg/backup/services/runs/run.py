@@ -10,7 +10,6 @@ from typing import Any, Self
 
 from django_cfg.backup.manifest import Source
 from django_cfg.backup.models import Run
-from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs import lease
@@ -73,12 +72,14 @@ class RecordedRun:
     def recorded(self) -> Iterator[Self]:
         """A block that is the run; how it ends is written to the row, then passed to *ended*.
 
+        To be entered where signals are deferred, and to be filled where they are allowed: a row that was begun is
+        finished, too.
+
         :raises AlreadyRunning: a run of this source is going on, or the claim is no longer waiting.
         :raises HistoryUnavailable: the claim cannot be started.
         """
         try:
-            with defer_signals():  # a row that was written is finished, too
-                self._begin()
+            self._begin()
             with heartbeats(self.row_id):
                 yield self
         except BaseException as error:

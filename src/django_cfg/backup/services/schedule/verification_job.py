@@ -20,6 +20,7 @@ from django_cfg.backup.errors import (
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
+from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.records import Record
 from django_cfg.backup.services.catalog.catalog import (
     Catalog,
@@ -85,9 +86,9 @@ def _serve(project: Project, source: Source, claim: Run, progress: Progress, wai
         if error and not isinstance(error, Exception):  # ended from outside; all other failures have been sent
             _send_failed(project, source, failure_reason(error))
 
-    with source_lock(project, source, _KIND) as lock_file:
+    with defer_signals() as deferred, source_lock(project, source, _KIND) as lock_file:
         run = RecordedRun(project, source, _KIND, lock_file=lock_file, claim=claim, ended=ended)
-        with run.recorded():
+        with run.recorded(), deferred.allowed():
             try:
                 verified = _verify_newest(project, source, run, progress, waits)
             except BackupNotFound:
