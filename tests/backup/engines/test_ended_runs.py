@@ -73,7 +73,10 @@ def end(server: Server, arguments: list[str], number: int, after: float) -> None
             os.setsid()
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS[1:])
-            server.site.call(*arguments)
+            try:
+                server.site.call(*arguments)
+            finally:
+                signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])  # if this is interrupted, the next line is not
         finally:
             os._exit(0)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS[1:])
