@@ -6,26 +6,31 @@ the number of rounds of each series.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 
-from django_cfg.backup.services.project.project import current_project
 from tests.support.databases import Server
-from tests.support.django_project import Site
+from tests.support.django_project import Answer, Site
 from tests.support.s3_server import S3Server
 from tests.support.sqlite_databases import SQLiteServer
 
 KILLS = int(os.environ.get("KILLS", "25"))
+SEED = os.environ.get("SEED", "17")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 LONGEST_WAIT = 30  # seconds that the next run may take
+TABLES = ("author", "book", "filler")
+RESTORE = ("backup_restore", "latest", "--yes", "--discard-old")
 
 
 @dataclass(frozen=True)
@@ -48,42 +53,68 @@ pytestmark = [
 
 
 @pytest.fixture
-def server(vendor: Vendor, storage: str, request: pytest.FixtureRequest, site: Site) -> Server:
+def server(
+    vendor: Vendor, storage: str, request: pytest.FixtureRequest, site: Site, temporary: Path
+) -> Iterator[Server]:
     """A database that also holds the history, with enough rows to be met in the middle."""
     server: Server = request.getfixturevalue(*vendor.fixtures) if vendor.fixtures else SQLiteServer(site, "wal")
     if storage == "s3":
         s3_server: S3Server = request.getfixturevalue("s3_server")
         server.site.always["storage"] = s3_server.config(s3_server.new_bucket())
-    server.site.configure(databases=[{"alias": "empty", "enabled": False}])
+    retention = {"keep_daily": 1, "keep_weekly": 0, "keep_monthly": 0}
+    server.site.configure(databases=[{"alias": "empty", "enabled": False}], retention=retention)
     call_command("migrate", verbosity=0)
     server.run("CREATE TABLE filler (id integer PRIMARY KEY, t varchar(200))")
     for begin in range(0, 20_000, 1_000):
         values = ", ".join(f"({i}, '{'x' * 150}{i}')" for i in range(begin, begin + 1_000))
         server.run(f"INSERT INTO filler VALUES {values}")
-    return server
+    yield server
+    assert [path.name for path in temporary.iterdir() if path.is_dir()] == []
 
 
-def end(server: Server, arguments: list[str], number: int, after: float) -> None:
-    """Run a command in a process group of its own, and send it a signal."""
-    server.site.close()
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])  # the copy of these tests ends here, whenever it is ended
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setsid()
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS[1:])
+class Process:
+    """A command in a process of its own; one that is forked from a process that has used S3 could not use it."""
+
+    def __init__(self, server: Server, *arguments: str) -> None:
+        server.site.close()
+        self._answer = server.site.root / "answer"
+        self._answer.unlink(missing_ok=True)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])  # the copy of these tests ends here, whenever it is ended
+        self._pid = os.fork()
+        if self._pid == 0:
             try:
-                server.site.call(*arguments)
+                self._act(server.site, arguments)
             finally:
-                signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])  # if this is interrupted, the next line is not
+                os._exit(0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS[1:])
+
+    def _act(self, site: Site, arguments: tuple[str, ...]) -> None:
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS[1:])
+        try:
+            answer = site.call(*arguments)
         finally:
-            os._exit(0)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS[1:])
-    time.sleep(after)
-    with suppress(ProcessLookupError):
-        os.killpg(pid, number) if number == signal.SIGKILL else os.kill(pid, number)
-    os.waitpid(pid, 0)
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])  # if this is interrupted, the next line is not
+        self._answer.write_text(json.dumps(asdict(answer)))
+
+    def end(self, number: int) -> None:
+        """Send a signal to all of its group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._pid, number)
+
+    def wait(self) -> Answer | None:
+        """Return what it answered; None: it was ended before."""
+        os.waitpid(self._pid, 0)
+        return Answer(**json.loads(self._answer.read_text())) if self._answer.exists() else None
+
+
+def run(server: Server, *arguments: str) -> str:
+    """Run a command that nothing ends, and return its output."""
+    answer = Process(server, *arguments).wait()
+    assert answer
+    assert answer.code == 0, answer.stderr
+    return answer.stdout
 
 
 def duration(act: Callable[[], object]) -> float:
@@ -92,57 +123,74 @@ def duration(act: Callable[[], object]) -> float:
     return time.monotonic() - begun
 
 
-def back_up(server: Server) -> None:
-    answer = server.site.call("backup_create", "default")
-    assert answer.code == 0, answer.stderr
+class Series:
+    """Runs of one command, each ended at a random moment."""
+
+    def __init__(self, server: Server, *arguments: str) -> None:
+        self.server, self.arguments = server, arguments
+        self.usual = max(duration(lambda: run(server, *arguments)) for _ in range(2))
+        self.longest = 0.0
+        self.met = 0  # those that had not ended yet
+        self._random = random.Random(f"{SEED} {arguments[0]}")
+
+    def end_one(self, number: int) -> None:
+        process = Process(self.server, *self.arguments)
+        time.sleep(self._random.uniform(0, self.usual * 1.1))
+        process.end(SIGNALS[number % 3])
+        answer = process.wait()
+        self.met += answer is None or answer.code != 0
+
+    def run_next(self, number: int) -> None:
+        self.longest = max(self.longest, duration(lambda: run(self.server, *self.arguments)))
+        assert self.longest < LONGEST_WAIT, f"round {number}"
+
+    def report(self, request: pytest.FixtureRequest, more: str = "") -> None:
+        """Print a row of a table, as scripts/kill-series does."""
+        assert self.met > KILLS / 3, "most had ended before"
+        cells = (self.arguments[0], request.node.callspec.id, KILLS, self.met, f"{self.longest:.1f} s")
+        print("\n|", *(f"{cell} |" for cell in cells), f"{self.usual:.1f} s |{more}")
 
 
-def restore_well(server: Server, arguments: list[str]) -> None:
-    answer = server.site.call(*arguments)
-    assert answer.code == 0, answer.stderr
+def content(server: Server) -> dict[str, tuple[int, str]]:
+    """The number of rows of each table, and their SHA-256."""
+    found = {name: server.run(f"SELECT * FROM {name} ORDER BY id") for name in TABLES}
+    return {name: (len(rows), sha256(repr(rows).encode()).hexdigest()) for name, rows in found.items()}
 
 
-def expect_true_backups(server: Server) -> None:
-    answer = server.site.call("backup_verify", "--json")
-    assert answer.code in (0, 5), answer.stderr
-    storage = current_project().storage
-    for found in list(storage.list()):
-        storage.delete(found.key)
-
-
-def test_backups(server: Server) -> None:
-    usual = duration(lambda: back_up(server))
-    moments = random.Random(17)
-    longest = 0.0
+def test_backups(server: Server, request: pytest.FixtureRequest) -> None:
+    series = Series(server, "backup_create", "default")
     for number in range(KILLS):
-        end(server, ["backup_create", "default"], SIGNALS[number % 3], moments.uniform(0, usual * 1.1))
-        longest = max(longest, duration(lambda: back_up(server)))
-        assert longest < LONGEST_WAIT, f"round {number}"
-        expect_true_backups(server)
-    print(f"{KILLS} backups ended; the next one took at most {longest:.1f} s, usually {usual:.1f} s")
+        series.end_one(number)
+        verified = json.loads(run(server, "backup_verify", "--json"))
+        assert verified, f"round {number}"
+        assert not [found["error"] for found in verified if found["error"]], f"round {number}"
+        series.run_next(number)
+    series.report(request)
 
 
-def test_restores(server: Server) -> None:
-    server.run("UPDATE book SET title = 'then'")
-    back_up(server)
-    restore = ["backup_restore", "latest", "--yes", "--discard-old", "--disconnect"]
-    if isinstance(server, SQLiteServer):
-        restore.remove("--disconnect")
-    usual = duration(lambda: server.site.call(*restore))
-    moments = random.Random(18)
-    states = {"then": 0, "now": 0}
-    longest = 0.0
+def test_restores(server: Server, request: pytest.FixtureRequest) -> None:
+    then = content(server)
+    run(server, "backup_create", "default")
+    series = Series(server, *RESTORE, *([] if isinstance(server, SQLiteServer) else ["--disconnect"]))
+    restored = resumed = 0
     for number in range(KILLS):
-        server.run("UPDATE book SET title = 'now'")
-        end(server, restore, SIGNALS[number % 3], moments.uniform(0, usual * 1.1))
-        if server.site.call("backup_status").stdout.count("--resume"):
-            assert server.site.call("backup_restore", "--resume", "--to", "default", "--yes").code == 0
-        ((title, titles, books),) = server.run("SELECT min(title), count(DISTINCT title), count(*) FROM book")
-        assert (titles, books, server.count("filler")) == (1, 200, 20_000), f"round {number}"
-        states[title] += 1
-        server.run("UPDATE book SET title = 'later'")
+        server.run("UPDATE book SET title = 'now'", f"UPDATE filler SET t = 'now' WHERE id < {number * 9}")
+        now = content(server)
+        series.end_one(number)
+        if "--resume" in run_status(server):
+            run(server, "backup_restore", "--resume", "--to", "default", "--yes")
+            resumed += 1
+        found = content(server)
+        assert found in (then, now), f"round {number}"
+        restored += found == then
+        server.run("DELETE FROM book WHERE id > 100")
+        series.run_next(number)
+        assert content(server) == then, f"round {number}"
+    series.report(request, f" restored: {restored}, resumed: {resumed} |")
 
-        longest = max(longest, duration(lambda: restore_well(server, restore)))
-        assert longest < LONGEST_WAIT, f"round {number}"
-        assert server.run("SELECT count(*) FROM book WHERE title = 'then'") == [(200,)]
-    print(f"{KILLS} restores ended: {states}; the next one took at most {longest:.1f} s, usually {usual:.1f} s")
+
+def run_status(server: Server) -> str:
+    """What is reported of an interrupted switch, whatever else is amiss."""
+    answer = Process(server, "backup_status").wait()
+    assert answer
+    return answer.stdout
