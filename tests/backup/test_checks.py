@@ -12,6 +12,7 @@ import pytest
 from django.core.checks import CheckMessage, Error, Warning, run_checks  # noqa: A004 (Django's name)
 from django.core.management import call_command
 
+from django_cfg import checks as app_check
 from django_cfg.backup.checks import check_backup
 from tests.support.django_project import Site
 
@@ -175,3 +176,17 @@ def test_a_touch_would_be_noticed(site: Site) -> None:
     with touched() as events:
         site.sql("SELECT 1")
     assert events == ["sqlite3.connect"]
+
+
+@pytest.mark.parametrize(
+    ("backup", "expected"),
+    [({"enabled": True}, ["django_cfg_backup.W001"]), ({"enabled": False}, []), ({"nosuch": 1}, []), (None, [])],
+)
+def test_backups_that_no_app_carries_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch, backup: object, expected: list[str]
+) -> None:
+    """The check works where the app is not installed, whatever stands in the settings."""
+    site.set(BACKUP=backup)
+    assert app_check.check_app_is_installed(None) == []
+    monkeypatch.setattr(app_check.apps, "is_installed", lambda name: False)
+    assert [message.id for message in app_check.check_app_is_installed(None)] == expected
