@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 
@@ -11,7 +12,7 @@ from django_cfg.backup import create_backup, drill_backup, restore_backup
 from django_cfg.backup.engines.mysql.dump_loader import DumpLoader
 from django_cfg.backup.engines.postgresql.pg_restore import OpenedArchive
 from django_cfg.backup.engines.sqlite import staging as sqlite_staging
-from django_cfg.backup.errors import BackupError
+from django_cfg.backup.errors import BackupError, EncryptionError, VerificationFailed
 from tests.support.databases import Server
 from tests.support.django_project import Site
 from tests.support.sqlite_databases import SQLiteServer
@@ -44,11 +45,24 @@ def zero(data: bytes, dice: random.Random) -> bytes:
     return data[:at] + bytes(len(data[at : at + size])) + data[at + size :]
 
 
+def exchange(data: bytes, dice: random.Random, other: bytes) -> bytes:
+    """A part with that of another genuine archive."""
+    at, size = dice.randrange(len(data)), dice.randint(1, len(data))
+    return data[:at] + other[at : at + size] + data[at + size :]
+
+
 KINDS: tuple[Callable[[bytes, random.Random], bytes], ...] = (flip, flip, flip, swap, cut, double, zero)
 
 
 class HarmedArchives:
     """Inherit, and define the fixture ``server``."""
+
+    ways: Sequence[Callable[[str], object]] = (
+        drill_backup,
+        restore_backup,
+        partial(restore_backup, tables=["book"]),
+        partial(restore_backup, in_place=True),
+    )
 
     @pytest.fixture
     def server(self, site: Site) -> Server:
@@ -62,6 +76,10 @@ class HarmedArchives:
         manifest = create_backup()
         path = server.site.backups / manifest.archive_key
         good = path.read_bytes()
+        server.run("UPDATE book SET title = 'another archive'")
+        another = create_backup()
+        other = server.site.backups / another.archive_key
+        kinds = (*KINDS, partial(exchange, other=other.read_bytes()))
         began: list[str] = []
 
         def begin(*arguments: object, **options: object) -> None:
@@ -74,12 +92,12 @@ class HarmedArchives:
         dice = random.Random(99)
         found = 0
         while found < HARMS:
-            harmed = dice.choice(KINDS)(good, dice)
+            harmed = dice.choice(kinds)(good, dice)
             if harmed == good:
                 continue
             path.write_bytes(harmed)
-            with pytest.raises(BackupError):
-                drill_backup(manifest.name) if found % 2 else restore_backup(manifest.name)
+            with pytest.raises((VerificationFailed, EncryptionError)):
+                self.ways[found % len(self.ways)](manifest.name)
             found += 1
         assert began == []
         path.write_bytes(good)
@@ -101,6 +119,8 @@ class TestMySQL(HarmedArchives):
 
 
 class TestSQLite(HarmedArchives):
+    ways = HarmedArchives.ways[:-1]  # it has no restore in place
+
     @pytest.fixture
     def server(self, site: Site) -> Server:
         return SQLiteServer(site, "delete")

@@ -193,6 +193,14 @@ class TestFinding:
         with pytest.raises(UsageError, match="'shop_1' fits 2 backups"):
             found("shop_1")
 
+    def test_a_damaged_one_is_asked_for_by_all_of_its_name(self, storage: Storage) -> None:
+        """Also where another name begins like that: no more of it can be written."""
+        publish(storage, backup("site_1"), backup("site_1-2"))
+        Path(storage.location, "site_1.json").write_bytes(b"{")
+        with pytest.raises(ManifestError, match=r"site_1\.json is not complete JSON"):
+            found("site_1")
+        assert found("site_1-2") == "site_1-2"
+
     def test_latest_when_the_newest_is_damaged_is_the_newest_good_one(self, storage: Storage) -> None:
         """The commands warn of the damaged one."""
         Path(storage.location, "shop_11.sqlite3").unlink()

@@ -207,6 +207,8 @@ def find_backup(catalog: Catalog, project: Project, name: str, alias: str | None
         raise UsageError("The name of the backup is empty; `backup_list` shows the names.")
     wanted = [m for m in catalog.backups if alias is None or m.source.database == alias]
     exact = [manifest for manifest in wanted if manifest.name == name]
+    if not exact and any(damaged.name == name for damaged in catalog.damaged):
+        raise _not_found(catalog, name)
     found = exact or [manifest for manifest in wanted if manifest.name.startswith(name)]
     fitting = [manifest.name for manifest in found]
     if not exact:
@@ -269,7 +271,7 @@ def describe_damage(found: Sequence[Damaged]) -> str:
 
 
 def _not_found(catalog: Catalog, name: str) -> BackupError:
-    for damaged in catalog.damaged:
+    for damaged in sorted(catalog.damaged, key=lambda damaged: damaged.name != name):
         if damaged.name.startswith(name):
             return damaged.error
     return BackupNotFound(
