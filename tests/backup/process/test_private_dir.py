@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -44,6 +45,24 @@ def test_dead_ones_are_told_their_end_and_removed(tmp_path: Path) -> None:
         assert ended == [dead]
     assert ended == [dead, folder]
     assert sorted(tmp_path.iterdir()) == [being_made, other]
+
+
+@pytest.mark.parametrize("content", [[], ["lock.new"]], ids=["removed", "made"])
+def test_one_whose_process_was_killed_while_it_was_made_or_removed(tmp_path: Path, content: list[str]) -> None:
+    """It has no lock, and is nothing's any more after a while; none that holds something is removed."""
+    left, new, full = (tmp_path / name for name in ("t-left", "t-new", "t-full"))
+    for folder in (left, new, full):
+        folder.mkdir()
+        for name in content:
+            (folder / name).touch()
+    (full / "data").touch()
+    hours_ago = time.time() - 2 * 3600
+    for folder in (left, full):
+        os.utime(folder, (hours_ago, hours_ago))
+    with private_dir("t-", tmp_path):
+        pass
+    assert sorted(tmp_path.iterdir()) == [full, new]
+    assert (full / "data").exists()
 
 
 def test_without_a_usable_place_there_is_none(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from django_cfg.backup.errors import StorageError
 
 _PREFIX = "django-cfg-backup-"
 _LOCK = "lock"
+_LOCK_BEING_MADE = "lock.new"
+_TIME_TO_MAKE = 3600.0  # seconds that the making or the removal of a folder never takes
 _log = logging.getLogger("django_cfg.backup")
 
 Ending = Callable[[Path], None]  # called with a folder that is about to be removed
@@ -123,7 +126,7 @@ def _failure_to_remove(entry: Path) -> OSError | None:
 def _make(parent: Path, prefix: str) -> tuple[Path, int]:
     """A new folder and its lock, which has its name only when it is held: who finds it free finds a dead process's."""
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    being_made = folder / f"{_LOCK}.new"
+    being_made = folder / _LOCK_BEING_MADE
     with ExitStack() as undone:
         undone.callback(shutil.rmtree, folder, ignore_errors=True)
         lock = os.open(being_made, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
@@ -149,11 +152,15 @@ def _sweep(parent: Path, prefix: str, ending: Ending) -> None:
             with suppress(OSError):  # gone in the meantime
                 found = folder.lstat()
                 if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
-                    _remove_if_dead(folder, ending)
+                    if (folder / _LOCK).exists():
+                        _remove_if_dead(folder, ending)
+                    elif time.time() - found.st_mtime > _TIME_TO_MAKE:  # its process was killed then
+                        (folder / _LOCK_BEING_MADE).unlink(missing_ok=True)
+                        remove_if_empty(folder)
 
 
 def _remove_if_dead(folder: Path, ending: Ending) -> None:
-    with open_lock(folder) as lock:  # one that is being made or removed has none
+    with open_lock(folder) as lock:
         if is_dead := take_lock(lock, folder):
             ending(folder)
             _empty_or_log(folder)
