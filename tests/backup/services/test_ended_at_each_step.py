@@ -101,3 +101,20 @@ def test_a_signal_at_each_step(site: Site, act: Callable[[], object], number: in
     for step in range(1, total + 1, stride):
         run_until(act, {step}, number)
         expect_nothing_held(act, f"step {step} of {total}")
+
+
+@pytest.mark.parametrize("act", [back_up, restore_it])
+@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.long)])
+def test_a_second_signal_at_each_step_after_the_first(site: Site, act: Callable[[], object], stride: int) -> None:
+    """Of a person who presses Ctrl-C again, while the run ends."""
+    back_up()
+    total, _ = run_until(act, set(), signal.SIGINT)
+    first, second = total // 2, total // 2 + 1
+    count, ended = run_until(act, {first}, signal.SIGINT)
+    assert count < total, "the first one ends it"
+    assert isinstance(ended, KeyboardInterrupt)
+    expect_nothing_held(act, "the first one")
+    while second <= count:
+        run_until(act, {first, second}, signal.SIGINT)
+        expect_nothing_held(act, f"step {second} of {count}")
+        second += stride
