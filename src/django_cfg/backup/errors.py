@@ -42,7 +42,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar, Self
 
-from django_cfg.backup.formatting import counted, megabytes, printable
+from django_cfg.backup.formatting import counted, megabytes, one_paragraph
 
 
 class BackupError(Exception):
@@ -51,7 +51,7 @@ class BackupError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __str__(self) -> str:
-        return "\n".join(printable(str(paragraph)) for paragraph in self.args)
+        return "\n".join(one_paragraph(str(paragraph)) for paragraph in self.args)
 
 
 class ConfigurationError(BackupError):

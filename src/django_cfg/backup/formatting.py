@@ -18,6 +18,11 @@ def printable(text: str, *, keep_lines: bool = False) -> str:
     )
 
 
+def one_paragraph(text: str) -> str:
+    """Put *text* into one line that a terminal only prints: a program's message may have several."""
+    return printable(" ".join(text.splitlines()))
+
+
 def megabytes(size: int) -> str:
     """Format *size*, in bytes: ``512 bytes``, ``1.2 MB``, from ten thousand MB on ``12.3 GB``. One MB is 10^6 bytes."""
     if size < MB // 10:

@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from pydantic_core import to_jsonable_python
 
 from django_cfg.backup.errors import BackupError, Declined
-from django_cfg.backup.formatting import printable
+from django_cfg.backup.formatting import one_paragraph, printable
 from django_cfg.backup.management.output.progress import TerminalProgress
 from django_cfg.backup.management.output.stream import LastingOutput
 from django_cfg.backup.services.catalog.catalog import LATEST, Damaged
@@ -105,7 +105,7 @@ class BackupCommand(BaseCommand):
 
     def warn(self, text: str) -> None:
         """Print one paragraph on stderr."""
-        self.stderr.write(printable(text), self.style.WARNING)
+        self.stderr.write(one_paragraph(text), self.style.WARNING)
 
     def warn_of_damage(self, damaged_pairs: Iterable[Damaged]) -> None:
         for damaged in damaged_pairs:

@@ -8,7 +8,6 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from importlib.metadata import version
 
 import django
@@ -22,7 +21,6 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.archive import Packed, pack
 from django_cfg.backup.pipeline.compression import SUFFIX
 from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor, open_encryptor
-from django_cfg.backup.pipeline.stream import OnProgress
 from django_cfg.backup.policy.health import size_warning
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
@@ -188,10 +186,9 @@ class _BackupAttempt:
         with engine.dump(selection) as dump, storage.publish(key, expected_size=dump.expected_size) as sink:
             label = f"{self._source.database}: storing"
             with (
-                stalls_reported(self._source) as note,
                 byte_progress(self._progress, label, dump.expected_size) as advance,
+                stalls_reported(self._source, advance) as moved,
             ):
-                moved = partial(_call_both, note, advance)
                 packed = pack(dump.stream, sink, self._compression, moved, self._encryptor)
             if packed.raw.size == 0:
                 raise DumpFailed(f"The dump of {self._source.database!r} is empty. Nothing was published.")
@@ -253,11 +250,6 @@ def _archive(key: str, packed: Packed) -> Archive:
         raw_size=packed.raw.size,
         raw_sha256=packed.raw.sha256,
     )
-
-
-def _call_both(first: OnProgress, second: OnProgress, count: int) -> None:
-    first(count)
-    second(count)
 
 
 def _packages() -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 
@@ -13,6 +13,7 @@ from django.db import connections
 
 from django_cfg.backup import signals
 from django_cfg.backup.manifest import Source
+from django_cfg.backup.pipeline.stream import OnProgress
 
 SILENCE = 15 * 60.0  # seconds without a byte
 _LOOK_EVERY = 10.0  # seconds
@@ -20,9 +21,9 @@ _log = logging.getLogger("django_cfg.backup")
 
 
 @contextmanager
-def stalls_reported(source: Source) -> Iterator[Callable[[int], None]]:
-    """Report once if no bytes flow for ``SILENCE`` seconds; call what it yields with the number that has passed."""
-    watch = _Watch(source)
+def stalls_reported(source: Source, advance: OnProgress) -> Iterator[OnProgress]:
+    """Report once if no bytes flow for ``SILENCE`` seconds; yields *advance*, to be called so that they are seen."""
+    watch = _Watch(source, advance)
     thread = threading.Thread(target=copy_context().run, args=(watch.look,), name="backup-stall", daemon=True)
     thread.start()
     try:
@@ -33,14 +34,15 @@ def stalls_reported(source: Source) -> Iterator[Callable[[int], None]]:
 
 
 class _Watch:
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, advance: OnProgress) -> None:
+        self._source, self._advance = source, advance
         self._last = time.monotonic()
         self.ended = threading.Event()
 
     def note(self, count: int) -> None:
         if count:
             self._last = time.monotonic()
+        self._advance(count)
 
     def look(self) -> None:
         while not self.ended.wait(min(_LOOK_EVERY, SILENCE / 4)):

@@ -80,8 +80,8 @@ def keep_secrets_out_of_logs(secrets: Collection[str]) -> Iterator[None]:
     imported, and make their loggers, only when they are used.
     """
     with _hiding:
-        if getattr(logging.getLogRecordFactory(), "_hides", None) is not _hidden:
-            logging.setLogRecordFactory(_hiding_factory(logging.getLogRecordFactory()))
+        if not isinstance(logging.getLogRecordFactory(), _HidingFactory):
+            logging.setLogRecordFactory(_HidingFactory(logging.getLogRecordFactory()))
         _hidden.append(secrets)
     try:
         yield
@@ -90,15 +90,17 @@ def keep_secrets_out_of_logs(secrets: Collection[str]) -> Iterator[None]:
             _hidden.remove(secrets)
 
 
-def _hiding_factory(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
-    def factory(*arguments: Any, **options: Any) -> logging.LogRecord:
-        record = make(*arguments, **options)
+class _HidingFactory:
+    """What makes log records, around what made them before."""
+
+    def __init__(self, make: Callable[..., logging.LogRecord]) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: Any, **options: Any) -> logging.LogRecord:
+        record = self._make(*arguments, **options)
         if secrets := [secret for block in list(_hidden) for secret in block]:
             _hide(record, secrets)
         return record
-
-    factory._hides = _hidden  # type: ignore[attr-defined]
-    return factory
 
 
 def _hide(record: logging.LogRecord, secrets: Collection[str]) -> None:

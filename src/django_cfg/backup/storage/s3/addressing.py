@@ -11,7 +11,7 @@ import re
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage.s3.bucket import Bucket
 from django_cfg.backup.storage.s3.errors import storage_error
-from django_cfg.backup.storage.s3.signed_list import REFUSAL, ask
+from django_cfg.backup.storage.s3.signed_list import REFUSAL, request_list
 
 _LISTED_BUCKET = re.compile(r"<ListBucketResult[\s>].*?<Name>([^<]*)</Name>", re.DOTALL)
 
@@ -49,4 +49,4 @@ def _is_of(bucket: Bucket, answer: str) -> bool:
 
 def _list(bucket: Bucket, url: str, region: str) -> str:
     """Ask for a list of one object."""
-    return ask(bucket, url, region, {"list-type": "2", "max-keys": "1", "prefix": bucket.prefix})
+    return request_list(bucket, url, region, {"list-type": "2", "max-keys": "1", "prefix": bucket.prefix})

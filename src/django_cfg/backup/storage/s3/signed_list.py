@@ -40,7 +40,7 @@ def list_pages(bucket: Bucket, url: str, region: str, prefix: str) -> Iterator[S
     """
     parameters = {"encoding-type": "url", "list-type": "2", "prefix": prefix}
     while True:
-        answer = ask(bucket, url, region, parameters)
+        answer = request_list(bucket, url, region, parameters)
         if answer.startswith(REFUSAL):
             raise storage_error(OSError(answer), "list the objects", bucket)
         try:
@@ -75,7 +75,7 @@ def _is_path(key: str) -> bool:
     return key.isprintable() and not {"", ".", ".."} & set(key.split("/"))
 
 
-def ask(bucket: Bucket, url: str, region: str, parameters: Mapping[str, str]) -> str:
+def request_list(bucket: Bucket, url: str, region: str, parameters: Mapping[str, str]) -> str:
     """Ask for a list; return what was answered, whatever it is. A refusal begins with :data:`REFUSAL`.
 
     :raises StorageError: there is no answer.
