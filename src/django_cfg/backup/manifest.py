@@ -308,7 +308,6 @@ class Manifest(Record):
     def _parse(cls, data: bytes, key: str) -> Manifest:
         try:
             document = json.loads(data)
-            json.dumps(document, ensure_ascii=False).encode()  # JSON can write characters that no text can hold
         except (ValueError, RecursionError) as error:
             raise ManifestError(
                 f"The manifest {key} is not complete JSON ({_describe(error)}): it was cut short or damaged. Its "

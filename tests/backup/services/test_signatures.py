@@ -81,12 +81,13 @@ class TestSigning:
         rewrite(site, signed, **{entry: other.get(entry, "something else")})
         assert signature_of(signed) is Signature.BAD
 
-    def test_an_added_entry_is_found(self, site: Site, signed: Manifest) -> None:
+    @pytest.mark.parametrize("value", [True, "\ud800"])
+    def test_an_added_entry_is_found(self, site: Site, signed: Manifest, value: Any) -> None:
         """It may mean something to a later version."""
-        rewrite(site, signed, unheard_of=True)
+        rewrite(site, signed, unheard_of=value)
         assert signature_of(signed) is Signature.BAD
 
-    @pytest.mark.parametrize("value", ["", "0" * 64, 7, [], {"a": 1}])
+    @pytest.mark.parametrize("value", ["", "0" * 64, 7, [], {"a": 1}, "\ud800"])
     def test_a_signature_that_is_none(self, site: Site, signed: Manifest, value: Any) -> None:
         rewrite(site, signed, signature=value)
         assert signature_of(signed) is Signature.BAD
