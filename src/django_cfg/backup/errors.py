@@ -29,6 +29,7 @@
     │   └── RestoreUnderWay      1   another restore or drill of the same database has to end first
     ├── RestoreFailed            1   failed; the message says how the target is: as it was, wherever that can be
     ├── ClockSkew                1   a backup from the future: nothing is pruned by a wrong clock
+    ├── Cancelled                1   a person has ended it: nothing was published or replaced
     ├── Declined                 1   asked, and the answer was no
     ├── Unhealthy                4   nothing failed, and something wants attention
     └── SomeFailed               3   some databases failed, others succeeded
@@ -186,6 +187,10 @@ class ClockSkew(BackupError):
             "Set this machine's clock; if it is right, "
             f"`backup_delete {name}` removes that backup."
         )
+
+
+class Cancelled(BackupError):
+    pass
 
 
 class Declined(BackupError):

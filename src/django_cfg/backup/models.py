@@ -29,18 +29,20 @@ class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # generic in
 
 
 class Run(models.Model):
-    """One attempt to make a backup, to verify the newest one by schedule, or to restore one."""
+    """One attempt to make a backup, to verify one, to restore one, or to prune by hand."""
 
     class Kind(models.TextChoices):
         BACKUP = "backup"
         VERIFICATION = "verification"
         RESTORE = "restore"
+        PRUNE = "prune"
 
     class State(models.TextChoices):
         QUEUED = "queued"
         RUNNING = "running"
         SUCCEEDED = "succeeded"
         FAILED = "failed"
+        CANCELLED = "cancelled"
         MISSED = "missed"
 
     # the source; of a restore, the database that is replaced
@@ -51,6 +53,7 @@ class Run(models.Model):
     kind = models.CharField(max_length=12, choices=Kind, default=Kind.BACKUP)
     state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
     trigger = models.CharField(max_length=20, default="manual")
+    started_by = models.CharField(max_length=150, blank=True, help_text="the user; of a schedule: empty")
     slot = MomentField(null=True, blank=True, help_text="the due time that this run serves")
     name = models.CharField(max_length=255, blank=True, help_text="of the backup")
     tables = models.TextField(blank=True, help_text="the only tables of a restore; empty: all")
@@ -59,6 +62,11 @@ class Run(models.Model):
     started_at = MomentField(null=True, blank=True)
     finished_at = MomentField(null=True, blank=True)
     heartbeat_at = MomentField(null=True, blank=True, help_text="its last sign of life")
+    stage = models.CharField(max_length=300, blank=True, help_text="what it does at the moment")
+    bytes_done = models.BigIntegerField(null=True, blank=True, help_text="of this stage")
+    bytes_total = models.BigIntegerField(null=True, blank=True, help_text="of this stage, as far as is known")
+    cancelled_by = models.CharField(max_length=150, blank=True, help_text="who wants it to end")
+    request = models.TextField(blank=True, editable=False, help_text="what waits for the next tick, as JSON")
     lock_file = models.CharField(max_length=100, blank=True, help_text="identity of the file its process has locked")
     # True while it runs, else NULL, which no unique constraint compares: one run of a source at a time, also where a
     # database knows no constraints with a condition. Restores take no lease: their engine locks the target.
@@ -70,6 +78,17 @@ class Run(models.Model):
     class Meta:
         app_label = "django_cfg_backup"
         ordering = ("-id",)
+        default_permissions = ()
+        permissions = (
+            ("view_backup", "Can see backups, their history and how they are doing"),
+            ("create_backup", "Can make backups"),
+            ("verify_backup", "Can verify and drill backups"),
+            ("pin_backup", "Can pin and unpin backups"),
+            ("delete_backup", "Can delete a backup"),
+            ("download_backup", "Can download backups"),
+            ("restore_backup", "Can restore backups"),
+            ("prune_backups", "Can prune backups"),
+        )
         constraints = (
             models.UniqueConstraint(
                 fields=("project", "env", "database", "kind", "slot"), name="django_cfg_backup_one_claim_per_slot"
@@ -85,3 +104,19 @@ class Run(models.Model):
     @property
     def source(self) -> Source:
         return Source(project=self.project, env=self.env, database=self.database)
+
+
+class CachedObject(models.Model):
+    """A copy of a small object of the storage: a manifest, a proof. It saves reading; nothing is lost without it."""
+
+    id = models.CharField(max_length=64, primary_key=True, help_text="SHA-256 of the storage's place and the key")
+    etag = models.CharField(max_length=200, help_text="of the object that was read")
+    content = models.BinaryField()
+    read_at = MomentField()
+
+    class Meta:
+        app_label = "django_cfg_backup"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.id

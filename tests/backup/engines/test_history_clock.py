@@ -11,7 +11,9 @@ import pytest
 
 from django_cfg.backup.errors import AlreadyRunning
 from django_cfg.backup.models import Run
+from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.progress import SILENT, LiveProgress
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs import heartbeat, lease
 from django_cfg.backup.services.schedule.tick import tick
@@ -82,7 +84,7 @@ def test_its_heart_beats_by_the_shared_clock(shared: Site, monkeypatch: pytest.M
     Run.objects.filter(pk=row.pk).update(heartbeat_at=None)
     monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
     machine(monkeypatch, timedelta(days=1))
-    with heartbeat.heartbeats(row.pk):
+    with heartbeat.heartbeats(row.pk, LiveProgress(SILENT, defer_signals()), lambda by: None):
         wait_until(lambda: Run.objects.get().heartbeat_at)
     row.refresh_from_db()
     assert row.heartbeat_at is not None

@@ -15,8 +15,10 @@ import pytest
 from django_cfg.backup import signals
 from django_cfg.backup.errors import AlreadyRunning, StorageError
 from django_cfg.backup.models import Run
+from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services.catalog.catalog import list_backups
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.progress import SILENT, LiveProgress
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs import heartbeat, lease
 from django_cfg.backup.services.runs.file_lock import _path, holder_lives, source_lock
@@ -162,7 +164,7 @@ class TestAcrossMachines:
     def test_a_long_run_shows_signs_of_life(self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
         row = running(heartbeat_at=None)
-        with heartbeat.heartbeats(row.pk):
+        with heartbeat.heartbeats(row.pk, LiveProgress(SILENT, defer_signals()), lambda by: None):
             wait_until(lambda: Run.objects.get().heartbeat_at)
 
     def test_a_history_that_goes_away_does_not_stop_the_heart(
@@ -171,7 +173,7 @@ class TestAcrossMachines:
         monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
         row = running(heartbeat_at=None)
         site.close()
-        with heartbeat.heartbeats(row.pk):
+        with heartbeat.heartbeats(row.pk, LiveProgress(SILENT, defer_signals()), lambda by: None):
             site.sql("ALTER TABLE django_cfg_backup_run RENAME TO away")
             site.sql("ALTER TABLE away RENAME TO django_cfg_backup_run")
             wait_until(lambda: Run.objects.get().heartbeat_at)

@@ -101,7 +101,7 @@ def test_an_interruption_when_the_row_cannot_be_written_yet(
     site: Site, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the heart is being stopped."""
-    monkeypatch.setattr("django_cfg.backup.services.runs.run.heartbeats", lambda row_id: _Interrupted())
+    monkeypatch.setattr("django_cfg.backup.services.runs.run.heartbeats", lambda *arguments: _Interrupted())
     with pytest.raises(KeyboardInterrupt):
         create_backup()
     require_success(told)

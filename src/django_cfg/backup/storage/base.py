@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from django_cfg.backup.errors import StorageError
@@ -19,6 +19,7 @@ class StoredObject:
     key: str
     size: int
     modified: datetime
+    etag: str = field(default="", compare=False)  # another one for another content; empty: not known
 
 
 def require_inside(key: str, location: str) -> None:

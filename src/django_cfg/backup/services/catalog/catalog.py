@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
 
 from pydantic import Field, SkipValidation
 
-from django_cfg.backup.errors import BackupError, BackupNotFound, ManifestError, UsageError, VerificationFailed
+from django_cfg.backup.errors import (
+    BackupError,
+    BackupNotFound,
+    ManifestError,
+    StorageError,
+    UsageError,
+    VerificationFailed,
+)
 from django_cfg.backup.manifest import (
     MAX_STORED,
     PIN_SUFFIX,
@@ -25,10 +33,14 @@ from django_cfg.backup.manifest import (
 from django_cfg.backup.records import ErrorText, Record
 from django_cfg.backup.services.catalog.naming import name_pattern
 from django_cfg.backup.services.project.project import Project, current_project
-from django_cfg.backup.storage.base import Storage
+from django_cfg.backup.storage.base import Storage, StoredObject
 
 LATEST = "latest"
 _DISTRUST = {Signature.NONE: "unsigned", Signature.BAD: "bad signature"}
+_REMEMBERED = 2_000  # contents
+_SMALL = 100_000  # bytes
+_A = TypeVar("_A")
+_R = TypeVar("_R")
 _log = logging.getLogger("django_cfg.backup")
 
 
@@ -117,25 +129,34 @@ def list_backups(*, every_source: bool = False) -> list[Manifest]:
     return list(catalog.backups) if every_source else catalog.of(project)
 
 
-def read_catalog(storage: Storage, signing_keys: Sequence[str] = ()) -> Catalog:
+class Reader(Protocol):
+    """Reads small objects that were listed; :class:`Storage` itself, or what keeps copies of them."""
+
+    def __call__(self, objects: Iterable[StoredObject], /) -> Iterator[tuple[str, bytes | StorageError]]: ...
+
+
+def read_catalog(storage: Storage, signing_keys: Sequence[str] = (), read: Reader | None = None) -> Catalog:
     """Read every manifest. A damaged one is reported with the others, not instead of them.
 
     :param signing_keys: those of which one has to have signed each manifest; empty: signatures are not looked at.
+    :param read: what reads the objects that are listed; None: the storage.
     """
-    objects = {found.key: found.size for found in storage.list()}
+    read = read or (lambda found: storage.read_many(sorted(each.key for each in found)))
+    listed = {found.key: found for found in storage.list()}
+    objects = {key: found.size for key, found in listed.items()}
     too_large = {key for key, size in objects.items() if size > MAX_STORED}
     backups: list[Manifest] = []
     damaged: list[Damaged] = []
     signatures: dict[str, Signature] = {}
     damaged += [_describe_size(key, objects[key]) for key in sorted(filter(is_manifest, too_large))]
-    for key, data in storage.read_many(sorted(filter(is_manifest, objects.keys() - too_large))):
+    for key, data in read(found for key, found in listed.items() if is_manifest(key) and key not in too_large):
         manifest = None
         try:
             manifest = _read(key, data)
             _require_whole_archive(manifest, objects.get(manifest.archive_key) or _look_again(storage, manifest))
             backups.append(manifest)
             if signing_keys:
-                signatures[manifest.name] = check_signature(_whole(data), signing_keys)
+                signatures[manifest.name] = _signature(_whole(data), tuple(signing_keys))
         except BackupError as error:
             damaged.append(Damaged(name=key.removesuffix(SUFFIX), error=error, manifest=manifest))
         except Exception as error:  # noqa: BLE001  an object that no test foresaw must not hide the others
@@ -147,7 +168,7 @@ def read_catalog(storage: Storage, signing_keys: Sequence[str] = ()) -> Catalog:
     backups.sort(key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
     pinned = frozenset(key.removesuffix(PIN_SUFFIX) for key in objects if key.endswith(PIN_SUFFIX))
     keys = proof_keys(objects)
-    proofs, unreadable = _proofs(storage, {found[-1]: name for name, found in keys.items()}, too_large)
+    proofs, unreadable = _proofs(read, listed, {found[-1]: name for name, found in keys.items()}, too_large)
     return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, keys, signatures)
 
 
@@ -176,13 +197,15 @@ def proof_keys(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(of_name)) for name, of_name in found.items()}
 
 
-def _proofs(storage: Storage, names: Mapping[str, str], too_large: Set[str]) -> tuple[dict[str, Proof], frozenset[str]]:
+def _proofs(
+    read: Reader, listed: Mapping[str, StoredObject], names: Mapping[str, str], too_large: Set[str]
+) -> tuple[dict[str, Proof], frozenset[str]]:
     """Read the proofs under the keys of *names*; the names of those that cannot be read, which prove nothing."""
     proofs = {}
     unreadable = {names[key] for key in names.keys() & too_large}
-    for key, data in storage.read_many(sorted(names.keys() - too_large)):
+    for key, data in read(listed[key] for key in names.keys() - too_large):
         try:
-            proof = Proof.from_json(_whole(data), key)
+            proof = _read_proof(_whole(data), key)
             proofs[proof.name] = proof
         except BackupError as error:
             unreadable.add(names[key])
@@ -280,7 +303,18 @@ def _not_found(catalog: Catalog, name: str) -> BackupError:
 
 
 def _read(key: str, data: bytes | BackupError) -> Manifest:
-    return Manifest.from_json(_whole(data), key)
+    return _read_manifest(_whole(data), key)
+
+
+def _remembered(read: Callable[[bytes, _A], _R]) -> Callable[[bytes, _A], _R]:
+    """A process that looks often understands each small content once; what is made of it is frozen."""
+    of_small = lru_cache(_REMEMBERED)(read)
+    return lambda data, more: of_small(data, more) if len(data) <= _SMALL else read(data, more)
+
+
+_read_manifest = _remembered(Manifest.from_json)
+_read_proof = _remembered(Proof.from_json)
+_signature = _remembered(check_signature)
 
 
 def _whole(data: bytes | BackupError) -> bytes:

@@ -71,10 +71,21 @@ def create_in(
     require_ready(project)
     project.database(alias)
     source = project.source(alias)
-    attempt = _BackupAttempt(project, source, trigger, note, progress)
-    with defer_signals() as deferred, source_lock(project, source, Run.Kind.BACKUP) as lock_file:
+    attempt = _BackupAttempt(project, source, trigger, note)
+    with (
+        defer_signals(cancellable=True) as deferred,
+        source_lock(project, source, Run.Kind.BACKUP) as lock_file,
+    ):
         run = RecordedRun(
-            project, source, Run.Kind.BACKUP, trigger=trigger, lock_file=lock_file, claim=claim, ended=attempt.announce
+            project,
+            source,
+            Run.Kind.BACKUP,
+            deferred=deferred,
+            progress=progress,
+            trigger=trigger,
+            lock_file=lock_file,
+            claim=claim,
+            ended=attempt.announce,
         )
         with run.recorded(), deferred.allowed():
             signals.send(signals.backup_started, source=source, trigger=trigger)
@@ -102,14 +113,14 @@ def selection_of(project: Project, alias: str) -> Selection:
 class _BackupAttempt:
     """One run: what stays the same from its first step to its last."""
 
-    def __init__(self, project: Project, source: Source, trigger: Trigger, note: str, progress: Progress) -> None:
+    def __init__(self, project: Project, source: Source, trigger: Trigger, note: str) -> None:
         self._project = project
         self._source = source
         self._trigger = trigger
         self._note = note.encode(errors="replace").decode()  # a shell may pass what is no text
         if len(note) > MAX_NOTE:
             raise UsageError(f"The note has {len(note):,} characters; at most {MAX_NOTE:,} are kept in a manifest.")
-        self._progress = progress
+        self._progress = SILENT
         self._compression = project.config.compression
         self._encryptor: Encryptor = UNENCRYPTED
         self._started_at = clock.now()
@@ -120,6 +131,7 @@ class _BackupAttempt:
         """Dump, compress, encrypt and store; the manifest comes last."""
         alias = self._source.database
         self._started_at = clock.now()
+        self._progress = run.progress
         self._encryptor = encryptor
         engine, storage = self._project.engine(alias), self._project.storage
         name = self._free_name(storage)

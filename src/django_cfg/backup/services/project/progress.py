@@ -1,10 +1,13 @@
-"""How a service reports its progress. It prints nothing; the commands and the admin do."""
+"""How a service reports its progress, and hears that it is to end. It prints nothing; the commands and the admin do."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+from django_cfg.backup.process.deferred_signals import CancelRequested, DeferredSignals
 
 
 class Progress(Protocol):
@@ -36,6 +39,45 @@ class _Silent:
 
 
 SILENT: Progress = _Silent()
+
+
+class LiveProgress:
+    """Passes progress on and keeps the last of it, for the run's row.
+
+    In a thread that gets no signals it ends the run that somebody has cancelled.
+    """
+
+    def __init__(self, progress: Progress, deferred: DeferredSignals) -> None:
+        self._progress, self._deferred = progress, deferred
+        self._gets_signals = threading.current_thread() is threading.main_thread()
+        self.stage = ""
+        self.done = self.total = 0  # bytes; of the stage
+
+    @property
+    def cancelled_by(self) -> str:
+        """Who wants the run to end; empty: nobody does."""
+        return getattr(self._progress, "cancelled_by", "")
+
+    def say(self, text: str) -> None:
+        self._end_if_cancelled()
+        self.stage, self.done, self.total = text, 0, 0
+        self._progress.say(text)
+
+    def begin(self, label: str, total: int) -> None:
+        self.stage, self.done, self.total = label, 0, total
+        self._progress.begin(label, total)
+
+    def advance(self, count: int) -> None:
+        self._end_if_cancelled()
+        self.done += count
+        self._progress.advance(count)
+
+    def end(self) -> None:
+        self._progress.end()
+
+    def _end_if_cancelled(self) -> None:
+        if self._deferred.cancelled_by and not self._gets_signals:
+            raise CancelRequested(self._deferred.cancelled_by)
 
 
 @contextmanager

@@ -192,11 +192,16 @@ def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: O
     project, manifest = plan.project, plan.manifest
     target = project.source(plan.target)
     outcome = _Outcome(plan)
-    with defer_signals() as deferred, source_lock(project, target, Run.Kind.RESTORE) as lock_file:
+    with (
+        defer_signals(cancellable=True) as deferred,
+        source_lock(project, target, Run.Kind.RESTORE) as lock_file,
+    ):
         run = RecordedRun(
             project,
             target,
             Run.Kind.RESTORE,
+            deferred=deferred,
+            progress=progress,
             lock_file=lock_file,
             in_target=plan.holds_history,
             ended=outcome.announce,
@@ -209,18 +214,16 @@ def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: O
                     if run.row_id:
                         with refusal_logged("fail the runs of dead restores"):
                             fail_dead_runs(project, Run.Kind.RESTORE, mine=lock_file, living=run.row_id)
-                    report = _carry_out(plan, run, outcome, progress, on_switch)
+                    report = _carry_out(plan, run, outcome, on_switch)
             finally:
                 if plan.replaces_history and outcome.is_switched:
                     history_database.reconcile(list(plan.catalog.backups))
     return report
 
 
-def _carry_out(
-    plan: RestorePlan, run: RecordedRun, outcome: _Outcome, progress: Progress, on_switch: OnSwitch | None
-) -> RestoreReport:
+def _carry_out(plan: RestorePlan, run: RecordedRun, outcome: _Outcome, on_switch: OnSwitch | None) -> RestoreReport:
     """Load, check and switch."""
-    project, manifest = plan.project, plan.manifest
+    project, manifest, progress = plan.project, plan.manifest, run.progress
     checkpoints = _check_archive(plan, progress)
     before = None
     if plan.backs_up_first:
@@ -230,6 +233,7 @@ def _carry_out(
         plan.engine.restoration(manifest, plan.options) as restoration,
         pre_restore_backup.explain_recovery(restoration, before, plan.target),
     ):
+        run.can_be_cancelled = lambda: not restoration.has_changed_target
         _load(plan, restoration, checkpoints, progress)
         queries = project.config.for_database(manifest.source.database).verification_queries
         check_restored_data(restoration, manifest, plan.target, queries, progress)

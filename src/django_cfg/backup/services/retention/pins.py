@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
-
 from django_cfg.backup import signals
 from django_cfg.backup.errors import BackupNotFound
 from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Pin
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.actor import current_actor
 from django_cfg.backup.storage.base import Storage
 
 
@@ -19,7 +18,7 @@ def pin_backup(storage: Storage, manifest: Manifest, why: str = "") -> None:
     key = f"{manifest.name}{PIN_SUFFIX}"
     is_new = storage.stat(key) is None
     if is_new:
-        storage.write(key, Pin(by=_user(), at=clock.now(), why=why).to_json())
+        storage.write(key, Pin(by=current_actor(), at=clock.now(), why=why).to_json())
     if storage.stat(manifest.key) is None:
         storage.delete(key)
         raise BackupNotFound(f"{manifest.name} was deleted in this moment: it is not pinned. Choose another backup.")
@@ -30,10 +29,3 @@ def pin_backup(storage: Storage, manifest: Manifest, why: str = "") -> None:
 def unpin_backup(storage: Storage, manifest: Manifest) -> None:
     storage.delete(f"{manifest.name}{PIN_SUFFIX}")
     signals.send(signals.backup_unpinned, manifest=manifest)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in many containers
-        return "unknown"

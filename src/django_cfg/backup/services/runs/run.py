@@ -8,9 +8,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
 
+from django_cfg.backup.errors import Cancelled
 from django_cfg.backup.manifest import Source
 from django_cfg.backup.models import Run
+from django_cfg.backup.process.deferred_signals import CancelRequested, DeferredSignals
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.actor import current_actor
+from django_cfg.backup.services.project.progress import SILENT, LiveProgress, Progress
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs import lease
 from django_cfg.backup.services.runs.heartbeat import heartbeats
@@ -34,8 +38,11 @@ class RecordedRun:
     written for a slot, that row is started, or nothing is.
 
     :param lock_file: the file that this process has locked for as long as it runs.
+    :param deferred: the block of signals that the run is in; it ends when somebody cancels the run.
+    :param progress: to be replaced by the attribute of that name, which keeps what the history shows of a running run.
     :param in_target: the history is in the database that a restore replaces: the row is written at the end only.
-    :param ended: called once the row is finished, with the error; None: the run has succeeded.
+    :param ended: called once the row is finished, with the error; None: the run has succeeded. A cancelled run is no
+        failure: nothing is called.
     """
 
     def __init__(
@@ -44,6 +51,8 @@ class RecordedRun:
         source: Source,
         kind: Run.Kind,
         *,
+        deferred: DeferredSignals,
+        progress: Progress = SILENT,
         trigger: str = "manual",
         lock_file: str = "",
         claim: Run | None = None,
@@ -52,12 +61,16 @@ class RecordedRun:
         **facts: Any,
     ) -> None:
         self._project, self._lock_file, self._claim, self._in_target = project, lock_file, claim, in_target
-        self._ended = ended
+        self._ended, self._deferred = ended, deferred
+        self.progress = LiveProgress(progress, deferred)
+        if trigger != "scheduled":
+            facts["started_by"] = current_actor()
         self._row = claim or Run(**source.model_dump(), kind=kind, trigger=trigger, **facts)
         self._is_begun = False
         self._is_settled = False
         self._is_written = False
         self._success: dict[str, Any] | None = None
+        self.can_be_cancelled: Callable[[], bool] = lambda: True  # False while the target is neither old nor new
 
     @property
     def row_id(self) -> int | None:
@@ -77,15 +90,24 @@ class RecordedRun:
 
         :raises AlreadyRunning: a run of this source is going on, or the claim is no longer waiting.
         :raises HistoryUnavailable: the claim cannot be started.
+        :raises Cancelled: somebody has cancelled the run.
         """
         try:
             self._begin()
-            with heartbeats(self.row_id):
+            with heartbeats(self.row_id, self.progress, self.cancel):
                 yield self
+        except CancelRequested as request:
+            self._end(request)
+            raise Cancelled(f"The {self._row.kind} of {self._row.source} was cancelled by {request.by}.") from request
         except BaseException as error:
             self._end(error)
             raise
         self._end(None)
+
+    def cancel(self, by: str) -> None:
+        """End the run, from another thread."""
+        if self.can_be_cancelled():
+            self._deferred.cancel(by)
 
     def set_name(self, name: str) -> None:
         """Write the name of the backup."""
@@ -126,8 +148,11 @@ class RecordedRun:
         if not self._is_begun or self._is_settled:
             return
         if error is not None and self._success is None:
-            self._write(state=Run.State.FAILED, message=failure_reason(error), finished_at=clock.now(), lease=None)
-            self._ended(error)
+            is_cancelled = isinstance(error, CancelRequested)
+            state = Run.State.CANCELLED if is_cancelled else Run.State.FAILED
+            self._write(state=state, message=failure_reason(error), finished_at=clock.now(), lease=None)
+            if not is_cancelled:
+                self._ended(error)
             return
         values = self._success or {}
         self._write(**values, state=Run.State.SUCCEEDED, finished_at=clock.now(), lease=None)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from django_cfg.backup import signals
-from django_cfg.backup.errors import AlreadyRunning, BackupError, HistoryUnavailable, StorageError
+from django_cfg.backup.errors import AlreadyRunning, BackupError, Cancelled, HistoryUnavailable, StorageError
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import read_catalog
@@ -64,6 +64,9 @@ def _make(claim: Run, progress: Progress) -> Manifest | None:
         return create_backup(claim.database, trigger="scheduled", progress=progress, claim=claim)
     except AlreadyRunning as error:
         _log.info("%s It is tried again with the next tick.", error)
+        return None
+    except Cancelled as error:  # no failure
+        _log.info("%s", error)
         return None
     except HistoryUnavailable:
         raise

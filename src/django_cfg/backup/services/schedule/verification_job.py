@@ -13,6 +13,7 @@ from django_cfg.backup.errors import (
     AlreadyRunning,
     BackupError,
     BackupNotFound,
+    Cancelled,
     KeyMissing,
     RestoreUnderWay,
     VerificationFailed,
@@ -76,6 +77,9 @@ def run_claimed_verification(
     except AlreadyRunning as error:
         _log.info("%s It is tried again with the next tick.", error)
         return None
+    except Cancelled as error:  # no failure
+        _log.info("%s", error)
+        return None
     if verified:
         send_begun(source, _KIND)
     return verified
@@ -86,11 +90,13 @@ def _serve(project: Project, source: Source, claim: Run, progress: Progress, wai
         if error and not isinstance(error, Exception):  # ended from outside; all other failures have been sent
             _send_failed(project, source, failure_reason(error))
 
-    with defer_signals() as deferred, source_lock(project, source, _KIND) as lock_file:
-        run = RecordedRun(project, source, _KIND, lock_file=lock_file, claim=claim, ended=ended)
+    with defer_signals(cancellable=True) as deferred, source_lock(project, source, _KIND) as lock_file:
+        run = RecordedRun(
+            project, source, _KIND, deferred=deferred, progress=progress, lock_file=lock_file, claim=claim, ended=ended
+        )
         with run.recorded(), deferred.allowed():
             try:
-                verified = _verify_newest(project, source, run, progress, waits)
+                verified = _verify_newest(project, source, run, waits)
             except BackupNotFound:
                 run.forget()  # all are gone: there is nothing to verify
                 return None
@@ -104,9 +110,7 @@ def _serve(project: Project, source: Source, claim: Run, progress: Progress, wai
     return verified
 
 
-def _verify_newest(
-    project: Project, source: Source, run: RecordedRun, progress: Progress, waits: bool
-) -> VerificationResult:
+def _verify_newest(project: Project, source: Source, run: RecordedRun, waits: bool) -> VerificationResult:
     """Verify the newest intact backup. A damaged one next to it is a failure, whatever the result.
 
     :raises BackupNotFound: there is none any more.
@@ -127,7 +131,7 @@ def _verify_newest(
     except VerificationFailed as error:
         _send_failed(project, source, str(error))
         raise
-    verified = _verify(project, manifest, progress, waits)
+    verified = _verify(project, manifest, run.progress, waits)
     if damaged:
         raise VerificationFailed(damaged)
     _send(signals.verification_succeeded, source, verified.checked or "The storage holds no damaged backup.")

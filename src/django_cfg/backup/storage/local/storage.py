@@ -73,7 +73,8 @@ class LocalStorage(Storage):
             raise StorageError.from_os("look at", path, error) from error
         if not stat.S_ISREG(found.st_mode):
             return None
-        return StoredObject(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+        etag = f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
+        return StoredObject(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC), etag)
 
     def list(self) -> Iterator[StoredObject]:
         return (found for name, key in self._files() if not name.startswith(".") and (found := self.stat(key)))

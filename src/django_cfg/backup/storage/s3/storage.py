@@ -121,7 +121,8 @@ class S3Storage(Storage):
 
     def _object(self, found: ObjectMeta) -> StoredObject:
         modified = found["last_modified"].replace(microsecond=0)  # HEAD knows seconds only
-        return StoredObject(found["path"].removeprefix(self.bucket.prefix), found["size"], modified)
+        etag = found.get("e_tag") or ""
+        return StoredObject(found["path"].removeprefix(self.bucket.prefix), found["size"], modified, etag)
 
 
 def _asked(requests: Requests, keys: Iterable[str]) -> Iterator[tuple[str, Future[bytes]]]:

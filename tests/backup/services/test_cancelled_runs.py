@@ -1,0 +1,162 @@
+"""A run that a person cancels ends at its next step, leaves nothing, and is no failure: no signal is sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from django_cfg.backup import signals
+from django_cfg.backup.errors import Cancelled
+from django_cfg.backup.management.output.progress import TerminalProgress
+from django_cfg.backup.models import Run
+from django_cfg.backup.process.deferred_signals import CancelRequested, defer_signals
+from django_cfg.backup.services.creation.create import create_backup
+from django_cfg.backup.services.restore.restore import restore_backup
+from django_cfg.backup.services.runs import heartbeat
+from tests.support.django_project import Site
+
+ENDINGS = [name for name in dir(signals) if name.endswith(("_failed", "_succeeded", "_overdue"))]
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "_LOOK_EVERY", 0.05)
+
+
+@pytest.fixture
+def sent() -> Iterator[list[str]]:
+    """The names of the signals that were sent."""
+    names: list[str] = []
+
+    def receiver(name: str) -> Callable[..., None]:
+        return lambda **facts: names.append(name)
+
+    connected = {name: receiver(name) for name in ENDINGS}
+    for name, called in connected.items():
+        getattr(signals, name).connect(called)
+    yield names
+    for name, called in connected.items():
+        getattr(signals, name).disconnect(called)
+
+
+class Waiting(TerminalProgress):
+    """Waits in the step *label* until the run has ended: only a cancellation ends it."""
+
+    def __init__(self, label: str, cancel: Callable[[], None]) -> None:
+        self._wanted, self._cancel = label, cancel
+        self.cancelled_by = ""
+
+    def say(self, text: str) -> None:
+        if self._wanted in text:
+            self._cancel()
+            threading.Event().wait(20)
+
+    def begin(self, label: str, total: int) -> None:
+        self.say(label)
+
+    def advance(self, count: int) -> None: ...
+
+    def end(self) -> None: ...
+
+
+def cancel_the_row() -> None:
+    Run.objects.filter(state=Run.State.RUNNING).update(cancelled_by="ada")
+
+
+@pytest.mark.usefixtures("books")
+class TestBackup:
+    @pytest.mark.parametrize("step", ["reading", "storing"])
+    def test_it_ends_and_leaves_nothing(self, site: Site, sent: list[str], step: str) -> None:
+        with pytest.raises(Cancelled, match="was cancelled by ada"):
+            create_backup(progress=Waiting(step, cancel_the_row))
+        row = Run.objects.get()
+        assert (row.state, row.message, row.lease) == ("cancelled", "Cancelled by ada.", None)
+        assert site.stored() == []
+        assert sent == []
+        assert site.create().name, "the next one is made at once"
+
+    def test_by_its_progress(self, site: Site) -> None:
+        """Where no row can be asked: its database is being restored, or is away."""
+        progress: Any = Waiting("reading", lambda: setattr(progress, "cancelled_by", "ada"))
+        with pytest.raises(Cancelled, match="ada"):
+            create_backup(progress=progress)
+
+    def test_in_a_thread_that_gets_no_signals(self, site: Site) -> None:
+        errors: list[BaseException] = []
+        is_cancelled = threading.Event()
+
+        class Polite(Waiting):
+            def say(self, text: str) -> None:
+                if "reading" in text:
+                    cancel_the_row()
+                    is_cancelled.wait(1)  # the next step raises
+
+        def run() -> None:
+            try:
+                create_backup(progress=Polite("reading", cancel_the_row))
+            except BaseException as error:  # noqa: BLE001
+                errors.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        assert [type(error) for error in errors] == [Cancelled]
+        assert site.stored() == []
+
+    def test_too_late(self, site: Site, sent: list[str]) -> None:
+        """The backup is stored: it stays, and has succeeded."""
+
+        def late(**facts: object) -> None:
+            cancel_the_row()
+
+        signals.backup_succeeded.connect(late)
+        try:
+            manifest = create_backup()
+        finally:
+            signals.backup_succeeded.disconnect(late)
+        assert Run.objects.get().state == "succeeded"
+        assert site.stored()
+        assert manifest.name
+
+    def test_the_command_says_so(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(TerminalProgress, "say", lambda self, text: Waiting("reading", cancel_the_row).say(text))
+        answer = site.call("backup_create")
+        assert (answer.code, answer.stderr) == (1, "The backup of tests/test/default was cancelled by ada.")
+
+
+@pytest.mark.usefixtures("books")
+def test_a_restore_is_cancelled(site: Site, sent: list[str]) -> None:
+    """The history is in the database that is replaced: its progress says so."""
+    site.create()
+    sent.clear()
+    before = site.content()
+    progress: Any = Waiting("switching", lambda: setattr(progress, "cancelled_by", "ada"))
+    with pytest.raises(Cancelled, match=r"The restore of .* was cancelled by ada"):
+        restore_backup(progress=progress)
+    assert site.content() == before
+    assert sent == []
+
+
+def test_what_is_being_switched_is_not_cut_in_two() -> None:
+    done = []
+
+    def switch() -> None:
+        with defer_signals(cancellable=True) as deferred, deferred.allowed():
+            with defer_signals():
+                deferred.cancel("ada")
+                done.append("the switch")
+            done.append("never")
+
+    with pytest.raises(CancelRequested):
+        switch()
+    assert done == ["the switch"]
+
+
+def test_a_late_request_is_forgotten() -> None:
+    with defer_signals(cancellable=True) as deferred:
+        deferred.cancel("ada")
+    deferred.cancel("ben")
+    assert deferred.cancelled_by == "ada"
