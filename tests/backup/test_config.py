@@ -84,6 +84,8 @@ ADDED = {
         "notify_urls": [],
         "heartbeat_url": None,
         "tick_queue": "default",
+        "web_restore": None,
+        "web_download": None,
         "verification": BackupVerificationConfig(),
     },
     BackupVerificationConfig: {

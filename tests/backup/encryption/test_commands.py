@@ -76,7 +76,7 @@ class TestManifest:
             assert site.call(command, sealed.name).code == 0
         assert [found["name"] for found in site.call("backup_list", "--json").json] == [sealed.name]
         site.call("backup_pin", sealed.name, "--unpin")
-        assert site.call("backup_delete", sealed.name, "--yes").code == 0
+        assert site.call("backup_delete", sealed.name, "--yes", "--force").code == 0
         assert site.stored() == []
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.services.project.project import current_project
 from tests.support.django_project import Site
+from tests.support.manifests import make_manifest, publish
 
 
 @pytest.fixture
@@ -25,15 +28,17 @@ class TestDelete:
         assert site.stored() == [other.key, other.archive_key]
 
     def test_json_names_it(self, site: Site, backup: Manifest) -> None:
-        assert site.call("backup_delete", "latest", "--yes", "--json").json == {"deleted": backup.name}
+        assert site.call("backup_delete", "latest", "--yes", "--force", "--json").json == {"deleted": backup.name}
 
     def test_without_a_terminal_and_without_yes_nothing_is_done(self, site: Site, backup: Manifest) -> None:
+        site.create()
+        stored = site.stored()
         answer = site.call("backup_delete", backup.name)
         assert answer.code == 1
         assert f"Delete the backup {backup.name} of tests/test/default (" in answer.stderr
         assert f"in {site.backups} for good?" in answer.stderr
         assert "Nothing was done" in answer.stderr
-        assert site.stored() == [backup.key, backup.archive_key]
+        assert site.stored() == stored
 
     def test_an_empty_name_is_no_name(self, site: Site, backup: Manifest) -> None:
         """``backup_delete "$NAME" --yes`` with the variable unset must not take the only one there is."""
@@ -56,6 +61,53 @@ class TestDelete:
         assert answer.code == 0
         left = site.stored()
         assert left == ([backup.archive_key] if damage == "manifest cut" else [])  # whose archive, nobody can tell
+
+
+class TestProtection:
+    """What is relied on is not deleted by hand either."""
+
+    def refused(self, site: Site, backup: Manifest) -> str:
+        stored = site.stored()
+        answer = site.call("backup_delete", backup.name, "--yes")
+        assert (answer.code, site.stored()) == (2, stored)
+        assert "`backup_delete --force` deletes it in any case" in answer.stderr
+        return answer.stderr
+
+    def test_the_newest(self, site: Site, backup: Manifest) -> None:
+        assert f"{backup.name} is not deleted: it is the newest backup of tests/test/default" in self.refused(
+            site, backup
+        )
+        site.create()
+        assert site.call("backup_delete", backup.name, "--yes").code == 0
+
+    def test_the_newest_proved_one(self, site: Site, backup: Manifest) -> None:
+        assert site.call("backup_verify", backup.name, "--drill").code == 0
+        site.create()
+        assert "it is the newest proved backup of tests/test/default" in self.refused(site, backup)
+        newer = site.create()
+        assert site.call("backup_verify", newer.name, "--drill").code == 0
+        assert site.call("backup_delete", backup.name, "--yes").code == 0
+
+    def test_a_pinned_one(self, site: Site, backup: Manifest) -> None:
+        site.create()
+        site.call("backup_pin", backup.name)
+        assert f"it is pinned. `backup_pin {backup.name} --unpin` takes the pin away" in self.refused(site, backup)
+        assert site.call("backup_delete", backup.name, "--yes", "--force").code == 0
+        assert not [name for name in site.stored() if name.startswith(f"{backup.name}.")]
+
+    def test_another_kind_of_backup_is_no_newer_one(self, site: Site, backup: Manifest) -> None:
+        """A partial one, and one made before a restore."""
+        site.create(trigger="before-restore")
+        site.configure(databases=[{"alias": "default", "include_tables": ["book", "author"]}])
+        site.create()
+        assert "it is the newest backup not made before a restore" in self.refused(site, backup)
+
+    def test_one_from_the_future(self, site: Site, backup: Manifest) -> None:
+        """It keeps all others from being pruned, and is no reason to keep itself."""
+        future = make_manifest("default_future", started_at=datetime.now(UTC) + timedelta(days=1))
+        publish(current_project().storage, future)
+        assert "the newest backup" in self.refused(site, backup)
+        assert site.call("backup_delete", future.name, "--yes").code == 0
 
 
 class TestDownload:
@@ -95,4 +147,4 @@ def test_another_projects_backup_is_deleted_by_its_whole_name_only(site: Site) -
     assert refused.code == 2
     assert "tests/test/default" in refused.stderr
     assert f"{name}.json" in site.stored()
-    assert site.call("backup_delete", name, "--yes").code == 0
+    assert site.call("backup_delete", name, "--yes", "--force").code == 0

@@ -27,7 +27,7 @@ def test_exit_codes_are_real(tmp_path: Path, migrated_database: Path) -> None:
     for arguments, code in {
         ("backup_create", "nosuch"): 2,
         ("backup_show", "nosuch"): 5,
-        ("backup_delete", "latest"): 1,
+        ("backup_delete", "latest"): 2,
         ("backup_nosuch",): 1,
     }.items():
         done = project.run(*arguments)

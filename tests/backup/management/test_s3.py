@@ -81,7 +81,7 @@ def test_one_is_downloaded_pinned_and_deleted(remote: Site, s3_server: S3Server,
     assert remote.call("backup_pin", manifest.name).code == 0
     assert f"db-backups/{manifest.name}.pin.json" in s3_server.files(bucket)
     assert remote.call("backup_pin", manifest.name, "--unpin").code == 0
-    assert remote.call("backup_delete", manifest.name, "--yes").code == 0
+    assert remote.call("backup_delete", manifest.name, "--yes", "--force").code == 0
     assert s3_server.files(bucket) == []
 
 

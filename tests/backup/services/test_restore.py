@@ -217,5 +217,5 @@ def test_the_latest_is_never_one_made_before_a_restore(site: Site, backup: Manif
     safety = create_backup(trigger="before-restore")
     restore_backup()
     assert site.sql("SELECT count(*) FROM book") == [(200,)]
-    site.call("backup_delete", backup.name, "--yes")
+    site.call("backup_delete", backup.name, "--yes", "--force")
     assert site.call("backup_show", "latest", "--json").json["name"] == safety.name

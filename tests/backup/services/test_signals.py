@@ -69,7 +69,7 @@ def test_by_hand(site: Site, told: Told) -> None:
     site.call("backup_pin", "default_1")
     site.call("backup_pin", "default_1")
     site.call("backup_pin", "default_1", "--unpin")
-    site.call("backup_delete", "default_1", "--yes")
+    site.call("backup_delete", "default_1", "--yes", "--force")
     site.call("backup_delete", "default_2", "--yes")
     assert [name for name, _ in told] == ["backup_pinned", "backup_unpinned", "backup_deleted", "backup_deleted"]
     assert [facts["manifest"] for _, facts in told] == [daily(2)[0], daily(2)[0], daily(2)[0], None]

@@ -170,6 +170,12 @@ class BackupConfig(ConfigModel):
         repr=False,
         description="Fetched after each backup, with `/fail` on its path after a failed one; may hold `{database}`",
     )
+    web_restore: bool | None = Field(
+        None, description="Restore from the admin; default: only in `development` and `test`"
+    )
+    web_download: bool | None = Field(
+        None, description="Download from the admin; default: only in `development` and `test`"
+    )
     tick_queue: str = Field("default", min_length=1, description="RQ queue of the ticks")
     tools_dir: str | None = Field(
         None,

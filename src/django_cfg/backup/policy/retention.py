@@ -129,7 +129,7 @@ def plan(
     _refuse_the_future(own, now)
     left_alone = _by_name(_left_alone(newest_first, scope))
     all_series = _series(manifest for manifest in own if manifest.name not in left_alone)
-    protected = left_alone | _by_name(r for series in all_series for r in _never_deleted(series, sidecars))
+    protected = left_alone | _by_name(r for series in all_series for r in never_deleted(series, sidecars))
     wanted = _by_name(r for series in all_series for r in _by_the_rules(series, policy, zone))
     kept = _joined(protected, wanted)
     waiting = _by_name(_waiting(own, kept, scope))
@@ -168,8 +168,11 @@ def _series(newest_first: Iterable[Manifest]) -> list[list[Manifest]]:
     return [list(group) for _, group in groupby(sorted(newest_first, key=kind), kind)]  # sorting keeps the order
 
 
-def _never_deleted(series: Sequence[Manifest], sidecars: Sidecars) -> Iterator[Reason]:
-    """The newest, the newest proved, the pinned: no limit of size deletes these."""
+def never_deleted(series: Sequence[Manifest], sidecars: Sidecars) -> Iterator[Reason]:
+    """The newest, the newest proved, the pinned: no limit of size deletes these.
+
+    :param series: the backups of one source, complete or partial ones, newest first; not empty.
+    """
     partial = "partial " if series[0].partial else ""
     yield series[0], f"newest {partial}backup"
     if not _is_regular(series[0]):

@@ -12,7 +12,7 @@ from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import LATEST, Damaged, find_backup, read_catalog
 from django_cfg.backup.services.project.project import Project, current_project
-from django_cfg.backup.services.retention.delete import delete_chosen, find_damaged
+from django_cfg.backup.services.retention.delete import delete_chosen, find_damaged, require_unprotected
 
 
 class Command(BackupCommand):
@@ -21,14 +21,19 @@ class Command(BackupCommand):
     def arguments(self, parser: ArgumentParser) -> None:
         add_name_argument(parser)
         add_yes_option(parser)
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="Also the newest backup of a database, the newest proved one, and a pinned one.",
+        )
 
-    def run(self, *, name: str, database: str | None, yes: bool, **options: Any) -> Any:
+    def run(self, *, name: str, database: str | None, yes: bool, force: bool, **options: Any) -> Any:
         project = current_project()
         storage = project.storage
-        catalog = read_catalog(storage)
+        catalog = read_catalog(storage, project.signing_keys)
         chosen = find_damaged(catalog, name) or _found(find_backup(catalog, project, name, database), project, name)
-        if chosen.name in catalog.pinned:
-            raise UsageError(f"{chosen.name} is pinned; `backup_pin {chosen.name} --unpin` allows to delete it.")
+        if isinstance(chosen, Manifest) and not force:
+            require_unprotected(catalog, chosen)
         self.ask(f"Delete {_described(chosen, project)} in {catalog.location} for good?", yes=yes)
         delete_chosen(storage, chosen)
         self.show(f"{chosen.name} is deleted.")

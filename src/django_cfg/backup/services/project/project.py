@@ -27,6 +27,7 @@ from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.base import Storage
 
 _NO_DATABASE = "django.db.backends.dummy"  # what Django makes of an empty DATABASES
+_OPEN_ENVIRONMENTS = ("development", "test")
 _under_way: ContextVar[list[Project] | None] = ContextVar("django_cfg_backup_operation", default=None)
 
 
@@ -59,6 +60,19 @@ class Project:
             return self.storage.location
         except ConfigurationError:
             return "a storage that cannot be used"
+
+    @property
+    def allows_web_restore(self) -> bool:
+        """Whether the admin restores."""
+        return self._is_open(self.config.web_restore)
+
+    @property
+    def allows_web_download(self) -> bool:
+        """Whether the admin hands out backups."""
+        return self._is_open(self.config.web_download)
+
+    def _is_open(self, chosen: bool | None) -> bool:
+        return self.env in _OPEN_ENVIRONMENTS if chosen is None else chosen
 
     def source(self, alias: str) -> Source:
         return Source(project=self.name, env=self.env, database=alias)

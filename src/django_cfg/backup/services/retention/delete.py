@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django_cfg.backup import signals
-from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, Manifest
+from django_cfg.backup.errors import UsageError
+from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, Manifest, Signature
+from django_cfg.backup.policy.retention import Sidecars, is_from_the_future, never_deleted
 from django_cfg.backup.services.catalog.catalog import Catalog, Damaged, proof_keys
+from django_cfg.backup.services.project import clock
 from django_cfg.backup.storage.base import Storage
 
 
@@ -15,6 +18,40 @@ def delete_chosen(storage: Storage, chosen: Manifest | Damaged) -> None:
     delete_backup(storage, chosen.name, chosen.archive_key)
     manifest = chosen.manifest if isinstance(chosen, Damaged) else chosen
     signals.send(signals.backup_deleted, name=chosen.name, manifest=manifest)
+
+
+def protection(catalog: Catalog, chosen: Manifest) -> str:
+    """Return why *chosen* is not deleted by hand, in words; empty if it may be.
+
+    What cannot be relied on protects nothing and is not protected: a backup from the future, or not signed as others
+    of its source are.
+    """
+    series = [
+        manifest
+        for manifest in catalog.backups
+        if (manifest.source, manifest.partial) == (chosen.source, chosen.partial)
+        and not is_from_the_future(manifest, clock.now())
+        and catalog.signatures.get(manifest.name) is not Signature.BAD
+    ]
+    signed = [manifest for manifest in series if catalog.signatures.get(manifest.name) is Signature.GOOD]
+    sidecars = Sidecars(catalog.proofs, catalog.pinned)
+    relied_on = signed or series
+    found = [why for manifest, why in never_deleted(relied_on, sidecars) if manifest == chosen] if relied_on else []
+    if chosen.name in catalog.pinned and "pinned" not in found:
+        found.append("pinned")
+    return ", ".join(f"it is the {why} of {chosen.source}" if why != "pinned" else "it is pinned" for why in found)
+
+
+def require_unprotected(catalog: Catalog, chosen: Manifest) -> None:
+    """
+    :raises UsageError: *chosen* is the newest backup of its source, the newest proved one, or pinned.
+    """
+    if why := protection(catalog, chosen):
+        raise UsageError(
+            f"{chosen.name} is not deleted: {why}. "
+            + (f"`backup_pin {chosen.name} --unpin` takes the pin away. " if chosen.name in catalog.pinned else "")
+            + "Make or prove a newer backup first; `backup_delete --force` deletes it in any case."
+        )
 
 
 def delete_backup(
