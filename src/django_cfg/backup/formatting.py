@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 MB = 1_000_000
 
 
@@ -28,6 +30,19 @@ def megabytes(size: int) -> str:
     if size < MB // 10:
         return f"{size:,} bytes"
     return f"{size / MB:,.1f} MB" if size < 10_000 * MB else f"{size / MB / 1000:,.1f} GB"
+
+
+def elapsed(span: timedelta) -> str:
+    """Format a length of time for a glance: ``40 s``, ``5 min``, ``3 h``, ``2 days``, ``7 weeks``."""
+    seconds = max(0, round(span.total_seconds()))
+    if seconds < 100:
+        return f"{seconds} s"
+    if seconds < 100 * 60:
+        return f"{round(seconds / 60)} min"
+    if seconds < 36 * 3600:
+        return f"{round(seconds / 3600)} h"
+    days = round(seconds / 86_400)
+    return counted(days, "day") if days < 21 else counted(round(days / 7), "week")
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -27,6 +27,7 @@ class TestHealthy:
             "database": "default",
             "healthy": True,
             "overdue": False,
+            "proof_overdue": False,
             "problems": [],
             "last_success": made.started_at.isoformat().replace("+00:00", "Z"),
             "last_backup": made.name,

@@ -106,6 +106,32 @@ class Plan:
         return [decision.manifest for decision in self.decisions if not decision.keep]
 
 
+def expected_ends(
+    manifests: Iterable[Manifest], policy: BackupRetentionConfig, zone: tzinfo, today: date
+) -> dict[str, date]:
+    """Return by name the day from which no rule keeps a backup any more, if one is made every day from now on.
+
+    Only of the backups that a rule of days, weeks or months keeps. A limit of size may end them earlier; a pin, a
+    proof, and that it is the newest, later.
+    """
+    newest_first = sorted(manifests, key=lambda manifest: (manifest.started_at, manifest.name), reverse=True)
+    ends: dict[str, date] = {}
+    for series in _series(newest_first):
+        regular = [(m, m.started_at.astimezone(zone).date()) for m in series if _is_regular(m)]
+        for number, (_, backups) in enumerate(_newest_periods(regular, policy.keep_daily, date.isoformat)):
+            for manifest in backups:
+                ends[manifest.name] = today + timedelta(days=policy.keep_daily - number)
+        weeks = _newest_periods(regular, policy.keep_weekly, _iso_week)
+        monday = today - timedelta(days=today.weekday())
+        for number, (_, backups) in enumerate(weeks):
+            end = monday + timedelta(weeks=policy.keep_weekly - number)
+            ends[backups[0].name] = max(end, ends.get(backups[0].name, end))
+        for number, (_, backups) in enumerate(_newest_periods(regular, policy.keep_monthly, _month)):
+            end = _months_later(today, policy.keep_monthly - number)
+            ends[backups[0].name] = max(end, ends.get(backups[0].name, end))
+    return ends
+
+
 def is_from_the_future(manifest: Manifest, now: datetime) -> bool:
     """Dated further ahead of *now* than clocks differ: its clock was wrong, or ours is."""
     return manifest.started_at > now + CLOCK_TOLERANCE
@@ -191,7 +217,7 @@ def _by_the_rules(series: Sequence[Manifest], policy: BackupRetentionConfig, zon
     regular = [(manifest, days[manifest.name]) for manifest in series if _is_regular(manifest)]
     daily = _newest_periods(regular, policy.keep_daily, date.isoformat)
     weekly = _newest_periods(regular, policy.keep_weekly, _iso_week)
-    monthly = _newest_periods(regular, policy.keep_monthly, lambda day: day.isoformat()[:7])
+    monthly = _newest_periods(regular, policy.keep_monthly, _month)
     wanted_days = counted(policy.keep_daily, "day")
     for day, backups in daily:
         yield from ((manifest, f"one of {wanted_days}: {day}") for manifest in backups)
@@ -262,6 +288,16 @@ def _is_regular(manifest: Manifest) -> bool:
 def _iso_week(day: date) -> str:
     year, week, _ = day.isocalendar()
     return f"{year:04}-W{week:02}"
+
+
+def _month(day: date) -> str:
+    return day.isoformat()[:7]
+
+
+def _months_later(day: date, months: int) -> date:
+    """Return the first day of the month that is *months* later."""
+    number = day.year * 12 + day.month - 1 + months
+    return date(number // 12, number % 12 + 1, 1)
 
 
 def _first(manifests: Iterator[Manifest], reason: str) -> Iterator[Reason]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class InThread(Generic[T]):
@@ -27,7 +28,7 @@ class InThread(Generic[T]):
         self._thread.join(max(0.0, seconds))
         return not self._thread.is_alive()
 
-    def result(self, seconds: float, otherwise: T) -> T:
+    def result(self, seconds: float, otherwise: D) -> T | D:
         """Return what the call returned, or *otherwise* if it has not ended within *seconds*; raise what it raised."""
         if not self.wait(seconds):
             return otherwise

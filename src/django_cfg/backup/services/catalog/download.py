@@ -35,7 +35,7 @@ def download_backup(
     """
     target = LocalStorage(folder)
     archive = manifest.archive
-    key = _plain_key(manifest) if plain else manifest.archive_key
+    key = plain_name(manifest) if plain else manifest.archive_key
     with byte_progress(progress, f"{manifest.name}: downloading", archive.size) as advance:
         if plain:
             with (
@@ -51,7 +51,8 @@ def download_backup(
     return target.root / key
 
 
-def _plain_key(manifest: Manifest) -> str:
+def plain_name(manifest: Manifest) -> str:
+    """Return the key of the archive of *manifest* once it is decrypted and decompressed."""
     return manifest.archive_key.removesuffix(ENCRYPTED).removesuffix(SUFFIX[manifest.compression])
 
 

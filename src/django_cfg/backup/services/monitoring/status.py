@@ -14,7 +14,7 @@ from django_cfg.backup.services.catalog.catalog import Catalog, Damaged, damaged
 from django_cfg.backup.services.monitoring.incidents import Incident
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.restore.kept_data import KeptData, Unreachable, list_kept_data
+from django_cfg.backup.services.restore.kept_data import PATIENCE, KeptData, Unreachable, list_kept_data
 from django_cfg.backup.services.verification.proofs import can_be_drilled, can_be_opened_here, proof_is_old
 
 
@@ -26,6 +26,7 @@ class SourceStatus(Record):
     database: str
     healthy: bool
     overdue: bool
+    proof_overdue: bool = False  # a drill is
     problems: tuple[str, ...]
     last_success: Moment | None  # start of the newest backup that is not from the future
     last_backup: str | None  # its name
@@ -61,10 +62,13 @@ class StatusReport(Record):
         return found + [kept.problem for kept in self.old_data if kept.problem]
 
 
-def read_status(project: Project, catalog: Catalog) -> StatusReport:
-    """Return how all sources of the project are doing."""
+def read_status(project: Project, catalog: Catalog, patience: float = PATIENCE) -> StatusReport:
+    """Return how all sources of the project are doing.
+
+    :param patience: seconds in which the databases have to say what old data they keep.
+    """
     sources = tuple(_source_status(project, catalog, project.source(alias)) for alias in project.aliases())
-    found = list(list_kept_data(project))
+    found = list(list_kept_data(project, patience))
     kept = tuple(one for one in found if isinstance(one, KeptData))
     unreachable = tuple(one for one in found if isinstance(one, Unreachable))
     return StatusReport(
@@ -85,6 +89,7 @@ def _source_status(project: Project, catalog: Catalog, source: Source) -> Source
     schedule = project.config.schedule_for(source.database)
     overdue = schedule is not None and is_overdue(schedule, project.zone, backups, now)
     damaged = tuple(damaged_of(project, catalog, source.database))
+    old_proof = proof_is_old(project, backups, catalog, now)
     problems = (
         _lateness(last) if overdue else "",
         _skew(future),
@@ -93,12 +98,13 @@ def _source_status(project: Project, catalog: Catalog, source: Source) -> Source
         _unpruned(project, source),
         _disproved(disproof(backups, catalog.proofs)),
         describe_damage(damaged).rstrip("."),
-        proof_is_old(project, backups, catalog, now),
+        old_proof,
     )
     return SourceStatus(
         **source.model_dump(),
         healthy=not any(problems),
         overdue=overdue,
+        proof_overdue=bool(old_proof),
         problems=tuple(filter(None, problems)),
         last_success=last.started_at if last else None,
         last_backup=last.name if last else None,

@@ -60,12 +60,12 @@ class Unreachable(Record):
     error: ErrorText
 
 
-def list_kept_data(project: Project) -> Iterator[KeptData | Unreachable]:
+def list_kept_data(project: Project, patience: float = PATIENCE) -> Iterator[KeptData | Unreachable]:
     """Yield the old data that restores of every database have kept, newest first for each.
 
     A database that does not answer is reported with the others, not instead of them.
     """
-    for alias, found in _ask_all(project, lambda engine: engine.list_kept_data()):
+    for alias, found in _ask_all(project, lambda engine: engine.list_kept_data(), patience):
         if isinstance(found, BackupError):
             yield Unreachable(database=alias, error=found)
             continue
@@ -93,13 +93,15 @@ def sweep_abandoned_staging(project: Project, found: Iterable[AbandonedStaging])
             yield Unreachable(database=alias, error=error)
 
 
-def _ask_all(project: Project, ask: Callable[[Engine], list[Found]]) -> Iterator[tuple[str, list[Found] | BackupError]]:
+def _ask_all(
+    project: Project, ask: Callable[[Engine], list[Found]], patience: float = PATIENCE
+) -> Iterator[tuple[str, list[Found] | BackupError]]:
     """Ask each database once, backed up or not, all in parallel."""
-    late = DatabaseUnavailable(f"it did not answer within {PATIENCE:.0f} s")
+    late = DatabaseUnavailable(f"it did not answer within {patience:.0f} s")
     questions = {
         alias: InThread(partial(_ask_one, project, alias, ask), name=f"backup-ask-{alias}") for alias in _once(project)
     }
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     for alias, question in questions.items():
         yield alias, question.result(deadline - time.monotonic(), otherwise=late)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from django_cfg.backup import signals
@@ -146,6 +146,36 @@ def plan_restore(
     """Find out all that can be known before a restore.
 
     Where no staging database is used, the archive is read completely now, else before it is loaded.
+    See :func:`preview_restore` for what else is checked.
+
+    :param progress: of that reading.
+    """
+    plan = preview_restore(
+        name,
+        database=database,
+        to=to,
+        options=options,
+        trust_storage=trust_storage,
+        allow_unsigned=allow_unsigned,
+        decryption_key=decryption_key,
+    )
+    if plan.preflight.uses_staging:
+        return plan
+    storage = plan.project.storage
+    return replace(plan, checkpoints=read_completely(storage, plan.manifest, plan.engine, progress, keys=plan.keys))
+
+
+def preview_restore(
+    name: str = LATEST,
+    *,
+    database: str | None = None,
+    to: str | None = None,
+    options: RestoreOptions = DEFAULT_OPTIONS,
+    trust_storage: bool = False,
+    allow_unsigned: bool = False,
+    decryption_key: DecryptionKey = NO_KEY,
+) -> RestorePlan:
+    """Like :func:`plan_restore`, without reading the archive: to look at, and not to be executed.
 
     :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
     :param database: the alias whose backups *name* is looked for among.
@@ -166,9 +196,6 @@ def plan_restore(
     _require_key(project, manifest, keys)
     close_connections(project, engine)  # ours are not in anybody's way
     preflight = engine.preflight(manifest, options)
-    checkpoints = None
-    if not preflight.uses_staging:
-        checkpoints = read_completely(project.storage, manifest, engine, progress, keys=keys)
     return RestorePlan(
         project,
         catalog,
@@ -179,7 +206,7 @@ def plan_restore(
         preflight,
         backs_up_first=pre_restore_backup.needs_backup_first(engine, preflight, options),
         keys=keys,
-        checkpoints=checkpoints,
+        checkpoints=None,
         trust_storage=trust_storage,
     )
 

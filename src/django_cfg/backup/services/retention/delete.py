@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import UsageError
-from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, Manifest, Signature
+from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, Manifest, Signature, Source
 from django_cfg.backup.policy.retention import Sidecars, is_from_the_future, never_deleted
 from django_cfg.backup.services.catalog.catalog import Catalog, Damaged, proof_keys
 from django_cfg.backup.services.project import clock
@@ -20,26 +21,29 @@ def delete_chosen(storage: Storage, chosen: Manifest | Damaged) -> None:
     signals.send(signals.backup_deleted, name=chosen.name, manifest=manifest)
 
 
-def protection(catalog: Catalog, chosen: Manifest) -> str:
-    """Return why *chosen* is not deleted by hand, in words; empty if it may be.
+def protections(catalog: Catalog) -> dict[str, tuple[str, ...]]:
+    """Return by name what is not deleted by hand, and as what: the newest, the newest proved, the pinned.
 
     What cannot be relied on protects nothing and is not protected: a backup from the future, or not signed as others
     of its source are.
     """
-    series = [
-        manifest
-        for manifest in catalog.backups
-        if (manifest.source, manifest.partial) == (chosen.source, chosen.partial)
-        and not is_from_the_future(manifest, clock.now())
-        and catalog.signatures.get(manifest.name) is not Signature.BAD
-    ]
-    signed = [manifest for manifest in series if catalog.signatures.get(manifest.name) is Signature.GOOD]
-    sidecars = Sidecars(catalog.proofs, catalog.pinned)
-    relied_on = signed or series
-    found = [why for manifest, why in never_deleted(relied_on, sidecars) if manifest == chosen] if relied_on else []
-    if chosen.name in catalog.pinned and "pinned" not in found:
-        found.append("pinned")
-    return ", ".join(f"it is the {why} of {chosen.source}" if why != "pinned" else "it is pinned" for why in found)
+    now, series = clock.now(), defaultdict[tuple[Source, bool], list[Manifest]](list)
+    for manifest in catalog.backups:
+        if not is_from_the_future(manifest, now) and catalog.signatures.get(manifest.name) is not Signature.BAD:
+            series[manifest.source, manifest.partial].append(manifest)
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(catalog.pinned, ("pinned",))
+    sidecars = Sidecars(catalog.proofs)
+    for backups in series.values():
+        signed = [manifest for manifest in backups if catalog.signatures.get(manifest.name) is Signature.GOOD]
+        for manifest, why in never_deleted(signed or backups, sidecars):
+            found[manifest.name] = (*found.get(manifest.name, ()), why)
+    return found
+
+
+def protection(catalog: Catalog, chosen: Manifest) -> str:
+    """Return why *chosen* is not deleted by hand, in words; empty if it may be."""
+    found = protections(catalog).get(chosen.name, ())
+    return ", ".join("it is pinned" if why == "pinned" else f"it is the {why} of {chosen.source}" for why in found)
 
 
 def require_unprotected(catalog: Catalog, chosen: Manifest) -> None:

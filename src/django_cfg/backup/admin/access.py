@@ -1,0 +1,87 @@
+"""Who may do what: the permissions of the model Run, a password that is entered again, the admin's own log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase
+
+from django_cfg.backup.errors import UsageError
+from django_cfg.backup.models import Run
+
+View = Callable[..., HttpResponseBase]
+VERBS = (
+    "view_backup",
+    "create_backup",
+    "verify_backup",
+    "pin_backup",
+    "delete_backup",
+    "download_backup",
+    "restore_backup",
+    "prune_backups",
+)
+
+
+def may(request: HttpRequest, codename: str) -> bool:
+    """Return True if the user has the permission, and may look at the pages at all."""
+    user: Any = request.user
+    return all(user.has_perm(f"django_cfg_backup.{name}") for name in ("view_backup", codename))
+
+
+def permissions_of(request: HttpRequest) -> dict[str, bool]:
+    """Return for templates what the user may do, by the verb: ``create``, ``restore``."""
+    return {codename.partition("_")[0]: may(request, codename) for codename in VERBS}
+
+
+def requires(codename: str) -> Callable[[View], View]:
+    """A view for users that have the permission *codename*."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def checked(pages: Any, request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
+            if not may(request, codename):
+                raise PermissionDenied
+            return view(pages, request, *arguments, **options)
+
+        return checked
+
+    return decorate
+
+
+def require_password(request: HttpRequest) -> None:
+    """
+    :raises UsageError: the form does not hold the password of the user.
+    """
+    user: Any = request.user
+    if not user.has_usable_password():
+        raise UsageError(
+            "Your account has no password that could be entered again: use the command instead, or ask for an account "
+            "that has one."
+        )
+    if not user.check_password(request.POST.get("password", "")):
+        raise UsageError("The password is not yours. Nothing was done.")
+
+
+def require_typed(request: HttpRequest, expected: str) -> None:
+    """
+    :raises UsageError: the form does not hold the name that was to be typed.
+    """
+    if request.POST.get("typed", "").strip() != expected:
+        raise UsageError(f"To go on, type {expected} exactly as it is written. Nothing was done.")
+
+
+def log(request: HttpRequest, subject: str, message: str) -> None:
+    """Write what the user does to the admin's log."""
+    LogEntry.objects.create(
+        user_id=request.user.pk,
+        content_type_id=ContentType.objects.get_for_model(Run).pk,
+        object_id=subject,
+        object_repr=subject[:200],
+        action_flag=CHANGE,
+        change_message=message,
+    )

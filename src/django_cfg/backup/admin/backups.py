@@ -1,0 +1,158 @@
+"""All backups, from the storage and not from the history; and all that is known of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from django.contrib.admin import AdminSite
+from django.core.paginator import Page, Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+
+from django_cfg.backup.admin.access import requires
+from django_cfg.backup.admin.base import render
+from django_cfg.backup.admin.snapshot import Snapshot, read_backups
+from django_cfg.backup.manifest import Manifest, Proof
+from django_cfg.backup.policy.retention import Decision, expected_ends
+from django_cfg.backup.services.catalog.catalog import Damaged
+from django_cfg.backup.services.monitoring.object_cache import ObjectCache
+from django_cfg.backup.services.project.project import Project
+from django_cfg.backup.services.retention.delete import protection, protections
+from django_cfg.backup.services.verification.migration_state import compare_migrations
+from django_cfg.backup.services.verification.proofs import can_be_drilled
+
+PER_PAGE = 100
+_FILTERS = ("proved", "unproved", "pinned", "unsigned")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One backup of the list."""
+
+    manifest: Manifest
+    proof: Proof | None
+    is_proved: bool
+    is_pinned: bool
+    distrust: str
+    decision: Decision | None
+    ends: date | None  # when no rule keeps it any more
+    protected: tuple[str, ...]
+
+    @property
+    def fate(self) -> str:
+        """Why it is kept, and when it goes."""
+        if self.decision is None:
+            return "unknown: a clock is wrong"
+        if not self.decision.keep:
+            return f"goes with the next prune: {self.decision}"
+        if self.protected:
+            return f"{self.decision}; stays as the {' and '.join(self.protected)}"
+        return f"{self.decision}" + (f"; goes about {self.ends:%d %b %Y}" if self.ends else "")
+
+
+@requires("view_backup")
+def list_page(site: AdminSite, request: HttpRequest) -> HttpResponse:
+    """Search, filter and page through the backups; damaged ones come first."""
+    snapshot = read_backups()
+    rows = [row for row in list_rows(snapshot) if _is_wanted(row, request)]
+    page: Page[Row] = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
+    query = request.GET.copy()
+    query.pop("page", None)
+    context = {
+        "snapshot": snapshot,
+        "page": page,
+        "count": len(rows),
+        "damaged": _damaged(snapshot, request),
+        "sources": sorted({backup.source.database for backup in snapshot.backups}),
+        "filters": _FILTERS,
+        "chosen": request.GET,
+        "query": query.urlencode(),
+        "others": len(snapshot.catalog.backups) - len(snapshot.backups) if snapshot.catalog else 0,
+    }
+    return render(site, request, "backups", "All backups", context)
+
+
+@requires("view_backup")
+def detail_page(site: AdminSite, request: HttpRequest) -> HttpResponse:
+    """One backup: ``?name=``."""
+    snapshot = read_backups()
+    row = find_row(snapshot, request.GET.get("name", ""))
+    manifest = row.manifest
+    context = {
+        "snapshot": snapshot,
+        "row": row,
+        "manifest": manifest,
+        "migrations": compare_migrations(manifest.migrations),
+        "proofs": read_proofs(snapshot.project, snapshot, manifest.name),
+        "protection": protection(snapshot.catalog, manifest) if snapshot.catalog else "",
+        "can_be_drilled": can_be_drilled(manifest),
+        "is_own": snapshot.project.owns(manifest.source),
+        "location": snapshot.project.location,
+    }
+    return render(site, request, "backup", manifest.name, context)
+
+
+def find_row(snapshot: Snapshot, name: str) -> Row:
+    """
+    :raises Http404: the storage has no intact backup of this name.
+    """
+    for row in list_rows(snapshot, every_source=True):
+        if row.manifest.name == name:
+            return row
+    raise Http404(f"There is no intact backup of the name {name!r}.")
+
+
+def read_proofs(project: Project, snapshot: Snapshot, name: str) -> list[Proof]:
+    """Return all drills of a backup, the last one first; those that cannot be read are left out."""
+    if snapshot.catalog is None:
+        return []
+    wanted = set(snapshot.catalog.proof_keys.get(name, ()))
+    listed = [found for found in project.storage.list() if found.key in wanted]
+    found = []
+    for key, content in ObjectCache(project.storage).read_many(listed):
+        if isinstance(content, bytes):
+            try:
+                found.append(Proof.from_json(content, key))
+            except Exception:  # noqa: BLE001, S112  the list says that it cannot be read
+                continue
+    return sorted(found, key=lambda proof: proof.at, reverse=True)
+
+
+def list_rows(snapshot: Snapshot, *, every_source: bool = False) -> list[Row]:
+    catalog = snapshot.catalog
+    if catalog is None:
+        return []
+    decisions, kept = snapshot.decisions(), protections(catalog)
+    today = snapshot.now.astimezone(snapshot.project.zone).date()
+    ends = expected_ends(snapshot.backups, snapshot.project.config.retention, snapshot.project.zone, today)
+    return [
+        Row(
+            manifest=manifest,
+            proof=catalog.proofs.get(manifest.name),
+            is_proved=catalog.is_proved(manifest),
+            is_pinned=manifest.name in catalog.pinned,
+            distrust=catalog.distrust(manifest),
+            decision=decisions.get(manifest.name),
+            ends=ends.get(manifest.name),
+            protected=kept.get(manifest.name, ()),
+        )
+        for manifest in (catalog.backups if every_source else snapshot.backups)
+    ]
+
+
+def _is_wanted(row: Row, request: HttpRequest) -> bool:
+    manifest, wanted = row.manifest, request.GET
+    text = wanted.get("q", "").casefold()
+    facts = {"proved": row.is_proved, "unproved": not row.is_proved, "pinned": row.is_pinned, "unsigned": row.distrust}
+    return (
+        wanted.get("source", "") in ("", manifest.source.database)
+        and bool(facts.get(wanted.get("only", ""), True))
+        and wanted.get("only", "") != "damaged"
+        and (not text or text in f"{manifest.name} {manifest.note} {manifest.host}".casefold())
+    )
+
+
+def _damaged(snapshot: Snapshot, request: HttpRequest) -> tuple[Damaged, ...]:
+    if snapshot.catalog is None or request.GET.get("only", "") in _FILTERS:
+        return ()
+    return snapshot.catalog.damaged

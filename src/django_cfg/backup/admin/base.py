@@ -1,0 +1,80 @@
+"""What the pages share: the base class of the project's admin, and how a page is rendered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.apps import apps
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from django_cfg.backup.admin.access import permissions_of
+from django_cfg.backup.errors import BackupError
+from django_cfg.backup.models import Run
+from django_cfg.backup.services.project.project import Project, current_project
+
+if TYPE_CHECKING or not apps.is_installed("unfold"):
+    BaseAdmin = admin.ModelAdmin
+else:
+    pass
+
+
+def url(name: str, /, **query: str) -> str:
+    """Return the address of a page, by the last part of its name."""
+    address = reverse(f"admin:django_cfg_backup_{name}")
+    return f"{address}?{urlencode(query)}" if query else address
+
+
+def shared_context(site: admin.AdminSite, request: HttpRequest, title: str) -> dict[str, Any]:
+    """Return what the frame of every page shows."""
+    return {
+        **site.each_context(request),
+        "title": title,
+        "opts": Run._meta,
+        "may": permissions_of(request),
+        "tabs": _tabs(request),
+        "project": _project(),
+    }
+
+
+def render(
+    site: admin.AdminSite, request: HttpRequest, template: str, title: str, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
+    """Render a page within the admin's own frame."""
+    context = {**shared_context(site, request, title), **context}
+    return TemplateResponse(request, f"django_cfg_backup/{template}.html", context, status=status)
+
+
+def redirect(name: str, /, **query: str) -> HttpResponse:
+    return HttpResponseRedirect(url(name, **query))
+
+
+def refuse(request: HttpRequest, error: BackupError) -> None:
+    """Show why something was not done, with the next page."""
+    messages.error(request, str(error))
+
+
+def _project() -> Project | None:
+    try:
+        return current_project()
+    except BackupError:
+        return None
+
+
+def _tabs(request: HttpRequest) -> list[tuple[str, str, bool]]:
+    """The pages, each with its address, and whether it is the present one."""
+    pages = {
+        "overview": "Overview",
+        "backups": "Backups",
+        "runs": "Runs",
+        "retention": "Retention",
+        "check": "Check",
+    }
+    project = _project()
+    if project and project.allows_web_restore and permissions_of(request)["restore"]:
+        pages["restore"] = "Restore"
+    found = [(label, url(name)) for name, label in pages.items()]
+    return [(label, address, request.path == address) for label, address in found]

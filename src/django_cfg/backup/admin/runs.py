@@ -1,0 +1,163 @@
+"""The history, live; and the addresses of all pages, which Django's admin asks of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import URLPattern, path
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from django_cfg.backup.admin import actions, backups, check, job_page, pages, restore, retention
+from django_cfg.backup.admin.access import may
+from django_cfg.backup.admin.base import BaseAdmin, shared_context, url
+from django_cfg.backup.formatting import elapsed, megabytes
+from django_cfg.backup.models import Run
+from django_cfg.backup.services.project import clock
+
+_PAGES: dict[str, Callable[..., HttpResponseBase]] = {
+    "backups": backups.list_page,
+    "backup": backups.detail_page,
+    "retention": retention.page,
+    "check": check.page,
+    "restore": restore.page,
+    "create": actions.create,
+    "verify": actions.verify,
+    "drill": actions.drill,
+    "pin": actions.pin,
+    "unpin": actions.unpin,
+    "delete": actions.delete,
+    "download": actions.download,
+    "prune": actions.prune,
+    "undo": actions.undo,
+    "cancel": actions.cancel,
+    "test_notification": check.send_test,
+}
+
+
+class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs only
+    """To read, not to change: it is what happened."""
+
+    list_display = ("when", "what", "outcome", "reason", "took", "stored", "trigger", "who", "backup")
+    list_display_links = ("when",)
+    list_filter = ("kind", "state", "database", "trigger")
+    search_fields = ("name", "message", "old_data", "started_by")
+    list_per_page = 100
+    change_list_template = "django_cfg_backup/runs.html"
+    change_form_template = "django_cfg_backup/run.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path("", self._page(pages.overview), name="django_cfg_backup_overview"),
+            path("", self._page(pages.overview), name="django_cfg_backup_run_changelist"),
+            path("runs/", self.admin_site.admin_view(self.changelist_view), name="django_cfg_backup_runs"),
+            path("job/<str:number>/", self._open(job_page.page), name="django_cfg_backup_job"),
+            path("job/<str:number>/state/", self._open(job_page.state), name="django_cfg_backup_job_state"),
+            path("<int:number>/state/", self._page(pages.run_state), name="django_cfg_backup_run_state"),
+        ]
+        own += [
+            path(f"{name.replace('_', '-')}/", self._page(view), name=f"django_cfg_backup_{name}")
+            for name, view in _PAGES.items()
+        ]
+        return [*own, *super().get_urls()]
+
+    def _page(self, view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+        def on_site(request: HttpRequest, **options: Any) -> HttpResponseBase:
+            return pages.guarded(view, self.admin_site, request, **options)
+
+        return self.admin_site.admin_view(on_site)
+
+    def _open(self, view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+        """A page that is also shown to who has started its job, while the database of users is being restored."""
+        return job_page.for_its_owner(view, self.admin_site)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        more = shared_context(self.admin_site, request, "Runs")
+        return super().changelist_view(request, {**more, **(extra_context or {})})
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        run = self.get_object(request, object_id)
+        more = {
+            **shared_context(self.admin_site, request, "Run"),
+            "run": run,
+            "live": live_text(run) if run else "",
+            "can_cancel": run is not None and may(request, actions.CANCELS[run.kind]),
+            "is_open": run is not None and run.state in (Run.State.QUEUED, Run.State.RUNNING),
+        }
+        return super().change_view(request, object_id, form_url, {**more, **(extra_context or {})})
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return may(request, "view_backup")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return may(request, "view_backup")
+
+    @admin.display(description="when", ordering="-id")
+    def when(self, run: Run) -> str:
+        moment = run.started_at or run.slot or run.queued_at
+        return f"{elapsed(clock.now() - moment)} ago" if moment else "?"
+
+    @admin.display(description="what", ordering="kind")
+    def what(self, run: Run) -> str:
+        return f"{run.get_kind_display()} of {run.database or 'all databases'}"
+
+    @admin.display(description="state", ordering="state")
+    def outcome(self, run: Run) -> SafeString:
+        return format_html('<span class="backup-badge {}">{}</span>', run.state, run.get_state_display())
+
+    @admin.display(description="reason")
+    def reason(self, run: Run) -> str:
+        if run.state == Run.State.RUNNING:
+            return live_text(run)
+        return run.message if len(run.message) < 200 else f"{run.message[:200]}..."
+
+    @admin.display(description="took")
+    def took(self, run: Run) -> str:
+        if not run.started_at:
+            return ""
+        return elapsed((run.finished_at or clock.now()) - run.started_at)
+
+    @admin.display(description="size", ordering="size")
+    def stored(self, run: Run) -> str:
+        return "" if run.size is None else megabytes(run.size)
+
+    @admin.display(description="started by", ordering="started_by")
+    def who(self, run: Run) -> str:
+        return run.started_by or run.trigger
+
+    @admin.display(description="backup")
+    def backup(self, run: Run) -> str | SafeString:
+        if not run.name or run.state != Run.State.SUCCEEDED:
+            return run.name
+        return format_html('<a href="{}">{}</a>', url("backup", name=run.name), run.name)
+
+
+def live_text(run: Run) -> str:
+    """How far a running run is."""
+    done = f"{megabytes(run.bytes_done)}" if run.bytes_done else ""
+    total = f" of about {megabytes(run.bytes_total)}" if done and run.bytes_total else ""
+    rate = _rate(run) if done else ""
+    return " ".join(filter(None, (run.stage or "it has begun", f"({done}{total}{rate})" if done else "")))
+
+
+def _rate(run: Run) -> str:
+    if not run.started_at or not run.heartbeat_at or not run.bytes_done:
+        return ""
+    seconds = max((run.heartbeat_at - run.started_at) / timedelta(seconds=1), 1.0)
+    return f", {megabytes(int(run.bytes_done / seconds))}/s"
