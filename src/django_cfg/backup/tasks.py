@@ -22,13 +22,30 @@ def run_verification(run: int, database: str, claimed: str) -> str:
     return verified.name if verified else ""
 
 
+def run_job(text: str, queue: str = "") -> str:
+    """Do a job that a person has asked for in the admin; how it ended, in a word.
+
+    :param text: the job as JSON.
+    :param queue: of RQ, where its state is kept; empty: in a file of this machine.
+    """
+    from django_cfg.backup.services.jobs.boards import FileBoard, QueueBoard
+    from django_cfg.backup.services.jobs.job import Job
+    from django_cfg.backup.services.jobs.perform import perform
+
+    job = Job.model_validate_json(text)
+    board, where = (QueueBoard(queue, job.id), f"on the queue {queue!r}") if queue else (FileBoard(job.id), "as a task")
+    return perform(job, board, where, queue).phase
+
+
 def run_tick() -> int:
     """A tick; the number of backups that it has put on their queues.
 
     :raises BackupError: a part of it failed; the signal has been sent.
     """
+    from django_cfg.backup.services.jobs.perform import perform_waiting
     from django_cfg.backup.services.schedule.tick import tick
 
     ticked = tick()
+    perform_waiting()
     ticked.raise_problems()
     return len(ticked.enqueued)

@@ -180,6 +180,7 @@ class Engine(ABC):
 
     format: ClassVar[Literal["pgdump", "sql", "sqlite3"]]
     name: ClassVar[str]  # for messages
+    can_undo: ClassVar[bool] = False  # ``undo`` switches back to kept data
     can_skip: ClassVar[bool] = False  # single objects can be left out of a restore
     can_drill_partial: ClassVar[bool] = True  # False: partial backups restore only into an existing database
     runs_archives: ClassVar[bool] = True  # loading runs the SQL of an archive while it arrives
@@ -234,6 +235,14 @@ class Engine(ABC):
         :raises RestoreFailed: the switch is still unfinished; call this again.
         """
         return None
+
+    def undo(self, kept: str, *, disconnect: bool = False) -> SwitchResult:
+        """Switch back to the old data *kept*, one of :meth:`list_kept_data`; the present data is kept instead.
+
+        :raises UsageError: this engine cannot.
+        :raises RestoreFailed: nothing has changed.
+        """
+        raise UsageError(f"{self.name} cannot switch back to {kept}; docs/restore.md says how to use it by hand.")
 
     def list_kept_data(self) -> list[KeptObject]:
         """Return the old data that restores of this database have kept, newest first."""

@@ -16,13 +16,14 @@ from django_cfg.backup.engines.base import (
     Restoration,
     RestoreOptions,
     Selection,
+    SwitchResult,
 )
 from django_cfg.backup.engines.postgresql import dump, staging_databases
 from django_cfg.backup.engines.postgresql.connection import connect
 from django_cfg.backup.engines.postgresql.libpq import describe_location, identify
 from django_cfg.backup.engines.postgresql.pg_restore import check_archive
 from django_cfg.backup.engines.postgresql.preflight import run_preflight
-from django_cfg.backup.engines.postgresql.restore import open_restoration
+from django_cfg.backup.engines.postgresql.restore import open_restoration, undo_restore
 from django_cfg.backup.engines.postgresql.schema import list_tables
 from django_cfg.backup.engines.postgresql.tools import choose_tools, parse_major
 from django_cfg.backup.manifest import Manifest
@@ -32,6 +33,7 @@ from django_cfg.backup.pipeline.stream import Readable
 class PostgreSQLEngine(Engine):
     format = "pgdump"
     name = "PostgreSQL"
+    can_undo = True
     can_skip = True
     can_drill_partial = False
     version_query = "SELECT current_setting('server_version')"
@@ -54,6 +56,9 @@ class PostgreSQLEngine(Engine):
 
     def preflight(self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS) -> Preflight:
         return run_preflight(self.database, manifest, options)
+
+    def undo(self, kept: str, *, disconnect: bool = False) -> SwitchResult:
+        return undo_restore(self.database, kept, disconnect=disconnect)
 
     def list_kept_data(self) -> list[KeptObject]:
         return staging_databases.list_kept(self.database)

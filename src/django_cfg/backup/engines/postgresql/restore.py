@@ -7,12 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
-from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions
+from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
+from django_cfg.backup.engines.postgresql import staging_databases
 from django_cfg.backup.engines.postgresql.archive_script import unrestricted_script
+from django_cfg.backup.engines.postgresql.connection import (
+    MAINTENANCE_DATABASES,
+    connect_to_restore,
+    find_maintenance_database,
+)
 from django_cfg.backup.engines.postgresql.in_place import InPlaceRestoration
+from django_cfg.backup.engines.postgresql.libpq import get_database_name
 from django_cfg.backup.engines.postgresql.psql_session import open_psql
-from django_cfg.backup.engines.postgresql.schema import TableName
+from django_cfg.backup.engines.postgresql.schema import TableName, fetch_rows
 from django_cfg.backup.engines.postgresql.staging import open_staging
+from django_cfg.backup.engines.postgresql.switch import switch_databases
 from django_cfg.backup.engines.postgresql.table_restore import TableRestoration, choose_tables
 from django_cfg.backup.engines.postgresql.target import Target, inspect_target
 from django_cfg.backup.errors import RestoreRefused
@@ -86,6 +94,26 @@ def open_restoration(database: Database, manifest: Manifest, options: RestoreOpt
             yield TableRestoration(target, session, plan.chosen)
         else:
             yield InPlaceRestoration(target, session, options)
+
+
+def undo_restore(database: Database, kept: str, *, disconnect: bool) -> SwitchResult:
+    """Give the kept data *kept* the name of the database again, which gets a name of kept data.
+
+    :raises RestoreFailed: nothing has changed.
+    """
+    maintenance = find_maintenance_database(database)
+    if maintenance is None:
+        raise RestoreRefused(
+            f"No other database of the server accepts a connection, from which {kept} could be renamed: create one "
+            f"named {MAINTENANCE_DATABASES[0]}."
+        )
+    target = get_database_name(database)
+    with connect_to_restore(maintenance) as connection:
+        staging_databases.lock_restores(connection, target, database.alias)
+        new = staging_databases.find_free_name(connection, target, "before")
+        exists = bool(fetch_rows(connection, "SELECT 1 FROM pg_database WHERE datname = %s", [target]))
+        switch_databases(maintenance, kept, target, new if exists else None, None, disconnect=disconnect)
+    return SwitchResult(f"the database {new}" if exists else None)
 
 
 def _find_reasons(target: Target, options: RestoreOptions) -> list[str]:

@@ -20,12 +20,13 @@ from django_cfg.backup.engines.base import (
     Restoration,
     RestoreOptions,
     Selection,
+    SwitchResult,
 )
 from django_cfg.backup.engines.sqlite.connection import get_database_path, open_database
 from django_cfg.backup.engines.sqlite.dump import check_selection, open_dump, require_temporary_space
 from django_cfg.backup.engines.sqlite.kept_data import list_kept
 from django_cfg.backup.engines.sqlite.preflight import run_preflight
-from django_cfg.backup.engines.sqlite.restore import open_restoration
+from django_cfg.backup.engines.sqlite.restore import open_restoration, undo_restore
 from django_cfg.backup.engines.sqlite.schema import list_tables
 from django_cfg.backup.engines.sqlite.staging import check_file
 from django_cfg.backup.engines.sqlite.workspace import sweep_workspace
@@ -41,6 +42,7 @@ _NO_DATABASE = Database("default", {"ENGINE": "django.db.backends.sqlite3"})
 class SQLiteEngine(Engine):
     format = "sqlite3"
     name = "SQLite"
+    can_undo = True
     runs_archives = False  # it is a file, which is opened after its last byte was compared
     version_query = "SELECT sqlite_version()"
 
@@ -74,6 +76,9 @@ class SQLiteEngine(Engine):
 
     def preflight(self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS) -> Preflight:
         return run_preflight(self.database, manifest, options)
+
+    def undo(self, kept: str, *, disconnect: bool = False) -> SwitchResult:
+        return undo_restore(self.database, Path(kept))
 
     def list_kept_data(self) -> list[KeptObject]:
         return list_kept(self.path)

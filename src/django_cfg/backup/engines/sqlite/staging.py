@@ -16,6 +16,7 @@ from django_cfg.backup.engines.sqlite.connection import (
     build_uri,
     open_as_project,
     open_file,
+    open_read_only,
     run_interruptibly,
 )
 from django_cfg.backup.engines.sqlite.kept_data import OldData
@@ -55,6 +56,15 @@ class StagingRestoration(Restoration):
                 f"The scratch file {self._staging} could not be written: {error.strerror}. "
                 f"The database {self._database.alias!r} was not touched."
             ) from error
+
+    def copy_from(self, path: Path) -> None:
+        """Fill the staging file with the data of another database file.
+
+        :raises sqlite3.DatabaseError: that one cannot be read.
+        """
+        create_private(self._staging).close()
+        with closing(open_read_only(path)) as source, closing(open_file(self._staging, mode="rw")) as staging:
+            source.backup(staging)
 
     def check(self, manifest: Manifest) -> Mapping[str, int]:
         return check_file(self._staging, self._database, manifest, manifest.name)

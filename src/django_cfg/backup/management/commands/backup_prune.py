@@ -56,7 +56,7 @@ class Command(BackupCommand):
             return preview_report(due)
         self._sweep(project, staging)
         if not self._yes:
-            due = still_due(due, plan_prune(orphans=orphans))
+            due = still_due({manifest.name for manifest in due.retention.due}, plan_prune(orphans=orphans))
         report = execute_prune(due, self.progress)
         for outcome in report.kept:
             self.warn(f"{outcome.name} is kept: {outcome.why}.")

@@ -9,6 +9,7 @@ from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.management.command import BackupCommand, add_name_argument, add_yes_option
 from django_cfg.backup.management.output import restore
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
+from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.restore.restore import (
     RestorePlan,
     RestoreReport,
@@ -16,7 +17,8 @@ from django_cfg.backup.services.restore.restore import (
     execute_restore,
     plan_restore,
 )
-from django_cfg.backup.services.restore.resume import resume_restore
+from django_cfg.backup.services.restore.resume import only_database, resume_restore
+from django_cfg.backup.services.restore.undo import undo_restore
 
 
 class Command(BackupCommand):
@@ -31,9 +33,11 @@ class Command(BackupCommand):
         add_unlock_options(parser)
         restore.add_restore_options(parser)
 
-    def run(self, *, name: str, database: str | None, to: str | None, yes: bool, resume: bool, **options: Any) -> Any:
-        if resume:
+    def run(self, *, name: str, database: str | None, to: str | None, yes: bool, **options: Any) -> Any:
+        if options["resume"]:
             return self._resume(to or database)
+        if options["undo"]:
+            return self._undo(to or database, options["undo"], yes=yes, disconnect=options["disconnect"])
         chosen = RestoreOptions(
             tuple(options["tables"]),
             options["in_place"],
@@ -73,6 +77,14 @@ class Command(BackupCommand):
             self.show(f"Its old data is kept in {report.old_data}; delete it when you no longer need it.")
         if report.advice:
             self.warn(report.advice)
+
+    def _undo(self, alias: str | None, old_data: str, *, yes: bool, disconnect: bool) -> Any:
+        alias = alias or only_database(current_project())
+        self.ask(f"Replace the database {alias!r} with {old_data}? What it holds now is kept.", yes=yes)
+        report = undo_restore(alias, old_data, disconnect=disconnect, progress=self.progress)
+        self.show(f"{alias} is again as it was before the restore.")
+        self._report_old_data(report)
+        return report
 
     def _resume(self, alias: str | None) -> Any:
         report = resume_restore(alias)

@@ -13,6 +13,7 @@ from django_cfg.backup.errors import BackupError, UsageError
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.output.ticks import format_tick
 from django_cfg.backup.services.creation.batch import Failure
+from django_cfg.backup.services.jobs.perform import perform_waiting
 from django_cfg.backup.services.project.project import current_project, require_enabled
 from django_cfg.backup.services.schedule.tick import TickReport, tick
 
@@ -50,6 +51,7 @@ class Command(BackupCommand):
         close_old_connections()
         try:
             self._show(tick(in_place=True, progress=self.progress))
+            perform_waiting()
         except BackupError as error:
             self.warn(str(error))
         except Exception:  # noqa: BLE001

@@ -8,6 +8,7 @@ from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.output.ticks import format_tick
+from django_cfg.backup.services.jobs.perform import perform_waiting
 from django_cfg.backup.services.schedule.tick import tick
 
 
@@ -19,6 +20,7 @@ class Command(BackupCommand):
 
     def run(self, *, in_place: bool, **options: Any) -> Any:
         ticked = tick(in_place=in_place or None, progress=self.progress)
+        perform_waiting()
         lines = list(format_tick(ticked))
         for line in lines:
             self.show(line)

@@ -43,6 +43,11 @@ def add_restore_options(parser: ArgumentParser) -> None:
     add_trust_option(parser)
     add_unsigned_option(parser)
     parser.add_argument(
+        "--undo",
+        metavar="OLD_DATA",
+        help="Bring back the old data that a restore has kept, by its name (SQLite, PostgreSQL); nothing is lost.",
+    )
+    parser.add_argument(
         "--resume", action="store_true", help="Finish a restore that was killed while it switched (MySQL, MariaDB)."
     )
 

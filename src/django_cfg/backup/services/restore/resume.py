@@ -39,7 +39,7 @@ def resume_restore(alias: str | None = None) -> RestoreReport:
     :raises UsageError: there is nothing to finish, or there are several databases and none is named.
     """
     project = current_project()
-    alias = alias or _only_one(project)
+    alias = alias or only_database(project)
     engine, target = project.engine(alias), project.source(alias)
     in_target = holds_history(project, engine)
     with defer_signals(), source_lock(project, target, Run.Kind.RESTORE):
@@ -103,8 +103,11 @@ def _record(project: Project, target: Source, begun: Run | None, switched: Switc
     )
 
 
-def _only_one(project: Project) -> str:
+def only_database(project: Project) -> str:
+    """
+    :raises UsageError: there are several.
+    """
     aliases = project.aliases()
     if len(aliases) != 1:
-        raise UsageError(f"There are several databases ({', '.join(aliases)}): choose one with --database.")
+        raise UsageError(f"There are several databases ({', '.join(aliases)}): choose one with --to.")
     return aliases[0]

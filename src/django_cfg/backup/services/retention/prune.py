@@ -8,7 +8,7 @@ listed backup is intact, and what is left is due again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -177,9 +177,8 @@ def preview_report(due: PrunePlan) -> PruneReport:
     return PruneReport(decisions=tuple(due.decisions), warnings=due.retention.warnings)
 
 
-def still_due(shown: PrunePlan, now: PrunePlan) -> PrunePlan:
-    """Return of *now* only what was due when it was *shown*, too: a person takes a while to answer."""
-    agreed = {manifest.name for manifest in shown.retention.due}
+def still_due(agreed: Collection[str], now: PrunePlan) -> PrunePlan:
+    """Return of *now* only what a person has *agreed* to, by name: an answer takes a while."""
     decisions = tuple(d for d in now.retention.decisions if d.keep or d.name in agreed)
     return replace(now, retention=replace(now.retention, decisions=decisions))
 

@@ -119,7 +119,7 @@ class Claim:
 
 def waiting_claims(project: Project) -> list[Run]:
     """The claims of the project that no run serves yet, oldest first."""
-    return list(_of(project).filter(state=_WAITING).order_by("queued_at", "pk"))
+    return list(_of(project).filter(state=_WAITING, slot__isnull=False).order_by("queued_at", "pk"))
 
 
 def abandon_claim(claim: Run, error: BackupError) -> None:

@@ -30,6 +30,7 @@ _TASKS = {
     Run.Kind.BACKUP: "django_cfg.backup.tasks.run_backup",
     Run.Kind.VERIFICATION: "django_cfg.backup.tasks.run_verification",
 }
+JOB_TASK = "django_cfg.backup.tasks.run_job"  # of what a person has asked for
 _UNDER_WAY = ("queued", "started", "deferred", "scheduled", "created", "rate_limited", "ready_to_enqueue")
 _REMEMBERED = timedelta(days=14)  # failed jobs, by Redis: longer than any job_timeout, and no year, as is rq's default
 _MANY = 5  # failed jobs of one claim, one after the other: no accident any more
@@ -62,6 +63,50 @@ def check_queues(project: Project) -> Iterator[Finding]:
         else:
             text = f"no worker takes jobs from {name!r}, so scheduled runs wait: start `manage.py rqworker {name}`"
             yield Finding(Level.WARNING, "queue", text)
+
+
+def known_queues(project: Project) -> list[str]:
+    """The queues that jobs of this project may be on."""
+    return [project.config.schedule.queue] if has_queues() else []
+
+
+def put_job(queue: str, text: str, number: str, description: str, timeout: int) -> None:
+    """Put the job *text* (JSON) on *queue*.
+
+    :raises BackupError: the queue cannot be reached, or is none of the project's.
+    """
+    with _queue(queue) as found:
+        found.enqueue_call(
+            JOB_TASK,
+            args=(text, queue),
+            timeout=timeout,
+            job_id=job_id_of(number),
+            failure_ttl=int(_REMEMBERED.total_seconds()),
+            description=description,
+        )
+
+
+def job_id_of(number: str) -> str:
+    """Return the id of a job that a person has asked for."""
+    return f"backup-job-{number}"
+
+
+def write_note(queue: str, job_id: str, name: str, text: str) -> None:
+    """Keep *text* next to a job for two weeks."""
+    with _queue(queue) as found:
+        found.connection.hset(_notes(job_id), name, text)
+        found.connection.expire(_notes(job_id), _REMEMBERED)
+
+
+def read_note(queue: str, job_id: str, name: str) -> str:
+    """Return a text that is kept next to a job; empty if there is none."""
+    with _queue(queue) as found:
+        text = found.connection.hget(_notes(job_id), name)
+    return text.decode() if isinstance(text, bytes) else text or ""
+
+
+def _notes(job_id: str) -> str:
+    return f"django-cfg-backup:{job_id}"
 
 
 def enqueue(claim: Run, schedule: BackupScheduleConfig) -> bool:

@@ -1,0 +1,72 @@
+"""Undoing a restore: the old data is the database again, and what was restored is kept."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from django_cfg.backup.models import Run
+from django_cfg.backup.services.restore.restore import restore_backup
+from django_cfg.backup.services.restore.undo import undo_restore
+from tests.support.django_project import Site
+
+
+@pytest.fixture
+def restored(site: Site, books: Path) -> str:
+    """The old data of a restore that brought two hundred books back, of which three had been left."""
+    site.create()
+    site.sql("DELETE FROM book WHERE id > 3")
+    old_data = restore_backup().old_data
+    assert site.sql("SELECT count(*) FROM book") == [(200,)]
+    assert old_data
+    return old_data
+
+
+def test_there_and_back(site: Site, restored: str) -> None:
+    report = undo_restore("default", restored)
+    assert site.sql("SELECT count(*) FROM book") == [(3,)]
+    assert report.old_data
+    assert report.old_data != restored
+    undo_restore("default", report.old_data)
+    assert site.sql("SELECT count(*) FROM book") == [(200,)]
+
+
+def test_by_the_command(site: Site, restored: str) -> None:
+    refused = site.call("backup_restore", "--undo", restored)
+    assert refused.code == 1
+    assert f"Replace the database 'default' with {restored}?" in refused.stderr
+    answer = site.call("backup_restore", "--undo", restored, "--yes")
+    assert (answer.code, site.sql("SELECT count(*) FROM book")) == (0, [(3,)]), answer.stderr
+    assert "default is again as it was before the restore." in answer.stdout
+    assert Run.objects.filter(kind="restore", message=f"Undone: {restored} is the database again.").exists()
+
+
+def test_what_is_not_kept_data_is_refused(site: Site, restored: str) -> None:
+    other = site.root / "other.sqlite3"
+    other.write_bytes(site.database.read_bytes())
+    answer = site.call("backup_restore", "--undo", str(other), "--yes")
+    assert answer.code == 2
+    assert f"What is kept of it: {restored}." in answer.stderr
+
+
+def test_damaged_old_data_changes_nothing(site: Site, restored: str) -> None:
+    Path(restored).write_bytes(b"no database" * 1000)
+    before = site.content()
+    answer = site.call("backup_restore", "--undo", restored, "--yes")
+    assert answer.code == 1
+    assert "The database 'default' is as it was." in answer.stderr
+    assert site.content() == before
+
+
+def test_another_connection_that_writes(site: Site, restored: str) -> None:
+    site.configure(lock_timeout=1)
+    writer = sqlite3.connect(site.database, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    try:
+        answer = site.call("backup_restore", "--undo", restored, "--yes")
+    finally:
+        writer.close()
+    assert answer.code == 1
+    assert "nothing was changed" in answer.stderr
