@@ -84,7 +84,7 @@ class TestShown:
         assert "on db2 (server 3.45.0, sqlite3 3.45.0). Restored and compared: 9 tables, 1,000 rows" in shown
         assert "Expected recovery time: 1 h 2 min." in shown
 
-    def test_a_failed_drill_is_shown(self, site: Site, backup: Manifest) -> None:
+    def test_a_failed_drill_is_shown_by_list_and_show(self, site: Site, backup: Manifest) -> None:
         publish_proof(current_project().storage, backup, proof_of(backup, succeeded=False, differences=("no book",)))
         assert "2026-06-01 14:00:00 CEST FAILED" in site.call("backup_list").stdout
         assert "THE DRILL FAILED" in site.call("backup_show", "latest").stdout
