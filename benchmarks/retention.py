@@ -41,11 +41,11 @@ DATABASES = [f"database{number}" for number in range(10)]
 
 def main(turns: int = 5, scale: float = 1.0) -> None:
     decided = [_decide(int(DECIDED * scale)) for _ in range(turns)]
-    print(f"plan for {DECIDED * scale:,.0f} backups of {len(DATABASES)} databases: {_told(decided)}")
+    print(f"plan for {DECIDED * scale:,.0f} backups of {len(DATABASES)} databases: {_durations(decided)}")
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         pruned = [_prune(folder / str(turn), int(DELETED * scale)) for turn in range(turns)]
-    print(f"backup_prune of {DELETED * scale:,.0f} backups in a bucket, all of the process: {_told(pruned)}")
+    print(f"backup_prune of {DELETED * scale:,.0f} backups in a bucket, all of the process: {_durations(pruned)}")
 
 
 def history(count: int, databases: list[str]) -> Iterator[Manifest]:
@@ -96,5 +96,5 @@ def _pruned(folder: Path, server: S3Server, count: int) -> float:
     return taken
 
 
-def _told(seconds: list[float]) -> str:
+def _durations(seconds: list[float]) -> str:
     return f"{statistics.median(seconds):.2f} s (median of {len(seconds)})"

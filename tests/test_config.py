@@ -74,7 +74,7 @@ class TestWhereAndWho:
         (tmp_path / "project" / "manage.py").mkdir()
         assert settings(class_in(tmp_path / "project" / "shop", monkeypatch))["BASE_DIR"] == tmp_path / "project/shop"
 
-    def test_a_given_base_dir_is_not_looked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_given_base_dir_is_used(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "shop").mkdir()
         (tmp_path / "manage.py").touch()
         config = class_in(tmp_path / "shop", monkeypatch)
@@ -83,7 +83,7 @@ class TestWhereAndWho:
     def test_a_relative_base_dir_starts_from_that_file(self) -> None:
         assert settings(ShopConfig, base_dir=Path(".."))["BASE_DIR"] == HERE.parent
 
-    def test_an_absolute_base_dir_stays(self, tmp_path: Path) -> None:
+    def test_an_absolute_base_dir_is_kept(self, tmp_path: Path) -> None:
         assert settings(ShopConfig, base_dir=tmp_path)["BASE_DIR"] == tmp_path
 
     def test_the_project_is_named_after_its_package(self) -> None:
@@ -92,7 +92,7 @@ class TestWhereAndWho:
     def test_a_given_name_wins(self) -> None:
         assert settings(ShopConfig, project_name="Corner Shop")["PROJECT_NAME"] == "Corner Shop"
 
-    def test_urls_are_looked_for_beside_the_class(self) -> None:
+    def test_urls_are_searched_next_to_the_class(self) -> None:
         assert settings(ShopConfig)["ROOT_URLCONF"] == "tests.urls"
         assert settings(ShopConfig, root_urlconf="shop.urls")["ROOT_URLCONF"] == "shop.urls"
 
@@ -106,15 +106,15 @@ class TestWhereAndWho:
 
 
 class TestEnvMode:
-    def test_development_unless_told(self) -> None:
+    def test_development_is_the_default(self) -> None:
         assert settings()["ENV_MODE"] == "development"
         assert settings()["DEBUG"] is True
 
-    def test_the_variable_tells(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_variable_sets_the_mode(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ENV_MODE", "staging")
         assert settings(secret_key="x")["ENV_MODE"] == "staging"
 
-    def test_so_does_a_dotenv_file(self) -> None:
+    def test_a_dotenv_file_sets_the_mode(self) -> None:
         Path(".env").write_text("ENV_MODE=test\n")
         assert settings(secret_key="x")["ENV_MODE"] == "test"
 
@@ -146,11 +146,11 @@ class TestEnvMode:
 
 class TestSecretKey:
     @pytest.mark.parametrize("env_mode", ["staging", "production", "test"])
-    def test_it_is_required_outside_development(self, env_mode: str) -> None:
+    def test_a_secret_key_is_required_outside_development(self, env_mode: str) -> None:
         with pytest.raises(ValidationError, match=r"secret_key is required outside development.*SECRET_KEY"):
             DjangoConfig(env_mode=env_mode)
 
-    def test_in_development_it_is_stable_and_insecure(self, tmp_path: Path) -> None:
+    def test_the_secret_key_in_development_is_stable_and_insecure(self, tmp_path: Path) -> None:
         first, again = settings(ShopConfig)["SECRET_KEY"], settings(ShopConfig)["SECRET_KEY"]
         assert first == again
         assert first.startswith("django-insecure-")
@@ -189,7 +189,7 @@ class TestVariables:
         assert made["TIME_ZONE"] == "Europe/Rome"
         assert made["DEEP"] == {"list": ["shop.example"]}
 
-    def test_a_missing_one_names_itself_and_the_parameter(self) -> None:
+    def test_the_error_for_a_missing_variable_names_it_and_the_parameter(self) -> None:
         class Config(DjangoConfig):
             secret_key: str = "${SHOP_KEY}"
 
@@ -202,7 +202,7 @@ class TestVariables:
 
 
 class TestDatabases:
-    def test_sqlite_beside_the_class_unless_told(self) -> None:
+    def test_the_default_is_sqlite_next_to_the_class(self) -> None:
         default = settings(ShopConfig)["DATABASES"]["default"]
         assert default["ENGINE"] == "django.db.backends.sqlite3"
         assert default["NAME"] == str(HERE / "db.sqlite3")
@@ -225,7 +225,7 @@ class TestDatabases:
         made = settings(databases={"default": DatabaseConfig(name=name)})
         assert made["DATABASES"]["default"]["NAME"] == name
 
-    def test_a_server_url_is_taken_apart(self) -> None:
+    def test_a_server_url_is_parsed(self) -> None:
         url = "postgres://shop:p%40ss%2F%24%7Bword%7D@db.example:5433/shop?conn_max_age=60&sslmode=require"
         default = settings(databases={"default": url})["DATABASES"]["default"]
         assert default == {
@@ -243,7 +243,7 @@ class TestDatabases:
             "OPTIONS": {"sslmode": "require"},
         }
 
-    def test_a_model_a_dict_and_a_url_may_stand_side_by_side(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_model_a_dict_and_a_url_can_be_mixed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DB_PASSWORD", SECRET)
         monkeypatch.setenv("LOGS_URL", "mysql://u:p@h/logs")
 
@@ -279,14 +279,14 @@ class TestDatabases:
             ("${NO_DATABASE_URL}", "needs the variable NO_DATABASE_URL"),
         ],
     )
-    def test_a_url_that_cannot_be_read_is_told_without_its_password(self, url: str, says: str) -> None:
+    def test_the_error_for_an_invalid_url_hides_its_password(self, url: str, says: str) -> None:
         with pytest.raises(ValidationError) as caught:
             DjangoConfig(databases={"default": url})
         assert "databases.default" in str(caught.value)
         assert says in str(caught.value)
         assert_silent(caught.value)
 
-    def test_an_unknown_parameter_is_told_with_the_likely_one(self) -> None:
+    def test_the_error_for_an_unknown_parameter_suggests_one(self) -> None:
         with pytest.raises(ValidationError, match="did you mean password") as caught:
             DjangoConfig(databases={"default": {"name": "x", "pasword": SECRET}})
         assert_silent(caught.value)
@@ -310,7 +310,7 @@ class TestMail:
         old = django.VERSION < (6, 0)
         assert admins == ([("a@shop.example", "a@shop.example")] if old else ["a@shop.example"])
 
-    def test_a_url_says_how_mail_leaves(self) -> None:
+    def test_a_url_configures_the_mail_server(self) -> None:
         made = settings(email_url=f"smtp+tls://shop:{SECRET}%40@mail.example:587")
         backend = "django.core.mail.backends.smtp.EmailBackend"
         options = ("mail.example", 587, "shop", f"{SECRET}@", True)
@@ -330,7 +330,7 @@ class TestMail:
             assert made["MAILERS"] == {"default": expected}
 
     @pytest.mark.parametrize("url", [f"smtp://u:{SECRET[:3]}/{SECRET}@h", f"pigeon://{SECRET}", f"smtp://h?{SECRET}=1"])
-    def test_a_url_that_cannot_be_read_is_told_without_its_password(self, url: str) -> None:
+    def test_the_error_for_an_invalid_url_hides_its_password(self, url: str) -> None:
         with pytest.raises(ValidationError, match="email_url") as caught:
             DjangoConfig(email_url=url)
         assert_silent(caught.value)
@@ -368,13 +368,13 @@ class TestQueues:
 
 
 class TestExtraSettings:
-    def test_they_win_over_all(self) -> None:
+    def test_extra_settings_override_all_others(self) -> None:
         made = settings(extra_settings={"LANGUAGE_CODE": "it", "DEBUG": "mine", "BACKUP": None})
         assert (made["LANGUAGE_CODE"], made["DEBUG"], made["BACKUP"]) == ("it", "mine", None)
 
 
 class TestSecrets:
-    def test_repr_shows_none_even_of_fields_a_subclass_declares_anew(self) -> None:
+    def test_repr_shows_no_secret_even_of_redeclared_fields(self) -> None:
         class Config(DjangoConfig):
             secret_key: str = SECRET
             redis_url: str = f"redis://:{SECRET}@h/0"

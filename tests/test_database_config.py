@@ -48,10 +48,10 @@ SHOP = {
 class TestUrlAsName:
     @pytest.mark.parametrize("name", ["${DATABASE_URL}", "${DATABASE_URL:sqlite:///db.sqlite3}", " ${DATABASE_URL} "])
     @pytest.mark.parametrize("engine", [{}, {"engine": POSTGRESQL}, {"engine": f" ${{NO_ENGINE:{POSTGRESQL}}}"}])
-    def test_it_is_taken_apart(self, name: str, engine: dict[str, str]) -> None:
+    def test_a_url_is_parsed(self, name: str, engine: dict[str, str]) -> None:
         assert setting(DatabaseConfig(name=name, **engine)) == SHOP
 
-    def test_it_is_taken_apart_by_from_url(self) -> None:
+    def test_from_url_parses_the_url(self) -> None:
         assert setting(DatabaseConfig.from_url("${DATABASE_URL}")) == SHOP
 
     @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ class TestUrlAsName:
         assert (made["CONN_MAX_AGE"], made["ATOMIC_REQUESTS"]) == (60, False)
         assert "OPTIONS" not in made
 
-    def test_parameters_complete_it(self) -> None:
+    def test_parameters_complete_a_url(self) -> None:
         made = setting(DatabaseConfig(name="postgres://shop@h/shop", password=SECRET, sslmode="require", user="shop"))
         assert (made["PASSWORD"], made["HOST"], made["OPTIONS"]) == (SECRET, "h", {"sslmode": "require"})
 
@@ -109,7 +109,7 @@ class TestParameters:
         made = setting(DatabaseConfig(engine=POSTGRESQL, name="shop", user="shop", password="p"))
         assert made == {"ENGINE": POSTGRESQL, "NAME": "shop", "USER": "shop", "PASSWORD": "p", "HOST": "localhost"}
 
-    def test_an_empty_host_is_the_socket(self) -> None:
+    def test_an_empty_host_is_a_socket(self) -> None:
         assert "HOST" not in setting(DatabaseConfig(engine=POSTGRESQL, name="shop", host=""))
 
     def test_sslmode_and_connect_timeout_become_options(self) -> None:
@@ -117,7 +117,7 @@ class TestParameters:
         assert made["OPTIONS"] == {"sslmode": "require", "connect_timeout": 10}
         assert setting(DatabaseConfig(engine=MYSQL, name="s", connect_timeout=10))["OPTIONS"] == {"connect_timeout": 10}
 
-    def test_sqlite_takes_them_and_has_no_use_for_them(self) -> None:
+    def test_sqlite_accepts_and_ignores_them(self) -> None:
         """So that one configuration serves a file in development and a server in production."""
         database = DatabaseConfig(name="${NO_URL:sqlite:///db.sqlite3}", sslmode="require", connect_timeout=10)
         assert setting(database) == {"ENGINE": SQLITE, "NAME": "/srv/shop/db.sqlite3"}
@@ -180,13 +180,13 @@ class TestRefused:
             ({"name": "${NO_SUCH_URL}"}, r"DatabaseConfig\.name needs the variable NO_SUCH_URL"),
         ],
     )
-    def test_in_words_and_without_the_password(self, parameters: dict[str, Any], says: str) -> None:
+    def test_errors_do_not_show_the_password(self, parameters: dict[str, Any], says: str) -> None:
         with pytest.raises(ValidationError, match=says) as caught:
             DatabaseConfig(**parameters)
         error = caught.value
         assert SECRET not in str(error) + repr(error) + repr(error.errors()) + error.json()
 
-    def test_from_url_too(self) -> None:
+    def test_errors_of_from_url_do_not_show_the_password(self) -> None:
         with pytest.raises(ValueError, match="oracel:// is not") as caught:
             DatabaseConfig.from_url(f"oracel://u:{SECRET}@h/db")
         assert SECRET not in str(caught.value)

@@ -28,12 +28,12 @@ def test_the_tables_are_current() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_stale_table_is_told_and_made_anew(tmp_path: Path) -> None:
+def test_a_stale_table_is_reported_and_generated_again(tmp_path: Path) -> None:
     page = tmp_path / "configuration.md"
     page.write_text(PAGE.read_text(encoding="utf-8").replace("| `keep_daily` | `int` | `7` |", "| ? |"))
-    told = generate("--check", page)
-    assert told.returncode == 1
-    assert "stale" in told.stderr
+    checked = generate("--check", page)
+    assert checked.returncode == 1
+    assert "stale" in checked.stderr
     assert generate(page).returncode == 0
     assert page.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
 
@@ -64,7 +64,7 @@ def test_every_example_builds(block: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").glob("from-*.md"))], ids=lambda page: page.name)
-def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+def test_every_link_between_pages_has_a_target(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text("utf-8")):
         name, _, anchor = target.partition("#")
         linked = page.parent / name if name else page

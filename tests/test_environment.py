@@ -61,7 +61,7 @@ class TestSubstitute:
         assert replaced("${COLOUR}") == ""
         assert replaced("${COLOUR:blue}") == "blue"
 
-    def test_a_missing_variable_names_itself_its_parameter_and_the_way_out(self) -> None:
+    def test_the_error_for_a_missing_variable_names_it_its_parameter_and_the_fix(self) -> None:
         with pytest.raises(MissingVariable) as caught:
             replaced("${COLOUR}")
         message = str(caught.value)
@@ -88,7 +88,7 @@ class TestSubstitute:
         assert "default" not in str(caught.value)
 
     @pytest.mark.parametrize("text", ["${COLOUR:?not set}", "${COLOUR:=blue}", "${COLOUR:+blue}"])
-    def test_other_forms_of_the_shell_are_refused(self, text: str) -> None:
+    def test_other_forms_of_shell_expansion_are_refused(self, text: str) -> None:
         """They would be taken for a default, the message of `:?` for a value."""
         with pytest.raises(ValueError, match=r"Paint\.colour: .*of the shell alone"):
             replaced(text)
@@ -99,7 +99,7 @@ class TestSubstitute:
             replaced(text)
 
     @pytest.mark.parametrize("text", ["${MY-COLOUR}", "${}", "${ COLOUR }", "${1COLOUR}", "${:x}"])
-    def test_what_cannot_be_a_name_is_refused(self, text: str) -> None:
+    def test_an_invalid_name_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match=r"Paint\.colour: a variable's name") as caught:
             replaced(text)
         assert not isinstance(caught.value, MissingVariable)
@@ -137,7 +137,7 @@ class TestLookup:
             ("OTHER=red\nCOLOUR=${OTHER}", "${OTHER}"),
         ],
     )
-    def test_a_value_in_a_dotenv_file_is_taken_as_it_is(self, line: str, value: str) -> None:
+    def test_a_value_in_a_dotenv_file_is_used_unchanged(self, line: str, value: str) -> None:
         """A password may hold ``${`` there too."""
         Path(".env").write_text(f"{line}\n")
         assert lookup("COLOUR") == value
@@ -174,7 +174,7 @@ class TestLookup:
         (tmp_path / "project" / ".env").write_text("COLOUR=project\n")
         assert lookup("COLOUR") == "project"
 
-    def test_a_settings_module_that_does_not_exist_is_passed_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_settings_module_is_ignored(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "no.such.settings")
         Path(".env").write_text("COLOUR=work\n")
         assert lookup("COLOUR") == "work"

@@ -73,7 +73,7 @@ class TestVariables:
         monkeypatch.setenv(variable, value)
         assert mode() == (expected, expected == "development")
 
-    def test_the_first_that_is_set_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_first_variable_that_is_set_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ENV", "production")
         monkeypatch.setenv("ENVIRONMENT", "staging")
         monkeypatch.setenv("DJANGO_ENV", "")
@@ -94,7 +94,7 @@ class TestVariables:
         monkeypatch.setenv(variable, yes)
         assert mode() == (expected, expected == "development")
 
-    def test_a_dotenv_file_serves_as_well(self) -> None:
+    def test_a_dotenv_file_sets_the_mode(self) -> None:
         Path(".env").write_text("IS_DEV=true\n")
         assert mode(WithKey) == ("development", True)
 
@@ -114,7 +114,7 @@ class TestVariables:
             Bare()
 
     @pytest.mark.parametrize("given", ["prod", "${SHOP_MODE:prod}", "${SHOP_MODE:Production}"])
-    def test_the_class_wins(self, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    def test_the_class_overrides_the_variables(self, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
         monkeypatch.setenv("ENV_MODE", "development")
 
         class Config(DjangoConfig):
@@ -122,7 +122,7 @@ class TestVariables:
 
         assert mode(Config) == ("production", False)
 
-    def test_an_empty_value_of_the_class_leaves_it_to_the_variables(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_with_an_empty_value_of_the_class_the_variables_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DJANGO_ENV", "staging")
 
         class Config(DjangoConfig):
@@ -132,16 +132,16 @@ class TestVariables:
 
 
 class TestNoVariable:
-    def test_a_class_that_gives_nothing_is_in_development(self) -> None:
+    def test_an_empty_class_is_in_development(self) -> None:
         made = Bare().get_all_settings()
         assert (made["ENV_MODE"], made["DEBUG"]) == ("development", True)
 
     @pytest.mark.parametrize("config", PUBLISHED)
-    def test_what_has_a_key_or_hosts_is_in_production(self, config: type[DjangoConfig]) -> None:
+    def test_a_class_with_a_key_or_hosts_is_in_production(self, config: type[DjangoConfig]) -> None:
         assert mode(config) == ("production", False)
 
     @pytest.mark.parametrize("config", PUBLISHED)
-    def test_and_needs_its_key(self, config: type[DjangoConfig]) -> None:
+    def test_production_needs_a_secret_key(self, config: type[DjangoConfig]) -> None:
         with pytest.raises(ValidationError, match=r"secret_key\n.*secret_key is required.*ENV_MODE to development"):
             config()
 
@@ -152,13 +152,15 @@ class TestNoVariable:
         assert mode(**given) == ("production", False)
 
     @pytest.mark.parametrize("config", PUBLISHED)
-    def test_development_has_to_be_said(self, monkeypatch: pytest.MonkeyPatch, config: type[DjangoConfig]) -> None:
+    def test_development_with_a_key_or_hosts_must_be_explicit(
+        self, monkeypatch: pytest.MonkeyPatch, config: type[DjangoConfig]
+    ) -> None:
         monkeypatch.setenv("ENV_MODE", "development")
         made = config().get_all_settings()
         assert made["DEBUG"] is True
         assert made["SECRET_KEY"].startswith("django-insecure-")
 
-    def test_debug_of_the_class_is_no_reason_for_development(self) -> None:
+    def test_debug_of_the_class_does_not_imply_development(self) -> None:
         class Config(WithKey):
             debug: bool = True
 

@@ -71,7 +71,7 @@ def python(folder: Path, text: str) -> str:
     return succeed(folder, "shell", "--verbosity=0", "--command", text)
 
 
-def test_it_has_no_issues_and_stays_in_its_folder(shop: Path) -> None:
+def test_the_example_passes_the_checks_and_writes_only_in_its_folder(shop: Path) -> None:
     """No missing migrations either."""
     said = python(shop, CHECK)
     assert "no issues" in said
@@ -80,7 +80,7 @@ def test_it_has_no_issues_and_stays_in_its_folder(shop: Path) -> None:
     assert (shop / "bookshop.sqlite3").is_file()
 
 
-def test_it_is_filled_alike_every_time_and_its_admin_pages_answer(shop: Path, tmp_path: Path) -> None:
+def test_filling_is_reproducible_and_the_admin_pages_work(shop: Path, tmp_path: Path) -> None:
     counts, digest, *answers = python(shop, DIGEST + PAGES).splitlines()
     assert counts.split()[:5] == ["10", "8", "40", "8", "40"]
     assert int(counts.split()[5]) > 40
@@ -90,7 +90,7 @@ def test_it_is_filled_alike_every_time_and_its_admin_pages_answer(shop: Path, tm
 
 
 @pytest.mark.parametrize(("books", "says"), [("0", "at least one book"), ("5", "full already")])
-def test_a_fill_that_cannot_be_is_refused(shop: Path, books: str, says: str) -> None:
+def test_an_invalid_number_of_books_is_refused(shop: Path, books: str, says: str) -> None:
     refused = manage(shop, "fill_bookshop", "--books", books)
     assert refused.returncode == 1
     assert says in refused.stderr

@@ -148,7 +148,7 @@ def value_of(made: dict[str, Any], path: str) -> Any:
 
 
 @pytest.mark.parametrize(("body", "expected"), WORKS)
-def test_works_as_there(body: str, expected: dict[str, Any]) -> None:
+def test_supported_configurations_have_the_same_settings(body: str, expected: dict[str, Any]) -> None:
     made = settings(body)
     assert {path: value_of(made, path) for path in expected} == expected
 
@@ -168,7 +168,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("body", "says"), REFUSED)
-def test_is_refused(body: str, says: str) -> None:
+def test_unsupported_configurations_are_refused(body: str, says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         build(body)
 
@@ -181,15 +181,15 @@ class TestWhatIsNotProvided:
         assert str(caught.value).partition("does not provide: ")[2]
 
     @pytest.mark.parametrize("field", ["telegram", "unfold", "ssl_redirect"])
-    def test_an_argument_too(self, field: str) -> None:
+    def test_an_argument_is_refused_by_name(self, field: str) -> None:
         with pytest.raises(ValidationError, match=f"{field} is a field of the package django-cfg"):
             build("", **{field: None})
 
-    def test_all_are_named_at_once(self) -> None:
+    def test_all_unsupported_fields_are_listed(self) -> None:
         with pytest.raises(TypeError, match=r"(?s)email is a field.*telegram is a field"):
             build("telegram: Any = None\nemail: Any = None")
 
-    def test_an_inherited_one_is_refused(self) -> None:
+    def test_an_inherited_field_is_refused(self) -> None:
         with pytest.raises(TypeError, match="drf is a field"):
             type("Config", (DjangoConfig,), {"__module__": __name__, "__annotations__": {"drf": Any}, "drf": None})
 
@@ -198,7 +198,7 @@ class TestWhatIsNotProvided:
         with pytest.raises(ImportError, match=f"{name} is part of the package django-cfg"):
             exec(f"from django_cfg import {name}")  # noqa: S102
 
-    def test_other_names_are_unknown_as_usual(self) -> None:
+    def test_other_names_raise_the_usual_import_error(self) -> None:
         assert not hasattr(django_cfg, "NoSuchConfig")
         with pytest.raises(ImportError, match="cannot import name"):
             exec("from django_cfg import NoSuchConfig")  # noqa: S102
@@ -206,7 +206,7 @@ class TestWhatIsNotProvided:
 
 class TestModels:
     @pytest.mark.parametrize("name", models.__all__)
-    def test_they_are_the_same_under_both_names(self, name: str) -> None:
+    def test_constants_are_the_same_under_both_names(self, name: str) -> None:
         assert getattr(models, name) is getattr(django_cfg, name)
 
     @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ class TestModels:
             ("staging", (False, False, False)),
         ],
     )
-    def test_which_environment_it_is(self, mode: str, flags: tuple[bool, bool, bool]) -> None:
+    def test_environment_flags(self, mode: str, flags: tuple[bool, bool, bool]) -> None:
         config = build(f'env_mode: str = "{mode}"')
         assert (config.is_production, config.is_development, config.is_test) == flags
 

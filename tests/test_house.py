@@ -34,14 +34,14 @@ def test_files_and_functions_are_short() -> None:
     assert statistics.median(lines for _, lines in functions()) <= MEDIAN_FUNCTION
 
 
-def test_among_the_tests_lie_only_tests() -> None:
-    """What they need is in tests/support."""
+def test_the_test_folders_hold_only_tests() -> None:
+    """Their support code is in tests/support."""
     name = re.compile(r"test_\w+|\w+_contract|conftest|__init__")
     paths = [path for path in (ROOT / "tests").rglob("*.py") if "support" not in path.parts]
     assert [str(path.relative_to(ROOT)) for path in paths if not name.fullmatch(path.stem)] == []
 
 
-def test_no_file_names_a_registry_or_a_place_of_one_machine() -> None:
+def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
     """Installation goes through the ordinary clients, wherever they are pointed."""
     named = re.compile("|".join(("pypi" + r"\.org", "npmjs" + r"\.(org|com)", "deb" + r"\.debian\.org", "/ro" + "ot/")))
     try:
@@ -52,7 +52,7 @@ def test_no_file_names_a_registry_or_a_place_of_one_machine() -> None:
     assert found == []
 
 
-def test_a_project_without_extras(tmp_path: Path) -> None:
+def test_a_project_works_without_extras(tmp_path: Path) -> None:
     """Nothing that an extra brings is imported before it is used."""
     extras = ["obstore", "psycopg", "psycopg2", "MySQLdb", "pymysql", "rq", "django_rq", "apprise", "redis"]
     script = f"""

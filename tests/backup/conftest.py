@@ -15,12 +15,12 @@ from tests.support import needs, processes
 from tests.support.django_project import ADMINS, Site
 from tests.support.gnupg_home import Home, Laptop
 from tests.support.s3_server import S3Server
-from tests.support.unprivileged import NOBODY, Unprivileged
+from tests.support.unprivileged import UNPRIVILEGED_UID, Unprivileged
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3 server for the whole session; each test makes a bucket of its own."""
+    """An S3 server for all tests of the session; each test makes its own bucket."""
     server = S3Server(tmp_path_factory.mktemp("s3") / "server")
     yield server
     server.stop()
@@ -28,7 +28,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture
 def nothing_left_running() -> Iterator[None]:
-    """Whatever the test does, and however it fails, no thread and no child process outlives it."""
+    """Assert that the test leaves no thread and no child process, even when it fails."""
     threads, children = processes.threads(), processes.children()
     yield
     assert processes.threads() <= threads
@@ -59,20 +59,20 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def unprivileged() -> Unprivileged:
-    """A block in which permissions count: root becomes nobody for its length."""
+    """A block in which file permissions apply: root becomes an unprivileged user for its length."""
 
     @contextmanager
-    def as_nobody() -> Iterator[None]:
+    def as_unprivileged_user() -> Iterator[None]:
         if os.geteuid() != 0:
             yield
             return
-        os.seteuid(NOBODY)
+        os.seteuid(UNPRIVILEGED_UID)
         try:
             yield
         finally:
             os.seteuid(0)
 
-    return as_nobody
+    return as_unprivileged_user
 
 
 @pytest.fixture(scope="session")
@@ -102,5 +102,5 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 @pytest.fixture
 def notified(site: Site) -> None:
-    """Somebody who gets mail of failures; no test that uses this sends any."""
+    """A recipient of failure mail is configured; no test that uses this sends any."""
     site.set(ADMINS=ADMINS)

@@ -35,8 +35,8 @@ print("add", client.get(f"{base}add/").status_code, client.post(f"{base}add/", {
 print("delete", client.post(f"{base}{run.pk}/delete/", {"post": "yes"}).status_code)
 client.post(base, {"action": "delete_selected", "_selected_action": [run.pk], "post": "yes"})
 print("left", list(Run.objects.values_list("name", "state")) == [(run.name, "succeeded")])
-nobody = Client(headers={"host": "localhost"})
-print("stranger", nobody.get(base).status_code)
+anonymous = Client(headers={"host": "localhost"})
+print("stranger", anonymous.get(base).status_code)
 """
 
 

@@ -31,7 +31,7 @@ sys.addaudithook(_notice)  # for good: there is no way to remove one
 
 @contextmanager
 def touched() -> Iterator[list[str]]:
-    """What the block starts, opens and makes."""
+    """Collect what the block starts, opens and creates."""
     global _touched
     _touched = []
     try:
@@ -44,11 +44,11 @@ def ids(messages: list[CheckMessage]) -> list[str]:
     return [str(message.id).removeprefix("django_cfg_backup.") for message in messages]
 
 
-def test_a_good_configuration_needs_no_words(site: Site) -> None:
+def test_a_valid_configuration_has_no_messages(site: Site) -> None:
     assert check_backup() == []
 
 
-def test_they_are_run_by_manage_py_check(site: Site) -> None:
+def test_manage_py_check_runs_them(site: Site) -> None:
     """Without a tag and without a database being named."""
     site.set(BACKUP={"nosuch": 1})
     assert "E001" in ids(run_checks())
@@ -76,7 +76,7 @@ class TestUnusable:
         assert error.id == "django_cfg_backup.E001"
         assert words in error.msg
 
-    def test_its_secrets_are_not_shown(self, site: Site) -> None:
+    def test_secrets_are_not_shown(self, site: Site) -> None:
         site.set(BACKUP={"encryption_key": ["hunter2"], "storage": {"s3_secret_key": ["hunter2"]}})
         (error,) = check_backup()
         assert "hunter2" not in str(error)
@@ -87,7 +87,7 @@ class TestUnusable:
 
     @pytest.mark.parametrize("inside", ["", "backups", "deep/inside"])
     @pytest.mark.parametrize("name", ["MEDIA_ROOT", "STATIC_ROOT", "STATICFILES_DIRS"])
-    def test_a_folder_that_web_servers_show(self, site: Site, name: str, inside: str) -> None:
+    def test_a_folder_that_web_servers_serve(self, site: Site, name: str, inside: str) -> None:
         """The folder itself and all below it."""
         served = site.root / "served"
         site.configure(storage={"local_path": str(served / inside)})
@@ -101,16 +101,16 @@ class TestUnusable:
         site.set(STATICFILES_DIRS=[("downloads", str(site.root))])
         assert ids(check_backup()) == ["E001"]
 
-    def test_a_link_into_a_served_folder(self, site: Site) -> None:
-        """It is the place that counts, not its name."""
+    def test_a_symlink_into_a_served_folder(self, site: Site) -> None:
+        """The target of the symlink counts."""
         (site.root / "media").mkdir()
         site.backups.symlink_to(site.root / "media")
         site.set(MEDIA_ROOT=site.root / "media")
         assert ids(check_backup()) == ["E001"]
 
     @pytest.mark.parametrize("media", ["", "media", "backups-of-media", "backups/media"])
-    def test_a_folder_beside_it_is_no_matter(self, site: Site, media: str) -> None:
-        """Nor an unset one, nor one within the backups."""
+    def test_a_folder_next_to_a_served_folder_is_accepted(self, site: Site, media: str) -> None:
+        """Also with an unset MEDIA_ROOT, and one within the backups."""
         site.set(MEDIA_ROOT=str(site.root / media) if media else "", STATIC_ROOT=None)
         assert check_backup() == []
 
@@ -125,7 +125,7 @@ class TestWarnings:
         assert "nothing is backed up" in warning.msg
 
     def test_an_unknown_alias(self, site: Site) -> None:
-        """W003, with the aliases there are; an alias that is switched off counts too."""
+        """W003, with the known aliases; also for a disabled alias."""
         site.configure(databases=[{"alias": "defualt", "enabled": False}, {"alias": "default"}])
         (warning,) = check_backup()
         assert isinstance(warning, Warning)
@@ -133,8 +133,8 @@ class TestWarnings:
         assert "'defualt'" in warning.msg
         assert warning.hint == "Its aliases are: default."
 
-    def test_a_database_without_an_engine_of_ours(self, site: Site) -> None:
-        """W004, with the way to leave it out, which works."""
+    def test_a_database_of_an_unsupported_vendor(self, site: Site) -> None:
+        """W004, with the setting that leaves it out."""
         site.use_databases(
             default={"ENGINE": SQLITE, "NAME": str(site.database)},
             legacy={"ENGINE": "nosuch.backend", "NAME": "legacy"},
@@ -148,19 +148,19 @@ class TestWarnings:
         assert check_backup() == []
 
     def test_a_database_in_memory(self, site: Site) -> None:
-        """Its backup fails every night: that is known before."""
+        """Its backup would fail every night."""
         site.use_databases(default={"ENGINE": SQLITE, "NAME": ":memory:"})
         assert ids(check_backup()) == ["W004"]
 
-    def test_switched_off_backups_do_not_care_for_engines(self, site: Site) -> None:
+    def test_with_backups_switched_off_engines_are_not_checked(self, site: Site) -> None:
         site.use_databases(default={"ENGINE": "nosuch.backend", "NAME": "legacy"})
         site.configure(enabled=False)
         assert check_backup() == []
 
 
 @pytest.mark.parametrize("good", [True, False])
-def test_they_touch_nothing(site: Site, good: bool) -> None:
-    """No connection, no process, no folder; a missing database is not made."""
+def test_the_checks_touch_nothing(site: Site, good: bool) -> None:
+    """No connection, no process, no folder; a missing database is not created."""
     missing: Path = site.root / "missing.sqlite3"
     site.use_databases(default={"ENGINE": SQLITE, "NAME": str(missing)})
     site.configure(databases=[] if good else [{"alias": "nosuch"}])
@@ -171,7 +171,7 @@ def test_they_touch_nothing(site: Site, good: bool) -> None:
     assert not site.backups.exists()
 
 
-def test_a_touch_would_be_noticed(site: Site) -> None:
+def test_an_access_would_be_detected(site: Site) -> None:
     """The test above can fail."""
     with touched() as events:
         site.sql("SELECT 1")
@@ -182,10 +182,10 @@ def test_a_touch_would_be_noticed(site: Site) -> None:
     ("backup", "expected"),
     [({"enabled": True}, ["django_cfg_backup.W001"]), ({"enabled": False}, []), ({"nosuch": 1}, []), (None, [])],
 )
-def test_backups_that_no_app_carries_out(
+def test_a_configuration_without_the_backup_app(
     site: Site, monkeypatch: pytest.MonkeyPatch, backup: object, expected: list[str]
 ) -> None:
-    """The check works where the app is not installed, whatever stands in the settings."""
+    """The check works without the app being installed, whatever the settings contain."""
     site.set(BACKUP=backup)
     assert app_check.check_app_is_installed(None) == []
     monkeypatch.setattr(app_check.apps, "is_installed", lambda name: False)

@@ -1,4 +1,4 @@
-"""The five models of the configuration guide: parameters, defaults, ranges, rules, silence about secrets."""
+"""The five models of the configuration guide: parameters, defaults, ranges, rules and secrets."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ GUIDE_DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
     },
     BackupVerificationConfig: {},
 }
-# What is ours and not the guide's.
+# Parameters of this package that are not in the guide.
 ADDED = {
     BackupConfig: {
         "project": None,
@@ -212,7 +212,7 @@ def cases(table: dict[type[BaseModel], dict[str, list[Any]]]) -> list[Any]:
 
 class TestParameters:
     @pytest.mark.parametrize("model", GUIDE_DEFAULTS)
-    def test_the_guides_and_no_others_but_ours(self, model: type[BaseModel]) -> None:
+    def test_only_parameters_of_the_guide_and_documented_additions_exist(self, model: type[BaseModel]) -> None:
         expected = GUIDE_DEFAULTS[model] | ADDED.get(model, {})
         assert set(model.model_fields) == set(expected)
 
@@ -244,16 +244,16 @@ class TestParameters:
             build(model, **{name: value})
 
     @pytest.mark.parametrize("model", GUIDE_DEFAULTS)
-    def test_an_unknown_one_is_refused(self, model: type[BaseModel]) -> None:
+    def test_an_unknown_parameter_is_refused(self, model: type[BaseModel]) -> None:
         with pytest.raises(ValidationError, match=f"{model.__name__} has no such parameter"):
             build(model, colour="red")
 
-    def test_a_misspelt_one_is_told_with_the_likely_one(self) -> None:
+    def test_the_error_for_a_misspelt_parameter_suggests_one(self) -> None:
         with pytest.raises(ValidationError, match=r"retention\.keep_dayly\n.*did you mean keep_daily\?"):
             BackupConfig(retention={"keep_dayly": 3})
 
     @pytest.mark.parametrize("model", GUIDE_DEFAULTS)
-    def test_they_do_not_change_once_built(self, model: type[BaseModel]) -> None:
+    def test_models_are_immutable(self, model: type[BaseModel]) -> None:
         with pytest.raises(ValidationError, match="frozen"):
             build(model).enabled = True  # type: ignore[attr-defined]
 
@@ -261,7 +261,7 @@ class TestParameters:
         with pytest.raises(ValidationError, match=r"alias\n.*required"):
             BackupDatabaseConfig()  # type: ignore[call-arg]
 
-    def test_a_dict_serves_as_well(self) -> None:
+    def test_a_dict_is_accepted(self) -> None:
         """For `BACKUP = {...}` in settings.py."""
         made = BackupConfig.model_validate(
             {"enabled": True, "schedule": {"daily_time": "02:30"}, "databases": [{"alias": "default"}]}
@@ -269,10 +269,10 @@ class TestParameters:
         assert made.schedule.daily_time == time(2, 30)
         assert made.databases == [BackupDatabaseConfig(alias="default")]
 
-    def test_a_path_serves_as_well(self, tmp_path: Path) -> None:
+    def test_a_path_is_accepted(self, tmp_path: Path) -> None:
         assert BackupStorageConfig(local_path=tmp_path).local_path == str(tmp_path)  # type: ignore[arg-type]
 
-    def test_they_can_be_pickled_and_copied(self) -> None:
+    def test_models_can_be_pickled_and_copied(self) -> None:
         made = BackupConfig(enabled=True, encryption_key=SECRET)
         assert pickle.loads(pickle.dumps(made)) == made == made.model_copy(deep=True)  # noqa: S301
 
@@ -280,26 +280,26 @@ class TestParameters:
 class TestS3IsComplete:
     GIVEN = {"s3_bucket": "b", "s3_access_key": "k", "s3_secret_key": "s"}
 
-    def test_all_three_are_enough(self) -> None:
+    def test_bucket_and_both_keys_are_sufficient(self) -> None:
         assert BackupStorageConfig(backend="s3", **self.GIVEN).backend == "s3"
 
     @pytest.mark.parametrize("missing", GIVEN)
     @pytest.mark.parametrize("absent", [None, ""])
-    def test_each_is_needed(self, missing: str, absent: str | None) -> None:
+    def test_each_s3_parameter_is_required(self, missing: str, absent: str | None) -> None:
         with pytest.raises(ValidationError) as caught:
             BackupStorageConfig(backend="s3", **(self.GIVEN | {missing: absent}))
         message = str(caught.value)
         assert f'backend="s3" needs {missing}:' in message
         assert 'or use backend="local"' in message
 
-    def test_all_that_miss_are_told_at_once(self) -> None:
+    def test_all_missing_parameters_are_listed(self) -> None:
         with pytest.raises(ValidationError, match="needs s3_bucket, s3_access_key, s3_secret_key:"):
             BackupStorageConfig(backend="s3")
 
     @pytest.mark.parametrize(
         "absent", [{}, {"s3_access_key": None, "s3_secret_key": ""}, {"s3_access_key": "${NONE:}"}]
     )
-    def test_a_role_takes_the_place_of_both_keys(self, absent: dict[str, Any]) -> None:
+    def test_a_role_replaces_both_keys(self, absent: dict[str, Any]) -> None:
         assert BackupStorageConfig(backend="s3", s3_bucket="b", s3_use_role=True, **absent).s3_use_role
 
     @pytest.mark.parametrize("key", ["s3_access_key", "s3_secret_key", "s3_session_token"])
@@ -317,27 +317,27 @@ class TestOneSchedule:
     GIVEN = {"cron": "0 2 * * *", "interval_hours": 6, "daily_time": time(2, 0)}
 
     @pytest.mark.parametrize("names", [("cron", "interval_hours"), ("interval_hours", "daily_time"), tuple(GIVEN)])
-    def test_they_exclude_each_other(self, names: tuple[str, ...]) -> None:
+    def test_schedule_parameters_exclude_each_other(self, names: tuple[str, ...]) -> None:
         with pytest.raises(ValidationError, match="exclude each other: give only one") as caught:
             BackupScheduleConfig(**{name: self.GIVEN[name] for name in names})
         assert " and ".join(names) in str(caught.value)
 
     @pytest.mark.parametrize("name", ["interval_hours", "daily_time"])
-    def test_another_one_leaves_cron_empty(self, name: str) -> None:
+    def test_another_schedule_leaves_cron_empty(self, name: str) -> None:
         assert BackupScheduleConfig(**{name: self.GIVEN[name]}).cron is None
 
-    def test_none_means_daily_at_two(self) -> None:
+    def test_no_schedule_means_daily_at_two(self) -> None:
         assert BackupScheduleConfig(cron=None, interval_hours=None, daily_time=None).cron == "0 2 * * *"
 
-    def test_a_bad_cron_is_told_with_a_good_one(self) -> None:
+    def test_the_error_for_an_invalid_cron_shows_a_valid_one(self) -> None:
         with pytest.raises(ValidationError, match=r"'0 2 \* \*' is not a cron expression.*as in '0 2 \* \* \*'"):
             BackupScheduleConfig(cron="0 2 * *")
 
-    def test_a_day_that_never_comes_is_told(self) -> None:
+    def test_a_day_that_does_not_exist_is_refused(self) -> None:
         with pytest.raises(ValidationError, match=r"not a cron expression \(Bad day-of-month"):
             BackupScheduleConfig(cron="0 0 31 4,6,9,11 *")
 
-    def test_a_time_with_a_zone_is_told(self) -> None:
+    def test_a_time_with_a_zone_is_refused(self) -> None:
         with pytest.raises(ValidationError, match=r"settings\.TIME_ZONE: give a time without a time zone"):
             BackupScheduleConfig(daily_time=time(2, 0, tzinfo=UTC))
 
@@ -374,17 +374,17 @@ class TestFilenameTemplate:
 
 
 class TestDatabases:
-    def test_an_alias_stands_once(self) -> None:
+    def test_a_duplicate_alias_is_refused(self) -> None:
         entries = [BackupDatabaseConfig(alias=alias) for alias in ("default", "logs", "default")]
         with pytest.raises(ValidationError, match="databases holds default more than once: merge"):
             BackupConfig(databases=entries)
 
-    def test_a_table_is_on_one_list(self) -> None:
+    def test_a_table_on_both_lists_is_refused(self) -> None:
         with pytest.raises(ValidationError) as caught:
             BackupDatabaseConfig(alias="a", exclude_tables=["t", "x"], include_tables=["t", "y"])
         assert "t cannot be in exclude_tables and in include_tables: take it out of one" in str(caught.value)
 
-    def test_for_database_finds_the_override_or_one_that_changes_nothing(self) -> None:
+    def test_for_database_returns_the_override_or_the_defaults(self) -> None:
         logs = BackupDatabaseConfig(alias="logs", enabled=False)
         config = BackupConfig(databases=[logs])
         assert config.for_database("logs") is logs
@@ -397,7 +397,7 @@ class TestVariables:
         monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
 
-    def test_any_string_may_hold_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_any_string_may_hold_a_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TABLE", "audit_log")
         monkeypatch.setenv("HOURS", "12")
         assert BackupDatabaseConfig(alias="a", exclude_tables=["${TABLE}"]).exclude_tables == ["audit_log"]
@@ -411,19 +411,19 @@ class TestVariables:
         storage = {"backend": "s3", "s3_bucket": "b", "s3_access_key": "k", "s3_secret_key": "${KEY}"}
         assert BackupConfig.model_validate({"storage": storage}).storage.s3_secret_key == "a${b}$${c"
 
-    def test_a_missing_one_names_itself_and_the_parameter(self) -> None:
+    def test_the_error_for_a_missing_variable_names_it_and_the_parameter(self) -> None:
         with pytest.raises(
             ValidationError, match=r"BackupStorageConfig\.s3_secret_key needs the variable R2_SECRET_KEY"
         ):
             BackupStorageConfig(backend="s3", s3_bucket="b", s3_access_key="k", s3_secret_key="${R2_SECRET_KEY}")
 
-    def test_a_missing_one_is_an_error_with_enabled_false_too(self) -> None:
+    def test_a_missing_variable_is_an_error_with_enabled_false_too(self) -> None:
         given = {"enabled": False, "storage": {"backend": "s3", "s3_bucket": "b", "s3_secret_key": "${R2_SECRET_KEY}"}}
         with pytest.raises(ValidationError, match=r"with enabled=False too.*leave the BackupConfig out") as caught:
             BackupConfig.model_validate(given)
         assert "default" not in str(caught.value)
 
-    def test_blanks_around_strings_are_removed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_spaces_around_strings_are_removed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BUCKET", " shop-backups\n")
         made = BackupStorageConfig(backend=" s3 ", s3_bucket="${BUCKET}", s3_access_key=" k", s3_secret_key="s ")
         assert (made.backend, made.s3_bucket, made.s3_access_key, made.s3_secret_key) == (
@@ -434,8 +434,8 @@ class TestVariables:
         )
         assert BackupDatabaseConfig(alias=" default ", exclude_tables=[" a "]).exclude_tables == ["a"]
 
-    def test_those_of_keys_are_not(self) -> None:
-        """A new key with one is an error; an earlier passphrase is what it was."""
+    def test_spaces_around_keys_are_not_removed(self) -> None:
+        """In a new key they are an error; an earlier passphrase stays unchanged."""
         for key in ("encryption_key", "signing_key"):
             with pytest.raises(ValidationError, match=key) as caught:
                 BackupConfig(**{key: f" {SECRET}"})
@@ -451,7 +451,7 @@ def with_secrets() -> BackupConfig:
 
 
 class TestSecrets:
-    def test_neither_repr_nor_str_shows_them(self) -> None:
+    def test_repr_and_str_show_no_secrets(self) -> None:
         made = with_secrets()
         assert made.storage.s3_secret_key == made.encryption_key == SECRET
         for text in (repr(made), str(made), f"{made}", repr(made.storage), repr([made])):
@@ -473,8 +473,8 @@ class TestSecrets:
             {"schedule": {"cron": "@daily", "interval_hours": 1, "queue": SECRET}},
         ],
     )
-    def test_no_form_of_a_validation_error_shows_them(self, given: dict[str, Any]) -> None:
-        """`errors()` is what structured logs take; Pydantic's own holds the input, hidden or not."""
+    def test_validation_errors_show_no_secrets(self, given: dict[str, Any]) -> None:
+        """Structured logs use `errors()`, and Pydantic's own holds the input, even if it is hidden."""
         for attempt in (lambda: BackupConfig(**given), lambda: BackupConfig.model_validate(given)):
             with pytest.raises(ValidationError) as caught:
                 attempt()
@@ -482,7 +482,7 @@ class TestSecrets:
             assert SECRET not in str(error) + repr(error) + repr(error.errors()) + error.json()
             assert all(re.search(r"\w", detail["msg"]) for detail in error.errors())
 
-    def test_an_error_keeps_its_place_and_type(self) -> None:
+    def test_an_error_keeps_its_location_and_type(self) -> None:
         with pytest.raises(ValidationError) as caught:
             BackupConfig(databases=[{"alias": "a"}, {"alias": ""}], retention={"keep_daily": 0})
         assert caught.value.title == "BackupConfig"

@@ -1,4 +1,4 @@
-"""What encryption_key may be, and what it is refused for: all of it without gpg."""
+"""The accepted and refused values of encryption_key, without gpg."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GROUPED = "3D50 7FB3 0715 2CF1 1D6B  2829 8622 A8F0 332C 43BF"
 
 
 def refusal(text: str) -> str:
-    """What the configuration says to *text*, which it does not repeat."""
+    """Return the configuration's error for *text*; assert that it does not repeat *text*."""
     with pytest.raises(ValidationError) as caught:
         BackupConfig(encryption_key=text)
     (error,) = caught.value.errors()
@@ -29,7 +29,7 @@ class TestPublicKeys:
     def test_a_block_is_a_public_key(self, laptop: Laptop) -> None:
         assert parse_encryption_key(laptop.public) == PublicKeys((laptop.public,))
 
-    def test_several_blocks_are_several(self, laptop: Laptop) -> None:
+    def test_several_blocks_are_several_public_keys(self, laptop: Laptop) -> None:
         """With anything between them, as a listing has it."""
         both = laptop.public + "\nthe recovery key:\n" + laptop.home.public(laptop.recovery)
         assert parse_encryption_key(both) == PublicKeys((laptop.public, laptop.home.public(laptop.recovery)))
@@ -38,12 +38,12 @@ class TestPublicKeys:
         indented = "".join(f"    {line}\r\n" for line in laptop.public.splitlines())
         assert parse_encryption_key(indented) == PublicKeys((laptop.public,))
 
-    def test_a_block_without_its_checksum_is_one(self, laptop: Laptop) -> None:
-        """RFC 9580 drops it."""
+    def test_a_block_without_its_checksum_is_a_public_key(self, laptop: Laptop) -> None:
+        """RFC 9580 omits the checksum."""
         lines = [line for line in laptop.public.splitlines() if not line.startswith("=")]
         assert isinstance(parse_encryption_key("\n".join(lines)), PublicKeys)
 
-    def test_headers_of_the_armour_are_passed_over(self, laptop: Laptop) -> None:
+    def test_headers_of_the_armour_are_ignored(self, laptop: Laptop) -> None:
         commented = laptop.public.replace("BLOCK-----\n", "BLOCK-----\nComment: of the shop\n", 1)
         assert isinstance(parse_encryption_key(commented), PublicKeys)
 
@@ -64,38 +64,38 @@ class TestPublicKeys:
         ],
         ids=["no end", "first half", "second half", "one and a half", "escaped", "one line"],
     )
-    def test_a_block_that_is_not_whole_is_refused(self, laptop: Laptop, broken: object) -> None:
+    def test_an_incomplete_block_is_refused(self, laptop: Laptop, broken: object) -> None:
         assert "is not complete" in refusal(broken(laptop.public))  # type: ignore[operator]
 
-    def test_a_damaged_letter_is_noticed(self, laptop: Laptop) -> None:
+    def test_a_damaged_character_is_refused(self, laptop: Laptop) -> None:
         lines = laptop.public.splitlines()
         lines[3] = ("B" if lines[3][0] == "A" else "A") + lines[3][1:]
         assert "is damaged" in refusal("\n".join(lines))
         lines[3] = "?" + lines[3][1:]
         assert "is damaged" in refusal("\n".join(lines))
 
-    def test_another_kind_of_block_is_named(self, laptop: Laptop) -> None:
+    def test_the_error_names_another_kind_of_block(self, laptop: Laptop) -> None:
         assert "it holds a PGP MESSAGE" in refusal(laptop.public.replace("PUBLIC KEY BLOCK", "MESSAGE"))
 
-    def test_a_message_in_the_clothes_of_a_key_is_refused(self, laptop: Laptop) -> None:
+    def test_a_message_with_the_armour_of_a_key_is_refused(self, laptop: Laptop) -> None:
         sealed = laptop.home.run("--armor", "--trust-model=always", "-r", laptop.good, "-e", given=b"x").stdout.decode()
         assert "does not begin with a public key" in refusal(sealed.replace("MESSAGE", "PUBLIC KEY BLOCK"))
 
 
 class TestFingerprints:
     @pytest.mark.parametrize("text", [DIGITS, DIGITS.lower(), f"0x{DIGITS}", GROUPED, f" {GROUPED}\n"])
-    def test_forty_digits_are_one(self, text: str) -> None:
-        """In any way people write them."""
+    def test_forty_digits_are_a_fingerprint(self, text: str) -> None:
+        """In every common notation."""
         assert parse_encryption_key(text) == Fingerprints((DIGITS,))
 
     @pytest.mark.parametrize("parting", [",", ", ", "\n", ";"])
-    def test_several_are_several(self, parting: str) -> None:
+    def test_several_fingerprints_are_several_keys(self, parting: str) -> None:
         assert parse_encryption_key(f"{GROUPED}{parting}{'A' * 40}") == Fingerprints((DIGITS, "A" * 40))
 
     @pytest.mark.parametrize(
         "text", [DIGITS[:-1], DIGITS + "0", GROUPED[:-5], GROUPED + " 0000", f"{DIGITS}, me", f"me\n{DIGITS}"]
     )
-    def test_a_digit_too_few_or_too_many_is_told(self, text: str) -> None:
+    def test_a_wrong_number_of_digits_is_refused(self, text: str) -> None:
         assert "looks like a fingerprint, which has 40 digits" in refusal(text)
 
 
@@ -115,7 +115,7 @@ class TestPassphrases:
             "x" * 255,
         ],
     )
-    def test_anything_else_is_one(self, text: str) -> None:
+    def test_any_other_text_is_a_passphrase(self, text: str) -> None:
         assert parse_encryption_key(text) == Passphrase(text)
         assert BackupConfig(encryption_key=text).encryption_key == text
 
@@ -138,8 +138,8 @@ class TestPassphrases:
             ("age1" + "q" * 58, "a key of another program"),
         ],
     )
-    def test_what_was_meant_otherwise_is_refused(self, text: str, meaning: str) -> None:
-        """As a passphrase it would be one that others know."""
+    def test_text_that_looks_like_something_else_is_refused(self, text: str, meaning: str) -> None:
+        """Used as a passphrase it would not be secret."""
         assert meaning in refusal(text)
 
     @pytest.mark.parametrize(
@@ -156,11 +156,11 @@ class TestPassphrases:
             ("ü" * 128, "at most 255 bytes"),
         ],
     )
-    def test_what_gpg_or_a_person_could_not_type_is_refused(self, text: str, reason: str) -> None:
+    def test_text_that_gpg_or_a_person_cannot_enter_is_refused(self, text: str, reason: str) -> None:
         with pytest.raises(ValidationError, match=reason):
             BackupConfig(encryption_key=text)
 
-    def test_an_existing_file_of_that_name_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_passphrase_that_is_a_file_name_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         assert isinstance(parse_encryption_key("secret"), Passphrase)
         (tmp_path / "secret").touch()
@@ -170,7 +170,7 @@ class TestPassphrases:
 class TestFiles:
     @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
     def test_a_mounted_secret_is_read(self, tmp_path: Path, end: str) -> None:
-        """Without the line break that editors put at its end."""
+        """Without the final line break that editors add."""
         (tmp_path / "key").write_bytes(b"correct horse" + end.encode())
         assert BackupConfig(encryption_key=f"file:{tmp_path}/key").encryption_key == "correct horse"
 
@@ -189,29 +189,29 @@ class TestFiles:
             ("/", "cannot be read: Is a directory"),
         ],
     )
-    def test_one_that_is_not_there_is_told(self, name: str, reason: str) -> None:
+    def test_an_unreadable_file_is_refused(self, name: str, reason: str) -> None:
         with pytest.raises(ValidationError, match=reason):
             BackupConfig(encryption_key=f"file:{name}")
 
-    def test_a_binary_key_is_told(self, tmp_path: Path, laptop: Laptop) -> None:
+    def test_a_binary_key_is_refused(self, tmp_path: Path, laptop: Laptop) -> None:
         (tmp_path / "key.gpg").write_bytes(laptop.home.run("--export", laptop.good).stdout)
         assert "keys are exported with gpg --armor" in refusal(f"file:{tmp_path}/key.gpg")
 
-    def test_what_the_file_holds_is_judged_too(self, tmp_path: Path) -> None:
+    def test_the_content_of_the_file_is_validated(self, tmp_path: Path) -> None:
         (tmp_path / "key").write_text("332C43BF")
         assert "looks like a key id" in refusal(f"file:{tmp_path}/key")
 
 
 class TestEarlierPassphrases:
-    def test_they_are_listed(self, tmp_path: Path) -> None:
-        """From files too; and whatever once was accepted."""
+    def test_earlier_passphrases_are_listed(self, tmp_path: Path) -> None:
+        """From files too; and values that earlier versions accepted."""
         (tmp_path / "old").write_text("older\n")
         made = BackupConfig(decryption_keys=["old one", f"file:{tmp_path}/old", "332C43BF"])
         assert made.decryption_keys == ["old one", "older", "332C43BF"]
         assert "old" not in repr(made)
 
     @pytest.mark.parametrize("kind", ["public", "private", "fingerprint", "empty", "lines"])
-    def test_keys_are_refused(self, laptop: Laptop, kind: str) -> None:
+    def test_keys_are_no_earlier_passphrases(self, laptop: Laptop, kind: str) -> None:
         key = {
             "public": laptop.public,
             "private": laptop.home.private(laptop.good),

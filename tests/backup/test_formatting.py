@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Formatting of sizes and counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifest: what a backup says of itself, for years, to whoever reads it."""
+"""The manifest: the description of a backup, readable for years."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def changed(**values: Any) -> bytes:
 
 
 @pytest.mark.parametrize("manifest", [make_manifest(), FULL], ids=["short", "full"])
-def test_what_is_written_is_read(manifest: Manifest) -> None:
-    """Every fact, in the same type."""
+def test_a_round_trip_keeps_every_value(manifest: Manifest) -> None:
+    """Every value, with its type."""
     assert Manifest.from_json(manifest.to_json(), manifest.key) == manifest
 
 
-def test_it_is_json_for_people() -> None:
-    """Indented, one fact a line, and under the names of the format's description."""
+def test_the_json_is_readable_for_people() -> None:
+    """Indented, one value a line, with the names of the documented format."""
     text = FULL.to_json().decode()
     assert text.startswith('{\n  "schema": 1,\n  "name": "2026/shop",\n')
     assert text.endswith("}\n")
@@ -53,8 +53,8 @@ def test_it_is_json_for_people() -> None:
 
 
 @pytest.mark.parametrize("length", range(0, len(FULL.to_json()) - 1, 50))
-def test_one_cut_short_is_not_believed(length: int) -> None:
-    """Wherever the cut is; the message names the object and where to read on."""
+def test_a_truncated_manifest_is_refused(length: int) -> None:
+    """Wherever it is truncated; the message names the object and the documentation."""
     with pytest.raises(
         ManifestError, match=r"2026/shop\.json is not complete JSON.*cut short.*docs/restore-by-hand\.md"
     ):
@@ -62,41 +62,41 @@ def test_one_cut_short_is_not_believed(length: int) -> None:
 
 
 @pytest.mark.parametrize("data", [bytes(700), b"\xff\xfe\x00", b"<html>", b"\x1f\x8b\x08"], ids=repr)
-def test_other_bytes_are_not_believed(data: bytes) -> None:
-    """Zeros after a power cut, a proxy's error page."""
+def test_other_bytes_are_refused(data: bytes) -> None:
+    """Zeros after a power failure, a proxy's error page."""
     with pytest.raises(ManifestError, match=r"2026/shop\.json"):
         Manifest.from_json(data, FULL.key)
 
 
 @pytest.mark.parametrize("document", ["[]", "null", "1", '"text"', "{}", '{"schema": 1}', "[1, 2]"])
-def test_json_that_is_no_manifest_is_not_believed(document: str) -> None:
+def test_json_that_is_no_manifest_is_refused(document: str) -> None:
     with pytest.raises(ManifestError, match=r"2026/shop\.json is not one of ours"):
         Manifest.from_json(document.encode(), FULL.key)
 
 
 @pytest.mark.parametrize("schema", [2, 17])
 def test_a_newer_schema_asks_for_a_newer_version(schema: int) -> None:
-    """Also when the rest of it is unlike anything we know."""
+    """Also if the rest of it has an unknown structure."""
     for data in (changed(schema=schema), json.dumps({"schema": schema, "quite": "different"}).encode()):
         with pytest.raises(ManifestError, match=rf"has schema {schema}, .* reads up to 1: upgrade django-cfg-backup"):
             Manifest.from_json(data, FULL.key)
 
 
 @pytest.mark.parametrize("schema", [0, -1, "1", 1.5, [1]])
-def test_no_schema_of_ours_is_not_believed(schema: object) -> None:
+def test_an_unknown_schema_is_refused(schema: object) -> None:
     with pytest.raises(ManifestError, match="is not one of ours: schema"):
         Manifest.from_json(changed(schema=schema), FULL.key)
 
 
 @pytest.mark.parametrize("key", ["2026/other.json", "shop.json", "2027/2026/shop.json", "2026/shop.json.json"])
-def test_a_renamed_one_is_not_believed(key: str) -> None:
-    """Its name is its id, and its archive stands beside that name."""
+def test_a_renamed_manifest_is_refused(key: str) -> None:
+    """Its name is its id, and its archive is next to that name."""
     with pytest.raises(ManifestError, match=f"{key} says it is 2026/shop.json: it was renamed or moved"):
         Manifest.from_json(FULL.to_json(), key)
 
 
 @pytest.mark.parametrize("key", ["../shop", "/etc/passwd", "other/shop.gz", ".hidden", "..", "..\\shop", "a/../../b"])
-def test_an_archive_that_lies_elsewhere_is_not_believed(key: str) -> None:
+def test_an_archive_in_another_folder_is_refused(key: str) -> None:
     """Deleting the backup would delete that file."""
     archive = {**json.loads(FULL.to_json())["archive"], "key": key}
     with pytest.raises(ManifestError, match=r"is not one of ours: archive\.key"):
@@ -116,14 +116,14 @@ def test_an_archive_that_lies_elsewhere_is_not_believed(key: str) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_wrong_fact_is_named(wrong: dict[str, object], where: str) -> None:
-    """The first one, by its place in the document."""
+def test_the_error_names_a_wrong_value(wrong: dict[str, object], where: str) -> None:
+    """The first one, by its location in the document."""
     with pytest.raises(ManifestError, match=f"is not one of ours: .*{where}"):
         Manifest.from_json(changed(**wrong), FULL.key)
 
 
-def test_keys_of_a_later_version_are_passed_over() -> None:
-    """At any level: a later schema 1 may tell more."""
+def test_keys_of_a_later_version_are_ignored() -> None:
+    """At any level: a later schema 1 may have more keys."""
     document = json.loads(FULL.to_json())
     document["mood"] = "good"
     for part in ("source", "archive", "encryption", "engine"):
@@ -133,7 +133,7 @@ def test_keys_of_a_later_version_are_passed_over() -> None:
 
 
 def test_times_are_in_utc() -> None:
-    """Whatever zone they were given in; the moment stays the same."""
+    """Whatever zone they were given in; the instant stays the same."""
     berlin = timezone(timedelta(hours=2))
     manifest = make_manifest(
         started_at=datetime(2026, 7, 1, 2, 0, tzinfo=berlin), slot=datetime(2026, 7, 1, 2, tzinfo=berlin)
@@ -148,7 +148,7 @@ def test_times_are_in_utc() -> None:
     assert read.started_at.tzinfo is UTC
 
 
-def test_it_has_no_place_for_a_secret() -> None:
+def test_the_manifest_has_no_field_for_a_secret() -> None:
     """No field whose name could hold a password, a passphrase, a key or a credential."""
     names = set(all_keys(json.loads(FULL.to_json())))
     assert "raw_sha256" in names
@@ -166,15 +166,15 @@ def all_keys(value: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("part", "fact"), [("", "note"), ("source", "env"), ("archive", "size"), ("engine", "vendor")])
-def test_it_cannot_be_changed(part: str, fact: str) -> None:
-    """What was written is what happened."""
+def test_a_manifest_is_immutable(part: str, fact: str) -> None:
+    """It records what happened."""
     record = getattr(FULL, part) if part else FULL
     with pytest.raises(ValidationError, match="frozen"):
         setattr(record, fact, "changed")
     assert isinstance(FULL.tables, tuple)
 
 
-def test_rows_are_the_sum_of_its_tables() -> None:
+def test_rows_are_the_sum_of_the_tables() -> None:
     assert FULL.rows == 205
 
 
@@ -182,13 +182,13 @@ def test_rows_are_the_sum_of_its_tables() -> None:
     ("name", "key", "archive_key"),
     [("shop", "shop.json", "shop.sqlite3"), ("2026/10/shop", "2026/10/shop.json", "2026/10/shop.sqlite3")],
 )
-def test_the_archive_is_beside_the_manifest(name: str, key: str, archive_key: str) -> None:
-    """Both move with their folder."""
+def test_the_archive_is_next_to_the_manifest(name: str, key: str, archive_key: str) -> None:
+    """Both can be moved with their folder."""
     manifest = make_manifest(name)
     assert (manifest.key, manifest.archive_key, manifest.archive.key) == (key, archive_key, "shop.sqlite3")
 
 
-def test_a_source_reads_as_a_path() -> None:
+def test_a_source_is_printed_as_a_path() -> None:
     assert str(FULL.source) == "tests/test/default"
 
 
@@ -199,16 +199,16 @@ def test_an_archive_of_another_name_is_refused() -> None:
         Manifest.from_json(changed(archive={**archive, "key": f"other.{archive['key']}"}), FULL.key)
 
 
-def test_one_without_a_schema_is_refused() -> None:
+def test_a_manifest_without_a_schema_is_refused() -> None:
     with pytest.raises(ManifestError, match="schema"):
         Manifest.from_json(changed(schema=None), FULL.key)
 
 
-def test_one_that_is_nested_without_end_is_refused() -> None:
+def test_deeply_nested_json_is_refused() -> None:
     with pytest.raises(ManifestError):
         Manifest.from_json(b"[" * 200_000, FULL.key)
 
 
-def test_a_time_beyond_all_times_is_refused() -> None:
+def test_a_time_out_of_range_is_refused() -> None:
     with pytest.raises(ManifestError, match="out of range"):
         Manifest.from_json(changed(started_at="9999-12-31T23:59:59-12:00"), FULL.key)

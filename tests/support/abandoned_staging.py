@@ -1,4 +1,4 @@
-"""What backup_prune does with the scratches of restores that died."""
+"""Removing the staging databases of dead restores, as backup_prune does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django_cfg.backup.services.restore.kept_data import (
 
 
 def swept() -> list[str | Unreachable]:
-    """What is found is removed, and nothing else."""
+    """Assert that exactly the listed staging databases are removed; return them."""
     found = [one for one in find_abandoned_staging(current_project()) if isinstance(one, AbandonedStaging)]
     gone = list(sweep_abandoned_staging(current_project(), found))
     assert gone == [scratch.name for scratch in found]

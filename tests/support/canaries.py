@@ -1,4 +1,4 @@
-"""Secrets that occur nowhere else, and looking for them everywhere: a find is a leak."""
+"""Canaries: secrets that occur nowhere else, searched for everywhere; a match is a leak."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Canaries:
     def in_text(self, where: str, text: str | bytes) -> list[str]:
         """Which secrets *text* holds, and where that is."""
         content = text.encode(errors="replace") if isinstance(text, str) else text
-        planted = tuple(self.values.items())  # others plant meanwhile
+        planted = tuple(self.values.items())  # other threads may add secrets
         return [f"{what} in {where}" for what, value in planted if any(form in content for form in _forms(value))]
 
     def in_texts(self, texts: Mapping[str, str]) -> list[str]:

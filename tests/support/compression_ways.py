@@ -44,6 +44,6 @@ WAYS = [
     Way("bz2", "library"),
     Way("xz", "xz"),
     Way("xz", "library"),
-    Way("none", "nobody"),
+    Way("none", "no writer"),
 ]
 every_way: Any = pytest.mark.parametrize("way", WAYS, ids=str)

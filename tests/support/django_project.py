@@ -75,7 +75,7 @@ class Site:
         return create_backup(alias, **options)
 
     def call(self, command: str, *arguments: str, **options: Any) -> Answer:
-        """Run a management command as manage.py would, errors told by their exit code."""
+        """Run a management command as manage.py would; errors set the exit code of the answer."""
         stdout, stderr = io.StringIO(), io.StringIO()
         code = 0
         try:

@@ -151,7 +151,7 @@ def _handler(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(answer.body[:sent])
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  http.server's name
-            """What passes stands in ``seen``."""
+            """Requests are recorded in ``seen``."""
 
     return Handler
 
@@ -201,7 +201,7 @@ def cut_answer(exchange: Exchange) -> Answer:
 
 
 def lose_answer(exchange: Exchange) -> Answer:
-    """The request is carried out, and nobody is told."""
+    """The request is carried out, and its answer is lost."""
     exchange.forward()
     raise Cut
 

@@ -28,7 +28,7 @@ while read -r line; do
     esac
 done
 """
-QUICK = "s2k-count 65536"  # of the passphrases of private keys: nobody attacks them here
+QUICK = "s2k-count 65536"  # of the passphrases of private keys: they are not attacked here
 FROM_STDIN = ("--pinentry-mode=loopback", "--passphrase-fd=0")  # no secret on a command line, nor in the tests
 LONG_AGO = "20200101T000000"
 
@@ -55,7 +55,7 @@ class Home:
         self, name: str, *, kind: Sequence[str] = ("future-default", "default", "never"), passphrase: str = "",
         at: str = "",
     ) -> str:  # fmt: skip
-        """A key of one's own; its fingerprint."""
+        """Make a private key; return its fingerprint."""
         faked = [f"--faked-system-time={at}"] if at else []
         user = f"{name} <{name}@example.org>"
         done = self.run(
@@ -71,7 +71,7 @@ class Home:
         return self.run(*FROM_STDIN, "--armor", "--export-secret-keys", fingerprint, given=given).stdout.decode()
 
     def answer_with(self, passphrase: str) -> None:
-        """Whoever is asked for a passphrase answers with this one."""
+        """Answer every prompt for a passphrase with this one."""
         pinentry = self.folder / "pinentry"
         pinentry.write_text(PINENTRY.format(answer=self._answer))
         pinentry.chmod(0o700)
@@ -87,7 +87,7 @@ class Home:
 
     def remove(self) -> None:
         self.end_agent()
-        shutil.rmtree(self.folder, ignore_errors=True)  # the agent removes its sockets meanwhile
+        shutil.rmtree(self.folder, ignore_errors=True)  # the agent removes its sockets at the same time
 
 
 def make_passphrases_quick(patch: pytest.MonkeyPatch) -> None:

@@ -27,5 +27,5 @@ def run_and_kill(site: Site, act: Callable[[], object], after: float | None) -> 
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    assert after is not None or status == 0, "the one that nobody killed failed"
+    assert after is not None or status == 0, "the process failed without being killed"
     return time.monotonic() - begun

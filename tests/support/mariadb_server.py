@@ -67,7 +67,7 @@ class MariaDB:
         self._process.start(argv, self._answers)
 
     def start_again(self) -> None:
-        """Where it died by itself: its last words are printed, next to the test that fails of that."""
+        """If it died unexpectedly, its last log lines are printed with the test that fails."""
         print(f"mariadbd has ended: {self._process.last_words()}")
         self.start()
 
@@ -75,7 +75,7 @@ class MariaDB:
         self._process.end(signal.SIGKILL if kill else signal.SIGTERM)
 
     def is_running(self) -> bool:
-        """Whether it has been started, has not been stopped and has not died by itself."""
+        """Whether it has been started, has not been stopped and has not died."""
         return self._process.is_running()
 
     def connect(self, database: str | None = None, user: str = USER, password: str = PASSWORD) -> pymysql.Connection:

@@ -68,13 +68,13 @@ class MySQLServer(Server):
         return sorted(name for name, _ in found)
 
     def schemas(self) -> set[str]:
-        """The schemas of this test that are there beside its two databases."""
+        """The schemas of this test besides its two databases."""
         name = self.databases["default"]
         found = {name for (name,) in self.server.sql("SHOW DATABASES")}
         return {other for other in found if str(other).startswith(f"{name}__")}  # type: ignore[misc]
 
     def text(self, alias: str = "default") -> list[str]:
-        """Everything in the database - structure, code, rows - as mariadb-dump tells it."""
+        """Everything in the database - structure, code, rows - as mariadb-dump writes it."""
         name = self.databases[alias]
         options = ["--routines", "--events", "--triggers", "--hex-blob", "--skip-extended-insert", "--dump-history"]
         done = self.tool("mariadb-dump", "--single-transaction", "--skip-dump-date", *options, name)

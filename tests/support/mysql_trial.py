@@ -91,7 +91,7 @@ class Trial:
         return bool(self._in_state("switching"))
 
     def _resume(self) -> None:
-        """While it is half-way nobody backs it up or restores; --resume makes it the backup."""
+        """An interrupted switch refuses backups and restores; --resume finishes it."""
         with pytest.raises(DatabaseUnavailable, match=r"between two states.*--resume"):
             create_backup()
         with pytest.raises(RestoreRefused, match=r"interrupted.*--resume"):

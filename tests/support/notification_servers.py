@@ -1,4 +1,4 @@
-"""Who is told: a mail server and a web server of the test's own, on free loopback ports."""
+"""Receivers of notifications: a mail server and a web server for one test, on free loopback ports."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Mailbox:
 @contextmanager
 def mail_server(password: str = "") -> Iterator[Mailbox]:
     """
-    :param password: refuse every login with another one; empty: nobody can log in.
+    :param password: refuse every login with another one; empty: no login is possible.
     """
     mailbox = Mailbox()
 
     def check(server: SMTP, session: Session, envelope: Envelope, mechanism: str, login: object) -> AuthResult:
         known = isinstance(login, LoginPassword) and login.password == password.encode()
-        return AuthResult(success=known, handled=False)  # it is the server who says no
+        return AuthResult(success=known, handled=False)  # the server sends the refusal
 
     asking = {"authenticator": check, "auth_require_tls": False} if password else {}
     controller = Controller(mailbox, hostname="127.0.0.1", port=mailbox.port, **asking)

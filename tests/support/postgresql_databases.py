@@ -63,7 +63,7 @@ class PostgreSQLServer(Server):
         return [name for (name,) in self.run(query, alias=alias)]
 
     def text(self, alias: str = "default") -> list[str]:
-        """Everything in the database - structure, owners, privileges, comments, rows - as pg_dump tells it."""
+        """Everything in the database - structure, owners, privileges, comments, rows - as pg_dump writes it."""
         done = self.tool("pg_dump", self.databases[alias], "--encoding=UTF8")
         ours = ("\\restrict", "\\unrestrict")  # they hold a key that is new each time
         return [line for line in done.stdout.splitlines() if not line.startswith(ours)]
@@ -89,7 +89,7 @@ class PostgreSQLServer(Server):
         return self.site.stored() if self.site.backups.exists() else []
 
     def made(self, purpose: str, alias: str = "default") -> list[str]:
-        """The databases that restores have made beside one of ours: ``restoring`` or ``before``."""
+        """The databases that restores have made next to one of ours: ``restoring`` or ``before``."""
         pattern = f"{self.databases[alias]}__{purpose}_%"
         with self.server.connect() as connection:
             found = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s ORDER BY 1", [pattern])

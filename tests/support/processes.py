@@ -17,7 +17,7 @@ def children() -> set[int]:
     """The child processes of this process, ended but unreaped ones too."""
     found: set[int] = set()
     for path in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
-        with suppress(OSError):  # the thread has ended meanwhile
+        with suppress(OSError):  # the thread has just ended
             found.update(map(int, path.read_text().split()))
     return found
 
@@ -27,7 +27,7 @@ def threads() -> set[threading.Thread]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process *pid* still runs; a zombie that nobody has reaped does not."""
+    """Whether the process *pid* still runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):

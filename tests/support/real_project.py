@@ -21,7 +21,7 @@ import sys
 
 from django.core.management import execute_from_command_line
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # as at a terminal, whoever started the tests
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as at a terminal, however the tests were started
 os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
 execute_from_command_line(sys.argv)
 """

@@ -1,4 +1,4 @@
-"""The cases of retention_cases.txt, whose head tells how they are written."""
+"""The cases of retention_cases.txt; its header describes their format."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Case:
     title: str
     setting: str
     backups: tuple[Backup, ...]
-    expected: tuple[str, ...]  # of each backup what is decided; then what is told
+    expected: tuple[str, ...]  # the decision for each backup, then the warnings
 
     def option(self, name: str, default: str) -> str:
         return next((word.partition("=")[2] for word in self.setting.split() if word.startswith(f"{name}=")), default)
@@ -82,13 +82,13 @@ class Case:
             return (f"! {error}",)
         by_name = {decision.manifest.name: decision for decision in made.decisions}
         assert len(by_name) == len(self.backups), "two backups of one name: give them names"
-        told = [by_name[backup.manifest.name] for backup in self.backups]
-        lines = tuple(f"{'keep  ' if decision.keep else 'DELETE'} {decision}" for decision in told)
+        ordered = [by_name[backup.manifest.name] for backup in self.backups]
+        lines = tuple(f"{'keep  ' if decision.keep else 'DELETE'} {decision}" for decision in ordered)
         return (*lines, *(f"! {warning}" for warning in made.warnings))
 
     def plan(self) -> Plan:
         marked = {"proved", "proved-other-bytes", "drill-failed"}
-        beside = Sidecars(
+        sidecars = Sidecars(
             proofs={b.manifest.name: b.proof for b in self.backups if marked & set(b.words)},
             pinned={b.manifest.name for b in self.backups if "pinned" in b.words},
             unreadable={b.manifest.name for b in self.backups if "proof-unreadable" in b.words},
@@ -96,7 +96,7 @@ class Case:
         now = datetime.fromisoformat(self.option("now", "2030-01-01")).replace(tzinfo=UTC)
         zone = ZoneInfo(self.option("zone", "Europe/Berlin"))
         scope = Scope("tests", "test", DATABASES, "orphans" in self.setting.split(), self.option("only", "") or None)
-        return plan([b.manifest for b in self.backups], beside, self.policy, now, zone, scope)
+        return plan([b.manifest for b in self.backups], sidecars, self.policy, now, zone, scope)
 
 
 def read_cases(text: str) -> Iterator[Case]:
@@ -107,5 +107,5 @@ def read_cases(text: str) -> Iterator[Case]:
         setting, *body = (line.strip() for line in lines)
         rows = [line.partition("->") for line in body if not line.startswith("!")]
         decisions = tuple(decided.strip() for _, arrow, decided in rows if arrow)
-        told = tuple(line for line in body if line.startswith("!"))
-        yield Case(title, setting, tuple(Backup(given.strip()) for given, _, _ in rows), decisions + told)
+        warnings = tuple(line for line in body if line.startswith("!"))
+        yield Case(title, setting, tuple(Backup(given.strip()) for given, _, _ in rows), decisions + warnings)

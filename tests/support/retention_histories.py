@@ -35,14 +35,14 @@ class History:
     """All that a plan is made from."""
 
     manifests: tuple[Manifest, ...]
-    beside: Sidecars
+    sidecars: Sidecars
     policy: BackupRetentionConfig
     zone: ZoneInfo
     scope: Scope
     now: datetime
 
     def plan(self) -> Plan:
-        return plan(self.manifests, self.beside, self.policy, self.now, self.zone, self.scope)
+        return plan(self.manifests, self.sidecars, self.policy, self.now, self.zone, self.scope)
 
     def without(self, gone: list[Manifest]) -> History:
         names = {manifest.name for manifest in gone}
@@ -108,12 +108,12 @@ def make_history(
 ) -> History:
     made = [make_backup(f"backup{number}", *line) for number, line in enumerate(lines)]
     marks = [(manifest, kind.mark) for manifest, (kind, _, _) in zip(made, lines, strict=True)]
-    beside = Sidecars(
+    sidecars = Sidecars(
         proofs={m.name: proof_of(m, succeeded=mark == "proved") for m, mark in marks if mark in ("proved", "failed")},
         pinned=frozenset(m.name for m, mark in marks if mark == "pinned"),
         unreadable=frozenset(m.name for m, mark in marks if mark == "unreadable"),
     )
-    return History(tuple(made), beside, policy, zone, scope, BEGIN + LONGEST)
+    return History(tuple(made), sidecars, policy, zone, scope, BEGIN + LONGEST)
 
 
 def make_backup(name: str, kind: Kind, minutes: int, megabytes: int) -> Manifest:

@@ -23,7 +23,7 @@ def clear(server: RedisServer) -> None:
 
 
 def fail_job(server: RedisServer) -> None:
-    """End the one job that waits as a worker does: off its queue, its state told."""
+    """End the only waiting job as a worker does: remove it from its queue and set its state."""
     (job,) = jobs()
     job.set_status("failed")
     with server.connect() as client:

@@ -34,7 +34,7 @@ class RunFolder:
             yield self.path / name
 
     def new(self, name: str) -> Path:
-        """A path below the folder that nobody else has."""
+        """Return a unique path below the folder."""
         return Path(mkdtemp(prefix=f"{name}-", dir=self.path)) / "server"
 
 
@@ -73,7 +73,7 @@ def of(config: pytest.Config) -> RunFolder:
 
 
 def _place() -> str:
-    """Memory where there is room: servers write some files through to the disk, whatever they are told."""
+    """Use memory if it is large enough: servers write some files through to the disk, whatever their settings are."""
     memory = "/dev/shm"
     has_room = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM
     return memory if has_room else "/tmp"

@@ -34,7 +34,7 @@ def _send(pid: int, number: int) -> None:
 
 
 def _is_running(pid: int) -> bool:
-    """A zombie that nobody has reaped does not."""
+    """Whether the process runs; an unreaped zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except (FileNotFoundError, ProcessLookupError):

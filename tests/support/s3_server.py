@@ -83,6 +83,6 @@ class S3Server:
 
 
 def rclone() -> str:
-    """Beside this interpreter, where its wheel puts it, or on PATH."""
-    beside = Path(sys.executable).with_name("rclone")
-    return str(beside) if beside.exists() else needs.program("rclone")
+    """Find rclone next to this interpreter, where its wheel installs it, or on PATH."""
+    installed = Path(sys.executable).with_name("rclone")
+    return str(installed) if installed.exists() else needs.program("rclone")

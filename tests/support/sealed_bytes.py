@@ -16,7 +16,7 @@ PASSPHRASE = "correct horse battery staple"
 
 
 def seal(plain: bytes, encryption_key: str = PASSPHRASE) -> tuple[bytes, Encryption]:
-    """What is stored of *plain*, and what its manifest would tell."""
+    """Return the stored bytes of *plain*, and their entry in the manifest."""
     sink = io.BytesIO()
     with open_encryptor(encryption_key) as encryptor:
         with encryptor.into(sink) as writer:

@@ -45,7 +45,7 @@ class Scene:
     texts: dict[str, str] = field(default_factory=dict)
 
     def set_the_site(self) -> None:
-        """What the project's settings hold besides."""
+        """Set the other settings of the project."""
         self.site.set(SECRET_KEY=self.canaries.plant("SECRET_KEY"))
         use_mail(self.site, self.mailbox.port, self.canaries.plant("mail password"))
 
@@ -128,16 +128,16 @@ class Scene:
         return [*sorted(self.watch.finds), *self.canaries.in_texts(self.texts), *in_files]
 
     def listen(self) -> None:
-        """Keep what signals tell."""
+        """Record what signals send."""
         for signal in _TELLING:
-            signal.connect(self._told)
+            signal.connect(self._record_signal)
 
-    def _told(self, **facts: Any) -> None:
-        self.keep("what a signal tells", repr(facts))
+    def _record_signal(self, **facts: Any) -> None:
+        self.keep("the data of a signal", repr(facts))
 
     def close(self) -> None:
         for signal in _TELLING:
-            signal.disconnect(self._told)
+            signal.disconnect(self._record_signal)
         for descriptor in self._descriptors:
             os.close(descriptor)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.support import tiers
 from tests.support.processes import is_running
 
-# Starts a program that belongs to nobody, and says its number: it outlives the worker that needed it first.
+# Starts a detached program and prints its process id: it outlives the worker that needed it first.
 _DETACH = """
 import os, sys
 pid = os.fork()
@@ -31,7 +31,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 class ServerProcess:
-    """A server that any process may end: its number stands in *folder*, where the run's guardian finds it too.
+    """A server that any process may end: its process id is in *folder*, where the run's guardian finds it too.
 
     :param end_by: the signal that ends it at once.
     """
@@ -51,7 +51,7 @@ class ServerProcess:
     def start(self, argv: Sequence[str], is_ready: Callable[[], bool]) -> None:
         """Start it as a user that servers agree to run as, and wait until it is ready.
 
-        :raises RuntimeError: it ends before; with its last words.
+        :raises RuntimeError: it ends before that; with its last log lines.
         """
         tiers.fail_unless_foreseen()
         with self._log.open("ab") as log:

@@ -51,7 +51,7 @@ class Stopped(BaseException):
 
 
 class Memory(Storage):
-    """Objects of this process's memory. After *steps* further steps nothing works any more, until it is set anew."""
+    """Objects in memory. After *steps* more steps every call fails, until *steps* is set again."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}

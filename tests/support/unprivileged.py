@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-NOBODY = 65534
+UNPRIVILEGED_UID = 65534
 
 
 class Unprivileged(Protocol):

@@ -1,4 +1,4 @@
-"""Every test here has gpg homes of its own: the user's keyring is empty, and private homes lie apart."""
+"""Every test here has its own gpg homes: an empty user keyring, and a separate folder for private homes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.support.gnupg_home import Laptop, make_passphrases_quick
 
 
 @pytest.fixture(autouse=True)
-def _apart(server_home: object, temporary: object) -> None:
-    """No test meets the keyring of whoever runs the tests."""
+def _isolated(server_home: object, temporary: object) -> None:
+    """Keep the keyring of the user who runs the tests out of every test."""
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The commands with encrypted backups: what they take, what they ask, what they say."""
+"""The commands with encrypted backups: their options, their prompts and their output."""
 
 from __future__ import annotations
 
@@ -45,27 +45,27 @@ def titles(site: Site) -> list[str]:
 
 
 class TestManifest:
-    def test_it_tells_method_and_fingerprints(self, site: Site, laptop: Laptop, sealed: Manifest) -> None:
+    def test_the_manifest_names_method_and_fingerprints(self, site: Site, laptop: Laptop, sealed: Manifest) -> None:
         assert sealed.archive.key == f"{sealed.name}.sqlite3.gz.gpg"
         assert sealed.encryption.method == "public-key"
         assert sealed.encryption.recipients == (laptop.protected,)
         assert f"public-key, {laptop.protected}" in site.call("backup_show", sealed.name).stdout
 
-    def test_a_passphrase_leaves_no_trace_but_its_method(self, site: Site) -> None:
+    def test_only_the_method_is_recorded_for_a_passphrase(self, site: Site) -> None:
         site.configure(encryption_key=PASSPHRASE)
         manifest = site.create()
         assert manifest.encryption.model_dump() == {"method": "passphrase", "recipients": ()}
         assert PASSPHRASE not in (site.backups / manifest.key).read_text()
 
     @pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
-    def test_its_hint_restores_as_printed(self, site: Site, laptop: Laptop, compression: str) -> None:
+    def test_the_restore_hint_works_as_printed(self, site: Site, laptop: Laptop, compression: str) -> None:
         site.configure(encryption_key=laptop.public, compression=compression)
         hint = site.create().restore_hint
         assert hint.startswith("gpg --decrypt default_")
         subprocess.run(["sh", "-c", hint], cwd=site.backups, env=laptop.home.environment, check=True)
         assert site.sql("SELECT count(*) FROM book", database=site.backups / "restored.sqlite3") == [(200,)]
 
-    def test_plain_backups_are_as_they_were(self, site: Site) -> None:
+    def test_the_manifest_of_an_unencrypted_backup_has_no_encryption(self, site: Site) -> None:
         manifest = site.create()
         assert manifest.archive.key.endswith(".sqlite3.gz")
         assert manifest.encryption.method == "none"
@@ -81,14 +81,16 @@ class TestManifest:
 
 
 class TestRestore:
-    def test_by_a_file_and_a_descriptor(self, site: Site, laptop: Laptop, sealed: Manifest, key: Path) -> None:
+    def test_restore_with_a_key_file_and_a_passphrase_descriptor(
+        self, site: Site, laptop: Laptop, sealed: Manifest, key: Path
+    ) -> None:
         site.sql("UPDATE book SET title = 'lost'")
         with descriptor(laptop.PASSPHRASE + "\n") as number:
             answer = site.call("backup_restore", "--yes", "--private-key", str(key), "--passphrase-fd", number)
         assert answer.code == 0, answer.stderr
         assert titles(site) == ["Book 1"]
 
-    def test_by_the_python_api(self, site: Site, laptop: Laptop, sealed: Manifest, key: Path) -> None:
+    def test_restore_with_the_python_api(self, site: Site, laptop: Laptop, sealed: Manifest, key: Path) -> None:
         site.sql("UPDATE book SET title = 'lost'")
         decryption_key = DecryptionKey(key, laptop.PASSPHRASE)
         assert verify_backup(decryption_key=decryption_key) == sealed
@@ -96,7 +98,7 @@ class TestRestore:
         assert titles(site) == ["Book 1"]
         assert laptop.PASSPHRASE not in repr(decryption_key)
 
-    def test_without_the_key_nothing_is_asked_and_nothing_touched(
+    def test_without_the_key_the_restore_is_refused_before_confirmation(
         self, site: Site, laptop: Laptop, sealed: Manifest, key: Path
     ) -> None:
         """It is refused before the question whether to go on."""
@@ -130,14 +132,14 @@ class TestRestore:
         assert titles(site) == ["Book 1"]
 
     @pytest.mark.parametrize("number", ["999", "-1"])
-    def test_a_descriptor_that_is_not_open_is_told(self, site: Site, sealed: Manifest, number: str) -> None:
+    def test_a_closed_descriptor_is_an_error(self, site: Site, sealed: Manifest, number: str) -> None:
         answer = site.call("backup_restore", "--yes", f"--passphrase-fd={number}")
         assert answer.code == 2
         assert "no text can be read there" in answer.stderr
 
 
 class TestVerify:
-    def test_without_the_private_key_it_says_what_was_not_checked(
+    def test_without_the_private_key_the_unchecked_part_is_reported(
         self, site: Site, laptop: Laptop, sealed: Manifest
     ) -> None:
         """As on a server that is not to read its own backups: no failure, and not called good."""
@@ -152,12 +154,14 @@ class TestVerify:
         with pytest.raises(KeyMissing):
             verify_backup()
 
-    def test_with_it_it_is_good(self, site: Site, laptop: Laptop, sealed: Manifest, key: Path) -> None:
+    def test_with_the_private_key_the_backup_is_good(
+        self, site: Site, laptop: Laptop, sealed: Manifest, key: Path
+    ) -> None:
         with descriptor(laptop.PASSPHRASE) as number:
             answer = site.call("backup_verify", "--private-key", str(key), "--passphrase-fd", number)
         assert answer.stdout == f"{sealed.name}: good\n"
 
-    def test_damage_is_told_without_any_key(self, site: Site, sealed: Manifest) -> None:
+    def test_damage_is_reported_without_any_key(self, site: Site, sealed: Manifest) -> None:
         archive = site.backups / sealed.archive_key
         content = bytearray(archive.read_bytes())
         content[len(content) // 2] ^= 1
@@ -166,7 +170,7 @@ class TestVerify:
         with pytest.raises(VerificationFailed, match="SHA-256 differs"):
             verify_backup()
 
-    def test_a_key_that_was_named_and_does_not_open_is_an_error(
+    def test_a_given_key_that_does_not_fit_is_an_error(
         self, site: Site, laptop: Laptop, sealed: Manifest, tmp_path: Path
     ) -> None:
         other = tmp_path / "other.asc"
@@ -175,7 +179,7 @@ class TestVerify:
         assert answer.code == 1
         assert f"{other} does not hold the private key" in answer.stderr
 
-    def test_a_passphrase_that_nobody_has_is_an_error(self, site: Site) -> None:
+    def test_a_passphrase_that_is_not_configured_is_an_error(self, site: Site) -> None:
         site.configure(encryption_key=PASSPHRASE)
         site.create()
         site.configure()
@@ -183,7 +187,7 @@ class TestVerify:
 
 
 class TestDownload:
-    def test_plain_is_decrypted(self, site: Site, laptop: Laptop, sealed: Manifest, key: Path) -> None:
+    def test_a_plain_download_is_decrypted(self, site: Site, laptop: Laptop, sealed: Manifest, key: Path) -> None:
         with descriptor(laptop.PASSPHRASE) as number:
             answer = site.call(
                 "backup_download", "latest", "--plain", "--to", str(site.root / "out"),
@@ -193,33 +197,35 @@ class TestDownload:
         path = site.root / "out" / f"{sealed.name}.sqlite3"
         assert hashlib.sha256(path.read_bytes()).hexdigest() == sealed.archive.raw_sha256
 
-    def test_plain_without_the_key_makes_no_file(self, site: Site, sealed: Manifest) -> None:
+    def test_a_plain_download_without_the_key_makes_no_file(self, site: Site, sealed: Manifest) -> None:
         answer = site.call("backup_download", "latest", "--plain", "--to", str(site.root / "out"))
         assert answer.code == 1
         assert "does not hold the private key" in answer.stderr
         assert not (site.root / "out").exists()
 
-    def test_as_stored_needs_no_key(self, site: Site, sealed: Manifest) -> None:
+    def test_a_download_as_stored_needs_no_key(self, site: Site, sealed: Manifest) -> None:
         assert site.call("backup_download", "latest", "--to", str(site.root / "out")).code == 0
         assert (site.root / "out" / sealed.archive_key).exists()
 
 
 @pytest.mark.usefixtures("notified")
 class TestCheck:
-    def test_a_passphrase_is_tried_both_ways(self, site: Site) -> None:
+    def test_a_passphrase_is_tested_by_encrypting_and_decrypting(self, site: Site) -> None:
         site.configure(encryption_key=PASSPHRASE)
         answer = site.call("backup_check")
         assert answer.code == 0
         assert "OK       encryption: with a passphrase: a probe was encrypted and decrypted\n" in answer.stdout
 
-    def test_a_private_key_elsewhere_is_as_it_should_be(self, site: Site, laptop: Laptop) -> None:
+    def test_a_missing_private_key_is_ok(self, site: Site, laptop: Laptop) -> None:
         site.configure(encryption_key=laptop.public)
         answer = site.call("backup_check")
         assert answer.code == 0
         assert f"to {laptop.good}: a probe was encrypted; the private key is not on this machine" in answer.stdout
 
-    def test_one_in_the_keyring_is_tried(self, site: Site, laptop: Laptop, server_home: Home, key: Path) -> None:
-        """A locked one is not asked for: nobody may be there."""
+    def test_a_private_key_in_the_keyring_is_tested(
+        self, site: Site, laptop: Laptop, server_home: Home, key: Path
+    ) -> None:
+        """The passphrase of a locked key is not asked for: the check may run unattended."""
         server_home.run("--import", given=laptop.home.private(laptop.good).encode())
         site.configure(encryption_key=laptop.good)
         assert "a probe was encrypted and decrypted" in site.call("backup_check").stdout
@@ -227,5 +233,5 @@ class TestCheck:
         site.configure(encryption_key=laptop.protected)
         assert "the private key is on this machine, and locked" in site.call("backup_check").stdout
 
-    def test_it_says_nothing_where_nothing_is_encrypted(self, site: Site) -> None:
+    def test_without_a_key_there_is_no_line(self, site: Site) -> None:
         assert "encryption" not in site.call("backup_check").stdout

@@ -1,4 +1,4 @@
-"""A cut anywhere and a flipped bit anywhere are noticed: by verify, and by restore before it touches the target."""
+"""Truncation and flipped bits are detected everywhere: by verify, and by restore before it changes the target."""
 
 from __future__ import annotations
 
@@ -51,36 +51,36 @@ def in_keyring(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("in_keyring")
 class TestBackups:
     @pytest.mark.parametrize("compression", ["gzip", "none"])
-    def test_some_damage(self, site: Site, books: Path, laptop: Laptop, compression: str) -> None:
+    def test_damage_is_detected(self, site: Site, books: Path, laptop: Laptop, compression: str) -> None:
         site.configure(encryption_key=laptop.public, compression=compression)
-        assert_noticed(site, [*AT_THE_BORDERS, *at_random(10, seed=1)])
+        assert_detected(site, [*AT_THE_BORDERS, *at_random(10, seed=1)])
 
-    def test_some_damage_under_a_passphrase(self, site: Site, books: Path) -> None:
+    def test_damage_to_a_backup_with_a_passphrase_is_detected(self, site: Site, books: Path) -> None:
         site.configure(encryption_key=PASSPHRASE)
-        assert_noticed(site, [*AT_THE_BORDERS[::3], *at_random(4, seed=2)])
+        assert_detected(site, [*AT_THE_BORDERS[::3], *at_random(4, seed=2)])
 
     @pytest.mark.long
     @pytest.mark.parametrize("seed", range(10))
-    def test_much_damage(self, site: Site, books: Path, laptop: Laptop, seed: int) -> None:
+    def test_damage_at_many_positions_is_detected(self, site: Site, books: Path, laptop: Laptop, seed: int) -> None:
         """1,000 times in all."""
         site.configure(encryption_key=laptop.public, compression=("gzip", "bz2", "xz", "none")[seed % 4])
-        assert_noticed(site, at_random(100, seed=100 + seed))
+        assert_detected(site, at_random(100, seed=100 + seed))
 
 
-def assert_noticed(site: Site, damages: list[Damage]) -> None:
-    """Each of *damages* to a backup is told by verify and by restore, which leaves the database as it is."""
+def assert_detected(site: Site, damages: list[Damage]) -> None:
+    """Assert that verify and restore report each of *damages*, and that the database stays as it is."""
     manifest = create_backup()
     archive = site.backups / manifest.archive_key
-    whole = archive.read_bytes()
+    intact = archive.read_bytes()
     site.sql("UPDATE book SET title = 'after the backup'")
     before = site.content()
     for damage in damages:
-        archive.write_bytes(damage(whole))
+        archive.write_bytes(damage(intact))
         for attempt in (verify_backup, restore_backup):
             with pytest.raises(BackupError):
                 attempt()
         assert site.content() == before
-    archive.write_bytes(whole)
+    archive.write_bytes(intact)
     verify_backup()
     restore_backup()
     assert site.sql("SELECT count(*) FROM book WHERE title = 'after the backup'") == [(0,)]
@@ -88,25 +88,25 @@ def assert_noticed(site: Site, damages: list[Damage]) -> None:
 
 @pytest.mark.usefixtures("in_keyring")
 class TestGpgAlone:
-    """Without our digests, as whoever restores by hand has it: what gpg lets pass is what was sealed."""
+    """Without the manifest's digests, as in a restore by hand: gpg decrypts to the original bytes or fails."""
 
-    def test_some_damage(self, laptop: Laptop) -> None:
-        assert_gpg_notices(*seal(PLAIN, laptop.public), [*AT_THE_BORDERS, *at_random(30, seed=3)])
+    def test_damage_is_detected(self, laptop: Laptop) -> None:
+        assert_gpg_detects(*seal(PLAIN, laptop.public), [*AT_THE_BORDERS, *at_random(30, seed=3)])
 
-    def test_every_bit_of_the_head(self, laptop: Laptop) -> None:
+    def test_every_flipped_bit_of_the_header_is_detected(self, laptop: Laptop) -> None:
         """There the key's own packet is, and the first of the data's."""
         sealed, facts = seal(PLAIN, laptop.public)
-        assert_gpg_notices(sealed, facts, [flip(position, position % 8) for position in range(0, 140, 3)])
+        assert_gpg_detects(sealed, facts, [flip(position, position % 8) for position in range(0, 140, 3)])
 
     @pytest.mark.long
-    def test_much_damage(self, laptop: Laptop) -> None:
+    def test_damage_at_many_positions_is_detected(self, laptop: Laptop) -> None:
         sealed, facts = seal(PLAIN, laptop.public)
         every_bit = [flip(position, bit) for position in range(140) for bit in range(8)]
-        assert_gpg_notices(sealed, facts, [*every_bit, *at_random(1000, seed=4)])
+        assert_gpg_detects(sealed, facts, [*every_bit, *at_random(1000, seed=4)])
 
 
-def assert_gpg_notices(sealed: bytes, facts: Encryption, damages: list[Damage]) -> None:
-    """What passes are a few bits of the key's packet that change nothing, as its version, which may be 2 or 3."""
+def assert_gpg_detects(sealed: bytes, facts: Encryption, damages: list[Damage]) -> None:
+    """Allow only a few bits of the key's packet that change nothing, such as its version, which may be 2 or 3."""
     passed = 0
     for damage in damages:
         try:

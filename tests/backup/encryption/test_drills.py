@@ -1,4 +1,4 @@
-"""Drills of encrypted backups: where the private key is, and what is said where it is not."""
+"""Drills of encrypted backups: on a machine with the private key, and on one without it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def is_proved(manifest: Manifest) -> bool:
     return read_catalog(current_project().storage).is_proved(manifest)
 
 
-def test_a_passphrase_is_no_hindrance(site: Site, books: Path) -> None:
+def test_a_backup_with_a_passphrase_is_proved(site: Site, books: Path) -> None:
     site.configure(encryption_key=PASSPHRASE)
     manifest = site.create()
     assert drill_backup().proves(manifest)
 
 
-def test_without_the_private_key_nothing_is_proved(site: Site, sealed: Manifest) -> None:
-    """The status says so; it is no failure of the backup, and no proof is written."""
+def test_without_the_private_key_no_proof_is_written(site: Site, sealed: Manifest) -> None:
+    """The status says so, and it is no failure of the backup."""
     answer = site.call("backup_status")
     assert answer.code == 0
     assert "cannot be proved here" in answer.stdout
@@ -47,21 +47,23 @@ def test_without_the_private_key_nothing_is_proved(site: Site, sealed: Manifest)
     assert not list(site.root.glob(".*"))
 
 
-def test_a_drill_that_lacks_the_key_is_told(site: Site, sealed: Manifest) -> None:
+def test_a_drill_without_the_private_key_is_reported_by_mail(site: Site, sealed: Manifest) -> None:
     with mail_server() as mailbox:
         use_mail(site, mailbox.port)
         site.call("backup_verify", "latest", "--drill")
-        assert_told_of_the_key(mailbox)
+        assert_mail_names_the_private_key(mailbox)
 
 
-def assert_told_of_the_key(mailbox: Mailbox) -> None:
+def assert_mail_names_the_private_key(mailbox: Mailbox) -> None:
     (subject,) = mailbox.subjects()
     assert "could not be made" in subject
     assert "private key" in mailbox.last()
 
 
-def test_on_the_machine_of_the_key_it_is_proved(site: Site, sealed: Manifest, laptop: Laptop, tmp_path: Path) -> None:
-    """By the key's file, with the settings of the project and the same storage, where the proof lands."""
+def test_on_a_machine_with_the_private_key_it_is_proved(
+    site: Site, sealed: Manifest, laptop: Laptop, tmp_path: Path
+) -> None:
+    """With the key's file, the settings of the project and the same storage, which receives the proof."""
     key = tmp_path / "private.asc"
     key.write_text(laptop.home.private(laptop.good))
     answer = site.call("backup_verify", "latest", "--drill", "--private-key", str(key), "--json")
@@ -72,7 +74,9 @@ def test_on_the_machine_of_the_key_it_is_proved(site: Site, sealed: Manifest, la
     assert "cannot be proved here" not in shown
 
 
-def test_a_key_in_the_users_keyring_is_seen(site: Site, sealed: Manifest, laptop: Laptop, server_home: Home) -> None:
+def test_a_private_key_in_the_users_keyring_is_found(
+    site: Site, sealed: Manifest, laptop: Laptop, server_home: Home
+) -> None:
     server_home.run("--import", given=laptop.home.private(laptop.good).encode())
     assert site.call("backup_status", json=True).json["sources"][0]["provable_here"] is True
     assert drill_backup().proves(sealed)

@@ -46,10 +46,10 @@ class TestAtATerminal:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_in_the_middle_leaves_nothing(
+def test_a_signal_during_a_backup_leaves_nothing(
     tmp_path: Path, migrated_database: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """No object, no part, no home of gpg, and no gpg."""
+    """No object, no partial upload, no gpg home and no gpg process."""
     monkeypatch.setenv("TMPDIR", str(temporary))
     project = RealProject(tmp_path / "project", migrated_database, SLOW, encryption_key=PASSPHRASE)
     with project.start("backup_create") as process:
@@ -66,7 +66,7 @@ def test_a_signal_in_the_middle_leaves_nothing(
     wait_until(lambda: not processes_in(temporary))
 
 
-def test_standard_input_gives_the_passphrase_in_a_pipe(
+def test_the_passphrase_can_come_from_a_pipe(
     laptop: Laptop, key: Path, tmp_path: Path, migrated_database: Path
 ) -> None:
     """``--passphrase-fd 0``, as in a script."""

@@ -1,4 +1,4 @@
-"""It fails closed: a key that is not fit, a gpg that is not there or dies, and never an object in plain."""
+"""Encryption fails closed: with an unusable key or a missing or failing gpg, nothing is stored unencrypted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("books")
 
 
 @dataclass(frozen=True)
-class Unfit:
+class UnusableKeys:
     """Keys to which nothing may be encrypted."""
 
     home: Home
@@ -35,9 +35,9 @@ class Unfit:
 
 
 @pytest.fixture(scope="module")
-def unfit() -> Iterator[Unfit]:
+def unusable_keys() -> Iterator[UnusableKeys]:
     keys = Home()
-    found = Unfit(
+    found = UnusableKeys(
         keys,
         expired=keys.make("expired", kind=("future-default", "default", "1y"), at=LONG_AGO),
         revoked=keys.make("revoked"),
@@ -53,7 +53,7 @@ def unfit() -> Iterator[Unfit]:
 
 
 def refused(site: Site, kind: type[BackupError] = EncryptionError) -> str:
-    """What backup_create and backup_check say; nothing is stored, and the run is on record as failed."""
+    """Return the error of backup_create and backup_check; nothing is stored, and the run is recorded as failed."""
     with pytest.raises(kind) as caught:
         create_backup()
     assert not site.backups.exists() or site.stored() == []
@@ -74,25 +74,32 @@ class TestKeys:
             ("old_subkey", "has no encryption subkey that is still good"),
         ],
     )
-    @pytest.mark.parametrize("way", ["block", "fingerprint", "beside a good one"])
-    def test_one_that_is_not_fit_is_refused(
-        self, site: Site, unfit: Unfit, laptop: Laptop, server_home: Home, which: str, fault: str, way: str
+    @pytest.mark.parametrize("way", ["block", "fingerprint", "with a good one"])
+    def test_an_unusable_key_is_refused(
+        self,
+        site: Site,
+        unusable_keys: UnusableKeys,
+        laptop: Laptop,
+        server_home: Home,
+        which: str,
+        fault: str,
+        way: str,
     ) -> None:
-        fingerprint = getattr(unfit, which)
-        block = unfit.home.public(fingerprint)
+        fingerprint = getattr(unusable_keys, which)
+        block = unusable_keys.home.public(fingerprint)
         server_home.run("--import", given=block.encode())
         site.configure(
-            encryption_key={"block": block, "fingerprint": fingerprint, "beside a good one": laptop.public + block}[way]
+            encryption_key={"block": block, "fingerprint": fingerprint, "with a good one": laptop.public + block}[way]
         )
         message = refused(site)
         assert fingerprint in message
         assert fault in message
 
-    def test_one_that_is_not_in_the_keyring_is_refused(self, site: Site, laptop: Laptop) -> None:
+    def test_a_key_that_is_not_in_the_keyring_is_refused(self, site: Site, laptop: Laptop) -> None:
         site.configure(encryption_key=laptop.good)
         assert f"names the key {laptop.good}, which is not in the keyring" in refused(site)
 
-    def test_without_any_keyring_it_is_refused_too(
+    def test_a_fingerprint_without_a_keyring_is_refused(
         self, site: Site, laptop: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("GNUPGHOME", str(tmp_path / "none"))
@@ -100,7 +107,7 @@ class TestKeys:
         assert "which is not in the keyring" in refused(site)
         assert not (tmp_path / "none").exists()
 
-    def test_one_that_is_disabled_in_the_keyring_is_refused(
+    def test_a_key_that_is_disabled_in_the_keyring_is_refused(
         self, site: Site, laptop: Laptop, server_home: Home
     ) -> None:
         server_home.run("--import", given=laptop.public.encode())
@@ -108,17 +115,17 @@ class TestKeys:
         site.configure(encryption_key=laptop.good)
         assert "is disabled in the keyring" in refused(site)
 
-    def test_one_that_gpg_cannot_import_is_refused(self, site: Site) -> None:
-        """Whole armour around what is no key."""
+    def test_a_key_that_gpg_cannot_import_is_refused(self, site: Site) -> None:
+        """Complete armour around bytes that are no key."""
         body = base64.b64encode(b"\x99\x01\x0d" + bytes(269)).decode()
         site.configure(
             encryption_key=f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{body}\n-----END PGP PUBLIC KEY BLOCK-----"
         )
         assert "gpg cannot import public key 1 of encryption_key" in refused(site)
 
-    def test_one_without_a_user_id_is_refused(self, site: Site, laptop: Laptop) -> None:
-        """As some key servers give them out; gpg would leave it out beside the others."""
-        bare = laptop.home.run("--armor", "--export-filter=keep-uid=uid=nobody", "--export", laptop.recovery).stdout
+    def test_a_key_without_a_user_id_is_refused(self, site: Site, laptop: Laptop) -> None:
+        """As some key servers publish them; among other keys gpg would skip it."""
+        bare = laptop.home.run("--armor", "--export-filter=keep-uid=uid=none", "--export", laptop.recovery).stdout
         site.configure(encryption_key=laptop.public + bare.decode())
         assert "a key in it has no user id" in refused(site)
 
@@ -126,22 +133,22 @@ class TestKeys:
 @pytest.mark.usefixtures("notified")
 class TestExpiry:
     @pytest.mark.parametrize("days", [29, 31])
-    def test_within_thirty_days_is_a_warning(
+    def test_a_key_that_expires_within_thirty_days_is_a_warning(
         self, site: Site, server_home: Home, caplog: pytest.LogCaptureFixture, days: int
     ) -> None:
-        """Told by the log, on the way and by backup_check, while backups still succeed."""
+        """It is logged, printed by backup_create and by backup_check, while backups still succeed."""
         fingerprint = server_home.make("soon", kind=("future-default", "default", f"{days}d"))
         site.configure(encryption_key=server_home.public(fingerprint))
         created = site.call("backup_create")
         assert created.code == 0
-        told = f"The key {fingerprint} (soon <soon@example.org>) in encryption_key expires on "
-        assert (told in created.stderr) is (days == 29)
-        assert (told in caplog.text) is (days == 29)
+        message = f"The key {fingerprint} (soon <soon@example.org>) in encryption_key expires on "
+        assert (message in created.stderr) is (days == 29)
+        assert (message in caplog.text) is (days == 29)
         answer = site.call("backup_check")
         assert answer.code == (4 if days == 29 else 0)
-        assert (f"WARNING  encryption: {told}" in answer.stdout) is (days == 29)
+        assert (f"WARNING  encryption: {message}" in answer.stdout) is (days == 29)
 
-    def test_of_the_only_encryption_subkey_counts(self, site: Site, server_home: Home) -> None:
+    def test_the_expiry_of_the_only_encryption_subkey_counts(self, site: Site, server_home: Home) -> None:
         fingerprint = server_home.make("main", kind=("ed25519", "cert", "never"))
         secret = ("--pinentry-mode=loopback", "--passphrase=")
         server_home.run(*secret, "--quick-add-key", fingerprint, "cv25519", "encr", "5d")
@@ -170,7 +177,7 @@ def fill(folder: Path) -> None:
 
 
 class TestProgram:
-    def test_without_gpg_there_is_no_backup(self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_gpg_fails_the_backup(self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         site.configure(encryption_key=PASSPHRASE)
         (tmp_path / "bin").mkdir()
         with monkeypatch.context() as patch:
@@ -179,7 +186,7 @@ class TestProgram:
 
     @pytest.mark.parametrize("compression", ["gzip", "bz2", "none"])
     @pytest.mark.parametrize(
-        ("death", "told"),
+        ("death", "message"),
         [
             ("head -c 9 > /dev/null; kill -9 $$", "was killed by signal 9"),
             ("kill -9 $$", "was killed by signal 9"),
@@ -187,8 +194,8 @@ class TestProgram:
         ],
         ids=["half-way", "at once", "at the end"],
     )
-    def test_one_that_dies_publishes_nothing(
-        self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str, death: str, told: str
+    def test_a_gpg_that_dies_publishes_nothing(
+        self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str, death: str, message: str
     ) -> None:
         programs = tmp_path / "bin"
         programs.mkdir()
@@ -197,12 +204,12 @@ class TestProgram:
         (programs / "gpg").chmod(0o755)
         monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
         site.configure(encryption_key=PASSPHRASE, compression=compression)
-        with pytest.raises(EncryptionError, match=told):
+        with pytest.raises(EncryptionError, match=message):
             create_backup()
         assert site.stored() == []
         assert Run.objects.get().state == "failed"
 
-    def test_a_gpg_that_refuses_everything_is_told(
+    def test_a_gpg_that_refuses_everything_is_an_error(
         self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """An old one, say, that does not know an option."""
@@ -212,7 +219,7 @@ class TestProgram:
         site.configure(encryption_key=PASSPHRASE)
         assert "invalid option" in refused(site)
 
-    def test_without_room_for_a_private_home_there_is_no_backup(
+    def test_no_room_for_a_private_home_fails_the_backup(
         self, site: Site, small_disk: Path, monkeypatch: pytest.MonkeyPatch, laptop: Laptop
     ) -> None:
         monkeypatch.setattr("tempfile.tempdir", str(small_disk))
@@ -221,7 +228,7 @@ class TestProgram:
         site.configure(encryption_key=laptop.public)
         refused(site, BackupError)
 
-    def test_a_storage_that_is_full_leaves_nothing(self, site: Site, small_disk: Path) -> None:
+    def test_a_full_storage_is_left_empty(self, site: Site, small_disk: Path) -> None:
         (small_disk / "filler").write_bytes(bytes(1_000_000))
         site.configure(
             encryption_key=PASSPHRASE, storage={"local_path": str(small_disk / "backups")}, compression="none"

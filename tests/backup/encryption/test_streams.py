@@ -1,4 +1,4 @@
-"""Both ways through gpg: what is written opens with plain gpg, in bounded memory, and leaves nothing behind."""
+"""Encryption and decryption with gpg: plain gpg reads what is written, memory is bounded, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TestPlainGpg:
     """No option but --decrypt, and no word of this package."""
 
     @pytest.mark.parametrize("size", [1, 300_000])
-    def test_it_opens_what_was_sealed_to_a_public_key(self, laptop: Laptop, size: int) -> None:
+    def test_gpg_decrypts_with_the_private_key(self, laptop: Laptop, size: int) -> None:
         sealed, _ = seal(PLAIN[:size], laptop.public)
         done = subprocess.run(
             ["gpg", "--decrypt"], env=laptop.home.environment, input=sealed, capture_output=True, check=True
@@ -37,7 +37,7 @@ class TestPlainGpg:
         assert done.stdout == PLAIN[:size]
 
     @pytest.mark.parametrize("passphrase", [PASSPHRASE, "x" * 255, "pässword ünïcödé"])
-    def test_it_opens_what_was_sealed_with_a_passphrase(self, server_home: Home, passphrase: str) -> None:
+    def test_gpg_decrypts_with_the_passphrase(self, server_home: Home, passphrase: str) -> None:
         """Typed into its own prompt."""
         sealed, _ = seal(PLAIN, passphrase)
         server_home.answer_with(passphrase)
@@ -51,35 +51,35 @@ class TestPlainGpg:
         sealed, _ = seal(PLAIN, laptop.public if by == "public key" else PASSPHRASE)
         secret = ["--pinentry-mode=loopback", f"--passphrase={PASSPHRASE}"]
         listed = laptop.home.run(*secret, "--status-fd=1", "--verbose", "--list-packets", given=sealed)
-        told = listed.stdout.decode()
-        assert "mdc_method: 2" in told
-        assert "[GNUPG:] DECRYPTION_INFO 2 9" in told  # 9 is AES-256
-        assert "compressed packet" not in told
+        listing = listed.stdout.decode()
+        assert "mdc_method: 2" in listing
+        assert "[GNUPG:] DECRYPTION_INFO 2 9" in listing  # 9 is AES-256
+        assert "compressed packet" not in listing
         if by == "passphrase":
-            assert "s2k 3, hash 10" in told
-            assert "count 65011712" in told
+            assert "s2k 3, hash 10" in listing
+            assert "count 65011712" in listing
 
 
 class TestOpening:
-    def test_a_passphrase_of_the_configuration_opens(self) -> None:
+    def test_the_configured_passphrase_decrypts(self) -> None:
         assert unseal(*seal(PLAIN), DecryptionKeys((PASSPHRASE,))) == PLAIN
 
-    def test_an_earlier_one_opens(self) -> None:
+    def test_an_earlier_passphrase_decrypts(self) -> None:
         """Whichever it is of several."""
         assert unseal(*seal(PLAIN), DecryptionKeys(("newest", PASSPHRASE, "oldest"))) == PLAIN
 
     @pytest.mark.parametrize(("keys", "message"), [(("a", "b"), "None of the 2 passphrases"), ((), "none is configur")])
-    def test_without_the_right_one_it_is_told(self, keys: tuple[str, ...], message: str) -> None:
+    def test_a_wrong_passphrase_is_an_error(self, keys: tuple[str, ...], message: str) -> None:
         with pytest.raises(EncryptionError, match=message):
             unseal(*seal(PLAIN), DecryptionKeys(keys))
 
-    def test_the_users_keyring_opens(self, laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_users_keyring_decrypts(self, laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
         sealed, facts = seal(PLAIN, laptop.public)
         assert (facts.method, facts.recipients) == ("public-key", (laptop.good,))
         monkeypatch.setenv("GNUPGHOME", str(laptop.home.folder))
         assert unseal(sealed, facts, DecryptionKeys(), 7919) == PLAIN
 
-    def test_each_of_several_recipients_opens(self, laptop: Laptop, tmp_path: Path) -> None:
+    def test_each_of_several_recipients_can_decrypt(self, laptop: Laptop, tmp_path: Path) -> None:
         """A recovery key is a second recipient."""
         sealed, facts = seal(PLAIN, laptop.public + laptop.home.public(laptop.recovery))
         assert facts.recipients == (laptop.good, laptop.recovery)
@@ -88,7 +88,7 @@ class TestOpening:
                 unseal(sealed, facts, DecryptionKeys(private_key=private_key(laptop, fingerprint, tmp_path))) == PLAIN
             )
 
-    def test_a_protected_private_key_opens_with_its_passphrase(self, laptop: Laptop, tmp_path: Path) -> None:
+    def test_a_protected_private_key_decrypts_with_its_passphrase(self, laptop: Laptop, tmp_path: Path) -> None:
         sealed, facts = seal(PLAIN, laptop.home.public(laptop.protected))
         path = private_key(laptop, laptop.protected, tmp_path)
         assert unseal(sealed, facts, DecryptionKeys(private_key=path, unlocking=laptop.PASSPHRASE)) == PLAIN
@@ -96,10 +96,10 @@ class TestOpening:
             with pytest.raises(EncryptionError, match="could not be unlocked"):
                 unseal(sealed, facts, DecryptionKeys(private_key=path, unlocking=wrong))
 
-    def test_a_protected_key_of_the_keyring_opens_by_its_agent(
+    def test_a_protected_key_of_the_keyring_decrypts_through_its_agent(
         self, laptop: Laptop, server_home: Home, tmp_path: Path
     ) -> None:
-        """The agent asks whoever sits there; or is told the passphrase by us."""
+        """The agent asks for the passphrase, or gets it from the package."""
         sealed, facts = seal(PLAIN, laptop.home.public(laptop.protected))
         server_home.run("--import", str(private_key(laptop, laptop.protected, tmp_path)))
         with pytest.raises(EncryptionError, match="could not be unlocked"):
@@ -108,7 +108,7 @@ class TestOpening:
         server_home.answer_with(laptop.PASSPHRASE)
         assert unseal(sealed, facts, DecryptionKeys()) == PLAIN
 
-    def test_a_missing_private_key_is_told_with_the_recipients(self, laptop: Laptop, tmp_path: Path) -> None:
+    def test_the_error_for_a_missing_private_key_names_the_recipients(self, laptop: Laptop, tmp_path: Path) -> None:
         """With a keyring and without any, and when the file holds another key."""
         sealed, facts = seal(PLAIN, laptop.public)
         other = private_key(laptop, laptop.recovery, tmp_path)
@@ -116,9 +116,7 @@ class TestOpening:
             with pytest.raises(KeyMissing, match=laptop.good):
                 unseal(sealed, facts, keys)
 
-    def test_without_a_keyring_none_is_made(
-        self, laptop: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_no_keyring_is_created(self, laptop: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         sealed, facts = seal(PLAIN, laptop.public)
         monkeypatch.setenv("GNUPGHOME", str(tmp_path / "none"))
         with pytest.raises(KeyMissing, match="does not hold the private key"):
@@ -126,24 +124,26 @@ class TestOpening:
         assert not (tmp_path / "none").exists()
 
     @pytest.mark.parametrize("content", ["public", "garbage", "nothing"])
-    def test_a_file_without_a_private_key_is_told(self, laptop: Laptop, tmp_path: Path, content: str) -> None:
+    def test_a_file_without_a_private_key_is_an_error(self, laptop: Laptop, tmp_path: Path, content: str) -> None:
         sealed, facts = seal(PLAIN, laptop.public)
         path = tmp_path / "key"
         path.write_text({"public": laptop.public, "garbage": "garbage", "nothing": ""}[content])
         with pytest.raises(EncryptionError, match=f"{path} holds no private key"):
             unseal(sealed, facts, DecryptionKeys(private_key=path))
 
-    def test_a_missing_file_is_told(self, laptop: Laptop, tmp_path: Path) -> None:
+    def test_a_missing_file_is_an_error(self, laptop: Laptop, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="nosuch cannot be read"):
             unseal(*seal(PLAIN, laptop.public), DecryptionKeys(private_key=tmp_path / "nosuch"))
 
-    def test_a_file_tells_whether_it_wants_a_passphrase(self, laptop: Laptop, tmp_path: Path) -> None:
+    def test_a_protected_key_file_is_recognised(self, laptop: Laptop, tmp_path: Path) -> None:
         assert is_locked(private_key(laptop, laptop.protected, tmp_path))
         assert not is_locked(private_key(laptop, laptop.good, tmp_path))
 
 
 class TestNothingIsLeft:
-    def test_no_home_no_agent_no_child_no_thread(self, laptop: Laptop, temporary: Path, tmp_path: Path) -> None:
+    def test_no_home_agent_child_process_or_thread_is_left(
+        self, laptop: Laptop, temporary: Path, tmp_path: Path
+    ) -> None:
         """After success and after an error, encrypting and decrypting."""
         before, ours = threads(), children()
         path = private_key(laptop, laptop.protected, tmp_path)
@@ -162,7 +162,7 @@ class TestNothingIsLeft:
         assert children() <= ours
         assert threads() <= before
 
-    def test_what_a_killed_process_left_is_removed_by_the_next(self, laptop: Laptop, temporary: Path) -> None:
+    def test_the_home_of_a_killed_process_is_removed_by_the_next(self, laptop: Laptop, temporary: Path) -> None:
         """Its home with the private key in it, and the agent that still runs there."""
         script = (
             "import sys, tempfile, os\n"
@@ -181,17 +181,17 @@ class TestNothingIsLeft:
         assert list(temporary.iterdir()) == [path]
         wait_until(lambda: not processes_in(temporary))
 
-    def test_a_home_of_a_living_process_stays(self, temporary: Path) -> None:
+    def test_the_home_of_a_running_process_stays(self, temporary: Path) -> None:
         with open_encryptor(PASSPHRASE):
             (home,) = temporary.iterdir()
             seal(b"")
             assert list(temporary.iterdir()) == [home]
             assert home.stat().st_mode & 0o777 == 0o700
 
-    def test_a_long_place_for_temporary_files_is_no_obstacle(
+    def test_a_long_temporary_path_is_accepted(
         self, laptop: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The agent's socket would not fit into it."""
+        """The path of the agent's socket would be too long."""
         long = tmp_path / ("x" * 60)
         long.mkdir()
         monkeypatch.setattr("tempfile.tempdir", str(long))

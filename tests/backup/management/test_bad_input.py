@@ -1,4 +1,4 @@
-"""What bad input gets: a one-paragraph error, the right exit code, nothing published, the target untouched."""
+"""Bad input causes a one-paragraph error and the right exit code, publishes nothing and leaves the target unchanged."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def scene(site: Site, books: Path) -> Scene:
 
 
 def snapshot(site: Site) -> dict[str, object]:
-    """All that bad input may not change: the storage's files, the database's rows, the files beside it."""
+    """Return what bad input may not change: the storage's files, the database's rows, the files next to it."""
     stored = {str(path): path.read_bytes() for path in site.backups.rglob("*") if path.is_file()}
-    beside = sorted(path.name for path in site.root.iterdir() if path.name.startswith((".", "db.sqlite3")))
-    return {"stored": stored, "beside": beside, "rows": [site.sql(query) for query in ROWS]}
+    neighbours = sorted(path.name for path in site.root.iterdir() if path.name.startswith((".", "db.sqlite3")))
+    return {"stored": stored, "neighbours": neighbours, "rows": [site.sql(query) for query in ROWS]}
 
 
 def expect(scene: Scene, command: str, code: int, *words: str) -> Answer:
-    """*command* is refused with *code* and an error that holds *words*, and has changed nothing."""
+    """Assert that *command* fails with *code* and an error that holds *words*, and changes nothing."""
     before = snapshot(scene.site)
     answer = scene.site.call(*command.split())
     assert answer.code == code, answer.stderr
@@ -76,12 +76,12 @@ class TestNames:
         ],
     )
     def test_an_unknown_alias_is_wrong_usage(self, scene: Scene, command: str) -> None:
-        """With the aliases there are."""
+        """The error lists the known aliases."""
         expect(scene, command, 2, "no database 'nosuch' in settings.DATABASES", "aliases are: default.")
 
     @pytest.mark.parametrize("command", ["show", "restore --yes", "verify", "delete --yes", "download"])
     def test_an_unknown_name_is_exit_code_5(self, scene: Scene, command: str) -> None:
-        """With where it was looked for, and what shows the names."""
+        """The error says where the backup was searched, and which command lists the names."""
         words = ("There is no backup 'nosuch'", str(scene.site.backups), "`backup_list --all`")
         expect(scene, f"backup_{command} nosuch", 5, *words)
 
@@ -93,7 +93,7 @@ class TestNames:
 
     @pytest.mark.parametrize("command", ["show", "restore --yes", "verify", "delete --yes", "download"])
     def test_an_ambiguous_name_is_wrong_usage(self, scene: Scene, command: str) -> None:
-        """With the names it fits."""
+        """The error lists the names that match."""
         second = scene.site.create()
         words = ("'default_' fits 2 backups", scene.backup.name, second.name, "Write more of the name.")
         expect(scene, f"backup_{command} default_", 2, *words)
@@ -103,10 +103,10 @@ class TestPlaces:
     @pytest.mark.parametrize(
         "command", ["create", "list", "show latest", "restore --yes", "verify", "delete latest --yes"]
     )
-    def test_an_unreadable_folder_is_told(
+    def test_an_unreadable_folder_is_an_error(
         self, site: Site, books: Path, open_folder: Path, unprivileged: Unprivileged, command: str
     ) -> None:
-        """Not taken for an empty one."""
+        """It is not mistaken for an empty one."""
         backups = open_folder / "backups"
         site.database = Path(shutil.copy(books, open_folder / "db.sqlite3"))
         site.database.chmod(0o666)
@@ -128,8 +128,8 @@ class TestPlaces:
     @pytest.mark.parametrize(
         "command", ["create", "list", "show latest", "restore --yes", "verify", "delete latest --yes"]
     )
-    def test_a_path_that_is_a_file_is_told(self, site: Site, books: Path, command: str) -> None:
-        """With the parameter to change; the file stays what it is."""
+    def test_a_path_that_is_a_file_is_an_error(self, site: Site, books: Path, command: str) -> None:
+        """The error names the parameter to change; the file stays unchanged."""
         path = site.root / "file"
         path.write_text("somebody's own")
         site.configure(storage={"local_path": "file"})
@@ -139,7 +139,7 @@ class TestPlaces:
         assert path.read_text() == "somebody's own"
 
     @pytest.mark.parametrize("name", ["MEDIA_ROOT", "STATIC_ROOT"])
-    def test_a_folder_that_is_served_is_refused(self, site: Site, books: Path, name: str) -> None:
+    def test_a_folder_that_a_web_server_serves_is_refused(self, site: Site, books: Path, name: str) -> None:
         site.set(**{name: str(site.root)})
         answer = site.call("backup_create")
         assert answer.code == 2
@@ -150,12 +150,14 @@ class TestPlaces:
 class TestPatterns:
     @pytest.mark.parametrize("parameter", ["exclude_tables", "include_tables"])
     @pytest.mark.parametrize("patterns", [["nosuch"], ["book", "nosuch_*"], ["BOOK"]], ids=str)
-    def test_one_that_matches_nothing_is_wrong_usage(self, scene: Scene, parameter: str, patterns: list[str]) -> None:
-        """A misspelt table does not end up in the backup, or is missed in it, unnoticed."""
+    def test_a_pattern_that_matches_nothing_is_wrong_usage(
+        self, scene: Scene, parameter: str, patterns: list[str]
+    ) -> None:
+        """A misspelt table is neither included nor left out unnoticed."""
         scene.site.configure(databases=[{"alias": "default", parameter: patterns}])
         expect(scene, "backup_create", 2, f"{parameter} of the database 'default' names '{patterns[-1]}'", "author")
 
-    def test_rows_that_others_refer_to_are_not_left_out(self, scene: Scene) -> None:
+    def test_excluding_rows_that_others_refer_to_is_refused(self, scene: Scene) -> None:
         scene.site.configure(databases=[{"alias": "default", "exclude_tables": ["author"]}])
         expect(scene, "backup_create", 2, "leaves out the rows of author", "book.author_id")
 
@@ -169,19 +171,19 @@ class TestDamagedBackups:
         return "backup_" + str(request.param).format(scene.backup.name)
 
     @pytest.mark.parametrize("kept", [0, 1, 100, -3])
-    def test_a_manifest_cut_short(self, scene: Scene, command: str, kept: int) -> None:
+    def test_a_truncated_manifest_is_damage(self, scene: Scene, command: str, kept: int) -> None:
         scene.manifest.write_bytes(scene.manifest.read_bytes()[:kept])
         expect(scene, command, 1, f"The manifest {scene.backup.key} is not complete JSON", "cut short")
 
-    def test_a_manifest_of_a_newer_schema(self, scene: Scene, command: str) -> None:
+    def test_a_manifest_of_a_newer_schema_is_refused(self, scene: Scene, command: str) -> None:
         scene.rewrite(schema=2)
         expect(scene, command, 1, "has schema 2, and this version reads up to 1: upgrade django-cfg-backup.")
 
-    def test_an_archive_that_is_missing(self, scene: Scene, command: str) -> None:
+    def test_a_missing_archive_is_damage(self, scene: Scene, command: str) -> None:
         scene.archive.unlink()
         expect(scene, command, 1, f"The archive {scene.backup.archive_key} is missing")
 
-    def test_an_archive_that_is_cut_short(self, scene: Scene, command: str) -> None:
+    def test_a_truncated_archive_is_damage(self, scene: Scene, command: str) -> None:
         scene.archive.write_bytes(scene.archive.read_bytes()[:-1])
         expect(scene, command, 1, "it was cut short or replaced")
 
@@ -189,10 +191,10 @@ class TestDamagedBackups:
 @pytest.mark.parametrize("position", [0, 5, 0.5, -1], ids=lambda where: f"at {where}")
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 @pytest.mark.parametrize("command", COMMANDS[1:])
-def test_an_archive_with_one_flipped_byte(
+def test_a_flipped_byte_in_the_archive_is_damage(
     site: Site, books: Path, command: str, compression: str, position: float
 ) -> None:
-    """Found before anything of the target changes, by restore as by verify and download."""
+    """It is found by restore, before the target changes, and by verify and download."""
     site.configure(compression=compression)
     scene = Scene(site, site.create())
     content = bytearray(scene.archive.read_bytes())
@@ -212,18 +214,18 @@ class TestRestoreTargets:
         assert "postgresql" in answer.stderr.lower()
 
     @pytest.mark.parametrize("command", ["restore {0} --yes", "verify {0}"])
-    def test_a_backup_of_an_engine_that_nobody_knows_is_refused(self, scene: Scene, command: str) -> None:
-        """One that a later version made: named, with those that are known."""
+    def test_a_backup_of_an_unknown_engine_is_refused(self, scene: Scene, command: str) -> None:
+        """A later version may have made it: the error names the engine and lists the known ones."""
         facts = {"vendor": "oracle", "server_version": "23", "tool": "expdp", "tool_version": "23"}
         scene.rewrite(engine={**facts, "format": "sql"})
         words = (f"The backup {scene.backup.name} is of the vendor 'oracle'", "sqlite")
         expect(scene, "backup_" + command.format(scene.backup.name), 1, *words)
 
-    def test_a_backup_whose_passphrase_nobody_has_is_refused(self, scene: Scene) -> None:
+    def test_a_backup_whose_passphrase_is_not_configured_is_refused(self, scene: Scene) -> None:
         scene.rewrite(encryption={"method": "passphrase"})
         expect(scene, f"backup_restore {scene.backup.name} --yes", 1, "is encrypted with a passphrase, and none is")
 
-    def test_a_partial_backup_onto_a_whole_database_is_refused(self, scene: Scene) -> None:
+    def test_a_partial_backup_onto_a_database_with_more_tables_is_refused(self, scene: Scene) -> None:
         """The other tables would be lost."""
         scene.site.configure(databases=[{"alias": "default", "include_tables": ["author"]}])
         partial = scene.site.create()
@@ -241,14 +243,14 @@ class TestRestoreTargets:
         assert scene.site.call("backup_restore", partial.name, "--to", "empty", "--yes").code == 0
         assert scene.site.sql("SELECT count(*) FROM author", database=empty) == [(50,)]
 
-    def test_another_environments_backup_needs_to(self, scene: Scene) -> None:
+    def test_a_backup_of_another_environment_needs_the_option_to(self, scene: Scene) -> None:
         scene.site.set(ENV_MODE="production")
         words = ("is a backup of tests/test/default", "this is tests/production", "--to default")
         expect(scene, f"backup_restore {scene.backup.name} --yes", 1, *words)
 
-    @pytest.mark.parametrize("command", ["restore", "delete"])
-    def test_no_answer_is_a_no(self, scene: Scene, command: str) -> None:
-        expect(scene, f"backup_{command} {scene.backup.name}", 1, "no terminal to answer at: give --yes")
+    @pytest.mark.parametrize("command", ["restore {0}", "delete {0} --force"])
+    def test_without_a_confirmation_nothing_is_done(self, scene: Scene, command: str) -> None:
+        expect(scene, f"backup_{command.format(scene.backup.name)}", 1, "no terminal to answer at: give --yes")
 
 
 class TestDiskFull:
@@ -258,8 +260,8 @@ class TestDiskFull:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
     @pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
-    def test_where_the_backups_are(self, scene: Scene, small_disk: Path, compression: str) -> None:
-        """Told with the bytes needed and free, whichever thread or program met it first."""
+    def test_full_storage(self, scene: Scene, small_disk: Path, compression: str) -> None:
+        """The error says how many bytes are needed and free, whichever thread or program meets the full disk first."""
         scene.site.sql("CREATE TABLE noise (x)", "INSERT INTO noise VALUES (randomblob(2000000))")
         scene.site.configure(storage={"local_path": str(small_disk / "backups")}, compression=compression)
         before = snapshot(scene.site)
@@ -271,15 +273,15 @@ class TestDiskFull:
         assert not [path for path in small_disk.rglob("*") if path.is_file()]
         assert snapshot(scene.site) == before
 
-    def test_where_temporary_files_are(self, scene: Scene, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Looked at before the copy is made; the message names TMPDIR."""
+    def test_full_temporary_folder(self, scene: Scene, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The space is checked before the copy is made; the message names TMPDIR."""
         (small_disk / "filler").write_bytes(bytes(980_000))
         monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
         expect(scene, "backup_create", 1, f"Not enough space in {small_disk}", "TMPDIR")
         assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
-    def test_where_the_database_is(self, scene: Scene, small_disk: Path) -> None:
-        """Looked at before the restore begins."""
+    def test_full_disk_of_the_database(self, scene: Scene, small_disk: Path) -> None:
+        """The space is checked before the restore begins."""
         target = small_disk / "db.sqlite3"
         scene.site.sql(f"VACUUM INTO '{target}'")
         (small_disk / "filler").write_bytes(bytes(700_000))
@@ -289,7 +291,7 @@ class TestDiskFull:
         assert target.read_bytes() == before
         assert sorted(path.name for path in small_disk.iterdir()) == ["db.sqlite3", "filler"]
 
-    def test_where_a_verification_unpacks(
+    def test_full_disk_during_a_verification(
         self, scene: Scene, small_disk: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The backup is not called damaged because the disk is full."""
@@ -323,8 +325,8 @@ WRONG: dict[str, tuple[Callable[[Scene], object], str, int]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_json_is_one_document_when_it_fails_too(scene: Scene, case: str) -> None:
-    """It tells the error, as stderr does; the exit code is the same."""
+def test_a_failure_with_json_is_one_document(scene: Scene, case: str) -> None:
+    """It holds the error, as stderr does; the exit code is the same."""
     prepare, command, code = WRONG[case]
     prepare(scene)
     answer = scene.site.call(*command.split(), "--json")
@@ -335,8 +337,8 @@ def test_json_is_one_document_when_it_fails_too(scene: Scene, case: str) -> None
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a download would leave lands in a folder that has to stay empty."""
+def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run in a folder that has to stay empty: files of a download would be created there."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)

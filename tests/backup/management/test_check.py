@@ -1,4 +1,4 @@
-"""backup_check: what a backup needs, looked at for real."""
+"""backup_check: everything that a backup needs is tried."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def _badness(level: str) -> int:
     return ["", "OK", "WARNING", "FAILED"].index(level)
 
 
-def test_a_healthy_project_passes_and_nothing_is_left(site: Site) -> None:
+def test_a_healthy_project_passes_and_nothing_is_left_behind(site: Site) -> None:
     answer = site.call("backup_check")
     assert answer.code == 0
     assert [line.split()[0] for line in answer.stdout.splitlines()] == ["OK"] * 6
     assert site.stored() == []
 
 
-def test_each_line_tells_its_subject(site: Site) -> None:
+def test_each_line_names_its_subject(site: Site) -> None:
     assert levels(site) == {
         "settings": "OK",
         "storage": "OK",
@@ -46,7 +46,7 @@ def test_each_line_tells_its_subject(site: Site) -> None:
     }
 
 
-def test_a_missing_database_fails_and_the_rest_is_still_looked_at(site: Site) -> None:
+def test_a_missing_database_fails_and_the_rest_is_still_checked(site: Site) -> None:
     site.database.unlink()
     answer = site.call("backup_check")
     assert answer.code == 1
@@ -108,7 +108,7 @@ def test_a_damaged_backup_is_a_warning(site: Site) -> None:
     assert levels(site)["storage"] == "WARNING"
 
 
-def test_a_drill_is_recommended_until_there_was_one(site: Site) -> None:
+def test_a_drill_is_recommended_until_the_first_one(site: Site) -> None:
     site.create()
     answer = site.call("backup_check")
     assert answer.code == 0
@@ -122,7 +122,7 @@ def test_a_drill_is_recommended_until_there_was_one(site: Site) -> None:
 class TestFolder:
     """Another user who may write into it can replace backups, and with them what a restore runs."""
 
-    def test_one_that_every_user_may_write_into(self, site: Site) -> None:
+    def test_a_folder_that_every_user_may_write_into_is_a_warning(self, site: Site) -> None:
         site.create()
         assert levels(site)["storage"] == "OK"
         site.backups.chmod(0o777)
@@ -135,7 +135,7 @@ class TestFolder:
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
     @pytest.mark.parametrize(("user", "name"), [(65534, "nobody"), (54321, "54321")])
-    def test_one_of_another_user(self, site: Site, user: int, name: str) -> None:
+    def test_a_folder_of_another_user_is_a_warning(self, site: Site, user: int, name: str) -> None:
         site.create()
         os.chown(site.backups, user, -1)
         answer = site.call("backup_check")
@@ -143,12 +143,12 @@ class TestFolder:
         assert f"{site.backups}, where backups are kept, belongs to the user {name}" in answer.stdout
         assert "django_cfg_backup.W023" in site.call("check").stderr
 
-    def test_one_that_is_not_there_yet(self, site: Site) -> None:
+    def test_a_folder_that_does_not_exist_yet_is_ok(self, site: Site) -> None:
         assert "W02" not in site.call("check").stderr
 
 
 class TestNotify:
-    """Who is notified of failures is looked at without sending."""
+    """The recipients of failure messages are checked without sending anything."""
 
     @pytest.fixture(autouse=True)
     def _apprise_is_loaded(self) -> None:
@@ -158,29 +158,29 @@ class TestNotify:
         lines = site.call("backup_check", "--json").json
         return [(line["level"], line["text"]) for line in lines if line["subject"] == "notify"]
 
-    def test_nobody(self, site: Site) -> None:
+    def test_no_recipient_is_a_warning(self, site: Site) -> None:
         site.set(ADMINS=[])
         ((level, text),) = self.notify(site)
         assert level == "WARNING"
         assert text.startswith("no failure is reported to anybody: set ADMINS and a mail server, notify_urls or")
         assert site.call("backup_check").code == 4
 
-    def test_somebody(self, site: Site) -> None:
+    def test_admins_are_recipients(self, site: Site) -> None:
         site.configure(notify_urls=["json://127.0.0.1"], heartbeat_url="http://127.0.0.1/SECRET")
         text = "failures are reported by mail to ADMINS, notify_urls[1] (json), heartbeat_url"
         assert self.notify(site) == [("OK", text)]
 
-    def test_a_heartbeat_alone(self, site: Site) -> None:
+    def test_a_heartbeat_alone_is_enough(self, site: Site) -> None:
         site.set(ADMINS=[])
         site.configure(heartbeat_url="http://127.0.0.1/")
         assert self.notify(site) == [("OK", "failures are reported by heartbeat_url")]
 
-    def test_as_it_was_chosen(self, site: Site) -> None:
+    def test_notifications_that_are_switched_off_are_ok(self, site: Site) -> None:
         site.set(ADMINS=[])
         site.configure(notify_on_failure=False)
         assert self.notify(site) == []
 
-    def test_a_url_that_apprise_does_not_know(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_url_that_apprise_does_not_know_is_a_warning(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
         site.configure(notify_urls=["json://127.0.0.1", "slak://T0KEN/x"])
         (level, text), _ = self.notify(site)
         assert (level, text.partition(":")[0]) == ("WARNING", "notify_urls[2] (slak) cannot be used")
@@ -189,7 +189,7 @@ class TestNotify:
         assert "T0KEN" not in answer.stderr + caplog.text
 
     @pytest.mark.skipif(django.VERSION >= (6, 0), reason="Django takes plain addresses since 6.0")
-    def test_admins_in_the_form_of_a_later_django(self, site: Site) -> None:
+    def test_admins_in_the_form_of_a_later_django_are_recipients(self, site: Site) -> None:
         site.set(ADMINS=["ops@example.org"])
         (level, text), _ = self.notify(site)
         assert (level, text.partition(",")[0]) == (

@@ -13,7 +13,7 @@ SQLITE = "django.db.backends.sqlite3"
 
 @pytest.fixture
 def shop(site: Site, books: Path) -> Path:
-    """A second database beside ``default``, called ``shop``."""
+    """A second database next to ``default``, called ``shop``."""
     path = site.root / "shop.sqlite3"
     site.sql("CREATE TABLE item (id integer)", database=path)
     site.use_databases(default={"ENGINE": SQLITE, "NAME": str(books)}, shop={"ENGINE": SQLITE, "NAME": str(path)})
@@ -28,7 +28,7 @@ def test_a_backup_is_listed_and_its_pair_is_stored(site: Site) -> None:
     assert [m["name"] for m in site.call("backup_list", "--json").json] == [manifest["name"]]
 
 
-def test_a_person_is_told_what_was_stored(site: Site, books: Path) -> None:
+def test_stdout_lists_what_was_stored(site: Site, books: Path) -> None:
     """One line on stdout for each; the steps on the way go to stderr."""
     answer = site.call("backup_create", "--note", "before the sale")
     (name,) = {file.partition(".")[0] for file in site.stored()}
@@ -40,8 +40,8 @@ def test_a_person_is_told_what_was_stored(site: Site, books: Path) -> None:
     assert site.call("backup_list", "--json").json[0]["note"] == "before the sale"
 
 
-def test_quiet_is_quiet(site: Site, books: Path) -> None:
-    """For cron: with --verbosity 0 nothing but the result."""
+def test_with_verbosity_0_only_the_result_is_printed(site: Site, books: Path) -> None:
+    """As cron jobs need it."""
     assert site.call("backup_create", verbosity=0).stderr == ""
 
 
@@ -52,12 +52,12 @@ def test_without_a_name_all_databases_are_backed_up(site: Site) -> None:
 
 
 @pytest.mark.usefixtures("shop")
-def test_only_the_named_ones_are_backed_up(site: Site) -> None:
+def test_only_named_databases_are_backed_up(site: Site) -> None:
     answer = site.call("backup_create", "shop", "--json")
     assert [manifest["source"]["database"] for manifest in answer.json] == ["shop"]
 
 
-def test_one_of_two_failing_is_exit_code_3(site: Site, shop: Path) -> None:
+def test_one_of_two_databases_failing_is_exit_code_3(site: Site, shop: Path) -> None:
     """The other is stored, and both are in the one document."""
     shop.unlink()
     answer = site.call("backup_create", "--json")
@@ -70,7 +70,7 @@ def test_one_of_two_failing_is_exit_code_3(site: Site, shop: Path) -> None:
     assert len(site.stored()) == 2
 
 
-def test_all_failing_is_exit_code_1(site: Site, shop: Path) -> None:
+def test_all_databases_failing_is_exit_code_1(site: Site, shop: Path) -> None:
     shop.unlink()
     site.database.unlink()
     answer = site.call("backup_create", "--json")
@@ -78,7 +78,7 @@ def test_all_failing_is_exit_code_1(site: Site, shop: Path) -> None:
     assert [set(result) for result in answer.json] == [{"database", "error"}] * 2
 
 
-def test_no_database_enabled_is_told(site: Site) -> None:
+def test_no_enabled_database_is_a_warning(site: Site) -> None:
     """An empty document and a warning, no failure: it is what the settings say."""
     site.configure(databases=[{"alias": "default", "enabled": False}])
     answer = site.call("backup_create", "--json")

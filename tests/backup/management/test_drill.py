@@ -1,4 +1,4 @@
-"""backup_verify --drill, and where its proof is shown"""
+"""backup_verify --drill, and the commands that show its proof."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def proofs() -> dict[str, Proof]:
     return dict(read_catalog(current_project().storage).proofs)
 
 
-def lie(site: Site, manifest: Manifest) -> None:
-    told = manifest.model_dump_json(by_alias=True).replace('"name":"book","rows":200', '"name":"book","rows":201')
-    (site.backups / manifest.key).write_text(told)
+def change_row_count(site: Site, manifest: Manifest) -> None:
+    changed = manifest.model_dump_json(by_alias=True).replace('"name":"book","rows":200', '"name":"book","rows":201')
+    (site.backups / manifest.key).write_text(changed)
 
 
 class TestCommand:
-    def test_a_good_one_is_proved(self, site: Site, backup: Manifest) -> None:
+    def test_a_good_backup_is_proved(self, site: Site, backup: Manifest) -> None:
         answer = site.call("backup_verify", "latest", "--drill")
         assert answer.code == 0
         assert answer.stdout.startswith(f"{backup.name}: proved. Restored and compared: ")
@@ -48,22 +48,22 @@ class TestCommand:
         assert (result["name"], result["error"]) == (backup.name, None)
         assert Proof.model_validate(result["proof"]) == proofs()[backup.name]
 
-    def test_a_failed_one_is_exit_code_1_and_proves_no_more(self, site: Site, backup: Manifest) -> None:
+    def test_a_failed_drill_is_exit_code_1_and_ends_proved(self, site: Site, backup: Manifest) -> None:
         site.call("backup_verify", "latest", "--drill")
-        lie(site, backup)
+        change_row_count(site, backup)
         answer = site.call("backup_verify", "latest", "--drill", "--json")
         assert answer.code == 1
         assert "book has 200 rows instead of 201" in answer.stderr
         assert answer.json[0]["proof"]["succeeded"] is False
         assert not read_catalog(current_project().storage).is_proved(backup)
 
-    def test_it_wants_a_name(self, site: Site, backup: Manifest) -> None:
-        """Restoring all there are is not meant by leaving it out."""
+    def test_a_drill_needs_a_name(self, site: Site, backup: Manifest) -> None:
+        """Without a name not every backup is restored."""
         answer = site.call("backup_verify", "--drill")
         assert answer.code == 2
         assert proofs() == {}
 
-    def test_how_it_stands_to_the_code_is_told(self, site: Site, books: Path) -> None:
+    def test_differences_in_migrations_are_printed(self, site: Site, books: Path) -> None:
         site.sql("DELETE FROM django_migrations WHERE app = 'sessions'")
         manifest = site.create()
         answer = site.call("backup_verify", "latest", "--drill")
@@ -73,7 +73,7 @@ class TestCommand:
 
 
 class TestShown:
-    def test_list_show_and_status(self, site: Site, backup: Manifest) -> None:
+    def test_list_show_and_status_show_the_proof(self, site: Site, backup: Manifest) -> None:
         for command in (["backup_list"], ["backup_status"]):
             assert "never" in site.call(*command).stdout
         assert "never; `backup_verify NAME --drill` proves it" in site.call("backup_show", "latest").stdout
@@ -84,7 +84,7 @@ class TestShown:
         assert "on db2 (server 3.45.0, sqlite3 3.45.0). Restored and compared: 9 tables, 1,000 rows" in shown
         assert "Expected recovery time: 1 h 2 min." in shown
 
-    def test_a_failed_one(self, site: Site, backup: Manifest) -> None:
+    def test_a_failed_drill_is_shown_by_list_and_show(self, site: Site, backup: Manifest) -> None:
         publish_proof(current_project().storage, backup, proof_of(backup, succeeded=False, differences=("no book",)))
         assert "2026-06-01 14:00:00 CEST FAILED" in site.call("backup_list").stdout
         assert "THE DRILL FAILED" in site.call("backup_show", "latest").stdout
@@ -95,7 +95,7 @@ class TestShown:
 
 class TestAge:
     @pytest.mark.parametrize(("age", "code"), [(6, 0), (8, 4)])
-    def test_an_old_proof_is_warned_of(self, site: Site, backup: Manifest, age: int, code: int) -> None:
+    def test_an_old_proof_is_a_warning(self, site: Site, backup: Manifest, age: int, code: int) -> None:
         self.expect_proofs(site)
         at = datetime.now(UTC) - timedelta(days=age)
         publish_proof(current_project().storage, backup, proof_of(backup, at=at))
@@ -104,31 +104,31 @@ class TestAge:
         assert ("the last proof is 8 days old" in answer.stderr) == (code == 4)
 
     @pytest.mark.parametrize(("age", "code"), [(6, 0), (8, 4)])
-    def test_one_that_was_never_proved_has_that_long(self, site: Site, age: int, code: int) -> None:
+    def test_a_first_proof_is_expected_within_the_same_time(self, site: Site, age: int, code: int) -> None:
         self.expect_proofs(site)
         old = make_manifest("old", started_at=datetime.now(UTC) - timedelta(days=age))
         publish(current_project().storage, old)
         assert site.call("backup_status").code == code
 
-    def test_nobody_waits_for_proofs_that_are_not_wanted(self, site: Site) -> None:
+    def test_without_drills_no_proof_is_expected(self, site: Site) -> None:
         site.configure(schedule={"enabled": False}, verification={"enabled": True, "drill": False})
         publish(current_project().storage, make_manifest("old", started_at=STARTED - timedelta(days=400)))
         assert site.call("backup_status").code == 0
 
     def expect_proofs(self, site: Site) -> None:
-        """Drills run elsewhere: no schedule of theirs here."""
+        """Drills run on another machine: there is no schedule for them here."""
         elsewhere = {"enabled": True, "schedule": {"enabled": False}, "max_proof_age_days": 7}
         site.configure(schedule={"enabled": False}, verification=elsewhere)
 
 
 class TestPublishing:
-    def test_the_new_proof_counts_instead_of_the_old(self, site: Site, backup: Manifest) -> None:
+    def test_a_new_proof_replaces_the_old_one(self, site: Site, backup: Manifest) -> None:
         storage = current_project().storage
         for duration in (1.0, 2.0):
             publish_proof(storage, backup, proof_of(backup, duration=duration))
         assert proofs()[backup.name].duration == 2
 
-    def test_a_proof_of_a_backup_that_was_deleted_meanwhile_is_not_left_behind(
+    def test_a_proof_of_a_backup_that_was_deleted_in_the_meantime_is_removed(
         self, site: Site, backup: Manifest
     ) -> None:
         (site.backups / backup.key).unlink()
@@ -136,7 +136,7 @@ class TestPublishing:
             publish_proof(current_project().storage, backup, proof_of(backup))
         assert [name for name in site.stored() if name.endswith(".proof.json")] == []
 
-    def test_killed_before_the_new_one_is_written_the_old_one_counts(self, site: Site, backup: Manifest) -> None:
+    def test_the_old_proof_counts_until_the_new_one_is_written(self, site: Site, backup: Manifest) -> None:
         publish_proof(current_project().storage, backup, proof_of(backup, duration=1))
 
         class Killed(LocalStorage):
@@ -147,7 +147,7 @@ class TestPublishing:
             publish_proof(Killed(site.backups), backup, proof_of(backup, duration=2))
         assert proofs()[backup.name].duration == 1
 
-    def test_of_two_drills_at_once_the_last_to_write_counts(self, site: Site, backup: Manifest) -> None:
+    def test_of_two_simultaneous_drills_the_last_written_proof_counts(self, site: Site, backup: Manifest) -> None:
         """The other proof appears under the same time just before ours is written."""
         other, mine = proof_of(backup, duration=1), proof_of(backup, duration=2)
 
@@ -169,7 +169,7 @@ class TestPublishing:
 
 
 class TestWhere:
-    def test_a_backup_of_another_project_needs_a_place(self, site: Site, backup: Manifest) -> None:
+    def test_a_backup_of_another_project_needs_a_target(self, site: Site, backup: Manifest) -> None:
         site.configure(project="other", schedule={"enabled": False})
         answer = site.call("backup_verify", backup.name, "--drill")
         assert answer.code == 1
@@ -177,7 +177,7 @@ class TestWhere:
         site.configure(project="other", verification={"drill_alias": "default"})
         assert site.call("backup_verify", backup.name, "--drill").code == 0
 
-    def test_an_unknown_alias_is_warned_of(self, site: Site) -> None:
+    def test_an_unknown_drill_alias_is_a_warning(self, site: Site) -> None:
         for alias in ("nosuch", {"default": "nosuch", "logs": "default"}):
             site.configure(verification={"drill_alias": alias})
             assert "django_cfg_backup.W012" in site.call("check").stderr

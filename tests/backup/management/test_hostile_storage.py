@@ -1,4 +1,4 @@
-"""One bad object, by accident or by an attacker, never hides the good backups, and nothing in it acts on a terminal."""
+"""A malformed object in the storage never hides good backups, and its content never controls the terminal."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def good(site: Site, books: Path) -> Manifest:
 
 
 def forge(site: Site, good: Manifest, change: Change, name: str = "bad_20250101_000000_test") -> None:
-    """Put another backup there, as an attacker would: complete but for *change*."""
+    """Store another backup, as an attacker would: complete except for *change*."""
     content = json.loads((site.backups / good.key).read_text())
     content["name"] = name
     content["archive"]["key"] = f"{name}.sqlite3.gz"
@@ -76,7 +76,7 @@ def forge(site: Site, good: Manifest, change: Change, name: str = "bad_20250101_
     (site.backups / f"{name}.json").write_text(json.dumps(content))
 
 
-def expect_the_good_one(site: Site, good: Manifest, *, is_reported: bool = True) -> None:
+def assert_good_backup_is_usable(site: Site, good: Manifest, *, is_reported: bool = True) -> None:
     for command in COMMANDS:
         answer = site.call(*command.format(good=good.name).split())
         assert answer.code in (0, 4), f"{command}: {answer.stderr}"
@@ -89,11 +89,11 @@ def expect_the_good_one(site: Site, good: Manifest, *, is_reported: bool = True)
 
 
 @pytest.mark.parametrize("what", DAMAGED)
-def test_a_manifest_that_nothing_can_be_done_with(site: Site, good: Manifest, what: str) -> None:
+def test_an_unusable_manifest_hides_no_backup(site: Site, good: Manifest, what: str) -> None:
     # west of Greenwich the first year has no local time
     site.set(TIME_ZONE="America/Los_Angeles")
     forge(site, good, DAMAGED[what])
-    expect_the_good_one(site, good)
+    assert_good_backup_is_usable(site, good)
 
 
 HARMLESS: dict[str, Change] = {
@@ -108,10 +108,10 @@ HARMLESS: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("what", HARMLESS)
-def test_what_a_terminal_would_act_on(site: Site, good: Manifest, what: str) -> None:
+def test_terminal_control_characters_are_escaped(site: Site, good: Manifest, what: str) -> None:
     name = "evil_20250101_000000_test"
     forge(site, good, HARMLESS[what], name)
-    expect_the_good_one(site, good, is_reported=False)
+    assert_good_backup_is_usable(site, good, is_reported=False)
     for command in ("backup_show", "backup_verify", "backup_download", "backup_restore"):
         options = {"backup_download": ["--output", str(site.root / "out")], "backup_restore": ["--yes"]}.get(
             command, []
@@ -135,12 +135,12 @@ PROOFS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", PROOFS)
-def test_a_proof_that_nothing_can_be_done_with(site: Site, good: Manifest, what: str) -> None:
+def test_an_unusable_proof_hides_no_backup(site: Site, good: Manifest, what: str) -> None:
     site.set(TIME_ZONE="America/Los_Angeles")
     proof = Proof(name=good.name, archive_sha256=good.archive.sha256, at=clock.now(), duration=1, succeeded=True)
     content = proof.document | PROOFS[what]
     (site.backups / proof_key(good.name, clock.now())).write_text(json.dumps(content))
-    expect_the_good_one(site, good, is_reported=False)
+    assert_good_backup_is_usable(site, good, is_reported=False)
 
 
 FILES = {
@@ -151,23 +151,23 @@ FILES = {
 
 
 @pytest.mark.parametrize("what", FILES)
-def test_a_name_that_nothing_can_be_done_with(site: Site, good: Manifest, what: str) -> None:
+def test_an_unusable_name_hides_no_backup(site: Site, good: Manifest, what: str) -> None:
     (site.backups / os.fsdecode(FILES[what])).write_bytes(b"{}")
-    expect_the_good_one(site, good, is_reported=FILES[what].endswith(b".json"))
+    assert_good_backup_is_usable(site, good, is_reported=FILES[what].endswith(b".json"))
 
 
-def test_a_manifest_of_a_size_that_none_has(site: Site, good: Manifest) -> None:
-    """It is not read at all."""
+def test_an_oversized_manifest_is_not_read(site: Site, good: Manifest) -> None:
+    """Its size alone decides."""
     path = site.backups / "huge_20250101_000000_test.json"
     path.touch()
     os.truncate(path, MAX_STORED + 1)
     answer = site.call("backup_list")
     assert answer.code == 0
     assert f"has {MAX_STORED + 1:,} bytes" in answer.stderr
-    expect_the_good_one(site, good)
+    assert_good_backup_is_usable(site, good)
 
 
-def test_a_note_that_is_too_long_is_refused_before_the_dump(site: Site, books: Path) -> None:
+def test_an_overlong_note_is_refused_before_the_dump(site: Site, books: Path) -> None:
     answer = site.call("backup_create", "--note", "n" * (MAX_NOTE + 1))
     assert answer.code == 2
     assert "10,001 characters" in answer.stderr

@@ -25,16 +25,16 @@ def two(site: Site) -> list[Manifest]:
 
 
 class TestList:
-    def test_an_empty_storage_is_told_on_stderr(self, site: Site) -> None:
-        """And is no failure; the document is an empty array."""
+    def test_an_empty_storage_is_reported_on_stderr(self, site: Site) -> None:
+        """It is no failure; the document is an empty array."""
         answer = site.call("backup_list")
         assert (answer.code, answer.stdout) == (0, "")
         assert f"No backup of tests/test in {site.backups}." in answer.stderr
         assert site.call("backup_list", "--json").json == []
 
     @pytest.mark.usefixtures("two")
-    def test_a_person_gets_a_table_newest_first(self, site: Site) -> None:
-        """With the time of the project's zone, on the night of the clock change."""
+    def test_the_table_is_sorted_newest_first(self, site: Site) -> None:
+        """In the project's time zone, on the night of the clock change."""
         answer = site.call("backup_list")
         header, newer, older = answer.stdout.splitlines()
         assert header.split() == ["NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER", "LAST", "PROOF", "KEPT", "AS"]
@@ -54,19 +54,19 @@ class TestList:
         assert all(document["schema"] == 1 for document in answer.json)
 
     @pytest.mark.usefixtures("two")
-    def test_all_shows_the_others_too(self, site: Site) -> None:
+    def test_all_lists_other_sources_too(self, site: Site) -> None:
         assert {m["name"] for m in site.call("backup_list", "--all", "--json").json} == {"a_newer", "z_older", "live"}
 
     @pytest.mark.usefixtures("two")
-    def test_only_one_database(self, site: Site) -> None:
+    def test_database_limits_the_list(self, site: Site) -> None:
         assert len(site.call("backup_list", "--database", "default", "--json").json) == 2
         answer = site.call("backup_list", "--database", "logs", "--json")
         assert answer.code == 2
         assert "no database 'logs' in settings.DATABASES" in answer.json["error"]
 
     @pytest.mark.usefixtures("two")
-    def test_the_damaged_are_warned_of(self, site: Site) -> None:
-        """Beside the good ones, which are listed; the document holds the good ones only."""
+    def test_damaged_backups_are_warnings(self, site: Site) -> None:
+        """The good ones are listed; the document holds the good ones only."""
         (site.backups / "z_older.json").write_text("{")
         answer = site.call("backup_list", "--json")
         assert answer.code == 0
@@ -75,7 +75,7 @@ class TestList:
 
 
 class TestShow:
-    def test_a_person_gets_all_facts(self, site: Site, books: Path) -> None:
+    def test_all_facts_are_printed(self, site: Site, books: Path) -> None:
         manifest = site.create(note="before the sale")
         shown = site.call("backup_show", "latest").stdout
         for fact in (
@@ -101,7 +101,7 @@ class TestShow:
         answer = site.call("backup_show", "a_new", "--json")
         assert Manifest.model_validate(answer.json) == two[0]
 
-    def test_how_it_stands_to_the_code_is_told(self, site: Site, books: Path) -> None:
+    def test_differences_in_migrations_are_printed(self, site: Site, books: Path) -> None:
         site.sql("DELETE FROM django_migrations WHERE app = 'django_cfg_backup'")
         site.create()
         number = len(list(Path(next(iter(migrations.__path__))).glob("0*.py")))

@@ -20,7 +20,7 @@ def test_a_pinned_backup_is_not_deleted_until_it_is_unpinned(site: Site) -> None
     assert not [stored for stored in site.stored() if stored.startswith(f"{name}.")]
 
 
-def test_a_pin_tells_by_whom_when_and_why(site: Site) -> None:
+def test_a_pin_records_who_when_and_why(site: Site) -> None:
     name = site.create().name
     site.call("backup_pin", name, "--why", "year end")
     pin = json.loads((site.backups / f"{name}.pin.json").read_text())
@@ -35,7 +35,7 @@ def test_the_first_pin_is_kept(site: Site) -> None:
     assert json.loads((site.backups / f"{name}.pin.json").read_text())["why"] == "first"
 
 
-def test_the_list_shows_it(site: Site) -> None:
+def test_the_list_shows_the_pin(site: Site) -> None:
     name = site.create().name
     site.call("backup_pin", name)
     assert "manual, pinned" in site.call("backup_list").stdout

@@ -17,7 +17,7 @@ from tests.support.real_project import RUNS, SLOW, STUCK, RealProject, sql
 from tests.support.terminal import read_until, terminal
 
 
-def test_exit_codes_are_real(tmp_path: Path, migrated_database: Path) -> None:
+def test_exit_codes_of_processes(tmp_path: Path, migrated_database: Path) -> None:
     """From done to no such backup; the error is one paragraph on stderr, and stdout stays clean."""
     project = RealProject(tmp_path / "project", migrated_database)
     created = project.run("backup_create", "--json")
@@ -36,7 +36,7 @@ def test_exit_codes_are_real(tmp_path: Path, migrated_database: Path) -> None:
     assert sql(project, "SELECT state FROM django_cfg_backup_run") == [("succeeded",)]
 
 
-def test_some_failed_is_a_real_exit_code_3(tmp_path: Path, migrated_database: Path) -> None:
+def test_some_databases_failing_is_exit_code_3(tmp_path: Path, migrated_database: Path) -> None:
     more = 'DATABASES["shop"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(BASE_DIR / "missing")}\n'
     project = RealProject(tmp_path / "project", migrated_database, more)
     done = project.run("backup_create", "--json")
@@ -44,7 +44,7 @@ def test_some_failed_is_a_real_exit_code_3(tmp_path: Path, migrated_database: Pa
     assert len(json.loads(done.stdout)) == 2
 
 
-def test_unrelated_checks_do_not_stand_in_the_way(tmp_path: Path, migrated_database: Path) -> None:
+def test_unrelated_system_checks_do_not_prevent_a_restore(tmp_path: Path, migrated_database: Path) -> None:
     """On the worst day a project whose system check fails can still be listed and restored."""
     more = """
 from django.core.checks import Error, register
@@ -63,10 +63,10 @@ def broken(**kwargs):
     ("number", "code", "message"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "KeyboardInterrupt")]
 )
 @pytest.mark.parametrize("means", ["slow storage", "stuck program"])
-def test_a_signal_in_the_middle_leaves_nothing(
+def test_a_signal_during_a_backup_leaves_nothing(
     tmp_path: Path, migrated_database: Path, means: str, number: int, code: int, message: str
 ) -> None:
-    """No object, no part, no process, no temporary copy; the run is recorded as failed."""
+    """No object, no partial file, no process, no temporary copy; the run is recorded as failed."""
     folder = tmp_path / "project"
     if means == "slow storage":
         project = RealProject(folder, migrated_database, SLOW, compression="none")
@@ -88,15 +88,15 @@ def test_a_signal_in_the_middle_leaves_nothing(
     assert process.returncode == code, stderr
     assert "Traceback" not in stderr
     assert project.stored() == []
-    ((state, told),) = sql(project, RUNS)
+    ((state, recorded),) = sql(project, RUNS)
     assert state == "failed"
-    assert message in str(told)
+    assert message in str(recorded)
     if means == "stuck program":
         family = [int(pid) for pid in (folder / "writing").read_text().split()]
         wait_until(lambda: not any(map(is_running, family)))
 
 
-def test_a_kill_in_the_middle_publishes_nothing(tmp_path: Path, migrated_database: Path) -> None:
+def test_a_killed_backup_publishes_nothing(tmp_path: Path, migrated_database: Path) -> None:
     """kill -9 leaves a hidden part and a run that is still called running; the next backup works."""
     project = RealProject(tmp_path / "project", migrated_database, SLOW, compression="none")
     with project.start("backup_create") as process:
@@ -112,7 +112,7 @@ def test_a_kill_in_the_middle_publishes_nothing(tmp_path: Path, migrated_databas
     assert len(json.loads(project.run("backup_list", "--json").stdout)) == 1
 
 
-def test_at_a_terminal_the_default_is_no(tmp_path: Path, migrated_database: Path) -> None:
+def test_the_default_answer_at_a_terminal_is_no(tmp_path: Path, migrated_database: Path) -> None:
     """Only a yes replaces the database."""
     project = RealProject(tmp_path / "project", migrated_database)
     with closing(sqlite3.connect(project.database)) as connection, connection:
@@ -150,10 +150,10 @@ def answered(project: RealProject, typed: bytes, code: int) -> bytes:
         ("| head -c1 >/dev/null; exit ${PIPESTATUS[0]}", 0, ""),
     ],
 )
-def test_an_output_that_takes_nothing(
+def test_a_broken_output_does_not_stop_a_backup(
     tmp_path: Path, migrated_database: Path, redirection: str, code: int, words: str
 ) -> None:
-    """The work goes on to its end: neither a closed terminal nor a full disk under the log stops a backup."""
+    """Neither a closed terminal nor a full disk under the log stops it."""
     project = RealProject(tmp_path / "project", migrated_database)
     for command in ("backup_create", "backup_list", "backup_restore latest --yes"):
         done = project.shell(f"{command} {redirection}")
@@ -163,7 +163,7 @@ def test_an_output_that_takes_nothing(
         assert len(project.stored()) == 2, command
 
 
-def test_wrong_arguments_with_json(tmp_path: Path, migrated_database: Path) -> None:
+def test_wrong_arguments_with_json_are_a_document(tmp_path: Path, migrated_database: Path) -> None:
     project = RealProject(tmp_path / "project", migrated_database)
     done = project.run("backup_show", "--json", "--nosuch")
     assert done.returncode == 2
@@ -171,7 +171,7 @@ def test_wrong_arguments_with_json(tmp_path: Path, migrated_database: Path) -> N
     assert "usage:" in done.stderr
 
 
-def test_a_history_that_says_its_backup_is_running(tmp_path: Path, migrated_database: Path) -> None:
+def test_a_restored_history_with_its_own_backup_as_running(tmp_path: Path, migrated_database: Path) -> None:
     """A backup of the database that holds the history holds its own row, as running. It keeps nothing waiting."""
     project = RealProject(tmp_path / "project", migrated_database)
     for command in (["backup_create"], ["backup_restore", "latest", "--yes"], ["backup_create"]):
@@ -180,7 +180,7 @@ def test_a_history_that_says_its_backup_is_running(tmp_path: Path, migrated_data
     assert [state for state, _ in sql(project, RUNS)] == ["succeeded"] * 3
 
 
-def test_a_run_whose_row_and_lock_were_left_apart(tmp_path: Path, migrated_database: Path) -> None:
+def test_a_run_without_its_lock_is_not_waited_for(tmp_path: Path, migrated_database: Path) -> None:
     """A process that ends between two steps may remove its lock and leave its row. No run waits for it."""
     project = RealProject(tmp_path / "project", migrated_database, SLOW)
     with project.start("backup_create") as process:
@@ -191,3 +191,35 @@ def test_a_run_whose_row_and_lock_were_left_apart(tmp_path: Path, migrated_datab
     (project.folder / "settings.py").write_text((project.folder / "settings.py").read_text().replace(SLOW, ""))
     done = project.run("backup_create")
     assert done.returncode == 0, done.stderr
+
+
+class TestProgress:
+    """Progress: a bar at a terminal, plain lines elsewhere."""
+
+    @pytest.fixture
+    def project(self, tmp_path: Path, migrated_database: Path) -> RealProject:
+        return RealProject(tmp_path / "project", migrated_database)
+
+    @pytest.mark.parametrize("command", ["backup_create", "backup_verify"])
+    def test_a_terminal_shows_a_progress_bar(self, project: RealProject, command: str) -> None:
+        project.run("backup_create")
+        with terminal(project, command) as (ours, process):
+            said = read_until(ours, b"\0")
+            assert process.wait(timeout=20) == 0, said
+        assert b"%|" in said
+        assert b"B/s]" in said
+        assert b"\r" in said.replace(b"\r\n", b"")
+        assert b" in 0." in said, "at its end the bar gives way to a line that stays"
+
+    @pytest.mark.parametrize("command", ["backup_create", "backup_verify"])
+    def test_without_a_terminal_progress_is_plain_lines(self, project: RealProject, command: str) -> None:
+        """A log of cron or systemd has no place for bars."""
+        project.run("backup_create")
+        done = project.run(command)
+        assert done.returncode == 0, done.stderr
+        assert "\r" not in done.stdout + done.stderr
+        assert "|" not in done.stderr
+        assert done.stderr.endswith("/s\n")
+
+    def test_with_verbosity_0_no_progress_is_printed(self, project: RealProject) -> None:
+        assert project.run("backup_create", "--verbosity", "0").stderr == ""

@@ -1,4 +1,4 @@
-"""backup_prune, and what backup_list and backup_show tell of retention"""
+"""backup_prune, and what backup_list and backup_show say about retention."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def local_day(manifest: Manifest) -> str:
 
 
 class TestTable:
-    def test_it_tells_what_is_kept_and_why(self, site: Site, history: list[Manifest]) -> None:
+    def test_each_backup_is_listed_with_the_decision_and_the_reason(self, site: Site, history: list[Manifest]) -> None:
         put(*daily(1, env="production"))
         answer = site.call("backup_prune", "--dry-run")
         header, *rows = answer.stdout.splitlines()
@@ -51,24 +51,24 @@ class TestTable:
 
     @pytest.mark.parametrize("arguments", [["--dry-run"], [], ["--dry-run", "--yes"]], ids=" ".join)
     @pytest.mark.usefixtures("history")
-    def test_dry_or_without_a_terminal_it_only_shows(self, site: Site, arguments: list[str]) -> None:
-        """And that is no failure: a cron job may look."""
+    def test_a_dry_run_or_no_terminal_only_lists(self, site: Site, arguments: list[str]) -> None:
+        """It is no failure: a cron job may list the decisions."""
         answer = site.call("backup_prune", *arguments)
         assert answer.code == 0
         assert "Only shown, nothing was deleted" in answer.stderr
         assert backups(site) == ALL
 
-    def test_nothing_to_delete_is_told(self, site: Site) -> None:
+    def test_nothing_to_delete_is_reported(self, site: Site) -> None:
         put(*daily(2))
         answer = site.call("backup_prune", "--yes")
         assert answer.stdout.endswith("Nothing to delete.\n")
         assert len(backups(site)) == 2
 
-    def test_no_backup_at_all_is_told(self, site: Site) -> None:
+    def test_an_empty_storage_is_reported(self, site: Site) -> None:
         assert f"No backup of tests/test in {site.backups}." in site.call("backup_prune", "--yes").stderr
 
     @pytest.mark.usefixtures("history")
-    def test_the_damaged_and_the_leftovers_are_warned_of(self, site: Site) -> None:
+    def test_damaged_backups_and_leftovers_are_warnings(self, site: Site) -> None:
         (site.backups / "default_1.sqlite3").unlink()
         (site.backups / "lost.sqlite3").write_bytes(b"x")
         answer = site.call("backup_prune")
@@ -77,7 +77,7 @@ class TestTable:
 
 
 @pytest.mark.usefixtures("history")
-class TestAsking:
+class TestConfirmation:
     def test_a_yes_deletes(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", Terminal("y\n"))
         answer = site.call("backup_prune")
@@ -86,13 +86,15 @@ class TestAsking:
         assert backups(site) == {"default_1", "default_2"}
 
     @pytest.mark.parametrize("typed", ["\n", "n\n", "", "maybe\n"])
-    def test_anything_else_does_not(self, site: Site, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    def test_any_other_answer_deletes_nothing(self, site: Site, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
         monkeypatch.setattr("sys.stdin", Terminal(typed))
         answer = site.call("backup_prune")
         assert (answer.code, answer.stderr.endswith("Nothing was done.")) == (1, True)
         assert backups(site) == ALL
 
-    def test_what_was_pinned_while_it_asked_is_kept(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_backup_that_was_pinned_during_the_question_is_kept(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         class Slow(Terminal):
             def readline(self, size: int | None = -1, /) -> str:
                 site.call("backup_pin", "default_3")
@@ -105,7 +107,7 @@ class TestAsking:
 
 @pytest.mark.usefixtures("history")
 class TestCarriedOut:
-    def test_the_document_tells_everything(self, site: Site, history: list[Manifest]) -> None:
+    def test_the_document_holds_all_decisions(self, site: Site, history: list[Manifest]) -> None:
         document = site.call("backup_prune", "--yes", "--json").json
         assert document["decisions"][2] == {
             "name": "default_3",
@@ -129,7 +131,7 @@ class TestCarriedOut:
         document = site.call("backup_prune", "--json").json
         assert (len(document["decisions"]), document["deleted"]) == (3, [])
 
-    def test_a_refusal_is_exit_code_1_told_beside_the_document(
+    def test_a_refused_deletion_is_exit_code_1_and_in_the_document(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         use_storage(monkeypatch, Recording(site.backups, "delete default_3.json"))
@@ -140,21 +142,21 @@ class TestCarriedOut:
         assert failed["name"] == "default_3"
         assert "the storage is gone" in failed["error"]
 
-    def test_a_locked_one_is_kept_and_that_is_told(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_locked_backup_is_kept_and_reported(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         use_storage(monkeypatch, Locking(site.backups, "default_3.json"))
         answer = site.call("backup_prune", "--yes", "--json")
         assert answer.code == 0
         assert "default_3 is kept: locked." in answer.stderr
         assert answer.json["kept"] == [{"name": "default_3", "why": "locked"}]
 
-    def test_a_backup_from_the_future_refuses_it(self, site: Site, history: list[Manifest]) -> None:
+    def test_a_backup_from_the_future_stops_the_prune(self, site: Site, history: list[Manifest]) -> None:
         put(daily(4)[3].model_copy(update={"started_at": history[0].started_at.replace(year=2090)}))
         answer = site.call("backup_prune", "--yes", "--json")
         assert answer.code == 1
         assert "default_4 of tests/test/default is dated 2090-" in answer.json["error"]
         assert "clocks is wrong" in answer.stderr
 
-    def test_what_an_interrupted_run_left_is_swept(self, site: Site) -> None:
+    def test_partial_files_of_an_interrupted_run_are_removed(self, site: Site) -> None:
         part = site.backups / f".default_9.sqlite3.gz.{'0a' * 16}.part"
         part.write_bytes(b"x")
         os.utime(part, (time.time() - 1e6, time.time() - 1e6))
@@ -168,24 +170,24 @@ class TestOrphans:
         site.configure(retention=ONE_DAY)
         put(*daily(1), *daily(3, database="gone"))
 
-    def test_they_are_kept_and_shown(self, site: Site) -> None:
+    def test_orphans_are_kept_and_listed(self, site: Site) -> None:
         answer = site.call("backup_prune", "--yes")
         assert answer.stdout.count("orphaned: DATABASES has no 'gone'") == 3
         assert len(backups(site)) == 4
 
-    def test_asked_for_they_follow_the_rules(self, site: Site) -> None:
-        """And the newest stays: only backup_delete takes the last one."""
+    def test_with_the_option_orphans_follow_the_rules(self, site: Site) -> None:
+        """The newest stays: only backup_delete removes the last one."""
         assert site.call("backup_prune", "--orphans", "--yes").code == 0
         assert backups(site) == {"default_1", "gone_1"}
 
-    def test_not_together_with_leftovers(self, site: Site) -> None:
+    def test_orphans_and_leftovers_exclude_each_other(self, site: Site) -> None:
         assert site.call("backup_prune", "--orphans", "--leftovers", "--yes").code != 0
         assert len(backups(site)) == 4
 
 
 class TestListAndShow:
     @pytest.mark.usefixtures("history")
-    def test_what_keeps_each_backup(self, site: Site) -> None:
+    def test_the_reason_of_each_backup_is_shown(self, site: Site) -> None:
         _, *rows = site.call("backup_list").stdout.splitlines()
         assert "  newest backup; one of 1 day: " in rows[0]
         assert rows[1].endswith("  pinned")
@@ -194,17 +196,17 @@ class TestListAndShow:
         assert f"Kept as      due for deletion: {DUE}" in shown
 
     @pytest.mark.usefixtures("history")
-    def test_switched_off_that_is_what_keeps_it(self, site: Site) -> None:
+    def test_switched_off_retention_is_the_reason(self, site: Site) -> None:
         site.configure(retention={**ONE_DAY, "enabled": False})
         assert f"retention is off: {DUE}" in site.call("backup_list").stdout
 
     @pytest.mark.usefixtures("history")
-    def test_others_are_told_as_such(self, site: Site) -> None:
+    def test_backups_of_other_sources_are_marked(self, site: Site) -> None:
         put(*daily(1, env="production"))
         assert "of another source: tests/production/default" in site.call("backup_list", "--all").stdout
 
     @pytest.mark.usefixtures("history")
-    def test_with_a_wrong_clock_they_still_list(self, site: Site, history: list[Manifest]) -> None:
+    def test_backups_are_listed_with_a_wrong_clock(self, site: Site, history: list[Manifest]) -> None:
         put(daily(4)[3].model_copy(update={"started_at": history[0].started_at.replace(year=2090)}))
         answer = site.call("backup_list")
         assert answer.code == 0
@@ -212,5 +214,5 @@ class TestListAndShow:
         assert site.call("backup_show", "default_1").code == 0
 
     @pytest.mark.usefixtures("history")
-    def test_json_stays_the_manifests(self, site: Site, history: list[Manifest]) -> None:
+    def test_json_holds_the_manifests(self, site: Site, history: list[Manifest]) -> None:
         assert site.call("backup_list", "--json").json == [m.model_dump(mode="json", by_alias=True) for m in history]

@@ -36,7 +36,7 @@ def test_the_data_is_back_and_the_old_data_is_kept(site: Site, backup: Manifest)
     assert count(site, old) == 100
 
 
-def test_without_a_name_it_is_the_latest(site: Site, backup: Manifest) -> None:
+def test_without_a_name_the_latest_is_restored(site: Site, backup: Manifest) -> None:
     site.create()
     site.sql("DELETE FROM book")
     site.call("backup_restore", "--yes")
@@ -52,8 +52,8 @@ def test_json_names_what_was_done(site: Site, backup: Manifest) -> None:
     assert 0 < seconds < 60
 
 
-def test_what_it_would_do_is_shown_before_it_asks(site: Site, backup: Manifest) -> None:
-    """The backup, when it was made, the target and where that is."""
+def test_the_plan_is_shown_before_the_question(site: Site, backup: Manifest) -> None:
+    """The backup, its time, the target and its location."""
     answer = site.call("backup_restore")
     assert answer.code == 1
     assert f"{backup.name} of tests/test/default" in answer.stderr
@@ -82,7 +82,9 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(site: Site, backup: 
         ),
     ],
 )
-def test_how_it_stands_to_the_code_is_told_before_and_after(site: Site, books: Path, change: str, words: str) -> None:
+def test_differences_in_migrations_are_printed_before_and_after(
+    site: Site, books: Path, change: str, words: str
+) -> None:
     site.sql(change)
     site.create()
     answer = site.call("backup_restore", "--yes")
@@ -90,19 +92,19 @@ def test_how_it_stands_to_the_code_is_told_before_and_after(site: Site, books: P
     assert answer.stderr.count(words) == 2
 
 
-def test_a_backup_that_fits_the_code_is_restored_without_such_words(site: Site, backup: Manifest) -> None:
+def test_without_differences_nothing_is_said_about_migrations(site: Site, backup: Manifest) -> None:
     assert "your code" not in site.call("backup_restore", "--yes").stderr
 
 
 class TestOtherSources:
-    """Onto another source's database only when it is asked for by name."""
+    """A backup of another source is restored only to a database that is named."""
 
     @pytest.fixture(params=["ENV_MODE", "PROJECT_NAME"])
     def _elsewhere(self, site: Site, backup: Manifest, request: pytest.FixtureRequest) -> None:
         site.set(**{request.param: "another"})
 
     @pytest.mark.usefixtures("_elsewhere")
-    def test_another_environments_or_projects_backup_needs_to(self, site: Site, backup: Manifest) -> None:
+    def test_a_backup_of_another_source_needs_the_option_to(self, site: Site, backup: Manifest) -> None:
         before = site.database.read_bytes()
         answer = site.call("backup_restore", backup.name, "--yes")
         assert answer.code == 1
@@ -111,17 +113,17 @@ class TestOtherSources:
         assert site.database.read_bytes() == before
 
     @pytest.mark.usefixtures("_elsewhere")
-    def test_with_to_it_is_restored_and_told(self, site: Site, backup: Manifest) -> None:
+    def test_with_to_it_is_restored_and_reported(self, site: Site, backup: Manifest) -> None:
         answer = site.call("backup_restore", backup.name, "--to", "default", "--yes")
         assert (answer.code, count(site)) == (0, 200)
         assert "Careful  it is a backup of another source" in answer.stderr
 
     @pytest.mark.usefixtures("_elsewhere")
-    def test_latest_is_not_theirs(self, site: Site) -> None:
+    def test_latest_ignores_other_sources(self, site: Site) -> None:
         assert site.call("backup_restore", "--yes").code == 5
 
-    def test_to_another_database_of_ours(self, site: Site, backup: Manifest) -> None:
-        """As for a look at the old data; the first database stays as it is, but for its history of restores."""
+    def test_restore_to_another_database_of_the_project(self, site: Site, backup: Manifest) -> None:
+        """The first database stays as it is, except for its history of restores."""
         copy = site.root / "copy.sqlite3"
         site.use_databases(
             default={"ENGINE": SQLITE, "NAME": str(site.database)}, copy={"ENGINE": SQLITE, "NAME": str(copy)}
@@ -135,7 +137,7 @@ class TestOtherSources:
         assert site.content() == before
 
 
-class TestTheWorstDay:
+class TestDisaster:
     """The default database, and its history with it, is gone or unreadable."""
 
     @pytest.mark.parametrize(
@@ -143,15 +145,17 @@ class TestTheWorstDay:
         [Path.unlink, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"garbage" * 5000)],
         ids=["gone", "empty", "garbage"],
     )
-    def test_it_is_brought_back(self, site: Site, backup: Manifest, loss: Callable[[Path], object]) -> None:
+    def test_a_lost_default_database_is_restored(
+        self, site: Site, backup: Manifest, loss: Callable[[Path], object]
+    ) -> None:
         site.close()
         loss(site.database)
         answer = site.call("backup_restore", "--yes")
         assert (answer.code, count(site)) == (0, 200)
         assert "Traceback" not in answer.stderr
 
-    def test_switched_off_backups_are_restored_all_the_same(self, site: Site, backup: Manifest) -> None:
-        """``enabled=False``: nothing runs by itself; listing, verifying and restoring work."""
+    def test_with_backups_switched_off_a_restore_works(self, site: Site, backup: Manifest) -> None:
+        """``enabled=False``: nothing runs automatically; listing, verifying and restoring work."""
         site.configure(enabled=False)
         assert [m["name"] for m in site.call("backup_list", "--json").json] == [backup.name]
         assert site.call("backup_verify", "latest").code == 0
@@ -162,8 +166,8 @@ class TestTheWorstDay:
         assert "set enabled=True in BackupConfig" in answer.stderr
 
 
-def test_a_damaged_newer_one_is_warned_of(site: Site, backup: Manifest) -> None:
-    """``latest`` is the newest good one, and the operator learns that a newer one was passed over."""
+def test_a_damaged_newer_backup_is_a_warning(site: Site, backup: Manifest) -> None:
+    """``latest`` is the newest good one; the warning names the newer one that was skipped."""
     newer = site.create()
     (site.backups / newer.archive_key).unlink()
     answer = site.call("backup_restore", "--yes")

@@ -1,4 +1,4 @@
-"""The commands over a bucket: the same words as over a folder, and nothing on this machine's disk."""
+"""The commands with a bucket: the same output as with a folder, and no file on this machine's disk."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def test_a_backup_is_made_listed_shown_verified_and_restored(remote: Site, s3_se
 
 
 @pytest.mark.usefixtures("books")
-def test_one_is_downloaded_pinned_and_deleted(remote: Site, s3_server: S3Server, bucket: str, tmp_path: Path) -> None:
+def test_a_backup_is_downloaded_pinned_and_deleted(
+    remote: Site, s3_server: S3Server, bucket: str, tmp_path: Path
+) -> None:
     manifest = remote.create()
     assert remote.call("backup_download", manifest.name, "--to", str(tmp_path / "out")).code == 0
     downloaded = tmp_path / "out" / manifest.archive_key
@@ -87,7 +89,7 @@ def test_one_is_downloaded_pinned_and_deleted(remote: Site, s3_server: S3Server,
 
 @pytest.mark.parametrize("same_size", [False, True])
 @pytest.mark.usefixtures("books")
-def test_another_machine_takes_the_name(
+def test_a_name_that_another_machine_has_taken(
     remote: Site, s3_server: S3Server, bucket: str, proxy: FaultyProxy, same_size: bool
 ) -> None:
     """In the same second, at a service that overwrites: its manifest comes right after ours."""
@@ -116,7 +118,9 @@ def test_another_machine_takes_the_name(
 
 
 @pytest.mark.usefixtures("books")
-def test_an_archive_that_lost_its_name_is_a_leftover(remote: Site, s3_server: S3Server, bucket: str) -> None:
+def test_an_archive_whose_name_another_machine_took_is_a_leftover(
+    remote: Site, s3_server: S3Server, bucket: str
+) -> None:
     """Its run was killed before it could withdraw it; the manifest of that name is another machine's."""
     manifest = remote.create()
     folder = s3_server.data / bucket / "db-backups"
@@ -128,12 +132,12 @@ def test_an_archive_that_lost_its_name_is_a_leftover(remote: Site, s3_server: S3
     assert remote.call("backup_verify").code == 0
 
 
-def test_names_in_one_second_differ(remote: Site) -> None:
+def test_two_backups_in_one_second_have_different_names(remote: Site) -> None:
     names = {remote.create().name for _ in range(3)}
     assert len(names) == 3
 
 
-def test_one_failing_database_does_not_stop_the_others(remote: Site, s3_server: S3Server, bucket: str) -> None:
+def test_a_failing_database_does_not_stop_the_others(remote: Site, s3_server: S3Server, bucket: str) -> None:
     missing = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(remote.root / "missing.sqlite3")}
     there = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(remote.database)}
     remote.use_databases(default=missing, second=there)
@@ -141,7 +145,7 @@ def test_one_failing_database_does_not_stop_the_others(remote: Site, s3_server: 
     assert [name.split("_")[0] for name in s3_server.files(bucket)] == ["db-backups/second"] * 2
 
 
-def test_a_bucket_that_is_not_there_fails_and_says_so(remote: Site, s3_server: S3Server) -> None:
+def test_a_missing_bucket_is_an_error(remote: Site, s3_server: S3Server) -> None:
     remote.configure(storage=s3_server.config("no-such-bucket"))
     for command in ("backup_create", "backup_list", "backup_check"):
         answer = remote.call(command)
@@ -149,7 +153,7 @@ def test_a_bucket_that_is_not_there_fails_and_says_so(remote: Site, s3_server: S
         assert "check s3_bucket" in answer.stdout + answer.stderr
 
 
-def test_a_stored_manifest_that_cannot_be_read_is_told_beside_the_others(
+def test_an_unreadable_manifest_is_reported_with_the_other_backups(
     remote: Site, s3_server: S3Server, bucket: str
 ) -> None:
     good = remote.create()
@@ -162,20 +166,20 @@ def test_a_stored_manifest_that_cannot_be_read_is_told_beside_the_others(
 @pytest.mark.usefixtures("notified")
 class TestChecks:
     def test_backup_check_writes_reads_and_deletes(self, remote: Site, s3_server: S3Server, bucket: str) -> None:
-        """Free space is not looked at: nobody knows it."""
+        """Free space is not checked: a bucket does not report it."""
         answer = remote.call("backup_check", "--json")
         assert answer.code == 0
         assert [finding["subject"] for finding in answer.json] == ["settings", "storage", "clock", "notify", "default"]
         assert s3_server.files(bucket) == []
 
-    def test_plain_http_to_another_host_is_a_warning(self, remote: Site, s3_server: S3Server) -> None:
-        """Without asking anybody."""
+    def test_plain_http_to_another_host_is_a_system_check_warning(self, remote: Site, s3_server: S3Server) -> None:
+        """No request is sent."""
         remote.configure(storage=s3_server.config("any", s3_endpoint_url="http://minio.example:9000"))
         assert [(check.id, "https://" in (check.hint or "")) for check in run_checks(tags=["backup"])] == [
             ("django_cfg_backup.W020", True)
         ]
 
-    def test_backup_check_tells_it_too(
+    def test_backup_check_warns_of_plain_http(
         self, remote: Site, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Loopback passes for another host here: there is no other."""
@@ -187,7 +191,7 @@ class TestChecks:
         remote.set(PROJECT_NAME="")
         assert [check.id for check in run_checks(tags=["backup"])] == ["django_cfg_backup.W021"]
 
-    def test_https_and_a_name_are_none(self, remote: Site, s3_server: S3Server) -> None:
+    def test_https_and_a_project_name_cause_no_warning(self, remote: Site, s3_server: S3Server) -> None:
         remote.configure(storage=s3_server.config("any", s3_endpoint_url="https://s3.example.com"))
         assert run_checks(tags=["backup"]) == []
 

@@ -23,7 +23,7 @@ def flip(path: Path, position: int = -100) -> None:
     path.write_bytes(content)
 
 
-def test_good_ones_are_called_good(site: Site, two: tuple[Manifest, Manifest]) -> None:
+def test_good_backups_are_reported_as_good(site: Site, two: tuple[Manifest, Manifest]) -> None:
     """All of the project and environment when none is named, newest first."""
     answer = site.call("backup_verify")
     assert answer.code == 0
@@ -33,12 +33,14 @@ def test_good_ones_are_called_good(site: Site, two: tuple[Manifest, Manifest]) -
     ]
 
 
-def test_only_the_named_ones_are_read(site: Site, two: tuple[Manifest, Manifest]) -> None:
+def test_only_named_backups_are_read(site: Site, two: tuple[Manifest, Manifest]) -> None:
     flip(site.backups / two[1].archive_key)
     assert site.call("backup_verify", two[0].name).code == 0
 
 
-def test_a_damaged_one_is_exit_code_1_and_the_others_are_verified(site: Site, two: tuple[Manifest, Manifest]) -> None:
+def test_a_damaged_backup_is_exit_code_1_and_the_others_are_verified(
+    site: Site, two: tuple[Manifest, Manifest]
+) -> None:
     """In the document each has its result."""
     flip(site.backups / two[1].archive_key)
     answer = site.call("backup_verify")
@@ -51,8 +53,8 @@ def test_a_damaged_one_is_exit_code_1_and_the_others_are_verified(site: Site, tw
     assert "SHA-256 differs" in bad["error"]
 
 
-def test_all_damaged_ones_are_told(site: Site, two: tuple[Manifest, Manifest]) -> None:
-    """One that can no longer be read as a manifest is among them."""
+def test_all_damaged_backups_are_listed(site: Site, two: tuple[Manifest, Manifest]) -> None:
+    """One with an unreadable manifest is among them."""
     flip(site.backups / two[0].archive_key)
     (site.backups / two[1].key).write_text("{")
     answer = site.call("backup_verify", "--json")
@@ -61,7 +63,7 @@ def test_all_damaged_ones_are_told(site: Site, two: tuple[Manifest, Manifest]) -
     assert "2 of 2 backups are damaged" in answer.stderr
 
 
-def test_bytes_that_are_right_but_no_database_are_damage(site: Site, books: Path) -> None:
+def test_a_corrupt_database_with_right_digests_is_damage(site: Site, books: Path) -> None:
     """Digests prove that nothing changed since; the format's own check, that it was ever good."""
     site.configure(compression="none")
     manifest = site.create()
@@ -80,8 +82,8 @@ def sha256(path: Path) -> str:
 
 def test_rows_that_differ_from_the_manifest_are_damage(site: Site, books: Path) -> None:
     manifest = site.create()
-    told = manifest.model_dump_json(by_alias=True).replace('"name":"book","rows":200', '"name":"book","rows":201')
-    (site.backups / manifest.key).write_text(told)
+    changed = manifest.model_dump_json(by_alias=True).replace('"name":"book","rows":200', '"name":"book","rows":201')
+    (site.backups / manifest.key).write_text(changed)
     answer = site.call("backup_verify", "latest")
     assert answer.code == 1
     assert "book has 200 rows instead of 201" in answer.stderr

@@ -1,11 +1,14 @@
-"""Packing and unpacking: every byte is accounted for, at both ends, in bounded memory."""
+"""Packing and unpacking: every byte is counted and hashed at both ends, in bounded memory."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import random
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +25,7 @@ every_method = pytest.mark.parametrize("method", ["gzip", "bz2", "xz", "none"])
 
 
 def packed(method: Compression, plain: bytes = PLAIN) -> tuple[bytes, Archive]:
-    """What is stored of *plain*, and what a manifest would tell of it."""
+    """Return the stored bytes of *plain*, and their entry in the manifest."""
     sink = io.BytesIO()
     result = pack(io.BytesIO(plain), sink, method)
     return sink.getvalue(), Archive(
@@ -47,15 +50,15 @@ def digest(data: bytes) -> str:
 
 
 @every_method
-def test_both_digests_are_those_of_the_bytes(method: Compression) -> None:
+def test_both_digests_match_the_bytes(method: Compression) -> None:
     stored, archive = packed(method)
     assert (archive.raw_size, archive.raw_sha256) == (len(PLAIN), digest(PLAIN))
     assert (archive.size, archive.sha256) == (len(stored), digest(stored))
 
 
 @every_method
-def test_the_shell_finds_the_same_digests(method: Compression, tmp_path: Path) -> None:
-    """``sha256sum`` of the file, and of what its program unpacks: a backup is checked without us."""
+def test_shell_programs_compute_the_same_digests(method: Compression, tmp_path: Path) -> None:
+    """``sha256sum`` of the file, and of its decompressed content: a backup can be checked without this package."""
     stored, archive = packed(method)
     (tmp_path / archive.key).write_bytes(stored)
     needs.program(UNPACK_COMMAND[method].split()[0])
@@ -66,23 +69,23 @@ def test_the_shell_finds_the_same_digests(method: Compression, tmp_path: Path) -
 
 @every_method
 @pytest.mark.parametrize("at_once", [7919, 10_000_000])
-def test_what_was_packed_is_unpacked(method: Compression, at_once: int) -> None:
-    """In small reads as in one."""
+def test_unpacking_returns_the_packed_bytes(method: Compression, at_once: int) -> None:
+    """In many small reads and in one."""
     stored, archive = packed(method)
     assert unpacked(stored, archive, method, at_once) == PLAIN
 
 
 @every_method
-def test_progress_tells_all_bytes_of_both_ways(method: Compression) -> None:
-    """Plain bytes on the way in, stored bytes on the way out."""
+def test_progress_reports_all_bytes_in_both_directions(method: Compression) -> None:
+    """Plain bytes while packing, stored bytes while unpacking."""
     stored, archive = packed(method)
-    told_in: list[int] = []
-    told_out: list[int] = []
-    pack(io.BytesIO(PLAIN), io.BytesIO(), method, told_in.append)
-    with unpack(io.BytesIO(stored), archive, method, told_out.append) as plain:
+    packed_counts: list[int] = []
+    unpacked_counts: list[int] = []
+    pack(io.BytesIO(PLAIN), io.BytesIO(), method, packed_counts.append)
+    with unpack(io.BytesIO(stored), archive, method, unpacked_counts.append) as plain:
         while plain.read(65536):
             pass
-    assert (sum(told_in), sum(told_out)) == (len(PLAIN), len(stored))
+    assert (sum(packed_counts), sum(unpacked_counts)) == (len(PLAIN), len(stored))
 
 
 @every_method
@@ -97,7 +100,7 @@ def test_progress_tells_all_bytes_of_both_ways(method: Compression) -> None:
     ],
     ids=["size", "sha256", "less raw", "more raw", "raw_sha256"],
 )
-def test_a_manifest_that_tells_other_bytes_is_not_believed(
+def test_other_bytes_than_the_manifest_says_are_damage(
     method: Compression, wrong: dict[str, object], message: str
 ) -> None:
     """The end of the stream is never reported before both digests were compared."""
@@ -108,8 +111,8 @@ def test_a_manifest_that_tells_other_bytes_is_not_believed(
 
 @every_method
 @pytest.mark.parametrize("garbage", [b"\0", b"garbage", bytes(300_000)], ids=["one zero", "word", "many zeros"])
-def test_anything_behind_the_end_is_noticed(method: Compression, garbage: bytes) -> None:
-    """gzip itself ignores zeros there, xz and bzip2 anything: the stored size does not."""
+def test_bytes_after_the_end_are_damage(method: Compression, garbage: bytes) -> None:
+    """gzip ignores zeros there, xz and bzip2 ignore anything, but the stored size differs."""
     stored, archive = packed(method)
     with pytest.raises(VerificationFailed):
         unpacked(stored + garbage, archive, method)
@@ -117,8 +120,8 @@ def test_anything_behind_the_end_is_noticed(method: Compression, garbage: bytes)
 
 @every_method
 @pytest.mark.parametrize("position", [0, 4, 9, 0.3, 0.7, -8, -1], ids=lambda where: f"at {where}")
-def test_one_flipped_bit_is_noticed_anywhere(method: Compression, position: float) -> None:
-    """Also in the header's time stamp, which no decompressor looks at."""
+def test_a_flipped_bit_is_damage(method: Compression, position: float) -> None:
+    """Also in the header's time stamp, which no decompressor reads."""
     stored, archive = packed(method)
     damaged = bytearray(stored)
     damaged[int(position * len(stored)) if isinstance(position, float) else position] ^= 1
@@ -130,8 +133,8 @@ def test_one_flipped_bit_is_noticed_anywhere(method: Compression, position: floa
 
 @every_method
 @pytest.mark.parametrize("kept", [0, 1, 0.5, -1], ids=lambda kept: f"kept {kept}")
-def test_an_archive_cut_short_is_noticed(method: Compression, kept: float) -> None:
-    """An empty file too, which gzip takes for an empty stream."""
+def test_a_truncated_archive_is_damage(method: Compression, kept: float) -> None:
+    """Also an empty file, which gzip reads as an empty stream."""
     stored, archive = packed(method)
     cut = stored[: int(kept * len(stored)) if isinstance(kept, float) else int(kept)]
     with pytest.raises(VerificationFailed):
@@ -140,8 +143,8 @@ def test_an_archive_cut_short_is_noticed(method: Compression, kept: float) -> No
         check_stored(io.BytesIO(cut), archive)
 
 
-def test_another_whole_archive_in_its_place_is_noticed() -> None:
-    """Whole and readable, but of other data of the same length."""
+def test_another_archive_in_its_place_is_damage() -> None:
+    """It is complete and readable, but holds other data of the same length."""
     _, archive = packed("none")
     stored, _ = packed("none", PLAIN[::-1])
     with pytest.raises(VerificationFailed, match="damaged or replaced"):
@@ -153,3 +156,39 @@ def test_stored_bytes_are_copied_as_they_are() -> None:
     sink = io.BytesIO()
     copy_stored(io.BytesIO(stored), sink, archive)
     assert sink.getvalue() == stored
+
+
+PACK = """
+import os, sys, time
+from django_cfg.backup.pipeline.archive import pack
+
+class Endless:
+    def read(self, size=-1):
+        return os.urandom(size)
+
+class Slow:
+    def write(self, block):
+        time.sleep(0.02)
+        return len(block)
+
+print("ready", flush=True)
+try:
+    pack(Endless(), Slow(), sys.argv[1])
+except KeyboardInterrupt:
+    print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize("method", ["gzip", "bz2", "xz", "none"])
+def test_ctrl_c_ends_a_stream_with_a_slow_storage(method: Compression) -> None:
+    with subprocess.Popen([sys.executable, "-c", PACK, method], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.4)  # the queues are full
+        process.send_signal(signal.SIGINT)
+        try:
+            output, _ = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert output == "ended\n"

@@ -1,4 +1,4 @@
-"""Compression, both ways: the field's own programs read what we write, and we read what they write."""
+"""Compression and decompression, compatible with the standard programs in both directions."""
 
 from __future__ import annotations
 
@@ -91,15 +91,17 @@ def run(command: list[str], data: bytes) -> bytes:
 
 @every_way
 @pytest.mark.parametrize("plain", [b"", b"x", PLAIN], ids=["empty", "one byte", "long"])
-def test_what_goes_in_comes_out(way: Way, plain: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every writer and every reader, from nothing to several blocks."""
+def test_a_round_trip_returns_the_same_bytes(
+    way: Way, plain: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every writer and reader, from an empty stream to several blocks."""
     way.force(tmp_path, monkeypatch)
     assert decompressed(compressed(plain, way.method), way.method) == plain
 
 
 @every_way
 def test_the_standard_program_reads_what_is_written(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command that a manifest's restore hint tells works, whichever writer the machine had."""
+    """The command of a manifest's restore hint works, whichever writer the machine had."""
     with monkeypatch.context() as machine:
         way.force(tmp_path, machine)
         stored = compressed(PLAIN, way.method)
@@ -109,36 +111,36 @@ def test_the_standard_program_reads_what_is_written(way: Way, tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("method", "command"), WRITERS, ids=lambda value: value if isinstance(value, str) else value[0]
 )
-def test_what_programs_write_is_read(method: Compression, command: list[str]) -> None:
+def test_output_of_the_standard_programs_is_read(method: Compression, command: list[str]) -> None:
     """Also in several streams and blocks, as the parallel programs write."""
     assert decompressed(run(command, PLAIN), method) == PLAIN
 
 
 @pytest.mark.parametrize("method", COMPRESSED)
-def test_concatenated_files_are_read_to_the_last(method: Compression) -> None:
-    """All three formats allow it: one after the other, they are one stream."""
+def test_concatenated_streams_are_read_completely(method: Compression) -> None:
+    """All three formats allow concatenation."""
     assert decompressed(compressed(b"one,", method) + compressed(b"two", method), method) == b"one,two"
 
 
 @every_way
-def test_each_way_is_taken_when_the_machine_has_it(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program of its own where there is one; the standard library where there is none."""
+def test_the_best_available_writer_is_used(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program if the machine has one, otherwise the standard library."""
     way.force(tmp_path, monkeypatch)
     with compress(HashingWriter(io.BytesIO()), way.method) as packer:
         assert isinstance(packer, Filter) is (way.by in PROGRAMS)
 
 
 def test_at_most_four_threads_are_used() -> None:
-    """A backup leaves something of a large machine to its site."""
+    """A backup leaves processors of a large machine to the site."""
     assert 1 <= threads() <= 4
 
 
 @pytest.mark.parametrize("method", COMPRESSED)
 @pytest.mark.parametrize("kept", [1, 5, 20, 0.3, 0.9, -9, -1], ids=lambda kept: f"kept {kept}")
-def test_a_stream_cut_short_is_damaged(method: Compression, kept: float) -> None:
-    """Wherever the cut is: in the header, in the data, in the end mark."""
-    whole = packed(method)
-    cut = whole[: int(kept * len(whole)) if isinstance(kept, float) else int(kept)]
+def test_a_truncated_stream_is_damage(method: Compression, kept: float) -> None:
+    """Truncated in the header, in the data or in the end mark."""
+    complete = packed(method)
+    cut = complete[: int(kept * len(complete)) if isinstance(kept, float) else int(kept)]
     with pytest.raises(VerificationFailed, match="cut short or damaged"):
         decompressed(cut, method)
 
@@ -146,7 +148,7 @@ def test_a_stream_cut_short_is_damaged(method: Compression, kept: float) -> None
 @pytest.mark.parametrize("method", COMPRESSED)
 @pytest.mark.parametrize("where", [0, 1, 0.1, 0.5, 0.99], ids=lambda where: f"at {where}")
 def test_a_flipped_byte_is_damage(method: Compression, where: float) -> None:
-    """In the magic number as in the data."""
+    """In the magic number and in the data."""
     damaged = bytearray(packed(method))
     damaged[int(where * len(damaged)) if isinstance(where, float) else where] ^= 0xFF
     with pytest.raises(VerificationFailed, match="cut short or damaged"):
@@ -154,8 +156,8 @@ def test_a_flipped_byte_is_damage(method: Compression, where: float) -> None:
 
 
 @every_way
-def test_a_sink_that_fails_is_told_as_it_failed(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own error surfaces, from whichever thread wrote, and nobody waits for ever."""
+def test_the_error_of_a_failing_sink_is_raised(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From whichever thread wrote, and no thread blocks forever."""
     way.force(tmp_path, monkeypatch)
     with (  # noqa: PT012
         pytest.raises(StorageError, match="the storage is full"),
@@ -166,8 +168,8 @@ def test_a_sink_that_fails_is_told_as_it_failed(way: Way, tmp_path: Path, monkey
 
 
 @every_way
-def test_an_exception_in_the_block_surfaces(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dump that fails half-way is told as such, not as a broken pipe of the compressor."""
+def test_an_exception_in_the_block_is_raised(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dump that fails midway raises its own error, not a broken pipe of the compressor."""
     way.force(tmp_path, monkeypatch)
     with pytest.raises(DumpFailed, match="half-way"), compress(HashingWriter(io.BytesIO()), way.method) as packer:  # noqa: PT012
         packer.write(NOISE)
@@ -175,8 +177,8 @@ def test_an_exception_in_the_block_surfaces(way: Way, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("method", ["gzip", "bz2", "xz", "none"])
-def test_a_source_that_fails_is_told_as_it_failed(method: Compression) -> None:
-    """A storage that stops answering is no damaged archive."""
+def test_the_error_of_a_failing_source_is_raised(method: Compression) -> None:
+    """A storage that stops answering is not a damaged archive."""
     source = HashingReader(FailingSource(packed(method)))
     with pytest.raises(StorageError, match="the storage is gone"), decompress(source, method) as plain:
         pump(plain, io.BytesIO())
@@ -184,14 +186,14 @@ def test_a_source_that_fails_is_told_as_it_failed(method: Compression) -> None:
 
 @pytest.mark.parametrize("method", ["gzip", "bz2", "xz", "none"])
 def test_a_reader_may_stop_early(method: Compression) -> None:
-    """Leaving the block before the end leaves nothing behind."""
+    """Leaving the block early leaves nothing behind."""
     with decompress(io.BytesIO(packed(method)), method) as plain:
         assert plain.read(10) == PLAIN[:10]
 
 
 @pytest.mark.parametrize("method", ["gzip", "bz2", "xz"])
-def test_any_flipped_bit_is_told_as_damage_and_as_nothing_else(method: Compression) -> None:
-    """Each library has several errors of its own for the many ways a stream can be broken."""
+def test_any_flipped_bit_raises_verification_failed(method: Compression) -> None:
+    """Each library raises several kinds of errors for a broken stream."""
     choose = random.Random(5)
     data = bytes(choose.choices(range(60), k=100_000))
     packed = io.BytesIO()

@@ -1,4 +1,4 @@
-"""gzip in members: one file to every reader, in the order of the stream, whatever the threads do."""
+"""Parallel gzip in members: every reader sees one file in the order of the stream."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_many_blocks_are_one_gzip_file_in_their_order() -> None:
 
 
 def test_small_blocks_are_gathered() -> None:
-    """A copy that is followed comes in drops; a member for each would cost more than it saves."""
+    """Some dumps arrive in small pieces; a member for each would cost more than it saves."""
     assert packed(*[b"drop"] * 1000).count(MAGIC) == 1
 
 
@@ -45,14 +45,14 @@ def test_an_empty_stream_is_an_empty_gzip_file() -> None:
 
 
 def test_rows_take_little_more_than_by_gzip_6() -> None:
-    """What the benchmark measures on 1 GB, on a few of its rows."""
+    """As the benchmark measures on 1 GB, with a few of its rows."""
     drawn = (row for rows in (books(1_000_000), sales(1_000_000)) for row in islice(rows, 20_000))
     rows = "\n".join("\t".join(map(str, row)) for row in drawn).encode()
     assert len(rows) > 5 * BLOCK
     assert len(packed(rows[: 5 * BLOCK])) <= 1.07 * len(gzip.compress(rows[: 5 * BLOCK], 6))
 
 
-def test_no_more_than_ten_blocks_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_most_ten_blocks_are_in_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream waits for the compressors, and memory stays bounded."""
     slow = threading.Event()
     monkeypatch.setattr(parallel_gzip, "_compress", lambda block: slow.wait(30) and gzip.compress(block))
@@ -67,8 +67,8 @@ def test_no_more_than_ten_blocks_are_under_way(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
-def test_others_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The dump tool, its server and the site: and nobody but the threads that compress stands back."""
+def test_compressing_threads_have_a_lower_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dump program, its server and the site have priority; only the compressing threads yield."""
     before, seen = os.getpriority(os.PRIO_PROCESS, 0), set()
 
     def by(block: bytes) -> bytes:
@@ -81,7 +81,7 @@ def test_others_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
-def test_a_compressor_that_fails_is_told_and_ends_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_failing_compressor_is_raised_and_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(block: bytes) -> bytes:
         raise MemoryError("no room")
 

@@ -1,4 +1,4 @@
-"""The pump and its tallies."""
+"""Copying a stream, with its size and digest."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def digest(data: bytes) -> Digest:
 
 
 @pytest.mark.parametrize("content", CONTENTS, ids=len)
-def test_what_is_pumped_is_counted_and_hashed_at_both_ends(content: bytes) -> None:
-    """And arrives as it was."""
+def test_copied_bytes_are_counted_and_hashed_at_both_ends(content: bytes) -> None:
+    """The bytes are unchanged."""
     sink = io.BytesIO()
     reader, writer = HashingReader(io.BytesIO(content)), HashingWriter(sink)
     pump(reader, writer)
@@ -36,7 +36,7 @@ def test_draining_reads_to_the_end(content: bytes) -> None:
 
 
 def test_reading_into_a_buffer_counts_what_was_read() -> None:
-    """The last buffer is not full; what stands behind its end is not counted."""
+    """The last buffer is not full; bytes after its end are not counted."""
     reader, buffer = HashingReader(io.BytesIO(b"some words")), bytearray(7)
     assert [reader.readinto(buffer), bytes(buffer)] == [7, b"some wo"]
     assert [reader.readinto(memoryview(buffer)), bytes(buffer[:3])] == [3, b"rds"]
@@ -44,7 +44,7 @@ def test_reading_into_a_buffer_counts_what_was_read() -> None:
     assert reader.digest == digest(b"some words")
 
 
-def test_progress_is_told_the_bytes_that_just_passed() -> None:
+def test_progress_receives_the_bytes_of_each_block() -> None:
     passed: list[int] = []
     pump(HashingReader(io.BytesIO(bytes(BLOCK + 5)), passed.append), io.BytesIO())
     assert passed == [BLOCK, 5, 0]

@@ -1,4 +1,4 @@
-"""Due times: the same for every ticker, right on the nights when the clocks change."""
+"""Due times: the same for every ticker, and correct on the nights of a clock change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def utc(*moment: int) -> datetime:
 
 
 def slots(schedule: BackupScheduleConfig, zone: ZoneInfo, around: datetime, hours: int = 24) -> list[datetime]:
-    """The slots that a ticker meets who looks every five minutes, from that long before to that long after."""
+    """Return the slots seen by a ticker that runs every five minutes, *hours* before and after *around*."""
     met: list[datetime] = []
     moment = around - timedelta(hours=hours)
     while moment <= around + timedelta(hours=hours):
@@ -56,8 +56,8 @@ class TestClockChange:
         assert slots(BackupScheduleConfig(cron=cron), BERLIN, change) == expected
 
     @pytest.mark.parametrize("change", [SPRING, AUTUMN])
-    def test_every_half_hour_follows_the_hours_that_pass(self, change: datetime) -> None:
-        """No gap of an hour and a half in spring, none doubled in autumn."""
+    def test_every_half_hour_follows_elapsed_time(self, change: datetime) -> None:
+        """No gap of an hour and a half in spring, no doubled slot in autumn."""
         met = slots(BackupScheduleConfig(cron="*/30 * * * *"), BERLIN, change)
         assert {later - earlier for earlier, later in pairwise(met)} == {timedelta(minutes=30)}
 
@@ -67,15 +67,15 @@ class TestClockChange:
         assert daily == slots(BackupScheduleConfig(cron="30 2 * * *"), BERLIN, change)
 
     @pytest.mark.parametrize("change", [SPRING, AUTUMN])
-    def test_what_is_due_never_goes_back(self, change: datetime) -> None:
-        """By the wall clock the repeated hour comes before itself."""
+    def test_the_due_slot_never_goes_back(self, change: datetime) -> None:
+        """By local time the repeated hour would come before itself."""
         schedule = BackupScheduleConfig(cron="15,45 1,2,3 * * *")
         moments = [change + timedelta(minutes=minute) for minute in range(-300, 300)]
         due = [latest_slot(schedule, BERLIN, moment) for moment in moments]
         assert due == sorted(due, key=lambda slot: slot or change)
 
     def test_a_night_that_repeats_half_an_hour(self) -> None:
-        """On Lord Howe: looking ahead leaps over no slot that looking back finds."""
+        """On Lord Howe Island: the next slots are the same as the previous slots seen later."""
         zone, schedule = ZoneInfo("Australia/Lord_Howe"), BackupScheduleConfig(cron="0 */2 * * *")
         moments = [utc(2026, 4, 4, 12) + timedelta(minutes=minute) for minute in range(600)]
         for moment in moments:
@@ -85,14 +85,14 @@ class TestClockChange:
 
 
 class TestByTheClock:
-    def test_a_slot_is_due_at_its_very_second(self) -> None:
+    def test_a_slot_is_due_at_its_exact_second(self) -> None:
         schedule = BackupScheduleConfig(cron="0 2 * * *")
         at = utc(2026, 6, 1, 0)
         assert latest_slot(schedule, BERLIN, at) == at
         assert latest_slot(schedule, BERLIN, at + timedelta(microseconds=1)) == at
         assert latest_slot(schedule, BERLIN, at - timedelta(microseconds=1)) == at - timedelta(days=1)
 
-    def test_the_next_one_lies_ahead(self) -> None:
+    def test_the_next_slot_is_in_the_future(self) -> None:
         schedule = BackupScheduleConfig(cron="0 2 * * *")
         assert next_slot(schedule, BERLIN, utc(2026, 6, 1, 0)) == utc(2026, 6, 2, 0)
         assert next_slot(schedule, BERLIN, utc(2026, 5, 31, 23, 59)) == utc(2026, 6, 1, 0)
@@ -103,7 +103,7 @@ class TestByTheClock:
         assert latest_slot(schedule, BERLIN, utc(2026, 6, 1, 0, 0, 30)) == utc(2026, 6, 1, 0, 0, 30)
 
     @pytest.mark.parametrize("nickname", ["@daily", "@hourly", "@weekly", "@monthly", "@yearly"])
-    def test_nicknames_serve(self, nickname: str) -> None:
+    def test_cron_nicknames_are_accepted(self, nickname: str) -> None:
         slot = latest_slot(BackupScheduleConfig(cron=nickname), BERLIN, utc(2026, 6, 1, 12, 34))
         assert slot is not None
         assert slot <= utc(2026, 6, 1, 12, 34)
@@ -120,8 +120,8 @@ class TestByTheClock:
         zone=st.sampled_from(ZONES),
         moment=st.datetimes(datetime(2025, 1, 1), datetime(2027, 1, 1)),
     )
-    def test_looking_back_and_looking_ahead_agree(self, cron: str, zone: ZoneInfo, moment: datetime) -> None:
-        """The next slot, once it has come, is the latest; and none lies between the two."""
+    def test_next_and_previous_slots_agree(self, cron: str, zone: ZoneInfo, moment: datetime) -> None:
+        """The next slot becomes the latest one, and no slot is between the two."""
         schedule, now = BackupScheduleConfig(cron=cron), moment.replace(tzinfo=UTC)
         before, after = latest_slot(schedule, zone, now), next_slot(schedule, zone, now)
         assert before is not None
@@ -134,7 +134,7 @@ class TestByTheClock:
 class TestInterval:
     SCHEDULE = BackupScheduleConfig(interval_hours=6)
 
-    def test_it_counts_from_the_last_start(self) -> None:
+    def test_an_interval_counts_from_the_last_start(self) -> None:
         started = utc(2026, 6, 1, 1, 23, 45)
         due = utc(2026, 6, 1, 7, 23, 45)
         assert latest_slot(self.SCHEDULE, BERLIN, due - timedelta(seconds=1), started) is None
@@ -142,9 +142,9 @@ class TestInterval:
         assert latest_slot(self.SCHEDULE, BERLIN, due + timedelta(days=9), started) == due
         assert next_slot(self.SCHEDULE, BERLIN, utc(2026, 6, 1, 2), started) == due
 
-    def test_never_started_is_due_at_once_and_all_tickers_agree(self) -> None:
+    def test_without_a_start_the_interval_is_due_immediately_for_all_tickers(self) -> None:
         moments = [utc(2026, 6, 1, 12) + timedelta(minutes=minute) for minute in range(360)]
         assert {latest_slot(self.SCHEDULE, BERLIN, moment) for moment in moments} == {utc(2026, 6, 1, 12)}
 
-    def test_it_has_no_slots_between(self) -> None:
+    def test_an_interval_has_no_missed_slots(self) -> None:
         assert slots_between(self.SCHEDULE, BERLIN, utc(2026, 1, 1), utc(2026, 6, 1), 9) == []

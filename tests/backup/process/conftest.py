@@ -1,4 +1,4 @@
-"""Tests of processes leave neither a thread nor a child process behind."""
+"""Assert that tests of processes leave neither a thread nor a child process behind."""
 
 from __future__ import annotations
 

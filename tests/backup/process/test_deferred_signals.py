@@ -1,4 +1,4 @@
-"""A signal does not cut the last step of a restore in two."""
+"""Signals are deferred during the last step of a restore."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from django_cfg.backup.process.deferred_signals import ENDING, defer_signals
 
 
-def test_a_signal_waits_for_the_end_of_the_block() -> None:
+def test_a_signal_is_deferred_to_the_end_of_the_block() -> None:
     done = []
 
     def act() -> None:
@@ -32,8 +32,8 @@ def test_without_a_signal_nothing_changes() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
-def test_another_thread_may_use_it() -> None:
-    """Only the main thread can handle signals; the others have nothing to wait for."""
+def test_it_can_be_used_in_another_thread() -> None:
+    """Only the main thread can handle signals; in the others the block does nothing."""
     done = []
 
     def work() -> None:
@@ -46,8 +46,8 @@ def test_another_thread_may_use_it() -> None:
     assert done == [True]
 
 
-def test_a_part_of_the_block_can_be_ended() -> None:
-    """At its beginning by the signal that waits; then by any other. The rest of the block waits again."""
+def test_a_part_of_the_block_can_be_interrupted() -> None:
+    """By a deferred signal at its beginning, or by any later one. After it signals are deferred again."""
     done = []
 
     def act(early: bool) -> None:
@@ -71,7 +71,7 @@ def test_a_part_of_the_block_can_be_ended() -> None:
 
 
 def test_a_signal_is_not_lost_when_the_block_fails() -> None:
-    """Why it failed is a note of what the signal raises; else a run over several databases would go on."""
+    """The failure becomes a note of the signal's exception; otherwise a run over several databases would continue."""
 
     def act() -> None:
         with defer_signals():
@@ -88,7 +88,7 @@ def test_a_signal_is_not_lost_when_the_block_fails() -> None:
 @pytest.mark.parametrize("moment", range(1, 4))
 @pytest.mark.parametrize("at", ["its beginning", "its end"])
 def test_a_signal_while_handlers_are_set(monkeypatch: pytest.MonkeyPatch, at: str, moment: int) -> None:
-    """Whichever has its handler already: in the end each has the one from before."""
+    """Whichever signal has its handler already: in the end each has its previous handler."""
     before = [signal.getsignal(number) for number in ENDING]
     set_handler, calls = signal.signal, []
 

@@ -1,4 +1,4 @@
-"""What a child process inherits: everything but the secrets of the settings."""
+"""The environment of child processes: everything except the secrets of the settings."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def nothing_hidden() -> Iterator[None]:
     "value",
     ["bin", LONG, f"a {LONG} b", "postgresql://app:bin@db/shop", "postgresql://app:p%40ss@db/shop", "p@ss"],
 )
-def test_what_is_left_out(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_secrets_of_the_settings_are_left_out(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("OF_THE_SITE", value)
     hide_from_children(["bin", LONG, "p@ss"])
     assert "OF_THE_SITE" not in child_environment()
 
 
 @pytest.mark.parametrize("value", ["/usr/bin:/bin", "cabin", "http://binary.example.com:80/bin", ""])
-def test_what_stays(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """A short password is part of a path by chance."""
+def test_other_variables_are_kept(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """A short password may be part of a path by chance."""
     monkeypatch.setenv("OF_THE_SITE", value)
     hide_from_children(["bin", LONG])
     assert child_environment()["OF_THE_SITE"] == value
     assert child_environment()["PATH"] == os.environ["PATH"]
 
 
-def test_programs_and_those_that_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_and_their_children_do_not_inherit_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PASSPHRASE", LONG)
     monkeypatch.setenv("HARMLESS", "yes")
     hide_from_children([LONG])

@@ -1,4 +1,4 @@
-"""Private folders: whose process lives stay, whose process died are removed by the next."""
+"""Private folders: those of running processes stay, those of dead processes are removed by the next one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from django_cfg.backup.errors import StorageError
 from django_cfg.backup.process.private_dir import open_lock, private_dir, take_lock
 
 
-def test_it_is_the_owners_alone_and_goes_with_the_block(tmp_path: Path) -> None:
+def test_the_folder_is_private_and_is_removed_with_the_block(tmp_path: Path) -> None:
     with private_dir("t-", tmp_path) as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "data").touch()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_in_use_is_locked_and_stays(tmp_path: Path) -> None:
+def test_a_folder_in_use_is_locked_and_stays(tmp_path: Path) -> None:
     with private_dir("t-", tmp_path) as first:
         with open_lock(first) as lock:
             assert not take_lock(lock, first)
@@ -31,8 +31,8 @@ def test_one_in_use_is_locked_and_stays(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == [first]
 
 
-def test_dead_ones_are_told_their_end_and_removed(tmp_path: Path) -> None:
-    """Those of the same kind only; one that is being made has no lock yet."""
+def test_folders_of_dead_processes_are_cleaned_up_and_removed(tmp_path: Path) -> None:
+    """Only folders of the same kind; a folder that is being created has no lock yet."""
     dead, other, being_made = (tmp_path / name for name in ("t-dead", "u-dead", "t-new"))
     for folder in (dead, other, being_made):
         folder.mkdir()
@@ -48,8 +48,8 @@ def test_dead_ones_are_told_their_end_and_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [[], ["lock.new"]], ids=["removed", "made"])
-def test_one_whose_process_was_killed_while_it_was_made_or_removed(tmp_path: Path, content: list[str]) -> None:
-    """It has no lock, and is nothing's any more after a while; none that holds something is removed."""
+def test_a_folder_whose_process_was_killed_during_creation_or_removal(tmp_path: Path, content: list[str]) -> None:
+    """It has no lock, and is abandoned after a while; it is removed only if it is empty."""
     left, new, full = (tmp_path / name for name in ("t-left", "t-new", "t-full"))
     for folder in (left, new, full):
         folder.mkdir()
@@ -65,12 +65,12 @@ def test_one_whose_process_was_killed_while_it_was_made_or_removed(tmp_path: Pat
     assert (full / "data").exists()
 
 
-def test_without_a_usable_place_there_is_none(tmp_path: Path) -> None:
+def test_without_a_usable_parent_folder_there_is_no_private_folder(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="Set TMPDIR to a usable place"), private_dir("t-", tmp_path / "nosuch"):
         pass
 
 
-def test_many_at_once_do_not_disturb_one_anothers_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_many_folders_can_be_removed_at_the_same_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Each looks for the folders of dead processes while others remove their own."""
 
     def come_and_go(number: int) -> None:
@@ -84,8 +84,8 @@ def test_many_at_once_do_not_disturb_one_anothers_end(tmp_path: Path, caplog: py
     assert caplog.text == ""
 
 
-def test_what_a_removal_cut_short_leaves_is_removed_by_the_next(tmp_path: Path) -> None:
-    """The lock goes last: a folder without one is taken for one that is being made."""
+def test_an_interrupted_removal_is_finished_by_the_next(tmp_path: Path) -> None:
+    """The lock is removed last: a folder without one counts as being created."""
     with patch("os.unlink", wraps=os.unlink) as removed, private_dir("t-", tmp_path) as folder:
         for number in range(30):
             (folder / f"data{number}").touch()
@@ -93,15 +93,15 @@ def test_what_a_removal_cut_short_leaves_is_removed_by_the_next(tmp_path: Path) 
     assert Path(removed.mock_calls[-1].args[0]).name == "lock"
 
 
-def test_what_cannot_be_removed_is_told_and_nothing_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A backup that was made is not lost for the sake of its temporary folder."""
+def test_a_folder_that_cannot_be_removed_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A finished backup does not fail because of its temporary folder."""
     with patch("shutil.rmtree", side_effect=OSError("in use")), private_dir("t-", tmp_path) as folder:
         (folder / "data").mkdir()
     assert f"{folder} could not be removed (in use)" in caplog.text
 
 
-def test_an_end_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
-    """The home of gpg has keys in it, and its agent is waited for."""
+def test_an_interrupted_cleanup_leaves_nothing(tmp_path: Path) -> None:
+    """A gpg home holds keys, and the cleanup waits for its agent."""
     end = Mock(side_effect=KeyboardInterrupt)
     with suppress(KeyboardInterrupt), private_dir("t-", tmp_path, end) as folder:
         (folder / "secret").touch()
@@ -109,7 +109,7 @@ def test_an_end_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_block_that_fails_has_its_end_told(tmp_path: Path) -> None:
+def test_a_failing_block_runs_the_cleanup(tmp_path: Path) -> None:
     ended: list[Path] = []
     with suppress(KeyboardInterrupt), private_dir("t-", tmp_path, ended.append) as folder:
         raise KeyboardInterrupt
@@ -117,8 +117,10 @@ def test_a_block_that_fails_has_its_end_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_thing_that_stays_keeps_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """But the lock: the next run tries again, and says so again."""
+def test_a_file_that_cannot_be_removed_does_not_stop_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Except the lock: the next run tries again, and logs it again."""
     unlink = Path.unlink
 
     def refuse(path: Path, missing_ok: bool = False) -> None:
@@ -138,8 +140,8 @@ def test_one_thing_that_stays_keeps_nothing_else(tmp_path: Path, caplog: pytest.
         assert not folder.exists()
 
 
-def test_the_lock_is_closed_before_the_folder_goes(tmp_path: Path) -> None:
-    """A network folder keeps a file that is open, under another name, and cannot be removed with it."""
+def test_the_lock_is_closed_before_the_folder_is_removed(tmp_path: Path) -> None:
+    """A network file system keeps an open file under another name, so the folder could not be removed."""
     seen = []
     with (
         patch("os.close", wraps=os.close) as close,
@@ -150,7 +152,7 @@ def test_the_lock_is_closed_before_the_folder_goes(tmp_path: Path) -> None:
     assert seen == [(folder, True)]
 
 
-def test_a_place_that_cannot_be_listed_is_swept_another_time(tmp_path: Path) -> None:
+def test_an_unreadable_parent_folder_is_cleaned_up_later(tmp_path: Path) -> None:
     with patch.object(Path, "glob", side_effect=OSError("stale")), private_dir("t-", tmp_path) as folder:
         assert folder.exists()
 

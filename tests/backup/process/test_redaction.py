@@ -1,4 +1,4 @@
-"""Secrets taken out of texts that others have written."""
+"""Redaction: secrets are removed from texts of other programs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import pytest
 from django_cfg.backup.process.redaction import redact, secrets_of_url, without_value
 
 
-def test_each_secret_is_taken_out_the_longest_first() -> None:
+def test_secrets_are_removed_longest_first() -> None:
     assert redact("hunter2-long and hunter2", ["hunter2", "hunter2-long", None, ""]) == "*** and ***"
 
 
-def test_what_is_part_of_any_word_is_no_secret() -> None:
+def test_text_that_is_part_of_common_words_is_no_secret() -> None:
     assert redact("pg_dump of shop", ["shop", "dump"]) == "pg_dump of shop"
 
 
@@ -30,7 +30,7 @@ def test_what_is_part_of_any_word_is_no_secret() -> None:
     ],
 )
 def test_the_secrets_of_a_url(url: str, hidden: list[str], kept: list[str]) -> None:
-    """A word of it may stand in any message, and stays there."""
+    """Common words of a URL stay in messages."""
     secrets = set(secrets_of_url(url))
     assert {url, *hidden} <= secrets
     text = redact(" ".join([*hidden, *kept]), secrets)
@@ -38,7 +38,7 @@ def test_the_secrets_of_a_url(url: str, hidden: list[str], kept: list[str]) -> N
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "://", "json://[::1", "json://@", "{database}"])
-def test_what_is_hardly_a_url_is_looked_at_all_the_same(url: str) -> None:
+def test_malformed_urls_are_searched_for_secrets(url: str) -> None:
     assert url in set(secrets_of_url(url))
 
 

@@ -1,4 +1,4 @@
-"""A clock that the tests set, a Redis that the session shares, and who is told."""
+"""A clock that the tests set, a Redis that the session shares, and servers that receive the notifications."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(autouse=True)
 def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Marks of this machine are the test's own."""
+    """Each test has its own folder for the marks of this machine."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
 

@@ -1,4 +1,4 @@
-"""Ticks in place, the clock in the test's hand: every slot once, a missed one made up for once."""
+"""Ticks in place, with a clock that the test sets: every slot is served once, missed slots are made up for once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def at(hour: int, day: int = 1) -> datetime:
 
 
 class TestSlots:
-    def test_never_backed_up_is_due_at_once(self, hourly: Site) -> None:
+    def test_a_database_without_a_backup_is_due_immediately(self, hourly: Site) -> None:
         ticked = tick()
         assert made(ticked) == ["default"]
         assert ticked.claimed == {"default": at(12)}
@@ -45,19 +45,19 @@ class TestSlots:
         assert (manifest.slot, manifest.trigger) == (at(12), "scheduled")
         assert states() == [("succeeded", at(12))]
 
-    def test_each_slot_once(self, hourly: Site, time: Clock) -> None:
+    def test_each_slot_is_served_once(self, hourly: Site, time: Clock) -> None:
         for _ in range(3):
             for _ in range(4):
                 tick()
                 time.advance(minutes=15)
         assert [m.slot for m in list_backups()] == [at(14), at(13), at(12)]
 
-    def test_a_night_that_was_missed_is_made_up_for_once(self, hourly: Site, time: Clock) -> None:
-        """The older slots are recorded as missed, and told of."""
-        told: list[Any] = []
+    def test_missed_slots_are_made_up_for_once(self, hourly: Site, time: Clock) -> None:
+        """The older slots are recorded as missed and reported."""
+        reported: list[Any] = []
 
         def listen(slots: list[datetime], **_: Any) -> None:
-            told.append(slots)
+            reported.append(slots)
 
         signals.slots_missed.connect(listen)
         tick()
@@ -66,10 +66,10 @@ class TestSlots:
         assert made(tick()) == []
         missed = [("missed", at(13)), ("missed", at(14)), ("missed", at(15))]
         assert states() == [("succeeded", at(12)), *missed, ("succeeded", at(16))]
-        assert told == [[at(15), at(14), at(13)]]
+        assert reported == [[at(15), at(14), at(13)]]
 
     def test_a_failed_run_has_served_its_slot(self, hourly: Site, time: Clock) -> None:
-        """It is told of; the next slot tries again."""
+        """It is reported; the next slot tries again."""
         hourly.configure(schedule={"cron": "0 * * * *"}, databases=[{"alias": "default", "exclude_tables": ["nosuch"]}])
         assert made(tick()) == ["default"]
         assert made(tick()) == []
@@ -88,7 +88,7 @@ class TestSlots:
         time.advance(minutes=1)
         assert made(tick()) == ["default"]
 
-    def test_a_daily_time(self, site: Site, books: Path, time: Clock) -> None:
+    def test_a_daily_time_is_served_once(self, site: Site, books: Path, time: Clock) -> None:
         site.configure(schedule={"daily_time": "02:00"})
         assert tick().claimed == {"default": at(0)}
         time.advance(hours=11)
@@ -99,8 +99,10 @@ class TestSlots:
     @pytest.mark.parametrize(
         "night", [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)], ids=["spring", "autumn"]
     )
-    def test_the_night_of_the_clock_change(self, site: Site, books: Path, time: Clock, night: datetime) -> None:
-        """Ticks every ten minutes from the evening before to the evening after: one backup, of one night."""
+    def test_a_clock_change_causes_one_backup_a_night(
+        self, site: Site, books: Path, time: Clock, night: datetime
+    ) -> None:
+        """With ticks every ten minutes from the evening before to the evening after."""
         site.configure(schedule={"cron": "30 2 * * *"})
         time.now = night - timedelta(hours=22)
         tick()
@@ -123,7 +125,7 @@ class TestWhatIsScheduled:
         ],
         ids=["everything", "the schedule", "the database", "its own schedule"],
     )
-    def test_switched_off_nothing_runs_by_itself(self, hourly: Site, parameters: dict[str, Any]) -> None:
+    def test_switched_off_schedules_run_nothing(self, hourly: Site, parameters: dict[str, Any]) -> None:
         hourly.configure(**parameters)
         assert tick() == TickReport()
         assert list_backups() == []
@@ -143,7 +145,7 @@ class TestWhatIsScheduled:
             time.advance(hours=1)
         assert served == [["default", "shop"], ["default"], ["default"], ["default", "shop"]]
 
-    def test_one_that_fails_does_not_keep_the_others_from_being_made(self, hourly: Site) -> None:
+    def test_a_failed_backup_does_not_stop_the_others(self, hourly: Site) -> None:
         shop = hourly.root / "shop.sqlite3"
         hourly.sql("CREATE TABLE book (id integer)", database=shop)
         sqlite = {"ENGINE": SQLITE}
@@ -157,7 +159,7 @@ class TestWhatIsScheduled:
 
 
 class TestTickers:
-    def test_many_at_once_make_one_backup_a_slot(self, hourly: Site, time: Clock) -> None:
+    def test_simultaneous_ticks_make_one_backup_a_slot(self, hourly: Site, time: Clock) -> None:
         """SQLite keeps the history: its "database is locked" is waited for."""
         problems: list[Any] = []
 
@@ -177,7 +179,7 @@ class TestTickers:
         assert problems == []
         assert [m.slot for m in list_backups()] == [at(16), at(15), at(14), at(13), at(12)]
 
-    def test_a_claim_that_nobody_serves_is_served_by_the_next_tick(self, hourly: Site) -> None:
+    def test_an_abandoned_claim_is_served_by_the_next_tick(self, hourly: Site) -> None:
         """Its ticker was killed between the claim and the start."""
         claim(at(12), hourly_now(), state="queued")
         assert made(tick()) == ["default"]
@@ -191,7 +193,7 @@ class TestTickers:
         assert made(tick()) == []
         assert states() == [("missed", at(12)), ("missed", at(13)), ("succeeded", at(14))]
 
-    def test_while_a_backup_goes_on_the_next_slot_waits(self, hourly: Site, time: Clock) -> None:
+    def test_the_next_slot_waits_for_a_running_backup(self, hourly: Site, time: Clock) -> None:
         claim(None, time.now, state="running", trigger="manual", lease=True, heartbeat_at=time.now)
         assert made(tick()) == []
         assert Run.objects.filter(slot__isnull=False).count() == 0
@@ -200,8 +202,8 @@ class TestTickers:
 
 
 class TestLostHistory:
-    def test_a_restored_database_has_forgotten_its_claims(self, hourly: Site, time: Clock) -> None:
-        """The manifests remember: no slot is served again, the next one is."""
+    def test_slots_from_before_a_restore_are_not_served_again(self, hourly: Site, time: Clock) -> None:
+        """The manifests record the slots: no slot is served twice, the next one is served."""
         tick()
         first = list_backups()[0].name
         time.advance(hours=1)
@@ -213,24 +215,24 @@ class TestLostHistory:
         assert made(tick()) == ["default"]
         assert [m.slot for m in list_backups()] == [at(14), at(13), at(12)]
 
-    def test_a_claim_that_came_back_with_a_restore_is_not_served_again(self, hourly: Site, time: Clock) -> None:
+    def test_a_restored_claim_is_not_served_again(self, hourly: Site, time: Clock) -> None:
         tick()
         Run.objects.update(state="queued", queued_at=time.now, started_at=None)
         assert made(tick()) == []
         assert len(list_backups()) == 1
 
-    def test_an_empty_history_is_enough(self, hourly: Site) -> None:
+    def test_an_empty_history_does_not_repeat_slots(self, hourly: Site) -> None:
         tick()
         Run.objects.all().delete()
         assert made(tick()) == []
 
     @pytest.mark.parametrize("kind", ["no table", "no file"])
-    def test_without_a_history_nothing_is_claimed_and_that_is_told(self, hourly: Site, kind: str) -> None:
-        """No claim, no run; and a lost SQLite file does not come back empty."""
-        told: list[str] = []
+    def test_without_a_history_nothing_is_claimed_and_the_tick_fails(self, hourly: Site, kind: str) -> None:
+        """Without a claim there is no run, and a lost SQLite file is not created again."""
+        reported: list[str] = []
 
         def listen(message: str, **_: Any) -> None:
-            told.append(message)
+            reported.append(message)
 
         signals.schedule_failed.connect(listen)
         hourly.close()
@@ -241,12 +243,12 @@ class TestLostHistory:
         ticked = tick()
         assert ticked.problems
         assert list_backups() == []
-        assert len(told) == 1
-        assert "history" in told[0]
+        assert len(reported) == 1
+        assert "history" in reported[0]
         assert hourly.database.exists() == (kind == "no table")
 
-    def test_a_storage_that_cannot_be_read_keeps_the_slot_unclaimed(self, hourly: Site) -> None:
-        """Whether it is done cannot be known; it is made up for when the storage is back."""
+    def test_an_unreadable_storage_leaves_the_slot_unclaimed(self, hourly: Site) -> None:
+        """Whether the slot was served is unknown; it is made up for when the storage is available."""
         hourly.backups.write_text("a file where the folder should be")
         assert tick().problems
         assert not Run.objects.exists()
@@ -254,7 +256,7 @@ class TestLostHistory:
         assert made(tick()) == ["default"]
 
 
-def test_a_history_that_is_written_to_for_a_while_is_waited_for(hourly: Site) -> None:
+def test_a_locked_history_is_waited_for(hourly: Site) -> None:
     """SQLite answers "database is locked" when the wait is longer than the driver's own."""
     hourly.use_databases(default={"ENGINE": SQLITE, "NAME": str(hourly.database), "OPTIONS": {"timeout": 0.1}})
     with closing(sqlite3.connect(hourly.database, check_same_thread=False)) as other:

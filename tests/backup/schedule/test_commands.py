@@ -26,7 +26,7 @@ def runs(project: RealProject) -> list[tuple[str, str]]:
 
 
 class TestTick:
-    def test_without_redis_it_runs_what_is_due(self, hourly: Site, time: Clock) -> None:
+    def test_without_redis_due_backups_run_in_place(self, hourly: Site, time: Clock) -> None:
         answer = hourly.call("backup_tick")
         assert answer.code == 0
         assert "default: claimed the slot of 2026-06-01 12:00 UTC" in answer.stdout
@@ -36,29 +36,29 @@ class TestTick:
         assert document["claimed"] == {"default": "2026-06-01T13:00:00Z"}
         assert document["results"][0]["trigger"] == "scheduled"
 
-    def test_with_redis_it_puts_it_on_the_queue(self, queued: Site) -> None:
+    def test_with_redis_due_backups_are_queued(self, queued: Site) -> None:
         assert "default: put on its queue" in queued.call("backup_tick").stdout
         assert list_backups() == []
 
-    def test_in_place_although_there_is_redis(self, queued: Site) -> None:
+    def test_in_place_overrides_redis(self, queued: Site) -> None:
         assert queued.call("backup_tick", "--in-place").code == 0
         assert len(list_backups()) == 1
 
-    def test_a_failed_backup_is_an_exit_code(self, hourly: Site) -> None:
+    def test_a_failed_backup_sets_the_exit_code(self, hourly: Site) -> None:
         broken = [{"alias": "default", "exclude_tables": ["nosuch"]}]
         hourly.configure(schedule={"cron": "0 * * * *"}, databases=broken)
         answer = hourly.call("backup_tick", json=True)
         assert answer.code == 2
         assert "nosuch" in answer.json["results"][0]["error"]
 
-    def test_a_tick_that_cannot_claim_is_an_exit_code(self, hourly: Site) -> None:
+    def test_a_tick_that_cannot_claim_sets_the_exit_code(self, hourly: Site) -> None:
         hourly.sql("DROP TABLE django_cfg_backup_run")
         answer = hourly.call("backup_tick", json=True)
         assert answer.code == 1
         assert "run migrate" in answer.json["problems"][0]
         assert "run migrate" in answer.stderr
 
-    def test_switched_off_it_does_nothing(self, hourly: Site) -> None:
+    def test_switched_off_backups_run_nothing(self, hourly: Site) -> None:
         hourly.configure(enabled=False)
         assert hourly.call("backup_tick").code == 0
         assert not Run.objects.exists()
@@ -66,7 +66,7 @@ class TestTick:
 
 class TestScheduler:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_it_runs_what_is_due_and_stops_when_told(
+    def test_due_backups_run_until_a_signal_stops_the_scheduler(
         self, tmp_path: Path, migrated_database: Path, number: int
     ) -> None:
         project = RealProject(tmp_path / "project", migrated_database)
@@ -80,7 +80,7 @@ class TestScheduler:
         assert stderr.endswith("The scheduler has stopped.\n")
         assert "Traceback" not in stderr
 
-    def test_ended_in_mid_backup_it_leaves_nothing_half_done(self, tmp_path: Path, migrated_database: Path) -> None:
+    def test_a_signal_during_a_backup_leaves_nothing_unfinished(self, tmp_path: Path, migrated_database: Path) -> None:
         project = RealProject(tmp_path / "project", migrated_database, SLOW, compression="none")
         with project.start("backup_scheduler") as process:
             wait_until((project.folder / "writing").exists)
@@ -91,7 +91,7 @@ class TestScheduler:
         ((state, message),) = runs(project)
         assert (state, "SIGTERM" in message) == ("failed", True)
 
-    def test_a_lost_history_does_not_end_it(self, tmp_path: Path, migrated_database: Path) -> None:
+    def test_a_lost_history_does_not_end_the_scheduler(self, tmp_path: Path, migrated_database: Path) -> None:
         project = RealProject(tmp_path / "project", migrated_database)
         project.database.rename(tmp_path / "away")
         with project.start("backup_scheduler", "--every", "1") as process:
@@ -104,17 +104,17 @@ class TestScheduler:
             process.communicate(timeout=20)
         assert process.returncode == 0
 
-    def test_switched_off_it_says_so(self, site: Site) -> None:
+    def test_switched_off_backups_are_reported(self, site: Site) -> None:
         site.configure(enabled=False)
         answer = site.call("backup_scheduler")
         assert answer.code == 2
         assert "switched off" in answer.stderr
 
-    def test_it_takes_a_second_at_least(self, site: Site) -> None:
+    def test_the_interval_is_at_least_a_second(self, site: Site) -> None:
         assert site.call("backup_scheduler", "--every", "0").code == 2
 
 
-def test_backup_tick_by_cron_is_a_process(tmp_path: Path, migrated_database: Path) -> None:
+def test_backup_tick_as_a_cron_job(tmp_path: Path, migrated_database: Path) -> None:
     project = RealProject(tmp_path / "project", migrated_database)
     done = project.run("backup_tick", "--json")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Two backups of one source never run at once, and no crash locks it for ever."""
+"""Two backups of one source never run at the same time, and no crash locks the source permanently."""
 
 from __future__ import annotations
 
@@ -46,30 +46,30 @@ def running(**values: Any) -> Run:
 
 
 class TestOnOneMachine:
-    def test_a_second_one_is_refused(self, site: Site, books: Path) -> None:
+    def test_a_second_backup_is_refused(self, site: Site, books: Path) -> None:
         with lock(site), pytest.raises(AlreadyRunning, match="tests/test/default is being made by another process"):
             site.create()
         assert list_backups() == []
         assert site.create()
 
-    def test_with_the_history_down_as_well(self, site: Site, books: Path) -> None:
+    def test_a_second_backup_is_refused_without_the_history(self, site: Site, books: Path) -> None:
         site.sql("DROP TABLE django_cfg_backup_run")
         with lock(site), pytest.raises(AlreadyRunning):
             site.create()
         assert site.create()
 
-    def test_another_source_is_free(self, site: Site, books: Path) -> None:
+    def test_another_source_is_not_locked(self, site: Site, books: Path) -> None:
         project = current_project()
         with source_lock(project, project.source("shop"), "backup"):
             assert site.create()
 
-    def test_nothing_is_left_lying_about(self, site: Site, books: Path) -> None:
+    def test_no_lock_file_is_left(self, site: Site, books: Path) -> None:
         project = current_project()
         site.create()
         assert not _path(project, project.source("default"), "backup").exists()
 
-    def test_many_at_once_take_turns(self, site: Site) -> None:
-        """The file is removed under the lock: whoever has opened the removed one does not have it."""
+    def test_only_one_of_many_threads_holds_the_lock(self, site: Site) -> None:
+        """The file is removed under the lock: a process that opened the removed file does not hold the lock."""
         inside: list[int] = []
         most: list[int] = []
 
@@ -90,16 +90,16 @@ class TestOnOneMachine:
             thread.join()
         assert max(most) == 1
 
-    def test_a_place_without_room_for_a_lock_file_does_not_stop_backups(
+    def test_without_room_for_a_lock_file_backups_continue(
         self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The history alone keeps a second one out then."""
+        """Only the history prevents a second backup then."""
         monkeypatch.setattr("tempfile.tempdir", str(site.root / "missing"))
         with lock(site) as identity:
             assert identity == ""
         assert "No lock file" in caplog.text
 
-    def test_the_holder_can_be_seen(self, site: Site) -> None:
+    def test_the_holder_of_a_lock_is_known(self, site: Site) -> None:
         project = current_project()
         source = project.source("default")
         with source_lock(project, source, "backup") as mine:
@@ -107,27 +107,29 @@ class TestOnOneMachine:
             assert holder_lives(project, source, "another", "backup") is None
         assert holder_lives(project, source, mine, "backup") is None  # the file is gone: nothing is known
 
-    def test_a_dead_holder_can_be_seen(self, site: Site) -> None:
+    def test_a_dead_holder_is_known(self, site: Site) -> None:
         project = current_project()
         source = project.source("default")
         with source_lock(project, source, "backup") as mine:
             os.link(_path(project, source, "backup"), site.root / "kept")
-        os.link(site.root / "kept", _path(project, source, "backup"))  # as after a kill: there, and nobody has it
+        os.link(
+            site.root / "kept", _path(project, source, "backup")
+        )  # as after a kill: it exists, and no process holds it
         assert holder_lives(project, source, mine, "backup") is False
         _path(project, source, "backup").unlink()
 
 
 class TestAcrossMachines:
-    def test_a_living_run_keeps_others_out(self, other_machine: Run, site: Site) -> None:
+    def test_a_running_backup_excludes_others(self, other_machine: Run, site: Site) -> None:
         with pytest.raises(AlreadyRunning, match="has been running on db2 since"):
             site.create()
         assert Run.objects.get().state == "running"
 
-    def test_a_silent_one_is_failed_and_loses_its_lease(self, other_machine: Run, site: Site) -> None:
-        told: list[str] = []
+    def test_a_run_without_heartbeats_is_failed_and_loses_its_lease(self, other_machine: Run, site: Site) -> None:
+        reported: list[str] = []
 
         def listen(message: str, **_: Any) -> None:
-            told.append(message)
+            reported.append(message)
 
         signals.backup_failed.connect(listen)
         silent_since = other_machine.started_at - lease.DEAD_AFTER - timedelta(seconds=1)
@@ -136,17 +138,17 @@ class TestAcrossMachines:
         other_machine.refresh_from_db()
         assert (other_machine.state, other_machine.lease) == ("failed", None)
         assert "killed, or the machine was restarted" in other_machine.message
-        assert told == [other_machine.message]
+        assert reported == [other_machine.message]
 
-    def test_one_that_had_published_has_succeeded(self, site: Site, books: Path) -> None:
-        """It died between the manifest and the word of it."""
+    def test_a_dead_run_that_had_published_is_recorded_as_a_success(self, site: Site, books: Path) -> None:
+        """It died between writing the manifest and recording the success."""
         manifest = site.create()
         Run.objects.update(state="running", lease=True, heartbeat_at=manifest.started_at - timedelta(hours=1))
         assert tick().problems == []
         row = Run.objects.get(name=manifest.name)
         assert (row.state, row.size, row.lease) == ("succeeded", manifest.archive.size, None)
 
-    def test_a_tick_fails_the_dead(self, site: Site, books: Path, time: Clock) -> None:
+    def test_a_tick_fails_dead_runs(self, site: Site, books: Path, time: Clock) -> None:
         row = running(lock_file="another machine:1:2")
         tick()
         row.refresh_from_db()
@@ -156,18 +158,18 @@ class TestAcrossMachines:
         row.refresh_from_db()
         assert row.state == "failed"
 
-    def test_a_row_of_an_earlier_version_does_not_lock(self, site: Site, books: Path) -> None:
-        """Without lease and heartbeat it is history."""
+    def test_a_row_without_a_lease_does_not_lock(self, site: Site, books: Path) -> None:
+        """A row without lease and heartbeat is never taken for a running backup."""
         running(lease=None, heartbeat_at=None, started_at=None)
         assert site.create()
 
-    def test_a_long_run_shows_signs_of_life(self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_long_run_sends_heartbeats(self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
         row = running(heartbeat_at=None)
         with heartbeat.heartbeats(row.pk, LiveProgress(SILENT, defer_signals()), lambda by: None):
             wait_until(lambda: Run.objects.get().heartbeat_at)
 
-    def test_a_history_that_goes_away_does_not_stop_the_heart(
+    def test_a_lost_history_does_not_stop_the_heartbeats(
         self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(heartbeat, "INTERVAL", 0.01)
@@ -180,7 +182,7 @@ class TestAcrossMachines:
 
 
 class TestProcesses:
-    def test_a_killed_backup_locks_nobody_out(self, tmp_path: Path, migrated_database: Path) -> None:
+    def test_a_killed_backup_does_not_lock_the_source(self, tmp_path: Path, migrated_database: Path) -> None:
         """While it runs, a second one is refused; killed with -9, it is found dead by the next one."""
         project = RealProject(tmp_path / "project", migrated_database, SLOW, compression="none")
         with project.start("backup_create") as process:
@@ -193,8 +195,8 @@ class TestProcesses:
             process.kill()
         assert project.run("backup_create").returncode == 0
 
-    def test_children_do_not_inherit_the_lock(self, site: Site) -> None:
-        """A dump tool that outlives us would hold it for ever."""
+    def test_child_processes_do_not_inherit_the_lock(self, site: Site) -> None:
+        """A dump program that outlives its parent would hold it permanently."""
         with lock(site):
             child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
         try:
@@ -204,7 +206,7 @@ class TestProcesses:
             child.communicate(b"\n")
 
 
-def test_a_storage_that_fails_meanwhile_frees_the_lock(site: Site, books: Path) -> None:
+def test_a_storage_failure_releases_the_lock(site: Site, books: Path) -> None:
     site.backups.write_text("a file where the folder should be")
     with pytest.raises(StorageError):
         site.create()

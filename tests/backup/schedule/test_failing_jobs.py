@@ -1,4 +1,4 @@
-"""Workers that fail every job before it begins: the claim waits for one that does not."""
+"""Workers that fail every job before it begins: the claim waits for a working one."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if "rqworker" in sys.argv and (BASE_DIR / "broken").exists():
 MORE_THAN_A_FEW = 12
 
 
-def test_a_worker_that_cannot_import_the_code_is_outlived(
+def test_a_claim_survives_a_worker_that_cannot_import_the_code(
     tmp_path: Path, migrated_database: Path, redis_server: RedisServer
 ) -> None:
-    """However many jobs it has failed, the next worker makes the backup."""
+    """However many jobs that worker has failed, the next worker makes the backup."""
     with fleet(tmp_path / "project", migrated_database, redis_server, more=BROKEN) as broken:
         (broken.folder / "broken").touch()
         broken.set_clock(START)
@@ -46,10 +46,8 @@ def test_a_worker_that_cannot_import_the_code_is_outlived(
         assert len(broken.manifests()) == 1
 
 
-def test_jobs_that_fail_one_after_the_other_are_one_incident(
-    queued: Site, redis_server: RedisServer, mailbox: Mailbox
-) -> None:
-    """Somebody is told within minutes, not when job_timeout has passed."""
+def test_consecutive_failed_jobs_are_one_incident(queued: Site, redis_server: RedisServer, mailbox: Mailbox) -> None:
+    """The notification is sent within minutes, not after job_timeout."""
     tick()
     for _ in range(30):
         fail_job(redis_server)
@@ -64,7 +62,7 @@ def test_jobs_that_fail_one_after_the_other_are_one_incident(
     assert len(list_backups()) == 1
 
 
-def test_jobs_that_found_another_backup_going_on_have_not_failed(
+def test_jobs_that_met_a_running_backup_have_not_failed(
     queued: Site, redis_server: RedisServer, mailbox: Mailbox
 ) -> None:
     tick()

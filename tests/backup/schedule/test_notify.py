@@ -1,4 +1,4 @@
-"""Who is told what, over a real mail server and a real web server: once when it begins, once when it is over."""
+"""Notifications over a real mail server and a real web server: one when an incident begins, one when it ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("apprise_is_loaded")
 
 
 class TestFailure:
-    def test_it_says_what_where_why_and_what_to_do(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+    def test_the_message_says_what_where_why_and_what_to_do(self, site: Site, books: Path, mailbox: Mailbox) -> None:
         fail(site)
         assert mailbox.subjects() == ["[Django] The backup of tests/test/default failed"]
         lines = dict(line.split(": ", 1) for line in mailbox.last().strip().split("\n\n"))
@@ -33,24 +33,28 @@ class TestFailure:
         assert str(site.backups) in lines["Where"].replace("\n", "")
         assert "backup_create default" in lines["What to do"]
 
-    def test_one_message_an_incident_and_one_when_it_is_over(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+    def test_one_message_when_an_incident_begins_and_one_when_it_ends(
+        self, site: Site, books: Path, mailbox: Mailbox
+    ) -> None:
         for _ in range(3):
             fail(site)
         site.configure()
         for _ in range(2):
             site.create()
         fail(site)
-        told = [subject.rpartition("default ")[2] for subject in mailbox.subjects()]
-        assert told == ["failed", "works again", "failed"]
+        endings = [subject.rpartition("default ")[2] for subject in mailbox.subjects()]
+        assert endings == ["failed", "works again", "failed"]
 
-    def test_with_the_history_down_as_well(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+    def test_a_failure_is_notified_without_the_history(self, site: Site, books: Path, mailbox: Mailbox) -> None:
         site.sql("DROP TABLE django_cfg_backup_run")
         for _ in range(2):
             fail(site)
         assert len(mailbox.mails) == 1
 
-    def test_with_the_storage_down_as_well(self, site: Site, books: Path, mailbox: Mailbox, time: Clock) -> None:
-        """The mark stays on this machine then, for half a day; on doubt somebody is told again."""
+    def test_a_failure_is_notified_without_the_storage(
+        self, site: Site, books: Path, mailbox: Mailbox, time: Clock
+    ) -> None:
+        """The mark is then kept on this machine for half a day; if in doubt the message is sent again."""
         site.backups.write_text("a file where the folder should be")
         for _ in range(2):
             with pytest.raises(BackupError):
@@ -64,8 +68,10 @@ class TestFailure:
         site.create()
         assert mailbox.subjects()[-1].endswith("works again")
 
-    def test_with_a_storage_that_cannot_be_configured(self, site: Site, books: Path, mailbox: Mailbox) -> None:
-        """No scheduled backup starts then, and the settings do not say where to mark that somebody was told."""
+    def test_a_failure_is_notified_with_an_unusable_storage_configuration(
+        self, site: Site, books: Path, mailbox: Mailbox
+    ) -> None:
+        """No scheduled backup starts then, and the settings name no place for marks."""
         keys = {"s3_bucket": "b", "s3_access_key": "key", "s3_secret_key": "secret"}
         site.configure(storage={"backend": "s3", **keys, "s3_endpoint_url": "no URL"})
         for _ in range(2):
@@ -73,14 +79,14 @@ class TestFailure:
         assert mailbox.subjects() == ["[Django] Scheduled backups of tests/test do not start"]
         assert "s3_endpoint_url is no URL" in mailbox.last().replace("\n", " ")
 
-    def test_the_flag_says_who_wants_to_know(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+    def test_notify_on_failure_switches_messages_off(self, site: Site, books: Path, mailbox: Mailbox) -> None:
         fail(site, notify_on_failure=False)
         site.configure(notify_on_failure=False)
         site.create()
         assert mailbox.mails == []
         assert [name for name in site.stored() if "incident" in name] == []
 
-    def test_each_database_is_an_incident_of_its_own(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+    def test_each_database_has_its_own_incident(self, site: Site, books: Path, mailbox: Mailbox) -> None:
         sqlite = {"ENGINE": "django.db.backends.sqlite3"}
         site.use_databases(
             default={**sqlite, "NAME": str(books)},
@@ -95,7 +101,7 @@ class TestFailure:
         ]
 
     def test_no_message_shows_a_secret(self, site: Site, books: Path, mailbox: Mailbox) -> None:
-        """Nor does one that an error has brought along, whichever secret of the settings it is."""
+        """Not even a secret of the settings that is part of an error's text."""
         secrets = [f"hunter2-{number}-do-not-print" for number in range(15)]
         use_all(secrets, site, mailbox)
         signals.send(
@@ -103,14 +109,14 @@ class TestFailure:
             source=current_project().source("default"),
             message=f"could not connect with {'; '.join(secrets)}.",
         )
-        told = mailbox.last().replace("\n", " ")
-        assert f"could not connect with {'; '.join(['***'] * len(secrets))}." in told
+        text = mailbox.last().replace("\n", " ")
+        assert f"could not connect with {'; '.join(['***'] * len(secrets))}." in text
         for mark in site.backups.rglob("*.incident"):
             assert "hunter2" not in mark.read_text()
 
 
 def use_all(secrets: Sequence[str], site: Site, mailbox: Mailbox) -> None:
-    """Put *secrets* in all the places of the settings that there are for one."""
+    """Put *secrets* into every setting that holds one."""
     left = iter(secrets)
     options = {"passwd": next(left), "ssl": {"password": next(left)}}
     default = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(site.database)}
@@ -133,7 +139,7 @@ def use_all(secrets: Sequence[str], site: Site, mailbox: Mailbox) -> None:
 
 
 class TestSuccess:
-    def test_only_when_asked_for(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+    def test_success_is_notified_only_on_request(self, site: Site, books: Path, mailbox: Mailbox) -> None:
         site.create()
         assert mailbox.mails == []
         site.configure(notify_on_success=True)
@@ -141,13 +147,13 @@ class TestSuccess:
         assert mailbox.subjects() == ["[Django] The backup of tests/test/default succeeded"]
         assert name in mailbox.last()
 
-    def test_a_recovery_is_one_message_not_two(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+    def test_a_recovery_is_one_message(self, site: Site, books: Path, mailbox: Mailbox) -> None:
         fail(site)
         site.configure(notify_on_success=True)
         site.create()
         assert mailbox.subjects()[1:] == ["[Django] The backup of tests/test/default works again"]
 
-    def test_a_much_smaller_backup_is_told_of_once(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+    def test_a_much_smaller_backup_is_notified_once(self, site: Site, books: Path, mailbox: Mailbox) -> None:
         for number in range(3):
             made = make_manifest(f"default_2026010{number}_000000_test")
             site.backups.mkdir(exist_ok=True)
@@ -163,7 +169,7 @@ class TestSuccess:
 
 
 class TestChannels:
-    def test_every_channel_is_told(self, site: Site, books: Path, mailbox: Mailbox, web: WebServer) -> None:
+    def test_every_channel_gets_the_message(self, site: Site, books: Path, mailbox: Mailbox, web: WebServer) -> None:
         urls = [f"json://127.0.0.1:{web.port}/first", f"json://127.0.0.1:{web.port}/second"]
         fail(site, notify_urls=urls)
         assert len(mailbox.mails) == 1
@@ -172,7 +178,7 @@ class TestChannels:
         assert document["title"] == "The backup of tests/test/default failed"
         assert "What to do: Fix what the reason says" in document["message"]
 
-    def test_one_that_fails_is_logged_and_keeps_nobody_else_from_being_told(
+    def test_a_failing_channel_is_logged_and_the_others_are_used(
         self, site: Site, books: Path, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
     ) -> None:
         site.configure(notify_on_success=True, notify_urls=["nonsense", "json://127.0.0.1:1/token-s3cret"])
@@ -183,14 +189,14 @@ class TestChannels:
         assert "notify_urls[2] (json)" in ours
         assert "s3cret" not in ours
 
-    def test_what_nobody_has_heard_is_told_again(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+    def test_an_undelivered_message_is_sent_again(self, site: Site, books: Path, mailbox: Mailbox) -> None:
         site.set(ADMINS=[])
         fail(site, notify_urls=["json://127.0.0.1:1/"])
         use_mail(site, mailbox.port)
         fail(site)
         assert len(mailbox.mails) == 1
 
-    def test_one_that_falls_silent_does_not_hold_up_the_backup(
+    def test_an_unresponsive_channel_does_not_delay_the_backup(
         self, site: Site, books: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(channels, "DEADLINE", 0.2)
@@ -200,8 +206,10 @@ class TestChannels:
         assert "heartbeat_url: no answer within" in caplog.text
         web.hold.set()
 
-    def test_the_heartbeat(self, site: Site, books: Path, web: WebServer, caplog: pytest.LogCaptureFixture) -> None:
-        """Fetched after every backup, whatever the flags say; /fail after a failed one."""
+    def test_the_heartbeat_url_is_fetched_after_every_backup(
+        self, site: Site, books: Path, web: WebServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Whatever the notify flags are; with /fail after a failed backup."""
         url = f"http://127.0.0.1:{web.port}/ping/{{database}}"
         site.configure(heartbeat_url=url, notify_on_failure=False)
         site.create()
@@ -223,17 +231,17 @@ class TestChannels:
             ("/ping/key/", "/ping/key/", "/ping/key/fail"),
         ],
     )
-    def test_the_heartbeat_of_a_failure_is_another_path(
+    def test_a_failure_changes_the_path_of_the_heartbeat_url(
         self, url: str, after_success: str, after_failure: str, site: Site, books: Path, web: WebServer
     ) -> None:
-        """Services route by the path: one that stays the same would report success."""
+        """Services route by the path: an unchanged path would report success."""
         url = f"http://127.0.0.1:{web.port}{url}"
         site.configure(heartbeat_url=url)
         site.create()
         fail(site, heartbeat_url=url)
         assert web.paths == [after_success, after_failure]
 
-    def test_backup_check_tries_them_all(self, site: Site, books: Path, mailbox: Mailbox, web: WebServer) -> None:
+    def test_backup_check_tries_all_channels(self, site: Site, books: Path, mailbox: Mailbox, web: WebServer) -> None:
         site.configure(notify_urls=[f"json://127.0.0.1:{web.port}/x", "json://127.0.0.1:1/"])
         answer = site.call("backup_check", "--notify", json=True)
         found = [(line["level"], line["text"].partition(":")[0]) for line in answer.json if line["subject"] == "notify"]
@@ -246,16 +254,16 @@ class TestChannels:
         assert answer.code == 1
         assert mailbox.subjects() == ["[Django] A test of the notifications of tests/test"]
 
-    def test_without_apprise_that_is_told(
+    def test_a_missing_apprise_is_reported(
         self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """By the system check, and when it would be needed."""
+        """By the system check, and when a message is to be sent."""
         for module in (checks, channels):
             monkeypatch.setattr(module, "find_spec", lambda name: None)
         fail(site, notify_urls=["json://127.0.0.1/"])
         assert "install django-cfg-backup[notify]" in caplog.text
         assert "django_cfg_backup.W011" in site.call("check").stderr
 
-    def test_backup_check_says_when_nobody_would_be_told(self, site: Site, books: Path) -> None:
+    def test_backup_check_warns_of_missing_recipients(self, site: Site, books: Path) -> None:
         for arguments in ([], ["--notify"]):
             assert site.call("backup_check", *arguments).stdout.count("no failure is reported to anybody") == 1

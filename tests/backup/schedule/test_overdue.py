@@ -1,10 +1,11 @@
-"""What a tick makes of late backups: the storage decides, and nothing that hangs excuses for ever."""
+"""Overdue backups: the storage decides, and a run that hangs is an excuse for a limited time only."""
 
 from __future__ import annotations
 
 import io
 import shutil
 import signal
+import time
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -16,9 +17,11 @@ from django_cfg.backup.management.output.progress import TerminalProgress
 from django_cfg.backup.models import Run
 from django_cfg.backup.process import time_limit
 from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.creation import stall
 from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
+from django_cfg.backup.storage.local.partial_file import PartialFile
 from tests.support.django_project import Site
 from tests.support.notification_servers import Mailbox
 from tests.support.real_project import RUNS, STUCK, RealProject, sql
@@ -28,7 +31,7 @@ from tests.support.storages import Recording
 from tests.support.stored_history import use_storage
 
 OVERDUE = "[Django] The backup of tests/test/default is overdue"
-WEEKLY = {"cron": "0 10 * * 1"}  # the clock stands at a Monday's noon
+WEEKLY = {"cron": "0 10 * * 1"}  # the clock shows noon on a Monday
 
 
 def running(**values: Any) -> Run:
@@ -38,8 +41,10 @@ def running(**values: Any) -> Run:
 
 class TestStorage:
     @pytest.mark.parametrize("lost", ["everything", "the archive"])
-    def test_backups_that_vanish_are_told_at_once(self, hourly: Site, mailbox: Mailbox, time: Clock, lost: str) -> None:
-        """Not when the next slot has passed, which may be a week."""
+    def test_vanished_backups_are_notified_immediately(
+        self, hourly: Site, mailbox: Mailbox, time: Clock, lost: str
+    ) -> None:
+        """Not after the next slot, which may be a week away."""
         hourly.configure(schedule=WEEKLY)
         clean(tick())
         time.advance(hours=2)
@@ -54,7 +59,7 @@ class TestStorage:
         assert mailbox.subjects() == [OVERDUE]
         assert "There is none at all" in mailbox.last()
 
-    def test_another_prefix_holds_no_backups(self, hourly: Site, mailbox: Mailbox, time: Clock) -> None:
+    def test_a_changed_storage_path_is_notified(self, hourly: Site, mailbox: Mailbox, time: Clock) -> None:
         hourly.configure(schedule=WEEKLY)
         tick()
         time.advance(hours=2)
@@ -65,18 +70,18 @@ class TestStorage:
     def test_most_ticks_read_one_backup_and_list_nothing(
         self, hourly: Site, time: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """There may be a thousand, and a tick a minute."""
+        """There may be a thousand backups, and a tick every minute."""
         hourly.configure(schedule=WEEKLY)
         tick()
         name = list_backups()[0].key
         time.advance(hours=2)
         storage = Recording(hourly.backups)
         use_storage(monkeypatch, storage)
-        monkeypatch.setattr(storage, "list", lambda: pytest.fail("the whole storage was listed"))
+        monkeypatch.setattr(storage, "list", lambda: pytest.fail("the storage was listed"))
         clean(tick())
         assert storage.steps == [f"open {name}"]
 
-    def test_a_storage_that_cannot_be_read_is_told_as_such(self, hourly: Site, mailbox: Mailbox, time: Clock) -> None:
+    def test_an_unreadable_storage_is_notified_as_such(self, hourly: Site, mailbox: Mailbox, time: Clock) -> None:
         hourly.configure(schedule=WEEKLY)
         tick()
         time.advance(hours=2)
@@ -87,21 +92,21 @@ class TestStorage:
 
 
 class TestHanging:
-    @pytest.mark.parametrize(("hours", "is_told"), [(5, False), (7, True)])
-    def test_a_run_excuses_for_as_long_as_it_may_take(
-        self, hourly: Site, mailbox: Mailbox, time: Clock, hours: int, is_told: bool
+    @pytest.mark.parametrize(("hours", "is_notified"), [(5, False), (7, True)])
+    def test_a_running_backup_is_an_excuse_until_its_time_limit(
+        self, hourly: Site, mailbox: Mailbox, time: Clock, hours: int, is_notified: bool
     ) -> None:
-        """One that hangs shows signs of life, and keeps all slots from being served."""
+        """A run that hangs sends heartbeats, and prevents every slot from being served."""
         tick()
         time.advance(hours=1)
         row = running(started_at=time.now, heartbeat_at=time.now)
         time.advance(hours=hours)
         Run.objects.filter(pk=row.pk).update(heartbeat_at=time.now)
         assert clean(tick()).claimed == {}
-        assert (mailbox.subjects() == [OVERDUE]) == is_told
+        assert (mailbox.subjects() == [OVERDUE]) == is_notified
 
     def test_a_backup_in_place_is_ended_after_job_timeout(self, tmp_path: Path, migrated_database: Path) -> None:
-        """Its programs too; the scheduler goes on, and serves the other databases."""
+        """Its programs end too; the scheduler continues with the other databases."""
         schedule = {"cron": "0 * * * *", "job_timeout": 2}
         project = RealProject(tmp_path / "project", migrated_database, compression="bz2", schedule=schedule)
         programs = tmp_path / "programs"
@@ -117,8 +122,8 @@ class TestHanging:
         ((state, message),) = sql(project, RUNS)
         assert (state, "took longer than 2 s" in str(message)) == ("failed", True)
 
-    def test_a_verification_in_place_as_well(self, hourly: Site, mailbox: Mailbox) -> None:
-        """That says nothing of the backup: it is no failed drill."""
+    def test_a_verification_in_place_is_ended_after_job_timeout(self, hourly: Site, mailbox: Mailbox) -> None:
+        """It says nothing about the backup: it is no failed drill."""
 
         class Hanging(TerminalProgress):
             def say(self, text: str) -> None:
@@ -134,8 +139,27 @@ class TestHanging:
         assert "could not be made" in mailbox.subjects()[0]
         assert list(hourly.backups.rglob("*.proof.json")) == []
 
-    def test_a_timer_that_runs_already_is_left_alone(self) -> None:
-        """RQ's, say: a job that ticks in place."""
+    def test_an_existing_timer_is_kept(self) -> None:
+        """RQ's timer, for example, in a job that ticks in place."""
         with time_limit.limit_time(60, "outer"), time_limit.limit_time(1, "inner"):
             assert signal.getitimer(signal.ITIMER_REAL)[0] > 30
         assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+@pytest.mark.usefixtures("apprise_is_loaded")
+@pytest.mark.parametrize("pause", [0.0, 1.5])
+def test_a_dump_that_hangs_is_notified_once_while_it_hangs(
+    site: Site, books: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    write = PartialFile.write
+
+    def slow(self: PartialFile, block: bytes) -> int:
+        time.sleep(pause)
+        return write(self, block)
+
+    monkeypatch.setattr(PartialFile, "write", slow)
+    monkeypatch.setattr(stall, "SILENCE", 0.4 if pause else 60)
+    site.create()
+    reported = [subject for subject in mailbox.subjects() if "is overdue" in subject]
+    assert len(reported) == bool(pause)
+    assert len(site.stored()) == 2, "the backup has ended well after all"

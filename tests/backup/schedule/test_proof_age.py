@@ -1,4 +1,4 @@
-"""When nothing is proved, that is told: also where retention keeps less than the time that a proof may take."""
+"""Missing proofs are reported, even if retention keeps backups for less time than a proof may take."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def wanted(site: Site, retention: dict[str, int] | None = None, **verification: 
     )
 
 
-def test_a_first_drill_that_was_due_is_missed(site: Site, time: Clock) -> None:
-    """With its grace, an hour; Sunday 4:00 in Berlin is 2:00 UTC."""
+def test_a_missed_first_drill_is_a_problem(site: Site, time: Clock) -> None:
+    """After an hour of grace; Sunday 4:00 in Berlin is 2:00 UTC."""
     wanted(site)
     put(site, START)
     time.now = datetime.fromisoformat("2026-06-07T02:59:00+00:00")
@@ -47,10 +47,10 @@ def test_a_first_drill_that_was_due_is_missed(site: Site, time: Clock) -> None:
     ],
     ids=["drilled monthly", "drilled elsewhere", "one is kept"],
 )
-def test_retention_cannot_hide_that_nothing_was_ever_proved(
+def test_retention_does_not_hide_missing_proofs(
     site: Site, time: Clock, retention: dict[str, int], verification: dict[str, Any]
 ) -> None:
-    """A year of backups, of which only the last days are there: on every day of it."""
+    """On every day of a year of backups of which only the last days are kept."""
     wanted(site, retention, **verification)
     for day in range(10):
         time.now = START + timedelta(days=365 + day)
@@ -69,7 +69,7 @@ def test_a_new_project_has_time_until_its_first_drill(site: Site, time: Clock) -
         assert status(site)[0] == 0
 
 
-def test_a_proved_one_has_the_days_that_are_set(site: Site, time: Clock) -> None:
+def test_a_proof_is_valid_for_the_configured_days(site: Site, time: Clock) -> None:
     """However many slots have passed."""
     wanted(site, max_proof_age_days=20)
     proof = prove(site, put(site, START), succeeded=True)
@@ -88,10 +88,10 @@ class TestKindsThatAreNotDrilled:
         return put(site, START, engine=facts, tables=pattern.tables, **values)
 
     @pytest.mark.parametrize(("partial", "code"), [(True, 0), (False, 4)])
-    def test_no_proof_is_expected_of_partial_ones_on_postgresql(
+    def test_no_proof_is_expected_of_partial_postgresql_backups(
         self, site: Site, time: Clock, partial: bool, code: int
     ) -> None:
-        """They go only into a database as it is."""
+        """They can only be restored into an existing database."""
         wanted(site)
         self.put(site, partial=partial)
         time.advance(days=40)
@@ -99,7 +99,7 @@ class TestKindsThatAreNotDrilled:
         assert found == code
         assert source["provable_here"] is not partial
 
-    def test_one_of_a_vendor_that_is_not_known(self, site: Site, time: Clock) -> None:
+    def test_no_proof_is_expected_of_an_unknown_vendor(self, site: Site, time: Clock) -> None:
         wanted(site)
         facts = EngineFacts(vendor="oracle", server_version="", tool="", tool_version="", format="sql")
         put(site, START, engine=facts, partial=True)

@@ -1,15 +1,18 @@
-"""Jobs on a real Redis: lost ones come again, and whatever Redis does, the claim decides what runs."""
+"""Jobs on a real Redis: lost jobs are enqueued again, and the claim, not Redis, decides what runs."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import django_rq
+import pytest
 from django.db import transaction
 from rq.worker import Worker
 
@@ -25,7 +28,7 @@ from tests.support.server_process import free_port
 from tests.support.stopped_clock import START, Clock
 from tests.support.worker_fleet import Fleet, fleet
 
-# A compressor that never comes to its end, and leaves its number.
+# A compressor that never ends, and writes its process id.
 STUCK = """\
 #!/bin/sh
 echo $$ > {folder}/new && mv {folder}/new {folder}/writing
@@ -70,20 +73,20 @@ class TestJobs:
         assert run_backup(*job.args) == ""
         assert len(list_backups()) == 1
 
-    def test_a_job_of_another_time_does_nothing(self, queued: Site) -> None:
-        """After a restore its number may be another claim's."""
+    def test_a_job_of_another_claim_does_nothing(self, queued: Site) -> None:
+        """After a restore its id may be the id of another claim."""
         tick()
         number, database, _ = jobs()[0].args
         assert run_backup(number, database, "2020-01-01T00:00:00+00:00") == ""
         assert list_backups() == []
 
-    def test_a_tick_inside_a_transaction_sends_its_jobs_at_once(self, queued: Site) -> None:
+    def test_a_tick_inside_a_transaction_enqueues_immediately(self, queued: Site) -> None:
         """django-rq would return None, and send them when it ends, or with the end of a request that never was."""
         with transaction.atomic():
             assert tick().enqueued == ["default"]
         assert len(jobs()) == 1
 
-    def test_switched_off_while_it_waits_it_does_not_run(self, queued: Site) -> None:
+    def test_a_job_that_is_switched_off_while_it_waits_does_not_run(self, queued: Site) -> None:
         tick()
         (job,) = jobs()
         queued.configure(schedule={"enabled": False})
@@ -92,7 +95,7 @@ class TestJobs:
 
 
 class TestLostJobs:
-    def test_redis_has_forgotten_everything(self, queued: Site, redis_server: RedisServer) -> None:
+    def test_jobs_lost_by_redis_are_enqueued_again(self, queued: Site, redis_server: RedisServer) -> None:
         tick()
         clear(redis_server)
         assert clean(tick()).enqueued == ["default"]
@@ -100,8 +103,8 @@ class TestLostJobs:
         run_backup(*job.args)
         assert clean(tick()).enqueued == []
 
-    def test_redis_was_restarted(self, queued: Site, tmp_path: Path) -> None:
-        """While it is away that is told, and the claim waits."""
+    def test_jobs_are_enqueued_again_after_a_restart_of_redis(self, queued: Site, tmp_path: Path) -> None:
+        """While Redis is unavailable the tick reports it, and the claim waits."""
         own = RedisServer(tmp_path)
         try:
             queued.set(RQ_QUEUES={"backups": {"URL": own.url}})
@@ -116,7 +119,7 @@ class TestLostJobs:
             own.stop()
         assert len(list_backups()) == 1
 
-    def test_redis_is_not_there_at_all(self, queued: Site) -> None:
+    def test_nothing_runs_without_redis(self, queued: Site) -> None:
         """Nothing runs in place instead: another process may."""
         queued.set(RQ_QUEUES={"backups": {"URL": f"redis://127.0.0.1:{free_port()}/0"}})
         (problem,) = tick().problems
@@ -124,7 +127,7 @@ class TestLostJobs:
         assert list_backups() == []
         assert [row.state for row in Run.objects.all()] == ["queued"]
 
-    def test_a_job_that_ended_without_starting_comes_again(self, queued: Site, redis_server: RedisServer) -> None:
+    def test_a_job_that_ended_without_starting_is_enqueued_again(self, queued: Site, redis_server: RedisServer) -> None:
         """Its worker died before it began, could not import the code, or found another backup going on."""
         tick()
         for _ in range(3):
@@ -134,10 +137,8 @@ class TestLostJobs:
         (job,) = jobs()
         assert run_backup(*job.args)
 
-    def test_a_worker_that_writes_into_a_job_that_is_gone_blocks_nothing(
-        self, queued: Site, redis_server: RedisServer
-    ) -> None:
-        """rq's heartbeat makes half a job of it, which has no queue and never ends."""
+    def test_an_incomplete_job_blocks_nothing(self, queued: Site, redis_server: RedisServer) -> None:
+        """The heartbeat of RQ writes into a deleted job: the result has no queue and never ends."""
         tick()
         (job,) = jobs()
         clear(redis_server)
@@ -145,7 +146,7 @@ class TestLostJobs:
             client.hset(job.key, "last_heartbeat", "2026-06-01T12:00:00Z")
         assert clean(tick()).enqueued == ["default"]
 
-    def test_one_that_never_starts_is_failed_in_the_end(self, queued: Site, time: Clock) -> None:
+    def test_a_job_that_never_starts_is_failed_eventually(self, queued: Site, time: Clock) -> None:
         queued.configure(schedule={"cron": "0 2 * * *", "queue": "backups", "job_timeout": 3600})
         tick()
         time.advance(hours=1)
@@ -155,7 +156,9 @@ class TestLostJobs:
         assert row.state == "failed"
         assert "could not begin for 3600 s" in row.message
 
-    def test_a_job_that_no_queue_holds_comes_again(self, queued: Site, redis_server: RedisServer, time: Clock) -> None:
+    def test_a_job_that_is_on_no_queue_is_enqueued_again(
+        self, queued: Site, redis_server: RedisServer, time: Clock
+    ) -> None:
         tick()
         with redis_server.connect() as client:
             client.delete("rq:queue:backups")
@@ -163,7 +166,7 @@ class TestLostJobs:
         time.advance(minutes=6)
         assert clean(tick()).enqueued == ["default"]
 
-    def test_a_queue_that_is_not_configured_is_told(self, queued: Site) -> None:
+    def test_a_queue_that_is_not_configured_is_an_error(self, queued: Site) -> None:
         queued.configure(schedule={"cron": "0 * * * *", "queue": "nosuch"})
         (problem,) = tick().problems
         assert "'nosuch' is not in settings.RQ_QUEUES, which has: backups, default" in str(problem)
@@ -172,17 +175,17 @@ class TestLostJobs:
 
 
 class TestCheck:
-    """backup_check looks at the queues of the schedules: RQ itself cannot say that it does not run."""
+    """backup_check checks the queues of the schedules: RQ cannot report that it does not run."""
 
     def queues(self, site: Site) -> list[tuple[str, str]]:
         lines = site.call("backup_check", "--json").json
         return [(line["level"], line["text"]) for line in lines if line["subject"] == "queue"]
 
-    def test_without_a_worker(self, queued: Site) -> None:
+    def test_a_queue_without_a_worker_is_a_warning(self, queued: Site) -> None:
         ((level, text),) = self.queues(queued)
         assert (level, text.partition(",")[0]) == ("WARNING", "no worker takes jobs from 'backups'")
 
-    def test_with_a_worker(self, queued: Site) -> None:
+    def test_a_queue_with_a_worker_is_ok(self, queued: Site) -> None:
         queue = django_rq.get_queue("backups")
         worker = Worker([queue], connection=queue.connection)
         worker.register_birth()
@@ -192,27 +195,27 @@ class TestCheck:
             worker.register_death()
             queue.connection.close()
 
-    def test_redis_is_not_there(self, queued: Site) -> None:
+    def test_unavailable_redis_fails(self, queued: Site) -> None:
         queued.set(RQ_QUEUES={"backups": {"URL": "redis://127.0.0.1:1/0"}})
         ((level, text),) = self.queues(queued)
         assert level == "FAILED"
         assert "The queue 'backups' cannot be reached" in text
         assert queued.call("backup_check").code == 1
 
-    def test_a_queue_that_is_not_configured(self, queued: Site) -> None:
+    def test_a_queue_that_is_not_configured_fails(self, queued: Site) -> None:
         queued.configure(schedule={"cron": "0 * * * *", "queue": "nosuch"})
         ((level, text),) = self.queues(queued)
         assert (level, "'nosuch' is not in settings.RQ_QUEUES" in text) == ("FAILED", True)
 
-    def test_without_rq(self, hourly: Site) -> None:
+    def test_without_rq_there_is_no_line(self, hourly: Site) -> None:
         assert self.queues(hourly) == []
 
 
 class TestWorkers:
-    def test_a_worker_killed_in_mid_dump(
+    def test_a_worker_that_is_killed_during_a_dump(
         self, tmp_path: Path, migrated_database: Path, redis_server: RedisServer
     ) -> None:
-        """The run is failed by the next tick, the dump's children are gone, the next slot is served."""
+        """The next tick fails the run, the dump's child processes end, the next slot is served."""
         with stuck_fleet(tmp_path, migrated_database, redis_server) as killed:
             killed.start_ticker()
             worker = killed.start_worker()
@@ -231,7 +234,7 @@ class TestWorkers:
             wait_until(lambda: killed.rows("state") == [("failed",), ("succeeded",)], 60)
             assert len(killed.manifests()) == 1
 
-    def test_a_job_that_takes_too_long_leaves_no_child_alive(
+    def test_a_job_that_exceeds_its_timeout_leaves_no_child_process(
         self, tmp_path: Path, migrated_database: Path, redis_server: RedisServer
     ) -> None:
         schedule = {"cron": "0 * * * *", "queue": "backups", "job_timeout": 3}
@@ -247,7 +250,7 @@ class TestWorkers:
             assert slow.project.stored() == []
 
 
-def test_rqcron_ticks(tmp_path: Path, migrated_database: Path, redis_server: RedisServer) -> None:
+def test_rqcron_runs_ticks(tmp_path: Path, migrated_database: Path, redis_server: RedisServer) -> None:
     """`rqcron django_cfg.backup.rq_cron`: ticks on one queue, backups on another."""
     with fleet(tmp_path / "project", migrated_database, redis_server) as ticking:
         ticking.start_worker()
@@ -257,8 +260,8 @@ def test_rqcron_ticks(tmp_path: Path, migrated_database: Path, redis_server: Red
         wait_until(lambda: ticking.rows("state") == [("succeeded",)])
 
 
-def test_rqcron_has_a_job_with_backups_switched_off(queued: Site) -> None:
-    """It crashes without any; the tick then finds nothing to do."""
+def test_rqcron_has_a_job_even_with_backups_switched_off(queued: Site) -> None:
+    """It crashes without any job; the tick then finds nothing to do."""
     from django_rq.cron import DjangoCronScheduler
 
     queued.configure(enabled=False)
@@ -288,3 +291,35 @@ def children_of(pid: int) -> set[int]:
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         found.update(map(int, path.read_text().split()))
     return found
+
+
+def slots_in(fleet: Fleet) -> Counter[tuple[str, str]]:
+    """How often each slot of each source was served, by the manifests."""
+    documents = [json.loads(path.read_text()) for path in fleet.manifests()]
+    return Counter((document["source"]["database"], document["slot"]) for document in documents)
+
+
+@pytest.mark.parametrize(
+    ("sources", "hours"), [(2, 4), pytest.param(4, 50, marks=pytest.mark.long)], ids=["8 slots", "200 slots"]
+)
+def test_six_processes_serve_every_slot_exactly_once(
+    tmp_path: Path, migrated_database: Path, redis_server: RedisServer, sources: int, hours: int
+) -> None:
+    """Three tickers and two workers: no slot is served twice, none is missed; SQLite holds the history."""
+    with fleet(tmp_path / "project", migrated_database, redis_server, shops=sources - 1) as racing:
+        now = START
+        racing.set_clock(now)
+        for _ in range(3):
+            racing.start_ticker()
+        for _ in range(2):
+            racing.start_worker()
+        for hour in range(1, hours + 1):
+            wait_until(lambda hour=hour: len(racing.manifests()) >= hour * sources, 60)
+            now = racing.advance(now, hours=1 if hour < hours else 0)
+        wait_until(lambda: not racing.rows(where="state IN ('queued', 'running')"), 60)
+        served = slots_in(racing)
+    assert len(served) == sources * hours
+    assert set(served.values()) == {1}
+    assert {state for (state,) in racing.rows("state")} == {"succeeded"}
+    assert len(racing.rows()) == sources * hours
+    assert racing.log() == ""

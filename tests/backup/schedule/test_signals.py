@@ -1,4 +1,4 @@
-"""Every event is told, with plain data; who fails to listen stops nothing."""
+"""Every event sends a signal with plain data; a receiver that fails stops nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVENTS = {name: signal for name, signal in vars(signals).items() if isinstance(s
 
 @pytest.fixture
 def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """(name, facts) of all that was told."""
+    """(name, facts) of every signal that was sent."""
     heard: list[tuple[str, dict[str, Any]]] = []
     receivers = []
     for name, signal in EVENTS.items():
@@ -38,7 +38,7 @@ def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
         signal.disconnect(listen)
 
 
-def test_a_backup_verified_and_restored(site: Site, books: Path, heard: list[Any]) -> None:
+def test_a_backup_a_verification_and_a_restore_send_signals(site: Site, books: Path, heard: list[Any]) -> None:
     manifest = site.create()
     verify_backup()
     restore_backup()
@@ -55,7 +55,7 @@ def test_a_backup_verified_and_restored(site: Site, books: Path, heard: list[Any
     assert heard[-1][1]["database"] == "default"
 
 
-def test_failures_say_why(site: Site, books: Path, heard: list[Any]) -> None:
+def test_failures_carry_the_reason(site: Site, books: Path, heard: list[Any]) -> None:
     site.create()
     (archive,) = site.backups.glob("*.gz")
     content = archive.read_bytes()
@@ -71,19 +71,19 @@ def test_failures_say_why(site: Site, books: Path, heard: list[Any]) -> None:
     assert all(facts["message"] for _, facts in failed)
 
 
-def test_what_a_tick_tells(hourly: Site, time: Clock, heard: list[Any]) -> None:
+def test_a_tick_sends_signals(hourly: Site, time: Clock, heard: list[Any]) -> None:
     tick()
     time.advance(hours=2)
     tick()
-    told = [name for name, _ in heard]
-    assert told == [
+    names = [name for name, _ in heard]
+    assert names == [
         *("backup_started", "backup_succeeded", "prune_succeeded", "schedule_succeeded", "schedule_succeeded"),
         *("slots_missed", "backup_started", "backup_succeeded", "prune_succeeded"),
         *("schedule_succeeded", "schedule_succeeded"),
     ]
 
 
-def test_a_verification_that_was_missed(hourly: Site, time: Clock, heard: list[Any]) -> None:
+def test_a_missed_verification_sends_a_signal(hourly: Site, time: Clock, heard: list[Any]) -> None:
     hourly.create()
     hourly.configure(schedule={"enabled": False}, verification={"enabled": True, "schedule": {"cron": "0 * * * *"}})
     tick()
@@ -99,8 +99,8 @@ def test_every_event_is_in_the_docs() -> None:
     assert [name for name in EVENTS if f"`{name}`" not in page or f"\n{name} " not in (signals.__doc__ or "")] == []
 
 
-def test_the_data_is_plain(hourly: Site, time: Clock, heard: list[Any]) -> None:
-    """Nothing that holds a connection or a secret."""
+def test_the_data_of_signals_is_plain(hourly: Site, time: Clock, heard: list[Any]) -> None:
+    """It holds neither a connection nor a secret."""
     tick()
     time.advance(hours=2)
     tick()

@@ -1,4 +1,4 @@
-"""How the backups stand, from the storage alone; exit code 4 when anything is unhealthy."""
+"""backup_status: the state of the backups, from the storage alone; exit code 4 if anything is unhealthy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.stopped_clock import START, Clock
 
 
 class TestHealthy:
-    def test_what_it_tells(self, hourly: Site) -> None:
+    def test_the_document_describes_each_source(self, hourly: Site) -> None:
         made = put(hourly, START - timedelta(minutes=20))
         proof = prove(hourly, made, succeeded=True)
         code, source = status(hourly)
@@ -39,8 +39,8 @@ class TestHealthy:
             "damaged": [],
         }
 
-    def test_the_next_one_is_that_of_the_next_tick(self, hourly: Site) -> None:
-        """A first backup by hand serves no slot."""
+    def test_the_next_backup_is_that_of_the_next_tick(self, hourly: Site) -> None:
+        """A first manual backup serves no slot."""
         hourly.create()
         assert "  at the next tick  " in hourly.call("backup_status").stdout
         announced = datetime.fromisoformat(status(hourly)[1]["next_slot"])
@@ -48,7 +48,7 @@ class TestHealthy:
         assert status(hourly)[1]["next_slot"] == "2026-06-01T13:00:00Z"
         assert "  2026-06-01 15:00:00 CEST  " in hourly.call("backup_status").stdout
 
-    def test_for_a_person(self, hourly: Site) -> None:
+    def test_the_text_for_a_person(self, hourly: Site) -> None:
         put(hourly, START - timedelta(hours=1))
         answer = hourly.call("backup_status")
         header, line = answer.stdout.strip().splitlines()
@@ -56,13 +56,13 @@ class TestHealthy:
         assert line.startswith("tests/test/default  2026-06-01 13:00:30 CEST  1 h 0 min")
         assert line.endswith("never       ok")
 
-    def test_no_schedule_no_hurry(self, hourly: Site) -> None:
+    def test_without_a_schedule_nothing_is_overdue(self, hourly: Site) -> None:
         hourly.configure(schedule={"enabled": False})
         assert status(hourly) == (0, status(hourly)[1])
         assert status(hourly)[1]["next_slot"] is None
 
     @pytest.mark.parametrize("history", ["empty", "no table", "gone"])
-    def test_it_needs_no_history(self, hourly: Site, history: str) -> None:
+    def test_the_status_needs_no_history(self, hourly: Site, history: str) -> None:
         put(hourly, START)
         hourly.close()
         if history == "no table":
@@ -73,7 +73,7 @@ class TestHealthy:
 
 
 class TestUnhealthy:
-    def test_a_source_with_a_schedule_that_was_never_backed_up(self, hourly: Site) -> None:
+    def test_a_scheduled_source_without_a_backup(self, hourly: Site) -> None:
         code, source = status(hourly)
         assert code == 4
         assert source["overdue"]
@@ -90,10 +90,10 @@ class TestUnhealthy:
         ],
         ids=str,
     )
-    def test_a_dead_scheduler_is_noticed_within_one_interval_and_the_grace(
+    def test_a_dead_scheduler_is_reported_within_one_interval_and_the_grace(
         self, site: Site, books: Path, time: Clock, schedule: dict[str, Any], interval: timedelta
     ) -> None:
-        """Counted from its last sign of life; and not a moment before its next slot was missed."""
+        """Counted from its last backup, and not before its next slot was missed."""
         site.configure(schedule={**schedule, "grace_minutes": 30})
         time.now = datetime(2026, 6, 1, 0, 0, 5, tzinfo=UTC)
         tick()
@@ -106,8 +106,8 @@ class TestUnhealthy:
         code, source = status(site)
         assert (code, source["overdue"]) == (4, True)
 
-    def test_a_backup_that_takes_long_is_not_late(self, hourly: Site) -> None:
-        """What the last one took counts as grace too: at noon the slot of eleven is being served yet."""
+    def test_a_long_backup_is_not_overdue(self, hourly: Site) -> None:
+        """The duration of the last one counts as grace too: at noon the slot of eleven is still being served."""
         hourly.configure(schedule={"cron": "0 * * * *", "grace_minutes": 30})
         long = put(hourly, START - timedelta(hours=1, minutes=40))
         assert status(hourly)[0] == 4
@@ -116,15 +116,15 @@ class TestUnhealthy:
         current_project().storage.write(long.key, taking.to_json())
         assert status(hourly)[0] == 0
 
-    def test_a_backup_by_hand_serves_as_well(self, hourly: Site) -> None:
-        """The data is safe; the dead scheduler is noticed a slot later."""
+    def test_a_manual_backup_counts(self, hourly: Site) -> None:
+        """The data is safe; the dead scheduler is reported a slot later."""
         put(hourly, START - timedelta(hours=9))
         assert status(hourly)[0] == 4
         put(hourly, START)
         assert status(hourly)[0] == 0
 
     @pytest.mark.parametrize(("size", "code"), [(499, 4), (500, 0)])
-    def test_half_the_usual_size(self, hourly: Site, size: int, code: int) -> None:
+    def test_half_of_the_usual_size_is_a_problem(self, hourly: Site, size: int, code: int) -> None:
         """Half of the median of the last ten; those before them do not count."""
         for hours in range(20, 10, -1):
             put(hourly, START - timedelta(hours=hours), size=9000)
@@ -135,8 +135,8 @@ class TestUnhealthy:
         assert answer.code == code
         assert ("less than half of what the last 10 had" in answer.stderr) == (code == 4)
 
-    def test_a_failed_drill(self, hourly: Site) -> None:
-        """The last one counts, whichever backup it was of."""
+    def test_the_last_failed_drill_is_a_problem(self, hourly: Site) -> None:
+        """The last drill counts, whichever backup it was of."""
         older, newer = put(hourly, START - timedelta(hours=1)), put(hourly, START)
         prove(hourly, older, succeeded=False)
         code, source = status(hourly)
@@ -145,7 +145,7 @@ class TestUnhealthy:
         prove(hourly, newer, succeeded=True)
         assert status(hourly)[0] == 0
 
-    def test_one_of_several(self, hourly: Site) -> None:
+    def test_one_unhealthy_source_of_several(self, hourly: Site) -> None:
         shop = hourly.root / "shop.sqlite3"
         hourly.sql("CREATE TABLE book (id integer)", database=shop)
         sqlite = {"ENGINE": "django.db.backends.sqlite3"}

@@ -31,18 +31,18 @@ def is_proved(manifest: Manifest) -> bool:
     return read_catalog(current_project().storage).is_proved(manifest)
 
 
-def lie(site: Site, manifest: Manifest) -> None:
-    """Let the manifest tell of one row more."""
-    told = manifest.model_dump_json(by_alias=True).replace('"name":"book","rows":200', '"name":"book","rows":201')
-    (site.backups / manifest.key).write_text(told)
+def change_row_count(site: Site, manifest: Manifest) -> None:
+    """Make the manifest claim one row more."""
+    changed = manifest.model_dump_json(by_alias=True).replace('"name":"book","rows":200', '"name":"book","rows":201')
+    (site.backups / manifest.key).write_text(changed)
 
 
 class TestSlots:
-    def test_nothing_is_verified_unless_it_is_wanted(self, hourly: Site) -> None:
+    def test_nothing_is_verified_unless_configured(self, hourly: Site) -> None:
         tick()
         assert clean(tick()) == []
 
-    def test_the_newest_is_drilled_once_a_slot(self, drilled: Site, time: Clock) -> None:
+    def test_the_newest_backup_is_drilled_once_a_slot(self, drilled: Site, time: Clock) -> None:
         older = drilled.create()
         time.advance(minutes=1)
         newer = drilled.create()
@@ -73,22 +73,22 @@ class TestSlots:
             ("verification", "succeeded"),
         ]
 
-    def test_a_backup_may_go_on_meanwhile(self, hourly: Site) -> None:
-        """Each keeps its own kind out alone."""
+    def test_a_backup_and_a_verification_may_run_at_the_same_time(self, hourly: Site) -> None:
+        """Each excludes only runs of its own kind."""
         hourly.create()
         hourly.configure(schedule=HOURLY, verification={"enabled": True, "schedule": HOURLY})
         running = Run(project="tests", env="test", database="default")
         lease.begin(current_project(), running, "")
         assert len(clean(tick())) == 1
 
-    def test_missed_slots_of_verifications_are_not_made_up_for_one_by_one(self, drilled: Site, time: Clock) -> None:
+    def test_missed_verifications_are_made_up_for_once(self, drilled: Site, time: Clock) -> None:
         drilled.create()
         tick()
         time.advance(hours=5)
         assert len(clean(tick())) == 1
         assert Run.objects.filter(kind="verification").count() == 2
 
-    def test_an_interval(self, hourly: Site, time: Clock) -> None:
+    def test_an_interval_counts_from_the_last_verification(self, hourly: Site, time: Clock) -> None:
         verify(hourly, schedule={"interval_hours": 24})
         hourly.create()
         assert len(clean(tick())) == 1
@@ -97,22 +97,24 @@ class TestSlots:
         time.advance(hours=1)
         assert len(clean(tick())) == 1
 
-    def test_checksums_alone(self, hourly: Site) -> None:
+    def test_verification_by_checksums(self, hourly: Site) -> None:
         """The backup is read, and not proved."""
         verify(hourly, drill=False)
         manifest = hourly.create()
-        told = f"{manifest.name} was read to its last byte, and is good."
-        assert clean(tick()) == [VerificationResult(name=manifest.name, manifest=manifest, checked=told)]
+        message = f"{manifest.name} was read to its last byte, and is good."
+        assert clean(tick()) == [VerificationResult(name=manifest.name, manifest=manifest, checked=message)]
         assert not is_proved(manifest)
 
 
 class TestFailures:
-    def test_a_failed_drill_is_told_like_a_failed_backup(self, drilled: Site, mailbox: Mailbox, time: Clock) -> None:
-        """Once; and once when it is over."""
+    def test_a_failed_drill_is_notified_like_a_failed_backup(
+        self, drilled: Site, mailbox: Mailbox, time: Clock
+    ) -> None:
+        """One message when it fails, and one when it works again."""
         manifest = drilled.create()
         tick()
         assert is_proved(manifest)
-        lie(drilled, manifest)
+        change_row_count(drilled, manifest)
         for _ in range(2):
             time.advance(hours=1)
             (result,) = clean(tick())
@@ -127,23 +129,23 @@ class TestFailures:
         tick()
         assert "works again" in mailbox.subjects()[1]
 
-    def test_a_drill_that_could_not_be_made_proves_nothing_and_is_told(
+    def test_a_drill_that_could_not_be_made_proves_nothing_and_is_notified(
         self, drilled: Site, mailbox: Mailbox, time: Clock
     ) -> None:
-        """And does not hide a drill that then fails."""
+        """It does not hide a later drill that fails."""
         manifest = drilled.create()
         verify(drilled, drill_alias="nosuch")
         (result,) = clean(tick())
         assert isinstance(result, Failure)
         assert "could not be made" in mailbox.subjects()[0]
         assert manifest.name not in read_catalog(current_project().storage).proofs
-        lie(drilled, manifest)
+        change_row_count(drilled, manifest)
         verify(drilled)
         time.advance(hours=1)
         tick()
         assert f"The drill of {manifest.name} failed" in mailbox.subjects()[1]
 
-    def test_damage_that_checksums_show_is_told(self, hourly: Site, mailbox: Mailbox, time: Clock) -> None:
+    def test_damage_that_checksums_show_is_notified(self, hourly: Site, mailbox: Mailbox, time: Clock) -> None:
         verify(hourly, drill=False)
         manifest = hourly.create()
         archive = hourly.backups / manifest.archive_key
@@ -157,20 +159,20 @@ class TestFailures:
         tick()
         assert "works again" in mailbox.subjects()[1]
 
-    def test_the_command_tells_by_its_exit_code(self, drilled: Site, time: Clock) -> None:
+    def test_a_failed_verification_sets_the_exit_code(self, drilled: Site, time: Clock) -> None:
         manifest = drilled.create()
         answer = drilled.call("backup_tick")
         assert answer.code == 0
         assert f"{manifest.name}: proved." in answer.stdout
-        lie(drilled, manifest)
+        change_row_count(drilled, manifest)
         time.advance(hours=1)
         answer = drilled.call("backup_tick", "--json")
         assert answer.code == 1
         assert "201" in answer.json["verified"][0]["error"]
         assert "instead of 201" in answer.stderr
 
-    def test_one_whose_process_is_gone_is_failed_and_told(self, drilled: Site, mailbox: Mailbox, time: Clock) -> None:
-        """Although the backup of its name is there."""
+    def test_a_dead_verification_is_failed_and_notified(self, drilled: Site, mailbox: Mailbox, time: Clock) -> None:
+        """Although the backup of its name exists."""
         manifest = drilled.create()
         row = Run(project="tests", env="test", database="default", kind="verification", name=manifest.name)
         lease.begin(current_project(), row, "")
@@ -194,14 +196,14 @@ class TestQueue:
         assert run_verification(*job.args) == ""
 
     def test_a_failed_drill_fails_its_job(self, queued: Site) -> None:
-        lie(queued, queued.create())
+        change_row_count(queued, queued.create())
         verify(queued, schedule={**HOURLY, "queue": "backups"})
         tick()
         with pytest.raises(VerificationFailed, match="201"):
             run_verification(*jobs()[0].args)
         assert [row.state for row in Run.objects.filter(kind="verification")] == ["failed"]
 
-    def test_switched_off_while_it_waits_it_does_not_run(self, queued: Site) -> None:
+    def test_a_job_that_is_switched_off_while_it_waits_does_not_run(self, queued: Site) -> None:
         manifest = queued.create()
         verify(queued, schedule={**HOURLY, "queue": "backups"})
         tick()
@@ -209,14 +211,14 @@ class TestQueue:
         assert run_verification(*jobs()[0].args) == ""
         assert not is_proved(manifest)
 
-    def test_an_unknown_queue_is_told_beforehand(self, queued: Site) -> None:
+    def test_an_unknown_queue_is_a_system_check_warning(self, queued: Site) -> None:
         verify(queued, schedule={**HOURLY, "queue": "nosuch"})
         assert "django_cfg_backup.W010" in queued.call("check").stderr
 
-    def test_tickers_and_workers_of_their_own(
+    def test_processes_back_up_and_drill_each_slot_once(
         self, tmp_path: Path, migrated_database: Path, redis_server: RedisServer
     ) -> None:
-        """Two tickers and two workers back up, then drill, each once a slot."""
+        """Two tickers and two workers, each in its own process."""
         schedule = {**HOURLY, "queue": "backups"}
         parameters = {"schedule": schedule, "verification": {"enabled": True, "schedule": schedule}}
         with fleet(tmp_path / "fleet", migrated_database, redis_server, **parameters) as made:
@@ -231,7 +233,7 @@ class TestQueue:
             wait_until(lambda: sorted(made.rows("kind, state")) == sorted(done * 2), 60)
 
 
-def test_without_the_history_no_drill_begins(drilled: Site) -> None:
+def test_no_drill_begins_without_the_history(drilled: Site) -> None:
     manifest = drilled.create()
     drilled.sql("DROP TABLE django_cfg_backup_run")
     ticked = tick()

@@ -69,26 +69,26 @@ def cancel_the_row() -> None:
 @pytest.mark.usefixtures("books")
 class TestBackup:
     @pytest.mark.parametrize("step", ["reading", "storing"])
-    def test_it_ends_and_leaves_nothing(self, site: Site, sent: list[str], step: str) -> None:
+    def test_a_cancelled_backup_ends_and_leaves_nothing(self, site: Site, sent: list[str], step: str) -> None:
         with pytest.raises(Cancelled, match="was cancelled by ada"):
             create_backup(progress=Waiting(step, cancel_the_row))
         row = Run.objects.get()
         assert (row.state, row.message, row.lease) == ("cancelled", "Cancelled by ada.", None)
         assert site.stored() == []
         assert sent == []
-        assert site.create().name, "the next one is made at once"
+        assert site.create().name, "the next backup is made immediately"
 
-    def test_by_its_progress(self, site: Site) -> None:
-        """Where no row can be asked: its database is being restored, or is away."""
+    def test_a_backup_is_cancelled_by_its_progress(self, site: Site) -> None:
+        """For runs without a readable row: its database is being restored, or is unavailable."""
         progress: Any = Waiting("reading", lambda: setattr(progress, "cancelled_by", "ada"))
         with pytest.raises(Cancelled, match="ada"):
             create_backup(progress=progress)
 
-    def test_in_a_thread_that_gets_no_signals(self, site: Site) -> None:
+    def test_a_backup_in_another_thread_is_cancelled(self, site: Site) -> None:
         errors: list[BaseException] = []
         is_cancelled = threading.Event()
 
-        class Polite(Waiting):
+        class Uninterrupted(Waiting):
             def say(self, text: str) -> None:
                 if "reading" in text:
                     cancel_the_row()
@@ -96,7 +96,7 @@ class TestBackup:
 
         def run() -> None:
             try:
-                create_backup(progress=Polite("reading", cancel_the_row))
+                create_backup(progress=Uninterrupted("reading", cancel_the_row))
             except BaseException as error:  # noqa: BLE001
                 errors.append(error)
 
@@ -106,7 +106,7 @@ class TestBackup:
         assert [type(error) for error in errors] == [Cancelled]
         assert site.stored() == []
 
-    def test_too_late(self, site: Site, sent: list[str]) -> None:
+    def test_a_cancellation_after_publishing_has_no_effect(self, site: Site, sent: list[str]) -> None:
         """The backup is stored: it stays, and has succeeded."""
 
         def late(**facts: object) -> None:
@@ -121,7 +121,7 @@ class TestBackup:
         assert site.stored()
         assert manifest.name
 
-    def test_the_command_says_so(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_command_reports_the_cancellation(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(TerminalProgress, "say", lambda self, text: Waiting("reading", cancel_the_row).say(text))
         answer = site.call("backup_create")
         assert (answer.code, answer.stderr) == (1, "The backup of tests/test/default was cancelled by ada.")
@@ -129,7 +129,7 @@ class TestBackup:
 
 @pytest.mark.usefixtures("books")
 def test_a_restore_is_cancelled(site: Site, sent: list[str]) -> None:
-    """The history is in the database that is replaced: its progress says so."""
+    """Its progress requests it, because the history is in the database that is replaced."""
     site.create()
     sent.clear()
     before = site.content()
@@ -140,7 +140,7 @@ def test_a_restore_is_cancelled(site: Site, sent: list[str]) -> None:
     assert sent == []
 
 
-def test_what_is_being_switched_is_not_cut_in_two() -> None:
+def test_a_cancellation_does_not_interrupt_the_switch() -> None:
     done = []
 
     def switch() -> None:
@@ -155,7 +155,7 @@ def test_what_is_being_switched_is_not_cut_in_two() -> None:
     assert done == ["the switch"]
 
 
-def test_a_late_request_is_forgotten() -> None:
+def test_a_request_after_the_block_is_ignored() -> None:
     with defer_signals(cancellable=True) as deferred:
         deferred.cancel("ada")
     deferred.cancel("ben")

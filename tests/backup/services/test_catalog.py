@@ -1,4 +1,4 @@
-"""Which backups there are, and which one a name means. From storage alone."""
+"""The list of backups and the search by name, from storage alone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TestReading:
         publish(storage, backup("z", hours=1), backup("b/a", hours=3), backup("m", hours=2), backup("a", hours=0))
         assert [manifest.name for manifest in list_backups()] == ["b/a", "m", "z", "a"]
 
-    def test_only_this_project_and_environment_unless_asked(self, storage: Storage) -> None:
+    def test_only_this_project_and_environment_are_listed_by_default(self, storage: Storage) -> None:
         publish(
             storage,
             backup("mine", hours=0),
@@ -75,8 +75,8 @@ class TestReading:
         storage.write("lonely.sqlite3.gz", b"x")
         assert catalog() == Catalog(storage.location, (), ())
 
-    def test_the_damaged_are_told_beside_the_others(self, storage: Storage) -> None:
-        """Each with its own error, and never among the backups."""
+    def test_damaged_backups_are_listed_separately(self, storage: Storage) -> None:
+        """Each with its own error, never among the good backups."""
         publish(storage, backup("good"), backup("cut"), backup("gone"), backup("short"), backup("long"))
         root = Path(storage.location)
         (root / "cut.json").write_bytes((root / "cut.json").read_bytes()[:100])
@@ -84,17 +84,17 @@ class TestReading:
         (root / "short.sqlite3").write_bytes(b"")
         (root / "long.sqlite3").write_bytes(bytes(1000))
         assert [manifest.name for manifest in catalog().backups] == ["good"]
-        told = {damaged.name: damaged.error for damaged in catalog().damaged}
-        assert {name: type(error) for name, error in told.items()} == {
+        errors = {damaged.name: damaged.error for damaged in catalog().damaged}
+        assert {name: type(error) for name, error in errors.items()} == {
             "cut": ManifestError,
             "gone": VerificationFailed,
             "short": VerificationFailed,
             "long": VerificationFailed,
         }
-        assert "gone.sqlite3 is missing" in str(told["gone"])
-        assert "short.sqlite3 has 0 bytes" in str(told["short"])
+        assert "gone.sqlite3 is missing" in str(errors["gone"])
+        assert "short.sqlite3 has 0 bytes" in str(errors["short"])
 
-    def test_a_manifest_one_may_not_read_is_told_beside_the_others(
+    def test_a_manifest_without_read_permission_is_listed_as_damaged(
         self, site: Site, open_folder: Path, unprivileged: Unprivileged
     ) -> None:
         storage = LocalStorage(open_folder)
@@ -108,7 +108,7 @@ class TestReading:
         assert [(damaged.name, type(damaged.error)) for damaged in read.damaged] == [("closed", StorageError)]
 
     def test_a_storage_that_cannot_be_listed_is_an_error(self, open_folder: Path, unprivileged: Unprivileged) -> None:
-        """Not an empty list."""
+        """It is not an empty list."""
         folder = open_folder / "backups"
         folder.mkdir(mode=0o700)
         with unprivileged(), pytest.raises(StorageError, match="Permission denied"):
@@ -129,42 +129,42 @@ class TestFinding:
         )
 
     @pytest.mark.parametrize(("name", "expected"), [("shop_1", "shop_1"), ("shop_10", "shop_10"), ("log", "logs_1")])
-    def test_a_name_or_its_unambiguous_beginning(self, name: str, expected: str) -> None:
-        """An exact name is never ambiguous, although others begin with it."""
+    def test_a_name_or_an_unambiguous_prefix_is_found(self, name: str, expected: str) -> None:
+        """An exact name is never ambiguous, even if others begin with it."""
         assert found(name) == expected
 
-    def test_an_ambiguous_beginning_names_what_it_fits(self) -> None:
+    def test_the_error_for_an_ambiguous_prefix_lists_the_matches(self) -> None:
         with pytest.raises(UsageError, match=r"'shop' fits 3 backups: shop_11, shop_10, shop_1\. Write more"):
             found("shop")
 
-    def test_a_beginning_is_looked_for_within_the_database(self) -> None:
-        """``--database`` may make it unambiguous, or leave nothing."""
+    def test_a_prefix_is_searched_within_the_database(self) -> None:
+        """``--database`` may make it unambiguous, or leave no match."""
         assert found("l", "logs") == "logs_1"
         with pytest.raises(BackupNotFound):
             found("logs_1", "default")
 
     def test_other_sources_are_found_by_name(self) -> None:
-        """To be looked at, downloaded, or restored with --to."""
+        """They can be shown, downloaded, or restored with --to."""
         assert found("live_1") == "live_1"
         assert found("alien") == "alien_1"
 
     @pytest.mark.parametrize("name", ["nosuch", "hop_1", "1", "SHOP_1", "shop_1.json"])
     def test_an_unknown_name_is_not_found(self, name: str, site: Site) -> None:
-        """Only beginnings count, as they are written. The error says where it looked and what to do."""
+        """Only prefixes match, case-sensitively. The error says where the search was made and what to do."""
         with pytest.raises(BackupNotFound, match=rf"no backup '{name}' in {site.backups}.*`backup_list --all`"):
             found(name)
 
-    def test_nothing_is_not_the_beginning_of_everything(self) -> None:
-        """``backup_delete "$NAME" --yes`` with an unset variable must not pick one, though it be the only one."""
+    def test_an_empty_name_matches_nothing(self) -> None:
+        """``backup_delete "$NAME" --yes`` with an unset variable must not pick even the only backup."""
         with pytest.raises((UsageError, BackupNotFound)):
             found("", "logs")
 
     def test_latest_is_the_newest_of_one_database(self) -> None:
-        """Newer ones of another environment or project are not ours."""
+        """Newer backups of another environment or project do not count."""
         assert found("latest", "default") == "shop_11"
         assert found("latest", "logs") == "logs_1"
 
-    def test_latest_of_several_databases_has_to_say_which(self) -> None:
+    def test_latest_of_several_databases_needs_an_alias(self) -> None:
         with pytest.raises(UsageError, match=r"several databases \(default, logs\).*--database"):
             found("latest")
 
@@ -180,28 +180,28 @@ class TestFinding:
         site.set(ENV_MODE="production")
         assert found("latest") == "live_1"
 
-    def test_a_damaged_one_is_told_when_it_is_asked_for(self, storage: Storage) -> None:
-        """Its own error, not "there is no such backup"."""
+    def test_a_damaged_backup_raises_its_own_error(self, storage: Storage) -> None:
+        """Not "there is no such backup"."""
         Path(storage.location, "logs_1.json").write_bytes(b"{")
         with pytest.raises(ManifestError, match=r"logs_1\.json is not complete JSON"):
             found("logs_1")
 
-    def test_a_damaged_one_makes_a_beginning_ambiguous(self, storage: Storage) -> None:
-        """The operator may have meant it: nothing else is restored or deleted in its place."""
+    def test_a_damaged_backup_makes_a_prefix_ambiguous(self, storage: Storage) -> None:
+        """The operator may have meant it: no other backup is restored or deleted instead."""
         storage.delete("shop_1.json")
         storage.delete("shop_10.sqlite3")
         with pytest.raises(UsageError, match="'shop_1' fits 2 backups"):
             found("shop_1")
 
-    def test_a_damaged_one_is_asked_for_by_all_of_its_name(self, storage: Storage) -> None:
-        """Also where another name begins like that: no more of it can be written."""
+    def test_a_damaged_backup_is_found_by_its_full_name(self, storage: Storage) -> None:
+        """Even if other names begin with it: a longer name cannot be given."""
         publish(storage, backup("site_1"), backup("site_1-2"))
         Path(storage.location, "site_1.json").write_bytes(b"{")
         with pytest.raises(ManifestError, match=r"site_1\.json is not complete JSON"):
             found("site_1")
         assert found("site_1-2") == "site_1-2"
 
-    def test_latest_when_the_newest_is_damaged_is_the_newest_good_one(self, storage: Storage) -> None:
+    def test_latest_skips_a_damaged_newest_backup(self, storage: Storage) -> None:
         """The commands warn of the damaged one."""
         Path(storage.location, "shop_11.sqlite3").unlink()
         assert found("latest", "default") == "shop_10"

@@ -1,4 +1,4 @@
-"""Making backups: in which order, what is left when it fails, and who is told."""
+"""Creating backups: the order of the steps, cleaning up after failures, and signals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Use = Callable[..., Recording]
 
 @pytest.fixture
 def use_storage(site: Site, monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Let the project have a storage that records, and fails where it is told to."""
+    """Give the project a storage that records its calls, and fails at the given one."""
 
     def use(failing: str = "") -> Recording:
         storage = Recording(site.backups, failing)
@@ -62,15 +62,15 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 @contextmanager
 def heard(signal: Signal) -> Iterator[list[dict[str, Any]]]:
-    """What *signal* tells while the block runs."""
-    told: list[dict[str, Any]] = []
+    """Collect what *signal* sends while the block runs."""
+    received: list[dict[str, Any]] = []
 
     def listen(**facts: Any) -> None:
-        told.append(facts)
+        received.append(facts)
 
     signal.connect(listen)
     try:
-        yield told
+        yield received
     finally:
         signal.disconnect(listen)
 
@@ -87,7 +87,7 @@ def newest_migration() -> str:
 
 
 class TestManifest:
-    def test_it_tells_what_happened(self, site: Site, books: Path) -> None:
+    def test_the_manifest_records_what_happened(self, site: Site, books: Path) -> None:
         before = datetime.now(UTC)
         manifest = create_backup(note="before the sale")
         assert manifest.source == Source(project="tests", env="test", database="default")
@@ -105,14 +105,14 @@ class TestManifest:
         assert manifest.archive.raw_size == books.stat().st_size
 
     @pytest.mark.usefixtures("books")
-    def test_what_is_returned_is_what_is_stored(self, site: Site) -> None:
+    def test_the_returned_manifest_is_the_stored_one(self, site: Site) -> None:
         manifest = create_backup()
         assert list_backups() == [manifest]
         assert site.stored() == [manifest.key, manifest.archive_key]
 
     @pytest.mark.usefixtures("books")
-    def test_it_holds_no_secret(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nothing of the settings and the environment but the names that are meant to be told."""
+    def test_the_manifest_holds_no_secret(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing of the settings and the environment except the names that belong there."""
         monkeypatch.setenv("PGPASSWORD", "secret-of-the-environment")
         site.set(SECRET_KEY="secret-of-django")
         site.use_databases(
@@ -127,12 +127,12 @@ class TestManifest:
         assert b"secret" not in create_backup().to_json()
 
     @pytest.mark.usefixtures("books")
-    def test_two_in_one_second_have_two_names(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_two_backups_in_one_second_have_different_names(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         moment = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
         monkeypatch.setattr("django_cfg.backup.services.project.clock.now", lambda: moment)
         names = [create_backup().name for _ in range(3)]
         assert names == [f"default_20261025_023000_test{suffix}" for suffix in ("", "-2", "-3")]
-        moment += timedelta(hours=1)  # the clock is put back, and the hour comes again
+        moment += timedelta(hours=1)  # the clock is set back, and the hour repeats
         monkeypatch.setattr("django_cfg.backup.services.project.clock.now", lambda: moment)
         assert create_backup().name == "default_20261025_023000_test-4"
 
@@ -154,7 +154,7 @@ class TestOrder:
         assert published == [f"publish {manifest.archive_key}", f"publish {manifest.key}"]
 
     @pytest.mark.usefixtures("books")
-    def test_a_manifest_that_cannot_be_written_takes_its_archive_along(self, site: Site, use_storage: Use) -> None:
+    def test_a_failed_manifest_removes_its_archive(self, site: Site, use_storage: Use) -> None:
         storage = use_storage(failing=".json")
         with pytest.raises(StorageError, match=r"Could not publish .*\.json: the storage is gone"):
             create_backup()
@@ -165,7 +165,7 @@ class TestOrder:
         assert list_backups() == []
 
     @pytest.mark.usefixtures("books")
-    def test_an_archive_that_cannot_be_written_writes_no_manifest(self, site: Site, use_storage: Use) -> None:
+    def test_a_failed_archive_has_no_manifest(self, site: Site, use_storage: Use) -> None:
         storage = use_storage(failing="sqlite3.gz")
         with pytest.raises(StorageError, match="the storage is gone"):
             create_backup()
@@ -173,8 +173,8 @@ class TestOrder:
         assert site.stored() == []
 
     @pytest.mark.usefixtures("books")
-    def test_success_is_told_only_when_it_is_published(self) -> None:
-        """Whoever is told may look: the backup is there, and its run is settled."""
+    def test_success_is_sent_after_publishing(self) -> None:
+        """A receiver finds the backup in the storage and its run recorded."""
 
         def look(manifest: Manifest, **facts: Any) -> None:
             seen.extend((list_backups(), Run.objects.get().state))
@@ -197,7 +197,7 @@ class TestFailure:
             file.write(b"\xff" * 2 * 4096)
 
     def test_a_damaged_database_publishes_nothing(self, site: Site, books: Path) -> None:
-        """It is found while the dump streams, and what was streamed is thrown away."""
+        """The damage is found while the dump streams, and the partial archive is removed."""
         self._damage(books)
         with pytest.raises((DumpFailed, DatabaseUnavailable)):
             create_backup()
@@ -212,10 +212,10 @@ class TestFailure:
             ({"enabled": False}, ConfigurationError),
         ],
     )
-    def test_what_cannot_be_honoured_publishes_nothing(
+    def test_unsupported_settings_publish_nothing(
         self, site: Site, books: Path, parameters: dict[str, Any], kind: type[BackupError]
     ) -> None:
-        """And the database is not touched beyond its history."""
+        """The database is not changed, except for its history."""
         rows = site.sql("SELECT * FROM book")
         site.configure(**parameters)
         with pytest.raises(kind):
@@ -223,8 +223,8 @@ class TestFailure:
         assert site.stored() == [] if site.backups.exists() else True
         assert site.sql("SELECT * FROM book") == rows
 
-    def test_switched_off_tells_how_to_switch_on(self, site: Site) -> None:
-        """Of that no run is recorded: nothing was tried."""
+    def test_switched_off_backups_are_an_error_that_says_how_to_switch_on(self, site: Site) -> None:
+        """No run is recorded: nothing was tried."""
         site.configure(enabled=False)
         with pytest.raises(ConfigurationError, match="set enabled=True in BackupConfig"):
             create_backup()
@@ -252,10 +252,10 @@ class TestFailure:
             create_backup(progress=Interrupting())
         assert site.stored() == []
 
-    def test_a_database_behind_a_closed_door_is_told(
+    def test_an_unreadable_database_folder_is_an_error(
         self, site: Site, open_folder: Path, unprivileged: Unprivileged, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """One error of ours, with the place and the reason."""
+        """One BackupError with the path and the reason."""
         monkeypatch.setattr(tempfile, "tempdir", str(open_folder))
         closed = open_folder / "closed"
         closed.mkdir()
@@ -267,8 +267,8 @@ class TestFailure:
             create_backup()
         closed.chmod(0o700)
 
-    def test_a_missing_database_is_not_made(self, site: Site) -> None:
-        """Connecting to it for the history would, and the next backup would hold an empty one."""
+    def test_a_missing_database_is_not_created(self, site: Site) -> None:
+        """Connecting to it for the history would create it, and the next backup would hold an empty database."""
         site.database.unlink()
         with pytest.raises(DatabaseUnavailable, match=f"no file {site.database}"):
             create_backup()
@@ -277,7 +277,7 @@ class TestFailure:
 
 class TestSeveral:
     @pytest.mark.usefixtures("books")
-    def test_each_is_on_its_own(self, site: Site) -> None:
+    def test_each_database_is_independent(self, site: Site) -> None:
         """The first is missing, the second is backed up; the outcome is SomeFailed, exit code 3."""
         two_databases(site, site.root / "second.sqlite3")
         site.sql("CREATE TABLE book (id integer)", database=site.root / "second.sqlite3")
@@ -291,7 +291,7 @@ class TestSeveral:
         assert str(error).startswith("1 of 2 databases were not backed up:\ndefault: The database 'default' is missing")
 
     def test_all_failed_is_a_failure(self, site: Site) -> None:
-        """Exit code 1, not 3; every database is told."""
+        """Exit code 1, not 3; every database is listed."""
         two_databases(site, site.root / "missing.sqlite3")
         site.database.unlink()
         error = batch_error(list(create_backups()))
@@ -300,12 +300,12 @@ class TestSeveral:
         assert "default: " in str(error)
         assert "shop: " in str(error)
 
-    def test_a_single_one_fails_with_its_own_error(self, site: Site) -> None:
+    def test_a_single_database_fails_with_its_own_error(self, site: Site) -> None:
         """Not wrapped into a count of one."""
         site.database.unlink()
         assert isinstance(batch_error(list(create_backups())), DatabaseUnavailable)
 
-    def test_all_good_needs_no_error(self, site: Site) -> None:
+    def test_success_of_all_databases_raises_nothing(self, site: Site) -> None:
         assert batch_error(list(create_backups())) is None
 
     def test_an_unknown_alias_stops_before_the_first(self, site: Site) -> None:
@@ -318,8 +318,8 @@ class TestSeveral:
         assert len(list(create_backups(["default", "default"]))) == 1
 
     @pytest.mark.usefixtures("books")
-    def test_one_that_is_switched_off_is_backed_up_when_it_is_named(self, site: Site) -> None:
-        """``enabled=False`` says what happens by itself."""
+    def test_a_disabled_database_is_backed_up_if_named(self, site: Site) -> None:
+        """``enabled=False`` applies to automatic backups only."""
         site.configure(databases=[{"alias": "default", "enabled": False}])
         assert list(create_backups()) == []
         assert len(list(create_backups(["default"]))) == 1
@@ -327,14 +327,14 @@ class TestSeveral:
 
 class TestSignals:
     @pytest.mark.usefixtures("books")
-    def test_success_tells_the_manifest(self) -> None:
+    def test_success_sends_the_manifest(self) -> None:
         with heard(backup_succeeded) as good, heard(backup_failed) as bad:
             manifest = create_backup()
         assert [facts["manifest"] for facts in good] == [manifest]
         assert good[0]["warning"] == ""
         assert bad == []
 
-    def test_failure_tells_the_source_and_why(self, site: Site) -> None:
+    def test_failure_sends_the_source_and_the_reason(self, site: Site) -> None:
         site.configure(databases=[{"alias": "default", "exclude_tables": ["nosuch"]}])
         with heard(backup_succeeded) as good, heard(backup_failed) as bad, pytest.raises(UsageError) as caught:
             create_backup()
@@ -344,7 +344,7 @@ class TestSignals:
         assert good == []
 
     @pytest.mark.parametrize("outcome", ["success", "failure"])
-    def test_a_receiver_that_fails_changes_nothing(
+    def test_a_failing_receiver_changes_nothing(
         self, site: Site, caplog: pytest.LogCaptureFixture, outcome: str
     ) -> None:
         """It is logged, the next receiver is called, and the outcome stays what it was."""
@@ -355,7 +355,7 @@ class TestSignals:
         signal = backup_succeeded if outcome == "success" else backup_failed
         signal.connect(fail)
         try:
-            with heard(signal) as told:
+            with heard(signal) as received:
                 if outcome == "success":
                     assert create_backup() == list_backups()[0]
                 else:
@@ -364,13 +364,11 @@ class TestSignals:
                         create_backup()
         finally:
             signal.disconnect(fail)
-        assert len(told) == 1
+        assert len(received) == 1
         assert "the mail server is down" in caplog.text
 
 
-def test_a_failure_nobody_has_foreseen_does_not_stop_the_other_databases(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unexpected_failure_does_not_stop_the_other_databases(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     two_databases(site, site.root / "second.sqlite3")
     site.sql("CREATE TABLE book (id integer)", database=site.root / "second.sqlite3")
     dump = SQLiteEngine.dump
@@ -387,10 +385,10 @@ def test_a_failure_nobody_has_foreseen_does_not_stop_the_other_databases(
     assert isinstance(manifest, Manifest)
 
 
-def test_a_time_zone_of_none_is_the_machines_own(site: Site) -> None:
+def test_a_time_zone_of_none_is_the_local_time_zone(site: Site) -> None:
     site.set(TIME_ZONE=None)
     assert create_backup().name.startswith("default_")
 
 
-def test_a_note_that_is_no_text_is_kept_as_well_as_it_can_be(site: Site) -> None:
+def test_a_note_of_invalid_text_is_kept_as_far_as_possible(site: Site) -> None:
     assert create_backup(note="caf\udce9").note == "caf?"

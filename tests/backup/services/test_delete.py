@@ -1,4 +1,4 @@
-"""Deleting: in the order that never leaves a listed backup without its archive."""
+"""Deleting a backup: in an order that never leaves a listed backup without its archive."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_the_manifest_goes_first_and_the_archive_last(tmp_path: Path) -> None:
-    """What stands beside it in between."""
+def test_the_manifest_is_deleted_first_and_the_archive_last(tmp_path: Path) -> None:
+    """The sidecars are deleted in between."""
     storage, manifest = Recording(tmp_path), make_manifest("shop")
     publish(storage, manifest)
     storage.write("shop.20260101T020000Z.proof.json", b"{}")
@@ -36,8 +36,8 @@ def test_the_manifest_goes_first_and_the_archive_last(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "failing", ["delete shop.json", "delete shop.20260101T020000Z.proof.json", "delete shop.sqlite3"]
 )
-def test_a_refused_step_is_told_and_stops(tmp_path: Path, failing: str) -> None:
-    """Either the whole backup is still listed, or it is none any more."""
+def test_a_refused_step_is_an_error_and_stops(tmp_path: Path, failing: str) -> None:
+    """Either the complete backup is still listed, or it is no longer a backup."""
     storage, manifest = Recording(tmp_path, failing), make_manifest("shop")
     publish(storage, manifest)
     storage.write("shop.20260101T020000Z.proof.json", b"{}")
@@ -48,7 +48,7 @@ def test_a_refused_step_is_told_and_stops(tmp_path: Path, failing: str) -> None:
     assert [found.name for found in catalog.backups] == (["shop"] if failing == "delete shop.json" else [])
 
 
-def test_alike_names_stay(tmp_path: Path) -> None:
+def test_backups_with_similar_names_stay(tmp_path: Path) -> None:
     storage = Recording(tmp_path)
     publish(storage, make_manifest("app"), make_manifest("app_logs"), make_manifest("app-2"))
     delete_backup(storage, "app", "app.sqlite3")

@@ -1,4 +1,4 @@
-"""Taking a backup out of its storage, checked before it appears."""
+"""Downloading a backup: it is checked before it gets its final name."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def files(folder: Path) -> list[str]:
 
 @pytest.mark.usefixtures("books")
 class TestAsStored:
-    def test_the_pair_is_a_storage_of_its_own(self, site: Site) -> None:
-        """Carried to another machine it is listed, verified and restored there."""
+    def test_downloaded_files_can_be_used_as_a_storage(self, site: Site) -> None:
+        """On another machine they are listed, verified and restored."""
         manifest = site.create()
         path = download(manifest, site.root / "out")
         assert path == site.root / "out" / manifest.archive_key
@@ -38,7 +38,7 @@ class TestAsStored:
         verify(storage, manifest)
         assert path.read_bytes() == (site.backups / manifest.archive_key).read_bytes()
 
-    def test_folders_in_the_name_stay(self, site: Site) -> None:
+    def test_folders_in_the_name_are_kept(self, site: Site) -> None:
         site.configure(filename_template="{env}/{database}/{timestamp}")
         manifest = site.create()
         path = download(manifest, site.root / "out")
@@ -48,8 +48,8 @@ class TestAsStored:
 
 @pytest.mark.usefixtures("books")
 @pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
-def test_plain_is_what_the_dump_tool_wrote(site: Site, compression: Compression) -> None:
-    """The manifest's raw digest, under a name without the suffix, and alone: no pair, no backup."""
+def test_a_plain_download_is_the_output_of_the_dump_program(site: Site, compression: Compression) -> None:
+    """It has the manifest's raw digest, a name without the suffix, and no manifest next to it."""
     site.configure(compression=compression)
     manifest = site.create()
     path = download(manifest, site.root / "out", plain=True)
@@ -70,8 +70,8 @@ class TestRefusals:
             download(manifest, site.root / "out", plain=plain)
         assert path.read_bytes() == b"somebody's own"
 
-    def test_a_manifest_that_is_there_leaves_no_archive_either(self, site: Site) -> None:
-        """Half a pair would look like one that lost its other half."""
+    def test_an_existing_manifest_prevents_the_archive_too(self, site: Site) -> None:
+        """An archive without its manifest would look like a damaged backup."""
         manifest = site.create()
         (site.root / "out").mkdir()
         (site.root / "out" / manifest.key).write_text("somebody's own")
@@ -81,7 +81,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("plain", [False, True])
     @pytest.mark.parametrize("position", [0, 0.5, -1])
-    def test_a_damaged_one_makes_no_file(self, site: Site, plain: bool, position: float) -> None:
+    def test_a_damaged_backup_makes_no_file(self, site: Site, plain: bool, position: float) -> None:
         manifest = site.create()
         archive = site.backups / manifest.archive_key
         content = bytearray(archive.read_bytes())
@@ -91,7 +91,7 @@ class TestRefusals:
             download(manifest, site.root / "out", plain=plain)
         assert files(site.root / "out") == []
 
-    def test_a_missing_one_makes_no_folder(self, site: Site) -> None:
+    def test_a_missing_backup_makes_no_folder(self, site: Site) -> None:
         manifest = site.create()
         (site.backups / manifest.archive_key).unlink()
         with pytest.raises(StorageError, match="is missing"):
@@ -105,8 +105,8 @@ class TestRefusals:
             download(manifest, small_disk / "out", plain=True)
         assert files(small_disk) == ["filler"]
 
-    def test_a_folder_that_is_a_file_is_told(self, site: Site) -> None:
-        """By its name, and not as if the storage were wrong."""
+    def test_a_target_that_is_a_file_is_an_error(self, site: Site) -> None:
+        """The error names the target, and does not blame the storage."""
         (site.root / "out").write_text("a file")
         with pytest.raises(StorageError, match=str(site.root / "out")) as caught:
             download(site.create(), site.root / "out")

@@ -1,4 +1,4 @@
-"""Whether a failure speaks of the backup is told by the server's verdict alone, never by what it quotes."""
+"""Fault classification: only the server's own error decides, never the text that it quotes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def failed(cause: BaseException | None) -> BackupError:
         "ERROR 1114 (HY000) at line 40: The table 'log' is full",
     ],
 )
-def test_what_the_server_cannot_or_will_not(words: str) -> None:
+def test_failures_of_the_server_are_not_the_backups_fault(words: str) -> None:
     assert is_environment_fault(failed(ToolFailed("the tool", 1, words)))
 
 
@@ -54,11 +54,11 @@ def test_what_the_server_cannot_or_will_not(words: str) -> None:
         ROW,
     ],
 )
-def test_what_it_quotes_is_no_verdict(words: str) -> None:
+def test_quoted_text_does_not_count(words: str) -> None:
     assert not is_environment_fault(failed(ToolFailed("the tool", 1, words)))
 
 
-def test_a_tool_that_was_killed_has_no_verdict() -> None:
+def test_a_killed_program_is_not_the_backups_fault() -> None:
     assert is_environment_fault(failed(ToolFailed("pg_restore", -9, "")))
 
 
@@ -76,9 +76,9 @@ def test_a_tool_that_was_killed_has_no_verdict() -> None:
     ],
     ids=repr,
 )
-def test_what_drivers_raise(cause: BaseException | None, blamed: bool) -> None:
+def test_errors_of_drivers(cause: BaseException | None, blamed: bool) -> None:
     assert is_environment_fault(failed(cause)) is blamed
 
 
-def test_our_own_words_are_no_verdict() -> None:
+def test_the_packages_own_messages_do_not_count() -> None:
     assert not is_environment_fault(VerificationFailed(f"shop differs from its manifest: {ROW} is missing."))

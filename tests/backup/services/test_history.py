@@ -1,4 +1,4 @@
-"""The history: written as well as it can be, needed by nothing."""
+"""The history: written if possible, required by nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def runs(site: Site, columns: str = "state") -> list[Any]:
     return site.sql(f"SELECT {columns} FROM {RUNS} WHERE kind = 'backup' ORDER BY id")
 
 
-class TestWhatIsWritten:
+class TestRows:
     def test_a_backup_is_a_run_that_succeeded(self, site: Site, books: Path) -> None:
         manifest = site.create()
         ((project, env, database, state, trigger, name, size, message),) = runs(
@@ -51,7 +51,7 @@ class TestWhatIsWritten:
         assert runs(site, "state, message, size") == [("failed", str(caught.value), None)]
 
     def test_an_interruption_is_a_run_that_failed(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Ctrl-C has no message of its own, so its name is told."""
+        """Ctrl-C has no message, so its name is recorded."""
 
         def interrupt(*args: object, **kwargs: object) -> None:
             raise KeyboardInterrupt
@@ -61,15 +61,15 @@ class TestWhatIsWritten:
             site.create()
         assert runs(site, "state, message") == [("failed", "KeyboardInterrupt")]
 
-    def test_the_dump_holds_its_own_run_as_running(self, site: Site) -> None:
-        """With the name it will have, by which it is found in storage after a restore."""
+    def test_the_dump_holds_the_row_of_its_own_run_as_running(self, site: Site) -> None:
+        """With the name of the backup, by which it is found in storage after a restore."""
         manifest = site.create()
         assert site.call("backup_download", "latest", "--to", str(site.root / "out"), "--plain").code == 0
         (copy,) = (site.root / "out").iterdir()
         assert site.sql(f"SELECT state, name FROM {RUNS}", database=copy) == [("running", manifest.name)]
 
 
-class TestWithoutIt:
+class TestWithoutHistory:
     """The database of the history is unmigrated, missing, garbage or locked; the one of the shop is well."""
 
     @pytest.fixture(params=["unmigrated", "missing", "no folder", "empty", "garbage", "folder", "locked", "no driver"])
@@ -105,7 +105,7 @@ class TestWithoutIt:
 
     @pytest.mark.usefixtures("_bad_default")
     def test_everything_works(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
-        """Create, list, verify, restore; a warning tells that the history was not written."""
+        """Create, list, verify, restore; a warning says that the history was not written."""
         manifest = create_backup("shop")
         assert [found.name for found in list_backups()] == [manifest.name]
         assert verify_backup(manifest.name) == manifest
@@ -118,8 +118,8 @@ class TestWithoutIt:
             assert "history of this run" in record.message
 
     @pytest.mark.usefixtures("_bad_default")
-    def test_the_bad_database_is_left_as_it_is(self) -> None:
-        """Above all a missing one is not made: the next migrate would believe in it."""
+    def test_the_unusable_database_stays_unchanged(self) -> None:
+        """Above all a missing one is not created: the next migrate would use it."""
         create_backup("shop")
         assert state(self.bad) == self.before
 
@@ -132,16 +132,16 @@ class TestWithoutIt:
 
 
 def state(path: Path) -> object:
-    """What a file or folder is, as far as a bystander may not change it."""
+    """Return everything about a file or folder that must stay unchanged."""
     if not path.exists():
         return None
     return path.read_bytes() if path.is_file() else "folder"
 
 
-def test_a_history_behind_a_closed_door_is_no_obstacle(
+def test_an_unreadable_history_folder_is_no_obstacle(
     site: Site, books: Path, open_folder: Path, unprivileged: Unprivileged
 ) -> None:
-    """Its folder may not even be entered; the shop's database and the storage may."""
+    """Only its folder is inaccessible; the shop's database and the storage are accessible."""
     closed = open_folder / "closed"
     closed.mkdir()
     shop = Path(shutil.copy(books, open_folder / "shop.sqlite3"))
@@ -161,7 +161,7 @@ class TestFailingWrites:
     def test_a_failing_write_never_fails_a_backup(
         self, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: str
     ) -> None:
-        """Whatever the driver calls it: a closed connection is an InterfaceError, which is no DatabaseError."""
+        """Whatever the driver raises: a closed connection is an InterfaceError, which is no DatabaseError."""
 
         def refuse(*args: object, **kwargs: object) -> None:
             raise getattr(db, error)("the disk is on fire")
@@ -170,18 +170,18 @@ class TestFailingWrites:
         assert site.create().name in {manifest.name for manifest in list_backups()}
         assert "the disk is on fire" in caplog.text
 
-    def test_a_backup_that_fails_says_why_although_its_history_fails_too(
+    def test_the_error_of_a_backup_is_raised_even_if_its_history_fails_too(
         self, site: Site, books: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The first error is the one that counts."""
+        """The first error counts."""
         site.sql(f"DROP TABLE {RUNS}")
         site.configure(databases=[{"alias": "default", "exclude_tables": ["nosuch"]}])
         with pytest.raises(BackupError, match="nosuch"):
             site.create()
         assert "Could not write the history" in caplog.text
 
-    def test_the_first_database_does_not_stop_the_second(self, site: Site, books: Path) -> None:
-        """Without its history either."""
+    def test_a_failed_database_does_not_stop_the_next(self, site: Site, books: Path) -> None:
+        """Not even without the history."""
         site.sql(f"DROP TABLE {RUNS}")
         sqlite = {"ENGINE": "django.db.backends.sqlite3"}
         site.use_databases(
@@ -192,23 +192,23 @@ class TestFailingWrites:
 
 
 class TestReconciling:
-    def test_the_restored_row_of_the_run_itself_is_succeeded(self, site: Site, books: Path) -> None:
-        """In the dump it was running; storage knows that it came to its end."""
+    def test_the_restored_row_of_the_backups_own_run_has_succeeded(self, site: Site, books: Path) -> None:
+        """In the dump it was running; the storage shows that it succeeded."""
         manifest = site.create()
         restore_backup(manifest.name)
         assert runs(site, "state, name, size, message") == [("succeeded", manifest.name, manifest.archive.size, "")]
         (run,) = Run.objects.filter(kind="backup")
         assert run.finished_at == manifest.finished_at
 
-    def test_a_run_that_storage_does_not_know_has_failed(self, site: Site, books: Path) -> None:
-        """Nobody is going to finish it."""
+    def test_a_run_without_a_backup_in_storage_has_failed(self, site: Site, books: Path) -> None:
+        """No process is going to finish it."""
         Run.objects.create(project="tests", env="test", database="logs", name="logs_1")
         manifest = site.create()
         restore_backup(manifest.name)
         assert runs(site, "name, state") == [("logs_1", "failed"), (manifest.name, "succeeded")]
         assert "no backup of this name is stored" in runs(site, "message")[0][0]
 
-    def test_rows_that_are_settled_stay_as_they_are(self, site: Site, books: Path) -> None:
+    def test_finished_rows_stay_unchanged(self, site: Site, books: Path) -> None:
         first = site.create()
         second = site.create()
         before = runs(site, "*")[0]
@@ -216,8 +216,8 @@ class TestReconciling:
         assert runs(site, "*")[0] == before
         assert runs(site, "name") == [(first.name,), (second.name,)]
 
-    def test_another_database_leaves_the_history_alone(self, site: Site, books: Path) -> None:
-        """A restore of the shop says nothing about runs that go on."""
+    def test_restoring_another_database_leaves_the_history_unchanged(self, site: Site, books: Path) -> None:
+        """A restore of the shop says nothing about active runs."""
         Run.objects.create(project="tests", env="test", database="logs", name="logs_1")
         sqlite = {"ENGINE": "django.db.backends.sqlite3"}
         shop = site.root / "shop.sqlite3"
@@ -233,20 +233,20 @@ class TestReconciling:
             (["book", "*_backup_run"], {("succeeded", "")}),
         ],
     )
-    def test_tables_that_are_restored_leave_those_of_the_history_alone(
+    def test_restoring_other_tables_leaves_the_history_unchanged(
         self, site: Site, books: Path, tables: list[str], left: set[Any]
     ) -> None:
-        """Its claims and running rows are those of today, unless the table was restored itself."""
+        """Its claims and running rows are current, unless its own table was restored."""
         manifest = site.create()
         for name, state in (("logs_1", "running"), ("logs_2", "queued")):
             Run.objects.create(project="tests", env="test", database="logs", name=name, state=state)
         restore_backup(manifest.name, tables=tables)
         assert {(state, name.replace(manifest.name, "")) for state, name in runs(site, "state, name")} == left
 
-    def test_the_history_lives_where_the_router_says(
+    def test_a_database_router_chooses_the_database_of_the_history(
         self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As with a database of its own for it."""
+        """For example a separate database."""
         sqlite = {"ENGINE": "django.db.backends.sqlite3"}
         default = site.root / "default.sqlite3"
         site.sql("CREATE TABLE book (id integer)", database=default)
@@ -258,7 +258,7 @@ class TestReconciling:
 
 
 class HistoryRouter:
-    """Keeps the history in a database of its own."""
+    """Keeps the history in a separate database."""
 
     def db_for_read(self, model: type, **hints: object) -> str | None:
         return "history" if model is Run else None
@@ -266,8 +266,8 @@ class HistoryRouter:
     db_for_write = db_for_read
 
 
-def test_a_history_that_no_engine_of_ours_knows_does_not_fail_a_restore(site: Site, books: Path) -> None:
-    """The database was switched: nothing after that may say otherwise."""
+def test_a_history_on_an_unsupported_engine_does_not_fail_a_restore(site: Site, books: Path) -> None:
+    """The switch has happened: no later step may report a failure."""
     live = {"ENGINE": SQLITE, "NAME": str(books)}
     site.use_databases(default={"ENGINE": SQLITE, "NAME": ":memory:"}, shop=live)
     name = site.create("shop").name

@@ -1,4 +1,4 @@
-"""How a backup stands to the code, in words. The code's migrations are made for the test."""
+"""The differences between a backup's migrations and those of the code. The test creates the code's migrations."""
 
 from __future__ import annotations
 
@@ -61,31 +61,31 @@ def three(shop: Callable[..., None]) -> None:
 
 @pytest.mark.usefixtures("three")
 class TestThreeMigrations:
-    def test_one_that_fits_needs_no_words(self) -> None:
+    def test_equal_migrations_need_no_message(self) -> None:
         assert compare_migrations({"sessions": THREE}) == ""
 
-    def test_one_behind(self) -> None:
+    def test_a_backup_one_migration_behind(self) -> None:
         assert (
             compare_migrations({"sessions": THREE[:2]})
             == "The backup is 1 migration behind your code (sessions 1): run migrate."
         )
 
-    def test_two_behind(self) -> None:
+    def test_a_backup_two_migrations_behind(self) -> None:
         assert (
             compare_migrations({"sessions": THREE[:1]})
             == "The backup is 2 migrations behind your code (sessions 2): run migrate."
         )
 
-    def test_an_app_that_was_added_since_is_behind_with_all_of_its_migrations(self) -> None:
+    def test_an_app_added_later_is_behind_with_all_its_migrations(self) -> None:
         words = compare_migrations({"gone_app": ["0001_initial"]})
         assert words == "The backup is 3 migrations behind your code (sessions 3): run migrate."
 
-    def test_an_app_that_is_gone_is_no_concern(self) -> None:
+    def test_a_removed_app_does_not_count(self) -> None:
         """Its tables are restored, and nothing reads them."""
         assert compare_migrations({"sessions": THREE, "gone_app": ["0099_last"]}) == ""
 
-    def test_one_ahead_needs_other_code(self) -> None:
-        """Not a word of ``migrate``, which could not help."""
+    def test_a_backup_ahead_needs_other_code(self) -> None:
+        """The message does not name ``migrate``, which could not help."""
         words = compare_migrations({"sessions": [*THREE, "0004_rating"]})
         assert "holds migration your code does not have (sessions.0004_rating)" in words
         assert "deploy the code" in words
@@ -108,39 +108,39 @@ def test_several_apps_are_counted_together(shop: Callable[..., None], monkeypatc
 class TestSquashed:
     @pytest.fixture(autouse=True)
     def _squashed(self, three: None, shop: Callable[..., None]) -> None:
-        """0001 to 0003 in one, beside the three, and one more after it."""
+        """0001 to 0003 in one, next to the three, and one more after it."""
         shop("0001_squashed_0003", replaces=("0001_initial", "0002_price", "0003_stock"))
         shop("0004_rating", after="0001_squashed_0003")
 
     @pytest.mark.parametrize("applied", [["0001_initial", "0002_price", "0003_stock"], ["0001_squashed_0003"]])
-    def test_the_squashed_one_stands_for_those_it_replaces(self, applied: list[str]) -> None:
-        """A backup from before the squash is as far as one from after it."""
+    def test_a_squashed_migration_equals_those_it_replaces(self, applied: list[str]) -> None:
+        """Backups from before and after the squash are equally current."""
         assert (
             compare_migrations({"sessions": applied})
             == "The backup is 1 migration behind your code (sessions 1): run migrate."
         )
 
-    def test_one_after_it_fits(self) -> None:
+    def test_a_migration_after_the_squashed_one_fits(self) -> None:
         assert compare_migrations({"sessions": ["0001_squashed_0003", "0004_rating"]}) == ""
 
     @pytest.mark.parametrize("squashed", [0, 2, 3, 4])
-    def test_django_records_the_squashed_one_whenever_it_likes(self, squashed: int) -> None:
-        """At the end of the run of ``migrate`` that completes it, after others that come later."""
+    def test_the_position_of_the_squashed_migration_does_not_count(self, squashed: int) -> None:
+        """Django records it at the end of the ``migrate`` that completes it, after later ones."""
         applied = [*THREE, "0004_rating"]
         applied.insert(squashed, "0001_squashed_0003")
         assert compare_migrations({"sessions": applied}) == ""
 
-    def test_some_of_those_it_replaces(self) -> None:
+    def test_a_backup_with_some_of_the_replaced_migrations(self) -> None:
         """The others are missing, and what comes after."""
         words = compare_migrations({"sessions": THREE[:2]})
         assert words == "The backup is 2 migrations behind your code (sessions 2): run migrate."
 
-    def test_one_ahead_of_it(self) -> None:
+    def test_a_backup_ahead_of_the_squashed_migration(self) -> None:
         words = compare_migrations({"sessions": [*THREE, "0001_squashed_0003", "0004_rating", "0005_new"]})
         assert "does not have (sessions.0005_new)" in words
 
-    def test_the_replaced_ones_are_not_counted_again(self) -> None:
-        """Two are missing to a new database: the squashed one and the one after."""
+    def test_replaced_migrations_are_not_counted_twice(self) -> None:
+        """A new database lacks two: the squashed one and the one after it."""
         assert (
             compare_migrations({"other": ["0001"]})
             == "The backup is 2 migrations behind your code (sessions 2): run migrate."

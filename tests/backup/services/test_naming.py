@@ -1,4 +1,4 @@
-"""The name of a backup, from the template, the time in the project's zone, and what is taken."""
+"""The name of a backup: the template, the time in the project's zone, and names already in use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def name(template: str = "{database}_{timestamp}_{env}", **values: str) -> str:
     ],
 )
 def test_the_template_is_filled_in(template: str, expected: str) -> None:
-    """The time is that of the project's zone, not UTC: the day is the one people know."""
+    """The time is in the project's zone, not UTC, so that the day is the local one."""
     assert name(template) == expected
 
 
@@ -43,7 +43,7 @@ def test_the_template_is_filled_in(template: str, expected: str) -> None:
     ],
 )
 def test_the_clock_change_may_give_one_name_twice(moment: datetime, expected: str) -> None:
-    """Which is why names are looked up before they are taken."""
+    """Therefore each name is checked before it is used."""
     assert render_name("{timestamp}", database="", env="", started_at=moment, zone=BERLIN) == expected
 
 
@@ -63,20 +63,20 @@ def test_the_clock_change_may_give_one_name_twice(moment: datetime, expected: st
         ("", "-"),
     ],
 )
-def test_what_is_unfit_for_a_file_name_becomes_a_dash(alias: str, expected: str) -> None:
+def test_characters_unfit_for_a_file_name_become_a_dash(alias: str, expected: str) -> None:
     """An alias and an environment make neither folders nor hidden files."""
     for made in (name("{database}_{timestamp}", database=alias), name("{env}_{timestamp}", env=alias)):
         assert made == f"{expected}_20260702_000509"
 
 
 @pytest.mark.parametrize("alias", ["shop.json", "shop.proof", "shop.pin"])
-def test_an_alias_cannot_make_a_backup_look_like_something_beside_one(alias: str) -> None:
+def test_an_alias_cannot_make_a_backup_look_like_a_sidecar(alias: str) -> None:
     """``<name>.json`` would be taken for a drill's proof, and the backup never be listed."""
     assert not name("{timestamp}_{database}", database=alias).endswith((".json", ".proof", ".pin"))
 
 
 def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
-    """Taken by a finished backup, by a lone archive, or by one being written."""
+    """Taken by a finished backup, an archive without a manifest, or a backup being written."""
     storage = LocalStorage(tmp_path)
     assert free_name(storage, "2026/shop") == "2026/shop"
     storage.write("2026/shop.json", b"x")
@@ -88,7 +88,7 @@ def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
     assert free_name(storage, "2026/shop") == "2026/shop-3"
 
 
-def test_an_alike_name_is_not_taken(tmp_path: Path) -> None:
+def test_a_similar_name_is_not_taken(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
     storage.write("shop_logs.json", b"x")
     assert free_name(storage, "shop") == "shop"

@@ -1,4 +1,4 @@
-"""What is backed up, and under which names: the settings as the services see them."""
+"""The project as the services see it: its sources, its names and its configuration."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def database(site: Site, file: str, **values: Any) -> dict[str, Any]:
 
 
 class TestSources:
-    def test_every_database_is_one(self, site: Site) -> None:
-        """In the order of the settings, without any word in BACKUP."""
+    def test_every_database_is_a_source(self, site: Site) -> None:
+        """In the order of the settings, without any entry in BACKUP."""
         site.use_databases(default=database(site, "a"), shop=database(site, "b"), archive=database(site, "c"))
         assert current_project().aliases() == ["default", "shop", "archive"]
 
-    def test_a_switched_off_one_is_none(self, site: Site) -> None:
+    def test_a_disabled_database_is_no_source(self, site: Site) -> None:
         site.use_databases(default=database(site, "a"), shop=database(site, "b"))
         site.configure(databases=[{"alias": "default", "enabled": False}])
         assert current_project().aliases() == ["shop"]
 
-    def test_a_test_mirror_is_none(self, site: Site) -> None:
-        """A replica, as Django's documentation has one declared."""
+    def test_a_test_mirror_is_no_source(self, site: Site) -> None:
+        """A replica, declared as in Django's documentation."""
         site.use_databases(default=database(site, "a"), replica=database(site, "b", TEST={"MIRROR": "default"}))
         assert current_project().aliases() == ["default"]
 
     @pytest.mark.parametrize("same", ["db.sqlite3", "link.sqlite3", "sub/../db.sqlite3"])
     def test_two_aliases_of_one_database_are_backed_up_once(self, site: Site, same: str) -> None:
-        """Under the first; by whatever path the second goes to it."""
+        """Under the first alias, whatever path the second uses."""
         (site.root / "sub").mkdir()
         (site.root / "link.sqlite3").symlink_to(site.database)
         site.use_databases(default=database(site, "db.sqlite3"), replica=database(site, same))
@@ -48,25 +48,25 @@ class TestSources:
         site.use_databases(default=database(site, "db.sqlite3"), readonly=uri)
         assert current_project().aliases() == ["default"]
 
-    def test_the_second_alias_serves_when_the_first_is_switched_off(self, site: Site) -> None:
+    def test_the_second_alias_counts_if_the_first_is_disabled(self, site: Site) -> None:
         """The database is enabled under one of its names, so it is backed up."""
         site.use_databases(default=database(site, "a"), same=database(site, "a"))
         site.configure(databases=[{"alias": "default", "enabled": False}])
         assert current_project().aliases() == ["same"]
 
-    def test_one_that_cannot_be_backed_up_stays_among_them(self, site: Site) -> None:
-        """It fails by its name, instead of vanishing in silence."""
+    def test_a_database_that_cannot_be_backed_up_is_a_source(self, site: Site) -> None:
+        """Its backup fails visibly, instead of being skipped silently."""
         memory = {"ENGINE": SQLITE, "NAME": ":memory:"}
         unknown = {"ENGINE": "nosuch.backend", "NAME": "x"}
         site.use_databases(default=memory, other=memory, unknown=unknown)
         assert current_project().aliases() == ["default", "other", "unknown"]
 
-    def test_a_project_without_a_database_has_none(self, site: Site) -> None:
+    def test_a_project_without_databases_has_no_sources(self, site: Site) -> None:
         """Django puts a dummy into an empty DATABASES."""
         site.use_databases(default={"ENGINE": "django.db.backends.dummy"})
         assert current_project().aliases() == []
 
-    def test_an_unknown_alias_is_told_with_the_known_ones(self, site: Site) -> None:
+    def test_the_error_for_an_unknown_alias_lists_the_known_ones(self, site: Site) -> None:
         site.use_databases(default=database(site, "a"), shop=database(site, "b"))
         with pytest.raises(UsageError, match=r"no database 'shopp' in settings\.DATABASES.*: default, shop\."):
             current_project().database("shopp")
@@ -78,7 +78,7 @@ class TestNames:
         site.set(PROJECT_NAME="other")
         assert current_project().name == "bookshop"
 
-    def test_then_by_project_name(self, site: Site) -> None:
+    def test_the_project_is_named_by_project_name_next(self, site: Site) -> None:
         """Which DjangoConfig sets."""
         site.set(PROJECT_NAME="bookshop")
         assert current_project().name == "bookshop"
@@ -86,7 +86,7 @@ class TestNames:
     @pytest.mark.parametrize(
         ("module", "expected"), [("bookshop.settings.production", "bookshop"), ("settings", "settings")]
     )
-    def test_then_by_the_settings_module(
+    def test_the_project_is_named_by_the_settings_module_last(
         self, site: Site, monkeypatch: pytest.MonkeyPatch, module: str, expected: str
     ) -> None:
         """By its first component."""
@@ -103,7 +103,7 @@ class TestNames:
             ("", "", False, "production"),
         ],
     )
-    def test_the_environment_is_the_first_one_told(
+    def test_the_environment_is_the_first_one_configured(
         self, site: Site, monkeypatch: pytest.MonkeyPatch, setting: str, variable: str, debug: bool, expected: str
     ) -> None:
         """settings.ENV_MODE, then the variable, then what DEBUG says."""
@@ -111,23 +111,23 @@ class TestNames:
         monkeypatch.setenv("ENV_MODE", variable)
         assert current_project().env == expected
 
-    def test_the_source_is_all_three(self, site: Site) -> None:
+    def test_a_source_is_project_environment_and_database(self, site: Site) -> None:
         assert str(current_project().source("default")) == "tests/test/default"
 
 
 class TestConfiguration:
-    def test_a_dict_serves_as_well(self, site: Site) -> None:
+    def test_a_dict_is_accepted(self, site: Site) -> None:
         """For settings without the models."""
         site.set(BACKUP={"enabled": True, "compression": "xz"})
         assert current_project().config == BackupConfig(enabled=True, compression="xz")
 
     @pytest.mark.parametrize("value", [None, 1, "yes", []])
-    def test_a_missing_one_tells_how_to_add_it(self, site: Site, value: object) -> None:
+    def test_the_error_for_a_missing_configuration_says_how_to_add_it(self, site: Site, value: object) -> None:
         site.set(BACKUP=value)
         with pytest.raises(ConfigurationError, match=r"BACKUP = BackupConfig\(enabled=True\)"):
             current_project()
 
-    def test_a_wrong_one_names_the_parameter_and_keeps_its_secrets(self, site: Site) -> None:
+    def test_the_error_for_a_wrong_value_names_the_parameter_and_shows_no_secret(self, site: Site) -> None:
         site.set(BACKUP={"compresion": "gzip", "encryption_key": ["hunter2"], "storage": {"s3_secret_key": 17042}})
         with pytest.raises(ConfigurationError) as caught:
             current_project()

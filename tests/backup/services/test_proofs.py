@@ -1,4 +1,4 @@
-"""Proofs next to their backups: the last drill counts, whatever else is stored."""
+"""Proofs next to their backups: the last drill counts."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def drilled(storage: Locking, *results: bool) -> None:
         publish_proof(storage, BACKUP, proof_of(BACKUP, succeeded=succeeded))
 
 
-def lie(site: Site, manifest: Manifest) -> None:
-    told = manifest.model_dump_json(by_alias=True).replace('"name":"book","rows":200', '"name":"book","rows":201')
-    (site.backups / manifest.key).write_text(told)
+def change_row_count(site: Site, manifest: Manifest) -> None:
+    changed = manifest.model_dump_json(by_alias=True).replace('"name":"book","rows":200', '"name":"book","rows":201')
+    (site.backups / manifest.key).write_text(changed)
 
 
 class TestSeveral:
@@ -78,7 +78,7 @@ class TestSeveral:
         drilled(storage, False)
         assert not read_catalog(storage).is_proved(BACKUP)
 
-    def test_one_that_cannot_be_read_is_not_passed_over_for_an_older_one(self, tmp_path: Path) -> None:
+    def test_an_unreadable_proof_is_not_replaced_by_an_older_one(self, tmp_path: Path) -> None:
         storage = stored(tmp_path)
         drilled(storage, True)
         storage.write(proof_key("shop", datetime.now(UTC) + timedelta(hours=1)), b"{")
@@ -93,7 +93,7 @@ class TestSeveral:
         delete_backup(storage, "shop", BACKUP.archive_key)
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_backup_whose_name_ends_like_a_time_has_its_own(self, tmp_path: Path) -> None:
+    def test_a_backup_whose_name_ends_like_a_time_has_its_own_proofs(self, tmp_path: Path) -> None:
         name = "shop.20260101T020000Z"
         other = make_manifest(name, archive=BACKUP.archive.model_copy(update={"key": f"{name}.sqlite3"}))
         storage = stored(tmp_path)
@@ -114,12 +114,12 @@ class TestPruning:
         publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=True))
         return storage
 
-    def test_a_disproved_one_is_not_kept_as_proved(self, site: Site, storage: Locking) -> None:
+    def test_a_disproved_backup_is_not_kept_as_proved(self, site: Site, storage: Locking) -> None:
         publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=False))
         prune_backups()
         assert site.stored() == ["default_1.json", "default_1.sqlite3"]
 
-    def test_one_that_is_proved_again_in_the_meantime_stays(self, site: Site, storage: Locking) -> None:
+    def test_a_backup_that_is_proved_again_in_the_meantime_stays(self, site: Site, storage: Locking) -> None:
         publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=False))
         due = plan_prune()
         publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=True))
@@ -142,7 +142,7 @@ class TestPruning:
         assert len(read_catalog(storage).proof_keys["default_3"]) == 2
 
 
-def test_proofs_that_lost_their_backup_are_one_leftover(site: Site) -> None:
+def test_proofs_without_a_backup_are_one_leftover(site: Site) -> None:
     storage = current_project().storage
     for key in (proof_key("default_20260101_020000_test", datetime(2026, 2, day, tzinfo=UTC)) for day in (1, 2)):
         storage.write(key, b"{}")
@@ -151,16 +151,16 @@ def test_proofs_that_lost_their_backup_are_one_leftover(site: Site) -> None:
     assert len(found.objects) == 2
 
 
-def test_a_failure_that_cannot_be_kept_is_told_all_the_same(
+def test_a_failed_drill_is_notified_even_if_its_proof_cannot_be_stored(
     site: Site, books: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As what it is: not as a drill that could not be made."""
+    """As a failed drill, not as a drill that could not be made."""
     manifest = site.create()
-    lie(site, manifest)
-    told: list[Proof | None] = []
+    change_row_count(site, manifest)
+    received: list[Proof | None] = []
 
     def hear(proof: Proof | None, **_: Any) -> None:
-        told.append(proof)
+        received.append(proof)
 
     class Full(Locking):
         def write(self, key: str, data: bytes) -> None:
@@ -175,4 +175,4 @@ def test_a_failure_that_cannot_be_kept_is_told_all_the_same(
             drill_backup()
     finally:
         signals.verification_failed.disconnect(hear)
-    assert [proof and proof.succeeded for proof in told] == [False]
+    assert [proof and proof.succeeded for proof in received] == [False]

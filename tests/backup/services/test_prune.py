@@ -1,11 +1,11 @@
-"""Deleting what retention does not keep: what is looked at once more, what fails, what is told."""
+"""Deleting backups that retention does not keep: checks before each deletion, failures, and reports."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from django_cfg.backup.services.retention.prune import execute_prune, plan_prune
 from django_cfg.backup.storage.local import LocalStorage
 from django_cfg.backup.storage.local.direct_io import PIECE
 from tests.support.django_project import Site
+from tests.support.manifests import archive_of
 from tests.support.retention_histories import proof_of
+from tests.support.s3_server import S3Server
 from tests.support.storages import Recording
 from tests.support.stored_history import NOW, ONE_DAY, Locking, backups, daily, put, use_storage
 
@@ -33,7 +35,7 @@ def _one_day(site: Site) -> None:
     site.configure(retention=ONE_DAY)
 
 
-def test_what_is_due_is_deleted_with_all_that_stands_beside(site: Site) -> None:
+def test_a_due_backup_is_deleted_with_its_sidecars(site: Site) -> None:
     put(*daily(3))
     for manifest in daily(3)[1:]:
         proof = proof_of(manifest, succeeded=False)
@@ -52,8 +54,8 @@ def test_a_dry_run_deletes_nothing(site: Site) -> None:
     assert (pruned.deleted, site.stored()) == ((), before)
 
 
-def test_many_go_at_once_and_the_oldest_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each by itself, manifest before archive."""
+def test_backups_are_deleted_in_parallel_oldest_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each manifest is deleted before its archive."""
     storage = Recording(site.backups)
     use_storage(monkeypatch, storage)
     put(*daily(60))
@@ -67,8 +69,8 @@ def test_many_go_at_once_and_the_oldest_first(site: Site, monkeypatch: pytest.Mo
     assert first[-1] < first[0]
 
 
-def test_a_damaged_pair_is_no_backup_and_is_left_to_a_person(site: Site) -> None:
-    """It stands for no day, and nothing deletes it by itself, however old."""
+def test_a_damaged_backup_is_not_deleted_automatically(site: Site) -> None:
+    """It counts for no day, and is never deleted automatically, however old."""
     put(*daily(4))
     (site.backups / "default_1.sqlite3").write_bytes(b"cut")
     (site.backups / "default_4.json").write_text("{")
@@ -76,7 +78,7 @@ def test_a_damaged_pair_is_no_backup_and_is_left_to_a_person(site: Site) -> None
     assert backups(site) == {"default_1", "default_2", "default_4"}
 
 
-def test_other_environments_and_alike_names_stay(site: Site) -> None:
+def test_other_environments_and_similar_names_stay(site: Site) -> None:
     site.use_databases(
         default={"ENGINE": "django.db.backends.sqlite3", "NAME": str(site.database)},
         app={"ENGINE": "django.db.backends.sqlite3", "NAME": "a"},
@@ -87,7 +89,7 @@ def test_other_environments_and_alike_names_stay(site: Site) -> None:
     assert backups(site) == {"app_1", "app_logs_1", "production_app_1", "production_app_2"}
 
 
-def test_a_backup_from_the_future_stops_it(site: Site) -> None:
+def test_a_backup_from_the_future_stops_the_prune(site: Site) -> None:
     future = daily(1)[0].model_copy(update={"started_at": daily(1)[0].started_at.replace(year=2090)})
     put(*daily(3)[1:], future)
     with pytest.raises(ClockSkew, match=r"default_1 of tests/test/default is dated 2090-.*backup_delete default_1"):
@@ -96,7 +98,7 @@ def test_a_backup_from_the_future_stops_it(site: Site) -> None:
 
 
 def test_an_unreadable_proof_keeps_its_backup(site: Site) -> None:
-    """It may be the only proved one."""
+    """It may be the only proved backup."""
     put(*daily(3))
     (site.backups / proof_key("default_3", NOW)).write_text("{")
     assert read_catalog(current_project().storage).unreadable_proofs == {"default_3"}
@@ -104,8 +106,8 @@ def test_an_unreadable_proof_keeps_its_backup(site: Site) -> None:
     assert backups(site) == {"default_1", "default_3"}
 
 
-class TestSinceTheDecision:
-    def test_a_pin_saves(self, site: Site) -> None:
+class TestChangesAfterTheDecision:
+    def test_a_new_pin_keeps_the_backup(self, site: Site) -> None:
         put(*daily(3))
         due = plan_prune()
         pin_backup(due.storage, daily(3)[2])
@@ -114,23 +116,25 @@ class TestSinceTheDecision:
         assert backups(site) == {"default_1", "default_3"}
 
     @pytest.mark.parametrize(("succeeded", "stays"), [(True, {"default_3"}), (False, set())])
-    def test_a_proof_saves_a_failed_drill_does_not(self, site: Site, succeeded: bool, stays: set[str]) -> None:
-        """Else two prunes could each delete what the other takes for the newest proved one."""
+    def test_a_new_proof_keeps_the_backup_and_a_failed_drill_does_not(
+        self, site: Site, succeeded: bool, stays: set[str]
+    ) -> None:
+        """Otherwise two prunes could each delete the backup that the other keeps as the newest proved one."""
         put(*daily(3))
         due = plan_prune()
         due.storage.write(proof_key("default_3", NOW), proof_of(daily(3)[2], succeeded=succeeded).to_json())
         assert [outcome.why for outcome in execute_prune(due).kept] == ["proved in the meantime"] * len(stays)
         assert backups(site) == {"default_1"} | stays
 
-    def test_a_proof_that_cannot_be_read_saves_too(self, site: Site) -> None:
+    def test_an_unreadable_new_proof_keeps_the_backup(self, site: Site) -> None:
         put(*daily(3))
         due = plan_prune()
         due.storage.write(proof_key("default_3", NOW), b"{")
         execute_prune(due)
         assert backups(site) == {"default_1", "default_3"}
 
-    def test_what_is_not_due_any_more_is_spared(self, site: Site) -> None:
-        """While a person reads the table, somebody removes the newer ones."""
+    def test_a_backup_that_is_no_longer_due_is_kept(self, site: Site) -> None:
+        """While one person reads the table, another one removes newer backups."""
         put(*daily(4))
         shown = plan_prune()
         shown.storage.delete("default_1.json")
@@ -138,7 +142,7 @@ class TestSinceTheDecision:
         due = still_due(shown, plan_prune())
         assert [manifest.name for manifest in due.retention.due] == ["default_3", "default_4"]  # 6 was not shown
 
-    def test_pinning_what_is_just_gone_is_told(self, site: Site) -> None:
+    def test_pinning_a_deleted_backup_is_an_error(self, site: Site) -> None:
         put(*daily(2))
         gone = daily(2)[1]
         prune_backups()
@@ -149,7 +153,7 @@ class TestSinceTheDecision:
 
 
 class TestRefused:
-    def test_one_that_fails_is_told_the_others_go_and_the_next_time_tries_again(
+    def test_a_failed_deletion_is_reported_and_tried_again_next_time(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put(*daily(4))
@@ -160,7 +164,7 @@ class TestRefused:
         use_storage(monkeypatch, Recording(site.backups))
         assert prune_backups().deleted == ("default_3",)
 
-    def test_of_many_the_first_few_are_told(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_only_the_first_of_many_failures_are_listed(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         put(*daily(9))
         use_storage(monkeypatch, Recording(site.backups, "delete"))
         with pytest.raises(StorageError, match="8 of 8 backups could not be deleted") as caught:
@@ -168,7 +172,7 @@ class TestRefused:
         assert str(caught.value).endswith("and 3 more")
         assert len(backups(site)) == 9
 
-    def test_the_locked_are_kept_and_that_is_no_failure(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_locked_backups_are_kept_without_a_failure(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         put(*daily(3))
         use_storage(monkeypatch, Locking(site.backups, "default_2.json"))
         pruned = prune_backups()
@@ -178,15 +182,15 @@ class TestRefused:
     def test_an_archive_locked_without_its_manifest_is_a_failure(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It is no backup any more, so nobody may say that one was kept."""
+        """It is no backup any more, so it is not reported as kept."""
         put(*daily(2))
         use_storage(monkeypatch, Locking(site.backups, "default_2.sqlite3"))
         with pytest.raises(StorageError, match=r"--leftovers[^:]*:\ndefault_2: default_2\.sqlite3 is locked until"):
             prune_backups()
 
 
-class TestTwoAtOnce:
-    def test_both_have_what_they_wanted(self, site: Site) -> None:
+class TestTwoPrunes:
+    def test_simultaneous_prunes_both_succeed(self, site: Site) -> None:
         put(*daily(60))
         plans = [plan_prune(), plan_prune()]
         with ThreadPoolExecutor(2) as threads:
@@ -222,7 +226,7 @@ class TestUnfinished:
             ("notes.part", 1000, False),
         ],
     )
-    def test_only_ours_and_only_old_ones_are_swept(
+    def test_only_old_partial_files_of_this_package_are_removed(
         self, site: Site, part: Callable[[str, float], Path], name: str, hours: float, goes: bool
     ) -> None:
         path = part(name, hours)
@@ -231,8 +235,8 @@ class TestUnfinished:
         assert prune_backups().swept == ((name,) if goes else ())
         assert path.exists() is not goes
 
-    def test_one_that_is_written_to_since_is_in_use_however_long(self, site: Site) -> None:
-        """A dump of more than a day: the last write tells, not the beginning."""
+    def test_a_recently_written_partial_file_is_in_use(self, site: Site) -> None:
+        """As with a dump of more than a day: the last write counts, not the beginning."""
         storage = LocalStorage(site.backups)
         with storage.publish("default_1.sqlite3") as sink:
             sink.write(b"x" * 1_000_000)
@@ -242,8 +246,8 @@ class TestUnfinished:
             assert prune_backups().swept == ()
         assert storage.stat("default_1.sqlite3")
 
-    def test_one_that_was_swept_while_its_run_slept_publishes_nothing(self, site: Site) -> None:
-        """And fails in words."""
+    def test_a_run_whose_partial_file_was_removed_publishes_nothing(self, site: Site) -> None:
+        """It fails with an error message."""
         storage = LocalStorage(site.backups)
 
         def publish() -> None:
@@ -257,7 +261,7 @@ class TestUnfinished:
             publish()
         assert site.stored() == []
 
-    def test_one_that_cannot_be_removed_is_told_and_stops_nothing(
+    def test_a_partial_file_that_cannot_be_removed_is_logged_and_stops_nothing(
         self,
         site: Site,
         part: Callable[[str, float], Path],
@@ -271,15 +275,15 @@ class TestUnfinished:
         assert "part stays: Could not delete" in caplog.text
 
 
-def test_no_thread_outlives_it(site: Site) -> None:
+def test_no_thread_is_left(site: Site) -> None:
     put(*daily(40))
     before = threading.active_count()
     prune_backups()
     assert threading.active_count() == before
 
 
-def test_backups_named_in_a_plan_are_deleted_by_their_whole_names(site: Site) -> None:
-    """Not by a beginning: the clean-up of ``app`` that took ``app-2`` along."""
+def test_backups_of_a_plan_are_deleted_by_their_full_names(site: Site) -> None:
+    """Not by a prefix, by which the clean-up of ``app`` would also delete ``app-2``."""
     made: list[Manifest] = daily(2)
     longer = made[0].model_copy(
         update={
@@ -293,3 +297,35 @@ def test_backups_named_in_a_plan_are_deleted_by_their_whole_names(site: Site) ->
     storage.write("default_2-2.json", longer.to_json())
     assert prune_backups().deleted == ("default_2",)
     assert backups(site) == {"default_2-2"}
+
+
+@pytest.fixture
+def caching_server(tmp_path: Path) -> Iterator[S3Server]:
+    """An S3 server that caches folder listings, so that its own listings do not dominate the time."""
+    server = S3Server(tmp_path / "s3", "--dir-cache-time=5m")
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def test_many_backups_are_deleted_completely_in_a_bucket(site: Site, caching_server: S3Server) -> None:
+    """No object of them is left, and no object of the kept one is missing."""
+    bucket = caching_server.new_bucket()
+    folder = caching_server.data / bucket / "db-backups"
+    folder.mkdir()
+    made = daily(200)
+    for manifest in made:
+        (folder / manifest.archive_key).write_bytes(archive_of(manifest))
+        (folder / manifest.key).write_bytes(manifest.to_json())
+    (folder / "default_7.pin.json").write_bytes(b"{}")
+    site.configure(retention=ONE_DAY, storage=caching_server.config(bucket))
+    pruned = prune_backups()
+    assert len(pruned.deleted) == 198
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "default_1.json",
+        "default_1.sqlite3",
+        "default_7.json",
+        "default_7.pin.json",
+        "default_7.sqlite3",
+    ]

@@ -1,4 +1,4 @@
-"""The prune that follows a backup: only after a success, only of that database, and never at the backup's cost."""
+"""The prune after a backup: only after a success, only of that database, and it never fails the backup."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def _one_day(site: Site) -> None:
 
 @pytest.fixture
 def failures() -> Iterator[list[dict[str, Any]]]:
-    """What the signal of a failed prune tells."""
-    told: list[dict[str, Any]] = []
+    """Collect what the signal of a failed prune sends."""
+    received: list[dict[str, Any]] = []
 
     def listen(**facts: Any) -> None:
-        told.append(facts)
+        received.append(facts)
 
     prune_failed.connect(listen)
-    yield told
+    yield received
     prune_failed.disconnect(listen)
 
 
-def test_a_backup_takes_the_place_of_older_ones(site: Site) -> None:
+def test_a_backup_replaces_older_ones(site: Site) -> None:
     put(*daily(3))
     made = create_backup()
     assert backups(site) == {made.name}
 
 
-def test_it_runs_after_the_manifest_is_there_and_the_success_is_told(
+def test_the_prune_runs_after_the_manifest_and_the_signal_of_success(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(*daily(2))
@@ -56,7 +56,7 @@ def test_it_runs_after_the_manifest_is_there_and_the_success_is_told(
     use_storage(monkeypatch, storage)
 
     def listen(manifest: Manifest, **facts: Any) -> None:
-        storage.steps.append("told")
+        storage.steps.append("success sent")
 
     backup_succeeded.connect(listen)
     try:
@@ -64,7 +64,7 @@ def test_it_runs_after_the_manifest_is_there_and_the_success_is_told(
     finally:
         backup_succeeded.disconnect(listen)
     steps = [step for step in storage.steps if not step.startswith("open")]
-    assert steps[:3] == [f"publish {manifest.archive_key}", f"publish {manifest.key}", "told"]
+    assert steps[:3] == [f"publish {manifest.archive_key}", f"publish {manifest.key}", "success sent"]
     assert {"delete default_1.json", "delete default_2.json"} <= set(steps[3:])
 
 
@@ -90,7 +90,7 @@ def test_the_success_of_one_database_prunes_nothing_of_one_that_failed(site: Sit
 
 
 def test_the_limit_of_size_is_for_all_databases(site: Site) -> None:
-    """The oldest that is not the newest of its database goes, whosever turn it is."""
+    """The oldest one that is not the newest of its database is deleted, whichever database was backed up."""
     site.use_databases(
         default={"ENGINE": SQLITE, "NAME": str(site.database)}, shop={"ENGINE": SQLITE, "NAME": str(site.database)}
     )
@@ -104,8 +104,8 @@ def test_the_limit_of_size_is_for_all_databases(site: Site) -> None:
     assert backups(site) == {made.name, "shop_1"}
 
 
-def test_switched_off_nothing_is_deleted_by_itself(site: Site) -> None:
-    """Not even what an interrupted run has left."""
+def test_with_backups_switched_off_nothing_is_deleted_automatically(site: Site) -> None:
+    """Not even partial files of an interrupted run."""
     site.configure(retention={**ONE_DAY, "enabled": False})
     put(*daily(3))
     part = site.backups / f".default_9.sqlite3.gz.{'0a' * 16}.part"
@@ -117,7 +117,7 @@ def test_switched_off_nothing_is_deleted_by_itself(site: Site) -> None:
 
 
 def test_a_backup_before_a_restore_prunes_nothing(site: Site) -> None:
-    """The one to be restored may be the oldest."""
+    """The backup to be restored may be the oldest."""
     put(*daily(3))
     create_backup(trigger="before-restore")
     assert len(backups(site)) == 4
@@ -125,7 +125,7 @@ def test_a_backup_before_a_restore_prunes_nothing(site: Site) -> None:
 
 @pytest.fixture(params=["refused deletion", "from the future", "bug"])
 def trouble(request: pytest.FixtureRequest, site: Site, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Something that makes the prune fail; in its words."""
+    """Make the prune fail; the text of its error."""
     put(*daily(3))
     if request.param == "refused deletion":
         use_storage(monkeypatch, Recording(site.backups, "delete default_2.json"))
@@ -142,7 +142,7 @@ def trouble(request: pytest.FixtureRequest, site: Site, monkeypatch: pytest.Monk
     return "ZeroDivisionError('a bug')"
 
 
-def test_a_prune_that_fails_is_told_and_the_backup_is_made(
+def test_a_failed_prune_is_reported_and_the_backup_succeeds(
     site: Site, trouble: str, failures: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     """By a warning and a signal; run and exit code are those of a success."""
@@ -152,17 +152,17 @@ def test_a_prune_that_fails_is_told_and_the_backup_is_made(
     name = document["name"]
     assert name in backups(site)
     assert Run.objects.get(name=name).state == Run.State.SUCCEEDED
-    (told,) = failures
-    assert told["source"] == Source(project="tests", env="test", database="default")
-    assert trouble in told["message"]
+    (failure,) = failures
+    assert failure["source"] == Source(project="tests", env="test", database="default")
+    assert trouble in failure["message"]
     assert f"The backup {name} is made; pruning old ones failed: " in caplog.text
     assert trouble in caplog.text
 
 
-def test_nothing_is_pruned_when_the_new_backup_is_not_found_intact(
+def test_nothing_is_pruned_if_the_new_backup_is_not_intact(
     site: Site, failures: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever took it away: the old ones are all there is."""
+    """The old backups are then the only ones."""
     put(*daily(3))
 
     def lose(storage: Storage, signing_keys: tuple[str, ...] = ()) -> Catalog:
@@ -176,12 +176,12 @@ def test_nothing_is_pruned_when_the_new_backup_is_not_found_intact(
     assert "is not found there intact" in failures[0]["message"]
 
 
-def test_what_was_deleted_is_told_on_the_way(site: Site) -> None:
+def test_deleted_backups_are_reported_as_progress(site: Site) -> None:
     put(*daily(3))
     assert "3 old backups deleted, 72 bytes" in site.call("backup_create").stderr
 
 
-def test_the_warning_of_the_limit_is_told(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_warning_of_the_size_limit_is_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     site.configure(retention={**ONE_DAY, "max_total_size_mb": 1})
     big = daily(1)[0]
     site.backups.mkdir()

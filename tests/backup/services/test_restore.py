@@ -1,4 +1,4 @@
-"""What a restore tells: its history, its signals, how long it took."""
+"""What a restore reports: its history, its signals and its duration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def backup(site: Site, books: Path) -> Manifest:
 
 @pytest.fixture
 def shop(site: Site, books: Path) -> Manifest:
-    """A database of its own for the shop, backed up; the history is in another one."""
+    """The shop has its own database, which is backed up; the history is in another one."""
     site.sql("VACUUM INTO '" + str(site.root / "shop.sqlite3") + "'")
     site.use_databases(
         default={"ENGINE": SQLITE, "NAME": str(site.database)},
@@ -41,8 +41,8 @@ def shop(site: Site, books: Path) -> Manifest:
     return site.create("shop")
 
 
-def test_beside_the_source_it_is_asked_what_the_source_has_to_answer(site: Site, shop: Manifest) -> None:
-    """A rehearsal accepts what a restore would, and a drill."""
+def test_restore_to_another_database_checks_the_conditions_of_the_source(site: Site, shop: Manifest) -> None:
+    """A rehearsal accepts what a restore and a drill accept."""
     databases = [
         {"alias": "shop", "verification_queries": ["SELECT count(*) > 1000 FROM book"]},
         {"alias": "default", "verification_queries": ["SELECT 0"]},
@@ -55,7 +55,7 @@ def test_beside_the_source_it_is_asked_what_the_source_has_to_answer(site: Site,
 
 
 @contextmanager
-def told(signal: Signal) -> Iterator[list[dict[str, Any]]]:
+def received(signal: Signal) -> Iterator[list[dict[str, Any]]]:
     seen: list[dict[str, Any]] = []
 
     def hear(**facts: Any) -> None:
@@ -68,13 +68,13 @@ def told(signal: Signal) -> Iterator[list[dict[str, Any]]]:
         signal.disconnect(hear)
 
 
-def lie(site: Site, manifest: Manifest) -> None:
+def change_row_count(site: Site, manifest: Manifest) -> None:
     path = site.backups / manifest.key
     path.write_text(path.read_text().replace('"rows": 200', '"rows": 201'))
 
 
-def test_a_restore_is_in_the_history_of_the_restored_database(site: Site, backup: Manifest) -> None:
-    """The old history went aside with the old data; this row is written into the new one."""
+def test_a_restore_is_recorded_in_the_restored_database(site: Site, backup: Manifest) -> None:
+    """The old history is part of the kept data; the row is written into the new database."""
     old_data = restore_backup().old_data
     (run,) = Run.objects.filter(kind="restore")
     assert (run.project, run.env, run.database) == ("tests", "test", "default")
@@ -84,8 +84,8 @@ def test_a_restore_is_in_the_history_of_the_restored_database(site: Site, backup
     assert str(run) == f"restore of {backup.name} (succeeded)"
 
 
-def test_until_the_switch_the_target_is_not_written_to_even_by_its_history(site: Site, backup: Manifest) -> None:
-    lie(site, backup)
+def test_the_target_is_not_written_to_before_the_switch(site: Site, backup: Manifest) -> None:
+    change_row_count(site, backup)
     before = site.sql("SELECT * FROM book")
     with pytest.raises(VerificationFailed):
         restore_backup()
@@ -95,8 +95,8 @@ def test_until_the_switch_the_target_is_not_written_to_even_by_its_history(site:
     assert "201" in run.message
 
 
-def test_a_history_elsewhere_knows_of_a_restore_while_it_runs(site: Site, shop: Manifest) -> None:
-    """So that one that was killed is known too."""
+def test_a_history_in_another_database_shows_a_running_restore(site: Site, shop: Manifest) -> None:
+    """So a killed restore is recorded too."""
     states: list[str] = []
 
     def look(**facts: Any) -> None:
@@ -113,17 +113,17 @@ def test_a_history_elsewhere_knows_of_a_restore_while_it_runs(site: Site, shop: 
     ]
 
 
-def test_success_is_told_with_plain_data(site: Site, backup: Manifest) -> None:
-    with told(restore_succeeded) as seen:
+def test_success_is_sent_with_plain_data(site: Site, backup: Manifest) -> None:
+    with received(restore_succeeded) as seen:
         old_data = restore_backup().old_data
     (facts,) = seen
     assert (facts["manifest"], facts["database"], facts["old_data"]) == (backup, "default", old_data)
     assert 0 < facts["seconds"] < 60
 
 
-def test_failure_is_told_with_its_reason(site: Site, backup: Manifest) -> None:
-    lie(site, backup)
-    with told(restore_failed) as seen, told(restore_succeeded) as never, pytest.raises(VerificationFailed):
+def test_failure_is_sent_with_its_reason(site: Site, backup: Manifest) -> None:
+    change_row_count(site, backup)
+    with received(restore_failed) as seen, received(restore_succeeded) as never, pytest.raises(VerificationFailed):
         restore_backup()
     (facts,) = seen
     assert facts["database"] == "default"
@@ -131,16 +131,16 @@ def test_failure_is_told_with_its_reason(site: Site, backup: Manifest) -> None:
     assert never == []
 
 
-def test_what_fails_after_the_switch_does_not_make_a_success_a_failure(
+def test_a_failure_after_the_switch_is_still_a_success(
     site: Site, backup: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a signal that came meanwhile, or a history that cannot be reconciled."""
+    """For example a signal, or a history that cannot be reconciled."""
 
     def explode(manifests: list[Manifest]) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("django_cfg.backup.services.runs.history_database.reconcile", explode)
-    with told(restore_succeeded) as seen, pytest.raises(KeyboardInterrupt):
+    with received(restore_succeeded) as seen, pytest.raises(KeyboardInterrupt):
         restore_backup()
     assert len(seen) == 1
     assert site.sql("SELECT count(*) FROM book") == [(200,)]
@@ -157,14 +157,14 @@ def test_a_failing_history_never_fails_a_restore(site: Site, books: Path, caplog
 
 
 class TestResume:
-    def test_there_is_nothing_to_resume_where_a_switch_is_atomic(self, site: Site, backup: Manifest) -> None:
+    def test_an_atomic_switch_leaves_nothing_to_resume(self, site: Site, backup: Manifest) -> None:
         with pytest.raises(UsageError, match="nothing to resume: the database is completely as it was"):
             resume_restore()
         answer = site.call("backup_restore", "--resume", "--json")
         assert answer.code == 2
         assert "nothing to resume" in answer.json["error"]
 
-    def test_one_of_several_databases_has_to_be_named(self, site: Site, shop: Manifest) -> None:
+    def test_resume_needs_an_alias_with_several_databases(self, site: Site, shop: Manifest) -> None:
         with pytest.raises(UsageError, match=r"several databases \(default, shop\)"):
             resume_restore()
         with pytest.raises(UsageError, match="the database 'shop'"):
@@ -172,8 +172,8 @@ class TestResume:
 
 
 class TestCommand:
-    def test_all_that_is_known_is_shown_before_it_asks(self, site: Site, backup: Manifest) -> None:
-        """Archive, versions, space, what becomes of the old data, then the question."""
+    def test_the_plan_is_shown_before_the_question(self, site: Site, backup: Manifest) -> None:
+        """Archive, versions, space, what happens to the old data, then the question."""
         answer = site.call("backup_restore")
         assert answer.code == 1
         lines = answer.stderr.splitlines()
@@ -184,7 +184,7 @@ class TestCommand:
         assert "Old data is kept" in lines
         assert "Replace the database 'default' with it?" in lines[-1]
 
-    def test_the_time_it_took_is_told(self, site: Site, backup: Manifest) -> None:
+    def test_the_duration_is_printed(self, site: Site, backup: Manifest) -> None:
         assert "rows. It took 0." in site.call("backup_restore", "--yes").stdout
 
     def test_some_tables(self, site: Site, backup: Manifest) -> None:
@@ -202,7 +202,7 @@ class TestCommand:
         assert "old data is kept" not in answer.stdout
         assert list(site.root.glob("*before-restore*")) == []
 
-    def test_an_untrue_verification_query_is_told_in_one_paragraph(self, site: Site, backup: Manifest) -> None:
+    def test_a_failed_verification_query_is_a_one_paragraph_error(self, site: Site, backup: Manifest) -> None:
         queries = ["SELECT count(*) > 100 FROM book WHERE title = 'none'"]
         site.configure(databases=[{"alias": "default", "verification_queries": queries}])
         answer = site.call("backup_restore", "--yes")
@@ -211,8 +211,8 @@ class TestCommand:
         assert site.sql("SELECT count(*) FROM book") == [(100,)]
 
 
-def test_the_latest_is_never_one_made_before_a_restore(site: Site, backup: Manifest) -> None:
-    """Unless there is no other."""
+def test_latest_is_never_a_backup_made_before_a_restore(site: Site, backup: Manifest) -> None:
+    """Unless there is no other backup."""
     site.sql("DELETE FROM book")
     safety = create_backup(trigger="before-restore")
     restore_backup()

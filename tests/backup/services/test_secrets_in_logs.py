@@ -70,7 +70,7 @@ def test_a_block_within_a_block_and_a_factory_of_the_project(caplog: pytest.LogC
     assert made == ["made.just.now", "made.later", "made.later"]
 
 
-def test_what_cannot_be_put_into_words(caplog: pytest.LogCaptureFixture) -> None:
+def test_records_that_cannot_be_formatted(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("DEBUG"), keep_secrets_out_of_logs({"first-canary"}):
         logging.getLogger("broken").debug("%d", "first-canary")
         try:

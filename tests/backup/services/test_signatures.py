@@ -1,4 +1,4 @@
-"""Signed manifests: what a signing key finds, what it refuses, and that nothing changes without one."""
+"""Signed manifests: changes that a signing key detects, refusals, and behaviour without a key."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class TestSigning:
         assert signature_of(signed) is Signature.BAD
 
     @pytest.mark.parametrize("value", ["", "0" * 64, 7, [], {"a": 1}, "\ud800"])
-    def test_a_signature_that_is_none(self, site: Site, signed: Manifest, value: Any) -> None:
+    def test_an_invalid_signature_is_found(self, site: Site, signed: Manifest, value: Any) -> None:
         rewrite(site, signed, signature=value)
         assert signature_of(signed) is Signature.BAD
 
@@ -112,7 +112,7 @@ class TestRotation:
         assert check_signature(data, [NEW_KEY]) is Signature.GOOD
         assert check_signature(data, [KEY]) is Signature.BAD
 
-    def test_a_forgotten_key_is_not(self, site: Site, signed: Manifest) -> None:
+    def test_a_removed_key_is_not_trusted(self, site: Site, signed: Manifest) -> None:
         site.configure(signing_key=NEW_KEY)
         with pytest.raises(VerificationFailed, match="not among signing_key and earlier_signing_keys"):
             restore_backup(signed.name)
@@ -132,13 +132,13 @@ class TestRefusals:
         with pytest.raises(VerificationFailed, match="bad signature"):
             REFUSED[use](signed.name)
 
-    def test_an_unsigned_one_is_let_through_by_name(self, site: Site) -> None:
+    def test_an_unsigned_backup_is_accepted_by_name(self, site: Site) -> None:
         manifest = create_backup()
         site.configure(signing_key=KEY)
         assert drill_backup(allow_unsigned=True).succeeded
         assert restore_backup(allow_unsigned=True).restored == manifest.name
 
-    def test_a_badly_signed_one_never(self, site: Site, signed: Manifest) -> None:
+    def test_a_badly_signed_backup_is_never_accepted(self, site: Site, signed: Manifest) -> None:
         rewrite(site, signed, note="forged")
         for use in (restore_backup, drill_backup):
             with pytest.raises(VerificationFailed, match="bad signature"):
@@ -146,7 +146,7 @@ class TestRefusals:
         with pytest.raises(VerificationFailed, match="bad signature"):
             verify_backup(signed.name)
 
-    def test_without_a_key_nothing_is_looked_at(self, site: Site, signed: Manifest) -> None:
+    def test_without_a_key_signatures_are_not_checked(self, site: Site, signed: Manifest) -> None:
         rewrite(site, signed, signature="forged")
         site.configure()
         assert signature_of(signed) is None

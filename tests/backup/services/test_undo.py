@@ -1,4 +1,4 @@
-"""Undoing a restore: the old data is the database again, and what was restored is kept."""
+"""Undoing a restore: the kept data becomes the database again, and the restored data is kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.django_project import Site
 
 @pytest.fixture
 def restored(site: Site, books: Path) -> str:
-    """The old data of a restore that brought two hundred books back, of which three had been left."""
+    """Return the kept data, with three books, of a restore that restored two hundred."""
     site.create()
     site.sql("DELETE FROM book WHERE id > 3")
     old_data = restore_backup().old_data
@@ -24,7 +24,7 @@ def restored(site: Site, books: Path) -> str:
     return old_data
 
 
-def test_there_and_back(site: Site, restored: str) -> None:
+def test_an_undo_can_be_undone(site: Site, restored: str) -> None:
     report = undo_restore("default", restored)
     assert site.sql("SELECT count(*) FROM book") == [(3,)]
     assert report.old_data
@@ -33,7 +33,7 @@ def test_there_and_back(site: Site, restored: str) -> None:
     assert site.sql("SELECT count(*) FROM book") == [(200,)]
 
 
-def test_by_the_command(site: Site, restored: str) -> None:
+def test_undo_by_the_command_needs_a_confirmation(site: Site, restored: str) -> None:
     refused = site.call("backup_restore", "--undo", restored)
     assert refused.code == 1
     assert f"Replace the database 'default' with {restored}?" in refused.stderr
@@ -43,7 +43,7 @@ def test_by_the_command(site: Site, restored: str) -> None:
     assert Run.objects.filter(kind="restore", message=f"Undone: {restored} is the database again.").exists()
 
 
-def test_what_is_not_kept_data_is_refused(site: Site, restored: str) -> None:
+def test_a_file_that_is_no_kept_data_is_refused(site: Site, restored: str) -> None:
     other = site.root / "other.sqlite3"
     other.write_bytes(site.database.read_bytes())
     answer = site.call("backup_restore", "--undo", str(other), "--yes")
@@ -51,7 +51,7 @@ def test_what_is_not_kept_data_is_refused(site: Site, restored: str) -> None:
     assert f"What is kept of it: {restored}." in answer.stderr
 
 
-def test_damaged_old_data_changes_nothing(site: Site, restored: str) -> None:
+def test_damaged_kept_data_changes_nothing(site: Site, restored: str) -> None:
     Path(restored).write_bytes(b"no database" * 1000)
     before = site.content()
     answer = site.call("backup_restore", "--undo", restored, "--yes")
@@ -60,7 +60,7 @@ def test_damaged_old_data_changes_nothing(site: Site, restored: str) -> None:
     assert site.content() == before
 
 
-def test_another_connection_that_writes(site: Site, restored: str) -> None:
+def test_an_undo_during_another_write_changes_nothing(site: Site, restored: str) -> None:
     site.configure(lock_timeout=1)
     writer = sqlite3.connect(site.database, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")

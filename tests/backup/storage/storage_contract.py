@@ -1,4 +1,4 @@
-"""What every storage promises. A new one joins with a subclass that gives the two fixtures."""
+"""The contract of every storage. Tests of a new storage subclass StorageContract and define its two fixtures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENDS = [ValueError, StorageError, KeyboardInterrupt, SystemExit, GeneratorExit]
 
 
 class StorageContract:
-    """Give ``storage``, an empty one, and ``reopen``: Python source that opens the same one as ``storage``."""
+    """Define ``storage``, an empty one, and ``reopen``: Python source that opens the same storage."""
 
     @pytest.fixture
     def storage(self) -> Storage:
@@ -46,15 +46,15 @@ class StorageContract:
     class TestPublish:
         @pytest.mark.parametrize("content", [b"", b"some words", BIG], ids=["empty", "words", "big"])
         @pytest.mark.parametrize("expected_size", [0, 10, 10_000_000])
-        def test_what_is_published_is_read(self, storage: Storage, content: bytes, expected_size: int) -> None:
-            """Whether or not its size was guessed right."""
+        def test_a_published_object_can_be_read(self, storage: Storage, content: bytes, expected_size: int) -> None:
+            """Whether or not its expected size was right."""
             with storage.publish("shop.gz", expected_size=expected_size) as sink:
                 for start in range(0, len(content), 500_000):
                     sink.write(content[start : start + 500_000])
             assert storage.read("shop.gz") == content
 
-        def test_it_appears_only_when_the_block_ends(self, storage: Storage) -> None:
-            """Until then there is no such object, for anybody."""
+        def test_an_object_appears_only_when_the_block_ends(self, storage: Storage) -> None:
+            """Until then no reader sees it."""
             with storage.publish("shop.gz") as sink:
                 sink.write(BIG)
                 assert storage.stat("shop.gz") is None
@@ -64,8 +64,8 @@ class StorageContract:
             assert [found.key for found in storage.list()] == ["shop.gz"]
 
         @pytest.mark.parametrize("kind", ENDS)
-        def test_after_an_exception_nothing_is_left(self, storage: Storage, kind: type[BaseException]) -> None:
-            """However the block ends, the exception goes on its way, and the name is free again."""
+        def test_an_exception_leaves_nothing(self, storage: Storage, kind: type[BaseException]) -> None:
+            """The exception is raised unchanged, and the name is free again."""
             end = kind("the end")
             with pytest.raises(kind) as caught, storage.publish("shop.gz") as sink:  # noqa: PT012
                 sink.write(BIG)
@@ -73,8 +73,8 @@ class StorageContract:
             assert caught.value is end
             assert list(storage.list()) == []
             assert not storage.is_taken("shop")
-            storage.write("shop.gz", b"anew")
-            assert storage.read("shop.gz") == b"anew"
+            storage.write("shop.gz", b"again")
+            assert storage.read("shop.gz") == b"again"
 
         def test_a_killed_writer_publishes_nothing(
             self, storage: Storage, another_process: Callable[[str], subprocess.Popen[str]]
@@ -92,12 +92,12 @@ with storage.publish("shop.gz") as sink:
                 writer.kill()
             assert list(storage.list()) == []
             assert storage.stat("shop.gz") is None
-            storage.write("shop.gz", b"anew")
-            assert storage.read("shop.gz") == b"anew"
+            storage.write("shop.gz", b"again")
+            assert storage.read("shop.gz") == b"again"
 
     class TestNothingIsOverwritten:
         def test_a_name_that_exists_is_refused(self, storage: Storage) -> None:
-            """In words that name the object and the place; the first one stays."""
+            """The error names the object and the storage; the first object stays."""
             storage.write("shop.gz", b"first")
             with pytest.raises(NameTaken) as caught, storage.publish("shop.gz") as sink:
                 sink.write(b"second")
@@ -105,15 +105,15 @@ with storage.publish("shop.gz") as sink:
             assert storage.location in str(caught.value)
             assert storage.read("shop.gz") == b"first"
 
-        def test_a_name_taken_meanwhile_is_refused(self, storage: Storage) -> None:
-            """Who comes first to the end keeps the name."""
+        def test_a_name_taken_in_the_meantime_is_refused(self, storage: Storage) -> None:
+            """The first writer to finish keeps the name."""
             with pytest.raises(NameTaken), storage.publish("shop.gz") as sink:  # noqa: PT012
                 sink.write(b"slow")
                 storage.write("shop.gz", b"fast")
             assert storage.read("shop.gz") == b"fast"
             assert [found.key for found in storage.list()] == ["shop.gz"]
 
-        def test_of_racing_threads_exactly_one_wins(self, storage: Storage) -> None:
+        def test_exactly_one_of_racing_threads_succeeds(self, storage: Storage) -> None:
             racers = 8
             barrier, won, lost = threading.Barrier(racers), [], []
 
@@ -134,7 +134,7 @@ with storage.publish("shop.gz") as sink:
             assert (len(won), len(lost)) == (1, racers - 1)
             assert storage.read("new/shop.gz") == b"%d" % won[0]
 
-        def test_of_racing_processes_exactly_one_wins(
+        def test_exactly_one_of_racing_processes_succeeds(
             self, storage: Storage, another_process: Callable[[str], subprocess.Popen[str]], tmp_path: Path
         ) -> None:
             start = tmp_path / "start"
@@ -162,7 +162,7 @@ except NameTaken:
 
     class TestList:
         def test_an_empty_storage_holds_nothing(self, storage: Storage) -> None:
-            """Also one that nobody has written to yet."""
+            """Also a storage that was never written to."""
             assert list(storage.list()) == []
 
         def test_objects_are_found_in_all_folders(self, storage: Storage) -> None:
@@ -176,13 +176,13 @@ except NameTaken:
             assert all(before < item.modified < datetime.now(UTC) + timedelta(seconds=5) for item in found)
             assert {item.modified.utcoffset() for item in found} == {timedelta(0)}
 
-        def test_what_is_being_written_is_not_among_them(self, storage: Storage) -> None:
+        def test_an_object_that_is_being_written_is_not_listed(self, storage: Storage) -> None:
             storage.write("folder/done.gz", b"1")
             with storage.publish("folder/shop.gz") as sink:
                 sink.write(BIG)
                 assert [found.key for found in storage.list()] == ["folder/done.gz"]
 
-        def test_more_objects_than_one_page(self, storage: Storage) -> None:
+        def test_more_objects_than_one_page_are_listed(self, storage: Storage) -> None:
             """Some services list a thousand at a time."""
             keys = {f"{number % 7}/{number:04}.json" for number in range(1_050)}
             for key in keys:
@@ -190,13 +190,13 @@ except NameTaken:
             assert {found.key for found in storage.list()} == keys
 
     class TestOneObject:
-        def test_stat_tells_what_list_tells(self, storage: Storage) -> None:
+        def test_stat_and_list_agree(self, storage: Storage) -> None:
             storage.write("2026/shop.gz", b"some words")
             assert [storage.stat("2026/shop.gz")] == list(storage.list())
 
         @pytest.mark.parametrize("key", ["missing.gz", "no/such/folder.gz", "shop.gz/below", "sho", "2026"])
-        def test_a_missing_one_is_none_and_not_readable(self, storage: Storage, key: str) -> None:
-            """The error names the object and the place."""
+        def test_a_missing_object_has_no_stat_and_cannot_be_read(self, storage: Storage, key: str) -> None:
+            """The error names the object and the storage."""
             storage.write("shop.gz", b"x")
             storage.write("2026/shop.gz", b"x")
             found = storage.stat(key)
@@ -206,7 +206,7 @@ except NameTaken:
             assert key in str(caught.value)
             assert storage.location in str(caught.value)
 
-        def test_it_is_read_piece_by_piece(self, storage: Storage) -> None:
+        def test_an_object_is_read_in_pieces(self, storage: Storage) -> None:
             storage.write("shop.gz", BIG)
             pieces = []
             with storage.open("shop.gz") as source:
@@ -220,23 +220,23 @@ except NameTaken:
             with storage.open("shop.gz") as one, storage.open("shop.gz") as two:
                 assert (one.read(4), two.read(4), one.read(), two.read()) == (b"some", b"some", b" words", b" words")
 
-        def test_a_deleted_one_is_gone_and_no_other(self, storage: Storage) -> None:
+        def test_only_the_given_object_is_deleted(self, storage: Storage) -> None:
             for key in ("shop.gz", "shop.gz.2", "shop", "2026/shop.gz"):
                 storage.write(key, b"x")
             storage.delete("shop.gz")
             assert {found.key for found in storage.list()} == {"shop.gz.2", "shop", "2026/shop.gz"}
-            storage.write("shop.gz", b"anew")
-            assert storage.read("shop.gz") == b"anew"
+            storage.write("shop.gz", b"again")
+            assert storage.read("shop.gz") == b"again"
 
         @pytest.mark.parametrize("key", ["missing.gz", "no/such/folder.gz", "shop.gz/below"])
-        def test_deleting_a_missing_one_is_no_error(self, storage: Storage, key: str) -> None:
-            """Two may delete the same; both have what they wanted."""
+        def test_deleting_a_missing_object_is_no_error(self, storage: Storage, key: str) -> None:
+            """Two processes may delete the same object."""
             storage.write("shop.gz", b"x")
             storage.delete(key)
             assert [found.key for found in storage.list()] == ["shop.gz"]
 
-        def test_many_are_read_with_the_errors_beside(self, storage: Storage) -> None:
-            """One that is gone does not hide the others."""
+        def test_read_many_returns_errors_with_the_results(self, storage: Storage) -> None:
+            """A missing object does not hide the others."""
             storage.write("a.json", b"1")
             storage.write("c.json", b"3")
             found = dict(storage.read_many(["a.json", "b.json", "c.json"]))
@@ -248,7 +248,7 @@ except NameTaken:
     class TestIsTaken:
         @pytest.mark.parametrize("name", ["app", "2026/10/app", "app.v2"])
         @pytest.mark.parametrize("suffix", [".json", ".sqlite3.gz", ".proof.json"])
-        def test_by_any_object_of_the_backup(self, storage: Storage, name: str, suffix: str) -> None:
+        def test_a_name_is_taken_by_any_object_of_the_backup(self, storage: Storage, name: str, suffix: str) -> None:
             assert not storage.is_taken(name)
             storage.write(f"{name}{suffix}", b"x")
             assert storage.is_taken(name)
@@ -256,24 +256,24 @@ except NameTaken:
             assert not storage.is_taken(name)
 
         @pytest.mark.parametrize("name", ["app", "2026/10/app"])
-        def test_by_one_that_is_being_written(self, storage: Storage, name: str) -> None:
+        def test_a_name_is_taken_by_an_object_that_is_being_written(self, storage: Storage, name: str) -> None:
             """Two runs that begin in the same second get two names."""
             with storage.publish(f"{name}.sqlite3.gz") as sink:
                 sink.write(b"x")
                 assert storage.is_taken(name)
 
         @pytest.mark.parametrize("alike", ["app_logs", "app-2", "ap", "my-app", "app2", "2026/app", "APP"])
-        def test_not_by_an_alike_one(self, storage: Storage, alike: str) -> None:
-            """The clean-up of ``app`` that deleted ``app_logs`` began with such a comparison."""
+        def test_a_name_is_not_taken_by_a_similar_name(self, storage: Storage, alike: str) -> None:
+            """A comparison by prefix could delete ``app_logs`` in a clean-up of ``app``."""
             storage.write(f"{alike}.sqlite3.gz", b"x")
             with storage.publish(f"{alike}.json") as sink:
                 sink.write(b"x")
                 assert not storage.is_taken("app")
 
-    class TestKeysThatLeadOut:
+    class TestKeysOutsideTheStorage:
         @pytest.mark.parametrize("key", LEADING_OUT)
-        def test_are_refused_by_every_method(self, storage: Storage, key: str) -> None:
-            """Nothing outside is written, read or deleted, and the error names the place."""
+        def test_keys_outside_the_storage_are_refused_by_every_method(self, storage: Storage, key: str) -> None:
+            """Nothing outside is written, read or deleted, and the error names the storage."""
             attempts: list[Callable[[], object]] = [
                 lambda: storage.write(key, b"x"),
                 lambda: storage.read(key),
@@ -290,7 +290,7 @@ except NameTaken:
 
 @contextmanager
 def all_of(processes: list[subprocess.Popen[str]]) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes, every one of them ended and its pipe closed with the block."""
+    """Yield the processes; end them and close their pipes after the block."""
     try:
         yield processes
     finally:

@@ -1,4 +1,4 @@
-"""Files written past the page cache: every byte in its place, whatever the file system thinks of it."""
+"""Files written past the page cache are correct, whatever the file system supports."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_direct(descriptor: int) -> bool:
 
 @pytest.fixture
 def _direct(path: Path) -> None:
-    """The file system under the tests has a way past the cache, or the test is skipped."""
+    """Skip unless the file system of the tests supports direct I/O."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | DIRECT))
         path.unlink()
@@ -57,7 +57,7 @@ def _direct(path: Path) -> None:
 
 
 def writing(monkeypatch: pytest.MonkeyPatch, act: Callable[[Write, int, memoryview], int]) -> list[tuple[bool, int]]:
-    """Every write goes through *act*; returns what was written and whether past the cache."""
+    """Call *act* for every write; return what was written and whether past the cache."""
     real, seen = os.write, list[tuple[bool, int]]()
 
     def watched(descriptor: int, data: memoryview) -> int:
@@ -80,16 +80,16 @@ def test_every_byte_is_in_its_place(path: Path, size: int, block: int) -> None:
 
 
 @pytest.mark.usefixtures("_direct")
-def test_whole_pieces_go_past_the_cache_and_the_rest_through_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small files never meet the other way."""
+def test_full_blocks_bypass_the_cache_and_the_rest_uses_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files never bypass the cache."""
     seen = writing(monkeypatch, faithfully)
     write(path, content(2 * PIECE + 5))
     write(path.with_suffix(".json"), content(5))
     assert seen == [(True, PIECE), (True, PIECE), (False, 5), (False, 5)]
 
 
-def test_a_file_system_that_has_no_way_past_the_cache(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk is set to work piece by piece."""
+def test_a_file_system_without_direct_io(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written data is flushed piece by piece."""
     real, advised = fcntl.fcntl, list[tuple[int, ...]]()
 
     def refuse(descriptor: int, what: int, flags: int = 0) -> int:
@@ -106,7 +106,9 @@ def test_a_file_system_that_has_no_way_past_the_cache(path: Path, monkeypatch: p
     assert [start for start, _size, _advice in advised] == [0, PIECE, 2 * PIECE]
 
 
-def test_a_file_system_that_promises_and_refuses(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_that_accepts_direct_io_and_refuses_the_write(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(real: Write, descriptor: int, data: memoryview) -> int:
         if is_direct(descriptor):
             raise OSError(errno.EINVAL, "no")
@@ -120,7 +122,7 @@ def test_a_file_system_that_promises_and_refuses(path: Path, monkeypatch: pytest
 @pytest.mark.usefixtures("_direct")
 @pytest.mark.parametrize("refuses_the_rest", [False, True])
 def test_a_write_may_be_short(path: Path, monkeypatch: pytest.MonkeyPatch, refuses_the_rest: bool) -> None:
-    """What is left goes the same way, or through the cache where the disk refuses it past that."""
+    """The rest is written the same way, or through the cache if the disk refuses direct I/O."""
 
     def half(real: Write, descriptor: int, data: memoryview) -> int:
         if len(data) < PIECE and refuses_the_rest and is_direct(descriptor):
@@ -134,15 +136,15 @@ def test_a_write_may_be_short(path: Path, monkeypatch: pytest.MonkeyPatch, refus
     assert refuses_the_rest is ((False, PIECE // 2) in seen)
 
 
-def test_a_disk_that_takes_nothing_is_not_asked_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_writes_nothing_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writing(monkeypatch, lambda real, descriptor, data: 0)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         write(path, b"x")
 
 
 @pytest.mark.parametrize("pieces", [0.1, 1, 2, 5])
-def test_what_the_disk_refuses_is_raised(path: Path, monkeypatch: pytest.MonkeyPatch, pieces: float) -> None:
-    """At the latest when the file is to be finished, and again when one asks again."""
+def test_a_write_error_is_raised(path: Path, monkeypatch: pytest.MonkeyPatch, pieces: float) -> None:
+    """At the latest when the file is finished, and again on each later call."""
 
     def refuse(_real: Write, _descriptor: int, _data: memoryview) -> int:
         raise OSError(errno.EIO, "broken")
@@ -158,8 +160,8 @@ def test_what_the_disk_refuses_is_raised(path: Path, monkeypatch: pytest.MonkeyP
     file.close()
 
 
-def test_what_cannot_be_made_sure_of_is_raised_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux tells of it once; whoever asks again must not hear that all is well."""
+def test_a_failed_fsync_is_raised_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux reports it once; a second fsync must not appear to succeed."""
     file = UncachedFile(path)
     file.write(b"x")
     with monkeypatch.context() as patch:
@@ -171,14 +173,14 @@ def test_what_cannot_be_made_sure_of_is_raised_again(path: Path, monkeypatch: py
     file.close()
 
 
-def test_without_memory_there_is_no_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_allocation_leaves_no_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(direct_io, "mmap", Mock(side_effect=OSError(errno.ENOMEM, "no memory")))
     with pytest.raises(OSError, match="no memory"):
         UncachedFile(path)
     assert not path.exists()
 
 
-def test_what_is_given_up_leaves_neither_thread_nor_descriptor(path: Path) -> None:
+def test_an_abandoned_file_leaves_no_thread_and_no_descriptor(path: Path) -> None:
     before = threading.active_count()
     file = UncachedFile(path)
     file.write(bytes(3 * PIECE))

@@ -1,4 +1,4 @@
-"""The local storage: the contract, and what a folder of files promises beyond it."""
+"""The local storage: the contract of every storage, and the promises of a folder of files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TestLocalStorage(StorageContract):
 
 
 class TestLocalStorageWithoutHardLinks(StorageContract):
-    """As on FAT and some network folders: nothing is overwritten there either."""
+    """As on FAT and some network file systems: nothing is overwritten there either."""
 
     @pytest.fixture
     def storage(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStorage:
@@ -53,7 +53,7 @@ storage = LocalStorage(Path({storage.location!r}))"""
 
 
 def refuse_links(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """What a file system says that has no hard links."""
+    """Fail as a file system without hard links does."""
 
     def link(*args: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -62,10 +62,10 @@ def refuse_links(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 
 @pytest.mark.parametrize("number", NO_HARD_LINKS, ids=errno.errorcode.get)
-def test_every_way_to_say_no_hard_links_is_understood(
+def test_every_error_for_missing_hard_links_is_understood(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """FAT, network folders and FUSE say it differently."""
+    """FAT, network file systems and FUSE raise different errors."""
     refuse_links(monkeypatch, number)
     storage.write("shop.gz", b"x")
     assert (storage.read("shop.gz"), mode(storage.root / "shop.gz"), files(storage.root)) == (b"x", 0o600, ["shop.gz"])
@@ -93,8 +93,8 @@ class TestPrivacy:
         os.umask(old)
 
     @pytest.mark.usefixtures("_umask")
-    def test_folders_and_files_are_the_owners_alone(self, storage: LocalStorage) -> None:
-        """Whatever the umask; while they are written as well as afterwards."""
+    def test_folders_and_files_are_private(self, storage: LocalStorage) -> None:
+        """Whatever the umask is, during and after writing."""
         with storage.publish("2026/10/shop.gz") as sink:
             sink.write(b"x")
             (part,) = files(storage.root)
@@ -102,7 +102,7 @@ class TestPrivacy:
         assert mode(storage.root / "2026/10/shop.gz") == 0o600
         assert [mode(storage.root / folder) for folder in (".", "2026", "2026/10")] == [0o700] * 3
 
-    def test_a_folder_that_is_there_keeps_its_mode(self, storage: LocalStorage) -> None:
+    def test_an_existing_folder_keeps_its_mode(self, storage: LocalStorage) -> None:
         """Its owner may share it with a group that fetches the backups."""
         storage.root.mkdir()
         storage.root.chmod(0o750)
@@ -111,8 +111,8 @@ class TestPrivacy:
 
 
 class TestUnfinished:
-    def test_the_part_is_hidden_beside_its_place(self, storage: LocalStorage) -> None:
-        """So that the last step is within one folder, and its name tells what it was to be."""
+    def test_the_partial_file_is_hidden_next_to_its_final_name(self, storage: LocalStorage) -> None:
+        """So that publishing stays within one folder, and the name shows its purpose."""
         with storage.publish("2026/shop.gz") as sink:
             sink.write(b"x")
             (part,) = files(storage.root)
@@ -125,10 +125,8 @@ class TestUnfinished:
             raise KeyboardInterrupt
         assert files(storage.root) == []
 
-    def test_an_end_that_is_interrupted_leaves_no_file(
-        self, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """It may wait for a slow disk, and be told a second time to end."""
+    def test_an_interrupted_fsync_leaves_no_file(self, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It may wait for a slow disk, and get a second signal."""
         close = UncachedFile.close
 
         def interrupted(file: UncachedFile) -> None:
@@ -141,13 +139,13 @@ class TestUnfinished:
             raise StorageError("broken")
         assert files(storage.root) == []
 
-    def test_a_name_taken_meanwhile_leaves_no_part(self, storage: LocalStorage) -> None:
+    def test_a_name_taken_in_the_meantime_leaves_no_partial_file(self, storage: LocalStorage) -> None:
         with pytest.raises(StorageError), storage.publish("shop.gz"):
             storage.write("shop.gz", b"x")
         assert files(storage.root) == ["shop.gz"]
 
-    def test_a_hidden_file_of_others_is_not_listed(self, storage: LocalStorage) -> None:
-        """Nor what lies in hidden folders, as snapshots do."""
+    def test_hidden_files_of_other_programs_are_not_listed(self, storage: LocalStorage) -> None:
+        """Nor files in hidden folders, such as snapshots."""
         storage.write("shop.gz", b"x")
         (storage.root / ".nfs0001").write_bytes(b"x")
         (storage.root / ".snapshot").mkdir()
@@ -156,8 +154,8 @@ class TestUnfinished:
 
 
 class TestFullDisk:
-    def test_it_is_told_with_both_numbers_and_nothing_is_left(self, small_disk: Path) -> None:
-        """Needed: what was expected. Free: what the file system says."""
+    def test_the_error_has_both_sizes_and_nothing_is_left(self, small_disk: Path) -> None:
+        """Needed is the expected size, free is the free space of the file system."""
         storage = LocalStorage(small_disk / "backups")
         with pytest.raises(NotEnoughSpace) as caught, storage.publish("shop.gz", expected_size=5_000_000) as sink:  # noqa: PT012
             for _ in range(5):
@@ -166,16 +164,16 @@ class TestFullDisk:
         assert "local_path" in str(caught.value)
         assert files(small_disk) == []
 
-    def test_a_size_that_nobody_knew_is_told_from_below(self, small_disk: Path) -> None:
-        """At least what was to be written."""
+    def test_the_error_has_a_minimum_for_an_unknown_size(self, small_disk: Path) -> None:
+        """At least the bytes that were to be written."""
         storage = LocalStorage(small_disk)
         with pytest.raises(NotEnoughSpace, match=r"[2-5]\.\d MB needed"), storage.publish("shop.gz") as sink:  # noqa: PT012
             for _ in range(50):
                 sink.write(bytes(100_000))
         assert files(small_disk) == []
 
-    def test_no_room_for_the_last_bytes_either(self, small_disk: Path) -> None:
-        """What is still in a buffer when the block ends meets the full disk then."""
+    def test_no_space_for_the_last_bytes(self, small_disk: Path) -> None:
+        """The disk is full when the last buffer is written at the end of the block."""
         (small_disk / "filler").write_bytes(bytes(900_000))
         storage = LocalStorage(small_disk)
         with pytest.raises(NotEnoughSpace), storage.publish("shop.gz") as sink:  # noqa: PT012
@@ -205,7 +203,7 @@ USES: dict[str, Callable[[LocalStorage], object]] = {
 
 
 class TestUnreadable:
-    """Root reads everything, so root becomes nobody for the length of these."""
+    """Root reads everything, so root becomes an unprivileged user in these tests."""
 
     @pytest.fixture
     def storage(self, open_folder: Path) -> LocalStorage:
@@ -216,10 +214,10 @@ class TestUnreadable:
 
     @pytest.mark.parametrize("use", USES)
     @pytest.mark.parametrize("closed", ["backups", "backups/folder"])
-    def test_every_use_is_an_error_that_names_the_place(
+    def test_every_method_raises_an_error_that_names_the_storage(
         self, storage: LocalStorage, use: str, closed: str, open_folder: Path, unprivileged: Unprivileged
     ) -> None:
-        """Above all ``list``: "there are no backups" would be a lie."""
+        """Above all ``list``, which must not return an empty list."""
         (open_folder / closed).chmod(0o000)
         with unprivileged(), pytest.raises(StorageError, match=r"Permission denied\.$") as caught:
             USES[use](storage)
@@ -228,7 +226,7 @@ class TestUnreadable:
         assert files(storage.root) == ["folder/shop.gz"]
 
     @pytest.mark.parametrize("use", ["publish", "delete"])
-    def test_a_folder_one_may_only_read_is_an_error_for_a_writer(
+    def test_writing_to_a_read_only_folder_is_an_error(
         self, storage: LocalStorage, use: str, unprivileged: Unprivileged
     ) -> None:
         (storage.root / "folder").chmod(0o555)
@@ -236,8 +234,10 @@ class TestUnreadable:
             USES[use](storage)
         assert files(storage.root) == ["folder/shop.gz"]
 
-    def test_a_file_one_may_not_read_is_an_error(self, storage: LocalStorage, unprivileged: Unprivileged) -> None:
-        """It is listed, and opening it says why it cannot be read."""
+    def test_a_file_without_read_permission_is_an_error(
+        self, storage: LocalStorage, unprivileged: Unprivileged
+    ) -> None:
+        """It is listed, and opening it raises an error with the reason."""
         (storage.root / "folder").chmod(0o755)
         (storage.root / "folder/shop.gz").chmod(0o000)
         with unprivileged():
@@ -269,7 +269,7 @@ class TestMisplaced:
             storage.write("a" * 300, b"x")
         assert files(storage.root) == []
 
-    def test_a_fallback_that_fails_leaves_no_empty_object(
+    def test_a_failed_rename_leaves_no_empty_object(
         self, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Without hard links the name is reserved by an empty file, which must not stay there."""
@@ -290,13 +290,13 @@ class TestOpenStorage:
             tmp_path / "kept/here"
         )
 
-    def test_an_absolute_path_is_taken_as_it_is(self, tmp_path: Path) -> None:
+    def test_an_absolute_path_is_used_unchanged(self, tmp_path: Path) -> None:
         config = BackupStorageConfig(local_path=str(tmp_path / "kept"))
         assert open_storage(config, Path("/elsewhere")).location == str(tmp_path / "kept")
         assert open_storage(config, None).location == str(tmp_path / "kept")
 
     def test_a_relative_path_needs_a_base_folder(self) -> None:
-        """Not the working directory, which is another one under cron."""
+        """The working directory is not used: it differs under cron."""
         with pytest.raises(ConfigurationError, match="BASE_DIR"):
             open_storage(BackupStorageConfig(), None)
 
@@ -305,8 +305,8 @@ class TestOpenStorage:
         assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_published_is_on_the_disk(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is flushed before it gets its name, the folder after: a power cut takes neither."""
+def test_a_published_file_is_flushed_to_disk(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is flushed before it gets its name, the folder after it: both survive a power failure."""
     calls: list[str] = []
     flush, link = os.fsync, os.link
 
@@ -326,8 +326,8 @@ def test_what_is_published_is_on_the_disk(storage: LocalStorage, monkeypatch: py
     assert calls == ["flush part", "name", folder, folder]
 
 
-def test_what_cannot_be_made_sure_of_is_withdrawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name is given, and then the folder's fsync fails: nothing half done stays."""
+def test_a_failed_folder_fsync_withdraws_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file has its name when the fsync of the folder fails."""
     storage = LocalStorage(tmp_path / "store")
     _fail_folder_sync(monkeypatch, errno.EIO)
     with pytest.raises(StorageError, match="make sure"):
@@ -335,7 +335,7 @@ def test_what_cannot_be_made_sure_of_is_withdrawn(tmp_path: Path, monkeypatch: p
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_a_file_system_without_folder_sync_is_good_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_folder_fsync_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = LocalStorage(tmp_path / "store")
     _fail_folder_sync(monkeypatch, errno.EINVAL)
     storage.write("a.json", b"{}")
@@ -353,8 +353,8 @@ def _fail_folder_sync(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(os, "fsync", fsync)
 
 
-def test_what_belongs_to_the_mount_is_not_listed(tmp_path: Path) -> None:
-    """lost+found, where nobody but root may look; and a link to itself."""
+def test_files_of_the_mount_are_not_listed(tmp_path: Path) -> None:
+    """lost+found, which only root may read; and a link to itself."""
     storage = LocalStorage(tmp_path)
     (tmp_path / "lost+found").mkdir()
     (tmp_path / "lost+found" / "1").touch()

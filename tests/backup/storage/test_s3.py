@@ -1,4 +1,4 @@
-"""The S3 storage: the contract over a real server, and what a bucket promises beyond it."""
+"""The S3 storage: the contract of every storage with a real server, and the promises of a bucket."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ class TestS3Storage(StorageContract):
             return proxy.endpoint
 
     class TestList(StorageContract.TestList):
-        def test_more_objects_than_one_page(self, storage: Storage, s3_server: S3Server, bucket: str) -> None:
+        def test_more_objects_than_one_page_are_listed(
+            self, storage: Storage, s3_server: S3Server, bucket: str
+        ) -> None:
             """As many pages are asked for as it takes. They are put on the server's disk: uploads take their time."""
             keys = {f"{number % 7}/{number:04}.json" for number in range(2_050)}
             for key in keys:
@@ -56,14 +58,14 @@ class TestS3Storage(StorageContract):
             assert {found.key for found in storage.list()} == keys
 
     class TestIsTaken(StorageContract.TestIsTaken):
-        test_by_one_that_is_being_written = (
+        test_a_name_is_taken_by_an_object_that_is_being_written = (
             None  # S3 shows nothing of it; two of one name meet at the end of the second
         )
 
     class TestOneObject(StorageContract.TestOneObject):
         @pytest.mark.parametrize("key", ["missing.gz", "no/such/folder.gz"])  # for shop.gz/below rclone removes shop.gz
-        def test_deleting_a_missing_one_is_no_error(self, storage: Storage, key: str) -> None:
-            super().test_deleting_a_missing_one_is_no_error(storage, key)
+        def test_deleting_a_missing_object_is_no_error(self, storage: Storage, key: str) -> None:
+            super().test_deleting_a_missing_object_is_no_error(storage, key)
 
 
 @pytest.fixture
@@ -71,16 +73,16 @@ def storage(s3_server: S3Server, bucket: str) -> S3Storage:
     return s3_server.storage(bucket)
 
 
-class TestNamesThatAreTaken:
-    """Also on a service that knows no condition, where the storage looks before it writes."""
+class TestTakenNames:
+    """Also on a service without conditional writes, where the storage checks before it writes."""
 
-    def test_what_exists_is_refused_before_anything_is_written(self, storage: S3Storage) -> None:
+    def test_an_existing_name_is_refused_before_writing(self, storage: S3Storage) -> None:
         storage.write("shop.gz", b"first")
         with pytest.raises(NameTaken), storage.publish("shop.gz"):
             pytest.fail("the block was entered")
         assert storage.read("shop.gz") == b"first"
 
-    def test_what_came_meanwhile_stays_and_the_upload_is_aborted(
+    def test_an_object_created_in_the_meantime_stays_and_the_upload_is_aborted(
         self, storage: S3Storage, s3_server: S3Server, bucket: str
     ) -> None:
         big = bytes(upload.SMALLEST_PART + 5)
@@ -93,7 +95,7 @@ class TestNamesThatAreTaken:
 
 class TestPublishInParts:
     def test_many_parts_become_one_object(self, storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Written in blocks that fit no part, and larger than was guessed."""
+        """Written in blocks of another size than the parts, and larger than expected."""
         monkeypatch.setattr(upload, "SMALLEST_PART", 5 * upload.MIB)
         content = random.Random(1).randbytes(33 * upload.MIB + 7)
         with storage.publish("shop.gz", expected_size=1000) as sink:
@@ -114,10 +116,10 @@ class TestPublishInParts:
         assert s3_server.files(bucket) == []
         assert not storage.is_taken("shop")
 
-    def test_a_stream_far_larger_than_guessed_is_told(
+    def test_a_stream_much_larger_than_expected_is_an_error(
         self, storage: S3Storage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Before the service would refuse part 10,001."""
+        """It is raised before the service would refuse part 10,001."""
         monkeypatch.setattr(upload, "SMALLEST_PART", 5 * upload.MIB)
         monkeypatch.setattr(upload, "MOST_PARTS", 2)
         too_large = pytest.raises(StorageError, match=r"larger than 10\.5 MB.*Nothing was published")
@@ -137,7 +139,7 @@ class TestPartSize:
         part = upload.part_size(size)
         assert part * (upload.parts_at_once(part) + 1) <= 48 * upload.MIB
 
-    def test_parts_are_of_whole_mib_and_within_the_services_limits(self) -> None:
+    def test_part_sizes_are_full_mib_within_the_limits_of_the_services(self) -> None:
         for size in (0, 10**11, 10**12, 10**14):
             part = upload.part_size(size)
             assert part % upload.MIB == 0
@@ -146,8 +148,10 @@ class TestPartSize:
 
 class TestKeys:
     @pytest.mark.parametrize("name", ODD)
-    def test_odd_characters_survive(self, storage: S3Storage, s3_server: S3Server, bucket: str, name: str) -> None:
-        """On the server they are what was asked for, not an encoding of it."""
+    def test_special_characters_in_keys_are_kept(
+        self, storage: S3Storage, s3_server: S3Server, bucket: str, name: str
+    ) -> None:
+        """On the server the key is unchanged, not encoded."""
         key = f"{name}.sqlite3.gz"
         storage.write(key, b"x")
         assert storage.read(key) == b"x"
@@ -161,10 +165,10 @@ class TestKeys:
         ("prefix", "folder"),
         [("", ""), ("/", ""), ("one", "one/"), ("one/", "one/"), ("/a/b/c", "a/b/c/"), ("sp ace/ü%", "sp ace/ü%/")],
     )
-    def test_a_prefix_is_a_folder_however_it_is_written(
+    def test_a_prefix_is_a_folder_in_every_notation(
         self, s3_server: S3Server, bucket: str, prefix: str, folder: str
     ) -> None:
-        """What lies beside it is not seen."""
+        """Objects next to it are not seen."""
         storage = s3_server.storage(bucket, s3_prefix=prefix)
         storage.write("2026/shop.gz", b"x")
         assert s3_server.files(bucket) == [f"{folder}2026/shop.gz"]
@@ -181,7 +185,9 @@ class TestKeys:
 
 
 class TestReadMany:
-    def test_in_the_order_of_the_keys_with_requests_side_by_side(self, s3_server: S3Server, bucket: str) -> None:
+    def test_results_are_in_the_order_of_the_keys_with_parallel_requests(
+        self, s3_server: S3Server, bucket: str
+    ) -> None:
         """Hundreds of manifests, two of them gone."""
         storage = s3_server.storage(bucket)
         keys = [f"{number:04}.json" for number in range(300)]
@@ -197,14 +203,14 @@ class TestReadMany:
         assert {key for key, data in found if isinstance(data, StorageError)} == gone
         assert all(data == key.encode() for key, data in found if key not in gone)
 
-    def test_abandoned_in_the_middle_it_ends(self, storage: S3Storage) -> None:
+    def test_an_abandoned_iteration_ends(self, storage: S3Storage) -> None:
         storage.write("a.json", b"1")
         reading = storage.read_many(["a.json"] * 100)
         assert next(reading) == ("a.json", b"1")
         reading.close()
 
 
-def test_a_large_object_is_read_as_it_comes(storage: S3Storage) -> None:
+def test_a_large_object_is_streamed(storage: S3Storage) -> None:
     content = random.Random(2).randbytes(40 * upload.MIB + 3)
     with storage.publish("shop.gz") as sink:
         sink.write(content)
@@ -214,13 +220,13 @@ def test_a_large_object_is_read_as_it_comes(storage: S3Storage) -> None:
         assert source.read(3) == content[:3]  # and no more
 
 
-def test_without_the_extra_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, s3_server: S3Server) -> None:
+def test_the_error_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, s3_server: S3Server) -> None:
     monkeypatch.setattr("django_cfg.backup.storage.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"pip install 'django-cfg-backup\[s3\]'"):
         open_storage(s3_server.config("any"), None)
 
 
-def test_configured_only_it_connects_nowhere() -> None:
+def test_opening_a_storage_makes_no_connection() -> None:
     config = BackupStorageConfig(backend="s3", s3_bucket="b", s3_access_key="a", s3_secret_key="s")
     assert open_storage(config, None).location == "s3://b/db-backups/"
     assert open_storage(config, None).free_space() is None

@@ -1,6 +1,6 @@
-"""A host that begins with the bucket's name: the bucket's own, or the service's. The service is asked which it is.
+"""Path-style and virtual-hosted addressing for a host that begins with the bucket's name: a request decides.
 
-The servers listen on 127.0.0.1, so a bucket named "127" is such a one.
+The servers listen on 127.0.0.1, so the tests use a bucket named "127".
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ def keys(server: S3Server, **parameters: str) -> list[str]:
     return [found.key for found in storage.list()]
 
 
-def test_the_services_own_host(path_server: S3Server) -> None:
+def test_a_service_host(path_server: S3Server) -> None:
     assert keys(path_server) == ["shop.json"]
     assert path_server.files(BUCKET) == ["db-backups/shop.json"]
 
 
-def test_the_services_own_host_and_a_bucket_that_is_named_like_the_prefix(path_server: S3Server) -> None:
+def test_a_service_host_and_a_bucket_named_like_the_prefix(path_server: S3Server) -> None:
     path_server.new_bucket("db-backups")
     assert keys(path_server) == ["shop.json"]
     assert path_server.files("db-backups") == []
 
 
-def test_the_buckets_host(virtual_server: S3Server) -> None:
+def test_a_bucket_host(virtual_server: S3Server) -> None:
     assert keys(virtual_server) == ["shop.json"]
     assert virtual_server.files(BUCKET) == ["db-backups/shop.json"]
 
@@ -84,7 +84,7 @@ def test_a_list_of_all_buckets_is_no_empty_list(path_server: S3Server) -> None:
         list(path_server.storage(BUCKET, s3_addressing="virtual").list())
 
 
-def test_what_was_asked_for_is_not_asked_again(path_server: S3Server) -> None:
+def test_a_configured_addressing_style_needs_no_request(path_server: S3Server) -> None:
     proxy = FaultyProxy(path_server)
     try:
         keys(path_server, s3_endpoint_url=proxy.endpoint, s3_addressing="path")
@@ -94,7 +94,7 @@ def test_what_was_asked_for_is_not_asked_again(path_server: S3Server) -> None:
 
 
 def test_a_service_that_does_not_answer(path_server: S3Server) -> None:
-    """Nothing is concluded from that: the next use asks again."""
+    """Nothing is cached then: the next use sends the request again."""
     storage = path_server.storage(BUCKET)
     path_server.stop()
     with pytest.raises(StorageError, match="connection refused"):

@@ -1,4 +1,4 @@
-"""What a configuration says of a bucket: where it answers, in which region, how it is called."""
+"""The address, the region and the name of a bucket, from its configuration."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TestAddress:
             ("shop", "cn-north-1", "https://shop.s3.cn-north-1.amazonaws.com.cn"),
         ],
     )
-    def test_of_amazon(self, name: str, region: str, address: str) -> None:
+    def test_the_address_of_amazon(self, name: str, region: str, address: str) -> None:
         """The bucket's name is part of the host's, unless its dots would not fit the certificate."""
         found = bucket_of(name, s3_region=region)
         in_the_host = is_virtual_hosted(found, region)
@@ -41,12 +41,12 @@ class TestAddress:
         assert found.address(found.actual_region(), virtual_hosted=in_the_host) == address
 
     @pytest.mark.parametrize(("addressing", "host"), [("path", ""), ("virtual", "shop.")])
-    def test_of_amazon_as_it_was_asked_for(self, addressing: str, host: str) -> None:
+    def test_the_configured_addressing_style_of_amazon(self, addressing: str, host: str) -> None:
         found = bucket_of(s3_region="eu-central-1", s3_addressing=addressing)
         address = found.address("eu-central-1", virtual_hosted=is_virtual_hosted(found, "eu-central-1"))
         assert address == f"https://{host}s3.eu-central-1.amazonaws.com"
 
-    def test_of_another_service_the_bucket_is_in_the_path(self) -> None:
+    def test_other_services_have_the_bucket_in_the_path(self) -> None:
         found = bucket_of(s3_endpoint_url="HTTPS://account.r2.cloudflarestorage.com/")
         assert found.endpoint == "https://account.r2.cloudflarestorage.com"
         assert not is_virtual_hosted(found, "auto")
@@ -78,18 +78,18 @@ class TestAddress:
 
 
 class TestChecksums:
-    """The services verify what was signed in any case; Amazon's is also told, and keeps, a checksum of each part."""
+    """Every service verifies signed data; Amazon S3 also gets and stores a checksum of each part."""
 
     @pytest.mark.parametrize(
         ("url", "is_amazons"),
         [(None, True), ("https://s3.eu-central-1.amazonaws.com", True), ("https://r2.example.com", False)],
     )
-    def test_are_for_amazon(self, url: str | None, is_amazons: bool) -> None:
+    def test_checksums_are_for_amazon_only(self, url: str | None, is_amazons: bool) -> None:
         assert bucket_of(s3_endpoint_url=url).is_amazons == is_amazons
 
     @pytest.mark.parametrize("is_amazons", [True, False])
     @pytest.mark.parametrize(("kind", "size"), [("PutObject", 10), ("UploadPart", 9 * upload.MIB)])
-    def test_are_sent(
+    def test_checksums_are_sent(
         self, s3_server: S3Server, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, kind: str, size: int,
         is_amazons: bool,
     ) -> None:  # fmt: skip
@@ -109,16 +109,16 @@ class TestChecksums:
         assert sent
 
 
-class TestInTheClear:
+class TestUnencryptedConnections:
     @pytest.mark.parametrize(
         "url", ["http://127.0.0.1:9000", "http://127.1.2.3", "http://localhost:9000", "http://[::1]:9000",
                 "https://s3.example.com", None],
     )  # fmt: skip
-    def test_not_on_this_machine_and_not_by_https(self, url: str | None) -> None:
+    def test_loopback_and_https_are_accepted(self, url: str | None) -> None:
         assert not bucket_of(s3_endpoint_url=url).sends_in_the_clear
 
     @pytest.mark.parametrize("url", ["http://minio:9000", "http://10.0.0.1", "http://localhost.example.com"])
-    def test_by_http_to_anywhere_else(self, url: str) -> None:
+    def test_plain_http_to_another_host_is_detected(self, url: str) -> None:
         assert bucket_of(s3_endpoint_url=url).sends_in_the_clear
 
 
@@ -133,28 +133,28 @@ class TestRegion:
             ("http://127.0.0.1:9000", "auto"),
         ],
     )
-    def test_auto_takes_it_from_the_endpoint_where_it_names_one(self, url: str, region: str) -> None:
+    def test_auto_reads_the_region_from_the_endpoint(self, url: str, region: str) -> None:
         assert bucket_of(s3_endpoint_url=url).actual_region() == region
 
-    def test_a_given_one_is_taken(self) -> None:
+    def test_a_configured_region_is_used(self) -> None:
         given = bucket_of(s3_endpoint_url="https://s3.eu-central-1.amazonaws.com", s3_region="eu-north-1")
         assert given.actual_region() == "eu-north-1"
 
     @pytest.mark.parametrize("status", [200, 301, 403])
-    def test_amazon_is_asked_for_it(self, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
-        """It answers everybody, also when it refuses the rest. Tests cannot reach it: an answer like its."""
+    def test_amazon_is_asked_for_the_region(self, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+        """It answers this request for every caller. Tests cannot reach it, so a local server gives the same answer."""
         with answering(status, {"x-amz-bucket-region": "eu-south-2"}) as (address, paths):
             monkeypatch.setattr(bucket, "_AWS", address)
             assert bucket_of().actual_region() == "eu-south-2"
         assert paths == ["HEAD /shop"]
 
-    def test_of_no_such_bucket_it_tells_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_bucket_has_no_region(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with answering(404, {}) as (address, _):
             monkeypatch.setattr(bucket, "_AWS", address)
             with pytest.raises(StorageError, match="knows no bucket 'shop': check s3_bucket"):
                 list(S3Storage(bucket_of()).list())
 
-    def test_amazon_out_of_reach_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unreachable_amazon_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(bucket, "_AWS", "http://127.0.0.1:1")
         with pytest.raises(StorageError, match="set s3_region"):
             list(S3Storage(bucket_of()).list())
@@ -162,7 +162,7 @@ class TestRegion:
 
 @contextmanager
 def answering(status: int, headers: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """A web server that gives every request this answer; its address, and what was asked for."""
+    """A web server with one answer for every request; yield its address and the requested paths."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -174,7 +174,7 @@ def answering(status: int, headers: dict[str, str]) -> Iterator[tuple[str, list[
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  http.server's name
-            """What was asked for is in *asked*."""
+            """The requested paths are in *asked*."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

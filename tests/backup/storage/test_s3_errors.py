@@ -1,4 +1,4 @@
-"""What an S3 service or the network says no with: told in words that name the parameter to change."""
+"""Errors of S3 services and networks: the message names the parameter to change."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusal(storage: S3Storage, use: str = "write") -> str:
-    """What it says; never a secret, and nothing that holds one."""
+    """Return the error message; assert that it holds no secret."""
     with pytest.raises(StorageError) as caught:
         USES[use](storage)
     text = str(caught.value)
@@ -48,37 +48,39 @@ def refusal(storage: S3Storage, use: str = "write") -> str:
 
 
 @pytest.mark.parametrize("use", USES)
-class TestByARealServer:
+class TestRealServer:
     def test_no_such_bucket(self, s3_server: S3Server, use: str) -> None:
         """Also where a missing object would be no error."""
-        told = refusal(s3_server.storage("no-such-bucket"), use)
-        assert "there is no such bucket: check s3_bucket" in told
-        assert "s3://no-such-bucket/db-backups/" in told
+        message = refusal(s3_server.storage("no-such-bucket"), use)
+        assert "there is no such bucket: check s3_bucket" in message
+        assert "s3://no-such-bucket/db-backups/" in message
 
     def test_wrong_access_key(self, s3_server: S3Server, bucket: str, use: str) -> None:
-        told = refusal(s3_server.storage(bucket, s3_access_key="AKIDWRONG000"), use)
-        assert "s3_access_key is not known there" in told
+        message = refusal(s3_server.storage(bucket, s3_access_key="AKIDWRONG000"), use)
+        assert "s3_access_key is not known there" in message
 
     def test_wrong_secret_key(self, s3_server: S3Server, bucket: str, use: str) -> None:
-        told = refusal(s3_server.storage(bucket, s3_secret_key=f"{SECRET_KEY}x"), use)
-        assert "the pair of s3_access_key and s3_secret_key is wrong" in told
+        message = refusal(s3_server.storage(bucket, s3_secret_key=f"{SECRET_KEY}x"), use)
+        assert "the pair of s3_access_key and s3_secret_key is wrong" in message
 
-    def test_nobody_listens(self, s3_server: S3Server, use: str) -> None:
+    def test_a_refused_connection(self, s3_server: S3Server, use: str) -> None:
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
             address = f"http://127.0.0.1:{closed.getsockname()[1]}"
-            told = refusal(s3_server.storage("any", s3_endpoint_url=address), use)
-        assert "connection refused): check s3_endpoint_url" in told
+            message = refusal(s3_server.storage("any", s3_endpoint_url=address), use)
+        assert "connection refused): check s3_endpoint_url" in message
 
-    def test_nobody_answers(self, s3_server: S3Server, use: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_server_that_does_not_answer(
+        self, s3_server: S3Server, use: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(client, "_REQUEST", timedelta(seconds=0.2))
         with socket.create_server(("127.0.0.1", 0)) as silent:
             address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-            told = refusal(s3_server.storage("any", s3_endpoint_url=address), use)
-        assert "did not answer in time: check s3_endpoint_url" in told
+            message = refusal(s3_server.storage("any", s3_endpoint_url=address), use)
+        assert "did not answer in time: check s3_endpoint_url" in message
 
 
-def test_an_endpoint_that_does_not_answer_is_told_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_does_not_answer_is_an_error_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last attempt begins before the one limit and ends before the other."""
     monkeypatch.undo()
     last_begins = client._REQUEST_RETRIES["retry_timeout"]
@@ -102,11 +104,11 @@ class TestTLS:
     def test_certificates_and_schemes(
         self, secured: S3Server, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Not trusted; of an authority of one's own; TLS where there is none; none where there is TLS."""
+        """An untrusted certificate, one by a private authority, https to an http server, http to an https server."""
         try:
-            told = refusal(secured.storage("safe"))
-            assert "certificate is not trusted" in told
-            assert "SSL_CERT_FILE" in told
+            message = refusal(secured.storage("safe"))
+            assert "certificate is not trusted" in message
+            assert "SSL_CERT_FILE" in message
             plain = refusal(secured.storage("safe", s3_endpoint_url=secured.endpoint.replace("https", "http")))
             assert "it speaks TLS there: write s3_endpoint_url with https://" in plain
             other = refusal(s3_server.storage("any", s3_endpoint_url=s3_server.endpoint.replace("http", "https")))
@@ -120,7 +122,7 @@ class TestTLS:
 
 @pytest.mark.parametrize("use", ["write", "list", "stat"])
 @pytest.mark.parametrize(
-    ("number", "code", "message", "told"),
+    ("number", "code", "message", "advice"),
     [
         (403, "AccessDenied", "Access Denied", "let the policy of the key behind s3_access_key allow s3:ListBucket"),
         (403, "RequestTimeTooSkewed", "The difference is too large.", "this machine's clock differs too much"),
@@ -130,18 +132,18 @@ class TestTLS:
         (418, "Teapot", "Short and stout.", "the service answered Teapot: Short and stout"),
     ],
 )
-def test_by_an_answer(
-    s3_server: S3Server, bucket: str, proxy: FaultyProxy, use: str, number: int, code: str, message: str, told: str
+def test_error_answers_of_the_service(
+    s3_server: S3Server, bucket: str, proxy: FaultyProxy, use: str, number: int, code: str, message: str, advice: str
 ) -> None:
-    """Also to HEAD, whose answer has no room for the reason: a list is asked for to learn it."""
+    """Also to HEAD, whose answer has no body: a list request is sent to learn the reason."""
     for kind in ("PutObject", "ListObjects", "HeadObject"):
         proxy.every(kind, status(number, code, message))
     storage = s3_server.storage(bucket, s3_endpoint_url=proxy.endpoint, s3_session_token=TOKEN)
-    assert told in refusal(storage, use)
+    assert advice in refusal(storage, use)
 
 
-def test_what_was_signed_is_not_told(s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
-    """AWS repeats it in its answer, the session token included."""
+def test_signed_values_are_not_in_the_message(s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
+    """AWS repeats them in its answer, including the session token."""
     body = f"""<Error><Code>SignatureDoesNotMatch</Code><Message>It does not match {SECRET_KEY}</Message>
         <AWSAccessKeyId>{ACCESS_KEY}</AWSAccessKeyId><CanonicalRequest>x-amz-security-token:{TOKEN}</CanonicalRequest>
         </Error>"""
@@ -159,10 +161,10 @@ def test_what_was_signed_is_not_told(s3_server: S3Server, bucket: str, proxy: Fa
         ("InvalidRequest", "Object is WORM protected and cannot be overwritten"),
     ],
 )
-def test_a_locked_object_is_told_apart(
+def test_a_locked_object_has_its_own_error(
     s3_server: S3Server, bucket: str, proxy: FaultyProxy, code: str, message: str
 ) -> None:
-    """Whoever deletes old backups keeps such a one, and goes on."""
+    """A prune keeps locked backups, and continues."""
     storage = s3_server.storage(bucket, s3_endpoint_url=proxy.endpoint)
     storage.write("shop.json", b"x")
     proxy.next("DeleteObject", status(403, code, message), status(403, "AccessDenied", "Access Denied"))
@@ -173,14 +175,14 @@ def test_a_locked_object_is_told_apart(
     assert not isinstance(caught.value, ObjectLocked)
 
 
-def test_a_full_bucket_is_told_apart(s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
+def test_a_full_bucket_has_its_own_error(s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
     proxy.every("PutObject", status(403, "QuotaExceeded", "Bucket quota exceeded"))
     with pytest.raises(NotEnoughSpace, match="s3_bucket"):
         s3_server.storage(bucket, s3_endpoint_url=proxy.endpoint).write("shop.json", b"x")
 
 
 def make_certificates(folder: Path) -> None:
-    """An authority of our own, and a server's certificate by it for 127.0.0.1."""
+    """Create a private authority, and a server certificate by it for 127.0.0.1."""
     openssl = needs.program("openssl")
     (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
     new = ["-newkey", "rsa:2048", "-nodes"]

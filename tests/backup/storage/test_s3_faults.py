@@ -1,4 +1,4 @@
-"""The S3 storage on broken networks and failing services: what can be retried is, else nothing is published."""
+"""The S3 storage on broken networks and failing services: requests are retried, or nothing is published."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def disk(s3_server: S3Server, bucket: str) -> Iterator[list[str]]:
     assert s3_server.files(bucket) == expected
 
 
-class TestWhatPassesIsRetried:
+class TestTemporaryFaults:
     @pytest.mark.parametrize("kind", IN_PARTS)
     @pytest.mark.parametrize("fault", PASSING)
-    def test_in_an_upload_of_parts(
+    def test_a_multipart_upload_is_retried(
         self, storage: S3Storage, proxy: FaultyProxy, s3_server: S3Server, bucket: str, kind: str, fault: str
     ) -> None:
-        """The request is sent again, and not the dump; the bytes are right."""
+        """The request is sent again, not the complete dump; the bytes are right."""
         proxy.next(kind, PASSING[fault])
         with storage.publish("shop.gz") as sink:
             sink.write(PARTS)
@@ -73,10 +73,10 @@ class TestWhatPassesIsRetried:
 
     @pytest.mark.parametrize("kind", IN_ONE)
     @pytest.mark.parametrize("fault", PASSING)
-    def test_in_an_upload_of_one_request(
+    def test_an_upload_in_one_request_is_retried(
         self, storage: S3Storage, proxy: FaultyProxy, disk: list[str], kind: str, fault: str
     ) -> None:
-        """Created on condition: the second attempt may meet what the first one made, and knows it for its own."""
+        """Created conditionally: the second attempt recognises the object that the first one created."""
         proxy.every("PutObject", faults.on_condition())
         proxy.next(kind, PASSING[fault])
         storage.write("shop.json", SMALL)
@@ -85,7 +85,7 @@ class TestWhatPassesIsRetried:
 
     @pytest.mark.parametrize("kind", ["GetObject", "HeadObject", "ListObjects", "DeleteObject"])
     @pytest.mark.parametrize("fault", PASSING)
-    def test_in_everything_else(self, storage: S3Storage, proxy: FaultyProxy, kind: str, fault: str) -> None:
+    def test_other_requests_are_retried(self, storage: S3Storage, proxy: FaultyProxy, kind: str, fault: str) -> None:
         storage.write("shop.json", SMALL)
         proxy.next(kind, PASSING[fault])
         assert storage.read("shop.json") == SMALL
@@ -93,10 +93,10 @@ class TestWhatPassesIsRetried:
         storage.delete("shop.json")
         assert storage.stat("shop.json") is None
 
-    def test_a_part_that_is_never_answered(
+    def test_a_part_without_an_answer_is_retried(
         self, storage: S3Storage, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A line gone dead is given up after a while, and another one taken."""
+        """A dead connection is abandoned after a while, and a new one is opened."""
         monkeypatch.setattr(client, "_PART", timedelta(seconds=3))
         proxy.next("UploadPart", proxy.hold)
         with storage.publish("shop.gz") as sink:
@@ -104,25 +104,25 @@ class TestWhatPassesIsRetried:
         assert storage.read("shop.gz") == PARTS
 
     @pytest.mark.parametrize("code", ["InternalError", "SlowDown"])
-    def test_an_error_in_an_answer_of_200(self, storage: S3Storage, proxy: FaultyProxy, code: str) -> None:
+    def test_an_error_in_an_answer_of_200_is_retried(self, storage: S3Storage, proxy: FaultyProxy, code: str) -> None:
         proxy.next("CompleteMultipartUpload", faults.status(200, code))
         with storage.publish("shop.gz") as sink:
             sink.write(PARTS)
         assert storage.read("shop.gz") == PARTS
 
-    def test_a_download_that_breaks(self, storage: S3Storage, proxy: FaultyProxy) -> None:
-        """The rest is asked for. (rclone answers that with 200, which the proxy makes the 206 of other services.)"""
+    def test_an_interrupted_download_is_resumed(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+        """The rest is requested. (rclone answers that with 200, which the proxy makes the 206 of other services.)"""
         storage.write("shop.gz", PARTS)
         proxy.next("GetObject", faults.cut_answer, faults.cut_answer, faults.as_partial)
         assert storage.read("shop.gz") == PARTS
 
 
-class TestWhatStaysBroken:
+class TestPermanentFaults:
     """A clear error, no object, no unfinished upload, and the name is free again."""
 
     @pytest.mark.parametrize("kind", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
     @pytest.mark.parametrize(
-        ("fault", "told"),
+        ("fault", "message"),
         [
             (faults.status(500), "the service failed"),
             (faults.status(503, "SlowDown"), "asks to slow down"),
@@ -132,9 +132,12 @@ class TestWhatStaysBroken:
         ids=["500", "503", "403", "dropped"],
     )
     @pytest.mark.usefixtures("disk")
-    def test_an_upload(self, storage: S3Storage, proxy: FaultyProxy, kind: str, fault: Fault, told: str) -> None:
+    def test_an_upload_fails(
+        self, storage: S3Storage, proxy: FaultyProxy, kind: str, fault: Fault, message: str
+    ) -> None:
         proxy.every(kind, fault)
-        with pytest.raises(StorageError, match=f"Could not store shop.gz.*{told}"), storage.publish("shop.gz") as sink:  # noqa: PT012
+        expected = f"Could not store shop.gz.*{message}"
+        with pytest.raises(StorageError, match=expected), storage.publish("shop.gz") as sink:  # noqa: PT012
             for start in range(0, len(PARTS), 1_000_000):
                 sink.write(PARTS[start : start + 1_000_000])
         assert storage.stat("shop.gz") is None
@@ -144,35 +147,37 @@ class TestWhatStaysBroken:
 
     @pytest.mark.usefixtures("disk")
     @pytest.mark.parametrize("code", ["InternalError", "SlowDown", "InvalidPart"])
-    def test_an_error_in_every_answer_of_200(self, storage: S3Storage, proxy: FaultyProxy, code: str) -> None:
-        """ "Done", says the status, and the body that it is not."""
+    def test_an_error_in_every_answer_of_200_fails(self, storage: S3Storage, proxy: FaultyProxy, code: str) -> None:
+        """The status is 200 and the body holds an error."""
         proxy.every("CompleteMultipartUpload", faults.status(200, code))
         with pytest.raises(StorageError, match="Could not store shop"), storage.publish("shop.gz") as sink:
             sink.write(PARTS)
         assert storage.stat("shop.gz") is None
 
-    def test_a_yes_without_an_object(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+    def test_a_successful_answer_without_an_object_fails(self, storage: S3Storage, proxy: FaultyProxy) -> None:
         proxy.next("CompleteMultipartUpload", lambda exchange: Answer(200, exchange.body and COMPLETED))
         with pytest.raises(StorageError, match="said yes, but it is not there"), storage.publish("shop.gz") as sink:
             sink.write(PARTS)
 
     @pytest.mark.usefixtures("disk")
     @pytest.mark.parametrize("content", [SMALL, PARTS], ids=["in one request", "in parts"])
-    def test_a_yes_and_a_short_object(self, storage: S3Storage, proxy: FaultyProxy, content: bytes) -> None:
-        """It is removed again."""
+    def test_a_successful_answer_with_a_truncated_object_fails(
+        self, storage: S3Storage, proxy: FaultyProxy, content: bytes
+    ) -> None:
+        """The truncated object is removed."""
         proxy.next("PutObject", cut_on_disk)
         proxy.next("CompleteMultipartUpload", cut_on_disk)
         with pytest.raises(StorageError, match="bytes instead of"), storage.publish("shop.gz") as sink:
             sink.write(content)
         assert storage.stat("shop.gz") is None
 
-    def test_a_download(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+    def test_a_download_fails(self, storage: S3Storage, proxy: FaultyProxy) -> None:
         storage.write("shop.gz", PARTS)
         proxy.every("GetObject", faults.cut_answer)
         with pytest.raises(StorageError, match="Could not read shop"):
             storage.read("shop.gz")
 
-    def test_an_abort_is_logged_beside_the_error_that_led_to_it(
+    def test_a_failed_abort_is_logged_and_the_first_error_is_raised(
         self, storage: S3Storage, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture
     ) -> None:
         proxy.every("AbortMultipartUpload", faults.status(403, "AccessDenied"))
@@ -185,7 +190,9 @@ class TestWhatStaysBroken:
 
 
 class TestConditions:
-    def test_a_service_without_conditions_is_asked_plainly(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+    def test_a_service_without_conditional_writes_gets_plain_requests(
+        self, storage: S3Storage, proxy: FaultyProxy
+    ) -> None:
         def refuse(exchange: Exchange) -> Answer:
             if "if-none-match" in exchange.headers:
                 return faults.status(501, "NotImplemented")(exchange)
@@ -195,10 +202,10 @@ class TestConditions:
         storage.write("shop.json", SMALL)
         assert storage.read("shop.json") == SMALL
 
-    def test_what_another_made_in_the_last_moment_stays(
+    def test_an_object_created_after_the_check_stays(
         self, storage: S3Storage, proxy: FaultyProxy, s3_server: S3Server, bucket: str
     ) -> None:
-        """After the look and before the request."""
+        """Another machine creates it between the check and the request."""
         condition = faults.on_condition()
 
         def after_another(exchange: Exchange) -> Answer:
@@ -214,9 +221,9 @@ class TestConditions:
 
 @pytest.mark.usefixtures("disk")
 class TestSignals:
-    """Ctrl-C gets through at once, and nothing is left."""
+    """Ctrl-C has an immediate effect, and nothing is left."""
 
-    def test_while_parts_are_not_answered(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+    def test_ctrl_c_while_parts_are_not_answered(self, storage: S3Storage, proxy: FaultyProxy) -> None:
         proxy.every("UploadPart", proxy.hold)
         full = interrupted_when(lambda: proxy.seen.count("UploadPart") >= upload.parts_at_once(5 * upload.MIB))
         with full, pytest.raises(KeyboardInterrupt), storage.publish("shop.gz") as sink:
@@ -224,10 +231,10 @@ class TestSignals:
         assert "AbortMultipartUpload" in proxy.seen
 
     @pytest.mark.parametrize("compression", ["gzip", "bz2", "none"])
-    def test_while_a_compressor_waits_for_the_upload(
+    def test_ctrl_c_while_a_compressor_waits_for_the_upload(
         self, storage: S3Storage, proxy: FaultyProxy, compression: str
     ) -> None:
-        """It writes from a thread of its own, and its end is waited for."""
+        """The compressor writes from another thread, which is joined."""
         proxy.every("UploadPart", proxy.hold)
         begun = interrupted_when(lambda: "UploadPart" in proxy.seen)
         with begun, pytest.raises(KeyboardInterrupt), storage.publish("shop.gz") as sink:
@@ -235,8 +242,10 @@ class TestSignals:
         assert "AbortMultipartUpload" in proxy.seen
 
     @pytest.mark.parametrize("content", [SMALL, PARTS], ids=["in one request", "in parts"])
-    def test_in_the_request_that_publishes(self, storage: S3Storage, proxy: FaultyProxy, content: bytes) -> None:
-        """It comes to its end, and what it published is taken back."""
+    def test_ctrl_c_during_the_request_that_publishes(
+        self, storage: S3Storage, proxy: FaultyProxy, content: bytes
+    ) -> None:
+        """The request is finished, and the published object is removed."""
 
         def interrupt(exchange: Exchange) -> Answer:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
@@ -267,7 +276,7 @@ class interrupted_when:  # noqa: N801  it reads as a block
 
 
 def cut_on_disk(exchange: Exchange) -> Answer:
-    """The service stores the half of it, and says yes."""
+    """The service stores half of the object, and reports success."""
     answer = exchange.forward()
     content = exchange.stored.read_bytes()
     exchange.stored.write_bytes(content[: len(content) // 2])

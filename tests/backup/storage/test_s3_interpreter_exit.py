@@ -1,4 +1,4 @@
-"""The end of a process that has talked to S3: in order, with the exit code that it should have."""
+"""The exit of a process that has used S3: in order, and with the right exit code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def start(parameters: dict[str, object], key: str, size: int) -> subprocess.Pope
 
 
 def test_a_signal_does_not_come_between_a_request_and_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be a coroutine that nobody awaits."""
+    """It would leave a coroutine that is never awaited."""
     begin, arrived = asyncio.run_coroutine_threadsafe, threading.Event()
 
     def signalled(coroutine: Any, loop: asyncio.AbstractEventLoop) -> Any:
@@ -56,7 +56,7 @@ def test_a_signal_does_not_come_between_a_request_and_its_start(monkeypatch: pyt
 
 
 def test_ten_uploads_that_end_with_the_process_end_with_0(s3_server: S3Server, bucket: str) -> None:
-    """One in twenty used to be aborted by a thread of obstore that came into an ending interpreter."""
+    """One in twenty used to be aborted by a thread of obstore that called into an ending interpreter."""
     processes = [start(s3_server.parameters(bucket), f"{number}.gz", number * 2_000_000) for number in range(10)]
     errors = [process.communicate()[1] for process in processes]
     assert [(process.returncode, error) for process, error in zip(processes, errors, strict=True)] == [(0, "")] * 10
@@ -64,7 +64,7 @@ def test_ten_uploads_that_end_with_the_process_end_with_0(s3_server: S3Server, b
 
 
 def test_an_interrupted_upload_ends_as_interrupted(s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
-    """On a line gone dead, too: soon, with nothing left, and with no other signal's exit code."""
+    """Also on a dead connection: soon, with nothing left, and with the exit code of its own signal."""
     proxy.every("UploadPart", proxy.hold)
     with start({**s3_server.parameters(bucket), "s3_endpoint_url": proxy.endpoint}, "shop.gz", 1 << 40) as process:
         wait_until(lambda: "UploadPart" in proxy.seen)
@@ -76,7 +76,7 @@ def test_an_interrupted_upload_ends_as_interrupted(s3_server: S3Server, bucket: 
     assert s3_server.files(bucket) == []
 
 
-def test_the_end_waits_until_what_was_lent_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exit_waits_for_borrowed_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interpreter_exit, "_has_cancelled", threading.Event())
     monkeypatch.setattr(interpreter_exit, "_PATIENCE", 60)
     borrowed = [obstore.Bytes(interpreter_exit.lend(b"a block"))]
@@ -89,8 +89,8 @@ def test_the_end_waits_until_what_was_lent_is_back(monkeypatch: pytest.MonkeyPat
     assert not ending.is_alive()
 
 
-def test_threads_that_were_here_before_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server may run some that it has not told Python of."""
+def test_threads_from_before_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may run threads that Python does not know."""
     over, begun = threading.Event(), threading.Event()
 
     def live() -> None:
@@ -113,15 +113,15 @@ def test_threads_that_were_here_before_are_not_waited_for(monkeypatch: pytest.Mo
         over.set()
 
 
-def test_the_end_waits_no_longer_than_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exit_waits_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interpreter_exit, "_PATIENCE", 0.05)
     borrowed = [obstore.Bytes(interpreter_exit.lend(b"a block"))]
     interpreter_exit._leave()
     borrowed.clear()
 
 
-def test_a_child_forked_after_the_first_use_is_told(s3_server: S3Server, bucket: str) -> None:
-    """It would wait for ever. One that uses S3 first, as RQ's and Celery's children do, may."""
+def test_a_child_forked_after_the_first_use_gets_an_error(s3_server: S3Server, bucket: str) -> None:
+    """It would block forever. A parent that has not used S3 may fork, as RQ and Celery do."""
     script = f"""
 import os, sys
 from django_cfg.backup.config.backup import BackupStorageConfig
@@ -142,7 +142,7 @@ print(forked())
 list(storage.list())
 print(forked())
 """
-    # Python 3.12 and newer warn of such a fork; the test is of what happens to whoever does it all the same.
+    # Python 3.12 and newer warn of such a fork; the test shows what happens if it is done all the same.
     argv = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", script]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout.split(), done.stderr, done.returncode) == (["0", "7"], "", 0)

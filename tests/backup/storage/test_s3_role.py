@@ -1,4 +1,4 @@
-"""S3 with the keys of the machine's role, from each of the places that obstore looks in, all on this machine."""
+"""S3 with the keys of the machine's role, from each source that obstore supports, all served locally."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_web_identity(s3_server: S3Server, bucket: str, monkeypatch: pytest.Mo
     assert service.requests
 
 
-def test_keys_that_expire_are_asked_for_again(
+def test_expiring_keys_are_renewed(
     s3_server: S3Server, bucket: str, role: RoleServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A backup may take longer than the keys last; they are renewed before their end."""
@@ -104,13 +104,13 @@ def test_keys_that_expire_are_asked_for_again(
     assert len(role.requests) > before
 
 
-def test_no_role_is_said(s3_server: S3Server, bucket: str) -> None:
-    told = refusal(s3_server, bucket)
-    assert "this machine gives no keys (s3_use_role=True)" in told
-    assert "set s3_access_key and s3_secret_key" in told
+def test_a_missing_role_is_an_error(s3_server: S3Server, bucket: str) -> None:
+    message = refusal(s3_server, bucket)
+    assert "this machine gives no keys (s3_use_role=True)" in message
+    assert "set s3_access_key and s3_secret_key" in message
 
 
-def test_a_web_identity_without_its_file_is_said(
+def test_a_web_identity_without_its_file_is_an_error(
     s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/credentials")
@@ -119,19 +119,19 @@ def test_a_web_identity_without_its_file_is_said(
 
 
 @pytest.mark.parametrize("wrong", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-def test_keys_that_the_service_does_not_take(
+def test_keys_that_the_service_refuses(
     s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     monkeypatch.setenv(wrong, WRONG)
-    told = refusal(s3_server, bucket)
-    assert "the service does not take the keys of the role" in told
-    assert WRONG not in told
-    assert SECRET_KEY not in told
+    message = refusal(s3_server, bucket)
+    assert "the service does not take the keys of the role" in message
+    assert WRONG not in message
+    assert SECRET_KEY not in message
 
 
-def test_a_service_that_does_not_answer_is_no_missing_role(
+def test_a_service_that_does_not_answer_is_not_a_missing_role(
     s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
@@ -144,7 +144,7 @@ def test_a_service_that_does_not_answer_is_no_missing_role(
         list(storage.list())
 
 
-def test_without_the_parameter_the_variables_do_not_count(
+def test_without_s3_use_role_the_variables_are_ignored(
     s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The keys of the configuration are used, whatever the environment holds for other programs."""

@@ -153,10 +153,10 @@ def read_catalog(storage: Storage, signing_keys: Sequence[str] = (), read: Reade
         manifest = None
         try:
             manifest = _read(key, data)
-            _require_whole_archive(manifest, objects.get(manifest.archive_key) or _look_again(storage, manifest))
+            _require_complete_archive(manifest, objects.get(manifest.archive_key) or _look_again(storage, manifest))
             backups.append(manifest)
             if signing_keys:
-                signatures[manifest.name] = _signature(_whole(data), tuple(signing_keys))
+                signatures[manifest.name] = _signature(_content_or_raise(data), tuple(signing_keys))
         except BackupError as error:
             damaged.append(Damaged(name=key.removesuffix(SUFFIX), error=error, manifest=manifest))
         except Exception as error:  # noqa: BLE001  an object that no test foresaw must not hide the others
@@ -182,7 +182,7 @@ def find_intact(storage: Storage, name: str) -> Manifest | None:
         return None
     try:
         manifest = _read(key, storage.read(key))
-        _require_whole_archive(manifest, _look_again(storage, manifest))
+        _require_complete_archive(manifest, _look_again(storage, manifest))
     except (ManifestError, VerificationFailed):
         return None
     return manifest
@@ -205,7 +205,7 @@ def _proofs(
     unreadable = {names[key] for key in names.keys() & too_large}
     for key, data in read(listed[key] for key in names.keys() - too_large):
         try:
-            proof = _read_proof(_whole(data), key)
+            proof = _read_proof(_content_or_raise(data), key)
             proofs[proof.name] = proof
         except BackupError as error:
             unreadable.add(names[key])
@@ -303,7 +303,7 @@ def _not_found(catalog: Catalog, name: str) -> BackupError:
 
 
 def _read(key: str, data: bytes | BackupError) -> Manifest:
-    return _read_manifest(_whole(data), key)
+    return _read_manifest(_content_or_raise(data), key)
 
 
 def _remembered(read: Callable[[bytes, _A], _R]) -> Callable[[bytes, _A], _R]:
@@ -317,7 +317,7 @@ _read_proof = _remembered(Proof.from_json)
 _signature = _remembered(check_signature)
 
 
-def _whole(data: bytes | BackupError) -> bytes:
+def _content_or_raise(data: bytes | BackupError) -> bytes:
     if isinstance(data, BackupError):
         raise data
     return data
@@ -337,7 +337,7 @@ def _look_again(storage: Storage, manifest: Manifest) -> int | None:
     return found.size if found else None
 
 
-def _require_whole_archive(manifest: Manifest, size: int | None) -> None:
+def _require_complete_archive(manifest: Manifest, size: int | None) -> None:
     if size is None:
         raise VerificationFailed(
             f"The archive {manifest.archive_key} is missing, its manifest {manifest.key} is there: something other "

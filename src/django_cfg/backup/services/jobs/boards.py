@@ -38,11 +38,11 @@ class Board(ABC):
 
     @abstractmethod
     def cancel(self, by: str) -> None:
-        """Note that somebody wants the job to end."""
+        """Record that *by* has cancelled the job."""
 
     @abstractmethod
     def cancelled_by(self) -> str:
-        """Return who wants it to end; empty: nobody."""
+        """Return who has cancelled the job; empty if it is not cancelled."""
 
 
 class FileBoard(Board):

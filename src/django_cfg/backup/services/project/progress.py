@@ -55,7 +55,7 @@ class LiveProgress:
 
     @property
     def cancelled_by(self) -> str:
-        """Who wants the run to end; empty: nobody does."""
+        """Who has cancelled the run; empty if it is not cancelled."""
         return getattr(self._progress, "cancelled_by", "")
 
     def say(self, text: str) -> None:

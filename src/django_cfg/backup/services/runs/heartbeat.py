@@ -80,7 +80,7 @@ class _Heart:
                 self.cancel(by)
 
     def _meet_row(self, *, write: bool) -> str:
-        """Write the signs of life, and return who wants the run to end; empty: nobody does."""
+        """Write the heartbeat, and return who has cancelled the run; empty if it is not cancelled."""
         try:
             if not can_be_opened(history_alias()):
                 return ""

@@ -1,4 +1,4 @@
-"""A prune that is stopped after any of its steps: what is listed is whole, and what was to stay is there."""
+"""A prune that is interrupted after any step: every listed backup is complete, and all backups to keep exist."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def stored(history: History) -> Memory:
         archive = manifest.archive.model_copy(update={"size": len(content)})
         storage.write(manifest.archive_key, content)
         storage.write(manifest.key, manifest.model_copy(update={"archive": archive}).to_json())
-    for name, proof in history.beside.proofs.items():
+    for name, proof in history.sidecars.proofs.items():
         storage.write(proof_key(name, proof.at), proof.to_json())
-    for name in history.beside.unreadable:
+    for name in history.sidecars.unreadable:
         storage.write(proof_key(name, history.now), b"{")
-    for name in history.beside.pinned:
+    for name in history.sidecars.pinned:
         storage.write(f"{name}{PIN_SUFFIX}", b"{}")
     return storage
 
@@ -49,8 +49,8 @@ def prune(history: History, storage: Memory, steps: float) -> PruneReport | None
         storage.steps = float("inf")
 
 
-def listed_whole(history: History, storage: Memory) -> list[Manifest]:
-    """The backups of the history that are listed, each found whole."""
+def listed_complete(history: History, storage: Memory) -> list[Manifest]:
+    """Return the listed backups of the history; assert that each is complete."""
     catalog = read_catalog(storage)
     assert catalog.damaged == ()
     names = {manifest.name for manifest in catalog.backups}
@@ -58,11 +58,11 @@ def listed_whole(history: History, storage: Memory) -> list[Manifest]:
 
 
 @pytest.mark.parametrize("examples", [50, pytest.param(100_000, marks=pytest.mark.long)])
-def test_stopped_after_any_step_no_listed_backup_is_broken(examples: int) -> None:
+def test_after_an_interruption_no_listed_backup_is_incomplete(examples: int) -> None:
     def promise(history: History, chance: Random) -> None:
         storage, due = stored(history), history.plan()
         prune(history, storage, chance.randrange(6 * len(due.due) + 1))
-        left = listed_whole(history, storage)
+        left = listed_complete(history, storage)
         assert {m.name for m in due.kept} <= {m.name for m in left}
         gone = [manifest for manifest in history.manifests if manifest not in left]
         rest = history.without(gone)
@@ -71,7 +71,7 @@ def test_stopped_after_any_step_no_listed_backup_is_broken(examples: int) -> Non
         assert set(finished.deleted) <= {m.name for m in due.due}
         assert not finished.failed
         assert not finished.kept
-        assert [m.name for m in listed_whole(rest, storage)] == [
+        assert [m.name for m in listed_complete(rest, storage)] == [
             m.name for m in rest.manifests if m in rest.plan().kept
         ]
 

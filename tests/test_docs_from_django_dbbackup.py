@@ -49,7 +49,7 @@ def test_an_archive_is_restored_by_hand(tmp_path: Path, form: str) -> None:
     assert books(tmp_path) == [(1, "one\n'two'); three"), (2, "four")]
 
 
-def test_a_statement_that_was_cut_leaves_nothing(tmp_path: Path) -> None:
+def test_a_truncated_statement_restores_nothing(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text(SQL[: SQL.index("four")])
     assert restore(tmp_path).returncode != 0
     with closing(sqlite3.connect(tmp_path / "restored.sqlite3")) as connection:

@@ -1,4 +1,4 @@
-"""What is published is a backup: nothing that comes after its manifest makes a failure of it."""
+"""A run that has published its manifest has succeeded, even if a later step is interrupted."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.django_project import Site
 
 
 @pytest.fixture
-def told(site: Site, books: Path) -> Iterator[list[str]]:
-    """What the signals said, from which every mail and heartbeat comes."""
+def signals_sent(site: Site, books: Path) -> Iterator[list[str]]:
+    """Collect the signals, which cause every mail and heartbeat."""
     heard: list[str] = []
 
     def succeeded(**facts: Any) -> None:
@@ -33,7 +33,7 @@ def told(site: Site, books: Path) -> Iterator[list[str]]:
     backup_failed.disconnect(failed)
 
 
-def require_success(told: list[str]) -> None:
+def require_success(signals_sent: list[str]) -> None:
     (manifest,) = list_backups()
     (run,) = Run.objects.all()
     assert (run.state, run.name, run.size, run.message, run.lease) == (
@@ -43,26 +43,26 @@ def require_success(told: list[str]) -> None:
         "",
         None,
     )
-    assert told == ["succeeded"]
+    assert signals_sent == ["succeeded"]
 
 
 def interrupt(*arguments: object, **facts: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_an_interruption_while_the_success_is_told(site: Site, told: list[str]) -> None:
-    """A mail server may take its time, and a service manager end us meanwhile."""
+def test_an_interruption_during_the_signal_of_success(site: Site, signals_sent: list[str]) -> None:
+    """A mail server may be slow, and a service manager may end the process in the meantime."""
     backup_succeeded.connect(interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
             create_backup()
     finally:
         backup_succeeded.disconnect(interrupt)
-    require_success(told)
+    require_success(signals_sent)
 
 
-def test_an_interruption_when_the_manifest_has_just_been_written(
-    site: Site, told: list[str], monkeypatch: pytest.MonkeyPatch
+def test_an_interruption_right_after_the_manifest_was_written(
+    site: Site, signals_sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = LocalStorage.write
 
@@ -73,17 +73,19 @@ def test_an_interruption_when_the_manifest_has_just_been_written(
     monkeypatch.setattr(LocalStorage, "write", write_and_be_interrupted)
     with pytest.raises(KeyboardInterrupt):
         create_backup()
-    require_success(told)
+    require_success(signals_sent)
 
 
-def test_an_interruption_after_the_manifest(site: Site, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As while a warning is shown."""
+def test_an_interruption_after_the_manifest(
+    site: Site, signals_sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a warning is printed, for example."""
     monkeypatch.setattr(
         "django_cfg.backup.services.creation.create._BackupAttempt._warn", _warn_of_nothing_before_the_end()
     )
     with pytest.raises(KeyboardInterrupt):
         create_backup()
-    require_success(told)
+    require_success(signals_sent)
 
 
 def _warn_of_nothing_before_the_end() -> Any:
@@ -97,29 +99,31 @@ def _warn_of_nothing_before_the_end() -> Any:
     return warn
 
 
-def test_an_interruption_when_the_row_cannot_be_written_yet(
-    site: Site, told: list[str], monkeypatch: pytest.MonkeyPatch
+def test_an_interruption_before_the_row_is_written(
+    site: Site, signals_sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the heart is being stopped."""
+    """While the heartbeats are being stopped."""
     monkeypatch.setattr("django_cfg.backup.services.runs.run.heartbeats", lambda *arguments: _Interrupted())
     with pytest.raises(KeyboardInterrupt):
         create_backup()
-    require_success(told)
+    require_success(signals_sent)
 
 
 class _Interrupted:
     def __enter__(self) -> None:
-        """As always."""
+        """As usual."""
 
     def __exit__(self, *error: object) -> None:
         raise KeyboardInterrupt
 
 
-def test_before_the_manifest_it_has_failed(site: Site, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_before_the_manifest_is_a_failure(
+    site: Site, signals_sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(LocalStorage, "write", interrupt)
     with pytest.raises(KeyboardInterrupt):
         create_backup()
     assert list_backups() == []
-    assert told == ["failed"]
+    assert signals_sent == ["failed"]
     assert [run.state for run in Run.objects.all()] == ["failed"]
     assert site.stored() == []

@@ -44,7 +44,7 @@ def handler() -> Iterator[None]:
 
 
 def run_until(act: Callable[[], object], first: int, number: int, second: int = 0) -> tuple[int, int]:
-    """Do it, with a signal at the *first* step, a line or a return, and at the *second* call or return after that.
+    """Call *act* with a signal at the *first* step (a line or a return), and at the *second* call or return after it.
 
     :returns: how many steps there were, and how many calls and returns after the signal.
     """
@@ -94,7 +94,7 @@ def restore_it() -> None:
     restore_backup(discard_old=True)
 
 
-def expect_nothing_held(act: Callable[[], object], step: object) -> None:
+def assert_nothing_is_held(act: Callable[[], object], step: object) -> None:
     kept = [signal.getsignal(number) for number in ENDING]
     assert kept[0] is signal.default_int_handler, step
     assert "handler.<locals>.end" in repr(kept[1]), step
@@ -111,13 +111,13 @@ def test_a_signal_at_each_step(site: Site, act: Callable[[], object], number: in
     assert total > 100
     for step in range(1, total + 1, stride):
         run_until(act, step, number)
-        expect_nothing_held(act, f"step {step} of {total}")
+        assert_nothing_is_held(act, f"step {step} of {total}")
 
 
 @pytest.mark.parametrize("act", [back_up, restore_it])
 @pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.long)])
 def test_a_second_signal_at_each_step_after_the_first(site: Site, act: Callable[[], object], stride: int) -> None:
-    """Of a person who presses Ctrl-C again, while the run ends."""
+    """As from a person who presses Ctrl-C again while the run ends."""
     back_up()
     total, _ = run_until(act, 0, signal.SIGINT)
     count, calls = run_until(act, total // 2, signal.SIGINT)
@@ -125,4 +125,4 @@ def test_a_second_signal_at_each_step_after_the_first(site: Site, act: Callable[
     assert calls > 30
     for call in range(1, calls + 1, stride):
         run_until(act, total // 2, signal.SIGINT, call)
-        expect_nothing_held(act, f"call {call} of {calls}")
+        assert_nothing_is_held(act, f"call {call} of {calls}")

@@ -1,4 +1,4 @@
-"""What restores left behind, in backup_status and backup_prune; and servers that do not answer."""
+"""Old data and unfinished work of restores, in backup_status and backup_prune; and servers that do not answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SQLITE = "django.db.backends.sqlite3"
 
 @pytest.fixture
 def old_data(site: Site, books: Path) -> Path:
-    """What a restore has set aside."""
+    """Old data that a restore has kept."""
     site.configure(schedule={"enabled": False})
     site.create()
     site.call("backup_restore", "latest", "--yes")
@@ -33,7 +33,7 @@ def old_data(site: Site, books: Path) -> Path:
 
 @pytest.fixture
 def scratch(site: Site, books: Path) -> Path:
-    """What a restore that was killed has left, with one old backup that is due."""
+    """Unfinished work of a killed restore, and one old backup that is due for deletion."""
     site.configure(retention=ONE_DAY, schedule={"enabled": False})
     put(*daily(2))
     folder = site.root / ".db.sqlite3.restoring"
@@ -44,14 +44,14 @@ def scratch(site: Site, books: Path) -> Path:
 
 
 @pytest.fixture
-def deaf() -> Iterator[int]:
-    """The port of a server that takes connections and never says a word."""
+def silent_server() -> Iterator[int]:
+    """Yield the port of a server that accepts connections and never answers."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         yield server.getsockname()[1]
 
 
 class TestStatus:
-    def test_old_data_is_shown_with_its_size_and_age(self, site: Site, old_data: Path) -> None:
+    def test_kept_data_is_shown_with_its_size_and_age(self, site: Site, old_data: Path) -> None:
         answer = site.call("backup_status")
         assert answer.code == 0
         assert f"Old data of default: {old_data}, " in answer.stdout
@@ -59,15 +59,15 @@ class TestStatus:
         (kept,) = site.call("backup_status", "--json").json["old_data"]
         assert (kept["database"], kept["name"], kept["size"]) == ("default", str(old_data), old_data.stat().st_size)
 
-    def test_a_server_that_says_nothing_is_not_waited_for(
-        self, site: Site, old_data: Path, deaf: int, monkeypatch: pytest.MonkeyPatch
+    def test_silent_servers_are_not_waited_for(
+        self, site: Site, old_data: Path, silent_server: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Nor any number of them, and the others are told."""
+        """Not even many of them; the other servers are reported."""
         monkeypatch.setattr(kept_data, "PATIENCE", 1.0)
         silent = {
             "ENGINE": "django.db.backends.postgresql",
             "HOST": "127.0.0.1",
-            "PORT": deaf,
+            "PORT": silent_server,
             "USER": "x",
             "PASSWORD": "x",
         }
@@ -88,7 +88,7 @@ class TestStatus:
         assert "old data of silent1 is not known: it did not answer within 1 s" in answer.stderr
 
     @pytest.mark.parametrize("code", [0, 4])
-    def test_whatever_a_driver_raises_the_document_is_printed(
+    def test_the_document_is_printed_whatever_a_driver_raises(
         self, site: Site, old_data: Path, monkeypatch: pytest.MonkeyPatch, code: int
     ) -> None:
         def missing(self: SQLiteEngine) -> None:
@@ -104,7 +104,9 @@ class TestStatus:
 
 
 class TestPrune:
-    def test_a_no_removes_nothing(self, site: Site, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_confirmation_nothing_is_removed(
+        self, site: Site, scratch: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("sys.stdin", Terminal("n\n"))
         answer = site.call("backup_prune")
         assert f"A restore of default that died left {scratch}." in answer.stderr
@@ -114,26 +116,32 @@ class TestPrune:
         assert len(backups(site)) == 2
 
     @pytest.mark.parametrize("arguments", [["--dry-run"], ["--dry-run", "--yes"], []], ids=" ".join)
-    def test_only_shown_it_stays(self, site: Site, scratch: Path, arguments: list[str]) -> None:
+    def test_without_a_question_unfinished_work_is_only_listed(
+        self, site: Site, scratch: Path, arguments: list[str]
+    ) -> None:
         answer = site.call("backup_prune", *arguments)
         assert f"left {scratch}." in answer.stderr
         assert "Removed" not in answer.stderr
         assert scratch.exists()
 
-    def test_a_yes_removes_it(self, site: Site, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_confirmation_removes_unfinished_work(
+        self, site: Site, scratch: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("sys.stdin", Terminal("y\n"))
         answer = site.call("backup_prune")
         assert f"Removed {scratch}, which a restore that died had left." in answer.stderr
         assert not scratch.exists()
         assert len(backups(site)) == 1
 
-    def test_it_alone_is_asked_about_too(self, site: Site, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unfinished_work_is_offered_for_removal_without_due_backups(
+        self, site: Site, scratch: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         site.call("backup_delete", "default_2", "--yes")
         monkeypatch.setattr("sys.stdin", Terminal("n\n"))
         assert "Delete what 1 dead restore left in" in site.call("backup_prune").stderr
         assert scratch.exists()
 
-    def test_that_of_a_restore_that_lives_is_not_even_shown(self, site: Site, scratch: Path) -> None:
+    def test_the_work_of_a_running_restore_is_not_listed(self, site: Site, scratch: Path) -> None:
         with (scratch / "lock").open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             answer = site.call("backup_prune", "--yes")

@@ -1,4 +1,4 @@
-"""Every code block of the configuration guide, executed as it stands.
+"""Every code block of the configuration guide, executed unchanged.
 
 The guide's pages lost their indentation; here it is restored. Where the guide elides with ``...``, the
 test fills in, and nothing else is changed.
@@ -244,7 +244,7 @@ def _no_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def run(block: str, **elided: str) -> dict[str, Any]:
     """Execute *block* with django_cfg's public names at hand; the names it defines.
 
-    :param elided: what stands before a ``...`` (a model, or ``databases``): the text to put there.
+    :param elided: the text to insert for the ``...`` after a name (a model, or ``databases``).
     """
     for before, filled in elided.items():
         assert block.count(f"{before}(...)") + block.count(f"{before}=[...]") == 1, before
@@ -367,7 +367,7 @@ class TestCompleteExamples:
         assert backup.for_database("default").exclude_tables == ["django_session"]
 
     @pytest.mark.parametrize("block", [DEVELOPMENT, DATABASES])
-    def test_they_serve_in_a_class_body(self, block: str) -> None:
+    def test_blocks_work_in_a_class_body(self, block: str) -> None:
         """As the guide means them: `backup=...` is a parameter of a DjangoConfig."""
         backup = run(block)["backup"]
         assert DjangoConfig(backup=backup).get_all_settings()["BACKUP"] is backup

@@ -1,4 +1,4 @@
-"""S3 takes keys that are no paths. One of them, by accident or from an attacker, hides no other object."""
+"""S3 accepts keys that are no valid paths. Such a key, by accident or by an attacker, hides no other object."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _reference(found: re.Match[str]) -> str:
 
 
 @pytest.mark.parametrize("key", ODD)
-def test_the_others_are_listed(
+def test_the_other_objects_are_listed(
     s3_server: S3Server, proxy: FaultyProxy, bucket: str, caplog: pytest.LogCaptureFixture, key: str
 ) -> None:
     good = ["a.json", "sp ace+plus.json", "fol/der/ünï.json", "per%cent.json"]
@@ -57,7 +57,7 @@ def test_the_others_are_listed(
     assert not storage.is_taken("b")
 
 
-def test_many_pages(s3_server: S3Server, proxy: FaultyProxy, bucket: str) -> None:
+def test_an_invalid_key_among_many_pages(s3_server: S3Server, proxy: FaultyProxy, bucket: str) -> None:
     storage = s3_server.storage(bucket, s3_endpoint_url=proxy.endpoint)
     keys = {f"{number:04}.json" for number in range(2_050)}
     for key in keys:
@@ -68,7 +68,7 @@ def test_many_pages(s3_server: S3Server, proxy: FaultyProxy, bucket: str) -> Non
     assert {found.key for found in storage.list()} == keys
 
 
-def test_a_service_that_refuses_the_second_question(s3_server: S3Server, proxy: FaultyProxy, bucket: str) -> None:
+def test_a_service_that_refuses_the_second_request(s3_server: S3Server, proxy: FaultyProxy, bucket: str) -> None:
     storage = s3_server.storage(bucket, s3_endpoint_url=proxy.endpoint)
     storage.write("a.json", b"{}")
     proxy.next("ListObjects", with_objects(*ODD))
@@ -79,7 +79,9 @@ def test_a_service_that_refuses_the_second_question(s3_server: S3Server, proxy: 
         list(storage.list())
 
 
-def test_every_command(s3_server: S3Server, proxy: FaultyProxy, bucket: str, site: Site, books: object) -> None:
+def test_every_command_works_with_an_invalid_key(
+    s3_server: S3Server, proxy: FaultyProxy, bucket: str, site: Site, books: object
+) -> None:
     site.configure(storage=s3_server.parameters(bucket) | {"s3_endpoint_url": proxy.endpoint})
     name = site.create().name
     proxy.every("ListObjects", with_objects(*ODD))

@@ -1,4 +1,4 @@
-"""A bucket at the end of a slow line: all of it works, nothing is sent twice, and much is asked for at once."""
+"""A bucket on a slow connection: everything works, nothing is sent twice, and requests run in parallel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVERYTHING = ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", 
               "ListObjects", "DeleteObject")  # fmt: skip
 
 
-def test_what_is_slow_but_alive_is_waited_for(
+def test_slow_answers_are_waited_for(
     s3_server: S3Server, bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload, "SMALLEST_PART", 5 * upload.MIB)
@@ -39,8 +39,8 @@ def test_what_is_slow_but_alive_is_waited_for(
 
 
 @pytest.fixture
-def remembering(tmp_path: Path) -> Iterator[S3Server]:
-    """A server that remembers what is in a folder: else each request would list it anew."""
+def caching_server(tmp_path: Path) -> Iterator[S3Server]:
+    """A server that caches folder listings: otherwise each request would list the folder again."""
     server = S3Server(tmp_path / "s3", "--dir-cache-time=5m")
     try:
         yield server
@@ -48,20 +48,20 @@ def remembering(tmp_path: Path) -> Iterator[S3Server]:
         server.stop()
 
 
-def test_hundreds_of_backups_are_listed_with_their_manifests_read_at_once(site: Site, remembering: S3Server) -> None:
-    """One after another they would take 20 s on this line and more."""
-    bucket = remembering.new_bucket()
-    folder = remembering.data / bucket / "db-backups"
+def test_manifests_of_hundreds_of_backups_are_read_in_parallel(site: Site, caching_server: S3Server) -> None:
+    """One after another they would take more than 20 s on this connection."""
+    bucket = caching_server.new_bucket()
+    folder = caching_server.data / bucket / "db-backups"
     folder.mkdir()
     made = daily(200)
     for manifest in made:
         (folder / manifest.archive_key).write_bytes(archive_of(manifest))
         (folder / manifest.key).write_bytes(manifest.to_json())
-    proxy = FaultyProxy(remembering)
+    proxy = FaultyProxy(caching_server)
     slow = Slow(0.1)
     try:
         proxy.every("GetObject", slow)
-        site.configure(storage=remembering.config(bucket, s3_endpoint_url=proxy.endpoint))
+        site.configure(storage=caching_server.config(bucket, s3_endpoint_url=proxy.endpoint))
         listed = site.call("backup_list", "--json").json
     finally:
         proxy.stop()

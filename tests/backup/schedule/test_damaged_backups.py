@@ -1,4 +1,4 @@
-"""What is wrong with the newest backup is told, also where older ones are good."""
+"""Problems of the newest backup are reported, even if older backups are good."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def verify(site: Site, **verification: Any) -> None:
     site.configure(schedule=NEVER, verification={"enabled": True, "schedule": HOURLY, **verification})
 
 
-def lie(site: Site, manifest: Manifest) -> None:
-    told = manifest.model_dump_json(by_alias=True).replace('"name":"book","rows":200', '"name":"book","rows":201')
-    (site.backups / manifest.key).write_text(told)
+def change_row_count(site: Site, manifest: Manifest) -> None:
+    changed = manifest.model_dump_json(by_alias=True).replace('"name":"book","rows":200', '"name":"book","rows":201')
+    (site.backups / manifest.key).write_text(changed)
 
 
 def cut(site: Site, manifest: Manifest) -> None:
@@ -50,7 +50,7 @@ class TestDisproved:
     ) -> None:
         """Until a newer one is proved."""
         older, newer = two
-        lie(hourly, newer)
+        change_row_count(hourly, newer)
         with pytest.raises(VerificationFailed):
             drill_backup(newer.name)
         time.advance(minutes=1)
@@ -65,11 +65,11 @@ class TestDisproved:
         assert hourly.call("backup_status").code == 0
         assert "works again" in mailbox.subjects()[1]
 
-    def test_an_older_one_than_the_newest_proved_counts_while_it_is_the_last_drill(
+    def test_a_failed_drill_of_an_older_backup_counts_while_it_is_the_last(
         self, hourly: Site, two: tuple[Manifest, Manifest], time: Clock
     ) -> None:
         older, newer = two
-        lie(hourly, older)
+        change_row_count(hourly, older)
         with pytest.raises(VerificationFailed):
             drill_backup(older.name)
         assert hourly.call("backup_status").code == 4
@@ -81,7 +81,7 @@ class TestDisproved:
 class TestDamaged:
     @pytest.mark.parametrize("how", ["cut", "missing", "manifest"])
     def test_the_status_is_unhealthy(self, hourly: Site, two: tuple[Manifest, Manifest], how: str) -> None:
-        """Also where only its name tells whose it is."""
+        """Even if only its name shows which source it belongs to."""
         drill_backup()
         _, newer = two
         if how == "cut":
@@ -100,7 +100,9 @@ class TestDamaged:
         hourly.call("backup_delete", newer.name, "--yes")
         assert "damaged" not in hourly.call("backup_status").stderr
 
-    def test_that_of_another_source_is_only_told(self, hourly: Site, two: tuple[Manifest, Manifest]) -> None:
+    def test_a_damaged_backup_of_another_source_is_only_reported(
+        self, hourly: Site, two: tuple[Manifest, Manifest]
+    ) -> None:
         drill_backup()
         (hourly.backups / "default_20260601_120000_production.json").write_text("{")
         (hourly.backups / "default_logs_20260601_120000_test.json").write_text("{")
@@ -110,10 +112,10 @@ class TestDamaged:
         assert answer.json["sources"][0]["damaged"] == []
 
     @pytest.mark.parametrize("drill", [True, False])
-    def test_a_scheduled_verification_fails_and_tells_once(
+    def test_a_scheduled_verification_fails_and_notifies_once(
         self, hourly: Site, two: tuple[Manifest, Manifest], mailbox: Mailbox, time: Clock, drill: bool
     ) -> None:
-        """The newest that is whole is verified all the same."""
+        """The newest intact backup is still verified."""
         verify(hourly, drill=drill)
         older, newer = two
         cut(hourly, newer)
@@ -130,7 +132,7 @@ class TestDamaged:
         tick()
         assert "works again" in mailbox.subjects()[1]
 
-    def test_with_no_whole_one_at_all(self, hourly: Site, mailbox: Mailbox) -> None:
+    def test_a_scheduled_verification_without_an_intact_backup(self, hourly: Site, mailbox: Mailbox) -> None:
         verify(hourly)
         cut(hourly, hourly.create())
         (result,) = tick().verified
@@ -138,8 +140,10 @@ class TestDamaged:
         assert "was cut short or replaced" in str(result.error)
         assert "The verification of tests/test/default failed" in mailbox.subjects()[0]
 
-    def test_a_verification_by_name_warns_of_it(self, hourly: Site, two: tuple[Manifest, Manifest]) -> None:
-        """`latest` is the newest that is whole."""
+    def test_verifying_latest_warns_of_a_damaged_newer_backup(
+        self, hourly: Site, two: tuple[Manifest, Manifest]
+    ) -> None:
+        """`latest` is the newest intact backup."""
         _, newer = two
         cut(hourly, newer)
         answer = hourly.call("backup_verify", "latest")

@@ -1,4 +1,4 @@
-"""Where temporary files go, another user can make a file of a known name first. It is not used."""
+"""Files of another user in the temporary folder are not used, even if they have the expected names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs import file_lock
 from tests.support.django_project import Site
 from tests.support.notification_servers import Mailbox
-from tests.support.unprivileged import NOBODY
+from tests.support.unprivileged import UNPRIVILEGED_UID
 
 pytestmark = pytest.mark.usefixtures("apprise_is_loaded")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
@@ -22,7 +22,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a 
 
 def _of_another_user(path: Path) -> None:
     path.chmod(0o777)
-    os.chown(path, NOBODY, NOBODY)
+    os.chown(path, UNPRIVILEGED_UID, UNPRIVILEGED_UID)
 
 
 def _writable_by_all(path: Path) -> None:
@@ -39,7 +39,7 @@ STRANGE = [pytest.param(_of_another_user, marks=needs_root), _writable_by_all, _
 
 @pytest.fixture
 def temporary() -> Path:
-    """The test's own place for temporary files."""
+    """Return the test's own folder for temporary files."""
     return Path(tempfile.gettempdir())
 
 
@@ -49,7 +49,7 @@ def fail_to_back_up(site: Site) -> None:
 
 @pytest.fixture
 def broken(site: Site, books: Path, tmp_path: Path) -> Site:
-    """A project whose storage cannot be used, so that only this machine knows what has been notified."""
+    """A project whose storage is unusable, so that marks of incidents are kept on this machine."""
     (tmp_path / "file").touch()
     site.configure(storage={"local_path": str(tmp_path / "file")})
     return site
@@ -62,7 +62,7 @@ def test_a_mark_of_this_user_counts(broken: Site, temporary: Path, mailbox: Mail
 
 
 @pytest.mark.parametrize("make_strange", STRANGE)
-def test_a_mark_of_another_user_silences_nothing(
+def test_a_mark_of_another_user_suppresses_no_message(
     broken: Site, temporary: Path, mailbox: Mailbox, make_strange: Callable[[Path], None]
 ) -> None:
     fail_to_back_up(broken)
@@ -74,7 +74,7 @@ def test_a_mark_of_another_user_silences_nothing(
     assert sorted(path.name for path in folder.rglob("*")) == before, "nothing was written there"
 
 
-def test_the_end_of_an_incident_needs_no_such_folder(site: Site, books: Path, temporary: Path) -> None:
+def test_the_end_of_an_incident_needs_no_folder_for_marks(site: Site, books: Path, temporary: Path) -> None:
     Incident(current_project(), "backup", "default").end()
     assert list(temporary.iterdir()) == []
 
@@ -83,7 +83,7 @@ def test_the_end_of_an_incident_needs_no_such_folder(site: Site, books: Path, te
 def test_a_lock_of_another_user_stops_no_backup(
     site: Site, books: Path, temporary: Path, make_strange: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who holds it could keep every backup from being made."""
+    """With it that user could stop every backup."""
     project = current_project()
     path = file_lock._path(project, project.source("default"), "backup")
     path.touch()

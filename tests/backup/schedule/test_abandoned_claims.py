@@ -1,4 +1,4 @@
-"""A claim that is given up before it came to run has served its slot, and the schedule goes on after it."""
+"""A claim that is abandoned before it ran has served its slot, and the schedule continues after it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVERY_SIX_HOURS = {"interval_hours": 6, "queue": "backups", "job_timeout": 3600}
 
 
 def refuse(site: Site, *, backed_up: bool) -> None:
-    """Let no backup begin: the folder of the backups is served to the world, until that is mended."""
+    """Make every backup fail before it begins: a web server serves the folder of the backups."""
     site.configure(schedule=EVERY_SIX_HOURS)
     if backed_up:
         tick()
@@ -26,10 +26,8 @@ def refuse(site: Site, *, backed_up: bool) -> None:
 
 
 @pytest.mark.parametrize("backed_up", [True, False], ids=["backed up before", "never backed up"])
-def test_an_interval_goes_on_from_the_time_it_was_given_up(
-    site: Site, books: Path, time: Clock, backed_up: bool
-) -> None:
-    """Tried again an interval later, not at every tick; nobody has to make one by hand."""
+def test_an_interval_counts_from_the_abandoned_claim(site: Site, books: Path, time: Clock, backed_up: bool) -> None:
+    """The backup is tried again an interval later, not at every tick, and without manual work."""
     refuse(site, backed_up=backed_up)
     time.advance(hours=7)
     (failure,) = tick().results
@@ -44,7 +42,7 @@ def test_an_interval_goes_on_from_the_time_it_was_given_up(
 
 
 @pytest.mark.parametrize("kind", ["backup", "verification"])
-def test_an_interval_goes_on_after_jobs_that_never_started(queued: Site, time: Clock, kind: str) -> None:
+def test_an_interval_continues_after_jobs_that_never_started(queued: Site, time: Clock, kind: str) -> None:
     queued.create()
     never = {"enabled": False}
     schedules = {"schedule": EVERY_SIX_HOURS, "verification": {"enabled": True, "schedule": never}}

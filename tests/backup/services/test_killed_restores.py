@@ -1,4 +1,4 @@
-"""A restore that was killed does not stay "running" for ever in a history that lives elsewhere."""
+"""A killed restore does not stay "running" in a history that is kept in another database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SQLITE = "django.db.backends.sqlite3"
 
 @pytest.fixture
 def shop(site: Site, books: Path) -> Manifest:
-    """A database of its own for the shop, backed up; the history is in another one."""
+    """The shop has its own database, which is backed up; the history is in another one."""
     site.sql("VACUUM INTO '" + str(site.root / "shop.sqlite3") + "'")
     site.use_databases(
         default={"ENGINE": SQLITE, "NAME": str(site.database)},
@@ -61,7 +61,7 @@ def states(site: Site) -> list[str]:
     ]
 
 
-def test_the_next_restore_says_so(site: Site, killed: Manifest) -> None:
+def test_the_next_restore_fails_the_killed_one(site: Site, killed: Manifest) -> None:
     restore_backup(killed.name, database="shop")
     assert states(site) == ["failed", "succeeded"]
     first = Run.objects.filter(kind="restore").order_by("id")[0]
@@ -69,7 +69,7 @@ def test_the_next_restore_says_so(site: Site, killed: Manifest) -> None:
     assert first.finished_at
 
 
-def test_the_next_tick_says_so(site: Site, killed: Manifest) -> None:
+def test_the_next_tick_fails_the_killed_one(site: Site, killed: Manifest) -> None:
     heard: list[dict[str, Any]] = []
 
     def hear(**facts: Any) -> None:
@@ -85,7 +85,7 @@ def test_the_next_tick_says_so(site: Site, killed: Manifest) -> None:
     assert "killed" in heard[0]["message"]
 
 
-def test_one_that_goes_on_is_left_alone(site: Site, shop: Manifest) -> None:
+def test_a_running_restore_is_left_alone(site: Site, shop: Manifest) -> None:
     """It holds the lock."""
     seen: list[str] = []
 
@@ -110,7 +110,7 @@ def test_one_that_goes_on_is_left_alone(site: Site, shop: Manifest) -> None:
         (socket.gethostname(), "an-earlier-boot:1:2", timedelta(minutes=1), "failed"),
     ],
 )
-def test_what_can_be_known_of_one_without_its_lock(
+def test_the_state_of_a_restore_without_its_lock(
     site: Site, host: str, lock_file: str, age: timedelta, state: str
 ) -> None:
     source = {"project": "tests", "env": "test", "database": "default"}
@@ -120,7 +120,7 @@ def test_what_can_be_known_of_one_without_its_lock(
     assert states(site) == [state]
 
 
-def test_two_restores_of_a_database_do_not_run_at_once(site: Site, shop: Manifest) -> None:
+def test_two_restores_of_a_database_do_not_run_at_the_same_time(site: Site, shop: Manifest) -> None:
     project = current_project()
     with source_lock(project, project.source("shop"), Run.Kind.RESTORE):
         answer = site.call("backup_restore", "--database", "shop", "--yes")

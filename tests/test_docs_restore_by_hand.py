@@ -1,4 +1,4 @@
-"""docs/restore-by-hand.md: its commands, run as they stand there, bring the data back."""
+"""docs/restore-by-hand.md: its commands, run unchanged, restore the data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def commands(name: str) -> list[str]:
     return [block.replace(NAME, name) for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)]
 
 
-def test_the_page_restores_a_backup_with_nothing_but_a_shell(site: Site, books: Path, tmp_path: Path) -> None:
+def test_the_commands_restore_a_backup_with_a_shell_only(site: Site, books: Path, tmp_path: Path) -> None:
     manifest = create_backup()
     elsewhere = tmp_path / "another machine"
     shutil.copytree(site.backups, elsewhere)
@@ -32,10 +32,13 @@ def test_the_page_restores_a_backup_with_nothing_but_a_shell(site: Site, books: 
     script = "set -e\n" + "\n".join(commands(manifest.name))
     done = subprocess.run(["sh", "-c", script], cwd=elsewhere, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    told, counted = re.search(r'"sha256": "(\w+)"', done.stdout), re.search(r"^(\w{64})  ", done.stdout, re.MULTILINE)
-    assert told
+    recorded, counted = (
+        re.search(r'"sha256": "(\w+)"', done.stdout),
+        re.search(r"^(\w{64})  ", done.stdout, re.MULTILINE),
+    )
+    assert recorded
     assert counted
-    assert told[1] == counted[1]
+    assert recorded[1] == counted[1]
     assert "\nok\n" in done.stdout
     assert site.sql("SELECT count(*) FROM book", database=elsewhere / "db.sqlite3") == [(200,)]
     assert sorted(path.name for path in (elsewhere / "old").iterdir()) == ["db.sqlite3", "db.sqlite3-wal"]

@@ -1,4 +1,4 @@
-"""backup_check ends, also where something accepts a connection and never answers."""
+"""backup_check ends even if a server accepts connections and never answers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from django_cfg.backup.storage.base import Storage
 from tests.support.django_project import Site
 from tests.support.real_project import RealProject
 
-HOLE = """
-DATABASES["hole"] = {{
+SILENT_DATABASE = """
+DATABASES["silent_server"] = {{
     "ENGINE": "django.db.backends.postgresql", "NAME": "shop", "USER": "shop", "HOST": "127.0.0.1", "PORT": {port}
 }}
 """
@@ -37,22 +37,22 @@ START = 15.0  # seconds for a process to start on a busy machine
 
 
 @pytest.fixture
-def hole() -> Iterator[int]:
-    """The port of a server that takes every connection, and says nothing."""
+def silent_server() -> Iterator[int]:
+    """Yield the port of a server that accepts every connection and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
         yield listening.getsockname()[1]
 
 
-def test_silent_servers_fail_within_the_deadline(tmp_path: Path, migrated_database: Path, hole: int) -> None:
+def test_silent_servers_fail_within_the_deadline(tmp_path: Path, migrated_database: Path, silent_server: int) -> None:
     storage = {
         "backend": "s3",
         "s3_bucket": "backups",
         "s3_region": "eu-central-1",
-        "s3_endpoint_url": f"http://127.0.0.1:{hole}",
+        "s3_endpoint_url": f"http://127.0.0.1:{silent_server}",
         "s3_access_key": "key",
         "s3_secret_key": "secret-key",
     }
-    settings = HOLE.format(port=hole) + 'INSTALLED_APPS += ["hasty.Hasty"]\n'
+    settings = SILENT_DATABASE.format(port=silent_server) + 'INSTALLED_APPS += ["hasty.Hasty"]\n'
     project = RealProject(tmp_path / "project", migrated_database, settings, storage=storage)
     (project.folder / "hasty.py").write_text(HASTY)
     begun = time.monotonic()
@@ -65,12 +65,12 @@ def test_silent_servers_fail_within_the_deadline(tmp_path: Path, migrated_databa
         "storage": "FAILED",
         "notify": "WARNING",
         "default": "OK",
-        "hole": "FAILED",
+        "silent_server": "FAILED",
     }
     assert "no answer within 2 s" in findings["storage"]["text"]
 
 
-def test_what_was_found_before_the_silence_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_from_before_the_timeout_are_printed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     read_catalog, over = preflight.read_catalog, threading.Event()
 
     def silent(storage: Storage) -> Catalog:
@@ -87,7 +87,7 @@ def test_what_was_found_before_the_silence_is_told(site: Site, monkeypatch: pyte
     assert "OK       default" in answer.stdout
 
 
-def test_what_nobody_has_foreseen_is_not_swallowed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_exception_is_not_swallowed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def explode(storage: object) -> None:
         raise ZeroDivisionError
 

@@ -1,4 +1,4 @@
-"""Workers that cannot reach the history while ticks can: one incident, however often both are told of."""
+"""Workers that cannot reach the history while ticks can: one incident, however often both are reported."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def unmigrated(queued: Site, migrated_database: Path) -> Path:
 def test_a_worker_without_the_history_is_one_incident(
     queued: Site, redis_server: RedisServer, mailbox: Mailbox, unmigrated: Path, kind: str
 ) -> None:
-    """Told when it begins, and when the worker has made what was claimed; ticks that come through end nothing."""
+    """Notified when it begins, and when the worker has made the claimed backup; successful ticks do not end it."""
     run = run_backup
     if kind == "verification":
         run = run_verification
@@ -60,8 +60,8 @@ def test_a_worker_without_the_history_is_one_incident(
     assert mailbox.subjects()[1:] == [f"[Django] The scheduled {kind} of tests/test/default begins again"]
 
 
-def test_in_place_a_start_that_the_history_refuses_is_one_incident(hourly: Site, mailbox: Mailbox) -> None:
-    """The same tick says that it came through."""
+def test_an_in_place_start_that_the_history_refuses_is_one_incident(hourly: Site, mailbox: Mailbox) -> None:
+    """The same tick reports its own success."""
     hourly.sql(NO_START)
     for _ in range(3):
         (result,) = clean(tick()).results

@@ -1,4 +1,4 @@
-"""What retention promises of every history: tried with histories that chance makes up.
+"""Properties of retention that hold for every history, tested with random histories.
 
 Some dozens for each promise in `make test`; 100,000, each for all promises, in `make test-long`.
 """
@@ -23,7 +23,7 @@ def names(manifests: Iterable[Manifest]) -> set[str]:
 
 
 def series(manifests: Iterable[Manifest]) -> list[list[Manifest]]:
-    """By source and kind."""
+    """Group by source and kind."""
 
     def kind(manifest: Manifest) -> tuple[str, bool]:
         return str(manifest.source), manifest.partial
@@ -32,9 +32,9 @@ def series(manifests: Iterable[Manifest]) -> list[list[Manifest]]:
 
 
 def protected(history: History) -> set[str]:
-    """What nothing deletes, said once more in another way."""
-    found = set(history.beside.pinned) | set(history.beside.unreadable)
-    proofs = history.beside.proofs
+    """Return the names of the backups that are never deleted, computed in a second way."""
+    found = set(history.sidecars.pinned) | set(history.sidecars.unreadable)
+    proofs = history.sidecars.proofs
     for one in series(history.ruled):
         proved = [m for m in one if m.name in proofs and proofs[m.name].succeeded]
         regular = [m for m in one if m.trigger != "before-restore"]
@@ -42,11 +42,11 @@ def protected(history: History) -> set[str]:
     return found | (names(history.manifests) - names(history.ruled))
 
 
-def the_newest_the_newest_proved_the_pinned_and_strangers_are_never_deleted(history: History, _: Random) -> None:
+def protected_backups_and_those_of_other_projects_are_never_deleted(history: History, _: Random) -> None:
     assert names(history.plan().due) & protected(history) == set()
 
 
-def every_backup_is_decided_on_once_and_every_decision_has_its_reasons(history: History, _: Random) -> None:
+def every_backup_has_one_decision_with_reasons(history: History, _: Random) -> None:
     decisions = history.plan().decisions
     assert sorted(d.manifest.name for d in decisions) == sorted(m.name for m in history.manifests)
     assert all(decision.reasons and all(decision.reasons) for decision in decisions)
@@ -56,9 +56,7 @@ def a_second_prune_deletes_nothing(history: History, _: Random) -> None:
     assert history.without(history.plan().due).plan().due == []
 
 
-def after_a_prune_that_stopped_anywhere_the_next_deletes_nothing_that_was_to_stay(
-    history: History, chance: Random
-) -> None:
+def a_prune_after_an_interrupted_one_keeps_the_same_backups(history: History, chance: Random) -> None:
     due = history.plan().due
     gone = [manifest for manifest in due if chance.random() < 0.5]
     assert names(history.without(gone).plan().due) <= names(due) - names(gone)
@@ -74,20 +72,20 @@ def without_a_limit_a_larger_number_never_keeps_less(history: History, chance: R
     assert names(less.plan().kept) <= names(larger.plan().kept)
 
 
-def the_order_of_the_listing_is_of_no_matter(history: History, chance: Random) -> None:
+def the_order_of_the_listing_does_not_matter(history: History, chance: Random) -> None:
     mixed = list(history.manifests)
     chance.shuffle(mixed)
     assert replace(history, manifests=tuple(mixed)).plan() == history.plan()
 
 
-def when_backups_stop_deleting_stops(history: History, chance: Random) -> None:
-    """On any day of the year after a prune another one finds nothing."""
+def without_new_backups_nothing_is_deleted_later(history: History, chance: Random) -> None:
+    """On any day of the year after a prune, another prune deletes nothing."""
     left = history.without(history.plan().due)
     for day in (1, chance.randrange(2, 365), 365):
         assert left.at(history.now + timedelta(days=day)).plan().due == []
 
 
-def the_limit_is_kept_with_no_more_than_is_needed(history: History, chance: Random) -> None:
+def the_size_limit_deletes_no_more_than_necessary(history: History, chance: Random) -> None:
     limit = chance.randrange(1, 300)
     history = history.ruled_by(max_total_size_mb=limit)
     made, spared = history.plan(), protected(history)
@@ -107,8 +105,8 @@ def the_limit_is_kept_with_no_more_than_is_needed(history: History, chance: Rand
         assert all(age(first[0]) < age(m) for m in waiting)
 
 
-def without_a_limit_what_is_kept_is_what_the_rules_say(history: History, _: Random) -> None:
-    """The rules said once more, each of a single backup."""
+def without_a_limit_the_rules_decide(history: History, _: Random) -> None:
+    """The rules computed in a second way, for each backup alone."""
     history = history.ruled_by(max_total_size_mb=None)
     wanted = {m.name for those in series(history.ruled) for m in those if is_wanted(history, m, those)}
     waiting = {m.name for m in history.ruled if not history.scope.has_turn(m.source)}
@@ -137,32 +135,32 @@ def is_wanted(history: History, manifest: Manifest, those: Sequence[Manifest]) -
     )
 
 
-def the_turn_of_one_database_takes_no_more_than_everyones(history: History, _: Random) -> None:
+def a_prune_of_one_database_deletes_no_more_than_a_prune_of_all(history: History, _: Random) -> None:
     everyones = replace(history, scope=replace(history.scope, only=None))
     assert names(history.plan().due) <= names(everyones.plan().due)
 
 
 PROMISES: list[Callable[[History, Random], None]] = [
-    the_newest_the_newest_proved_the_pinned_and_strangers_are_never_deleted,
-    every_backup_is_decided_on_once_and_every_decision_has_its_reasons,
+    protected_backups_and_those_of_other_projects_are_never_deleted,
+    every_backup_has_one_decision_with_reasons,
     a_second_prune_deletes_nothing,
-    after_a_prune_that_stopped_anywhere_the_next_deletes_nothing_that_was_to_stay,
+    a_prune_after_an_interrupted_one_keeps_the_same_backups,
     without_a_limit_a_larger_number_never_keeps_less,
-    the_order_of_the_listing_is_of_no_matter,
-    when_backups_stop_deleting_stops,
-    the_limit_is_kept_with_no_more_than_is_needed,
-    without_a_limit_what_is_kept_is_what_the_rules_say,
-    the_turn_of_one_database_takes_no_more_than_everyones,
+    the_order_of_the_listing_does_not_matter,
+    without_new_backups_nothing_is_deleted_later,
+    the_size_limit_deletes_no_more_than_necessary,
+    without_a_limit_the_rules_decide,
+    a_prune_of_one_database_deletes_no_more_than_a_prune_of_all,
 ]
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
-def test_of_some_histories(promise: Callable[[History, Random], None]) -> None:
+def test_some_random_histories(promise: Callable[[History, Random], None]) -> None:
     for_all_histories(promise, 60)
 
 
 @pytest.mark.long
-def test_all_of_100_000_histories() -> None:
+def test_random_histories_100_000() -> None:
     def all_promises(history: History, chance: Random) -> None:
         for promise in PROMISES:
             promise(history, chance)

@@ -1,4 +1,4 @@
-"""backup_prune --leftovers: archives, proofs and pins without a manifest"""
+"""backup_prune --leftovers: archives, proofs and pins without a manifest."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def leave(site: Site, key: str, hours: float = 25) -> None:
 
 @pytest.mark.usefixtures("left")
 class TestRemoved:
-    def test_they_are_shown_and_stay_until_somebody_agrees(self, site: Site) -> None:
+    def test_leftovers_are_listed_and_stay_until_confirmed(self, site: Site) -> None:
         answer = site.call("backup_prune", "--leftovers")
         assert answer.code == 0
         _, row = answer.stdout.splitlines()
@@ -42,7 +42,7 @@ class TestRemoved:
         assert row.endswith("30 bytes  no manifest")
         assert site.stored() == [f"{NAME}.sqlite3.gz"]
 
-    def test_a_prune_of_backups_leaves_them(self, site: Site) -> None:
+    def test_a_prune_of_backups_keeps_leftovers(self, site: Site) -> None:
         assert site.call("backup_prune", "--yes").code == 0
         assert site.stored() == [f"{NAME}.sqlite3.gz"]
 
@@ -55,7 +55,7 @@ class TestRemoved:
             f"{NAME}.pin.json",
         ],
     )
-    def test_agreed_they_go(self, site: Site, key: str) -> None:
+    def test_confirmed_leftovers_are_deleted(self, site: Site, key: str) -> None:
         put(*daily(1))
         (site.backups / f"{NAME}.sqlite3.gz").unlink()
         leave(site, key)
@@ -63,21 +63,21 @@ class TestRemoved:
         assert [(found["keys"], found["removed"]) for found in document] == [([key], True)]
         assert site.stored() == ["default_1.json", "default_1.sqlite3"]
 
-    def test_what_a_killed_check_has_left(self, site: Site) -> None:
-        """backup_check deletes its probe itself, unless it is killed just then."""
+    def test_the_probe_of_a_killed_check_is_deleted(self, site: Site) -> None:
+        """backup_check deletes its probe, unless it is killed before that."""
         leave(site, f"backup-check-{'0a' * 16}.probe")
         leave(site, "backup-check-mine.probe")
         assert site.call("backup_prune", "--leftovers", "--yes").code == 0
         assert site.stored() == ["backup-check-mine.probe"]
 
-    def test_in_folders_of_the_template(self, site: Site) -> None:
+    def test_leftovers_in_folders_of_the_template_are_deleted(self, site: Site) -> None:
         site.configure(filename_template="{env}/{database}.{timestamp}")
         leave(site, "test/default.20250115_020000.sql.bz2")
         assert site.call("backup_prune", "--leftovers", "--yes").code == 0
         assert site.stored() == [f"{NAME}.sqlite3.gz"]
 
-    def test_a_refusal_is_told(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        """And the others go."""
+    def test_a_refused_deletion_is_reported(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The other leftovers are deleted."""
         leave(site, f"{NAME}-2.sqlite3.gz")
         use_storage(monkeypatch, Locking(site.backups, f"{NAME}-2.sqlite3.gz"))
         answer = site.call("backup_prune", "--leftovers", "--yes", "--json")
@@ -87,7 +87,7 @@ class TestRemoved:
         assert site.stored() == [f"{NAME}-2.sqlite3.gz"]
 
 
-class TestSpared:
+class TestKept:
     @pytest.mark.parametrize(
         ("key", "why"),
         [
@@ -98,19 +98,19 @@ class TestSpared:
             (f"folder/{NAME}.sql", "not named as"),
         ],
     )
-    def test_what_others_may_have_written(self, site: Site, key: str, why: str) -> None:
+    def test_files_of_other_programs_are_kept(self, site: Site, key: str, why: str) -> None:
         leave(site, key)
         (found,) = site.call("backup_prune", "--leftovers", "--yes", "--json").json
         assert why in found["spared"]
         assert site.stored() == [key]
 
     @pytest.mark.parametrize("key", ["notes.txt", "shop.sqlite3-journal", "README", f"{NAME}.tar.gz", "x.json.bak"])
-    def test_what_is_no_archive_is_not_even_looked_at(self, site: Site, key: str) -> None:
+    def test_files_that_are_no_archives_are_ignored(self, site: Site, key: str) -> None:
         leave(site, key)
         assert site.call("backup_prune", "--leftovers", "--yes", "--json").json == []
         assert site.stored() == [key]
 
-    def test_the_young(self, site: Site) -> None:
+    def test_young_archives_are_kept(self, site: Site) -> None:
         """Another machine may be about to write its manifest."""
         leave(site, f"{NAME}.sqlite3.gz", hours=23.9)
         (found,) = site.call("backup_prune", "--leftovers", "--yes", "--json").json
@@ -118,7 +118,7 @@ class TestSpared:
         assert site.stored() == [f"{NAME}.sqlite3.gz"]
 
     @pytest.mark.usefixtures("left")
-    def test_the_pinned(self, site: Site) -> None:
+    def test_pinned_archives_are_kept(self, site: Site) -> None:
         """Its manifest was lost, and the archive may be the one that somebody wanted to keep."""
         leave(site, f"{NAME}.pin.json")
         (found,) = site.call("backup_prune", "--leftovers", "--yes", "--json").json
@@ -126,20 +126,22 @@ class TestSpared:
         assert len(site.stored()) == 2
 
     @pytest.mark.usefixtures("left")
-    def test_an_archive_whose_manifest_is_damaged(self, site: Site) -> None:
-        """It is told as a damaged backup instead; its data may still be good."""
+    def test_an_archive_with_a_damaged_manifest_is_kept(self, site: Site) -> None:
+        """It is reported as a damaged backup instead; its data may still be good."""
         leave(site, f"{NAME}.json")
         assert site.call("backup_prune", "--leftovers", "--yes", "--json").json == []
         assert len(site.stored()) == 2
 
-    def test_one_that_any_manifest_may_claim(self, site: Site) -> None:
+    def test_an_archive_that_any_manifest_may_own_is_kept(self, site: Site) -> None:
         """``NAME.old.sql`` may be the archive of the backup NAME."""
         leave(site, f"{NAME}.json")
         leave(site, f"{NAME}.old.sql")
         assert site.call("backup_prune", "--leftovers", "--yes", "--json").json == []
 
     @pytest.mark.usefixtures("left")
-    def test_one_whose_manifest_comes_while_it_is_asked(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_archive_whose_manifest_arrives_during_the_question_is_kept(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         class Slow:
             def isatty(self) -> bool:
                 return True
@@ -154,35 +156,35 @@ class TestSpared:
         assert len(site.stored()) == 2
 
 
-def test_none_is_told(site: Site) -> None:
+def test_no_leftovers_is_reported(site: Site) -> None:
     put(*daily(1))
     answer = site.call("backup_prune", "--leftovers", "--yes")
     assert (answer.code, answer.stdout) == (0, "Nothing to delete.\n")
 
 
-class TestStrangers:
-    """Names hold no project: two of them in one folder name their backups alike."""
+class TestSharedFolder:
+    """Names hold no project: two projects that share a folder give their backups similar names."""
 
     @pytest.fixture(autouse=True)
     def _shared(self, site: Site, left: Path) -> None:
         theirs = Source(project="blog", env="test", database="default")
         put(make_manifest("default_20250116_020000_test", source=theirs))
 
-    def test_what_may_be_theirs_is_spared(self, site: Site) -> None:
+    def test_leftovers_that_may_be_another_projects_are_kept(self, site: Site) -> None:
         (found,) = site.call("backup_prune", "--leftovers", "--yes", "--json").json
         assert "it may be of blog/test, whose backups are in" in found["spared"]
         assert f"{NAME}.sqlite3.gz" in site.stored()
 
-    def test_asked_for_by_name_it_goes(self, site: Site) -> None:
+    def test_a_leftover_is_deleted_by_name(self, site: Site) -> None:
         leave(site, "default_20250117_020000_test.sqlite3.gz")
         (found,) = site.call("backup_prune", "--yes", "--json", "--leftovers", NAME).json
         assert (found["name"], found["removed"]) == (NAME, True)
         assert "default_20250117_020000_test.sqlite3.gz" in site.stored()
 
-    def test_a_name_that_is_none_is_told(self, site: Site) -> None:
+    def test_a_name_that_is_no_leftover_is_an_error(self, site: Site) -> None:
         assert site.call("backup_prune", "--yes", "--leftovers", "nosuch").code == 5
 
-    def test_another_environment_of_this_project_names_its_own(self, site: Site) -> None:
+    def test_another_environment_of_the_project_may_share_the_folder(self, site: Site) -> None:
         (site.backups / "default_20250116_020000_test.json").unlink()
         theirs = Source(project="tests", env="production", database="default")
         put(make_manifest("default_20250116_020000_production", source=theirs))

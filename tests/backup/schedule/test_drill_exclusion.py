@@ -1,4 +1,4 @@
-"""One drill or restore of a database at a time: workers wait for their turn, ticks in place come again."""
+"""One drill or restore of a database at a time: workers wait for the lock, ticks in place try again later."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.support.scheduled_verification import HOURLY, clean, proofs, verify
 from tests.support.stopped_clock import Clock
 
 
-class TestTurns:
-    def test_a_worker_that_meets_a_restore_waits_for_its_end(
+class TestLock:
+    def test_a_worker_waits_for_the_end_of_a_running_restore(
         self, queued: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As two workers do, who drill two databases beside the same third one."""
+        """As two workers do that drill two databases next to the same third one."""
         manifest = queued.create()
         verify(queued, schedule={**HOURLY, "queue": "backups"})
         tick()
@@ -45,7 +45,9 @@ class TestTurns:
         result = run_claimed_verification(number, database, claimed, progress)
         assert result == VerificationResult(name=manifest.name, manifest=manifest, proof=proofs()[manifest.name])
 
-    def test_not_for_ever(self, queued: Site, monkeypatch: pytest.MonkeyPatch, mailbox: Mailbox) -> None:
+    def test_a_worker_waits_for_a_limited_time(
+        self, queued: Site, monkeypatch: pytest.MonkeyPatch, mailbox: Mailbox
+    ) -> None:
         verify(queued, schedule={**HOURLY, "queue": "backups", "job_timeout": 1})
         manifest = queued.create()
         tick()
@@ -54,8 +56,10 @@ class TestTurns:
             run_verification(*jobs()[0].args)
         assert "could not be made" in mailbox.subjects()[0]
 
-    def test_in_place_it_is_left_for_the_next_tick(self, drilled: Site, mailbox: Mailbox, time: Clock) -> None:
-        """Waiting, the scheduler would make no backup for hours. Nobody is told: it is tried again."""
+    def test_an_in_place_verification_is_left_for_the_next_tick(
+        self, drilled: Site, mailbox: Mailbox, time: Clock
+    ) -> None:
+        """A waiting scheduler would make no backup for hours. No message is sent: the next tick tries again."""
         manifest = drilled.create()
         with current_project().engine("default").restoration(manifest):
             for _ in range(2):

@@ -1,4 +1,4 @@
-"""docs/restore.md: its commands bring the data back from nothing but the storage; no command on it is wrong."""
+"""docs/restore.md: its commands restore the data from the storage alone, and every command is valid."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def test_disaster_with_nothing_but_the_storage(site: Site, books: Path, folder: Path, tmp_path: Path) -> None:
+def test_disaster_recovery_from_the_storage_alone(site: Site, books: Path, folder: Path, tmp_path: Path) -> None:
     manifest = create_backup()
     storage = tmp_path / "copy of the storage"
     shutil.copytree(site.backups, storage)
@@ -57,8 +57,8 @@ def test_disaster_with_nothing_but_the_storage(site: Site, books: Path, folder: 
     assert site.sql("SELECT count(*) FROM book", database=folder / "db.sqlite3") == [(200,)]
 
 
-def test_disaster_on_postgresql(site: Site, folder: Path, postgresql_server: PostgreSQLServer) -> None:
-    """On a server that has nothing: not even the database."""
+def test_disaster_recovery_on_postgresql(site: Site, folder: Path, postgresql_server: PostgreSQLServer) -> None:
+    """On a server without the database."""
     server, name = postgresql_server.server, f"brought_back_{postgresql_server.databases['default']}"
     manifest = create_backup()
     postgresql_server.drop()
@@ -72,7 +72,7 @@ COMMANDS = re.findall(r"^\$ python manage\.py (.*)$", PAGE, re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_every_command_is_understood(line: str) -> None:
+def test_every_command_can_be_parsed(line: str) -> None:
     name, *arguments = shlex.split(line)
     parser = load_command_class("django_cfg.backup", name).create_parser("manage.py", name)
     parser.parse_args(arguments)

@@ -1,6 +1,6 @@
-"""A history whose database accepts connections and never answers holds a backup up for seconds, once.
+"""A history database that accepts connections and never answers delays a backup once, for seconds.
 
-Without a bound these tests would not end: nobody ever answers.
+Without a time limit these tests would not end: the server never answers.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ PATIENCE = 1.0
 
 
 @pytest.fixture
-def hole(site: Site, books: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """The history is behind it; the shop has a database of its own."""
+def silent_server(site: Site, books: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A silent server, where the history is; the shop has its own database."""
     monkeypatch.setattr(reachability, "PATIENCE", PATIENCE)
     monkeypatch.setattr(reachability, "_silent", {})
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
@@ -35,27 +35,29 @@ def hole(site: Site, books: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
         site.close()
 
 
-def connected(hole: socket.socket) -> int:
-    """How many have tried."""
-    hole.setblocking(False)
+def connected(silent_server: socket.socket) -> int:
+    """Return the number of connections."""
+    silent_server.setblocking(False)
     found = 0
     try:
         while True:
-            hole.accept()[0].close()
+            silent_server.accept()[0].close()
             found += 1
     except BlockingIOError:
         return found
 
 
-def test_a_backup_waits_for_it_once(site: Site, hole: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_backup_waits_for_the_history_once(
+    site: Site, silent_server: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
     manifest = site.create("shop")
     assert list_backups() == [manifest]
     assert "the history of this run: its database 'default' does not answer" in caplog.text
-    assert connected(hole) == 1
+    assert connected(silent_server) == 1
 
 
-def test_a_tick_says_so(site: Site, hole: socket.socket) -> None:
-    """No claim, no run; and no tick that never ends."""
+def test_a_tick_reports_the_silent_history(site: Site, silent_server: socket.socket) -> None:
+    """There is no claim and no run, and the tick ends."""
     site.configure(databases=[{"alias": "default", "enabled": False}])
     ticked = tick(in_place=True)
     assert {type(problem) for problem in ticked.problems} == {HistoryUnavailable}
@@ -63,7 +65,9 @@ def test_a_tick_says_so(site: Site, hole: socket.socket) -> None:
     assert list_backups() == []
 
 
-def test_one_that_refuses_is_left_to_say_why(site: Site, hole: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
-    hole.close()
+def test_the_error_of_a_refused_connection_is_logged(
+    site: Site, silent_server: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    silent_server.close()
     site.create("shop")
     assert "onnection refused" in caplog.text

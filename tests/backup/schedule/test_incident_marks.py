@@ -1,4 +1,4 @@
-"""Marks of incidents swallow no later failure, whatever happens to them. In doubt a message is sent twice."""
+"""Marks of incidents never suppress a later failure. If in doubt a message is sent twice."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.usefixtures("apprise_is_loaded")
 
 
 class Locked(LocalStorage):
-    """Lets nobody delete, as a bucket with a retention rule."""
+    """Refuses every deletion, as a bucket with a retention rule does."""
 
     def delete(self, key: str) -> None:
         if self.stat(key):
             raise ObjectLocked(f"{key} is locked.")
 
 
-def told(mailbox: Mailbox) -> list[str]:
+def notified(mailbox: Mailbox) -> list[str]:
     return [subject.rpartition("default ")[2] for subject in mailbox.subjects()]
 
 
@@ -39,8 +39,8 @@ def succeed(site: Site) -> None:
 
 
 @pytest.mark.parametrize("how", ["the flag", "no channel"])
-def test_one_that_ends_while_nobody_is_told_is_over(site: Site, books: Path, mailbox: Mailbox, how: str) -> None:
-    """The next failure is a new one."""
+def test_an_incident_that_ends_without_a_message_is_over(site: Site, books: Path, mailbox: Mailbox, how: str) -> None:
+    """The next failure is a new incident."""
     fail(site)
     admins = settings.ADMINS
     if how == "the flag":
@@ -51,10 +51,10 @@ def test_one_that_ends_while_nobody_is_told_is_over(site: Site, books: Path, mai
     site.create()
     site.set(ADMINS=admins)
     fail(site)
-    assert told(mailbox) == ["failed", "failed"]
+    assert notified(mailbox) == ["failed", "failed"]
 
 
-def test_a_storage_that_lets_nobody_delete(
+def test_a_storage_that_refuses_deletions(
     site: Site, books: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = Locked(site.backups)
@@ -64,13 +64,13 @@ def test_a_storage_that_lets_nobody_delete(
         fail(site)
         succeed(site)
         succeed(site)
-    assert told(mailbox) == ["failed", "works again"] * 3
+    assert notified(mailbox) == ["failed", "works again"] * 3
 
 
 def test_two_machines_with_marks_of_their_own(
     site: Site, books: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failed while the storage was away; B failed and recovered; A fails anew."""
+    """A failed while the storage was unavailable; B failed and recovered; A fails again."""
 
     def on(machine: str) -> None:
         (site.root / machine).mkdir(exist_ok=True)
@@ -86,12 +86,12 @@ def test_two_machines_with_marks_of_their_own(
     succeed(site)
     on("A")
     fail(site)
-    assert told(mailbox) == ["failed", "failed", "works again", "failed"]
+    assert notified(mailbox) == ["failed", "failed", "works again", "failed"]
 
 
-class TestTelling:
-    def test_one_that_is_ended_before_it_has_told(self, site: Site, books: Path, mailbox: Mailbox) -> None:
-        """In order, as by SIGTERM: the next occasion tells."""
+class TestDelivery:
+    def test_a_process_that_ends_before_the_message(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+        """After SIGTERM, for example: the next failure sends the message."""
 
         def stopped() -> bool:
             raise SystemExit
@@ -99,32 +99,32 @@ class TestTelling:
         with pytest.raises(SystemExit):
             Incident(current_project(), "backup", "default").begin("why", stopped)
         fail(site)
-        assert told(mailbox) == ["failed"]
+        assert notified(mailbox) == ["failed"]
 
-    def test_one_that_is_killed_before_it_has_told(
+    def test_a_process_that_is_killed_before_the_message(
         self, site: Site, books: Path, mailbox: Mailbox, time: Clock
     ) -> None:
-        """Another may be telling just now; after an hour it is not."""
+        """Another process may be sending it now; after an hour it is not."""
         assert incidents.Incident(current_project(), "backup", "default")._new_mark("why")
         fail(site)
-        assert told(mailbox) == []
+        assert notified(mailbox) == []
         time.advance(hours=1)
         for _ in range(2):
             fail(site)
-        assert told(mailbox) == ["failed"]
+        assert notified(mailbox) == ["failed"]
 
-    def test_a_mark_that_cannot_be_read_is_told(self, site: Site, books: Path, mailbox: Mailbox) -> None:
+    def test_an_unreadable_mark_suppresses_no_message(self, site: Site, books: Path, mailbox: Mailbox) -> None:
         incidents.Incident(current_project(), "backup", "default")._new_mark("why")
         (mark,) = site.backups.rglob("*.incident")
         mark.write_text("half a li")
         for _ in range(2):
             fail(site)
-        assert told(mailbox) == ["failed"]
+        assert notified(mailbox) == ["failed"]
 
-    def test_a_channel_that_is_slow_is_not_asked_at_every_occasion(
+    def test_a_slow_channel_is_not_used_for_every_failure(
         self, site: Site, books: Path, web: WebServer, time: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It may have delivered. Told again after an hour, then after two: it may not have."""
+        """It may or may not have delivered: the message is sent again after an hour, then after two."""
         monkeypatch.setattr(channels, "DEADLINE", 0.5)
         url = f"json://127.0.0.1:{web.port}/slow"
         web.hold.clear()
@@ -139,7 +139,7 @@ class TestTelling:
         assert asked == [1, 1, 1, 2, 2, 2]
         assert len(web.paths) == 3
 
-    def test_one_slow_channel_beside_one_that_was_heard(
+    def test_a_slow_channel_together_with_one_that_delivered(
         self,
         site: Site,
         books: Path,
@@ -155,9 +155,9 @@ class TestTelling:
             time.advance(hours=9)
         web.hold.set()
         wait_until(lambda: not [thread for thread in threads() if thread.name == "backup-notification"])
-        assert told(mailbox) == ["failed"]
+        assert notified(mailbox) == ["failed"]
 
-    def test_what_goes_on_can_be_asked(self, site: Site, books: Path) -> None:
+    def test_open_incidents_can_be_listed(self, site: Site, books: Path) -> None:
         incident = Incident(current_project(), "prune", "default")
         assert incident.message() == ""
         incident.begin("the bucket says no", lambda: True)
