@@ -58,14 +58,20 @@ class StatusReport(Record):
     def problems(self) -> list[str]:
         """All problems in words, each with its source."""
         found = [f"{status.source}: {problem}." for status in self.sources for problem in status.problems]
-        return found + [kept.problem for kept in self.old_data if kept.problem]
+        sources = {status.database for status in self.sources}
+        others = [kept for kept in self.old_data if kept.problem and kept.database not in sources]
+        return found + [f"{kept.database}: {kept.problem}." for kept in others]
 
 
 def read_status(project: Project, catalog: Catalog) -> StatusReport:
     """Return how all sources of the project are doing."""
-    sources = tuple(_source_status(project, catalog, project.source(alias)) for alias in project.aliases())
     found = list(list_kept_data(project))
     kept = tuple(one for one in found if isinstance(one, KeptData))
+    unfinished = {one.database: one.problem for one in kept if one.problem}
+    sources = tuple(
+        _source_status(project, catalog, project.source(alias), unfinished.get(alias, ""))
+        for alias in project.aliases()
+    )
     unreachable = tuple(one for one in found if isinstance(one, Unreachable))
     return StatusReport(
         healthy=not any(status.problems for status in sources) and not any(one.problem for one in kept),
@@ -76,7 +82,7 @@ def read_status(project: Project, catalog: Catalog) -> StatusReport:
     )
 
 
-def _source_status(project: Project, catalog: Catalog, source: Source) -> SourceStatus:
+def _source_status(project: Project, catalog: Catalog, source: Source, unfinished: str) -> SourceStatus:
     now = clock.now()
     of_source = [manifest for manifest in catalog.backups if manifest.source == source]
     backups = [backup for backup in of_source if not is_from_the_future(backup, now)]
@@ -86,6 +92,7 @@ def _source_status(project: Project, catalog: Catalog, source: Source) -> Source
     overdue = schedule is not None and is_overdue(schedule, project.zone, backups, now)
     damaged = tuple(damaged_of(project, catalog, source.database))
     problems = (
+        unfinished,
         _lateness(last) if overdue else "",
         _skew(future),
         _distrust(catalog, of_source),

@@ -11,6 +11,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
+from pydantic import computed_field
+
 from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable
 from django_cfg.backup.process.in_thread import InThread
@@ -35,14 +37,15 @@ class KeptData(Record):
     def age(self) -> timedelta:
         return clock.now() - self.made_at
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def problem(self) -> str:
         """What is wrong, and what to do; empty where nothing is."""
         if not self.unfinished:
             return ""
         return (
-            f"{self.database}: a restore was interrupted while it switched to the new data ({self.name}). Finish it: "
-            f"manage.py backup_restore --resume --to {self.database}"
+            f"a restore was interrupted while it switched to the new data ({self.name}): finish it with `manage.py "
+            f"backup_restore --resume --to {self.database}`"
         )
 
 
