@@ -13,13 +13,12 @@ from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, R
 from django_cfg.backup.errors import RestoreRefused, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
-from django_cfg.backup.pipeline.encryption.decrypt import require_key
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.pipeline.stream import Checkpoints
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.records import Record
-from django_cfg.backup.services.catalog.archives import check_archive, open_archive
+from django_cfg.backup.services.catalog.archives import check_archive, open_archive, require_archive_key
 from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find_backup, read_catalog
 from django_cfg.backup.services.project.connections import close_connections
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
@@ -163,7 +162,7 @@ def plan_restore(
     engine = project.engine(target)
     _refuse_the_impossible(manifest, target, engine, options)
     keys = decryption_keys(project.config, decryption_key)
-    _require_key(project, manifest, keys)
+    require_archive_key(project.storage, manifest, keys)
     close_connections(project, engine)  # ours are not in anybody's way
     preflight = engine.preflight(manifest, options)
     checkpoints = None
@@ -332,15 +331,6 @@ def _refuse_the_impossible(manifest: Manifest, target: str, engine: Engine, opti
             f"{manifest.name} holds only some tables (include_tables), so it is restored only into an empty database; "
             f"{target!r} has tables that would be lost. Name an empty one with --to, or the tables with --tables."
         )
-
-
-def _require_key(project: Project, manifest: Manifest, keys: DecryptionKeys) -> None:
-    """
-    :raises EncryptionError: the backup is encrypted, and what is here does not open it.
-    """
-    if manifest.encryption.method != "none":
-        with project.storage.open(manifest.archive_key) as stored:
-            require_key(stored, manifest.encryption, keys)
 
 
 def _chooses(patterns: Sequence[str], manifest: Manifest, table: str) -> bool:
