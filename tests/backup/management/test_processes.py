@@ -122,7 +122,10 @@ def test_at_a_terminal_the_default_is_no(tmp_path: Path, migrated_database: Path
         connection.execute("DELETE FROM django_content_type WHERE id = 9999")
     before = project.database.read_bytes()
     for typed in (b"\n", b"n\n", b"yes please\n"):
-        assert b"Nothing was done." in answered(project, typed, 1)
+        said = answered(project, typed, 1)
+        assert b"Nothing was done." in said
+        assert b"Error" not in said, "an answer is no error"
+        assert b"\x1b[" not in said.partition(b"[y/N]")[2], "it is in no colour"
         assert project.database.read_bytes() == before
     answered(project, b"y\n", 0)
     assert sql(project, "SELECT count(*) FROM django_content_type WHERE id = 9999") == [(1,)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import tzinfo
 
-from django_cfg.backup.formatting import counted
+from django_cfg.backup.formatting import counted, seconds_taken
 from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.manifest import Proof
 
@@ -40,6 +40,6 @@ def format_duration(proof: Proof) -> str:
     """How long the drill took, which is how long a restore is expected to take."""
     total = round(proof.duration)
     if total < 60:
-        return f"{proof.duration:.1f} s"
+        return seconds_taken(proof.duration)
     hours, minutes = divmod(total // 60, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {total % 60} s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from django_cfg.backup.engines.base import Level
-from django_cfg.backup.formatting import megabytes, printable
+from django_cfg.backup.formatting import megabytes, printable, seconds_taken
 from django_cfg.backup.management.command import add_trust_option, add_unsigned_option
 from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.services.restore.restore import RestorePlan, RestoreReport
@@ -77,7 +77,7 @@ def confirmation_question(plan: RestorePlan) -> str:
 
 def describe_result(plan: RestorePlan, report: RestoreReport) -> str:
     manifest = plan.manifest
-    took = f"It took {report.seconds:.1f} s."
+    took = f"It took {seconds_taken(report.seconds or 0)}."
     if plan.options.tables:
         return f"{', '.join(plan.options.tables)} of {plan.target} are now as in {manifest.name}. {took}"
     return f"{plan.target} is now as in {manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows. {took}"
