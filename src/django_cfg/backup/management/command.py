@@ -150,6 +150,22 @@ def add_yes_option(parser: ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="Do not ask.")
 
 
+def add_skip_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--skip",
+        metavar="OBJECT",
+        action="append",
+        default=[],
+        help="Leave out this object, which holds no rows (PostgreSQL); a failed restore names it. May be repeated.",
+    )
+    parser.add_argument(
+        "--skip-failing",
+        action="store_true",
+        help="Leave out policies, triggers, refreshes of materialized views, grants and comments that the server "
+        "refuses (PostgreSQL). Each is listed.",
+    )
+
+
 def add_trust_option(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--trust-storage",

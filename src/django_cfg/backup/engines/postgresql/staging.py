@@ -57,7 +57,6 @@ class StagingRestoration(Restoration):
         self._target, self._maintenance, self._options = target, maintenance, options
         self._name, self._advice = name, advice
         self._staging = replace_name(target.database, name)
-        self._skipped: tuple[str, ...] = ()
         self._notes = ""  # for the operator
 
     @property
@@ -85,8 +84,8 @@ class StagingRestoration(Restoration):
                     archive.write_script(selection.main, server, session.send_entries)
                 failed = restore_optional(archive, selection, session, self._options)
                 session.commit()
-            self._skipped = (*self._skipped, *failed)
-        self._skipped = (*selection.skipped, *self._skipped)
+            self.skipped = (*self.skipped, *failed)
+        self.skipped = (*selection.skipped, *self.skipped)
         self._notes = selection.advise(self._target)
 
     def check(self, manifest: Manifest) -> Mapping[str, int]:
@@ -123,7 +122,7 @@ class StagingRestoration(Restoration):
                 kept = None
             except BackupError as error:
                 advice = f"It could not be dropped: {error} {advice}".rstrip()
-        return SwitchResult(kept and f"the database {kept}", advice, self._skipped)
+        return SwitchResult(kept and f"the database {kept}", advice, self.skipped)
 
     def _is_read_only(self) -> bool:
         """Return True if sessions begin in read-only mode: pg_restore does not end that, our psql does."""

@@ -323,9 +323,7 @@ def _refuse_the_impossible(manifest: Manifest, target: str, engine: Engine, opti
             f"{manifest.name} is a {needed.name} backup, and the database {target!r} is {engine.name}: "
             "restore it into a database of its own kind (--to)."
         )
-    if (options.skip or options.skip_failing) and (not engine.can_skip or options.tables):
-        why = "is for the restore of a complete backup" if engine.can_skip else f"is not possible on {engine.name}"
-        raise RestoreRefused(f"Leaving out objects (--skip, --skip-failing) {why}. Nothing was touched.")
+    engine.refuse_skip(options)
     if manifest.partial and not options.tables and not engine.is_empty():
         raise RestoreRefused(
             f"{manifest.name} holds only some tables (include_tables), so it is restored only into an empty database; "
