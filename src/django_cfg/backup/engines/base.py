@@ -271,6 +271,13 @@ class Engine(ABC):
         :raises BackupError: a dump would fail.
         """
 
+    def check_restorable(self, manifest: Manifest) -> Iterator[Finding]:
+        """Warn, by the manifest alone, of what keeps the server from taking back the newest backup.
+
+        :raises BackupError: the server does not answer.
+        """
+        return iter(())
+
     @abstractmethod
     def is_empty(self) -> bool:
         """Return True if the database is missing or has no table."""
