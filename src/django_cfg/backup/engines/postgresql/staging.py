@@ -18,7 +18,7 @@ from django_cfg.backup.engines.postgresql.archive_script import TRANSACTION_TIME
 from django_cfg.backup.engines.postgresql.connection import connect, connect_to_restore, replace_name
 from django_cfg.backup.engines.postgresql.entry_selection import restore_optional, select_entries
 from django_cfg.backup.engines.postgresql.error_advice import explain_restore_errors
-from django_cfg.backup.engines.postgresql.error_text import get_sqlstate, remove_row_data
+from django_cfg.backup.engines.postgresql.error_text import describe_error, get_sqlstate
 from django_cfg.backup.engines.postgresql.libpq import get_connection_settings
 from django_cfg.backup.engines.postgresql.pg_restore import OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import open_psql
@@ -102,7 +102,7 @@ class StagingRestoration(Restoration):
                 return parse_answer(schema.fetch_rows(connection, FETCH_ANSWER)[0][0])
             except Exception as error:  # noqa: BLE001  psycopg 2 and 3 share no class but Exception
                 raise VerificationFailed(
-                    f"The verification query {query!r} fails on the restored data: {remove_row_data(str(error))}. "
+                    f"The verification query {query!r} fails on the restored data: {describe_error(error)}. "
                     f"The database {self._target.database.alias!r} was not touched."
                 ) from None  # the driver's message may quote a row
 
@@ -194,7 +194,7 @@ def _create_lost(connection: Any, name: str, target: Target) -> str:
         schema.execute(connection, build(None))
         return (
             "The database was made with this server's own encoding and collation, since it does not know those of the "
-            f"backup: {remove_row_data(str(error))}. Text may be sorted differently."
+            f"backup: {describe_error(error)}. Text may be sorted differently."
         )
     return ""
 
