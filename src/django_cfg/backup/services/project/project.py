@@ -25,7 +25,7 @@ from django_cfg.backup.process.environment import hide_from_children
 from django_cfg.backup.services.project.secrets import secrets_of
 from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.base import Storage
-from django_cfg.environment_mode import mode_from_variables, parse_mode
+from django_cfg.environment_mode import long_form, mode_from_variables
 
 _NO_DATABASE = "django.db.backends.dummy"  # what Django makes of an empty DATABASES
 _under_way: ContextVar[list[Project] | None] = ContextVar("django_cfg_backup_operation", default=None)
@@ -185,11 +185,12 @@ def _zone() -> tzinfo:
 def _environment() -> str:
     """Return the mode of settings.ENV_MODE, which DjangoConfig sets, or of the variables that DjangoConfig reads.
 
-    :raises ConfigurationError: an unknown mode; backups would be stored, and looked for, under a wrong name.
+    The settings of other projects may name environments of their own.
+
+    :raises ConfigurationError: a variable names none; backups would be stored, and looked for, under a wrong name.
     """
-    given = str(getattr(settings, "ENV_MODE", None) or "")
     try:
-        named = parse_mode(given, wanted_by="settings.ENV_MODE") if given.strip() else mode_from_variables()
+        named = long_form(str(getattr(settings, "ENV_MODE", None) or "")) or mode_from_variables()
     except ValueError as error:
         raise ConfigurationError(f"Which environment this project runs in is not known: {error}.") from None
     return named or ("development" if settings.DEBUG else "production")
