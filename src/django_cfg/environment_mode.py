@@ -19,13 +19,19 @@ _SHORT = {
 _YES, _NO = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 
+def long_form(text: str) -> str:
+    """Return the long form of the mode that *text* names; any other name as it is."""
+    word = text.strip().lower()
+    mode = _SHORT.get(word, word)
+    return mode if mode in MODES else text.strip()
+
+
 def parse_mode(text: str, *, wanted_by: str) -> str:
     """Return the mode that *text* names, in its long form.
 
     :raises ValueError: it names none; the message holds *wanted_by*, not *text*.
     """
-    word = text.strip().lower()
-    mode = _SHORT.get(word, word)
+    mode = long_form(text)
     if mode not in MODES:
         known = ", ".join(repr(name) for name in MODES)
         raise ValueError(f"{wanted_by} is none of {known}, nor a short form of one ({', '.join(_SHORT)})")

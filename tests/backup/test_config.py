@@ -97,7 +97,7 @@ ADDED = {
     },
     BackupStorageConfig: {"s3_session_token": None, "s3_use_role": False, "s3_addressing": "auto"},
     BackupScheduleConfig: {"job_timeout": 21_600, "grace_minutes": 60},
-    BackupDatabaseConfig: {"connection": {}, "verification_queries": []},
+    BackupDatabaseConfig: {"connection": {}, "drill_skip": [], "drill_skip_failing": False, "verification_queries": []},
 }
 # What else the parameters hold, so that no type is narrower than the guide's.
 ACCEPTED: dict[type[BaseModel], dict[str, list[Any]]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from django_cfg.backup.formatting import counted, megabytes
+from django_cfg.backup.formatting import counted, megabytes, seconds_taken
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,11 @@ def test_sizes(size: int, text: str) -> None:
 
 def test_counts() -> None:
     assert [counted(number, "day") for number in (0, 1, 2_000)] == ["0 days", "1 day", "2,000 days"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "less than 0.1 s"), (0.0499, "less than 0.1 s"), (0.05, "0.1 s"), (1.25, "1.2 s"), (3600, "3600.0 s")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert seconds_taken(seconds) == text

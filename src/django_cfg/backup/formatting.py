@@ -48,3 +48,8 @@ def elapsed(span: timedelta) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Format a number with its noun: ``1 day``, ``7 days``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def seconds_taken(seconds: float) -> str:
+    """Format how long something took, with a unit: ``12.3 s``; never ``0.0 s``."""
+    return f"{seconds:.1f} s" if seconds >= 0.05 else "less than 0.1 s"

@@ -185,6 +185,7 @@ class Proof(Record):
     rows: Size = 0  # compared
     evidence: tuple[TableEvidence, ...] = ()  # by table; empty when nothing could be loaded
     queries: Size = 0  # verification_queries that gave a truthy value
+    skipped: tuple[str, ...] = ()  # objects that were left out, as asked for, and why where that is known
     server_version: LineOfText = ""
     tool: LineOfText = ""
     tool_version: LineOfText = ""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from django_cfg.backup.process.time_limit import queue_limit
+
 
 def run_backup(run: int, database: str, claimed: str) -> str:
     """Make the backup that a tick has claimed; the name of the backup, empty if the claim is no longer waiting."""
     from django_cfg.backup.services.schedule.backup_job import run_claimed_backup
 
-    manifest = run_claimed_backup(run, database, claimed)
+    with queue_limit(f"scheduled backup of {database!r}"):
+        manifest = run_claimed_backup(run, database, claimed)
     return manifest.name if manifest else ""
 
 
@@ -18,7 +21,8 @@ def run_verification(run: int, database: str, claimed: str) -> str:
     """
     from django_cfg.backup.services.schedule.verification_job import run_claimed_verification
 
-    verified = run_claimed_verification(run, database, claimed)
+    with queue_limit(f"scheduled verification of {database!r}"):
+        verified = run_claimed_verification(run, database, claimed)
     return verified.name if verified else ""
 
 

@@ -61,3 +61,17 @@ def test_the_largest_statement_is_that_of_one_insert(size: int) -> None:
     for at in range(0, len(dump), size):
         scanner.feed(dump[at : at + size])
     assert scanner.largest == (len(second), "b")
+
+
+def test_the_check_compares_the_newest_backup_with_the_server(server: MySQLServer) -> None:
+    """By its manifest: no row is read for it."""
+    site = server.site
+    site.configure(databases=[{"alias": "empty", "enabled": False}])
+    server.run("CREATE TABLE t (b longblob)", f"INSERT INTO t VALUES (REPEAT('x', {3 * MIB}))")
+    name = create_backup().name
+    (warning,) = [line for line in site.call("backup_check", "--json").json if "max_allowed_packet" in line["text"]]
+    assert (warning["level"], warning["subject"]) == ("WARNING", "default")
+    assert warning["text"].startswith(f"{name} holds a row that takes 6.3 MB as SQL, and the server of the database ")
+    assert warning["text"].endswith("SET GLOBAL max_allowed_packet = 6292480")
+    server.server.sql("SET GLOBAL max_allowed_packet = 6292480")
+    assert "max_allowed_packet" not in site.call("backup_check").stdout

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused, VerificationFailed
+from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused, UsageError, VerificationFailed
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.verification.drill import drill_backup
 from tests.support.database_servers import on_every_postgresql
@@ -212,15 +212,17 @@ def test_what_may_not_be_left_out(server: PostgreSQLServer, restore: Restore, sk
 @pytest.mark.parametrize("skip", [{"skip_failing": True}, {"skip": [TRIGGER]}])
 def test_a_restore_of_some_tables_refuses_it(server: PostgreSQLServer, skip: dict[str, Any]) -> None:
     create_backup()
-    said = failure(lambda: restore_backup(tables=["book"], **skip), RestoreRefused)
+    said = failure(lambda: restore_backup(tables=["book"], **skip), UsageError)
     assert "is for the restore of a complete backup" in said
+    assert "With --tables only rows are restored" in said
 
 
 @pytest.mark.parametrize("skip", [{"skip_failing": True}, {"skip": [TRIGGER]}])
 def test_another_engine_refuses_it(site: Site, skip: dict[str, Any]) -> None:
     site.sql("CREATE TABLE book (id int)")
     site.create()
-    assert "is not possible on SQLite" in failure(lambda: restore_backup(**skip), RestoreRefused)
+    for act in (restore_backup, drill_backup):
+        assert "is not possible on SQLite" in failure(partial(act, **skip), UsageError)
 
 
 @on_every_postgresql

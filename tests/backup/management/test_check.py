@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -119,6 +121,17 @@ def test_a_drill_is_recommended_until_the_first_one(site: Site) -> None:
     assert "drill" not in levels(site)
 
 
+def some_member(membership: str) -> tuple[grp.struct_group, str]:
+    """A group of this machine and the one account, not root, that is in it: since it is its own, or as a member."""
+    accounts = pwd.getpwall()
+    for group in grp.getgrall():
+        primary = {account.pw_name for account in accounts if account.pw_gid == group.gr_gid}
+        members = primary | set(group.gr_mem)
+        if len(members) == 1 and "root" not in members and bool(primary) == (membership == "primary"):
+            return group, members.pop()
+    pytest.skip(f"no group of this machine has one {membership} member")
+
+
 class TestFolder:
     """Another user who may write into it can replace backups, and with them what a restore runs."""
 
@@ -142,6 +155,44 @@ class TestFolder:
         assert answer.code == 4
         assert f"{site.backups}, where backups are kept, belongs to the user {name}" in answer.stdout
         assert "django_cfg_backup.W023" in site.call("check").stderr
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to any group")
+    @pytest.mark.parametrize("membership", ["primary", "supplementary"])
+    def test_one_of_a_group_with_other_members(self, site: Site, membership: str) -> None:
+        group, member = some_member(membership)
+        site.create()
+        os.chown(site.backups, -1, group.gr_gid)
+        site.backups.chmod(0o750)
+        assert "W024" not in site.call("check").stderr
+        site.backups.chmod(0o770)
+        answer = site.call("backup_check")
+        assert answer.code == 4
+        line = f"WARNING  storage: The members of the group {group.gr_name} may write into {site.backups}"
+        assert line in answer.stdout
+        assert member in answer.stdout
+        assert "django_cfg_backup.W024" in site.call("check").stderr
+
+    def test_one_of_a_group_without_other_members(self, site: Site) -> None:
+        """A private group, as most systems give each user."""
+        site.create()
+        site.backups.chmod(0o770)
+        assert levels(site)["storage"] == "OK"
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+    def test_one_of_the_private_group_of_its_owner(self, site: Site) -> None:
+        group, member = some_member("primary")
+        site.create()
+        os.chown(site.backups, pwd.getpwnam(member).pw_uid, group.gr_gid)
+        site.backups.chmod(0o770)
+        assert "W024" not in site.call("check").stderr
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+    def test_one_of_a_group_without_a_name(self, site: Site) -> None:
+        """As in containers."""
+        site.create()
+        os.chown(site.backups, -1, 54321)
+        site.backups.chmod(0o770)
+        assert levels(site)["storage"] == "OK"
 
     def test_a_folder_that_does_not_exist_yet_is_ok(self, site: Site) -> None:
         assert "W02" not in site.call("check").stderr

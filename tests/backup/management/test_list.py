@@ -37,9 +37,20 @@ class TestList:
         """In the project's time zone, on the night of the clock change."""
         answer = site.call("backup_list")
         header, newer, older = answer.stdout.splitlines()
-        assert header.split() == ["NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER", "LAST", "PROOF", "KEPT", "AS"]
+        assert header.split() == [
+            "NAME",
+            "DATABASE",
+            "STARTED",
+            "SIZE",
+            "ROWS",
+            "TRIGGER",
+            "LAST",
+            "PROOF",
+            "KEPT",
+            "AS",
+        ]
         assert newer.split("  ")[0] == "a_newer"
-        assert "tests/test/default (partial)" in newer
+        assert "  default (partial)  " in newer
         assert "2026-10-25 02:30:00 CET" in newer
         assert "  scheduled  " in newer
         assert "2026-10-25 02:30:00 CEST" in older
@@ -52,6 +63,22 @@ class TestList:
         answer = site.call("backup_list", "--json")
         assert [Manifest.model_validate(document) for document in answer.json] == two
         assert all(document["schema"] == 1 for document in answer.json)
+
+    def test_the_first_reason_is_enough_in_a_table(self, site: Site) -> None:
+        """All of them make lines that a terminal breaks; `backup_show` has them."""
+        site.create()
+        (line,) = site.call("backup_list").stdout.splitlines()[1:]
+        assert line.endswith("  newest backup (+3)")
+        shown = site.call("backup_show", "latest").stdout
+        for reason in ("newest backup; one of 7 days: ", "; newest of week ", "; newest of month "):
+            assert reason in shown
+
+    @pytest.mark.usefixtures("two")
+    def test_all_shows_the_sources(self, site: Site) -> None:
+        listed = site.call("backup_list", "--all").stdout
+        assert listed.split()[1] == "SOURCE"
+        assert "  tests/test/default (partial)  " in listed
+        assert "  tests/production/default  " in listed
 
     @pytest.mark.usefixtures("two")
     def test_all_lists_other_sources_too(self, site: Site) -> None:

@@ -189,7 +189,8 @@ class TestListAndShow:
     @pytest.mark.usefixtures("history")
     def test_the_reason_of_each_backup_is_shown(self, site: Site) -> None:
         _, *rows = site.call("backup_list").stdout.splitlines()
-        assert "  newest backup; one of 1 day: " in rows[0]
+        assert rows[0].endswith("  newest backup (+1)")
+        assert "Kept as      newest backup; one of 1 day: " in site.call("backup_show", "default_1").stdout
         assert rows[1].endswith("  pinned")
         assert rows[2].endswith(f"  due for deletion: {DUE}")
         shown = site.call("backup_show", "default_3").stdout

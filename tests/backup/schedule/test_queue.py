@@ -245,7 +245,7 @@ class TestWorkers:
             child = int((slow.folder / "writing").read_text())
             wait_until(lambda: not is_running(child))
             ((message,),) = slow.rows("message")
-            assert "exceeded maximum timeout value (3 seconds)" in message
+            assert "reached the time limit of the queue and was ended" in message
             assert "raise BackupScheduleConfig.job_timeout" in message
             assert slow.project.stored() == []
 

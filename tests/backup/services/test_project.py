@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from django_cfg import BackupConfig
+from django_cfg import BackupConfig, DjangoConfig
 from django_cfg.backup.errors import ConfigurationError, UsageError
 from django_cfg.backup.services.project.project import current_project
 from tests.support.django_project import Site
+from tests.support.environment_mode import clear_mode_variables
 
 SQLITE = "django.db.backends.sqlite3"
 
@@ -106,10 +107,45 @@ class TestNames:
     def test_the_environment_is_the_first_one_configured(
         self, site: Site, monkeypatch: pytest.MonkeyPatch, setting: str, variable: str, debug: bool, expected: str
     ) -> None:
-        """settings.ENV_MODE, then the variable, then what DEBUG says."""
+        """settings.ENV_MODE, then the variables, then what DEBUG says."""
+        clear_mode_variables(monkeypatch)
         site.set(ENV_MODE=setting, DEBUG=debug)
         monkeypatch.setenv("ENV_MODE", variable)
         assert current_project().env == expected
+
+    @pytest.mark.parametrize(
+        "variables",
+        [
+            {"DJANGO_ENV": "prod"},
+            {"ENVIRONMENT": "stage"},
+            {"IS_DEV": "1"},
+            {"ENV": "test", "IS_PROD": "yes"},
+            {"ENV_MODE": "dev", "ENV": "prod"},
+        ],
+    )
+    def test_the_environment_is_that_of_djangoconfig(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+    ) -> None:
+        clear_mode_variables(monkeypatch)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        site.set(ENV_MODE="", DEBUG=False)
+        assert current_project().env == DjangoConfig(secret_key="x").env_mode
+
+    @pytest.mark.parametrize(("given", "expected"), [("prod", "production"), (" Stage ", "staging"), ("QA 2", "QA 2")])
+    def test_short_forms_are_those_of_djangoconfig(self, site: Site, given: str, expected: str) -> None:
+        site.set(ENV_MODE=given)
+        assert current_project().env == expected
+
+    def test_an_unknown_environment_is_an_error(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In a variable, which may be another program's; else a restore would look for the backups of another one."""
+        clear_mode_variables(monkeypatch)
+        site.set(ENV_MODE="")
+        monkeypatch.setenv("ENV", "hunter2")
+        with pytest.raises(ConfigurationError, match=r"the variable ENV \(set ENV_MODE") as caught:
+            current_project()
+        assert "hunter2" not in str(caught.value)
+        assert site.call("backup_list").code == 2
 
     def test_a_source_is_project_environment_and_database(self, site: Site) -> None:
         assert str(current_project().source("default")) == "tests/test/default"

@@ -23,24 +23,25 @@ from django_cfg.backup.services.runs import file_lock, lease, run
 from tests.support.django_project import Site
 
 FILES = {module.__file__ for module in (deferred_signals, create, restore, file_lock, lease, run)}
-ENDING = (signal.SIGINT, signal.SIGTERM)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 pytestmark = pytest.mark.usefixtures("books")
 
 
 class Ended(BaseException):
-    """What a handler of SIGTERM raises."""
+    """What a handler of SIGTERM or of a time limit raises."""
 
 
 @pytest.fixture(autouse=True)
 def handler() -> Iterator[None]:
-    """SIGTERM ends by an exception, as in the commands."""
+    """SIGTERM ends by an exception, as in the commands; SIGALRM, as in the jobs of a queue."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Ended
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, end) for number in ENDING[1:]}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def run_until(act: Callable[[], object], first: int, number: int, second: int = 0) -> tuple[int, int]:
@@ -97,7 +98,7 @@ def restore_it() -> None:
 def assert_nothing_is_held(act: Callable[[], object], step: object) -> None:
     kept = [signal.getsignal(number) for number in ENDING]
     assert kept[0] is signal.default_int_handler, step
-    assert "handler.<locals>.end" in repr(kept[1]), step
+    assert all("handler.<locals>.end" in repr(found) for found in kept[1:]), step
     assert not Run.objects.filter(state=Run.State.RUNNING).exists(), step
     act()
 

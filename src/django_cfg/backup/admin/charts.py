@@ -32,7 +32,7 @@ class Chart:
 
     label: str
     points: tuple[Point, ...]
-    most: str  # what the top stands for
+    most: str  # the greatest value
 
     @property
     def line(self) -> str:

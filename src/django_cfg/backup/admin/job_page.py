@@ -66,7 +66,7 @@ def for_its_owner(view: Callable[..., HttpResponseBase], site: AdminSite) -> Cal
 
 
 def page(request: HttpRequest, state: JobState) -> HttpResponse:
-    """The page: it stands alone, since the admin's frame asks the database who looks at it."""
+    """The page: it has a frame of its own, since the admin's frame asks the database who looks at it."""
     context = {
         "state": state,
         "lost": is_lost(state),

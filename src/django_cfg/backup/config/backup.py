@@ -93,6 +93,12 @@ class BackupDatabaseConfig(ConfigModel):
         description="SQL asked of restored data before it takes the place of the old; each has to give one truthy "
         "value",
     )
+    drill_skip: list[str] = Field(
+        [], description="Objects that drills leave out, as `backup_restore --skip` does (PostgreSQL)"
+    )
+    drill_skip_failing: bool = Field(
+        False, description="Drills leave out what `backup_restore --skip-failing` does (PostgreSQL)"
+    )
     schedule_override: BackupScheduleConfig | None = Field(None, description="A schedule of its own")
     connection: dict[str, Any] = Field(
         {},

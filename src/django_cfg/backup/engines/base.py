@@ -137,6 +137,7 @@ class Restoration(ABC):
     """A running restore. Until ``switch`` the target is unchanged; leaving the block discards an unfinished restore."""
 
     has_changed_target = False  # True: a failure from now on leaves the target neither old nor new
+    skipped: tuple[str, ...] = ()  # objects that were left out of what is loaded, as the operator has chosen
 
     @property
     def staging_settings(self) -> Mapping[str, Any] | None:
@@ -218,6 +219,23 @@ class Engine(ABC):
         """
         return Preflight((), uses_staging=False, keeps_old_data=False)
 
+    def refuse_skip(self, options: RestoreOptions) -> None:
+        """
+        :raises UsageError: *options* leave out objects, which this engine, or a restore of some tables, cannot do.
+        """
+        if not (options.skip or options.skip_failing):
+            return
+        if not self.can_skip:
+            raise UsageError(
+                f"Leaving out objects (--skip, --skip-failing) is not possible on {self.name}. Nothing was touched."
+            )
+        if options.tables:
+            raise UsageError(
+                "Leaving out objects (--skip, --skip-failing) is for the restore of a complete backup. With --tables "
+                "only rows are restored: the policies, triggers, grants and comments of these tables stay as they are "
+                "in the database, so there is nothing to leave out. Nothing was touched."
+            )
+
     @abstractmethod
     def restoration(
         self, manifest: Manifest, options: RestoreOptions = DEFAULT_OPTIONS
@@ -261,6 +279,13 @@ class Engine(ABC):
 
         :raises BackupError: a dump would fail.
         """
+
+    def check_restorable(self, manifest: Manifest) -> Iterator[Finding]:
+        """Warn, by the manifest alone, of what keeps the server from taking back the newest backup.
+
+        :raises BackupError: the server does not answer.
+        """
+        return iter(())
 
     @abstractmethod
     def is_empty(self) -> bool:

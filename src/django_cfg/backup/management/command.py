@@ -75,7 +75,7 @@ class BackupCommand(BaseCommand):
                 self.print_document({"error": str(error)})
             if options["traceback"]:
                 raise
-            raise CommandError(str(error), returncode=error.exit_code) from error
+            self._end_with(error)
         except KeyboardInterrupt as interrupted:
             raise CommandError(f"Interrupted. {_describe_remains(interrupted)}", returncode=130) from None
         except _EndedBySignal as ended:
@@ -87,6 +87,13 @@ class BackupCommand(BaseCommand):
             self.print_document(document)
         if lost := self._output.error:
             raise CommandError(f"The command has ended well; what it printed is lost: {lost.strerror}.", returncode=1)
+
+    def _end_with(self, error: BackupError) -> NoReturn:
+        """End as Django does after an error; an answer of no is none, and is not printed as one."""
+        if isinstance(error, Declined) and getattr(self, "_called_from_command_line", False):
+            self.stderr.write(str(error), self.plain)
+            sys.exit(error.exit_code)
+        raise CommandError(str(error), returncode=error.exit_code) from error
 
     def print_document(self, document: Any) -> None:
         """The one document; what fails afterwards prints no second one."""
@@ -141,6 +148,22 @@ def add_name_argument(parser: ArgumentParser, *, optional: bool = False) -> None
 
 def add_yes_option(parser: ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="Do not ask.")
+
+
+def add_skip_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--skip",
+        metavar="OBJECT",
+        action="append",
+        default=[],
+        help="Leave out this object, which holds no rows (PostgreSQL); a failed restore names it. May be repeated.",
+    )
+    parser.add_argument(
+        "--skip-failing",
+        action="store_true",
+        help="Leave out policies, triggers, refreshes of materialized views, grants and comments that the server "
+        "refuses (PostgreSQL). Each is listed.",
+    )
 
 
 def add_trust_option(parser: ArgumentParser) -> None:

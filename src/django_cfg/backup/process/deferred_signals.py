@@ -7,7 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what ends us in order
+# What ends us in order; SIGALRM by a limit of time, RQ's or our own.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 CANCEL = signal.SIGUSR1  # what a thread of ours sends to the main thread
 
 _Trace = TracebackType | None

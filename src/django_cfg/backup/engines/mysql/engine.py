@@ -70,6 +70,10 @@ class MySQLEngine(Engine):
     def check_health(self, selection: Selection) -> Iterator[Finding]:
         return dump.check_health(self.database, selection)
 
+    def check_restorable(self, manifest: Manifest) -> Iterator[Finding]:
+        with connection.connect(self.database) as session:
+            yield from preflight.check_largest_statement(session, manifest)
+
     def is_empty(self) -> bool:
         try:
             with connection.connect(self.database) as session:

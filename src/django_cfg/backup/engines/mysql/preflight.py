@@ -134,13 +134,29 @@ def _refuse_other_vendor(session: Session, manifest: Manifest) -> None:
 
 def _refuse_large_statements(session: Session, manifest: Manifest) -> None:
     """Refuse what would fail in the middle: bytes take twice their room as SQL, so a row may come back too large."""
-    size, limit = manifest.engine.largest_statement, get_max_packet(session)
-    if size >= limit:
+    if too_large := _describe_large_statement(session, manifest):
+        statement = raise_max_packet(manifest.engine.largest_statement)
         raise RestoreRefused(
-            f"{manifest.name} holds a row that takes {megabytes(size)} as SQL, and the server of the database "
-            f"{session.alias!r} takes {megabytes(limit)} at once (max_allowed_packet). Nothing was changed. Let an "
-            f"administrator raise it, for the time of the restore, and restore again: {raise_max_packet(size)}"
+            f"{too_large} Nothing was changed. Let an administrator raise it, for the time of the restore, and restore "
+            f"again: {statement}"
         )
+
+
+def check_largest_statement(session: Session, manifest: Manifest) -> Iterator[Finding]:
+    """Warn if the server would not take back *manifest*. Which rows have grown since, only a dump shows."""
+    if too_large := _describe_large_statement(session, manifest):
+        advice = f"A restore is refused until that is raised: {raise_max_packet(manifest.engine.largest_statement)}"
+        yield Finding(Level.WARNING, session.alias, f"{too_large} {advice}")
+
+
+def _describe_large_statement(session: Session, manifest: Manifest) -> str:
+    size, limit = manifest.engine.largest_statement, get_max_packet(session)
+    if size < limit:
+        return ""
+    return (
+        f"{manifest.name} holds a row that takes {megabytes(size)} as SQL, and the server of the database "
+        f"{session.alias!r} takes {megabytes(limit)} at once (max_allowed_packet)."
+    )
 
 
 def _refuse_outer_keys(session: Session) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from django_cfg.backup.engines.postgresql.error_text import get_sqlstate, remove_row_data
+from django_cfg.backup.engines.postgresql.error_text import describe_error, get_sqlstate
 from django_cfg.backup.engines.postgresql.schema import execute, fetch_rows, quote_literal, quote_name
 from django_cfg.backup.manifest import Characters, DatabaseGrant, DatabaseProperties, DatabaseSetting
 
@@ -157,7 +157,7 @@ def execute_where_possible(connection: Any, statements: Iterable[tuple[str, str]
             if get_sqlstate(error) is None:
                 raise
             execute(connection, "ROLLBACK TO SAVEPOINT django_cfg_property")
-            refused.append(f"{description} ({remove_row_data(str(error))})")
+            refused.append(f"{description} ({describe_error(error)})")
     return refused
 
 

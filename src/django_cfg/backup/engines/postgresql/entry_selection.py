@@ -14,7 +14,7 @@ from django_cfg.backup.engines.postgresql.archive_entry import (
     is_tolerable,
 )
 from django_cfg.backup.engines.postgresql.archive_script import require_restricted
-from django_cfg.backup.engines.postgresql.error_text import remove_row_data
+from django_cfg.backup.engines.postgresql.error_text import describe_error
 from django_cfg.backup.engines.postgresql.missing_roles import find_entries
 from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import PsqlSession
@@ -106,7 +106,7 @@ def restore_optional(
             yield from restore(entries[middle:])
             return
         state, message = failure
-        reason = remove_row_data(f"ERROR:  {message}").removeprefix("ERROR:").strip()
+        reason = describe_error(message)
         if not is_tolerable(entries[0], state, skip_failing=options.skip_failing):
             raise RestoreFailed(f"The entry {entries[0]} cannot be restored, and the database is as it was: {reason}.")
         yield f"{entries[0]} ({reason})"

@@ -9,7 +9,7 @@ from shlex import quote
 
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql.archive_entry import ArchiveEntry
-from django_cfg.backup.engines.postgresql.error_text import remove_row_data
+from django_cfg.backup.engines.postgresql.error_text import describe_error
 from django_cfg.backup.engines.postgresql.libpq import describe_location, get_database_name
 from django_cfg.backup.engines.postgresql.restored_data import MISMATCH
 from django_cfg.backup.errors import (
@@ -82,7 +82,7 @@ _RESTORE = {
 
 def explain_unavailable(database: Database, error: Exception) -> DatabaseUnavailable:
     """Return what it means that the server refused a connection or a query."""
-    text = remove_row_data(str(error)).rstrip(".")
+    text = describe_error(error).rstrip(".")
     advice = _find_advice(_CONNECTION, text, "Check that the server runs.")
     if _MISSING_DATABASE.search(text):
         name = get_database_name(database)
@@ -105,7 +105,7 @@ def explain_dump_errors(alias: str) -> Iterator[None]:
     except BackupError:
         raise
     except Exception as error:  # psycopg 2 and 3 share no class but Exception
-        raise _dump_failed(alias, remove_row_data(str(error))) from error
+        raise _dump_failed(alias, describe_error(error)) from error
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def explain_restore_errors(database: Database) -> Iterator[None]:
     except BackupError:
         raise
     except Exception as error:  # psycopg 2 and 3 share no class but Exception
-        raise _restore_failed(database, remove_row_data(str(error))) from error
+        raise _restore_failed(database, describe_error(error)) from error
 
 
 def explain_tool_failure(database: Database, error: ToolFailed, entry: ArchiveEntry | None = None) -> BackupError:

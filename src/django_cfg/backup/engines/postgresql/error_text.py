@@ -29,6 +29,11 @@ def remove_row_data(text: str) -> str:
     return "\n".join(filter(None, map(_clean_field, fields))).strip()
 
 
+def describe_error(error: object) -> str:
+    """Return what the driver says of an error of the server, likewise: it leaves out the word ERROR before it."""
+    return remove_row_data(f"ERROR:  {error}").removeprefix("ERROR:").strip()
+
+
 def get_sqlstate(error: BaseException) -> str | None:
     """Return the server's code for *error*, as psycopg 3 or 2 names it; None: the error is not the server's."""
     state: str | None = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
@@ -62,7 +67,9 @@ def _clean_field(field: str) -> str:
 
 
 def _clean_message(text: str) -> str:
-    """Remove the value that did not fit, which ends it: ``invalid input syntax for type integer: "x"``."""
+    """Remove the value that did not fit. It ends the message, as in ``invalid input syntax for type integer: "x"``, or
+    begins it: ``value "x" is out of range for type integer``, ``invalid value "x" for "YYYY"``."""
+    text = re.sub(r'^((?:invalid )?value |)".*"(?= is out of range for | for ")', r'\1"..."', text, flags=re.DOTALL)
     return re.sub(r': ".*"$', ': "..."', text, flags=re.DOTALL)
 
 

@@ -26,7 +26,6 @@ class InPlaceRestoration(Restoration):
 
     def __init__(self, target: Target, session: PsqlSession, options: RestoreOptions) -> None:
         self._target, self._session, self._options = target, session, options
-        self._skipped: tuple[str, ...] = ()
         self._notes = ""  # for the operator
 
     def load(self, plain: Readable) -> None:
@@ -37,7 +36,7 @@ class InPlaceRestoration(Restoration):
         session.begin()
         session.send(self._build_preparation(archive))
         archive.write_script(selection.main, target.server, session.send_entries)
-        self._skipped = (*selection.skipped, *restore_optional(archive, selection, session, self._options))
+        self.skipped = (*selection.skipped, *restore_optional(archive, selection, session, self._options))
         self._notes = selection.advise(target)
 
     def check(self, manifest: Manifest) -> Mapping[str, int]:
@@ -50,7 +49,7 @@ class InPlaceRestoration(Restoration):
 
     def switch(self) -> SwitchResult:
         self._session.commit()
-        return SwitchResult(None, self._notes, self._skipped)
+        return SwitchResult(None, self._notes, self.skipped)
 
     def _select(self, archive: OpenedArchive) -> EntrySelection:
         return select_entries(self._target, archive, self._options, self._target.extension_schemas)

@@ -18,7 +18,7 @@ from django_cfg.backup.engines.postgresql.archive_script import TRANSACTION_TIME
 from django_cfg.backup.engines.postgresql.connection import connect, connect_to_restore, replace_name
 from django_cfg.backup.engines.postgresql.entry_selection import restore_optional, select_entries
 from django_cfg.backup.engines.postgresql.error_advice import explain_restore_errors
-from django_cfg.backup.engines.postgresql.error_text import get_sqlstate, remove_row_data
+from django_cfg.backup.engines.postgresql.error_text import describe_error, get_sqlstate
 from django_cfg.backup.engines.postgresql.libpq import get_connection_settings
 from django_cfg.backup.engines.postgresql.pg_restore import OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import open_psql
@@ -57,7 +57,6 @@ class StagingRestoration(Restoration):
         self._target, self._maintenance, self._options = target, maintenance, options
         self._name, self._advice = name, advice
         self._staging = replace_name(target.database, name)
-        self._skipped: tuple[str, ...] = ()
         self._notes = ""  # for the operator
 
     @property
@@ -85,8 +84,8 @@ class StagingRestoration(Restoration):
                     archive.write_script(selection.main, server, session.send_entries)
                 failed = restore_optional(archive, selection, session, self._options)
                 session.commit()
-            self._skipped = (*self._skipped, *failed)
-        self._skipped = (*selection.skipped, *self._skipped)
+            self.skipped = (*self.skipped, *failed)
+        self.skipped = (*selection.skipped, *self.skipped)
         self._notes = selection.advise(self._target)
 
     def check(self, manifest: Manifest) -> Mapping[str, int]:
@@ -103,7 +102,7 @@ class StagingRestoration(Restoration):
                 return parse_answer(schema.fetch_rows(connection, FETCH_ANSWER)[0][0])
             except Exception as error:  # noqa: BLE001  psycopg 2 and 3 share no class but Exception
                 raise VerificationFailed(
-                    f"The verification query {query!r} fails on the restored data: {remove_row_data(str(error))}. "
+                    f"The verification query {query!r} fails on the restored data: {describe_error(error)}. "
                     f"The database {self._target.database.alias!r} was not touched."
                 ) from None  # the driver's message may quote a row
 
@@ -123,7 +122,7 @@ class StagingRestoration(Restoration):
                 kept = None
             except BackupError as error:
                 advice = f"It could not be dropped: {error} {advice}".rstrip()
-        return SwitchResult(kept and f"the database {kept}", advice, self._skipped)
+        return SwitchResult(kept and f"the database {kept}", advice, self.skipped)
 
     def _is_read_only(self) -> bool:
         """Return True if sessions begin in read-only mode: pg_restore does not end that, our psql does."""
@@ -195,7 +194,7 @@ def _create_lost(connection: Any, name: str, target: Target) -> str:
         schema.execute(connection, build(None))
         return (
             "The database was made with this server's own encoding and collation, since it does not know those of the "
-            f"backup: {remove_row_data(str(error))}. Text may be sorted differently."
+            f"backup: {describe_error(error)}. Text may be sorted differently."
         )
     return ""
 

@@ -13,7 +13,7 @@ from typing import Any
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql import database_properties
 from django_cfg.backup.engines.postgresql.connection import connect, connect_to_restore
-from django_cfg.backup.engines.postgresql.error_text import get_sqlstate, remove_row_data
+from django_cfg.backup.engines.postgresql.error_text import describe_error, get_sqlstate
 from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS_LOCAL, execute, fetch_rows, quote_name
 from django_cfg.backup.errors import RestoreFailed
 from django_cfg.backup.manifest import DatabaseProperties
@@ -143,6 +143,6 @@ def explain_refusal(
             ) from error
         raise RestoreFailed(
             f"The restored data could not replace the database {alias!r}, which is as it was: "
-            f"{remove_row_data(str(error))}. Restore with a role that owns the database, or a superuser "
+            f"{describe_error(error)}. Restore with a role that owns the database, or a superuser "
             "(BackupDatabaseConfig.connection), or with --in-place."
         ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.formatting import megabytes
+from django_cfg.backup.formatting import megabytes, seconds_taken
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.creation.batch import Failure, batch_error, create_backups
@@ -40,5 +40,5 @@ def _summary(manifest: Manifest) -> str:
     took = (manifest.finished_at - manifest.started_at).total_seconds()
     return (
         f"{manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows, "
-        f"{megabytes(manifest.archive.size)} stored in {took:.1f} s"
+        f"{megabytes(manifest.archive.size)} stored in {seconds_taken(took)}"
     )

@@ -26,11 +26,11 @@ class Command(BackupCommand):
         own = list(catalog.backups) if options["all"] else catalog.of(project)
         chosen = [manifest for manifest in own if database in (None, manifest.source.database)]
         if chosen:
-            kept, zone = retention_reasons(project, catalog), project.zone
+            kept, zone = retention_reasons(project, catalog, briefly=True), project.zone
             proved = {
                 manifest.name: proofs.format_proof_cell(catalog.proofs.get(manifest.name), zone) for manifest in chosen
             }
-            self.show(backups.format_backups(chosen, catalog, zone, proved, kept))
+            self.show(backups.format_backups(chosen, catalog, zone, proved, kept, sources=options["all"]))
         else:
             self.warn(f"No backup of {project.name}/{project.env} in {catalog.location}.")
         if hidden := len(catalog.backups) - len(own):

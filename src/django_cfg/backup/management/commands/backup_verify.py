@@ -5,8 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import BackupError, KeyMissing, UsageError, VerificationFailed
-from django_cfg.backup.management.command import BackupCommand, add_trust_option, add_unsigned_option
+from django_cfg.backup.management.command import BackupCommand, add_skip_options, add_trust_option, add_unsigned_option
 from django_cfg.backup.management.output import proofs
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
 from django_cfg.backup.manifest import Manifest, Proof
@@ -15,6 +16,7 @@ from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.records import ErrorText, Record
 from django_cfg.backup.services.catalog.catalog import Catalog, find_backup, read_catalog, require_known_database
 from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.restore.restore import describe_skipped
 from django_cfg.backup.services.verification.drill import drill, drill_failure
 from django_cfg.backup.services.verification.verify import verify
 
@@ -40,6 +42,7 @@ class Command(BackupCommand):
         parser.add_argument(
             "--drill", action="store_true", help="Prove the named backups by restoring them; no data is replaced."
         )
+        add_skip_options(parser)
         add_trust_option(parser)
         add_unsigned_option(parser)
         add_unlock_options(parser)
@@ -51,6 +54,8 @@ class Command(BackupCommand):
         catalog = read_catalog(project.storage, project.signing_keys)
         if options["drill"] and not names:
             raise UsageError("--drill restores: name the backups it is to prove, as in `backup_verify latest --drill`.")
+        if not options["drill"] and (options["skip"] or options["skip_failing"]):
+            raise UsageError("--skip and --skip-failing leave objects out of a restore: give --drill, too.")
         key_is_given = decryption_key.private_key is not None
         results = [
             self._drill(project, catalog, manifest, keys, options)
@@ -86,12 +91,16 @@ class Command(BackupCommand):
     ) -> VerifyResult:
         try:
             catalog.require_signature(manifest, allow_unsigned=options["allow_unsigned"])
-            proof = drill(project, manifest, keys, self.progress, trust_storage=options["trust_storage"])
+            left_out = RestoreOptions(skip=tuple(options["skip"]), skip_failing=options["skip_failing"])
+            trust_storage = options["trust_storage"]
+            proof = drill(project, manifest, keys, self.progress, options=left_out, trust_storage=trust_storage)
         except BackupError as error:
             return VerifyResult(name=manifest.name, error=error)
         if not proof.succeeded:
             return VerifyResult(name=manifest.name, error=VerificationFailed(drill_failure(proof)), proof=proof)
         self.show(f"{manifest.name}: proved. {proofs.describe_success(proof)}")
+        if proof.skipped:
+            self.warn(describe_skipped(proof.skipped))
         if proof.migrations:
             self.warn(proof.migrations)
         return VerifyResult(name=manifest.name, proof=proof)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 
-from django_cfg.backup.formatting import megabytes, printable
+from django_cfg.backup.formatting import megabytes, printable, seconds_taken
 from django_cfg.backup.manifest import Manifest, Signature
 from django_cfg.backup.services.catalog.catalog import Catalog
 
@@ -28,18 +28,33 @@ def format_backups(
     zone: tzinfo,
     proved: Mapping[str, str],
     what_keeps: Mapping[str, str],
+    *,
+    sources: bool,
 ) -> str:
-    header = ("NAME", "SOURCE", "STARTED", "SIZE", "ROWS", "TRIGGER", "LAST PROOF", "KEPT AS")
-    rows = [(*_row(m, catalog, zone), proved[m.name], what_keeps[m.name]) for m in manifests]
+    """A table of backups.
+
+    :param sources: with project and environment; else with the alias of the database alone.
+    """
+    header = (
+        "NAME",
+        "SOURCE" if sources else "DATABASE",
+        "STARTED",
+        "SIZE",
+        "ROWS",
+        "TRIGGER",
+        "LAST PROOF",
+        "KEPT AS",
+    )
+    rows = [(*_row(m, catalog, zone, sources=sources), proved[m.name], what_keeps[m.name]) for m in manifests]
     return format_table(header, rows)
 
 
-def _row(manifest: Manifest, catalog: Catalog, zone: tzinfo) -> tuple[str, ...]:
+def _row(manifest: Manifest, catalog: Catalog, zone: tzinfo, *, sources: bool) -> tuple[str, ...]:
     marks = ["pinned"] if manifest.name in catalog.pinned else []
     marks += [distrust] if (distrust := catalog.distrust(manifest)) else []
     return (
         manifest.name,
-        str(manifest.source) + (" (partial)" if manifest.partial else ""),
+        (str(manifest.source) if sources else manifest.source.database) + (" (partial)" if manifest.partial else ""),
         format_time(manifest.started_at, zone),
         megabytes(manifest.archive.size),
         f"{manifest.rows:,}",
@@ -56,7 +71,7 @@ def format_backup(
         "Name": manifest.name,
         "Source": str(manifest.source),
         "Started": format_time(manifest.started_at, zone),
-        "Took": f"{(manifest.finished_at - manifest.started_at).total_seconds():.1f} s",
+        "Took": seconds_taken((manifest.finished_at - manifest.started_at).total_seconds()),
         "Trigger": f"{manifest.trigger}, on {manifest.host}",
         "Archive": f"{manifest.archive_key}, {megabytes(archive.size)} ({megabytes(archive.raw_size)} unpacked)",
         "SHA-256": archive.sha256,

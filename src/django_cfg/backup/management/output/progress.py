@@ -9,7 +9,7 @@ from typing import NoReturn
 from django.core.management.base import OutputWrapper
 from tqdm import tqdm
 
-from django_cfg.backup.formatting import megabytes, printable
+from django_cfg.backup.formatting import megabytes, printable, seconds_taken
 
 
 class TerminalProgress:
@@ -43,9 +43,8 @@ class TerminalProgress:
             self._bar.close()
             self._bar = None
         seconds = max(time.monotonic() - self._begun, 0.001)
-        self.say(
-            f"{self._label}: {megabytes(self._passed)} in {seconds:.1f} s, {megabytes(int(self._passed / seconds))}/s"
-        )
+        speed = f"{megabytes(int(self._passed / seconds))}/s"
+        self.say(f"{self._label}: {megabytes(self._passed)} in {seconds_taken(seconds)}, {speed}")
 
     @staticmethod
     def _plain(text: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import tzinfo
 
-from django_cfg.backup.formatting import counted
+from django_cfg.backup.formatting import counted, seconds_taken
 from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.manifest import Proof
+from django_cfg.backup.services.restore.restore import describe_skipped
 
 
 def describe_success(proof: Proof) -> str:
@@ -26,20 +27,23 @@ def format_proof(proof: Proof | None, zone: tzinfo) -> str:
     if not proof.succeeded:
         return f"THE DRILL FAILED, {when}: {'; '.join(proof.differences) or 'it could not be restored'}"
     server = f" (server {proof.server_version}, {proof.tool} {proof.tool_version})" if proof.server_version else ""
-    return f"{when}{server}. {describe_success(proof)}"
+    return f"{when}{server}. {describe_success(proof)} {describe_skipped(proof.skipped)}".rstrip()
 
 
 def format_proof_cell(proof: Proof | None, zone: tzinfo) -> str:
     """For a column."""
     if proof is None:
         return "never"
-    return f"{format_time(proof.at, zone)}{f', {format_duration(proof)}' if proof.succeeded else ' FAILED'}"
+    if not proof.succeeded:
+        return f"{format_time(proof.at, zone)} FAILED"
+    left_out = f", {counted(len(proof.skipped), 'object')} left out" if proof.skipped else ""
+    return f"{format_time(proof.at, zone)}, {format_duration(proof)}{left_out}"
 
 
 def format_duration(proof: Proof) -> str:
     """How long the drill took, which is how long a restore is expected to take."""
     total = round(proof.duration)
     if total < 60:
-        return f"{proof.duration:.1f} s"
+        return seconds_taken(proof.duration)
     hours, minutes = divmod(total // 60, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {total % 60} s"

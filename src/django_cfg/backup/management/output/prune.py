@@ -44,11 +44,20 @@ def format_leftovers(found: Sequence[Leftover], zone: tzinfo) -> str:
     return format_table(("", "OBJECTS", "WRITTEN", "SIZE", "WHY"), rows)
 
 
-def retention_reasons(project: Project, catalog: Catalog) -> dict[str, str]:
-    """By name what keeps each backup of *catalog*, in words."""
+def retention_reasons(project: Project, catalog: Catalog, *, briefly: bool = False) -> dict[str, str]:
+    """By name what keeps each backup of *catalog*, in words.
+
+    :param briefly: the first reason, and how many more there are.
+    """
     try:
         made = decide_retention(project, catalog).decisions
     except ClockSkew:
         return {manifest.name: "unknown: backup_prune says why" for manifest in catalog.backups}
     nothing = "due for deletion" if project.config.retention.enabled else "retention is off"
-    return {one.name: str(one) if one.keep else f"{nothing}: {one}" for one in made}
+    words = _describe_first if briefly else str
+    return {one.name: words(one) if one.keep else f"{nothing}: {words(one)}" for one in made}
+
+
+def _describe_first(decision: Decision) -> str:
+    first, *others = decision.reasons
+    return f"{first} (+{len(others)})" if others else first

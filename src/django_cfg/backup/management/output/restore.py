@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from django_cfg.backup.engines.base import Level
-from django_cfg.backup.formatting import megabytes, printable
-from django_cfg.backup.management.command import add_trust_option, add_unsigned_option
+from django_cfg.backup.formatting import megabytes, printable, seconds_taken
+from django_cfg.backup.management.command import add_skip_options, add_trust_option, add_unsigned_option
 from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.services.restore.restore import RestorePlan, RestoreReport
 
@@ -27,19 +27,7 @@ def add_restore_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="Restore into the database itself, without a scratch database, where the engine supports it.",
     )
-    parser.add_argument(
-        "--skip",
-        metavar="OBJECT",
-        action="append",
-        default=[],
-        help="Leave out this object, which holds no rows (PostgreSQL); a failed restore names it. May be repeated.",
-    )
-    parser.add_argument(
-        "--skip-failing",
-        action="store_true",
-        help="Leave out policies, triggers, refreshes of materialized views, grants and comments that the server "
-        "refuses (PostgreSQL). Each is listed.",
-    )
+    add_skip_options(parser)
     add_trust_option(parser)
     add_unsigned_option(parser)
     parser.add_argument(
@@ -82,7 +70,7 @@ def confirmation_question(plan: RestorePlan) -> str:
 
 def describe_result(plan: RestorePlan, report: RestoreReport) -> str:
     manifest = plan.manifest
-    took = f"It took {report.seconds:.1f} s."
+    took = f"It took {seconds_taken(report.seconds or 0)}."
     if plan.options.tables:
         return f"{', '.join(plan.options.tables)} of {plan.target} are now as in {manifest.name}. {took}"
     return f"{plan.target} is now as in {manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows. {took}"

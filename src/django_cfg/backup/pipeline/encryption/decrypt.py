@@ -73,7 +73,7 @@ def _fitting(gpg: Gpg, head: bytes, keys: DecryptionKeys) -> str:
     raise EncryptionError(
         f"{'The passphrase' if number == 1 else f'None of the {number} passphrases'} of encryption_key and "
         f"decryption_keys {'does not open' if number == 1 else 'opens'} the archive: add the one it was made with to "
-        "decryption_keys. If you are sure of it, the archive is damaged."
+        "decryption_keys."
     )
 
 

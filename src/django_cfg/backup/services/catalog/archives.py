@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django_cfg.backup.errors import EncryptionError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import PlainReader, check_stored, unpack
+from django_cfg.backup.pipeline.encryption.decrypt import require_key
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.pipeline.stream import Checkpoints, OnProgress
 from django_cfg.backup.services.project.progress import Progress, byte_progress
@@ -24,6 +26,24 @@ def check_archive(storage: Storage, manifest: Manifest, progress: Progress) -> C
         storage.open(manifest.archive_key) as stored,
     ):
         return check_stored(stored, manifest.archive, advance)
+
+
+def require_archive_key(storage: Storage, manifest: Manifest, keys: DecryptionKeys) -> None:
+    """Look at the beginning of the archive alone.
+
+    :raises EncryptionError: the backup is encrypted, and *keys* do not open it; or its beginning is damaged, which
+        only reading all of the archive distinguishes.
+    """
+    if manifest.encryption.method == "none":
+        return
+    try:
+        with storage.open(manifest.archive_key) as stored:
+            require_key(stored, manifest.encryption, keys)
+    except EncryptionError as error:
+        raise type(error)(
+            f"{error} An archive whose beginning is damaged looks the same: `backup_verify {manifest.name}` compares "
+            "all of it with the manifest."
+        ) from error
 
 
 @contextmanager

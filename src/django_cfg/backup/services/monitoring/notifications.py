@@ -12,7 +12,7 @@ from django.dispatch import Signal
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import StorageError
-from django_cfg.backup.formatting import counted, megabytes
+from django_cfg.backup.formatting import counted, megabytes, seconds_taken
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.policy.health import disproof
@@ -252,7 +252,7 @@ def _message(project: Project, what: str, *, why: str, todo: str) -> str:
 def _summary(manifest: Manifest) -> str:
     took = (manifest.finished_at - manifest.started_at).total_seconds()
     size = megabytes(manifest.archive.size)
-    return f"{manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows, {size} in {took:.0f} s."
+    return f"{manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows, {size} in {seconds_taken(took)}."
 
 
 def _beat(project: Project, source: Source, *, succeeded: bool) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 
 from django.db import connections
 
+from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, VerificationFailed
 from django_cfg.backup.formatting import counted, megabytes
+from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.policy.retention import CLOCK_TOLERANCE, is_from_the_future
 from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
@@ -94,13 +97,28 @@ def _check_storage(project: Project) -> Iterator[Finding]:
     yield from _check_space(storage, catalog, project)
     for damaged in catalog.damaged:
         yield Finding(Level.WARNING, "storage", str(damaged.error))
+    yield from _check_newest_backups(catalog, project)
     yield from _recommend_drills(catalog, project)
+
+
+def _check_newest_backups(catalog: Catalog, project: Project) -> Iterator[Finding]:
+    """Whether the server of each database would take back its newest backup; one that is away has a line of its own."""
+    for alias in project.aliases():
+        backups = _backups_of(catalog, project, alias)
+        with suppress(BackupError):
+            engine = project.engine(alias)
+            if backups and isinstance(engine, engine_class(backups[0].engine.vendor, of=backups[0].name)):
+                yield from engine.check_restorable(backups[0])
+
+
+def _backups_of(catalog: Catalog, project: Project, alias: str) -> list[Manifest]:
+    return [manifest for manifest in catalog.of(project) if manifest.source.database == alias]
 
 
 def _recommend_drills(catalog: Catalog, project: Project) -> Iterator[Finding]:
     """Only a restore shows whether the server takes back all that it has: no other check finds such objects."""
     for alias in project.aliases():
-        backups = [manifest for manifest in catalog.of(project) if manifest.source.database == alias]
+        backups = _backups_of(catalog, project, alias)
         if backups and can_be_drilled(backups[0]) and not any(backup.name in catalog.proofs for backup in backups):
             text = f"no stored backup of {alias!r} was ever restored: backup_verify latest --drill --database {alias}"
             yield Finding(Level.OK, "drill", f"{text} shows whether it can be")

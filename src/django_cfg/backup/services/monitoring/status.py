@@ -14,7 +14,7 @@ from django_cfg.backup.services.catalog.catalog import Catalog, Damaged, damaged
 from django_cfg.backup.services.monitoring.incidents import Incident
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.restore.kept_data import PATIENCE, KeptData, Unreachable, list_kept_data
+from django_cfg.backup.services.restore.kept_data import KeptData, Unreachable, list_kept_data
 from django_cfg.backup.services.verification.proofs import can_be_drilled, can_be_opened_here, proof_is_old
 
 
@@ -59,17 +59,23 @@ class StatusReport(Record):
     def problems(self) -> list[str]:
         """All problems in words, each with its source."""
         found = [f"{status.source}: {problem}." for status in self.sources for problem in status.problems]
-        return found + [kept.problem for kept in self.old_data if kept.problem]
+        sources = {status.database for status in self.sources}
+        others = [kept for kept in self.old_data if kept.problem and kept.database not in sources]
+        return found + [f"{kept.database}: {kept.problem}." for kept in others]
 
 
-def read_status(project: Project, catalog: Catalog, patience: float = PATIENCE) -> StatusReport:
+def read_status(project: Project, catalog: Catalog, patience: float | None = None) -> StatusReport:
     """Return how all sources of the project are doing.
 
-    :param patience: seconds in which the databases have to say what old data they keep.
+    :param patience: seconds in which the databases have to say what old data they keep; None: as `backup_status` waits.
     """
-    sources = tuple(_source_status(project, catalog, project.source(alias)) for alias in project.aliases())
     found = list(list_kept_data(project, patience))
     kept = tuple(one for one in found if isinstance(one, KeptData))
+    unfinished = {one.database: one.problem for one in kept if one.problem}
+    sources = tuple(
+        _source_status(project, catalog, project.source(alias), unfinished.get(alias, ""))
+        for alias in project.aliases()
+    )
     unreachable = tuple(one for one in found if isinstance(one, Unreachable))
     return StatusReport(
         healthy=not any(status.problems for status in sources) and not any(one.problem for one in kept),
@@ -80,7 +86,7 @@ def read_status(project: Project, catalog: Catalog, patience: float = PATIENCE) 
     )
 
 
-def _source_status(project: Project, catalog: Catalog, source: Source) -> SourceStatus:
+def _source_status(project: Project, catalog: Catalog, source: Source, unfinished: str) -> SourceStatus:
     now = clock.now()
     of_source = [manifest for manifest in catalog.backups if manifest.source == source]
     backups = [backup for backup in of_source if not is_from_the_future(backup, now)]
@@ -91,6 +97,7 @@ def _source_status(project: Project, catalog: Catalog, source: Source) -> Source
     damaged = tuple(damaged_of(project, catalog, source.database))
     old_proof = proof_is_old(project, backups, catalog, now)
     problems = (
+        unfinished,
         _lateness(last) if overdue else "",
         _skew(future),
         _distrust(catalog, of_source),

@@ -25,6 +25,7 @@ from django_cfg.backup.process.environment import hide_from_children
 from django_cfg.backup.services.project.secrets import secrets_of
 from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.base import Storage
+from django_cfg.environment_mode import long_form, mode_from_variables
 
 _NO_DATABASE = "django.db.backends.dummy"  # what Django makes of an empty DATABASES
 _OPEN_ENVIRONMENTS = ("development", "test")
@@ -196,8 +197,17 @@ def _zone() -> tzinfo:
 
 
 def _environment() -> str:
-    named = getattr(settings, "ENV_MODE", "") or os.environ.get("ENV_MODE", "")
-    return str(named or ("development" if settings.DEBUG else "production"))
+    """Return the mode of settings.ENV_MODE, which DjangoConfig sets, or of the variables that DjangoConfig reads.
+
+    The settings of other projects may name environments of their own.
+
+    :raises ConfigurationError: a variable names none; backups would be stored, and looked for, under a wrong name.
+    """
+    try:
+        named = long_form(str(getattr(settings, "ENV_MODE", None) or "")) or mode_from_variables()
+    except ValueError as error:
+        raise ConfigurationError(f"Which environment this project runs in is not known: {error}.") from None
+    return named or ("development" if settings.DEBUG else "production")
 
 
 def _settings_package() -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from django.conf import settings
 from django_cfg.backup.errors import ConfigurationError
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.local import LocalStorage
+
+_MOST_NAMES = 3
 
 
 def refuse_served_folder(project: Project) -> None:
@@ -82,6 +86,13 @@ def _folder_advice(root: Path) -> Iterator[StorageAdvice]:
             f"chmod o-w {root}",
             "W022",
         )
+    elif others := _others_in_group(found) if found.st_mode & stat.S_IWGRP else []:
+        yield StorageAdvice(
+            f"The members of the group {_group_name(found.st_gid)} may write into {root}, where backups are kept, and "
+            f"replace them: {', '.join(others[:_MOST_NAMES])}{' and others' if len(others) > _MOST_NAMES else ''}.",
+            f"chmod g-w {root}, or give it a group of its own (chgrp).",
+            "W024",
+        )
     if found.st_uid not in (os.geteuid(), 0):
         yield StorageAdvice(
             f"{root}, where backups are kept, belongs to the user {_user_name(found.st_uid)}, who may replace them; "
@@ -89,6 +100,26 @@ def _folder_advice(root: Path) -> Iterator[StorageAdvice]:
             "Let the user own it who makes the backups (chown), or run this as that user.",
             "W023",
         )
+
+
+def _others_in_group(found: os.stat_result) -> list[str]:
+    """Return the accounts that are in the folder's group, without its owner, this process's user and root.
+
+    Of accounts in a directory service only the members are seen that it lists.
+    """
+    own = {found.st_uid, os.geteuid(), 0}
+    with suppress(KeyError):  # a number without a name: no account is known to be in it
+        members = set(grp.getgrgid(found.st_gid).gr_mem)
+        accounts = pwd.getpwall()
+        primary = {account.pw_name for account in accounts if account.pw_gid == found.st_gid}
+        own_names = {account.pw_name for account in accounts if account.pw_uid in own}
+        own_names |= {_user_name(number) for number in own}
+        return sorted((members | primary) - own_names)
+    return []
+
+
+def _group_name(number: int) -> str:
+    return grp.getgrgid(number).gr_name
 
 
 def _user_name(number: int) -> str:

@@ -11,6 +11,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
+from pydantic import computed_field
+
 from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable
 from django_cfg.backup.process.in_thread import InThread
@@ -35,14 +37,15 @@ class KeptData(Record):
     def age(self) -> timedelta:
         return clock.now() - self.made_at
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def problem(self) -> str:
         """What is wrong, and what to do; empty where nothing is."""
         if not self.unfinished:
             return ""
         return (
-            f"{self.database}: a restore was interrupted while it switched to the new data ({self.name}). Finish it: "
-            f"manage.py backup_restore --resume --to {self.database}"
+            f"a restore was interrupted while it switched to the new data ({self.name}): finish it with `manage.py "
+            f"backup_restore --resume --to {self.database}`"
         )
 
 
@@ -60,7 +63,7 @@ class Unreachable(Record):
     error: ErrorText
 
 
-def list_kept_data(project: Project, patience: float = PATIENCE) -> Iterator[KeptData | Unreachable]:
+def list_kept_data(project: Project, patience: float | None = None) -> Iterator[KeptData | Unreachable]:
     """Yield the old data that restores of every database have kept, newest first for each.
 
     A database that does not answer is reported with the others, not instead of them.
@@ -94,9 +97,10 @@ def sweep_abandoned_staging(project: Project, found: Iterable[AbandonedStaging])
 
 
 def _ask_all(
-    project: Project, ask: Callable[[Engine], list[Found]], patience: float = PATIENCE
+    project: Project, ask: Callable[[Engine], list[Found]], patience: float | None = None
 ) -> Iterator[tuple[str, list[Found] | BackupError]]:
     """Ask each database once, backed up or not, all in parallel."""
+    patience = PATIENCE if patience is None else patience
     late = DatabaseUnavailable(f"it did not answer within {patience:.0f} s")
     questions = {
         alias: InThread(partial(_ask_one, project, alias, ask), name=f"backup-ask-{alias}") for alias in _once(project)

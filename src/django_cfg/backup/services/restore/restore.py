@@ -13,13 +13,12 @@ from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, R
 from django_cfg.backup.errors import RestoreRefused, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
-from django_cfg.backup.pipeline.encryption.decrypt import require_key
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.pipeline.stream import Checkpoints
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.records import Record
-from django_cfg.backup.services.catalog.archives import check_archive, open_archive
+from django_cfg.backup.services.catalog.archives import check_archive, open_archive, require_archive_key
 from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find_backup, read_catalog
 from django_cfg.backup.services.project.connections import close_connections
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
@@ -193,7 +192,7 @@ def preview_restore(
     engine = project.engine(target)
     _refuse_the_impossible(manifest, target, engine, options)
     keys = decryption_keys(project.config, decryption_key)
-    _require_key(project, manifest, keys)
+    require_archive_key(project.storage, manifest, keys)
     close_connections(project, engine)  # ours are not in anybody's way
     preflight = engine.preflight(manifest, options)
     return RestorePlan(
@@ -355,23 +354,12 @@ def _refuse_the_impossible(manifest: Manifest, target: str, engine: Engine, opti
             f"{manifest.name} is a {needed.name} backup, and the database {target!r} is {engine.name}: "
             "restore it into a database of its own kind (--to)."
         )
-    if (options.skip or options.skip_failing) and (not engine.can_skip or options.tables):
-        why = "is for the restore of a complete backup" if engine.can_skip else f"is not possible on {engine.name}"
-        raise RestoreRefused(f"Leaving out objects (--skip, --skip-failing) {why}. Nothing was touched.")
+    engine.refuse_skip(options)
     if manifest.partial and not options.tables and not engine.is_empty():
         raise RestoreRefused(
             f"{manifest.name} holds only some tables (include_tables), so it is restored only into an empty database; "
             f"{target!r} has tables that would be lost. Name an empty one with --to, or the tables with --tables."
         )
-
-
-def _require_key(project: Project, manifest: Manifest, keys: DecryptionKeys) -> None:
-    """
-    :raises EncryptionError: the backup is encrypted, and what is here does not open it.
-    """
-    if manifest.encryption.method != "none":
-        with project.storage.open(manifest.archive_key) as stored:
-            require_key(stored, manifest.encryption, keys)
 
 
 def _chooses(patterns: Sequence[str], manifest: Manifest, table: str) -> bool:

@@ -26,8 +26,8 @@ Ended = Callable[[BaseException | None], None]
 def failure_reason(error: BaseException) -> str:
     """Return why a run failed, for the person who has to fix it."""
     text = " ".join((str(error) or type(error).__name__, *getattr(error, "__notes__", ())))
-    if type(error).__name__ == "JobTimeoutException":  # of rq, which need not be installed
-        return f"{text}. If the backup needs longer, raise BackupScheduleConfig.job_timeout."
+    if type(error).__name__ == "JobTimeoutException":  # of rq, which need not be installed; in a job of one's own
+        return f"It reached the time limit of the queue and was ended ({text}). If it needs longer, raise that limit."
     return text
 
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
-from django_cfg.backup.engines.base import Engine, Preflight, Restoration, RestoreOptions
+from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, Restoration, RestoreOptions
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay, StorageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
@@ -28,8 +27,6 @@ from django_cfg.backup.services.verification import migration_state
 from django_cfg.backup.services.verification.drill_run import DrillRun
 from django_cfg.backup.services.verification.proofs import publish_proof
 
-_OPTIONS = RestoreOptions(discard_old=True)  # there will be no old data to find room for
-
 _PAUSE = 10.0  # seconds
 
 
@@ -38,6 +35,8 @@ def drill_backup(
     name: str = LATEST,
     *,
     database: str | None = None,
+    skip: Sequence[str] = (),
+    skip_failing: bool = False,
     trust_storage: bool = False,
     allow_unsigned: bool = False,
     decryption_key: DecryptionKey = NO_KEY,
@@ -46,6 +45,8 @@ def drill_backup(
     """Prove the backup *name* by restoring it into a staging database that is dropped afterwards.
 
     :param database: the alias whose backups *name* is looked for among.
+    :param skip: names or shell patterns of objects that hold no rows, to be left out in addition to ``drill_skip``.
+    :param skip_failing: leave out policies, triggers, refreshes of materialized views, grants and comments that fail.
     :param trust_storage: load the archive without reading it completely before; its digests are compared at its end.
     :param allow_unsigned: also a backup that is not signed, although there is a signing key; never one signed badly.
     :param decryption_key: what opens an encrypted backup in addition to the configuration.
@@ -57,7 +58,8 @@ def drill_backup(
     manifest = find_backup(catalog, project, name, database)
     catalog.require_signature(manifest, allow_unsigned=allow_unsigned)
     keys = decryption_keys(project.config, decryption_key)
-    proof = drill(project, manifest, keys, progress, trust_storage=trust_storage)
+    options = RestoreOptions(skip=tuple(skip), skip_failing=skip_failing)
+    proof = drill(project, manifest, keys, progress, options=options, trust_storage=trust_storage)
     require_success(proof)
     return proof
 
@@ -68,12 +70,14 @@ def drill(
     keys: DecryptionKeys,
     progress: Progress = SILENT,
     *,
+    options: RestoreOptions = DEFAULT_OPTIONS,
     trust_storage: bool = False,
     patience: float | None = 0,
     trigger: str = "manual",
 ) -> Proof:
     """Drill *manifest*, keep the proof in the storage, and send the signal; it may be the proof of a failure.
 
+    :param options: what is left out, in addition to what the configuration leaves out of drills.
     :param patience: seconds to wait for another restore or drill of the same database; None: do not wait, and send no
         signal that the other one goes on, since the drill is tried again.
     :raises RestoreUnderWay: the other one has not ended.
@@ -82,7 +86,8 @@ def drill(
     """
     facts: dict[str, Any] = {"source": manifest.source, "manifest": manifest, "drill": True, "trigger": trigger}
     try:
-        prove = partial(_prove, project, manifest, keys, progress, trust_storage=trust_storage)
+        chosen = _choose_options(project, manifest, options)
+        prove = partial(_prove, project, manifest, keys, progress, chosen, trust_storage=trust_storage)
         proof = _in_turn(prove, manifest, progress, patience or 0)
         if proof.succeeded:
             publish_proof(project.storage, manifest, proof)
@@ -152,16 +157,33 @@ def _in_turn(prove: Callable[[], Proof], manifest: Manifest, progress: Progress,
             time.sleep(_PAUSE)
 
 
+def _choose_options(project: Project, manifest: Manifest, given: RestoreOptions) -> RestoreOptions:
+    """Return the options of the drill: what is left out by *given* and by the configuration of the database."""
+    config = project.config.for_database(manifest.source.database)
+    return RestoreOptions(
+        discard_old=True,  # there will be no old data to find room for
+        skip=tuple(dict.fromkeys((*given.skip, *config.drill_skip))),
+        skip_failing=given.skip_failing or config.drill_skip_failing,
+        backup_settings=manifest.source != project.source(drill_target(project, manifest.source)),  # by drill_alias
+    )
+
+
 def _prove(
-    project: Project, manifest: Manifest, keys: DecryptionKeys, progress: Progress, *, trust_storage: bool
+    project: Project,
+    manifest: Manifest,
+    keys: DecryptionKeys,
+    progress: Progress,
+    options: RestoreOptions,
+    *,
+    trust_storage: bool,
 ) -> Proof:
     alias = drill_target(project, manifest.source)
     engine = project.engine(alias)
     _refuse_another_kind(manifest, alias, engine)
-    _refuse_without_scratch(manifest, alias, engine.preflight(manifest, _OPTIONS))
+    engine.refuse_skip(options)
+    _refuse_without_scratch(manifest, alias, engine.preflight(manifest, options))
     at, begun = clock.now(), time.monotonic()
-    is_elsewhere = manifest.source != project.source(alias)  # by drill_alias
-    with engine.restoration(manifest, replace(_OPTIONS, backup_settings=is_elsewhere)) as restoration:
+    with engine.restoration(manifest, options) as restoration:
         _require_scratch(manifest, alias, restoration)
         drill_run = DrillRun(restoration, project.storage, manifest, keys, progress)
         queries = project.config.for_database(manifest.source.database).verification_queries
@@ -179,6 +201,7 @@ def _prove(
         rows=drill_run.rows,
         evidence=drill_run.evidence,
         queries=drill_run.queries,
+        skipped=restoration.skipped,
         server_version=version,
         tool=tool,
         tool_version=tool_version,

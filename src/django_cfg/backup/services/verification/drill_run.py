@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from django_cfg.backup.engines.base import Engine, Restoration
-from django_cfg.backup.errors import BackupError, RestoreFailed, TablesDiffer, VerificationFailed
+from django_cfg.backup.errors import BackupError, EncryptionError, RestoreFailed, TablesDiffer, VerificationFailed
 from django_cfg.backup.manifest import Manifest, TableEvidence
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.pipeline.stream import Checkpoints
@@ -80,7 +80,7 @@ class DrillRun:
                 open_archive(self._storage, manifest, self._keys, advance, self._checkpoints) as plain,
             ):
                 self._restoration.load(plain)
-        except (VerificationFailed, RestoreFailed) as error:
+        except (VerificationFailed, RestoreFailed, EncryptionError) as error:
             self._blame(error)
             return False
         return True
@@ -88,10 +88,13 @@ class DrillRun:
     def _blame(self, error: BackupError) -> None:
         """Keep why it cannot be loaded, if that is the backup's fault.
 
-        Damage comes first: of an archive that was replaced, a server refuses the first statement.
+        Damage comes first: of an archive that was replaced, a server refuses the first statement, and one whose head is
+        damaged looks to gpg like one that was made with another key.
         """
         if self._checkpoints is None and not self._check_archive():
             return
+        if isinstance(error, EncryptionError):
+            raise error  # the stored bytes are good: the key is missing or another one
         self._judge(error)
 
     def _judge(self, error: BackupError) -> None:
