@@ -35,6 +35,8 @@ def megabytes(size: int) -> str:
 def elapsed(span: timedelta) -> str:
     """Format a length of time for a glance: ``40 s``, ``5 min``, ``3 h``, ``2 days``, ``7 weeks``."""
     seconds = max(0, round(span.total_seconds()))
+    if seconds < 1:
+        return "less than 1 s"
     if seconds < 100:
         return f"{seconds} s"
     if seconds < 100 * 60:

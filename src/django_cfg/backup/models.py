@@ -77,6 +77,7 @@ class Run(models.Model):
 
     class Meta:
         app_label = "django_cfg_backup"
+        verbose_name_plural = "backups"  # where the admin lists the models: the entry leads to all pages
         ordering = ("-id",)
         default_permissions = ()
         permissions = (

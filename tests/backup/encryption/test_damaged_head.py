@@ -1,4 +1,4 @@
-"""An encrypted archive whose head is damaged looks like one that was made with another key, and is distinguished from it."""
+"""An encrypted archive whose head is damaged looks like one made with another key, and is distinguished from it."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
-from django_cfg.backup import create_backup, drill_backup
+from django_cfg.backup import create_backup, drill_backup, prune_backups
 from django_cfg.backup.manifest import Manifest, Proof, proof_key
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.project.project import current_project
@@ -41,6 +41,7 @@ class Command(BaseCommand):
             storage.delete(manifest.key)
             storage.delete(manifest.archive_key)
         drill_backup(made[-1].name)
+        prune_backups()
         create_backup("stock", note="the stock of the shop in Galway")
 
     def _fill_stock(self) -> None:

@@ -11,3 +11,5 @@ from django_cfg.backup.admin.runs import RunAdmin
 from django_cfg.backup.models import Run
 
 admin.site.register(Run, RunAdmin)
+if admin.site.index_template is None:
+    admin.site.index_template = "django_cfg_backup/index.html"  # the index as it is, with one sentence above it

@@ -86,7 +86,7 @@ def year(days: Mapping[date, Day], today: date) -> list[Cell]:
 
 
 def band(
-    schedule: BackupScheduleConfig | None, backups: Sequence[Manifest], runs: Iterable[Run], zone: tzinfo, now: datetime
+    schedule: BackupScheduleConfig | None, backups: Sequence[Manifest], runs: Sequence[Run], zone: tzinfo, now: datetime
 ) -> list[Cell]:
     """Return a cell for each slot of the last two days; empty for a schedule of fewer than several a day."""
     if schedule is None:
@@ -96,6 +96,8 @@ def band(
     if len(slots) < _MANY:
         return []
     failed = {run.slot for run in runs if run.state in (Run.State.FAILED, Run.State.MISSED)}
+    known = [*(backup.started_at for backup in backups), *(run.slot or run.started_at or now for run in runs)]
+    first = min(known, default=now)  # nothing was missed before there was anything
     width = _BAND_WIDTH / len(slots)
     ends = [*slots[1:], now]
     return [
@@ -103,7 +105,7 @@ def band(
             x=round(number * width, 1),
             y=0,
             width=round(max(width - 1, 1), 1),
-            state=(state := _slot_state(slot, end, backups, failed)),
+            state=(state := _slot_state(slot, end, backups, failed) if end > first else "none"),
             title=f"{slot.astimezone(zone):%a %H:%M}: {state.replace('_', ' ')}",
         )
         for number, (slot, end) in enumerate(zip(slots, ends, strict=True))

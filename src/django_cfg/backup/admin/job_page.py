@@ -73,6 +73,7 @@ def page(request: HttpRequest, state: JobState) -> HttpResponse:
         "progress": _words(state),
         "address": _address("job_state", state.job.id),
         "back": url("overview"),
+        "detail": url("backup"),
         "undo": _undo_address(state),
     }
     return HttpResponse(render_to_string("django_cfg_backup/job.html", context))

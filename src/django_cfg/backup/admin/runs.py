@@ -9,13 +9,16 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from django_cfg.backup.admin import actions, backups, check, job_page, pages, restore, retention
 from django_cfg.backup.admin.access import may
 from django_cfg.backup.admin.base import BaseAdmin, shared_context, url
+from django_cfg.backup.admin.snapshot import read_backups
+from django_cfg.backup.errors import BackupError
 from django_cfg.backup.formatting import elapsed, megabytes
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.project import clock
@@ -43,7 +46,7 @@ _PAGES: dict[str, Callable[..., HttpResponseBase]] = {
 class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs only
     """To read, not to change: it is what happened."""
 
-    list_display = ("when", "what", "outcome", "reason", "took", "stored", "trigger", "who", "backup")
+    list_display = ("when", "what", "outcome", "reason", "took", "stored", "who", "backup")
     list_display_links = ("when",)
     list_filter = ("kind", "state", "database", "trigger")
     search_fields = ("name", "message", "old_data", "started_by")
@@ -78,7 +81,24 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         more = shared_context(self.admin_site, request, "Runs")
-        return super().changelist_view(request, {**more, **(extra_context or {})})
+        answer = super().changelist_view(request, {**more, **(extra_context or {})})
+        changes: Any = (getattr(answer, "context_data", None) or {}).get("cl")
+        if changes is not None:  # its page is rendered later
+            changes.result_list = list(changes.result_list)
+            self._note_what_is_stored(changes.result_list)
+        return answer
+
+    def _note_what_is_stored(self, runs: list[Any]) -> None:
+        """Let each run know whether its backup is still there; None where the storage does not say."""
+        if not any(run.name for run in runs):
+            return
+        try:
+            catalog = read_backups().catalog
+        except BackupError:
+            catalog = None
+        names = {manifest.name for manifest in catalog.backups} if catalog else None
+        for run in runs:
+            run.is_stored = None if names is None else run.name in names
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -122,10 +142,11 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
         return format_html('<span class="backup-badge {}">{}</span>', run.state, run.get_state_display())
 
     @admin.display(description="reason")
-    def reason(self, run: Run) -> str:
+    def reason(self, run: Run) -> str | SafeString:
         if run.state == Run.State.RUNNING:
-            return live_text(run)
-        return run.message if len(run.message) < 200 else f"{run.message[:200]}..."
+            address = reverse("admin:django_cfg_backup_run_state", args=[run.pk])
+            return format_html('<span data-backup-state="{}">{}</span>', address, live_text(run))
+        return Truncator(run.message).chars(200)
 
     @admin.display(description="took")
     def took(self, run: Run) -> str:
@@ -143,8 +164,11 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
 
     @admin.display(description="backup")
     def backup(self, run: Run) -> str | SafeString:
-        if not run.name or run.state != Run.State.SUCCEEDED:
+        is_stored = getattr(run, "is_stored", None)
+        if not run.name or run.state != Run.State.SUCCEEDED or is_stored is None:
             return run.name
+        if not is_stored:
+            return f"{run.name}, deleted since"
         return format_html('<a href="{}">{}</a>', url("backup", name=run.name), run.name)
 
 

@@ -21,11 +21,15 @@ from django_cfg.backup.services.monitoring.object_cache import ObjectCache
 from django_cfg.backup.services.monitoring.status import StatusReport, read_status
 from django_cfg.backup.services.monitoring.summary import Summary, last_failures, storage_failed, summarize
 from django_cfg.backup.services.project import clock
-from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.retention.prune import decide_retention
 
 PATIENCE = 4.0  # seconds for the storage and the databases together
+_SHORT = 1.5  # seconds that the admin's index waits
+_BELIEVED_FOR = 60.0  # seconds
+_SUMMARY = "summary"
 T = TypeVar("T")
+_recent: dict[str, tuple[float, Summary | None]] = {}
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,16 @@ def page_zone(project: Project) -> tzinfo:
     return timezone.get_current_timezone() if settings.USE_TZ else project.zone
 
 
-def read_snapshot() -> Snapshot:
+def read_snapshot(patience: float = PATIENCE) -> Snapshot:
     """Read all that the overview shows.
 
+    :param patience: seconds for all of it.
     :raises ConfigurationError: settings.BACKUP cannot be used.
     """
     project, now = current_project(), clock.now()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     try:
-        catalog = _read_storage(project)
+        catalog = _read_storage(project, patience)
         report = _read_status(project, catalog, deadline - time.monotonic())
     except BackupError as error:
         return Snapshot(project, now, None, None, storage_failed(str(error)), str(error))
@@ -79,21 +84,34 @@ def read_snapshot() -> Snapshot:
     return Snapshot(project, now, catalog, report, summary)
 
 
+def recent_summary() -> Summary | None:
+    """Return how everything was within the last minute; None: the settings cannot be used."""
+    read_at, summary = _recent.get(_SUMMARY, (0.0, None))
+    if time.monotonic() - read_at > _BELIEVED_FOR:
+        try:
+            with operation():
+                summary = read_snapshot(_SHORT).summary
+        except BackupError:
+            summary = None
+        _recent[_SUMMARY] = (time.monotonic(), summary)
+    return summary
+
+
 def read_backups() -> Snapshot:
     """Read what is stored, and nothing of the databases."""
     project, now = current_project(), clock.now()
     try:
-        catalog = _read_storage(project)
+        catalog = _read_storage(project, PATIENCE)
     except BackupError as error:
         return Snapshot(project, now, None, None, storage_failed(str(error)), str(error))
     nothing = StatusReport(healthy=True, sources=(), old_data=(), old_data_unknown=())
     return Snapshot(project, now, catalog, nothing, summarize(nothing, {}, now))
 
 
-def _read_storage(project: Project) -> Catalog:
+def _read_storage(project: Project, patience: float) -> Catalog:
     """Read the catalog, from copies where they are current; what was read is written in this thread."""
     cache = ObjectCache(project.storage)
-    catalog = _within(PATIENCE, lambda: read_catalog(project.storage, project.signing_keys, cache.read_many), project)
+    catalog = _within(patience, lambda: read_catalog(project.storage, project.signing_keys, cache.read_many), project)
     proofs = (keys[-1] for keys in catalog.proof_keys.values())
     cache.save([*(manifest.key for manifest in catalog.backups), *proofs])
     return catalog
@@ -118,7 +136,7 @@ def _within(seconds: float, read: Callable[[], T], project: Project) -> T:
     found = InThread(call, "backup-page").result(seconds, otherwise=None)
     if found is None:
         raise StorageError(
-            f"{project.location} has not answered within {PATIENCE:.0f} s. Reading goes on: load the page again in a "
-            "moment. If it stays so, see whether the storage can be reached (`backup_check`)."
+            f"{project.location} has not answered within {max(seconds, 1):.0f} s. Reading goes on: load the page again "
+            "in a moment. If it stays so, see whether the storage can be reached (`backup_check`)."
         )
     return found

@@ -100,6 +100,7 @@ class Migration(migrations.Migration):
                 ("message", models.TextField(blank=True, help_text="why it failed, or what a restore left out")),
             ],
             options={
+                "verbose_name_plural": "backups",
                 "ordering": ("-id",),
                 "permissions": (
                     ("view_backup", "Can see backups, their history and how they are doing"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
+from typing import Any
 
 from django import template
 
 from django_cfg.backup.formatting import elapsed, megabytes
+from django_cfg.backup.services.monitoring.summary import Summary
 from django_cfg.backup.services.project import clock
 
 register = template.Library()
@@ -47,3 +49,14 @@ def unlocalized(value: float) -> str:
 def get(found: Mapping[str, str], key: str) -> str:
     """The entry of *key*; empty if there is none."""
     return found.get(key, "")
+
+
+@register.simple_tag(takes_context=True)
+def backup_summary(context: dict[str, Any]) -> Summary | None:
+    """The sentence for the index; None for users who may not see it, or when it cannot be said in a moment."""
+    # Django imports the filters of every app, and a project need not have the admin.
+    from django_cfg.backup.admin.access import may
+    from django_cfg.backup.admin.snapshot import recent_summary
+
+    request = context.get("request")
+    return recent_summary() if request is not None and may(request, "view_backup") else None
