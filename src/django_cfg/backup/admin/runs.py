@@ -46,7 +46,7 @@ _PAGES: dict[str, Callable[..., HttpResponseBase]] = {
 class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs only
     """To read, not to change: it is what happened."""
 
-    list_display = ("when", "what", "outcome", "reason", "took", "stored", "who", "backup")
+    list_display = ("when", "what", "outcome", "took", "who", "backup")
     list_display_links = ("when",)
     list_filter = ("kind", "state", "database", "trigger")
     search_fields = ("name", "message", "old_data", "started_by")
@@ -137,26 +137,18 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
     def what(self, run: Run) -> str:
         return f"{run.get_kind_display()} of {run.database or 'all databases'}"
 
-    @admin.display(description="state", ordering="state")
+    @admin.display(description="how it ended", ordering="state")
     def outcome(self, run: Run) -> SafeString:
-        return format_html('<span class="backup-badge {}">{}</span>', run.state, run.get_state_display())
-
-    @admin.display(description="reason")
-    def reason(self, run: Run) -> str | SafeString:
+        badge = format_html('<span class="backup-badge {}">{}</span>', run.state, run.get_state_display())
         if run.state == Run.State.RUNNING:
             address = reverse("admin:django_cfg_backup_run_state", args=[run.pk])
-            return format_html('<span data-backup-state="{}">{}</span>', address, live_text(run))
-        return Truncator(run.message).chars(200)
+            return format_html('{} <span data-backup-state="{}">{}</span>', badge, address, live_text(run))
+        return format_html("{} {}", badge, Truncator(run.message).chars(200))
 
-    @admin.display(description="took")
+    @admin.display(description="took", ordering="size")
     def took(self, run: Run) -> str:
-        if not run.started_at:
-            return ""
-        return elapsed((run.finished_at or clock.now()) - run.started_at)
-
-    @admin.display(description="size", ordering="size")
-    def stored(self, run: Run) -> str:
-        return "" if run.size is None else megabytes(run.size)
+        took = elapsed((run.finished_at or clock.now()) - run.started_at) if run.started_at else ""
+        return ", ".join(filter(None, (took, "" if run.size is None else megabytes(run.size))))
 
     @admin.display(description="started by", ordering="started_by")
     def who(self, run: Run) -> str:
