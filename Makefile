@@ -10,10 +10,19 @@ WORKERS ?= 2
 PARALLEL = --dist worksteal --tx '$(WORKERS)*popen//python=$(abspath $(BIN))/$(STRICT)'
 CHOSEN = $(FILE) $(if $(K),-k '$(K)')
 
-.PHONY: demo test test-all test-long coverage lint bench matrix clean
+.PHONY: demo demo-admin screenshots test test-all test-long coverage lint bench matrix clean
 
 demo: $(VENV)/.package
 	$(BIN)/python example/demo.py
+
+# The pages of the admin, ready to click. PORT=8000
+demo-admin: $(VENV)/.package
+	$(BIN)/python example/serve.py
+
+# The pictures of docs/admin.md and of the README, of what `make demo-admin` shows.
+screenshots: $(VENV)/.test
+	scripts/test-programs
+	$(BIN)/python scripts/screenshots docs/images
 
 # The fast tier: all that needs no database server, and the contracts of the engines. With FILE=tests/test_house.py,
 # K=word or both: these of all tests but the long ones, in one process.

@@ -59,6 +59,7 @@ def show(project: Path) -> None:
     manage(project, "backup_verify", "latest", "--drill")
     manage(project, "backup_status")
     compare(before, count_rows(database))
+    print("\nTo look at it in the admin, with half a year of backups and a user to log in with: make demo-admin")
 
 
 def title(text: str) -> None:

@@ -42,7 +42,7 @@ class Command(BaseCommand):
             storage.delete(manifest.archive_key)
         drill_backup(made[-1].name)
         prune_backups()
-        create_backup("stock", note="the stock of the shop in Galway")
+        drill_backup(create_backup("stock", note="the stock of the shop in Galway").name)
 
     def _fill_stock(self) -> None:
         with closing(sqlite3.connect(settings.DATABASES["stock"]["NAME"])) as connection, connection:
