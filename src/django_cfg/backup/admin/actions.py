@@ -25,7 +25,7 @@ from django_cfg.backup.manifest import MAX_NOTE, Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
 from django_cfg.backup.services.catalog.archives import open_archive
-from django_cfg.backup.services.catalog.catalog import find_backup, read_catalog
+from django_cfg.backup.services.catalog.catalog import Damaged, find_backup, read_catalog
 from django_cfg.backup.services.catalog.download import plain_name
 from django_cfg.backup.services.jobs.job import Job
 from django_cfg.backup.services.project.actor import acting_as
@@ -125,7 +125,7 @@ def delete(site: AdminSite, request: HttpRequest) -> HttpResponse:
     catalog = read_catalog(project.storage, project.signing_keys)
     name = request.POST.get("name") or request.GET.get("name", "")
     chosen = find_damaged(catalog, name) or find_backup(catalog, project, name)
-    if chosen.name != name:
+    if chosen.name != name or not _is_own(project, chosen):
         raise Http404
     try:
         if isinstance(chosen, Manifest):
@@ -152,6 +152,8 @@ def download(site: AdminSite, request: HttpRequest) -> HttpResponseBase:
         raise Http404
     row = find_row(read_backups(), request.POST.get("name") or request.GET.get("name", ""))
     manifest = row.manifest
+    if not project.owns(manifest.source):
+        raise Http404
     if request.method != "POST":
         return render(site, request, "download", f"Download {manifest.name}", {"manifest": manifest})
     is_plain = request.POST.get("form") == "plain"
@@ -254,9 +256,15 @@ def _chosen(request: HttpRequest) -> tuple[Project, Manifest]:
     project = current_project()
     name = request.POST.get("name", "")
     manifest = find_backup(read_catalog(project.storage, project.signing_keys), project, name)
-    if manifest.name != name:
+    if manifest.name != name or not project.owns(manifest.source):
         raise Http404
     return project, manifest
+
+
+def _is_own(project: Project, chosen: Manifest | Damaged) -> bool:
+    """Whether it is of this project and environment, or nothing can say whose it is."""
+    manifest = chosen.manifest if isinstance(chosen, Damaged) else chosen
+    return manifest is None or project.owns(manifest.source)
 
 
 def _done(request: HttpRequest, manifest: Manifest, what: str) -> HttpResponse:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
+
+from django.db.models import Q
 
 from django_cfg.backup.admin.calendar import Cell, band, days_of, year
 from django_cfg.backup.admin.charts import Chart, Usage, charts
@@ -62,7 +65,7 @@ def make_cards(snapshot: Snapshot, only: str | None = None) -> list[Card]:
         key=lambda pair: order.index(pair[0].verdict),
     )
     in_full = only is not None or len(pairs) <= IN_FULL
-    runs = _runs(snapshot) if in_full else {}
+    runs = _runs(snapshot, [only] if only else [status.database for _, status in pairs]) if in_full else {}
     return [
         _card(snapshot, verdict, status, runs.get(status.database, []), in_full=in_full)
         for verdict, status in pairs
@@ -103,17 +106,16 @@ def make_usage(snapshot: Snapshot) -> Usage | None:
     )
 
 
-def _runs(snapshot: Snapshot) -> dict[str, list[Run]]:
-    """The runs of backups of a year, by alias."""
+def _runs(snapshot: Snapshot, databases: Collection[str]) -> dict[str, list[Run]]:
+    """The runs of backups of *databases* in the last year, by alias."""
     found: dict[str, list[Run]] = {}
-    project = snapshot.project
+    project, since = snapshot.project, snapshot.now - _YEAR
     with attempted("read the history of a year") as is_possible:
         if is_possible:
-            rows = find_runs().filter(project=project.name, env=project.env, kind=Run.Kind.BACKUP)
-            for row in rows.filter(pk__gt=0).only("database", "state", "started_at", "slot", "stage", "queued_at"):
-                moment = row.started_at or row.slot
-                if moment and moment > snapshot.now - _YEAR:
-                    found.setdefault(row.database, []).append(row)
+            of_project = find_runs().filter(project=project.name, env=project.env, kind=Run.Kind.BACKUP)
+            rows = of_project.filter(Q(started_at__gt=since) | Q(slot__gt=since), database__in=databases)
+            for row in rows.only("database", "state", "started_at", "slot"):
+                found.setdefault(row.database, []).append(row)
     return found
 
 
