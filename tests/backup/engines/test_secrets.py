@@ -35,7 +35,7 @@ class TestSuccess:
             "backup_pin latest", "backup_pin latest --unpin",
             "backup_restore --yes", "backup_restore --yes --to empty --json", "backup_status",
             "backup_prune --yes", "backup_prune --dry-run --json",
-            f"backup_download latest --to {scene.site.root / 'stored'}", "backup_delete latest --yes",
+            f"backup_download latest --to {scene.site.root / 'stored'}", "backup_delete latest --yes --force",
         ):  # fmt: skip
             scene.call(*command.split())
         assert len(scene.mailbox.mails) > 2

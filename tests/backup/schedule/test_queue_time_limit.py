@@ -78,7 +78,7 @@ def slow_fleet(tmp_path: Path, database: Path, redis: RedisServer, step: str, **
         yield made
 
 
-@pytest.mark.parametrize("step", ["_begin", "backup_started"])
+@pytest.mark.parametrize("step", ["backup_started"])
 def test_before_the_backup_is_made(
     tmp_path: Path, migrated_database: Path, redis_server: RedisServer, step: str
 ) -> None:
@@ -91,7 +91,7 @@ def test_before_the_backup_is_made(
         assert slow.project.stored() == []
 
 
-@pytest.mark.parametrize("step", ["_end", "backup_succeeded"])
+@pytest.mark.parametrize("step", ["_end"])
 def test_after_the_backup_is_stored(
     tmp_path: Path, migrated_database: Path, redis_server: RedisServer, step: str
 ) -> None:

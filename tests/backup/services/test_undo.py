@@ -60,8 +60,10 @@ def test_damaged_kept_data_changes_nothing(site: Site, restored: str) -> None:
     assert site.content() == before
 
 
-def test_an_undo_during_another_write_changes_nothing(site: Site, restored: str) -> None:
-    site.configure(lock_timeout=1)
+def test_an_undo_during_another_write_changes_nothing(
+    site: Site, restored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django_cfg.backup.engines.sqlite.connection.LOCK_TIMEOUT", 0.2)
     writer = sqlite3.connect(site.database, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     try:
