@@ -9,7 +9,8 @@ import pytest
 from django_cfg.backup import restore_backup
 from django_cfg.backup.engines.base import SwitchResult
 from django_cfg.backup.errors import BackupError
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.databases import fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 
 
 def restore(*tables: str, **options: Any) -> SwitchResult:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ def children() -> set[int]:
     """The child processes of this process, ended but unreaped ones too."""
     found: set[int] = set()
     for path in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
-        with suppress(OSError):  # the thread has ended meanwhile
+        with suppress(OSError):  # the thread has just ended
             found.update(map(int, path.read_text().split()))
     return found
 
@@ -27,7 +28,7 @@ def threads() -> set[threading.Thread]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process *pid* still runs; a zombie that nobody has reaped does not."""
+    """Whether the process *pid* still runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -42,3 +43,50 @@ def wait_until(condition: Callable[[], T], seconds: float = 20) -> T:
         assert time.monotonic() < end, f"it did not come true within {seconds} s"
         time.sleep(0.01)
     return answer
+
+
+@contextmanager
+def in_parallel(action: Callable[[], object]) -> Iterator[None]:
+    """A block during which *action* is carried out by another thread, whose error is the block's."""
+    errors: list[BaseException] = []
+
+    def act() -> None:
+        try:
+            action()
+        except BaseException as error:  # noqa: BLE001  raised again below
+            errors.append(error)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+@contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """A block during which the process does not run."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def child_running(program: str) -> int | None:
+    """The process id of our own child that runs *program* on a database."""
+    for pid in children():
+        line = command_line(pid)
+        if line.partition("\0")[0].endswith(f"/{program}") and ("--dbname" in line or "--defaults-file" in line):
+            return pid
+    return None
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""

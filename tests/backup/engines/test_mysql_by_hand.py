@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from tests.support.databases import BOOKS
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 
 DOCS = Path(__file__).parents[3] / "docs"
 NAME = "default_20250115_020000_production"

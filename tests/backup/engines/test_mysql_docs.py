@@ -15,9 +15,9 @@ from django_cfg.backup.engines.mysql.connection import IGNORED_OPTIONS
 from django_cfg.backup.engines.mysql.option_file import OPTION_NAMES, SSL_OPTION_NAMES
 from django_cfg.backup.engines.mysql.privileges import RESTORE_PRIVILEGES
 from django_cfg.backup.errors import DumpFailed, RestoreFailed, RestoreRefused
-from tests.support.databases import BOOKS
+from tests.support.databases import BOOKS, fail_unless_equal
 from tests.support.documented_mysql_users import PAGE, SQL, become
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_objects import KINDS
 
 

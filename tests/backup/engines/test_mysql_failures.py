@@ -29,8 +29,8 @@ from django_cfg.backup.errors import (
 )
 from tests.support.databases import AUTHORS, BOOKS
 from tests.support.mariadb_server import mariadb_program
-from tests.support.mysql_databases import MySQLServer, beside, child_running, command_line, locked
-from tests.support.processes import children, wait_until
+from tests.support.mysql_databases import MySQLServer
+from tests.support.processes import child_running, children, command_line, in_parallel, wait_until
 
 MANY = "INSERT INTO book SELECT seq, REPEAT('x', 90), 1 FROM seq_1000_to_40000"
 
@@ -185,7 +185,7 @@ def test_a_writer_goes_on_and_a_migration_too(server: MySQLServer) -> None:
             )
             done.append("written")
 
-    with beside(act):
+    with in_parallel(act):
         manifest = create_backup()
     assert done == ["written"]
     assert {table.name: table.rows for table in manifest.tables}["author"] in (AUTHORS, AUTHORS + 1)
@@ -204,7 +204,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 def test_table_locked_by_a_migration(server: MySQLServer) -> None:
     server.site.configure(lock_timeout=1)
-    with locked(server, "book"):
+    with server.locked("book"):
         fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock.*lock_timeout")
 
 
@@ -221,7 +221,7 @@ def test_a_program_that_ends_at_once_does_not_hide_why_it_was_ended(
 
     monkeypatch.setattr(Session, "execute", slowly)
     server.site.configure(lock_timeout=1)
-    with locked(server, "book"):
+    with server.locked("book"):
         fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock.*lock_timeout")
 
 
@@ -234,11 +234,11 @@ def test_table_locked_when_it_has_been_counted(server: MySQLServer) -> None:
     def lock_it() -> None:
         with stopped(wait_until(lambda: child_running("mariadb-dump"))):
             time.sleep(0.5)  # the counting passes by; when it does not, the test shows the same
-            holder = stack.enter_context(locked(server, "book_2"))
+            holder = stack.enter_context(server.locked("book_2"))
             assert holder is None
         release.wait(30)
 
-    with ExitStack() as stack, beside(lock_it):
+    with ExitStack() as stack, in_parallel(lock_it):
         try:
             fail_to_back_up(server, DumpFailed, "holds a lock|Lock")
         finally:
@@ -255,7 +255,7 @@ def test_the_program_killed(server: MySQLServer) -> None:
         pid = wait_until(lambda: child_running("mariadb-dump"))
         os.kill(pid, signal.SIGKILL)
 
-    with locked(server, "book"), beside(kill):
+    with server.locked("book"), in_parallel(kill):
         fail_to_back_up(server, DumpFailed, "mariadb-dump was killed by signal 9.*memory")
 
 
@@ -275,7 +275,7 @@ def test_a_counting_that_has_not_begun_yet_is_not_waited_for(
         assert due.wait(20)
         pid = wait_until(lambda: child_running("mariadb-dump"))
         os.kill(pid, signal.SIGSTOP)
-        stack.enter_context(locked(server, "author"))
+        stack.enter_context(server.locked("author"))
         os.kill(pid, signal.SIGKILL)
         killed.set()
 
@@ -283,7 +283,7 @@ def test_a_counting_that_has_not_begun_yet_is_not_waited_for(
     server.site.configure(lock_timeout=60)
     server.run(MANY)
     begun = time.monotonic()
-    with ExitStack() as stack, beside(kill):
+    with ExitStack() as stack, in_parallel(kill):
         fail_to_back_up(server, DumpFailed, "mariadb-dump was killed by signal 9")
     assert killed.is_set()
     assert time.monotonic() - begun < 30, "it waited for the lock"
@@ -296,7 +296,7 @@ def test_server_stopped_in_mid_dump(fragile: MySQLServer) -> None:
         wait_until(lambda: child_running("mariadb-dump"))
         fragile.server.stop(kill=True)
 
-    with beside(stop):
+    with in_parallel(stop):
         fail_to_back_up(fragile, DumpFailed, "(Lost connection|gone away|can't connect|Can't connect)")
 
 
@@ -387,10 +387,10 @@ def test_no_password_is_seen(server: MySQLServer) -> None:
     server.run(MANY)
     create_backup()
     server.site.configure(lock_timeout=1)
-    with locked(server, "book"), beside(partial(watch, "mariadb-dump")), pytest.raises(BackupError) as failure:
+    with server.locked("book"), in_parallel(partial(watch, "mariadb-dump")), pytest.raises(BackupError) as failure:
         create_backup()
     assert secret not in str(failure.value)
-    with beside(partial(watch, "mariadb")):
+    with in_parallel(partial(watch, "mariadb")):
         restore_backup()
     assert {"mariadb-dump", "mariadb"} <= set(seen)
     assert not [text for text in seen.values() if "s3cret" in text]

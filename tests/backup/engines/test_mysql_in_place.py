@@ -9,9 +9,9 @@ from django.conf import settings
 
 from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.errors import RestoreFailed, RestoreRefused, VerificationFailed
-from tests.support.databases import AUTHORS, BOOKS
+from tests.support.databases import AUTHORS, BOOKS, fail_unless_equal
 from tests.support.forged_backups import forge
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_objects import KINDS
 
 

@@ -18,8 +18,8 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.process import child
 from tests.support.databases import BOOKS
-from tests.support.mysql_databases import MySQLServer, beside
-from tests.support.processes import wait_until
+from tests.support.mysql_databases import MySQLServer
+from tests.support.processes import in_parallel, wait_until
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def signalled(number: signal.Signals) -> Iterator[None]:
         wait_until(feeding)
         os.kill(os.getpid(), number)
 
-    with pytest.MonkeyPatch.context() as patch, beside(send):
+    with pytest.MonkeyPatch.context() as patch, in_parallel(send):
         patch.setattr(child, "_started", standing_still)
         yield
 

@@ -14,10 +14,10 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused, TablesDiffer, VerificationFailed
-from tests.support.databases import BOOKS
+from tests.support.databases import BOOKS, fail_unless_equal
 from tests.support.forged_backups import forge
-from tests.support.mysql_databases import MySQLServer, beside, child_running, fail_unless_equal, locked
-from tests.support.processes import children, wait_until
+from tests.support.mysql_databases import MySQLServer
+from tests.support.processes import child_running, children, in_parallel, wait_until
 
 MANY = "INSERT INTO book SELECT seq, REPEAT('x', 90), 1 FROM seq_1000_to_40000"
 
@@ -101,7 +101,7 @@ def test_the_client_is_killed(changed: MySQLServer) -> None:
         pid = wait_until(lambda: child_running("mariadb"))
         os.kill(pid, signal.SIGKILL)
 
-    with beside(kill):
+    with in_parallel(kill):
         fail_to_restore(changed, RestoreFailed, "mariadb was killed by signal 9.*as it was")
 
 
@@ -142,7 +142,7 @@ def test_a_transaction_is_in_the_way(changed: MySQLServer) -> None:
 def test_a_table_without_triggers_is_in_the_way(changed: MySQLServer) -> None:
     """The triggers are gone already when the tables cannot be moved: they come back, and the events."""
     changed.site.configure(lock_timeout=1)
-    with locked(changed, "author"):
+    with changed.locked("author"):
         fail_to_restore_under_lock(changed)
     restore_backup()
 
@@ -164,8 +164,8 @@ def test_another_restore_is_running(
     changed: MySQLServer, another_machine: Callable[[], AbstractContextManager[None]]
 ) -> None:
     lock = ExitStack()
-    lock.enter_context(locked(changed, "book"))
-    with beside(restore_backup), lock:  # which is let go first
+    lock.enter_context(changed.locked("book"))
+    with in_parallel(restore_backup), lock:  # which is let go first
         wait_until(lambda: any("__restore_old_" in name for name in changed.schemas()))  # it waits at its switch
         changed.site.configure(lock_timeout=1)  # for us; the first one waits for longer
         with (
@@ -190,7 +190,7 @@ def test_connections_never_see_a_mixture(changed: MySQLServer) -> None:
                 cursor.execute("SELECT era.name, second.name FROM era, second")
                 seen.update(cursor.fetchall())
 
-    with beside(read):
+    with in_parallel(read):
         try:
             wait_until(lambda: seen)
             restore_backup()
@@ -274,7 +274,7 @@ def test_a_lost_connection_is_no_crash(changed: MySQLServer) -> None:
             for (number,) in cursor.fetchall():
                 cursor.execute(f"KILL {number}")
 
-    with beside(kill), pytest.raises((RestoreFailed, pymysql.Error), match=r"as it was|Lost connection"):
+    with in_parallel(kill), pytest.raises((RestoreFailed, pymysql.Error), match=r"as it was|Lost connection"):
         restore_backup()
     assert changed.count("book") > BOOKS
     changed.site.close()

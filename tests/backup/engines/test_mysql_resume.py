@@ -9,7 +9,8 @@ from django_cfg.backup.errors import RestoreFailed
 from django_cfg.backup.services.restore.resume import resume_restore
 from django_cfg.backup.signals import restore_checked
 from tests.support.abandoned_staging import swept
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.databases import fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_trial import Trial, killing_itself
 
 

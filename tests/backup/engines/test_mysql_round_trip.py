@@ -6,8 +6,8 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql.staging_schemas import MARKER
-from tests.support.databases import AUTHORS, BOOKS
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.databases import AUTHORS, BOOKS, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_objects import KINDS
 
 

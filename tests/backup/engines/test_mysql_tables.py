@@ -8,8 +8,8 @@ from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import RestoreFailed
 from django_cfg.backup.services.restore.restore import plan_restore
-from tests.support.databases import AUTHORS, BOOKS
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.databases import AUTHORS, BOOKS, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_objects import KINDS
 from tests.support.mysql_table_restore import fail_to_restore, restore
 

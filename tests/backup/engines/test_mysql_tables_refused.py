@@ -10,8 +10,8 @@ import pytest
 from django_cfg.backup import create_backup, list_backups
 from django_cfg.backup.engines.mysql.table_restore import Column
 from django_cfg.backup.errors import RestoreFailed, RestoreRefused, TablesDiffer, UsageError
-from tests.support.databases import BOOKS
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_objects import KINDS
 from tests.support.mysql_table_restore import fail_to_restore, restore
 from tests.support.restore_receiver import received

@@ -10,8 +10,8 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
 from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused
 from django_cfg.backup.manifest import Manifest
-from tests.support.databases import BOOKS
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from django_cfg.backup.engines.postgresql import staging_databases
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.restore.kept_data import KeptData, Unreachable, list_kept_data
 from tests.support.abandoned_staging import swept
-from tests.support.databases import BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 
 @pytest.fixture

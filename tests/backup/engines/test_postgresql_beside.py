@@ -19,9 +19,9 @@ from django_cfg.backup.manifest import Characters
 from django_cfg.backup.services.restore.restore import plan_restore
 from tests.support import needs
 from tests.support.database_servers import on_every_postgresql
-from tests.support.databases import AUTHORS, BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, beside, fail_unless_equal
-from tests.support.processes import wait_until
+from tests.support.databases import AUTHORS, BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.processes import in_parallel, wait_until
 from tests.support.restore_receiver import received
 
 # All that pg_dump of one database does not tell.
@@ -164,7 +164,7 @@ def test_a_site_that_reconnects_never_sees_a_mixture(server: PostgreSQLServer) -
             except psycopg.OperationalError:
                 continue
 
-    with beside(visit):
+    with in_parallel(visit):
         wait_until(lambda: seen)
         restore_backup(disconnect=True)
     assert set(seen) == {(10, AUTHORS), (BOOKS, AUTHORS)}

@@ -13,8 +13,8 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.postgresql import psql_session
 from django_cfg.backup.errors import RestoreFailed
-from tests.support.databases import BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 COMMIT = b"COMMIT;\0"  # as psql sends it
 

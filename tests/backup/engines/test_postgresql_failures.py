@@ -34,17 +34,10 @@ from django_cfg.backup.errors import (
 )
 from django_cfg.backup.pipeline.stream import Readable
 from django_cfg.backup.process.child import Child
-from tests.support.databases import BOOKS
-from tests.support.postgresql_databases import (
-    PostgreSQLServer,
-    beside,
-    child_running,
-    command_line,
-    fail_unless_equal,
-    locked,
-)
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.postgresql_server import postgresql_programs
-from tests.support.processes import children, wait_until
+from tests.support.processes import child_running, children, command_line, in_parallel, wait_until
 
 MANY = "INSERT INTO book SELECT i, repeat('x', 90), 1 FROM generate_series(1000, 20000) i"
 
@@ -161,13 +154,13 @@ def test_newer_tools_are_told_in_the_run_itself(server: PostgreSQLServer, caplog
 
 def test_table_locked_by_a_migration(server: PostgreSQLServer) -> None:
     server.site.configure(lock_timeout=1)
-    with locked(server, "book"):
+    with server.locked("book"):
         fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock.*lock_timeout")
 
 
 def test_table_locked_while_the_selection_is_looked_at(server: PostgreSQLServer) -> None:
     server.site.configure(lock_timeout=1, databases=[{"alias": "default", "exclude_tables": ["author"]}])
-    with locked(server, "book"):
+    with server.locked("book"):
         fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock")
 
 
@@ -203,7 +196,7 @@ def test_pg_dump_killed(server: PostgreSQLServer) -> None:
         pid = wait_until(lambda: child_running("pg_dump"))
         os.kill(pid, signal.SIGKILL)
 
-    with locked(server, "book"), beside(kill):
+    with server.locked("book"), in_parallel(kill):
         fail_to_back_up(server, DumpFailed, "pg_dump was killed by signal 9.*memory")
 
 
@@ -226,7 +219,7 @@ def test_a_counting_that_has_not_begun_yet_is_not_waited_for(
     monkeypatch.setattr(schema, "count_rows", later)
     server.site.configure(lock_timeout=600)
     begun = time.monotonic()
-    with locked(server, "book"), beside(kill):
+    with server.locked("book"), in_parallel(kill):
         fail_to_back_up(server, DumpFailed, "pg_dump was killed by signal 9")
     assert time.monotonic() - begun < 300, "it waited for the lock"
 
@@ -255,7 +248,7 @@ def test_server_stopped_in_mid_dump(fragile: PostgreSQLServer) -> None:
     with closing(fragile.connect()) as other:
         other.execute("BEGIN")
         other.execute("LOCK TABLE book")
-        with beside(stop):
+        with in_parallel(stop):
             fail_to_back_up(fragile, DumpFailed, "The server (stopped|ended the connection)")
 
 
@@ -281,8 +274,8 @@ def test_no_password_is_seen(server: PostgreSQLServer) -> None:
     server.site.configure(lock_timeout=1)
     in_place = partial(restore_backup, in_place=True, discard_old=True)
     for program, action in (("pg_dump", create_backup), ("psql", in_place), ("pg_restore", restore_backup)):
-        watching = beside(partial(watch, program))
-        with locked(server, "book"), watching, pytest.raises(BackupError) as failure:
+        watching = in_parallel(partial(watch, program))
+        with server.locked("book"), watching, pytest.raises(BackupError) as failure:
             action()
         assert secret not in str(failure.value)
     assert {"pg_dump", "psql", "pg_restore"} <= set(seen)

@@ -10,8 +10,8 @@ from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.engines.base import Preflight, RestoreOptions
 from django_cfg.backup.errors import RestoreRefused, ToolTooOld
 from django_cfg.backup.services.restore.restore import plan_restore
-from tests.support.databases import BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.postgresql_server import postgresql_programs
 
 

@@ -16,8 +16,9 @@ import psycopg
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from tests.support.postgresql_databases import PostgreSQLServer, beside, fail_unless_equal
-from tests.support.processes import wait_until
+from tests.support.databases import fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.processes import in_parallel, wait_until
 
 FORMS: Mapping[str, dict[str, Any]] = {
     "beside": {"disconnect": True},
@@ -123,7 +124,7 @@ class watched:  # noqa: N801  a block, not a thing
     def __init__(self, server: PostgreSQLServer) -> None:
         self._server = server
         self._is_over = False
-        self._block = beside(self._watch)
+        self._block = in_parallel(self._watch)
 
     def __enter__(self) -> None:
         self._block.__enter__()

@@ -11,9 +11,9 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused, TablesDiffer, VerificationFailed
 from django_cfg.backup.signals import restore_checked
-from tests.support.databases import BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, beside, child_running, fail_unless_equal, locked
-from tests.support.processes import children, wait_until
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.processes import child_running, children, in_parallel, wait_until
 
 MANY = "INSERT INTO book SELECT i, repeat('x', 90), 1 FROM generate_series(1000, 20000) i"
 SLEEPS_IN_A_SCRATCH = """
@@ -65,7 +65,7 @@ def test_another_session_holds_a_lock(changed: PostgreSQLServer) -> None:
     """In place, its tables are in the way."""
     changed.site.configure(lock_timeout=1)
     told = r"(?s)'default'.*as it was.*lock timeout.*stop the site"
-    with locked(changed, "book", "ROW EXCLUSIVE"), pytest.raises(RestoreFailed, match=told):
+    with changed.locked("book", "ROW EXCLUSIVE"), pytest.raises(RestoreFailed, match=told):
         restore_backup(in_place=True, discard_old=True)
     assert changed.count("book") == 10
 
@@ -106,7 +106,7 @@ def test_server_killed_in_mid_restore_in_place(fragile: PostgreSQLServer) -> Non
     with closing(fragile.connect()) as other:
         other.execute("BEGIN")
         other.execute("LOCK TABLE book")
-        with beside(stop), pytest.raises(RestoreFailed, match=r"(?s)'default'.*as it was.*The server"):
+        with in_parallel(stop), pytest.raises(RestoreFailed, match=r"(?s)'default'.*as it was.*The server"):
             restore_backup(in_place=True, discard_old=True)
     fragile.server.start()
     fail_unless_equal(before, fragile.text())
@@ -129,7 +129,7 @@ def test_server_killed_in_mid_restore_beside(fragile: PostgreSQLServer) -> None:
         wait_until(lambda: fragile.run("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"))
         fragile.server.stop("immediate")
 
-    with beside(stop), pytest.raises(RestoreFailed, match=r"(?s)'default'.*as it was.*The server"):
+    with in_parallel(stop), pytest.raises(RestoreFailed, match=r"(?s)'default'.*as it was.*The server"):
         restore_backup()
     fragile.server.start()
     fail_unless_equal(before, fragile.text())

@@ -8,8 +8,8 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.errors import RestoreFailed
-from tests.support.databases import BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 
 @pytest.fixture

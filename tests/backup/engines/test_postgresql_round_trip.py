@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 # Of each kind: what is there when the backup is made, and what is done afterwards.
 KINDS: dict[str, tuple[str, str]] = {

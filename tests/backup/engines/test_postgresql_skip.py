@@ -13,9 +13,9 @@ from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused,
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.verification.drill import drill_backup
 from tests.support.database_servers import on_every_postgresql
-from tests.support.databases import BOOKS
+from tests.support.databases import BOOKS, fail_unless_equal
 from tests.support.django_project import Site
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 IN_PLACE = {"in_place": True, "discard_old": True}
 Restore = Callable[..., Any]

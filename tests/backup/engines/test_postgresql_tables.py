@@ -10,8 +10,8 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import RestoreFailed, RestoreRefused, UsageError, VerificationFailed
 from django_cfg.backup.services.restore.restore import plan_restore
-from tests.support.databases import AUTHORS, BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import AUTHORS, BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 
 @pytest.fixture

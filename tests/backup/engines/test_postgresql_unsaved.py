@@ -6,8 +6,8 @@ import pytest
 
 from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.errors import RestoreRefused
-from tests.support.databases import BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 KINDS = {
     "1 functions": "CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1'",
