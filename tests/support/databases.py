@@ -50,8 +50,8 @@ class Server(ABC):
         """Everything in the database, as text."""
 
     @abstractmethod
-    def staging(self) -> list[str]:
-        """What restores into ``default`` have left of the data that they loaded and did not put in place."""
+    def leftovers(self) -> list[str]:
+        """What restores into ``default`` have left next to it: data that they loaded, or set aside."""
 
     def stored(self) -> list[str]:
         return self.site.stored() if self.site.backups.exists() else []

@@ -112,8 +112,8 @@ class MySQLServer(DatabaseServer):
     def superuser(self, name: str, password: str) -> str:
         return self.user(f"{name}@'%'", "ALL ON *.*", password=password).rpartition("@")[0].strip("`")
 
-    def staging(self) -> list[str]:
-        return sorted(name for name in self.schemas() if "__restore_new_" in name)
+    def leftovers(self) -> list[str]:
+        return sorted(self.schemas())
 
     def user(self, name: str, *grants: str, password: str = PASSWORD) -> str:
         """A user that goes with the databases; its name begins so. Of *grants* ``{db}`` is the name of ``default``."""

@@ -101,8 +101,8 @@ class PostgreSQLServer(DatabaseServer):
         quoted = password.replace("'", "''")
         return self.role(name, f"SUPERUSER LOGIN PASSWORD '{quoted}'").strip('"')
 
-    def staging(self) -> list[str]:
-        return self.made("restoring")
+    def leftovers(self) -> list[str]:
+        return self.made("restoring") + self.made("before")
 
     def role(self, name: str, attributes: str = "LOGIN PASSWORD 'pw'") -> str:
         """A role that goes with the databases; its name, which begins so."""

@@ -45,12 +45,13 @@ class SQLiteServer(Server):
         return sorted(name for (name,) in names)
 
     def text(self, alias: str = "default") -> list[str]:
-        """Structure and rows; the journal mode is a property of the file."""
+        """Structure and rows, without the history of runs."""
         with closing(sqlite3.connect(self.path(alias), timeout=30)) as connection:
-            return [*connection.iterdump(), *map(str, connection.execute("PRAGMA journal_mode"))]
+            lines = [*connection.iterdump(), *map(str, connection.execute("PRAGMA journal_mode"))]
+        return [line for line in lines if "django_cfg_backup_run" not in line]
 
-    def staging(self) -> list[str]:
-        return left_behind(self)
+    def leftovers(self) -> list[str]:
+        return left_behind(self) + [path.name for path in kept(self)]
 
 
 def kept(server: SQLiteServer) -> list[Path]:

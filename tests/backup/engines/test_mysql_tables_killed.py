@@ -17,10 +17,10 @@ from django_cfg.backup import create_backup
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.engines.mysql.table_restore import TableRestoration
 from django_cfg.backup.errors import RestoreFailed
+from tests.backup.engines.tables_contract import restore
 from tests.support.databases import BOOKS
 from tests.support.killed_process import run_and_kill
 from tests.support.mysql_databases import MySQLServer
-from tests.support.mysql_table_restore import restore
 
 
 @pytest.fixture
