@@ -91,14 +91,14 @@ def test_options_of_the_settings(postgresql_server: PostgreSQLServer, service: S
     assert asked(postgresql_server, "SELECT current_setting('work_mem')") == "7MB"
 
 
-def test_a_service_does_not_weaken_tls(tls: PostgreSQLServer, service: Service) -> None:
+def test_a_service_does_not_weaken_tls(tls_postgresql_server: PostgreSQLServer, service: Service) -> None:
     """The archive goes over the same kind of connection as the driver's questions."""
     service(sslmode="disable")
-    tls.use(OPTIONS={"service": "books"})
-    assert asked(tls, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") is False
-    tls.use(OPTIONS={"service": "books", "sslmode": "require"})
-    assert asked(tls, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") is True
-    works(tls)
+    tls_postgresql_server.use(OPTIONS={"service": "books"})
+    assert asked(tls_postgresql_server, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") is False
+    tls_postgresql_server.use(OPTIONS={"service": "books", "sslmode": "require"})
+    assert asked(tls_postgresql_server, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") is True
+    works(tls_postgresql_server)
 
 
 def test_the_password_of_a_key_in_a_service_is_refused(postgresql_server: PostgreSQLServer, service: Service) -> None:
