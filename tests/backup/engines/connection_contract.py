@@ -98,7 +98,7 @@ class ConnectionContract:
         works(server)
 
     def test_the_password_of_a_key_is_refused(self) -> None:
-        with pytest.raises(ConfigurationError, match="TLS key|sslpassword") as refusal:
+        with pytest.raises(ConfigurationError, match=r"TLS key|sslpassword") as refusal:
             self.read_settings({"NAME": "x", "OPTIONS": {self.key_password: "hush"}})
         assert "hush" not in str(refusal.value)
 
