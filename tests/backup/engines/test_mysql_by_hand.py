@@ -49,7 +49,7 @@ def test_the_hint_restores_as_printed(server: MySQLServer, compression: str, tmp
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 def test_the_hint_loads_no_half_archive(server: MySQLServer, compression: str, tmp_path: Path) -> None:
-    """Of a pipe, a shell tells only how its last program ended: that would be well."""
+    """Of a pipe, a shell reports only how its last program ended: that would be well."""
     server.site.configure(compression=compression)
     manifest = create_backup()
     path = server.site.backups / manifest.archive_key

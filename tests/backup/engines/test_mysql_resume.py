@@ -1,4 +1,4 @@
-"""A switch that was interrupted is finished by what is there, never by what is missing."""
+"""A switch that was interrupted is finished by the tables that exist, never by those that are missing."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_prune_leaves_what_resume_needs(half_way: Trial) -> None:
     assert half_way.look() == "resumed"
 
 
-def test_the_status_tells_of_it(half_way: Trial) -> None:
-    """Unhealthy, with the command that mends it, until it has been mended."""
+def test_the_status_reports_it(half_way: Trial) -> None:
+    """Unhealthy, with the command that fixes it, until it has been fixed."""
     site = half_way.server.site
     site.configure(databases=[{"alias": "empty", "enabled": False}])
     answer = site.call("backup_status")
@@ -49,8 +49,8 @@ def test_the_status_tells_of_it(half_way: Trial) -> None:
 
 
 @pytest.mark.parametrize("removed", ["DROP DATABASE {}", "DROP TABLE {}.drawn, {}.book, {}.author, {}.kept"])
-def test_what_somebody_removed_is_not_told_as_restored(half_way: Trial, removed: str) -> None:
-    """The old tables stand: what was taken for the switch is given back, and it is told that nothing was restored."""
+def test_what_somebody_removed_is_not_reported_as_restored(half_way: Trial, removed: str) -> None:
+    """The old tables stay: what was taken for the switch is given back; the message says that nothing was restored."""
     server = half_way.server
     server.server.sql("SET foreign_key_checks = 0", removed.replace("{}", scratch_of(server)))
     answer = server.site.call("backup_restore", "--resume", "--database", "default")
@@ -67,13 +67,13 @@ def test_a_scratch_that_was_dropped_after_the_move_is_not_missed(trial: Trial) -
     assert trial.look() == "resumed"
 
 
-def test_what_cannot_be_tidied_up_is_told_and_no_failure(trial: Trial) -> None:
+def test_what_cannot_be_tidied_up_is_reported_and_no_failure(trial: Trial) -> None:
     """The data is in its place: a schema that cannot be dropped is named, with the statement that drops it."""
     server = trial.server
-    beside = server.databases["default"].replace("_", r"\_") + r"\_\_restore\_"
+    scratch = server.databases["default"].replace("_", r"\_") + r"\_\_restore\_"
     user = server.user("keeper@'%'", "ALL ON {db}.*", "SELECT ON mysql.proc", "SET USER ON *.*",
-                       f"ALL ON `{beside}new\\_%`.*",
-                       f"SELECT, CREATE, INSERT, UPDATE ON `{beside}old\\_%`.*")  # fmt: skip
+                       f"ALL ON `{scratch}new\\_%`.*",
+                       f"SELECT, CREATE, INSERT, UPDATE ON `{scratch}old\\_%`.*")  # fmt: skip
     server.act_as(user)
     answer = server.site.call("backup_restore", "--yes", "--discard-old")
     assert answer.code == 0, answer.stderr

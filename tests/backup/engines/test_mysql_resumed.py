@@ -1,4 +1,4 @@
-"""A restore that --resume finishes is kept and told like one that nobody interrupted."""
+"""A restore that --resume finishes is recorded and reported like one that was not interrupted."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class HistoryRouter:
 
 @pytest.fixture
 def heard() -> Any:
-    told: list[dict[str, Any]] = []
+    heard: list[dict[str, Any]] = []
 
     def hear(**facts: Any) -> None:
-        told.append(facts)
+        heard.append(facts)
 
     restore_succeeded.connect(hear)
-    yield told
+    yield heard
     restore_succeeded.disconnect(hear)
 
 

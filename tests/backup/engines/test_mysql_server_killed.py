@@ -19,7 +19,7 @@ from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_trial import CHANGE, FILL
 from tests.support.processes import child_running, in_parallel, wait_until
 
-SAFE = "SET GLOBAL innodb_flush_log_at_trx_commit = 1"  # as a server has it unless told otherwise
+SAFE = "SET GLOBAL innodb_flush_log_at_trx_commit = 1"  # the default of a server
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_while_it_loads(changed: MySQLServer) -> None:
 
 @pytest.mark.parametrize("at", ["RENAME TABLE", "ALTER DATABASE", "LOCK TABLES"])
 def test_at_the_switch(changed: MySQLServer, at: str) -> None:
-    """Before all tables move, and after that: it is told, and --resume makes it the backup."""
+    """Before all tables move, and after that: it is reported, and --resume makes it the backup."""
     new = text(changed)
     create_backup()
     changed.script(CHANGE)

@@ -159,10 +159,10 @@ def loaded(act: Callable[[], object]) -> Iterator[None]:
 def test_triggers_that_would_fire(server: MySQLServer, kind: str) -> None:
     """They are named, and what to do; those of UPDATE and of other tables are in no restore's way."""
     server.run("CREATE TABLE log (what text)",
-               f"CREATE TRIGGER `tell it` AFTER {kind} ON book FOR EACH ROW INSERT INTO log VALUES ('{kind}')",
+               f"CREATE TRIGGER `note it` AFTER {kind} ON book FOR EACH ROW INSERT INTO log VALUES ('{kind}')",
                "CREATE TRIGGER quiet BEFORE UPDATE ON author FOR EACH ROW INSERT INTO log VALUES ('x')")  # fmt: skip
     create_backup()
-    fail_to_restore(server, RestoreRefused, "would fire.*tell it of book: drop them.*--to", "book", "author")
+    fail_to_restore(server, RestoreRefused, "would fire.*note it of book: drop them.*--to", "book", "author")
     restore("author")
     assert server.count("log") == 0
 

@@ -92,7 +92,9 @@ def test_a_commit_that_did_not_arrive(cut: Callable[..., PostgreSQLServer]) -> N
     fail_unless_equal(before, server.text())
 
 
-def test_nobody_answers_afterwards(cut: Callable[..., PostgreSQLServer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_does_not_answer_afterwards(
+    cut: Callable[..., PostgreSQLServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(psql_session, "_STATUS_TIMEOUT", 1)
     cut(arrives=True, for_good=True)
     with pytest.raises(RestoreFailed, match="it is not known whether") as failure:

@@ -1,4 +1,4 @@
-"""What names a role that the server does not have is left out, and told; all else comes back."""
+"""What names a role that the server does not have is left out, and named; all else comes back."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def server(own_postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
 def test_policies_and_user_mappings_of_missing_roles(server: PostgreSQLServer, in_place: bool) -> None:
     advice = restore_backup(in_place=in_place, discard_old=True).advice
     assert server.count("book") == BOOKS
-    for told in ("the policy for_gone ON author", 'the policy "odd TO gone" ON author', "the user mapping of gone",
+    for name in ("the policy for_gone ON author", 'the policy "odd TO gone" ON author', "the user mapping of gone",
                  f"the user mapping of {ODD}"):  # fmt: skip
-        assert told in advice
+        assert name in advice
     assert "stays" not in advice
     assert "t0p-secret" not in advice
     assert server.run("SELECT polname FROM pg_policy ORDER BY 1") == [("for_all",), ("for_stays",)]

@@ -33,7 +33,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
 
 
 def asked(server: PostgreSQLServer, query: str) -> object:
-    """What psql is told, connected as restores connect it."""
+    """What psql answers, connected as restores connect it."""
     database = current_project().database("default")
     with psql_session.open_psql(
         database, tools.choose_tools(server.server.major, database.tools_dir, "To test")
@@ -52,7 +52,7 @@ def works(server: PostgreSQLServer) -> None:
 
 def test_a_password_of_the_settings(postgresql_server: PostgreSQLServer, service: Service) -> None:
     server = postgresql_server
-    service(password="another", user="nobody", port=1, dbname="none")
+    service(password="another", user="absent", port=1, dbname="none")
     server.use(OPTIONS={"service": "books"})
     works(server)
 
@@ -110,7 +110,7 @@ def test_the_password_of_a_key_in_a_service_is_refused(postgresql_server: Postgr
 
 
 def test_a_database_that_options_name(postgresql_server: PostgreSQLServer) -> None:
-    """Django's driver lets OPTIONS outrank NAME: the scratch is not the target all the same."""
+    """With Django's driver OPTIONS outrank NAME: the scratch is not the target all the same."""
     server = postgresql_server
     server.use(OPTIONS={"dbname": server.databases["default"]})
     server.site.configure(databases=[{"alias": "default"}])

@@ -194,7 +194,7 @@ def test_a_check_that_reads_another_table(server: PostgreSQLServer, restore: Res
 
 
 @pytest.mark.parametrize(
-    ("skip", "told"),
+    ("skip", "message"),
     [
         ("TRIGGER public region nothing", "names nothing in the backup"),
         ("TABLE DATA public book", "never left out"),
@@ -202,10 +202,10 @@ def test_a_check_that_reads_another_table(server: PostgreSQLServer, restore: Res
         ("*book_author_id_fkey", "never left out"),
     ],
 )
-def test_what_may_not_be_left_out(server: PostgreSQLServer, restore: Restore, skip: str, told: str) -> None:
+def test_what_may_not_be_left_out(server: PostgreSQLServer, restore: Restore, skip: str, message: str) -> None:
     create_backup()
     before = server.text()
-    assert told in failure(lambda: restore(skip=[skip]), RestoreRefused)
+    assert message in failure(lambda: restore(skip=[skip]), RestoreRefused)
     fail_unless_equal(before, server.text())
 
 

@@ -1,4 +1,4 @@
-"""No program that fails, is killed or tells all that it knows brings a secret to light; nor does a restore."""
+"""No program that fails, is killed or prints all that it knows brings a secret to light; nor does a restore."""
 
 from __future__ import annotations
 
@@ -105,13 +105,13 @@ def test_a_restore(scene: Scene, programs: Programs, program: str, option: str) 
     scene.call("backup_restore", "--yes", option, code=1)
     if program != "psql":  # which drills do without
         scene.call("backup_verify", "latest", "--drill", "--json", code=1)
-    if program != "gpg":  # of whose words only the first line is told
+    if program != "gpg":  # of whose words only the first line is printed
         assert "***" in last_words(scene)
 
 
 @on([POSTGRESQL, MYSQL])
 def test_the_forms_of_a_restore(scene: Scene, engine: str) -> None:
-    """In place it is backed up first, which is told, too."""
+    """In place it is backed up first, which is printed, too."""
     name = create_backup().name
     for options in ("--in-place --json", "--to=empty", "--discard-old"):
         scene.call("backup_restore", name, "--yes", *options.split())
