@@ -94,12 +94,12 @@ class TablesContract:
     def test_patterns_and_odd_names(self, server: Server) -> None:
         q = server.quote
         odd = f"{q}{server.odd}{q}"
-        server.run(f"CREATE TABLE {odd} ({q}Sél;ect %s{q} int)", f"INSERT INTO {odd} VALUES (1)",
+        server.run(f"CREATE TABLE {odd} ({q}Sél;ect %s{q} int, {q}b{q}{q}c{q} int)", f"INSERT INTO {odd} VALUES (1, 2)",
                    f"CREATE TABLE {q}a b{q} (i int)", f"INSERT INTO {q}a b{q} VALUES (1)")  # fmt: skip
         create_backup()
         server.run(f"DELETE FROM {odd}", f"DELETE FROM {q}a b{q}", "DELETE FROM book")
         restore("Ödd*", "a ?")
-        assert server.run(f"SELECT * FROM {odd}") == [(1,)]
+        assert server.run(f"SELECT * FROM {odd}") == [(1, 2)]
         assert (server.count(f"{q}a b{q}"), server.count("book")) == (1, 0)
 
     def test_generated_columns_and_numbers(self, server: Server) -> None:

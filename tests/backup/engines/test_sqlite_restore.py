@@ -1,4 +1,4 @@
-"""The SQLite engine keeps the contract of a restore, in both journal modes."""
+"""The SQLite engine keeps the contracts of a restore and of the selection of tables, in both journal modes."""
 
 from __future__ import annotations
 
