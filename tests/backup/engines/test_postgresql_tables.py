@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup.engines.postgresql.column_types import find_changed, find_types
 from django_cfg.backup.errors import VerificationFailed
 from tests.backup.engines.tables_contract import ServerTablesContract, restore
 from tests.support.databases import BOOKS, fail_unless_equal
@@ -157,3 +158,38 @@ def test_a_backup_of_some_tables_with_dots_in_their_names(server: PostgreSQLServ
     restore_backup(to="empty")
     assert server.table_names("empty") == ["acme.example.com.orders", "acme.example.com.or.ders"]
     assert server.count('"acme.example.com"."or.ders"', "empty") == 2
+
+
+SCRIPT = """
+CREATE TABLE public."or.der" (
+    id integer CONSTRAINT order_id_not_null NOT NULL,
+    "a b" character varying(10) COLLATE pg_catalog."C" DEFAULT 'x, y'::text,
+    twice integer GENERATED ALWAYS AS ((id * 2)) STORED,
+    at timestamp(0) with time zone,
+    CONSTRAINT positive CHECK ((id > 0))
+);
+"""
+
+
+def test_types_are_read_from_the_script_of_an_archive() -> None:
+    """A computed column has no value in it."""
+    types = find_types(SCRIPT)
+    assert types.pop(("public", "or.der", "CONSTRAINT"), "") == "positive CHECK ((id > 0))"  # no column is named so
+    assert {column[2]: text for column, text in types.items()} == {
+        "id": "integer", "a b": "character varying(10)", "at": "timestamp(0) with time zone",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("numeric(9,4)", "numeric(9,2)"), ("numeric", "numeric(9,2)"), ("integer", "numeric(5,0)"), ("real", "text"),
+        ("double precision", "real"), ("timestamp without time zone", "timestamp(3) without time zone"),
+        ("timestamp with time zone", "timestamp without time zone"), ("text", "character(4)"),
+        ("text", "character varying(9)"), ("character varying(9)", "character varying(8)"), ("json", "jsonb"),
+        ("character(3)", "text"), ("integer[]", "text[]"), ("public.mood", "text"), ("bit(3)", "bit varying(3)"),
+    ],
+)  # fmt: skip
+def test_types_between_which_the_server_may_change_a_value_in_silence(old: str, new: str) -> None:
+    column = ("public", "t", "x")
+    assert find_changed({column: old}, {column: new}) == [f"t.x ({old}, here {new})"]
