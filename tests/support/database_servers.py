@@ -123,7 +123,7 @@ def fill(server: PostgreSQL) -> None:
 
 
 @pytest.fixture
-def tls(own_postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
+def tls_postgresql_server(own_postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
     """A server with a certificate of its own making."""
     openssl, running = needs.program("openssl"), own_postgresql_server.server
     data = running.folder / "data"

@@ -5,7 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
+
+import pytest
 
 from django_cfg.backup.manifest import Manifest
 from tests.support.django_project import Site
@@ -36,12 +41,53 @@ class Server(ABC):
     def table_names(self, alias: str = "default") -> list[str]:
         """All tables, as the manifest names them, sorted."""
 
+    @abstractmethod
+    def use(self, **changes: Any) -> None:
+        """Let the project's settings of both databases be the usual ones, but for *changes*."""
+
+    @abstractmethod
+    def text(self, alias: str = "default") -> list[str]:
+        """Everything in the database, as text."""
+
+    @abstractmethod
+    def leftovers(self) -> list[str]:
+        """What restores into ``default`` have left next to it: data that they loaded, or set aside."""
+
+    def stored(self) -> list[str]:
+        return self.site.stored() if self.site.backups.exists() else []
+
     def fill(self) -> None:
         self.run(*FILL)
 
     def count(self, table: str, alias: str = "default") -> int:
         number: int = self.run(f"SELECT count(*) FROM {table}", alias=alias)[0][0]
         return number
+
+
+class DatabaseServer(Server):
+    """The databases of a vendor with a server, to which this package's child processes connect."""
+
+    server: Any  # the process: PostgreSQL or MariaDB
+    databases: dict[str, str]  # alias: name
+    dump_program: str
+    restore_program: str
+    many_books: str  # a statement: so many that dump and restore take a moment
+
+    @abstractmethod
+    def locked(self, table: str) -> AbstractContextManager[None]:
+        """A block during which another session holds a lock that nothing gets past."""
+
+    @abstractmethod
+    def connected(self) -> AbstractContextManager[int]:
+        """A block during which another session is connected and idle; the number by which the server knows it."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Stop the server at once, whatever it is doing."""
+
+    @abstractmethod
+    def superuser(self, name: str, password: str) -> str:
+        """Make a user who may do everything; its name, which begins so."""
 
 
 _numbers = itertools.count(1)
@@ -55,3 +101,12 @@ def new_suffix() -> str:
 def rows(manifest: Manifest) -> dict[str, int]:
     """Rows per table, named without the schema."""
     return {table.name.rpartition(".")[2]: table.rows for table in manifest.tables}
+
+
+def fail_unless_equal(before: Sequence[str], after: Sequence[str]) -> None:
+    """Compare two texts of a database by what one has and the other has not."""
+    if list(before) == list(after):
+        return
+    lost, new = Counter(before) - Counter(after), Counter(after) - Counter(before)
+    differences = "\n".join([*("- " + line for line in lost), *("+ " + line for line in new)])
+    pytest.fail(differences or "the same lines in another order")

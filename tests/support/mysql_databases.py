@@ -5,24 +5,23 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pymysql
 
-from tests.support.databases import Server, new_suffix
+from tests.support.databases import DatabaseServer, new_suffix
 from tests.support.django_project import Site
 from tests.support.mariadb_server import MariaDB, mariadb_program
-from tests.support.processes import children
 
 PASSWORD = "pw"  # of the users that tests make
 
 
-class MySQLServer(Server):
+class MySQLServer(DatabaseServer):
+    server: MariaDB
+    dump_program, restore_program = "mariadb-dump", "mariadb"
+    many_books = "INSERT INTO book SELECT seq, REPEAT('x', 90), 1 FROM seq_1000_to_40000"
     quote = "`"
     odd = "Ödd name's 50% ☃;.x"  # nothing beyond the Basic Multilingual Plane
 
@@ -52,7 +51,7 @@ class MySQLServer(Server):
             with connection.cursor() as cursor:
                 for statement in statements:
                     cursor.execute(statement)
-                found = list(cursor.fetchall())
+                found = list(cursor.fetchall()) if statements else []
             connection.commit()
             return found
 
@@ -95,6 +94,27 @@ class MySQLServer(Server):
     def environment(self) -> dict[str, str]:
         return {**os.environ, "MYSQL_PWD": MariaDB.PASSWORD}
 
+    @contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """A block during which another session keeps all others from *table*."""
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLES {table} WRITE")
+            yield
+
+    @contextmanager
+    def connected(self) -> Iterator[int]:
+        with closing(self.connect()) as connection:
+            yield connection.thread_id()
+
+    def kill(self) -> None:
+        self.server.stop(kill=True)
+
+    def superuser(self, name: str, password: str) -> str:
+        return self.user(f"{name}@'%'", "ALL ON *.*", password=password).rpartition("@")[0].strip("`")
+
+    def leftovers(self) -> list[str]:
+        return sorted(self.schemas())
+
     def user(self, name: str, *grants: str, password: str = PASSWORD) -> str:
         """A user that goes with the databases; its name begins so. Of *grants* ``{db}`` is the name of ``default``."""
         user, _, host = name.rpartition("@")
@@ -106,66 +126,9 @@ class MySQLServer(Server):
             self.server.sql(f"GRANT {grant} TO {name}".replace("{db}", self.databases["default"]))
         return name
 
-    def stored(self) -> list[str]:
-        return self.site.stored() if self.site.backups.exists() else []
-
     def drop(self) -> None:
         self.site.close()
         for name in (*self.databases.values(), *self.schemas()):
             self.server.sql(f"DROP DATABASE IF EXISTS `{name}`")
         for name in self._users:
             self.server.sql(f"DROP USER IF EXISTS {name}")
-
-
-@contextmanager
-def locked(server: MySQLServer, table: str) -> Iterator[None]:
-    """A block during which another session keeps everybody from *table*."""
-    with closing(server.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(f"LOCK TABLES {table} WRITE")
-        yield
-
-
-def fail_unless_equal(before: Sequence[str], after: Sequence[str]) -> None:
-    """Compare two texts of a database by what one has and the other has not."""
-    if list(before) == list(after):
-        return
-    lost, new = Counter(before) - Counter(after), Counter(after) - Counter(before)
-    told = "\n".join([*("- " + line for line in lost), *("+ " + line for line in new)])
-    raise AssertionError(told or "the same lines in another order")
-
-
-@contextmanager
-def beside(action: Callable[[], object]) -> Iterator[None]:
-    """A block during which *action* is carried out by another thread, whose error is the block's."""
-    errors: list[BaseException] = []
-
-    def act() -> None:
-        try:
-            action()
-        except BaseException as error:  # noqa: BLE001  raised again below
-            errors.append(error)
-
-    thread = threading.Thread(target=act)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-    if errors:
-        raise errors[0]
-
-
-def child_running(program: str) -> int | None:
-    """The process id of our own child that runs *program* on a database."""
-    for pid in children():
-        line = command_line(pid)
-        if line.partition("\0")[0].endswith(f"/{program}") and "--defaults-file" in line:
-            return pid
-    return None
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""

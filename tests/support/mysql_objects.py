@@ -127,7 +127,7 @@ b "DELIMITER ;" '';';
         CREATE TRIGGER second AFTER UPDATE ON author FOR EACH ROW FOLLOWS `watch;`
             INSERT INTO audited VALUES (NEW.id, '2')$$
         CREATE TRIGGER guard BEFORE INSERT ON book FOR EACH ROW SET NEW.title = CONCAT(NEW.title, '!')$$
-        CREATE TRIGGER {db}.qualified BEFORE DELETE ON {db}.`book` FOR EACH ROW SET @deleted = 1$$""",
+        CREATE TRIGGER {db}.noted BEFORE DELETE ON {db}.`book` FOR EACH ROW SET @deleted = 1$$""",
         """UPDATE author SET name = 'by trigger' WHERE id = 1; DROP TRIGGER guard;
         CREATE TRIGGER guard BEFORE INSERT ON author FOR EACH ROW SET NEW.name = 'later';
         CREATE TRIGGER later_trigger AFTER DELETE ON book FOR EACH ROW SET @x = 1;""",

@@ -18,7 +18,8 @@ from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.engines.mysql.staging_schemas import MARKER
 from django_cfg.backup.errors import DatabaseUnavailable, RestoreRefused
 from django_cfg.backup.services.restore.resume import resume_restore
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.databases import fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 from tests.support.processes import wait_until
 
 FILL = """

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
-import pytest
 
-from tests.support.databases import Server, new_suffix
+from tests.support.databases import DatabaseServer, new_suffix
 from tests.support.django_project import Site
 from tests.support.postgresql_server import PostgreSQL
-from tests.support.processes import children
 
 TEMPLATE = "filled"
 
 
-class PostgreSQLServer(Server):
+class PostgreSQLServer(DatabaseServer):
+    server: PostgreSQL
+    dump_program, restore_program = "pg_dump", "pg_restore"
+    many_books = "INSERT INTO book SELECT i, repeat('x', 90), 1 FROM generate_series(1000, 20000) i"
+
     def __init__(self, site: Site, server: PostgreSQL) -> None:
         super().__init__(site)
         self.server, self._suffix = server, new_suffix()
@@ -48,8 +48,9 @@ class PostgreSQLServer(Server):
 
     def run(self, *statements: str, alias: str = "default") -> list[tuple[Any, ...]]:
         with self.connect(alias) as connection, connection.transaction():
+            cursor = connection.cursor()
             for statement in statements:
-                cursor = connection.execute(statement)
+                cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
     def connect(self, alias: str = "default") -> psycopg.Connection:
@@ -78,15 +79,37 @@ class PostgreSQLServer(Server):
         path = f"{self.server.programs}:{os.environ['PATH']}"
         return {**os.environ, **variables, "PGPASSWORD": PostgreSQL.PASSWORD, "PATH": path}
 
+    @contextmanager
+    def locked(self, table: str, mode: str = "ACCESS EXCLUSIVE") -> Iterator[None]:
+        """A block during which another session holds a lock."""
+        with self.connect() as connection, connection.transaction():
+            connection.execute(f"LOCK TABLE {table} IN {mode} MODE")
+            yield
+
+    @contextmanager
+    def connected(self) -> Iterator[int]:
+        """A block during which another session is connected and idle; the number by which the server knows it."""
+        with closing(self.connect()) as connection:
+            connection.autocommit = True
+            (number,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+            yield number
+
+    def kill(self) -> None:
+        self.server.stop("immediate")
+
+    def superuser(self, name: str, password: str) -> str:
+        quoted = password.replace("'", "''")
+        return self.role(name, f"SUPERUSER LOGIN PASSWORD '{quoted}'").strip('"')
+
+    def leftovers(self) -> list[str]:
+        return self.made("restoring") + self.made("before")
+
     def role(self, name: str, attributes: str = "LOGIN PASSWORD 'pw'") -> str:
         """A role that goes with the databases; its name, which begins so."""
         name = f'{name[:-1]} {self._suffix}"' if name.endswith('"') else f"{name}_{self._suffix}"
         self.server.sql(f"CREATE ROLE {name} {attributes}")
         self._roles.append(name)
         return name
-
-    def stored(self) -> list[str]:
-        return self.site.stored() if self.site.backups.exists() else []
 
     def made(self, purpose: str, alias: str = "default") -> list[str]:
         """The databases that restores have made next to one of ours: ``restoring`` or ``before``."""
@@ -103,57 +126,3 @@ class PostgreSQLServer(Server):
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
             for name in self._roles:
                 connection.execute(f"DROP ROLE IF EXISTS {name}")
-
-
-def fail_unless_equal(before: Sequence[str], after: Sequence[str]) -> None:
-    """Compare two texts of a database by what one has and the other has not."""
-    if list(before) == list(after):
-        return
-    lost, new = [line for line in before if line not in after], [line for line in after if line not in before]
-    told = "\n".join([*("- " + line for line in lost), *("+ " + line for line in new)])
-    pytest.fail(told or "the same lines in another order")
-
-
-@contextmanager
-def locked(server: PostgreSQLServer, table: str, mode: str = "ACCESS EXCLUSIVE") -> Iterator[None]:
-    """A block during which another session holds a lock."""
-    with server.connect() as connection, connection.transaction():
-        connection.execute(f"LOCK TABLE {table} IN {mode} MODE")
-        yield
-
-
-@contextmanager
-def beside(action: Callable[[], object]) -> Iterator[None]:
-    """A block during which *action* is carried out by another thread, whose error is the block's."""
-    errors: list[Exception] = []
-
-    def act() -> None:
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001  raised again below
-            errors.append(error)
-
-    thread = threading.Thread(target=act)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-    if errors:
-        raise errors[0]
-
-
-def child_running(program: str) -> int | None:
-    """The process id of our own child that runs *program* on a database."""
-    for pid in children():
-        line = command_line(pid)
-        if line.partition("\0")[0].endswith(f"/{program}") and "--dbname" in line:
-            return pid
-    return None
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,3 +43,50 @@ def wait_until(condition: Callable[[], T], seconds: float = 20) -> T:
         assert time.monotonic() < end, f"it did not come true within {seconds} s"
         time.sleep(0.01)
     return answer
+
+
+@contextmanager
+def in_parallel(action: Callable[[], object]) -> Iterator[None]:
+    """A block during which *action* is carried out by another thread, whose error is the block's."""
+    errors: list[BaseException] = []
+
+    def act() -> None:
+        try:
+            action()
+        except BaseException as error:  # noqa: BLE001  raised again below
+            errors.append(error)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+@contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """A block during which the process does not run."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def child_running(program: str) -> int | None:
+    """The process id of our own child that runs *program* on a database."""
+    for pid in children():
+        line = command_line(pid)
+        if line.partition("\0")[0].endswith(f"/{program}") and ("--dbname" in line or "--defaults-file" in line):
+            return pid
+    return None
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""

@@ -35,6 +35,7 @@ class SQLiteServer(Server):
 
     def run(self, *statements: str, alias: str = "default") -> list[Any]:
         with closing(sqlite3.connect(self.path(alias), timeout=30)) as connection, connection:
+            rows = []
             for statement in statements:
                 rows = connection.execute(statement).fetchall()
         return rows
@@ -42,6 +43,15 @@ class SQLiteServer(Server):
     def table_names(self, alias: str = "default") -> list[str]:
         names = self.run("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'", alias=alias)
         return sorted(name for (name,) in names)
+
+    def text(self, alias: str = "default") -> list[str]:
+        """Structure and rows, without the history of runs."""
+        with closing(sqlite3.connect(self.path(alias), timeout=30)) as connection:
+            lines = [*connection.iterdump(), *map(str, connection.execute("PRAGMA journal_mode"))]
+        return [line for line in lines if "django_cfg_backup_run" not in line]
+
+    def leftovers(self) -> list[str]:
+        return left_behind(self) + [path.name for path in kept(self)]
 
 
 def kept(server: SQLiteServer) -> list[Path]:

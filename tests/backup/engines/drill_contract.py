@@ -31,7 +31,7 @@ def proof_of(manifest: Manifest) -> Proof | None:
 
 
 def rewrite(server: Server, manifest: Manifest, change: Callable[[list[dict[str, Any]]], None]) -> None:
-    """Let the manifest tell other tables."""
+    """Let the manifest name other tables."""
     document = manifest.model_dump(mode="json", by_alias=True)
     change(document["tables"])
     (server.site.backups / manifest.key).write_bytes(Manifest.model_validate(document).to_json())
@@ -70,11 +70,11 @@ class DrillContract(OfEveryEngine):
         raise NotImplementedError
 
     def traces(self, server: Server) -> list[str]:
-        """What restores and drills of ``default`` have left beside it."""
+        """What restores and drills of ``default`` have left next to it."""
         raise NotImplementedError
 
     def test_a_good_backup_is_proved(self, server: Server) -> None:
-        """Every table is counted, every query asked, and the target is as it was, without a trace beside it."""
+        """Every table is counted, every query asked, and the target is as it was, without a trace next to it."""
         server.site.configure(databases=[{"alias": "default", "verification_queries": [QUERY, "SELECT 1"]}])
         manifest = create_backup()
         server.run("DELETE FROM book WHERE id > 10")
@@ -119,7 +119,7 @@ class DrillContract(OfEveryEngine):
         assert self.traces(server) == []
 
     def test_the_archive_of_another_backup_is_caught(self, server: Server) -> None:
-        """Whole, restorable, of the very same size, and not the one that was stored under this name."""
+        """Complete, restorable, of the very same size, and not the one that was stored under this name."""
         server.site.configure(compression="none")
         mine = create_backup()
         server.run("UPDATE book SET title = 'Bock 7' WHERE id = 7")
@@ -141,7 +141,7 @@ class DrillContract(OfEveryEngine):
             drill_backup()
         assert self.traces(server) == []
 
-    def test_every_query_that_is_not_true_is_told(self, server: Server) -> None:
+    def test_every_query_that_is_not_true_is_reported(self, server: Server) -> None:
         queries = ["SELECT 1", "SELECT count(*) FROM book WHERE id > 1000", "SELECT 1 FROM nosuch"]
         server.site.configure(databases=[{"alias": "default", "verification_queries": queries}])
         manifest = create_backup()
@@ -159,7 +159,7 @@ class DrillContract(OfEveryEngine):
         assert server.count("book") == BOOKS
 
     @pytest.mark.parametrize("alias", ["empty", {"default": "empty", "other": "nosuch"}], ids=str)
-    def test_beside_another_database(self, server: Server, alias: Any) -> None:
+    def test_next_to_another_database(self, server: Server, alias: Any) -> None:
         server.site.configure(verification={"drill_alias": alias})
         create_backup()
         assert drill_backup().succeeded
@@ -189,7 +189,7 @@ class DrillContract(OfEveryEngine):
         assert (catalog.proofs[manifest.name].tables, catalog.proofs[manifest.name].rows) == (0, 0)
 
     @pytest.mark.parametrize(
-        ("told", "difference"),
+        ("migrations", "difference"),
         [
             ({"shop": ("0002_more",)}, "the last of shop is 0001_initial instead of 0002_more"),
             (
@@ -200,7 +200,7 @@ class DrillContract(OfEveryEngine):
         ],
     )
     def test_a_lie_about_the_migrations_is_caught(
-        self, server: Server, told: dict[str, tuple[str, ...]], difference: str
+        self, server: Server, migrations: dict[str, tuple[str, ...]], difference: str
     ) -> None:
         """They are read where they were restored."""
         server.run(
@@ -211,7 +211,7 @@ class DrillContract(OfEveryEngine):
         manifest = create_backup()
         assert manifest.migrations == {"shop": ("0000_zero", "0001_initial")}
         assert drill_backup().succeeded
-        document = {**manifest.model_dump(mode="json", by_alias=True), "migrations": told}
+        document = {**manifest.model_dump(mode="json", by_alias=True), "migrations": migrations}
         (server.site.backups / manifest.key).write_bytes(Manifest.model_validate(document).to_json())
         with pytest.raises(VerificationFailed, match=difference):
             drill_backup()

@@ -28,7 +28,7 @@ class EngineContract(OfEveryEngine):
 
     def test_every_row_comes_back(self, server: Server) -> None:
         create_backup()
-        server.run("DELETE FROM book", "UPDATE author SET name = 'nobody'")
+        server.run("DELETE FROM book", "UPDATE author SET name = 'changed'")
         restore_backup()
         assert server.count("book") == BOOKS
         assert server.run("SELECT name FROM author WHERE id = 7") == [("Author 7",)]
@@ -62,8 +62,8 @@ class EngineContract(OfEveryEngine):
         assert rows(manifests[-1])["author"] > AUTHORS, "the writer did not get to write"
         for manifest in manifests:
             restore_backup(manifest.name)
-            told = server.run("SELECT author_rows FROM tally")[0][0]
-            assert told == server.count("author") == rows(manifest)["author"]
+            counted = server.run("SELECT author_rows FROM tally")[0][0]
+            assert counted == server.count("author") == rows(manifest)["author"]
 
     def test_excluded_rows_stay_out_and_the_definition_stays(self, server: Server) -> None:
         server.site.configure(databases=[{"alias": "default", "exclude_tables": ["boo?"]}])
@@ -90,8 +90,8 @@ class EngineContract(OfEveryEngine):
         restore_backup(to="empty")
         assert server.count("author", alias="empty") == AUTHORS
 
-    def test_a_table_that_others_refer_to_cannot_be_left_out_beside_them(self, server: Server) -> None:
-        """Restored, their rows would refer to a table that is not there."""
+    def test_a_table_that_others_refer_to_cannot_be_left_out_next_to_them(self, server: Server) -> None:
+        """Restored, their rows would refer to a table that does not exist."""
         server.site.configure(databases=[{"alias": "default", "include_tables": ["book"]}])
         with pytest.raises(UsageError, match=r"include_tables.*book.*author"):
             create_backup()
@@ -144,7 +144,7 @@ class EngineContract(OfEveryEngine):
     def test_a_good_backup_verifies(self, server: Server) -> None:
         assert verify_backup(create_backup().name)
 
-    def test_applied_migrations_are_told(self, server: Server) -> None:
+    def test_applied_migrations_are_listed(self, server: Server) -> None:
         server.run(
             "CREATE TABLE IF NOT EXISTS django_migrations "
             "(id integer PRIMARY KEY, app varchar(255), name varchar(255), applied timestamp)",

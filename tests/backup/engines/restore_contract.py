@@ -27,7 +27,7 @@ class RestoreContract(OfEveryEngine):
 
     options: Mapping[str, Any] = {}
     uses_staging = True
-    leaves_whole = True  # else the backup that is made first has to come back
+    leaves_old_data = True  # else the backup that is made first has to come back
 
     @pytest.fixture
     def server(self) -> Server:
@@ -37,9 +37,9 @@ class RestoreContract(OfEveryEngine):
         return restore_backup(**{**self.options, **more})
 
     def require_old(self, server: Server, failure: BaseException) -> None:
-        """The restore that ended with *failure* left the ten books that were there; or the way it names brings them."""
+        """The restore that ended with *failure* left the ten books that it had; or the way it names brings them."""
         found = re.search(r"manage\.py backup_restore (\S+) --to default$", str(failure))
-        assert (found is None) == self.leaves_whole
+        assert (found is None) == self.leaves_old_data
         if found:
             assert "neither as it was nor restored" in str(failure)
             server.site.configure()
@@ -80,15 +80,15 @@ class RestoreContract(OfEveryEngine):
         self.ask(server, "SELECT 1", query)
         with pytest.raises(BackupError, match=r"verification query .* which is not true") as failure:
             self.restore()
-        assert isinstance(failure.value, VerificationFailed if self.leaves_whole else RestoreFailed)
+        assert isinstance(failure.value, VerificationFailed if self.leaves_old_data else RestoreFailed)
         self.require_old(server, failure.value)
 
     def test_a_query_that_fails_stops_it(self, server: Server) -> None:
         create_backup()
         server.run("DELETE FROM book WHERE id > 10")
         self.ask(server, "SELECT nonsense FROM nowhere")
-        told = r"(?s)verification query 'SELECT nonsense FROM nowhere' fails"
-        with pytest.raises(BackupError, match=told) as failure:
+        message = r"(?s)verification query 'SELECT nonsense FROM nowhere' fails"
+        with pytest.raises(BackupError, match=message) as failure:
             self.restore()
         self.require_old(server, failure.value)
 
@@ -100,7 +100,7 @@ class RestoreContract(OfEveryEngine):
         self.ask(server, query)
         with pytest.raises(BackupError) as failure:
             self.restore()
-        assert isinstance(failure.value if self.leaves_whole else failure.value.__cause__, VerificationFailed)
+        assert isinstance(failure.value if self.leaves_old_data else failure.value.__cause__, VerificationFailed)
         self.require_old(server, failure.value)
         assert list(find_abandoned_staging(current_project())) == []
 
@@ -132,7 +132,7 @@ class RestoreContract(OfEveryEngine):
         self.restore(name=manifest.name)
         assert server.count("book") == BOOKS
 
-    def test_what_can_be_known_is_told_before(self, server: Server) -> None:
+    def test_what_can_be_known_is_reported_before(self, server: Server) -> None:
         create_backup()
         options = RestoreOptions(**self.options)
         outlook = plan_restore(options=options).preflight

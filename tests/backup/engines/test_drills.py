@@ -19,7 +19,7 @@ from tests.support.sqlite_databases import SQLiteServer
 
 
 def files(site: Site) -> set[Path]:
-    """All that is beside the databases."""
+    """All that is next to the databases."""
     return {path for path in site.root.iterdir() if path.name != "backups"}
 
 

@@ -29,7 +29,7 @@ class TestRestoreInPlace(TestRestore):
 
     options = {"in_place": True}
     uses_staging = False
-    leaves_whole = False
+    leaves_old_data = False
 
 
 @pytest.mark.parametrize("in_place", [False, True])

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from tests.support.databases import BOOKS
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 
 DOCS = Path(__file__).parents[3] / "docs"
 NAME = "default_20250115_020000_production"
@@ -49,7 +49,7 @@ def test_the_hint_restores_as_printed(server: MySQLServer, compression: str, tmp
 
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 def test_the_hint_loads_no_half_archive(server: MySQLServer, compression: str, tmp_path: Path) -> None:
-    """Of a pipe, a shell tells only how its last program ended: that would be well."""
+    """Of a pipe, a shell reports only how its last program ended: that would be well."""
     server.site.configure(compression=compression)
     manifest = create_backup()
     path = server.site.backups / manifest.archive_key

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -23,9 +25,10 @@ from django_cfg.backup.engines.mysql.option_file import (
 from django_cfg.backup.engines.mysql.privileges import _matches
 from django_cfg.backup.engines.mysql.session import parse_version
 from django_cfg.backup.engines.mysql.tools import DUMP_TOOLS, describe_mismatch, find_tool
-from django_cfg.backup.errors import ConfigurationError, DatabaseUnavailable, ToolNotFound
+from django_cfg.backup.errors import ConfigurationError
+from tests.backup.engines.connection_contract import ConnectionContract, works
 from tests.support import needs
-from tests.support.databases import BOOKS
+from tests.support.databases import DatabaseServer
 from tests.support.mariadb_server import MariaDB, mariadb_program
 from tests.support.mysql_databases import MySQLServer
 from tests.support.server_process import give_to_server
@@ -36,48 +39,80 @@ def server(mysql_server: MySQLServer) -> MySQLServer:
     return mysql_server
 
 
-def works(server: MySQLServer) -> None:
-    """Backup and restore come through, both the driver's part and the programs'."""
-    create_backup()
-    server.run("DELETE FROM book")
-    server.site.close()
-    restore_backup()
-    assert server.count("book") == BOOKS
+class TestConnection(ConnectionContract):
+    database_names = ("it's `--help`; %_ö.x", "--version", "x" * 64)
+    site_options = {"connect_timeout": 1}
+    own_options = {"connect_timeout": 5}
+    key_password = "ssl_key_password"
+    program = "mysqldump"
+    missing_program = "mysqldump is needed.*install mysql-client"
 
+    @pytest.fixture
+    def server(self, mysql_server: MySQLServer) -> MySQLServer:
+        return mysql_server
 
-def test_a_unix_socket(server: MySQLServer) -> None:
-    server.use(HOST=str(server.server.socket), PORT="")
-    works(server)
-    server.use(HOST="", PORT="", OPTIONS={"unix_socket": str(server.server.socket)})
-    works(server)
+    @pytest.fixture
+    def tls(self, own_mysql_server: MySQLServer) -> Iterator[MySQLServer]:
+        openssl, running = needs.program("openssl"), own_mysql_server.server
+        certificates = running.folder / "certificates"
+        certificates.mkdir(exist_ok=True)
+        command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                   "-addext", "subjectAltName=DNS:localhost",
+                   "-keyout", certificates / "key", "-out", certificates / "crt"]  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True)
+        (certificates / "key").chmod(0o600)
+        give_to_server(certificates)
+        running.stop()
+        running.start(f"--ssl-cert={certificates / 'crt'}", f"--ssl-key={certificates / 'key'}")
+        yield own_mysql_server
+        running.stop()
+        running.start()
 
+    def sockets(self, server: DatabaseServer) -> Iterator[dict[str, Any]]:
+        socket = str(server.server.socket)
+        yield {"HOST": socket, "PORT": ""}
+        yield {"HOST": "", "PORT": "", "OPTIONS": {"unix_socket": socket}}
 
-@pytest.mark.parametrize(
-    "password", ["a b", 'it\'s "quoted" \\', "%40 $HOME ;#", "#\\n\\s\\", "'x'#y", '"', "[client]"]
-)
-def test_any_password(server: MySQLServer, password: str) -> None:
-    user = server.user("clerk@'%'", "ALL ON *.*", password=password)
-    server.use(USER=user.partition("@")[0], PASSWORD=password)
-    works(server)
-
-
-def test_odd_database_and_user_names(server: MySQLServer) -> None:
-    """Names that would be an option, a pattern or SQL are just names; long ones leave room for the scratch's."""
-    user = server.user("`u ser's`@'%'", "ALL ON *.*")
-    for name in ("it's `--help`; %_ö.x", "--version", "x" * 64):
+    @contextmanager
+    def named(self, server: DatabaseServer, name: str) -> Iterator[None]:
+        assert isinstance(server, MySQLServer)
         quoted = "`" + name.replace("`", "``") + "`"
         server.server.sql(f"CREATE DATABASE {quoted}")
         databases = server.databases
         server.databases = {**databases, "default": name}
         try:
-            server.act_as(user)
             server.fill()
-            works(server)
+            yield
         finally:
             server.site.close()
             for schema in (name, *server.schemas()):
                 server.server.sql(f"DROP DATABASE {'`' + schema.replace('`', '``') + '`'}")
             server.databases = databases
+
+    def trusted(self, tls: DatabaseServer) -> Iterator[dict[str, Any]]:
+        """Of a user who has to use TLS."""
+        user = tls.superuser("secret", "pw")
+        tls.server.sql(f"ALTER USER '{user}'@'%' REQUIRE SSL")
+        certificate = str(tls.server.folder / "certificates" / "crt")
+        for options in (
+            {},  # this driver takes TLS where it is offered
+            {"ssl_ca": certificate, "ssl_verify_cert": True, "ssl_verify_identity": True},
+            {"ssl_ca": certificate},
+        ):
+            yield {"HOST": "localhost", "USER": user, "PASSWORD": "pw", "OPTIONS": options}
+
+    def untrusted(self, tls: DatabaseServer) -> Iterator[tuple[dict[str, Any], str]]:
+        options = {"ssl_ca": str(tls.server.folder / "certificates" / "crt"), "ssl_verify_identity": True}
+        yield {"HOST": "127.0.0.1", "OPTIONS": options}, "(?i)certificate.*Check the ssl parameters"
+        user = tls.superuser("open", "pw")
+        tls.server.sql(f"ALTER USER '{user}'@'%' REQUIRE SSL")
+        yield {"USER": user, "PASSWORD": "pw", "OPTIONS": {"ssl_disabled": True}}, "Access denied"
+
+    def read_settings(self, settings: Mapping[str, Any]) -> object:
+        return read_connection_options({"ENGINE": "django.db.backends.mysql", **settings})
+
+    def find_program(self, folder: Path) -> object:
+        return find_tool(DUMP_TOOLS, "mysql", str(folder), "To test")
 
 
 def test_an_option_file_of_the_project(server: MySQLServer, tmp_path: Path) -> None:
@@ -115,62 +150,6 @@ def test_options_of_the_sites_requests_are_not_for_a_dump(server: MySQLServer) -
     restore_backup()
     with connect(Database("default", settings.DATABASES["default"])) as session:
         assert session.fetch_rows("SELECT @@max_statement_time, @@sql_mode") == [(0, "NO_AUTO_VALUE_ON_ZERO")]
-
-
-def test_connection_overrides_the_settings(server: MySQLServer) -> None:
-    """A user, password and port of our own, where the site's would not do."""
-    server.use(USER="nobody", PASSWORD="", PORT=1, OPTIONS={"connect_timeout": 1})
-    own = {"USER": "root", "PASSWORD": MariaDB.PASSWORD, "PORT": server.server.port, "OPTIONS": {"connect_timeout": 5}}
-    server.site.configure(databases=[{"alias": "default", "connection": own}])
-    create_backup()
-
-
-def test_the_password_of_a_key_is_refused() -> None:
-    settings = {"ENGINE": "django.db.backends.mysql", "NAME": "x", "OPTIONS": {"ssl_key_password": "hush"}}
-    with pytest.raises(ConfigurationError, match="TLS key") as refusal:
-        read_connection_options(settings)
-    assert "hush" not in str(refusal.value)
-
-
-@pytest.fixture
-def tls(own_mysql_server: MySQLServer) -> Iterator[MySQLServer]:
-    """A server with a certificate of its own making, and a user who has to come by TLS."""
-    openssl, running = needs.program("openssl"), own_mysql_server.server
-    certificates = running.folder / "certificates"
-    certificates.mkdir(exist_ok=True)
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-               "-addext", "subjectAltName=DNS:localhost",
-               "-keyout", certificates / "key", "-out", certificates / "crt"]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
-    (certificates / "key").chmod(0o600)
-    give_to_server(certificates)
-    running.stop()
-    running.start(f"--ssl-cert={certificates / 'crt'}", f"--ssl-key={certificates / 'key'}")
-    yield own_mysql_server
-    running.stop()
-    running.start()
-
-
-def test_tls(tls: MySQLServer) -> None:
-    """Both come by TLS where Django does, and a certificate that is not trusted is refused when it has to be."""
-    user = tls.user("secret@'%'", "ALL ON *.* ")
-    tls.server.sql(f"ALTER USER {user} REQUIRE SSL")
-    certificate = str(tls.server.folder / "certificates" / "crt")
-    for options in (
-        {},  # this driver takes TLS where it is offered
-        {"ssl_ca": certificate, "ssl_verify_cert": True, "ssl_verify_identity": True},
-        {"ssl_ca": certificate},
-    ):
-        tls.act_as(user, HOST="localhost", OPTIONS=options)
-        works(tls)
-    own = {"HOST": "127.0.0.1", "OPTIONS": {"ssl_ca": certificate, "ssl_verify_identity": True}}
-    tls.site.configure(databases=[{"alias": "default", "connection": own}])
-    with pytest.raises(DatabaseUnavailable, match=r"(?i)certificate.*Check the ssl parameters"):
-        create_backup()
-    tls.act_as(user, OPTIONS={"ssl_disabled": True})
-    tls.site.configure()
-    with pytest.raises(DatabaseUnavailable, match="Access denied"):
-        create_backup()
 
 
 def test_the_programs_come_as_the_driver_came() -> None:
@@ -222,9 +201,9 @@ def test_an_option_file_is_read_as_the_programs_read_it(tmp_path: Path) -> None:
 # --- which programs
 
 
-def program(folder: Path, name: str, told: str) -> None:
-    """A program that does nothing but tell its version."""
-    (folder / name).write_text(f"#!/bin/sh\necho '{told}'\n")
+def program(folder: Path, name: str, version: str) -> None:
+    """A program that does nothing but print its version."""
+    (folder / name).write_text(f"#!/bin/sh\necho '{version}'\n")
     (folder / name).chmod(0o755)
 
 
@@ -246,28 +225,19 @@ MYSQL = "mysqldump  Ver 8.0.36 for Linux on x86_64 (MySQL Community Server - GPL
 def test_each_server_is_dumped_by_its_own_program(
     tmp_path: Path, installed: dict[str, str], vendor: str, chosen: tuple[str, str, str]
 ) -> None:
-    """Whatever its name; one that was not made for the server is taken when there is no other, and told."""
-    for name, told in installed.items():
-        program(tmp_path, name, told)
+    """Whatever its name; one that was not made for the server is taken when there is no other, and reported."""
+    for name, version in installed.items():
+        program(tmp_path, name, version)
     tool = find_tool(DUMP_TOOLS, vendor, str(tmp_path), "To test")
     assert (tool.name, tool.vendor, tool.version) == chosen
     assert bool(describe_mismatch(tool, vendor, tool.version)) == (tool.vendor != vendor)
 
 
-def test_an_older_program_is_told(tmp_path: Path) -> None:
+def test_an_older_program_is_reported(tmp_path: Path) -> None:
     program(tmp_path, "mariadb-dump", MARIADB)
     tool = find_tool(DUMP_TOOLS, "mariadb", str(tmp_path), "To test")
     assert "older than the server (MariaDB 11.4.2)" in describe_mismatch(tool, "mariadb", "11.4.2")
     assert describe_mismatch(tool, "mariadb", "10.11.2") == describe_mismatch(tool, "mariadb", "10.6.1") == ""
-
-
-@pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 1\n", "#!/bin/sh\necho something else\n", "no script"])
-def test_what_does_not_run_is_no_program(tmp_path: Path, script: str | None) -> None:
-    if script is not None:
-        (tmp_path / "mysqldump").write_text(script)
-        (tmp_path / "mysqldump").chmod(0o755)
-    with pytest.raises(ToolNotFound, match=r"^To test, mysqldump is needed.*install mysql-client"):
-        find_tool(DUMP_TOOLS, "mysql", str(tmp_path), "To test")
 
 
 @pytest.mark.parametrize(

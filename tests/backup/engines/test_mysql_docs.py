@@ -15,9 +15,9 @@ from django_cfg.backup.engines.mysql.connection import IGNORED_OPTIONS
 from django_cfg.backup.engines.mysql.option_file import OPTION_NAMES, SSL_OPTION_NAMES
 from django_cfg.backup.engines.mysql.privileges import RESTORE_PRIVILEGES
 from django_cfg.backup.errors import DumpFailed, RestoreFailed, RestoreRefused
-from tests.support.databases import BOOKS
+from tests.support.databases import BOOKS, fail_unless_equal
 from tests.support.documented_mysql_users import PAGE, SQL, become
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_objects import KINDS
 
 
@@ -108,7 +108,7 @@ def test_every_option_is_named() -> None:
 
 def test_the_commands_by_hand(own_mysql_server: MySQLServer, tmp_path: Path) -> None:
     server = with_code(own_mysql_server)
-    server.run("DROP TRIGGER told")  # its author wrote the database's name into it
+    server.run("DROP TRIGGER noted")  # its author wrote the database's name into it
     manifest = create_backup()
     (block,) = re.findall(r"```console\n(\$ gzip -dc.*?)```", PAGE, re.DOTALL)
     (tmp_path / ".my.cnf").write_text(
@@ -134,8 +134,8 @@ def test_the_commands_by_hand(own_mysql_server: MySQLServer, tmp_path: Path) -> 
 def test_the_rights_that_are_looked_at_are_enough(server: MySQLServer, form: dict[str, Any], more: list[str]) -> None:
     """A user who has these and no other gets through, to the end.
 
-    EXECUTE is for the view that calls a function. In the schemas beside the database, where it may do all, it notes how
-    far it has come.
+    EXECUTE is for the view that calls a function. In the schemas next to the database, where it may do all, it notes
+    how far it has come.
     """
     user = become(server, SQL[1])
     rights, database = ", ".join((*RESTORE_PRIVILEGES, *more, "EXECUTE")), server.databases["default"]

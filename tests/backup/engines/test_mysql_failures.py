@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import ssl
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +20,15 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql import schema
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.errors import (
-    BackupError,
     DatabaseUnavailable,
     DumpFailed,
     ToolNotFound,
 )
-from tests.support.databases import AUTHORS, BOOKS
+from tests.backup.engines.failures_contract import BackupFailuresContract, fail_to_back_up
+from tests.support.databases import AUTHORS, BOOKS, DatabaseServer
 from tests.support.mariadb_server import mariadb_program
-from tests.support.mysql_databases import MySQLServer, beside, child_running, command_line, locked
-from tests.support.processes import children, wait_until
-
-MANY = "INSERT INTO book SELECT seq, REPEAT('x', 90), 1 FROM seq_1000_to_40000"
+from tests.support.mysql_databases import MySQLServer
+from tests.support.processes import child_running, children, command_line, in_parallel, suspended, wait_until
 
 
 @pytest.fixture
@@ -46,94 +42,61 @@ def server(mysql_server: MySQLServer, tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(folder.iterdir()) == []
 
 
-@pytest.fixture
-def fragile(own_mysql_server: MySQLServer) -> MySQLServer:
-    """A server that the test may stop."""
-    return own_mysql_server
-
-
 def password_files() -> list[Path]:
     return list(Path(tempfile.gettempdir()).glob("django-cfg-backup-*/client.cnf"))
 
 
-def fail_to_back_up(server: MySQLServer, kind: type[BackupError], message: str) -> None:
-    """A backup fails with *message*, names the database and leaves nothing in the storage."""
-    with pytest.raises(kind, match=f"(?s){message}") as failure:
-        create_backup()
-    assert type(failure.value) is kind
-    assert "'default'" in str(failure.value)
-    assert server.stored() == []
+class TestBackupFailures(BackupFailuresContract):
+    wrong_password = "Access denied for user 'root'"
+    absent_database = "Unknown database 'absent'"
+    missing_program = "install mariadb-client"
+    stopped_server = "Lost connection|gone away|[Cc]an't connect"
+    unanswered = "timed out"
+    no_privilege = "half_.*@% may not see everything.*GRANT SELECT, SHOW VIEW, TRIGGER, EVENT"
+    schema = schema
+    programs = {"mariadb-dump": create_backup, "mariadb": restore_backup}
 
+    @pytest.fixture
+    def server(self, mysql_server: MySQLServer) -> MySQLServer:
+        return mysql_server
 
-# --- nothing to connect to
+    @pytest.fixture
+    def fragile(self, own_mysql_server: MySQLServer) -> MySQLServer:
+        return own_mysql_server
 
+    def without_tls(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Or that name a certificate that does not exist."""
+        yield {"ssl_ca": "/nowhere/ca.pem"}, "No such file"
+        known = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
+        yield {"ssl_ca": known}, "(SSL|TLS).*Check the ssl parameters"
 
-def test_wrong_password(server: MySQLServer) -> None:
-    server.use(PASSWORD="wr0ng-Secret")
-    fail_to_back_up(server, DatabaseUnavailable, "Access denied for user 'root'.*Correct USER and PASSWORD")
-    answer = server.site.call("backup_create")
-    assert answer.code == 1
-    assert "wr0ng-Secret" not in answer.stdout + answer.stderr
+    def reader_of_author(self, server: DatabaseServer) -> dict[str, Any]:
+        assert isinstance(server, MySQLServer)
+        user = server.user("half@'%'", "SELECT ON {db}.author")
+        return {"USER": user.rpartition("@")[0], "PASSWORD": "pw"}
 
-
-def test_server_down(fragile: MySQLServer) -> None:
-    fragile.server.stop()
-    fail_to_back_up(fragile, DatabaseUnavailable, r"refused.*start the server, or correct HOST and PORT")
-
-
-def test_a_server_that_does_not_answer_is_not_waited_for(server: MySQLServer) -> None:
-    """Its queue is full, and nobody takes a connection from it: ours is given up in time."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, ExitStack() as stack:
-        for _ in range(3):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(deaf.getsockname())
-        server.use(PORT=deaf.getsockname()[1], OPTIONS={"connect_timeout": 1})
-        fail_to_back_up(server, DatabaseUnavailable, "timed out.*can be reached")
-
-
-def test_database_absent(server: MySQLServer) -> None:
-    server.use(NAME="absent")
-    fail_to_back_up(server, DatabaseUnavailable, "Unknown database 'absent'.*Check NAME")
-
-
-def test_tls_refused(server: MySQLServer) -> None:
-    """A server without TLS where TLS is asked for, and a CA that is not there."""
-    server.use(OPTIONS={})
-    for ca, told in (("/nowhere/ca.pem", "No such file"), (where_ca_are(), "(SSL|TLS).*Check the ssl parameters")):
-        own = {"OPTIONS": {"ssl_ca": ca}}
-        server.site.configure(databases=[{"alias": "default", "connection": own}])
-        fail_to_back_up(server, DatabaseUnavailable, told)
-
-
-def where_ca_are() -> str:
-    return ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
+    def visible(self, pid: int) -> str:
+        """The environment too."""
+        with suppress(OSError):
+            return command_line(pid) + Path(f"/proc/{pid}/environ").read_text(errors="replace")
+        return ""
 
 
 # --- the tools
 
 
-def test_tools_dir_without_tools(server: MySQLServer, tmp_path: Path) -> None:
+def test_tools_dir_without_the_client(server: MySQLServer, tmp_path: Path) -> None:
     server.site.configure(tools_dir=str(tmp_path))
-    fail_to_back_up(server, ToolNotFound, "mariadb-dump is needed.*tools_dir.*install mariadb-client")
     (tmp_path / "mariadb-dump").symlink_to(mariadb_program("mariadb-dump"))
     create_backup()
     findings = server.site.call("backup_check", "--json").json
-    (told,) = (found["text"] for found in findings if (found["level"], found["subject"]) == ("WARNING", "default"))
-    assert told.startswith("To restore or drill the database 'default', mariadb is needed")
+    (warning,) = (found["text"] for found in findings if (found["level"], found["subject"]) == ("WARNING", "default"))
+    assert warning.startswith("To restore or drill the database 'default', mariadb is needed")
     with pytest.raises(ToolNotFound, match=r"To restore the database 'default', mariadb is needed"):
         restore_backup()
 
 
 # --- rights
-
-
-def test_no_permission_on_a_table(server: MySQLServer) -> None:
-    """A user who sees only some tables would make a smaller backup, not a failing one."""
-    server.act_as(server.user("half@'%'", "SELECT ON {db}.author"))
-    fail_to_back_up(
-        server, DatabaseUnavailable, "half_.*@% may not see everything.*GRANT SELECT, SHOW VIEW, TRIGGER, EVENT"
-    )
 
 
 @pytest.mark.parametrize("missing", ["SHOW VIEW", "TRIGGER", "EVENT", "SELECT", "EXECUTE"])
@@ -175,37 +138,21 @@ def test_rights_through_a_role_and_a_wildcard_count(server: MySQLServer) -> None
 
 def test_a_writer_goes_on_and_a_migration_too(server: MySQLServer) -> None:
     """Nothing is locked while the dump is under way: what was read already may even be altered."""
-    server.run(MANY)
+    server.run(server.many_books)
     done: list[str] = []
 
     def act() -> None:
-        with stopped(wait_until(lambda: child_running("mariadb-dump"))):
+        with suspended(wait_until(lambda: child_running("mariadb-dump"))):
             server.run(
                 "SET lock_wait_timeout = 5", "INSERT INTO author VALUES (1000, 'late')", "UPDATE book SET title = 'x'"
             )
             done.append("written")
 
-    with beside(act):
+    with in_parallel(act):
         manifest = create_backup()
     assert done == ["written"]
     assert {table.name: table.rows for table in manifest.tables}["author"] in (AUTHORS, AUTHORS + 1)
     restore_backup()
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """A block during which the program stands still."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-def test_table_locked_by_a_migration(server: MySQLServer) -> None:
-    server.site.configure(lock_timeout=1)
-    with locked(server, "book"):
-        fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock.*lock_timeout")
 
 
 def test_a_program_that_ends_at_once_does_not_hide_why_it_was_ended(
@@ -221,24 +168,24 @@ def test_a_program_that_ends_at_once_does_not_hide_why_it_was_ended(
 
     monkeypatch.setattr(Session, "execute", slowly)
     server.site.configure(lock_timeout=1)
-    with locked(server, "book"):
+    with server.locked("book"):
         fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock.*lock_timeout")
 
 
 def test_table_locked_when_it_has_been_counted(server: MySQLServer) -> None:
     """The counting has passed and the program waits: it is not waited for either, and waits no longer itself."""
     server.site.configure(lock_timeout=2)
-    server.run(*(f"CREATE TABLE book_{number} AS SELECT * FROM book" for number in range(3)), MANY)
+    server.run(*(f"CREATE TABLE book_{number} AS SELECT * FROM book" for number in range(3)), server.many_books)
     release = threading.Event()
 
     def lock_it() -> None:
-        with stopped(wait_until(lambda: child_running("mariadb-dump"))):
+        with suspended(wait_until(lambda: child_running("mariadb-dump"))):
             time.sleep(0.5)  # the counting passes by; when it does not, the test shows the same
-            holder = stack.enter_context(locked(server, "book_2"))
+            holder = stack.enter_context(server.locked("book_2"))
             assert holder is None
         release.wait(30)
 
-    with ExitStack() as stack, beside(lock_it):
+    with ExitStack() as stack, in_parallel(lock_it):
         try:
             fail_to_back_up(server, DumpFailed, "holds a lock|Lock")
         finally:
@@ -246,58 +193,6 @@ def test_table_locked_when_it_has_been_counted(server: MySQLServer) -> None:
     assert server.run(
         "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting%' AND db = DATABASE()"
     ) == [(0,)]
-
-
-def test_the_program_killed(server: MySQLServer) -> None:
-    server.run(MANY)
-
-    def kill() -> None:
-        pid = wait_until(lambda: child_running("mariadb-dump"))
-        os.kill(pid, signal.SIGKILL)
-
-    with locked(server, "book"), beside(kill):
-        fail_to_back_up(server, DumpFailed, "mariadb-dump was killed by signal 9.*memory")
-
-
-def test_a_counting_that_has_not_begun_yet_is_not_waited_for(
-    server: MySQLServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """mariadb-dump is gone when the counting comes to a table that somebody holds."""
-    count, due, killed = schema.count_rows, threading.Event(), threading.Event()
-
-    def later(*arguments: Any, **options: Any) -> Any:
-        due.set()
-        assert killed.wait(20)
-        time.sleep(2)  # the end of mariadb-dump has been noticed, and the counting asked to end
-        return count(*arguments, **options)
-
-    def kill() -> None:
-        assert due.wait(20)
-        pid = wait_until(lambda: child_running("mariadb-dump"))
-        os.kill(pid, signal.SIGSTOP)
-        stack.enter_context(locked(server, "author"))
-        os.kill(pid, signal.SIGKILL)
-        killed.set()
-
-    monkeypatch.setattr(schema, "count_rows", later)
-    server.site.configure(lock_timeout=60)
-    server.run(MANY)
-    begun = time.monotonic()
-    with ExitStack() as stack, beside(kill):
-        fail_to_back_up(server, DumpFailed, "mariadb-dump was killed by signal 9")
-    assert killed.is_set()
-    assert time.monotonic() - begun < 30, "it waited for the lock"
-
-
-def test_server_stopped_in_mid_dump(fragile: MySQLServer) -> None:
-    fragile.run(MANY)
-
-    def stop() -> None:
-        wait_until(lambda: child_running("mariadb-dump"))
-        fragile.server.stop(kill=True)
-
-    with beside(stop):
-        fail_to_back_up(fragile, DumpFailed, "(Lost connection|gone away|can't connect|Can't connect)")
 
 
 def test_a_view_that_refers_to_nothing(server: MySQLServer) -> None:
@@ -360,52 +255,30 @@ def test_a_program_that_writes_something_else(server: MySQLServer, tmp_path: Pat
     assert time.monotonic() - started < 60
 
 
-def test_tables_that_no_snapshot_covers_are_told(server: MySQLServer) -> None:
+def test_tables_that_no_snapshot_covers_are_reported(server: MySQLServer) -> None:
     server.run("CREATE TABLE loose (i int) ENGINE=MyISAM", "INSERT INTO loose VALUES (1)")
     answer = server.site.call("backup_check", "--json")
-    told = [finding["text"] for finding in answer.json if finding["level"] == "WARNING"]
-    assert any("loose (MyISAM)" in text for text in told)
+    warnings = [finding["text"] for finding in answer.json if finding["level"] == "WARNING"]
+    assert any("loose (MyISAM)" in text for text in warnings)
 
 
 # --- secrets
 
 
-def test_no_password_is_seen(server: MySQLServer) -> None:
-    """Neither in the command line nor in the environment of any child, nor in a message; its file is ours alone."""
-    secret = "t0p s3cret'\"\\ $;#"
-    user = server.user("hidden@'%'", "ALL ON *.*", password=secret)
-    server.use(USER=user.partition("@")[0], PASSWORD=secret)
-    before, seen = children(), dict[str, str]()
+def test_the_password_file_is_ours_alone(server: MySQLServer) -> None:
     modes: set[int] = set()
 
-    def watch(program: str) -> None:
-        wait_until(lambda: child_running(program))
-        modes.update(path.stat().st_mode & 0o777 for path in password_files())
-        for pid in children() - before:
-            seen[Path(command_line(pid).partition("\0")[0]).name] = command_line(pid) + environment(pid)
+    def look() -> None:
+        modes.update(path.stat().st_mode & 0o777 for path in wait_until(password_files))
 
-    server.run(MANY)
-    create_backup()
     server.site.configure(lock_timeout=1)
-    with locked(server, "book"), beside(partial(watch, "mariadb-dump")), pytest.raises(BackupError) as failure:
-        create_backup()
-    assert secret not in str(failure.value)
-    with beside(partial(watch, "mariadb")):
-        restore_backup()
-    assert {"mariadb-dump", "mariadb"} <= set(seen)
-    assert not [text for text in seen.values() if "s3cret" in text]
+    with server.locked("book"), in_parallel(look):
+        fail_to_back_up(server, DumpFailed, "holds a lock")
     assert modes == {0o600}
 
 
-def environment(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/environ").read_text(errors="replace")
-    except OSError:
-        return ""
-
-
 def test_the_password_file_of_a_killed_run_is_removed_by_the_next(server: MySQLServer) -> None:
-    server.run(MANY)
+    server.run(server.many_books)
     server.site.close()
     pid = os.fork()
     if pid == 0:

@@ -1,4 +1,4 @@
-"""Where no scratch schema may be made: a restore in place, after a backup of what is there."""
+"""Where no scratch schema may be made: a restore in place, after a backup of the present data."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from django.conf import settings
 
 from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.errors import RestoreFailed, RestoreRefused, VerificationFailed
-from tests.support.databases import AUTHORS, BOOKS
+from tests.support.databases import AUTHORS, BOOKS, fail_unless_equal
 from tests.support.forged_backups import forge
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_objects import KINDS
 
 
@@ -33,7 +33,7 @@ def newest(server: MySQLServer, trigger: str) -> str:
 
 
 def test_everything_comes_back_and_nothing_later_stays(server: MySQLServer) -> None:
-    """But for the definers: this user may name nobody else."""
+    """But for the definers: this user may name no other user."""
     for name, (first, later) in KINDS.items():
         server.script(first.replace("{db}", server.databases["default"]))
         if name == "keys":
@@ -105,7 +105,7 @@ def test_a_damaged_archive_is_found_before_anything_is_touched(server: MySQLServ
     assert len(list_backups()) == 1
 
 
-def test_when_it_fails_the_way_back_is_told_and_works(mysql_server: MySQLServer) -> None:
+def test_when_it_fails_the_way_back_is_named_and_works(mysql_server: MySQLServer) -> None:
     """The error names the backup that was made before, and the command that brings it back."""
     server = without_staging(mysql_server)
     server.run("CREATE TABLE big (t longtext)")
@@ -132,7 +132,7 @@ def test_the_history_of_a_project_on_mariadb(server: MySQLServer) -> None:
     assert manifest.migrations["django_cfg_backup"] == ("0001_initial",)
 
 
-def test_it_is_told_what_is_done(server: MySQLServer, tmp_path: Path) -> None:
+def test_the_preview_says_what_is_done(server: MySQLServer, tmp_path: Path) -> None:
     create_backup()
     answer = server.site.call("backup_restore", "--yes")
     assert answer.code == 0, answer.stderr

@@ -1,4 +1,4 @@
-"""A restore in place that is ended by a signal: what it leaves is told, and the way back works."""
+"""A restore in place that is ended by a signal: what it leaves is reported, and the way back works."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.process import child
 from tests.support.databases import BOOKS
-from tests.support.mysql_databases import MySQLServer, beside
-from tests.support.processes import wait_until
+from tests.support.mysql_databases import MySQLServer
+from tests.support.processes import in_parallel, wait_until
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def changed(mysql_server: MySQLServer) -> MySQLServer:
 
 @contextmanager
 def signalled(number: signal.Signals) -> Iterator[None]:
-    """Send it to this very process while the client loads; the client stands still, so that it is in time."""
+    """Send it to this very process while the client loads; the client is suspended, so that it is in time."""
     start = child._started
 
     def standing_still(argv: Sequence[str], *rest: Any, **options: Any) -> Any:
@@ -45,7 +45,7 @@ def signalled(number: signal.Signals) -> Iterator[None]:
         wait_until(feeding)
         os.kill(os.getpid(), number)
 
-    with pytest.MonkeyPatch.context() as patch, beside(send):
+    with pytest.MonkeyPatch.context() as patch, in_parallel(send):
         patch.setattr(child, "_started", standing_still)
         yield
 
@@ -57,10 +57,10 @@ def feeding() -> bool:
     return ("dump_loader.py", "load") in stack and ("child.py", "__init__") not in stack
 
 
-def bring_back(server: MySQLServer, told: str) -> None:
-    assert "rolled back" not in told
-    found = re.search(r"neither as it was nor restored.*backup_restore (\S+) --to default", told)
-    assert found, told
+def bring_back(server: MySQLServer, message: str) -> None:
+    assert "rolled back" not in message
+    found = re.search(r"neither as it was nor restored.*backup_restore (\S+) --to default", message)
+    assert found, message
     restore_backup(found[1], to="default")
     assert server.count("book") == 10
 
@@ -87,7 +87,7 @@ def test_without_a_backup_of_the_old_data(changed: MySQLServer) -> None:
     assert changed.count("book") == BOOKS
 
 
-def test_beside_the_database_it_is_undone(changed: MySQLServer) -> None:
+def test_next_to_the_database_it_is_undone(changed: MySQLServer) -> None:
     with signalled(signal.SIGINT):
         answer = changed.site.call("backup_restore", "--yes")
     assert (answer.code, changed.count("book"), changed.schemas()) == (130, 10, set())

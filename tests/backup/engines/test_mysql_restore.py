@@ -1,25 +1,21 @@
-"""A restore of a MySQL database is whole or not at all: what goes wrong before the switch changes nothing."""
+"""A restore of a MySQL database is complete or not at all: what goes wrong before the switch changes nothing."""
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import pymysql
 import pytest
 
-from django_cfg.backup import create_backup, restore_backup, verify_backup
-from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused, TablesDiffer, VerificationFailed
-from tests.support.databases import BOOKS
+from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused
+from tests.backup.engines.failures_contract import RestoreFailuresContract
+from tests.support.databases import BOOKS, DatabaseServer, fail_unless_equal
 from tests.support.forged_backups import forge
-from tests.support.mysql_databases import MySQLServer, beside, child_running, fail_unless_equal, locked
-from tests.support.processes import children, wait_until
-
-MANY = "INSERT INTO book SELECT seq, REPEAT('x', 90), 1 FROM seq_1000_to_40000"
+from tests.support.mysql_databases import MySQLServer
+from tests.support.processes import child_running, children, in_parallel, wait_until
 
 
 @pytest.fixture
@@ -32,21 +28,14 @@ def server(mysql_server: MySQLServer) -> Iterator[MySQLServer]:
 @pytest.fixture
 def changed(server: MySQLServer) -> MySQLServer:
     """A backup was made, and the database changed afterwards."""
-    change(server)
+    server.run(*TestRestoreFailures.prepared)
+    create_backup()
+    server.run("DELETE FROM book WHERE id > 10", "CREATE TABLE later (i int)", *TestRestoreFailures.changes)
     return server
 
 
-def change(server: MySQLServer) -> None:
-    server.run("CREATE VIEW titles AS SELECT title FROM book",
-               "CREATE TRIGGER guard BEFORE INSERT ON book FOR EACH ROW SET NEW.title = 'guarded'",
-               "CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY DO SET @x = 1")  # fmt: skip
-    create_backup()
-    server.run("DELETE FROM book WHERE id > 10", "CREATE TABLE later (i int)",
-               "CREATE TRIGGER later_guard BEFORE INSERT ON later FOR EACH ROW SET NEW.i = 1")  # fmt: skip
-
-
 def fail_to_restore(server: MySQLServer, kind: type[BackupError], message: str) -> None:
-    """A restore fails with *message*, the database is as it was, and no schema is left beside it."""
+    """A restore fails with *message*, the database is as it was, and no schema is left next to it."""
     before = server.text()
     with pytest.raises(kind, match=f"(?s){message}") as failure:
         restore_backup()
@@ -55,61 +44,38 @@ def fail_to_restore(server: MySQLServer, kind: type[BackupError], message: str) 
     assert server.schemas() == set()
 
 
-def manifest_path(server: MySQLServer) -> Path:
-    (path,) = server.site.backups.glob("*.json")
-    return path
+class TestRestoreFailures(RestoreFailuresContract):
+    prepared = (
+        "CREATE VIEW titles AS SELECT title FROM book",
+        "CREATE TRIGGER guard BEFORE INSERT ON book FOR EACH ROW SET NEW.title = 'guarded'",
+        "CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY DO SET @x = 1",
+    )
+    changes = ("CREATE TRIGGER later_guard BEFORE INSERT ON later FOR EACH ROW SET NEW.i = 1",)
+    program = "mariadb"
+    vendor = "mariadb"
+    refused = "mariadb ended with exit code 1: ERROR 4161.*'longtxet'"
+    lock_message = "Lock wait timeout.*as it was.*stop the site"
+
+    @pytest.fixture
+    def server(self, mysql_server: MySQLServer) -> MySQLServer:
+        return mysql_server
+
+    def make_unloadable(self, server: DatabaseServer) -> None:
+        """A statement that this server does not take."""
+        server.run("CREATE TABLE wide (t longtext)")
+        forge(server.site, create_backup(), lambda dump: dump.replace(b"longtext", b"longtxet"))
+
+    @contextmanager
+    def held(self, server: DatabaseServer) -> Iterator[None]:
+        """What was taken away for the switch is given back."""
+        assert isinstance(server, MySQLServer)
+        with closing(server.connect()) as other:
+            other.begin()
+            other.query("SELECT * FROM book FOR UPDATE")
+            yield
 
 
 # --- before the switch
-
-
-def test_a_table_is_missing(changed: MySQLServer) -> None:
-    text = manifest_path(changed).read_text().replace('"name": "author"', '"name": "authors"')
-    manifest_path(changed).write_text(text)
-    fail_to_restore(changed, TablesDiffer, "authors is missing, author is not in the manifest")
-
-
-@pytest.mark.parametrize("compression", ["none", "gzip"])
-def test_a_damaged_archive(server: MySQLServer, compression: str) -> None:
-    """One bit at three quarters: the restore is under way when it is met."""
-    server.run(MANY)
-    server.site.configure(compression=compression)
-    manifest = create_backup()
-    server.run("DELETE FROM book WHERE id > 10")
-    path = server.site.backups / manifest.archive_key
-    data = bytearray(path.read_bytes())
-    data[len(data) * 3 // 4] ^= 4
-    path.write_bytes(data)
-    with pytest.raises(VerificationFailed):
-        verify_backup()
-    fail_to_restore(server, VerificationFailed, "damaged")
-
-
-@pytest.mark.parametrize("vendor", ["mysql", "postgresql"])
-def test_a_backup_of_another_kind(changed: MySQLServer, vendor: str) -> None:
-    """MySQL and MariaDB too have grown apart: each goes back onto its own kind."""
-    path = manifest_path(changed)
-    path.write_text(path.read_text().replace('"vendor": "mariadb"', f'"vendor": "{vendor}"'))
-    fail_to_restore(changed, RestoreRefused, "its own kind")
-
-
-def test_the_client_is_killed(changed: MySQLServer) -> None:
-    changed.run(MANY)
-    create_backup()
-
-    def kill() -> None:
-        pid = wait_until(lambda: child_running("mariadb"))
-        os.kill(pid, signal.SIGKILL)
-
-    with beside(kill):
-        fail_to_restore(changed, RestoreFailed, "mariadb was killed by signal 9.*as it was")
-
-
-def test_the_server_refuses_a_statement(changed: MySQLServer) -> None:
-    """A statement that this server does not take: it is named, and the database is as it was."""
-    changed.run("CREATE TABLE wide (t longtext)")
-    forge(changed.site, create_backup(), lambda dump: dump.replace(b"longtext", b"longtxet"))
-    fail_to_restore(changed, RestoreFailed, "mariadb ended with exit code 1: ERROR 4161.*'longtxet'.*as it was")
 
 
 def test_a_table_of_another_schema_refers_to_ours(changed: MySQLServer) -> None:
@@ -128,21 +94,10 @@ def test_a_table_of_another_schema_refers_to_ours(changed: MySQLServer) -> None:
 # --- at the switch
 
 
-def test_a_transaction_is_in_the_way(changed: MySQLServer) -> None:
-    """What was taken away for the switch is given back."""
-    changed.site.configure(lock_timeout=1)
-    with closing(changed.connect()) as other:
-        other.begin()
-        other.query("SELECT * FROM book FOR UPDATE")
-        fail_to_restore(changed, RestoreFailed, "Lock wait timeout.*as it was.*stop the site")
-    restore_backup()
-    assert changed.count("book") == BOOKS
-
-
 def test_a_table_without_triggers_is_in_the_way(changed: MySQLServer) -> None:
     """The triggers are gone already when the tables cannot be moved: they come back, and the events."""
     changed.site.configure(lock_timeout=1)
-    with locked(changed, "author"):
+    with changed.locked("author"):
         fail_to_restore_under_lock(changed)
     restore_backup()
 
@@ -160,23 +115,8 @@ def fail_to_restore_under_lock(server: MySQLServer) -> None:
     assert server.schemas() == set()
 
 
-def test_another_restore_is_running(
-    changed: MySQLServer, another_machine: Callable[[], AbstractContextManager[None]]
-) -> None:
-    lock = ExitStack()
-    lock.enter_context(locked(changed, "book"))
-    with beside(restore_backup), lock:  # which is let go first
-        wait_until(lambda: any("__restore_old_" in name for name in changed.schemas()))  # it waits at its switch
-        changed.site.configure(lock_timeout=1)  # for us; the first one waits for longer
-        with (
-            another_machine(),
-            pytest.raises(RestoreRefused, match="Another restore of the database 'default' is running"),
-        ):
-            restore_backup()
-
-
 def test_connections_never_see_a_mixture(changed: MySQLServer) -> None:
-    """All tables change in one moment: whoever reads two of them sees both old or both new."""
+    """All tables change in one moment: a session that reads two of them sees both old or both new."""
     changed.run("CREATE TABLE era (name varchar(10))", "INSERT INTO era VALUES ('new')", "DROP TABLE later",
                 "CREATE TABLE second (name varchar(10))", "INSERT INTO second VALUES ('new')")  # fmt: skip
     create_backup()
@@ -190,7 +130,7 @@ def test_connections_never_see_a_mixture(changed: MySQLServer) -> None:
                 cursor.execute("SELECT era.name, second.name FROM era, second")
                 seen.update(cursor.fetchall())
 
-    with beside(read):
+    with in_parallel(read):
         try:
             wait_until(lambda: seen)
             restore_backup()
@@ -203,7 +143,7 @@ def test_connections_never_see_a_mixture(changed: MySQLServer) -> None:
 # --- definers
 
 
-def test_a_definer_that_does_not_exist_is_told(server: MySQLServer) -> None:
+def test_a_definer_that_does_not_exist_is_named(server: MySQLServer) -> None:
     """Everything comes back and works, belongs to who restored it, and the lost one is named."""
     leaver = server.user("leaver@'%'", "ALL ON {db}.*")
     server.run(f"CREATE DEFINER={leaver} VIEW titles AS SELECT title FROM book",
@@ -240,13 +180,6 @@ def test_a_user_who_may_not_name_another_definer(server: MySQLServer) -> None:
 # --- what was set aside
 
 
-def test_old_data_is_discarded_when_told(changed: MySQLServer) -> None:
-    answer = changed.site.call("backup_restore", "--yes", "--discard-old")
-    assert answer.code == 0, answer.stderr
-    assert changed.schemas() == set()
-    assert changed.count("book") == BOOKS
-
-
 def test_a_schema_that_only_looks_like_ours_is_left_alone(changed: MySQLServer) -> None:
     database = changed.databases["default"]
     foreign = f"{database}__restore_new_20200101000000"
@@ -263,7 +196,7 @@ def test_nothing_to_resume(changed: MySQLServer) -> None:
 
 def test_a_lost_connection_is_no_crash(changed: MySQLServer) -> None:
     """The session that holds the restore's lock is killed by an administrator: the switch does not begin."""
-    changed.run(MANY)
+    changed.run(changed.many_books)
     create_backup()
 
     def kill() -> None:
@@ -274,7 +207,7 @@ def test_a_lost_connection_is_no_crash(changed: MySQLServer) -> None:
             for (number,) in cursor.fetchall():
                 cursor.execute(f"KILL {number}")
 
-    with beside(kill), pytest.raises((RestoreFailed, pymysql.Error), match=r"as it was|Lost connection"):
+    with in_parallel(kill), pytest.raises((RestoreFailed, pymysql.Error), match=r"as it was|Lost connection"):
         restore_backup()
     assert changed.count("book") > BOOKS
     changed.site.close()

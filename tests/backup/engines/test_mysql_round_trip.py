@@ -6,8 +6,8 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql.staging_schemas import MARKER
-from tests.support.databases import AUTHORS, BOOKS
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.databases import AUTHORS, BOOKS, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_objects import KINDS
 
 
@@ -28,7 +28,7 @@ def change(server: MySQLServer) -> None:
 
 
 def test_everything_comes_back_and_nothing_later_stays(server: MySQLServer) -> None:
-    """Whatever kind of object: mariadb-dump tells the same text of the database before and after."""
+    """Whatever kind of object: mariadb-dump writes the same text of the database before and after."""
     make(server)
     before = server.text()
     create_backup()
@@ -86,7 +86,7 @@ def test_a_view_draws_from_the_sequence_next_to_it(server: MySQLServer) -> None:
     assert server.run("SELECT n FROM next_number", alias="empty") == [(1,)], "without the original"
 
 
-def test_what_was_set_aside_is_whole(server: MySQLServer) -> None:
+def test_what_was_set_aside_is_complete(server: MySQLServer) -> None:
     """Every old table with its rows, and the text of what else there was."""
     server.run(
         "CREATE VIEW old_view AS SELECT 1 AS one", "CREATE TRIGGER old BEFORE INSERT ON book FOR EACH ROW SET @x = 1"
@@ -145,5 +145,5 @@ def test_code_made_under_another_collation_of_the_database(server: MySQLServer) 
         before = server.server.sql(charset)
         restore_backup(to=alias)
         assert server.server.sql(charset) == before
-        told = server.run("SHOW CREATE PROCEDURE old_times", alias=alias)[0]
-        assert told[-1] == "utf8mb4_unicode_ci"
+        created = server.run("SHOW CREATE PROCEDURE old_times", alias=alias)[0]
+        assert created[-1] == "utf8mb4_unicode_ci"

@@ -14,11 +14,12 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.errors import BackupError, RestoreFailed
 from django_cfg.backup.services.restore.resume import resume_restore
-from tests.support.mysql_databases import MySQLServer, beside, child_running, fail_unless_equal
+from tests.support.databases import fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_trial import CHANGE, FILL
-from tests.support.processes import wait_until
+from tests.support.processes import child_running, in_parallel, wait_until
 
-SAFE = "SET GLOBAL innodb_flush_log_at_trx_commit = 1"  # as a server has it unless told otherwise
+SAFE = "SET GLOBAL innodb_flush_log_at_trx_commit = 1"  # the default of a server
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_while_it_loads(changed: MySQLServer) -> None:
         wait_until(lambda: child_running("mariadb"))
         changed.server.stop(kill=True)
 
-    with beside(die), pytest.raises(BackupError):
+    with in_parallel(die), pytest.raises(BackupError):
         restore_backup()
     up_again(changed)
     fail_unless_equal(old, text(changed))
@@ -57,7 +58,7 @@ def test_while_it_loads(changed: MySQLServer) -> None:
 
 @pytest.mark.parametrize("at", ["RENAME TABLE", "ALTER DATABASE", "LOCK TABLES"])
 def test_at_the_switch(changed: MySQLServer, at: str) -> None:
-    """Before all tables move, and after that: it is told, and --resume makes it the backup."""
+    """Before all tables move, and after that: it is reported, and --resume makes it the backup."""
     new = text(changed)
     create_backup()
     changed.script(CHANGE)

@@ -6,8 +6,8 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql import dump
-from tests.support.databases import rows
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.databases import fail_unless_equal, rows
+from tests.support.mysql_databases import MySQLServer
 
 PRECISE = (
     "CREATE TABLE acct (id int PRIMARY KEY, v int, s bigint unsigned GENERATED ALWAYS AS ROW START, "

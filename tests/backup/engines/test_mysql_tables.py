@@ -1,17 +1,20 @@
-"""Some tables of a backup into a MySQL or MariaDB database as it is: what comes back, and what refers to it."""
+"""Some tables of a backup into a MySQL or MariaDB database as it is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
 import pytest
 
-from django_cfg.backup import create_backup, list_backups, restore_backup
-from django_cfg.backup.engines.base import RestoreOptions
-from django_cfg.backup.errors import RestoreFailed
-from django_cfg.backup.services.restore.restore import plan_restore
-from tests.support.databases import AUTHORS, BOOKS
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from django_cfg.backup import create_backup, list_backups
+from django_cfg.backup.engines.mysql.table_restore import Column
+from django_cfg.backup.errors import RestoreFailed, RestoreRefused, TablesDiffer
+from tests.backup.engines.tables_contract import ServerTablesContract, fail_to_restore, preview, restore
+from tests.support.databases import AUTHORS, BOOKS, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_objects import KINDS
-from tests.support.mysql_table_restore import fail_to_restore, restore
+from tests.support.restore_receiver import received
 
 
 @pytest.fixture
@@ -19,33 +22,38 @@ def server(mysql_server: MySQLServer) -> MySQLServer:
     return mysql_server
 
 
-def told(*tables: str) -> str:
-    outlook = plan_restore(options=RestoreOptions(tables=tables, discard_old=True)).preflight
-    return "\n".join(finding.text for finding in outlook.findings)
+class TestTables(ServerTablesContract):
+    key = "book to author (book_ibfk_1)"
+    broken_key = "{count} rows would refer.*{child} to {parent}.*--tables"
+    lock_message = "Lock wait timeout.*as it was.*stop the site"
+    orphan = ("SET foreign_key_checks = 0", "INSERT INTO book VALUES (998, 'always without', 998)")
+    equal_to_x = "X"
+    numbered = "int AUTO_INCREMENT PRIMARY KEY"
+    next_number = 5
+    wider = (
+        ("varchar(3)", "'abc'", "varchar(200)"), ("char(3)", "'abc'", "text"), ("int", "-7", "bigint"),
+        ("enum('a', 'b')", "'b'", "enum('c', 'b', 'a')"), ("datetime", "'2025-01-15 02:00:00'", "datetime(6)"),
+        ("varchar(9) CHARACTER SET latin1", "'Ä'", "varchar(9)"), ("decimal(5, 1)", "1.5", "decimal(9, 3)"),
+        ("varbinary(3)", "0xff00", "blob"), ("date", "'2025-01-15'", "datetime"),
+    )  # fmt: skip
+    narrower = (
+        ("varchar(20)", "'too long'", "varchar(3)", "Data too long.*as it was"),
+        ("decimal(9, 4)", "1.2345", "decimal(9, 2)", "changed do not fit.*Data truncated.*as it was"),
+        ("double", "0.1", "float", r"x \(double, here float\), whose values might not stay the same"),
+        ("int", "-1", "int CHECK (x > 0)", "CONSTRAINT.*as it was"),
+    )
+    another_restore = "Another restore of the database 'default' is running"
 
+    @pytest.fixture
+    def server(self, mysql_server: MySQLServer) -> MySQLServer:
+        return mysql_server
 
-def test_the_tables_are_as_in_the_backup_and_the_others_as_they_were(server: MySQLServer) -> None:
-    before = server.text()
-    create_backup()
-    server.run("DELETE FROM book", "INSERT INTO author VALUES (999, 'since')", "CREATE TABLE later (i int)")
-    switched = restore("book")
-    assert (switched.old_data, switched.advice) == (None, "")
-    assert server.count("book") == BOOKS
-    assert server.count("author") == AUTHORS + 1
-    assert server.schemas() == set()
-    server.run("DELETE FROM author WHERE id = 999", "DROP TABLE later")
-    fail_unless_equal(before, server.text())
-
-
-def test_patterns_and_odd_names(server: MySQLServer) -> None:
-    odd = f"`{server.odd}`"
-    server.run(f"CREATE TABLE {odd} (`Sél;ect %s` int, `b``c` int)", f"INSERT INTO {odd} VALUES (1, 2)",
-               "CREATE TABLE `a b` (i int)", "INSERT INTO `a b` VALUES (1)")  # fmt: skip
-    create_backup()
-    server.run(f"DELETE FROM {odd}", "DELETE FROM `a b`", "DELETE FROM book")
-    restore("Ödd*", "a ?")
-    assert server.run(f"SELECT * FROM {odd}") == [(1, 2)]
-    assert (server.count("`a b`"), server.count("book")) == (1, 0)
+    @contextmanager
+    def held(self, server: MySQLServer) -> Iterator[None]:  # type: ignore[override]
+        with closing(server.connect()) as other:
+            other.begin()
+            other.query("SELECT * FROM book WHERE id = 3 FOR UPDATE")
+            yield
 
 
 def test_values_arrive_unchanged(server: MySQLServer) -> None:
@@ -105,70 +113,10 @@ def test_a_new_column_has_its_default(server: MySQLServer) -> None:
     fail_to_restore(server, RestoreFailed, "Field 'more' doesn't have a default.*as it was.*SET DEFAULT", "author")
 
 
-def test_a_partial_backup_gives_its_tables_to_a_whole_database(server: MySQLServer) -> None:
-    server.site.configure(databases=[{"alias": "default", "include_tables": ["author"]}])
-    create_backup()
-    server.run("UPDATE author SET name = 'nobody'")
-    restore("author")
-    assert server.run("SELECT name FROM author WHERE id = 7") == [("Author 7",)]
-    assert server.count("book") == BOOKS
-
-
-def test_another_database_takes_them_too(server: MySQLServer) -> None:
-    create_backup()
-    server.run("CREATE TABLE author (id integer PRIMARY KEY, name varchar(100), more int DEFAULT 5)", alias="empty")
-    restore("author", to="empty")
-    assert server.run("SELECT COUNT(*), MIN(more) FROM author", alias="empty") == [(AUTHORS, 5)]
-
-
-def test_the_old_rows_are_backed_up_first(server: MySQLServer) -> None:
-    create_backup()
-    server.run("DELETE FROM book WHERE id > 10")
-    assert restore_backup(tables=["book"]).old_data is None
-    assert server.count("book") == BOOKS
-    (before,) = [manifest for manifest in list_backups() if manifest.trigger == "before-restore"]
-    restore_backup(before.name, tables=["book"], discard_old=True)
-    assert server.count("book") == 10
-
-
-def test_the_command_tells_what_it_does(server: MySQLServer) -> None:
-    name = create_backup().name
-    server.run("DELETE FROM book")
-    answer = server.site.call("backup_restore", name, "--yes", "--tables", "bo*", "--discard-old")
-    assert answer.code == 0, answer.stderr
-    assert "only book, replaced in one transaction" in answer.stderr
-    assert f"bo* of default are now as in {name}." in answer.stdout
-    assert server.count("book") == BOOKS
-
-
 # --- foreign keys
 
 
-def test_foreign_keys_in_the_way_are_named_first(server: MySQLServer) -> None:
-    create_backup()
-    assert "only author, replaced" in told("author")
-    assert "book to author (book_ibfk_1)" in told("author")
-    assert "foreign keys" not in told("author", "book")
-
-
-def test_a_row_that_would_miss_its_partner_undoes_everything(server: MySQLServer) -> None:
-    """One that missed it before does not."""
-    server.run("SET foreign_key_checks = 0", "INSERT INTO book VALUES (998, 'always astray', 998)")
-    create_backup()
-    server.run("INSERT INTO author VALUES (999, 'since')", "INSERT INTO book VALUES (999, 'since', 999)")
-    fail_to_restore(server, RestoreFailed, "1 rows would refer.*book to author.*as it was.*--tables", "author")
-    restore("author", "book")
-    assert (server.count("author"), server.count("book")) == (AUTHORS, BOOKS + 1)
-
-
-def test_a_partner_outside_is_needed_too(server: MySQLServer) -> None:
-    create_backup()
-    server.run("DELETE FROM book", "DELETE FROM author WHERE id = 50")
-    fail_to_restore(server, RestoreFailed, "4 rows would refer.*book to author.*as it was", "book")
-
-
-def test_keys_do_not_cascade(server: MySQLServer) -> None:
-    """Neither in cycles nor to the tables of others; a table that refers to itself needs nothing else."""
+def test_keys_in_cycles(server: MySQLServer) -> None:
     server.script(KINDS["keys"][0])
     server.run("CREATE TABLE tree (id int PRIMARY KEY, up int REFERENCES tree (id) ON DELETE CASCADE)",
                "INSERT INTO tree VALUES (1, NULL), (2, 1), (3, 2)", "UPDATE tree SET up = 2 WHERE id = 1")  # fmt: skip
@@ -180,22 +128,6 @@ def test_keys_do_not_cascade(server: MySQLServer) -> None:
     fail_unless_equal(before, server.text())
 
 
-def test_keys_of_several_columns(server: MySQLServer) -> None:
-    """A NULL in any of them, and nothing is looked for."""
-    server.run("CREATE TABLE shelf (a int, b varchar(9), PRIMARY KEY (b, a))",
-               "INSERT INTO shelf VALUES (1, 'x'), (2, 'x')",
-               "CREATE TABLE placed (id int PRIMARY KEY, a int, b varchar(9), CONSTRAINT `on shelf` "
-               "FOREIGN KEY (b, a) REFERENCES shelf (b, a))",
-               "INSERT INTO placed VALUES (1, 1, 'X'), (2, 7, NULL), (3, NULL, 'y')")  # fmt: skip
-    create_backup()
-    restore("shelf")
-    server.run("INSERT INTO shelf VALUES (2, 'y')", "INSERT INTO placed VALUES (4, 2, 'y')")
-    assert "placed to shelf (on shelf)" in told("shelf")
-    fail_to_restore(server, RestoreFailed, "1 rows would refer.*placed to shelf", "shelf")
-    restore("shelf", "placed")
-    assert server.count("placed") == 3
-
-
 def test_keys_of_another_schema(server: MySQLServer) -> None:
     """They stay, since the table stays; what they need has to come back."""
     database, other = server.databases["default"], server.databases["empty"]
@@ -204,10 +136,159 @@ def test_keys_of_another_schema(server: MySQLServer) -> None:
     far = f"CREATE TABLE far (i int, CONSTRAINT far_key FOREIGN KEY (i) REFERENCES {database}.author (id))"
     server.run(far, "INSERT INTO far VALUES (7)", alias="empty")
     try:
-        assert f"{other}.far to author (far_key)" in told("author", "book")
+        assert f"{other}.far to author (far_key)" in preview("author", "book")
         restore("author", "book")
         server.run("INSERT INTO author VALUES (999, 'since')")
         server.run("INSERT INTO far VALUES (999)", alias="empty")
         fail_to_restore(server, RestoreFailed, f"1 rows would refer.*{other}.far to author", "author", "book")
     finally:
         server.run("DROP TABLE far", alias="empty")
+
+
+@contextmanager
+def loaded(act: Callable[[], object]) -> Iterator[None]:
+    """A block in whose restores *act* is carried out when all is loaded and checked, right before the switch."""
+    with received(lambda **facts: act()):  # type: ignore[misc]
+        yield
+
+
+# --- what is refused, before anything is done
+
+
+@pytest.mark.parametrize("kind", ["INSERT", "DELETE"])
+def test_triggers_that_would_fire(server: MySQLServer, kind: str) -> None:
+    """They are named, and what to do; those of UPDATE and of other tables are in no restore's way."""
+    server.run("CREATE TABLE log (what text)",
+               f"CREATE TRIGGER `note it` AFTER {kind} ON book FOR EACH ROW INSERT INTO log VALUES ('{kind}')",
+               "CREATE TRIGGER quiet BEFORE UPDATE ON author FOR EACH ROW INSERT INTO log VALUES ('x')")  # fmt: skip
+    create_backup()
+    fail_to_restore(server, RestoreRefused, "would fire.*note it of book: drop them.*--to", "book", "author")
+    restore("author")
+    assert server.count("log") == 0
+
+
+@pytest.mark.parametrize("engine", ["MyISAM", "Aria", "MEMORY"])
+def test_tables_that_know_no_transaction(server: MySQLServer, engine: str) -> None:
+    server.run(f"CREATE TABLE plain (i int) ENGINE={engine}", "INSERT INTO plain VALUES (1)")
+    create_backup()
+    fail_to_restore(server, RestoreRefused, rf"only tables of InnoDB .* not plain \({engine}\)", "plain", "book")
+    server.run("ALTER TABLE plain ENGINE=InnoDB", "DELETE FROM plain")
+    restore("plain")
+    assert server.count("plain") == 1
+
+
+def test_tables_that_keep_their_history(server: MySQLServer) -> None:
+    """Whether they do so in the database or, which is known once it is loaded, in the backup."""
+    server.script(KINDS["history"][0])
+    create_backup()
+    fail_to_restore(server, RestoreRefused, "writes the history of kept", "kept")
+    server.run("ALTER TABLE kept DROP SYSTEM VERSIONING")
+    fail_to_restore(server, RestoreRefused, "the backup holds the history of kept", "kept")
+
+
+def test_a_user_who_may_not_make_a_schema(server: MySQLServer) -> None:
+    create_backup()
+    user = server.user("owner@'%'", "ALL ON {db}.*", "SELECT ON mysql.proc")
+    server.act_as(user)
+    fail_to_restore(server, RestoreRefused, r"owner_\w+@% may not create a schema.*--to", "book")
+    assert len(list_backups()) == 1
+
+
+def test_a_user_who_may_not_delete(server: MySQLServer) -> None:
+    create_backup()
+    database = server.databases["default"]
+    user = server.user("keeper@'%'", "ALL ON {db}.*", rf"ALL ON `{database}\_\_restore\_%`.*", "SELECT ON mysql.proc")
+    server.server.sql(f"REVOKE DELETE ON {database}.* FROM {user}")
+    server.act_as(user)
+    fail_to_restore(server, RestoreRefused, "may not do all.*GRANT DELETE ON", "book")
+    server.server.sql(f"GRANT DELETE ON {database}.* TO {user}")
+    server.run("DELETE FROM book")
+    restore("book")
+    assert server.count("book") == BOOKS
+
+
+# --- what undoes everything
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("datetime(6)", "datetime"), ("time(3)", "time"), ("timestamp(6)", "timestamp(3)"), ("varchar(9)", "char(9)"),
+        ("text", "char(4)"), ("double", "float"), ("double", "int"), ("double(7,3)", "double(7,2)"),
+        ("bigint", "double"), ("int", "varchar(20)"), ("binary(2)", "binary(3)"), ("varbinary(2)", "binary(2)"),
+        ("text", "blob"), ("timestamp", "datetime"), ("year(4)", "int(4)"),
+    ],
+)  # fmt: skip
+def test_types_between_which_a_server_may_change_a_value_in_silence(old: str, new: str) -> None:
+    assert not column(new).preserves(column(old))
+
+
+def column(text: str) -> Column:
+    kind, _, length = text.partition("(")
+    precision = int(length.rstrip(")") or 0) if "time" in kind else 0
+    return Column("x", text, kind, precision, is_stored=True)
+
+
+def test_a_scratch_that_changed_after_it_was_checked(server: MySQLServer) -> None:
+    """The rows are counted once more where they have arrived."""
+    create_backup()
+    server.run("DELETE FROM book WHERE id > 10")
+
+    def change() -> None:
+        (scratch,) = server.schemas()
+        server.server.sql(f"DELETE FROM {scratch}.book WHERE id = 7")
+
+    with loaded(change):
+        fail_to_restore(server, TablesDiffer, "book has 199 rows instead of 200", "book")
+
+
+def test_what_came_while_it_was_loaded_is_found(server: MySQLServer) -> None:
+    """A trigger, say; the rows are as they were, and the trigger stays."""
+    create_backup()
+    server.run("DELETE FROM book WHERE id > 10")
+    trigger = "CREATE TRIGGER late AFTER DELETE ON book FOR EACH ROW SET @x = 1"
+    with loaded(lambda: server.run(trigger)), pytest.raises(RestoreRefused, match="late of book"):
+        restore("book")
+    assert server.count("book") == 10
+    server.run("DROP TRIGGER late")
+
+
+# --- others at work
+
+
+def test_readers_are_not_in_the_way(server: MySQLServer) -> None:
+    """They see the old rows until all the new ones are there."""
+    create_backup()
+    server.run("DELETE FROM book WHERE id > 10")
+    with closing(server.connect()) as other:
+        other.begin()
+        other.query("SELECT * FROM book")
+        restore("book")
+    assert server.count("book") == BOOKS
+
+
+def test_a_transaction_in_the_way_is_ended_with_disconnect(server: MySQLServer) -> None:
+    create_backup()
+    server.run("DELETE FROM book WHERE id > 10")
+    with closing(server.connect()) as other:
+        other.begin()
+        other.query("SELECT * FROM book FOR UPDATE")
+        restore("book", disconnect=True)
+    assert server.count("book") == BOOKS
+
+
+def test_in_place_is_refused(server: MySQLServer) -> None:
+    """A restore in place is one of the complete database."""
+    create_backup()
+    fail_to_restore(server, RestoreRefused, "leave out --in-place", "author", in_place=True)
+
+
+def test_a_partner_that_is_being_deleted_is_waited_for(server: MySQLServer) -> None:
+    """The one who deletes it saw no row that needs it; committed after ours, it would be missing."""
+    server.site.configure(lock_timeout=1)
+    create_backup()
+    server.run("DELETE FROM book")
+    with closing(server.connect()) as other, other.cursor() as cursor:
+        other.begin()
+        cursor.execute("DELETE FROM author WHERE id = 50")
+        fail_to_restore(server, RestoreFailed, "Lock wait timeout.*as it was", "book")

@@ -1,4 +1,4 @@
-"""Some tables of a MySQL or MariaDB backup: an end in the middle leaves them wholly old or wholly new."""
+"""Some tables of a MySQL or MariaDB backup: an end in the middle leaves them all old or all new."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from django_cfg.backup import create_backup
 from django_cfg.backup.engines.mysql.session import Session
 from django_cfg.backup.engines.mysql.table_restore import TableRestoration
 from django_cfg.backup.errors import RestoreFailed
+from tests.backup.engines.tables_contract import restore
 from tests.support.databases import BOOKS
 from tests.support.killed_process import run_and_kill
 from tests.support.mysql_databases import MySQLServer
-from tests.support.mysql_table_restore import restore
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def generation(server: MySQLServer) -> str:
     return name
 
 
-def test_killed_in_the_middle_it_is_wholly_old(two: MySQLServer) -> None:
+def test_killed_in_the_middle_it_is_all_old(two: MySQLServer) -> None:
     """And the next restore removes what the dead one left."""
     for number in random.sample(range(1, STATEMENTS), 2):
         kill_itself(two, number)
@@ -134,8 +134,8 @@ def test_a_lost_connection_in_the_middle(two: MySQLServer) -> None:
     assert (generation(two), two.schemas()) == ("new", set())
 
 
-def test_a_connection_lost_at_the_very_end_is_told_as_what_it_is(two: MySQLServer) -> None:
-    """Nobody knows then, and nobody says that all is as it was."""
+def test_a_connection_lost_at_the_very_end_is_reported_as_such(two: MySQLServer) -> None:
+    """The state is unknown then, and no message says that all is as it was."""
     with pytest.raises(RestoreFailed, match=r"did not answer.*as they were, or all of them are as in the backup"):
         interrupted(lambda _, text: text == "COMMIT", lose_connection)()
     assert generation(two) == "old"

@@ -1,4 +1,4 @@
-"""What a server does not know is told before anything is touched."""
+"""What a server does not know is reported before anything is touched."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
 from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused
 from django_cfg.backup.manifest import Manifest
-from tests.support.databases import BOOKS
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def server(mysql_server: MySQLServer) -> MySQLServer:
 
 
 def of_a_newer_server(server: MySQLServer) -> Manifest:
-    """A backup whose manifest tells of a later version."""
+    """A backup whose manifest names a later version."""
     manifest = create_backup()
     path = server.site.backups / manifest.key
     path.write_text(path.read_text().replace(f'"{manifest.engine.server_version}"', '"99.1.2"', 1))
@@ -49,8 +49,8 @@ def refuse(server: MySQLServer, kind: type[BackupError], message: str, *, in_pla
     assert server.schemas() == set()
 
 
-def test_an_older_server_is_told(server: MySQLServer) -> None:
-    """Beside the database it may be tried."""
+def test_an_older_server_is_reported(server: MySQLServer) -> None:
+    """Next to the database it may be tried."""
     of_a_newer_server(server)
     server.run("DELETE FROM book")
     answer = server.site.call("backup_restore", "--yes")
@@ -75,12 +75,12 @@ def test_an_empty_database_has_nothing_to_lose(server: MySQLServer) -> None:
 
 @pytest.mark.parametrize("in_place", [True, False])
 def test_an_unknown_collation(server: MySQLServer, *, in_place: bool) -> None:
-    """In place it is found before the database is emptied for it, beside it by the server as it loads."""
+    """In place it is found before the database is emptied for it, next to it by the server as it loads."""
     server.run("CREATE TABLE words (t text) COLLATE utf8mb4_german2_ci")
     with_other_words(server, "utf8mb4_german2_ci", "utf8mb4_german9_ci")
     kind = RestoreRefused if in_place else RestoreFailed
-    told = "uses utf8mb4_german9_ci, and .* Nothing was changed" if in_place else "Unknown collation.*as it was"
-    refuse(server, kind, told, in_place=in_place)
+    message = "uses utf8mb4_german9_ci, and .* Nothing was changed" if in_place else "Unknown collation.*as it was"
+    refuse(server, kind, message, in_place=in_place)
 
 
 def test_an_unknown_collation_of_code(server: MySQLServer) -> None:

@@ -9,7 +9,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_cfg.backup import create_backup, drill_backup, restore_backup
 from tests.support import needs
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 # Debian's package is for Debian's server, the oldest one of this machine.
 pytestmark = pytest.mark.parametrize("postgresql", ["oldest"], indirect=True, scope="session")

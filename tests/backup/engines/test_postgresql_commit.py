@@ -13,8 +13,8 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.postgresql import psql_session
 from django_cfg.backup.errors import RestoreFailed
-from tests.support.databases import BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 COMMIT = b"COMMIT;\0"  # as psql sends it
 
@@ -92,7 +92,9 @@ def test_a_commit_that_did_not_arrive(cut: Callable[..., PostgreSQLServer]) -> N
     fail_unless_equal(before, server.text())
 
 
-def test_nobody_answers_afterwards(cut: Callable[..., PostgreSQLServer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_does_not_answer_afterwards(
+    cut: Callable[..., PostgreSQLServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(psql_session, "_STATUS_TIMEOUT", 1)
     cut(arrives=True, for_good=True)
     with pytest.raises(RestoreFailed, match="it is not known whether") as failure:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db.utils import load_backend
 
-from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup import create_backup
 from django_cfg.backup.engines import engine_for
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql.libpq import (
@@ -19,13 +22,12 @@ from django_cfg.backup.engines.postgresql.libpq import (
 )
 from django_cfg.backup.engines.postgresql.tools import choose_tools
 from django_cfg.backup.errors import (
-    ConfigurationError,
     DatabaseUnavailable,
-    ToolNotFound,
     ToolTooOld,
     UnsupportedEngine,
 )
-from tests.support.databases import BOOKS
+from tests.backup.engines.connection_contract import PASSWORDS, ConnectionContract, works
+from tests.support.databases import DatabaseServer
 from tests.support.postgresql_databases import PostgreSQLServer
 
 
@@ -34,41 +36,54 @@ def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
     return postgresql_server
 
 
-def works(server: PostgreSQLServer) -> None:
-    """Backup and restore come through, both the driver's part and the tools'."""
-    create_backup()
-    server.run("DELETE FROM book")
-    server.site.close()
-    restore_backup()
-    assert server.count("book") == BOOKS
+class TestConnection(ConnectionContract):
+    passwords = (*PASSWORDS, "Pässwörd ☃")
+    database_names = ('it\'s host=nowhere; "x" ö', "--version", "%_")
+    site_options = {"sslmode": "require"}
+    own_options = {"sslmode": "prefer"}
+    key_password = "sslpassword"
+    program = "pg_dump"
+    missing_program = ".*install postgresql-client-16"
 
+    @pytest.fixture
+    def server(self, postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+        return postgresql_server
 
-def test_a_unix_socket(server: PostgreSQLServer) -> None:
-    server.use(HOST=str(server.server.folder))
-    works(server)
+    @pytest.fixture
+    def tls(self, tls_postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+        return tls_postgresql_server
 
+    def sockets(self, server: DatabaseServer) -> Iterator[dict[str, Any]]:
+        yield {"HOST": str(server.server.folder)}
 
-@pytest.mark.parametrize("password", ["a b", 'it\'s "quoted" \\', "Pässwörd ☃", "%40 $HOME ;#"])
-def test_any_password(server: PostgreSQLServer, password: str) -> None:
-    role = server.role("clerk", "SUPERUSER LOGIN PASSWORD '" + password.replace("'", "''") + "'")
-    server.use(USER=role, PASSWORD=password)
-    works(server)
+    @contextmanager
+    def named(self, server: DatabaseServer, name: str) -> Iterator[None]:
+        databases = server.databases
+        quoted = '"' + name.replace('"', '""') + '"'
+        server.server.sql(f"ALTER DATABASE {databases['default']} RENAME TO {quoted}")
+        server.databases = {**databases, "default": name}
+        try:
+            yield
+        finally:
+            server.site.close()
+            server.databases = databases
+            server.server.sql(f"ALTER DATABASE {quoted} RENAME TO {databases['default']}")
 
+    def trusted(self, tls: DatabaseServer) -> Iterator[dict[str, Any]]:
+        yield {"OPTIONS": {"sslmode": "require"}}
+        certificate = tls.site.root / "root.crt"
+        shutil.copy(tls.server.folder / "data" / "server.crt", certificate)
+        yield {"HOST": "localhost", "OPTIONS": {"sslmode": "verify-full", "sslrootcert": str(certificate)}}
 
-def test_odd_database_and_user_names(server: PostgreSQLServer) -> None:
-    """Names that would be a connection string, or SQL, are just names."""
-    name = f'it\'s host=nowhere; "x" ö {server.databases["default"]}'
-    user = server.role('"u ser\'s"', "SUPERUSER LOGIN PASSWORD 'pw'").strip('"')
-    quoted = '"' + name.replace('"', '""') + '"'
-    server.server.sql(f"ALTER DATABASE {server.databases['default']} RENAME TO {quoted}")
-    try:
-        server.use(NAME=name, USER=user, PASSWORD="pw")
-        create_backup()
-        restore_backup()
-    finally:
-        server.site.close()
-        server.server.sql(f"ALTER DATABASE {quoted} RENAME TO {server.databases['default']}")
-    assert server.count("book") == BOOKS
+    def untrusted(self, tls: DatabaseServer) -> Iterator[tuple[dict[str, Any], str]]:
+        options = {"sslmode": "verify-full", "sslrootcert": "/nowhere/root.crt"}
+        yield {"HOST": "localhost", "OPTIONS": options}, r"root\.crt.*Check sslmode"
+
+    def read_settings(self, settings: Mapping[str, Any]) -> object:
+        return build_environment({"ENGINE": "django.db.backends.postgresql", **settings})
+
+    def find_program(self, folder: Path) -> object:
+        return choose_tools(16, str(folder), "To test")
 
 
 def test_a_search_path_in_options(server: PostgreSQLServer) -> None:
@@ -102,7 +117,7 @@ def test_a_service_and_a_passfile(server: PostgreSQLServer) -> None:
 
 @pytest.mark.usefixtures("service")
 def test_settings_outrank_a_service(server: PostgreSQLServer) -> None:
-    """A user named beside a service is the user: for the tools too, where a variable would lose to the service."""
+    """A user named next to a service is the user: for the tools too, where a variable would lose to the service."""
     role = server.role("weak")
     server.use(USER=role, PASSWORD="pw", OPTIONS={"service": "books"})
     with pytest.raises(DatabaseUnavailable, match=f"'{role}' may not read"):
@@ -141,35 +156,6 @@ def test_an_assumed_role(server: PostgreSQLServer) -> None:
     assert server.run("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'") == [(role,)]
 
 
-def test_connection_overrides_the_settings(server: PostgreSQLServer) -> None:
-    """A user, password and port of our own, where the site's would not do."""
-    server.use(USER="nobody", PASSWORD="", PORT=1, OPTIONS={"sslmode": "require"})
-    own = {"USER": "owner", "PASSWORD": "s3cret-owner", "PORT": server.server.port, "OPTIONS": {"sslmode": "prefer"}}
-    server.site.configure(databases=[{"alias": "default", "connection": own}])
-    works(server)
-
-
-def test_the_password_of_a_key_is_refused() -> None:
-    settings = {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "OPTIONS": {"sslpassword": "hush"}}
-    with pytest.raises(ConfigurationError, match="sslpassword") as refusal:
-        build_environment(settings)
-    assert "hush" not in str(refusal.value)
-
-
-def test_tls(tls: PostgreSQLServer) -> None:
-    """Both connections are encrypted, and a certificate that is not trusted is refused when it has to be."""
-    tls.run("ALTER TABLE book ADD COLUMN tls boolean")
-    tls.use(OPTIONS={"sslmode": "require"})
-    works(tls)
-    tls.use(HOST="localhost", OPTIONS={"sslmode": "verify-full", "sslrootcert": "/nowhere/root.crt"})
-    with pytest.raises(DatabaseUnavailable, match=r"(?s)root\.crt.*Check sslmode"):
-        create_backup()
-    shutil.copy(tls.server.folder / "data" / "server.crt", tls.site.root / "root.crt")
-    options = {"sslmode": "verify-full", "sslrootcert": str(tls.site.root / "root.crt")}
-    tls.use(HOST="localhost", OPTIONS=options)
-    works(tls)
-
-
 def test_postgis_is_postgresql() -> None:
     """Importing Django's backend needs GDAL: where that is missing, it is said."""
     database = Database("default", {"ENGINE": "django.contrib.gis.db.backends.postgis", "NAME": "x"})
@@ -186,7 +172,7 @@ def test_postgis_is_postgresql() -> None:
 
 
 def tools(folder: Path, *versions: str) -> list[Path]:
-    """Folders with a pg_dump that does nothing but tell its version."""
+    """Folders with a pg_dump that does nothing but print its version."""
     made = []
     for version in versions:
         home = folder / version / "bin"
@@ -214,16 +200,7 @@ def test_older_tools_are_no_tools(tmp_path: Path) -> None:
         choose_tools(16, str(folder), "To test")
 
 
-@pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 1\n", "#!/bin/sh\necho something else\n", "no script"])
-def test_what_does_not_run_is_no_tool(tmp_path: Path, script: str | None) -> None:
-    if script is not None:
-        (tmp_path / "pg_dump").write_text(script)
-        (tmp_path / "pg_dump").chmod(0o755)
-    with pytest.raises(ToolNotFound, match=r"^To test, .*install postgresql-client-16"):
-        choose_tools(16, str(tmp_path), "To test")
-
-
-def test_nobody_waits_for_minutes_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_is_not_waited_for_for_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     def timeout(**options: object) -> object:
         return get_connection_settings(Database("default", {"NAME": "x", "OPTIONS": options}))["OPTIONS"].get(
             "connect_timeout"

@@ -13,8 +13,8 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup, verify_backup
 from django_cfg.backup.errors import BackupError, RestoreFailed
-from tests.support.databases import BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 PAGE = (Path(__file__).parents[3] / "docs" / "postgresql.md").read_text()
 SINCE_14, BEFORE_14 = (block for block in re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL) if "backup;" in block)

@@ -21,8 +21,8 @@ FAILING = [
 ]
 
 
-@pytest.mark.parametrize(("query", "told"), FAILING)
-def test_a_verification_query_that_fails(postgresql_server: PostgreSQLServer, query: str, told: str) -> None:
+@pytest.mark.parametrize(("query", "expected"), FAILING)
+def test_a_verification_query_that_fails(postgresql_server: PostgreSQLServer, query: str, expected: str) -> None:
     """In a drill, whose proof is stored in plain, and in a restore."""
     server = postgresql_server
     server.site.configure(databases=[{"alias": "default", "verification_queries": [query]}])
@@ -30,11 +30,11 @@ def test_a_verification_query_that_fails(postgresql_server: PostgreSQLServer, qu
     create_backup()
     answer = server.site.call("backup_verify", "latest", "--drill")
     assert answer.code == 1
-    assert told in answer.stderr
+    assert expected in answer.stderr
     for options in ({}, {"in_place": True, "discard_old": True}):
         with pytest.raises(VerificationFailed) as caught:
             restore_backup(**options)  # type: ignore[arg-type]
-        assert told in str(caught.value)
+        assert expected in str(caught.value)
         assert SECRET not in str(caught.value)
     (proof,) = server.site.backups.glob("*.proof.json")
     assert SECRET not in answer.stdout + answer.stderr + proof.read_text()

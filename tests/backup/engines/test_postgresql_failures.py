@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,32 +15,22 @@ from django.conf import settings
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import Database, DumpReport
-from django_cfg.backup.engines.postgresql import PostgreSQLEngine, libpq, schema
+from django_cfg.backup.engines.postgresql import PostgreSQLEngine, schema
 from django_cfg.backup.engines.postgresql.dump import PostgreSQLDump
 from django_cfg.backup.engines.postgresql.error_advice import explain_unavailable
 from django_cfg.backup.errors import (
-    BackupError,
     DatabaseUnavailable,
     DumpFailed,
-    ToolNotFound,
     ToolTooOld,
     VerificationFailed,
 )
 from django_cfg.backup.pipeline.stream import Readable
 from django_cfg.backup.process.child import Child
-from tests.support.databases import BOOKS
-from tests.support.postgresql_databases import (
-    PostgreSQLServer,
-    beside,
-    child_running,
-    command_line,
-    fail_unless_equal,
-    locked,
-)
+from tests.backup.engines.failures_contract import BackupFailuresContract, fail_to_back_up
+from tests.support.databases import BOOKS, DatabaseServer, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.postgresql_server import postgresql_programs
-from tests.support.processes import children, wait_until
-
-MANY = "INSERT INTO book SELECT i, repeat('x', 90), 1 FROM generate_series(1000, 20000) i"
+from tests.support.processes import children
 
 
 @pytest.fixture
@@ -56,75 +40,47 @@ def server(postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
     assert children() <= before
 
 
-@pytest.fixture
-def fragile(own_postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
-    """A server that the test may stop."""
-    return own_postgresql_server
+class TestBackupFailures(BackupFailuresContract):
+    wrong_password = "password authentication failed"
+    absent_database = '"absent" does not exist'
+    missing_program = "install postgresql-client-"
+    stopped_server = "The server (stopped|ended the connection)"
+    unanswered = "timeout"
+    no_privilege = r"may not read public\.book.*GRANT pg_read_all_data"
+    schema = schema
+    programs = {
+        "pg_dump": create_backup,
+        "psql": partial(restore_backup, in_place=True, discard_old=True),
+        "pg_restore": restore_backup,
+    }
 
+    @pytest.fixture
+    def server(self, postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+        return postgresql_server
 
-def fail_to_back_up(server: PostgreSQLServer, kind: type[BackupError], message: str) -> None:
-    """A backup fails with *message*, names the database and leaves nothing in the storage."""
-    with pytest.raises(kind, match=f"(?s){message}") as failure:
-        create_backup()
-    assert type(failure.value) is kind
-    assert "'default'" in str(failure.value)
-    assert server.stored() == []
+    @pytest.fixture
+    def fragile(self, own_postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+        return own_postgresql_server
 
+    def without_tls(self) -> Iterator[tuple[dict[str, Any], str]]:
+        yield {"sslmode": "require"}, "server does not support SSL.*Check sslmode"
 
-# --- nothing to connect to
-
-
-def test_wrong_password(server: PostgreSQLServer) -> None:
-    server.use(PASSWORD="wr0ng-Secret")
-    fail_to_back_up(server, DatabaseUnavailable, "password authentication failed.*Correct USER and PASSWORD")
-    answer = server.site.call("backup_create")
-    assert answer.code == 1
-    assert "wr0ng-Secret" not in answer.stdout + answer.stderr
-
-
-def test_server_down(fragile: PostgreSQLServer) -> None:
-    fragile.server.stop()
-    fail_to_back_up(fragile, DatabaseUnavailable, r"refused.*start it, or correct HOST and PORT")
-
-
-def test_database_absent(server: PostgreSQLServer) -> None:
-    server.use(NAME="absent")
-    fail_to_back_up(server, DatabaseUnavailable, '"absent" does not exist.*Check NAME')
-
-
-def test_a_server_that_never_answers(server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A black hole is told after seconds, not after the minutes that libpq would wait."""
-    monkeypatch.setattr(libpq, "CONNECT_TIMEOUT", 2)
-    settings = server.server.settings
-    with socket.create_server(("127.0.0.1", 0)) as hole:
-        name = server.databases["default"]
-        server.site.use_databases(default=settings(name), hole=settings(name, PORT=hole.getsockname()[1]))
-        with pytest.raises(
-            DatabaseUnavailable, match=r"'hole'.*timeout.*Check that the server can be reached from here"
-        ):
-            create_backup("hole")
-    assert server.stored() == []
-
-
-def test_tls_refused(server: PostgreSQLServer) -> None:
-    server.use(OPTIONS={"sslmode": "require"})
-    fail_to_back_up(server, DatabaseUnavailable, "server does not support SSL.*Check sslmode")
+    def reader_of_author(self, server: DatabaseServer) -> dict[str, Any]:
+        assert isinstance(server, PostgreSQLServer)
+        role = server.role("half")
+        server.run(f"GRANT SELECT ON author TO {role}")
+        return {"USER": role, "PASSWORD": "pw"}
 
 
 def test_server_starting() -> None:
     """Too short a moment to meet; the server's words are those of its source."""
-    told = explain_unavailable(
+    error = explain_unavailable(
         Database("default", {"NAME": "x"}), Exception("FATAL:  the database system is starting up")
     )
-    assert "try again in a moment" in str(told)
+    assert "try again in a moment" in str(error)
 
 
 # --- the tools
-
-
-def test_tools_dir_without_tools(server: PostgreSQLServer, tmp_path: Path) -> None:
-    server.site.configure(tools_dir=str(tmp_path))
-    fail_to_back_up(server, ToolNotFound, rf"tools_dir.*install postgresql-client-{server.server.major}")
 
 
 def test_tools_older_than_the_server(server: PostgreSQLServer) -> None:
@@ -145,37 +101,18 @@ def test_newer_tools_serve_an_older_server(server: PostgreSQLServer) -> None:
     fail_unless_equal(before, server.text())
 
 
-def test_newer_tools_are_told_in_the_run_itself(server: PostgreSQLServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_newer_tools_are_reported_in_the_run_itself(server: PostgreSQLServer, caplog: pytest.LogCaptureFixture) -> None:
     """By the check as well as where a schedule's run is read: in its log."""
     newest = postgresql_programs()[-1]
     if newest == server.server.programs:
         pytest.skip("the newest tools are those of the newest server")
     server.site.configure(tools_dir=str(newest))
-    told = f"is newer than the server.*Install postgresql-client-{server.server.major}"
-    assert re.search(told, server.site.call("backup_create").stderr)
-    assert [record for record in caplog.records if re.search(told, record.getMessage())]
+    warning = f"is newer than the server.*Install postgresql-client-{server.server.major}"
+    assert re.search(warning, server.site.call("backup_create").stderr)
+    assert [record for record in caplog.records if re.search(warning, record.getMessage())]
 
 
 # --- during a dump
-
-
-def test_table_locked_by_a_migration(server: PostgreSQLServer) -> None:
-    server.site.configure(lock_timeout=1)
-    with locked(server, "book"):
-        fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock.*lock_timeout")
-
-
-def test_table_locked_while_the_selection_is_looked_at(server: PostgreSQLServer) -> None:
-    server.site.configure(lock_timeout=1, databases=[{"alias": "default", "exclude_tables": ["author"]}])
-    with locked(server, "book"):
-        fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock")
-
-
-def test_no_permission_on_one_table(server: PostgreSQLServer) -> None:
-    role = server.role("half")
-    server.run(f"GRANT SELECT ON author TO {role}")
-    server.use(USER=role, PASSWORD="pw")
-    fail_to_back_up(server, DatabaseUnavailable, rf"'{role}' may not read public\.book.*GRANT pg_read_all_data")
 
 
 def test_no_permission_on_a_large_object(server: PostgreSQLServer) -> None:
@@ -198,40 +135,7 @@ def test_rows_hidden_by_row_security(server: PostgreSQLServer) -> None:
     assert create_backup().rows == BOOKS + 50
 
 
-def test_pg_dump_killed(server: PostgreSQLServer) -> None:
-    def kill() -> None:
-        pid = wait_until(lambda: child_running("pg_dump"))
-        os.kill(pid, signal.SIGKILL)
-
-    with locked(server, "book"), beside(kill):
-        fail_to_back_up(server, DumpFailed, "pg_dump was killed by signal 9.*memory")
-
-
-def test_a_counting_that_has_not_begun_yet_is_not_waited_for(
-    server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """pg_dump is gone when the counting comes to a table that somebody holds."""
-    count, killed = schema.count_rows, threading.Event()
-
-    def later(*arguments: Any) -> Any:
-        assert killed.wait(20)
-        time.sleep(2)  # the end of pg_dump has been noticed, and the counting asked to end
-        return count(*arguments)
-
-    def kill() -> None:
-        pid = wait_until(lambda: child_running("pg_dump"))
-        os.kill(pid, signal.SIGKILL)
-        killed.set()
-
-    monkeypatch.setattr(schema, "count_rows", later)
-    server.site.configure(lock_timeout=600)
-    begun = time.monotonic()
-    with locked(server, "book"), beside(kill):
-        fail_to_back_up(server, DumpFailed, "pg_dump was killed by signal 9")
-    assert time.monotonic() - begun < 300, "it waited for the lock"
-
-
-def test_the_counting_that_takes_the_dump_with_it_is_told() -> None:
+def test_the_counting_that_takes_the_dump_with_it_is_reported() -> None:
     """pg_dump ends as soon as the snapshot is gone; why it is gone is known to the counting, a moment later."""
     cause = DumpFailed("The connection was ended by an administrator")
 
@@ -239,54 +143,11 @@ def test_the_counting_that_takes_the_dump_with_it_is_told() -> None:
         time.sleep(0.2)
         raise cause
 
-    with Child(["sh", "-c", "echo invalid snapshot identifier >&2; exit 1"]) as child, ThreadPoolExecutor(1) as beside:
-        dump = PostgreSQLDump(child, 0, beside.submit(count), (), "default")
+    with Child(["sh", "-c", "echo invalid snapshot identifier >&2; exit 1"]) as child, ThreadPoolExecutor(1) as threads:
+        dump = PostgreSQLDump(child, 0, threads.submit(count), (), "default")
         with pytest.raises(DumpFailed) as caught:
             dump.stream.read()
     assert caught.value is cause
-
-
-def test_server_stopped_in_mid_dump(fragile: PostgreSQLServer) -> None:
-    def stop() -> None:
-        wait_until(lambda: child_running("pg_dump"))
-        wait_until(lambda: fragile.run("SELECT count(*) FROM pg_locks WHERE NOT granted") == [(2,)])
-        fragile.server.stop("immediate")
-
-    with closing(fragile.connect()) as other:
-        other.execute("BEGIN")
-        other.execute("LOCK TABLE book")
-        with beside(stop):
-            fail_to_back_up(fragile, DumpFailed, "The server (stopped|ended the connection)")
-
-
-# --- secrets
-
-
-def test_no_password_is_seen(server: PostgreSQLServer) -> None:
-    """Neither in the command line of any child, nor in a message, of a backup and of a restore."""
-    secret = "t0p s3cret'\"\\ ü$;"
-    role = server.role("hidden", "SUPERUSER LOGIN PASSWORD '" + secret.replace("'", "''") + "'")
-    server.use(USER=role, PASSWORD=secret)
-    seen: dict[str, str] = {}
-
-    def watch(program: str) -> None:
-        wait_until(lambda: child_running(program))
-        end = time.monotonic() + 0.3
-        while time.monotonic() < end:
-            for pid in children():
-                line = command_line(pid)
-                seen[Path(line.partition("\0")[0]).name] = line
-
-    create_backup()
-    server.site.configure(lock_timeout=1)
-    in_place = partial(restore_backup, in_place=True, discard_old=True)
-    for program, action in (("pg_dump", create_backup), ("psql", in_place), ("pg_restore", restore_backup)):
-        watching = beside(partial(watch, program))
-        with locked(server, "book"), watching, pytest.raises(BackupError) as failure:
-            action()
-        assert secret not in str(failure.value)
-    assert {"pg_dump", "psql", "pg_restore"} <= set(seen)
-    assert not [line for line in seen.values() if secret in line]
 
 
 # --- archives
@@ -306,7 +167,7 @@ class Bytes(Readable):
 
 def test_half_an_archive_is_no_archive(server: PostgreSQLServer) -> None:
     """Wherever it is cut it is refused, where ``pg_restore --list`` still accepts it."""
-    server.run(MANY)
+    server.run(server.many_books)
     server.site.configure(compression="none")
     manifest = create_backup()
     server.run("DELETE FROM book WHERE id > 10")

@@ -47,7 +47,7 @@ def test_many_tickers_make_one_backup_a_slot(scheduled: Site, monkeypatch: pytes
     assert [m.slot for m in list_backups()] == [NOON.replace(second=0) + timedelta(hours=h) for h in (2, 1, 0)]
 
 
-def test_a_server_that_is_away_is_told_and_made_up_for(
+def test_a_server_that_is_away_is_reported_and_made_up_for(
     scheduled: Site, own_postgresql_server: PostgreSQLServer
 ) -> None:
     """No claim, no run; the status needs no server, and the slot is served when it is back."""

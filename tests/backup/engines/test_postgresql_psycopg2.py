@@ -10,8 +10,8 @@ import pytest
 
 from tests.support import needs
 from tests.support.database_servers import on_every_postgresql
-from tests.support.databases import AUTHORS, BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import AUTHORS, BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.real_project import RealProject
 
 SETTINGS = """

@@ -8,8 +8,8 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.errors import RestoreFailed
-from tests.support.databases import BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_owners_and_grants_come_back(server: PostgreSQLServer) -> None:
     fail_unless_equal(before, server.text())
 
 
-def test_missing_roles_are_told_and_their_things_restored(server: PostgreSQLServer) -> None:
+def test_missing_roles_are_named_and_their_things_restored(server: PostgreSQLServer) -> None:
     """Where a role is missing, everything is restored, belongs to who restored it, and the role is named."""
     gone = server.role("gone")
     server.run(f"ALTER TABLE book OWNER TO {gone}", f"GRANT SELECT ON author TO {gone}")
@@ -97,7 +97,7 @@ def test_the_owner_of_a_database_restores_it(server: PostgreSQLServer, keeper: s
 
 
 def test_a_role_that_owns_too_little_changes_nothing(server: PostgreSQLServer) -> None:
-    """It is told which object is not its own; the database is as it was."""
+    """The message names the object that is not its own; the database is as it was."""
     role = server.role("guest")
     create_backup()
     server.run("DELETE FROM book WHERE id > 10", f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
@@ -110,8 +110,8 @@ def test_a_role_that_owns_too_little_changes_nothing(server: PostgreSQLServer) -
     fail_unless_equal(before, server.text())
 
 
-def test_what_changes_hands_is_told(server: PostgreSQLServer, keeper: str) -> None:
-    """Restored by a role that may not give things away, everything is its own, and this is told."""
+def test_what_changes_hands_is_named(server: PostgreSQLServer, keeper: str) -> None:
+    """Restored by a role that may not give things away, everything is its own, and the report says so."""
     other = server.role("other_owner")
     server.run("CREATE TABLE theirs (i int)", f"ALTER TABLE theirs OWNER TO {other}")
     server.use()

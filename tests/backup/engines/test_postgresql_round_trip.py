@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
-# Of each kind: what is there when the backup is made, and what is done afterwards.
+# Of each kind: the objects when the backup is made, and what is done afterwards.
 KINDS: dict[str, tuple[str, str]] = {
     "odd names": (
         """CREATE SCHEMA "Ödd; $schema$ 'x'";
@@ -174,7 +175,7 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "publications and foreign data": (
         """CREATE PUBLICATION books FOR TABLE author (id) WITH (publish = 'insert');
-        CREATE PUBLICATION whole FOR ALL TABLES WITH (publish = 'insert');
+        CREATE PUBLICATION everything FOR ALL TABLES WITH (publish = 'insert');
         CREATE FOREIGN DATA WRAPPER wrapper; CREATE SERVER far FOREIGN DATA WRAPPER wrapper OPTIONS (host 'h');
         CREATE FOREIGN TABLE distant (i int) SERVER far; CREATE USER MAPPING FOR PUBLIC SERVER far""",
         """DROP PUBLICATION books; CREATE PUBLICATION later_publication FOR TABLE book;
@@ -192,9 +193,9 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     # Last: it sees the statements of all others.
     "event triggers": (
-        """CREATE TABLE told (tag text);
+        """CREATE TABLE fired (tag text);
         CREATE FUNCTION tell() RETURNS event_trigger LANGUAGE plpgsql AS
-            $e$ BEGIN INSERT INTO public.told VALUES (tg_tag); END $e$;
+            $e$ BEGIN INSERT INTO public.fired VALUES (tg_tag); END $e$;
         CREATE EVENT TRIGGER listen ON ddl_command_end EXECUTE FUNCTION tell();
         CREATE EVENT TRIGGER mourn ON sql_drop EXECUTE FUNCTION tell()""",
         """CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS
@@ -219,11 +220,11 @@ def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
     return postgresql_server
 
 
-@pytest.mark.parametrize("options", [{}, {"in_place": True, "discard_old": True}], ids=["beside", "in place"])
+@pytest.mark.parametrize("options", [{}, {"in_place": True, "discard_old": True}], ids=["staging", "in place"])
 def test_everything_comes_back_and_nothing_later_stays(server: PostgreSQLServer, options: dict[str, bool]) -> None:
-    """Whatever kind of object: pg_dump tells the same text of the database before and after."""
+    """Whatever kind of object: pg_dump writes the same text of the database before and after."""
     makes, changes = [make for make, _ in KINDS.values()], [change for _, change in KINDS.values()]
-    server.run(*makes, COMMENTS, "TRUNCATE told")
+    server.run(*makes, COMMENTS, "TRUNCATE fired")
     before = server.text()
     create_backup()
     server.run(
@@ -235,7 +236,7 @@ def test_everything_comes_back_and_nothing_later_stays(server: PostgreSQLServer,
 
 
 def test_everything_fits_into_an_empty_database(server: PostgreSQLServer) -> None:
-    """The same backup makes the same database where nothing was; extensions are created anew."""
+    """The same backup makes the same database where nothing was; extensions are created again."""
     server.run(*(make for make, _ in KINDS.values()))
     create_backup()
     restore_backup(to="empty")
@@ -254,7 +255,7 @@ def test_sequences_go_on_right_after_the_restore(server: PostgreSQLServer) -> No
 
 
 def test_the_manifest_counts_leaf_partitions_and_no_views(server: PostgreSQLServer) -> None:
-    """Rows are told once: by the leaf that holds them; a parent in the old inheritance tells its own."""
+    """Rows are counted once: with the leaf that holds them; a parent in the old inheritance has its own."""
     server.run(KINDS["partitions"][0], KINDS["inheritance"][0], KINDS["views"][0])
     rows = {table.name: table.rows for table in create_backup().tables}
     leaves = {name: count for name, count in rows.items() if name.startswith("logs.")}
@@ -277,7 +278,7 @@ def test_extensions_survive_where_only_their_tables_were_lost(server: PostgreSQL
 
 
 def test_an_owner_that_public_was_given_comes_back(server: PostgreSQLServer) -> None:
-    """The schema public, dropped and made anew by another role, is that role's again, and nobody else's later."""
+    """The schema public, dropped and made again by another role, is that role's again, and no other's later."""
     maker = server.role("maker")
     server.run(
         "DROP SCHEMA public CASCADE", f"CREATE SCHEMA public AUTHORIZATION {maker}", "CREATE TABLE public.t (i int)"

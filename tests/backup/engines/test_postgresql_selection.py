@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
+import subprocess
 
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.extra_options import check_extra_options, is_allowed
 from django_cfg.backup.engines.postgresql.dump import OPTION_RULES
-from django_cfg.backup.errors import DumpFailed, RestoreFailed, UsageError
-from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.process.redaction import without_value
-from tests.support.databases import AUTHORS, BOOKS
+from django_cfg.backup.errors import RestoreFailed
+from tests.backup.engines.selection_contract import ExtraOptionsContract, SelectionContract, made
+from tests.support.databases import BOOKS
 from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.postgresql_server import postgresql_programs
 
 EVENTS = """
 CREATE SCHEMA shop; CREATE TABLE shop.book (i int); INSERT INTO shop.book VALUES (1);
@@ -32,10 +30,49 @@ def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
     return postgresql_server
 
 
-def made(server: PostgreSQLServer, **parameters: Any) -> Manifest:
-    """A backup of ``default``, *parameters* being those of its BackupDatabaseConfig."""
-    server.site.configure(databases=[{"alias": "default", **parameters}])
-    return create_backup()
+class TestSelection(SelectionContract):
+    constraint = "book_author_id_fkey"
+    trigger_needs = (
+        "CREATE FUNCTION add_one() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.i = NEW.i + 1; RETURN NEW; END'",
+    )
+    trigger = ("CREATE TRIGGER on_audit BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION add_one()",)
+
+    @pytest.fixture
+    def server(self, postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+        return postgresql_server
+
+
+class TestExtraOptions(ExtraOptionsContract):
+    rules = OPTION_RULES
+    given = ("--no-comments", "-O", "--quote-all-identifiers")
+    refused = (
+        "--file=x", "--fil=x", "-fx", "-f", "x", "--format=plain", "-Fp", "--dbname=other", "--dbn=o", "-dother",
+        "--host=h", "-hh", "--port=1", "-p1", "--username=u", "-Uu", "--password", "-W", "--role=r", "--snapshot=s",
+        "--table=t", "-tt", "-T", "--exclude-table-data=x", "--exclude-table-d=x", "--exclude-t=x", "--schema=s",
+        "-nx", "--schema-only", "-s", "--data-only", "-a", "--section=data", "--jobs=2", "-j2", "--compress=9", "-Z9",
+        "--clean", "-c", "--create", "-C", "--filter=f", "--lock-wait-timeout=0", "--enable-row-security", "--", "-",
+        "", "--ex=x", "other_database", "--no-schema", "--no-data",
+        "--no-unlogged-table-data", "--no-unl", "-B", "--no-large-objects", "--no-l", "--no-blobs", "--no-b",
+        "--include-foreign-data=s", "--include-f=s", "--sync-method=fsync",
+    )  # fmt: skip
+    # The form of what is written, never how much of the data. Objects it leaves out are named by it.
+    judged = {
+        "--verbose", "--large-objects", "--blobs", "--encoding", "--no-owner", "--superuser", "--no-privileges",
+        "--column-inserts", "--disable-dollar-quoting", "--disable-triggers", "--extra-float-digits", "--inserts",
+        "--load-via-partition-root", "--no-comments", "--no-policies", "--no-publications", "--no-security-labels",
+        "--no-statistics", "--no-subscriptions", "--no-table-access-method", "--no-tablespaces",
+        "--no-toast-compression", "--on-conflict-do-nothing", "--quote-all-identifiers", "--restrict-key",
+        "--rows-per-insert", "--sequence-data", "--serializable-deferrable", "--statistics", "--strict-names",
+        "--use-set-session-authorization",
+    }  # fmt: skip
+
+    @pytest.fixture
+    def server(self, postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+        return postgresql_server
+
+    def print_help(self) -> str:
+        program = postgresql_programs()[-1] / "pg_dump"
+        return subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(
@@ -49,8 +86,8 @@ def made(server: PostgreSQLServer, **parameters: Any) -> Manifest:
         ("public.event_r*", ["public.event_rest"]),
     ],
 )
-def test_excluded_tables_keep_their_definition(server: PostgreSQLServer, pattern: str, emptied: list[str]) -> None:
-    """Patterns name tables, with or without their schema; a partitioned table stands for its leaves."""
+def test_patterns_name_schemas_and_partitions(server: PostgreSQLServer, pattern: str, emptied: list[str]) -> None:
+    """Patterns name tables, with or without their schema; a partitioned table means its leaves."""
     server.run(EVENTS)
     names = server.table_names()
     manifest = made(server, exclude_tables=[pattern])
@@ -65,15 +102,8 @@ def test_excluded_tables_keep_their_definition(server: PostgreSQLServer, pattern
     assert server.count("book") == BOOKS
 
 
-def test_a_refused_exclusion_names_the_constraint(server: PostgreSQLServer) -> None:
-    """Rows that stay would refer to rows left out: pg_restore would fail at that constraint."""
-    with pytest.raises(UsageError, match=r"public\.author.*public\.book.*book_author_id_fkey"):
-        made(server, exclude_tables=["author"])
-    assert server.stored() == []
-
-
-def test_included_tables_come_into_an_empty_database(server: PostgreSQLServer) -> None:
-    """With their sequences, identities, partitions and schema; what the target holds besides tables stays."""
+def test_included_tables_bring_what_belongs_to_them(server: PostgreSQLServer) -> None:
+    """Their sequences, identities, partitions and schema; a type that they need has to be in the target."""
     server.run(
         EVENTS,
         "CREATE TYPE mood AS ENUM ('ok')",
@@ -90,69 +120,12 @@ def test_included_tables_come_into_an_empty_database(server: PostgreSQLServer) -
     assert server.count("event", alias="empty") == 3
 
 
-def test_an_included_table_needs_those_it_refers_to(server: PostgreSQLServer) -> None:
-    """A foreign key into a table that is left out could not be restored: refused, the constraint named."""
-    with pytest.raises(UsageError, match=r"public\.book.*public\.author.*book_author_id_fkey"):
-        made(server, include_tables=["book"])
-    assert made(server, include_tables=["book", "author"]).rows == AUTHORS + BOOKS
-
-
-def test_allowed_options_reach_pg_dump(server: PostgreSQLServer) -> None:
-    """What --no-comments and -O leave out is not there after the restore."""
+def test_what_the_options_leave_out(server: PostgreSQLServer) -> None:
+    """A comment that --no-comments leaves out is not in the restored database."""
     server.run("COMMENT ON TABLE book IS 'a comment'")
-    made(server, extra_options=["--no-comments", "-O", "--quote-all-identifiers"])
+    made(server, extra_options=["--no-comments", "-O"])
     restore_backup(to="empty")
     assert server.run("SELECT obj_description('book'::regclass)", alias="empty") == [(None,)]
-
-
-def test_pg_dump_itself_refuses_what_it_does_not_know(server: PostgreSQLServer) -> None:
-    """An option that only pg_dump can judge fails there, in its words."""
-    with pytest.raises(DumpFailed, match=r"'default'.*--no-such-option"):
-        made(server, extra_options=["--no-such-option"])
-    assert server.stored() == []
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        "--file=x", "--fil=x", "-fx", "-f", "x", "--format=plain", "-Fp", "--dbname=other", "--dbn=o", "-dother",
-        "--host=h", "-hh", "--port=1", "-p1", "--username=u", "-Uu", "--password", "-W", "--role=r", "--snapshot=s",
-        "--table=t", "-tt", "-T", "--exclude-table-data=x", "--exclude-table-d=x", "--exclude-t=x", "--schema=s",
-        "-nx", "--schema-only", "-s", "--data-only", "-a", "--section=data", "--jobs=2", "-j2", "--compress=9", "-Z9",
-        "--clean", "-c", "--create", "-C", "--filter=f", "--lock-wait-timeout=0", "--enable-row-security", "--", "-",
-        "", "--ex=x", "other_database", "--no-schema", "--no-data",
-        "--no-unlogged-table-data", "--no-unl", "-B", "--no-large-objects", "--no-l", "--no-blobs", "--no-b",
-        "--include-foreign-data=s", "--include-f=s", "--sync-method=fsync",
-    ],
-)  # fmt: skip
-def test_refused_options_are_named(option: str) -> None:
-    """Options that choose output, connection, format, tables or data, however they are spelt.
-
-    A value may be a password, and is not told.
-    """
-    with pytest.raises(UsageError, match="extra_options of the database 'default'") as refusal:
-        check_extra_options([option], "default", OPTION_RULES)
-    assert repr(without_value(option)) in str(refusal.value)
-
-
-# What may be added: the form of what is written, never how much of the data. Objects it leaves out are named by it.
-ALLOWED = {
-    "--verbose", "--large-objects", "--blobs", "--encoding", "--no-owner", "--superuser", "--no-privileges",
-    "--column-inserts", "--disable-dollar-quoting", "--disable-triggers", "--extra-float-digits", "--inserts",
-    "--load-via-partition-root", "--no-comments", "--no-policies", "--no-publications", "--no-security-labels",
-    "--no-statistics", "--no-subscriptions", "--no-table-access-method", "--no-tablespaces",
-    "--no-toast-compression", "--on-conflict-do-nothing", "--quote-all-identifiers", "--restrict-key",
-    "--rows-per-insert", "--sequence-data", "--serializable-deferrable", "--statistics", "--strict-names",
-    "--use-set-session-authorization",
-}  # fmt: skip
-
-
-def test_every_option_of_pg_dump_has_been_judged(server: PostgreSQLServer) -> None:
-    """One that a new version brings may leave data out: nobody may add it unseen."""
-    told = server.tool("pg_dump", "--help").stdout
-    options = set(re.findall(r"--[a-z][a-z-]+", told))
-    assert len(options) > 50
-    assert {option for option in options if is_allowed(option, OPTION_RULES)} - ALLOWED == set()
 
 
 def test_rows_on_another_server(server: PostgreSQLServer) -> None:

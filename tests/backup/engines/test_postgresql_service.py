@@ -33,7 +33,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
 
 
 def asked(server: PostgreSQLServer, query: str) -> object:
-    """What psql is told, connected as restores connect it."""
+    """What psql answers, connected as restores connect it."""
     database = current_project().database("default")
     with psql_session.open_psql(
         database, tools.choose_tools(server.server.major, database.tools_dir, "To test")
@@ -52,7 +52,7 @@ def works(server: PostgreSQLServer) -> None:
 
 def test_a_password_of_the_settings(postgresql_server: PostgreSQLServer, service: Service) -> None:
     server = postgresql_server
-    service(password="another", user="nobody", port=1, dbname="none")
+    service(password="another", user="absent", port=1, dbname="none")
     server.use(OPTIONS={"service": "books"})
     works(server)
 
@@ -91,14 +91,14 @@ def test_options_of_the_settings(postgresql_server: PostgreSQLServer, service: S
     assert asked(postgresql_server, "SELECT current_setting('work_mem')") == "7MB"
 
 
-def test_a_service_does_not_weaken_tls(tls: PostgreSQLServer, service: Service) -> None:
+def test_a_service_does_not_weaken_tls(tls_postgresql_server: PostgreSQLServer, service: Service) -> None:
     """The archive goes over the same kind of connection as the driver's questions."""
     service(sslmode="disable")
-    tls.use(OPTIONS={"service": "books"})
-    assert asked(tls, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") is False
-    tls.use(OPTIONS={"service": "books", "sslmode": "require"})
-    assert asked(tls, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") is True
-    works(tls)
+    tls_postgresql_server.use(OPTIONS={"service": "books"})
+    assert asked(tls_postgresql_server, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") is False
+    tls_postgresql_server.use(OPTIONS={"service": "books", "sslmode": "require"})
+    assert asked(tls_postgresql_server, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") is True
+    works(tls_postgresql_server)
 
 
 def test_the_password_of_a_key_in_a_service_is_refused(postgresql_server: PostgreSQLServer, service: Service) -> None:
@@ -110,7 +110,7 @@ def test_the_password_of_a_key_in_a_service_is_refused(postgresql_server: Postgr
 
 
 def test_a_database_that_options_name(postgresql_server: PostgreSQLServer) -> None:
-    """Django's driver lets OPTIONS outrank NAME: the scratch is not the target all the same."""
+    """With Django's driver OPTIONS outrank NAME: the scratch is not the target all the same."""
     server = postgresql_server
     server.use(OPTIONS={"dbname": server.databases["default"]})
     server.site.configure(databases=[{"alias": "default"}])

@@ -171,7 +171,7 @@ def test_the_data_is_closed_to_roles_that_may_not_connect_to_the_target(server: 
         server.server.connect(name, keeper, "pw")
 
 
-def test_nobody_enters_the_scratch_of_a_drill_before_it_is_known_who_may(server: PostgreSQLServer) -> None:
+def test_no_role_enters_the_scratch_of_a_drill_before_it_is_known_who_may(server: PostgreSQLServer) -> None:
     name = server.databases["default"]
     keeper = server.role("keeper")
     server.server.sql(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")

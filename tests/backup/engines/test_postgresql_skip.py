@@ -13,9 +13,9 @@ from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused,
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.verification.drill import drill_backup
 from tests.support.database_servers import on_every_postgresql
-from tests.support.databases import BOOKS
+from tests.support.databases import BOOKS, fail_unless_equal
 from tests.support.django_project import Site
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 IN_PLACE = {"in_place": True, "discard_old": True}
 Restore = Callable[..., Any]
@@ -194,7 +194,7 @@ def test_a_check_that_reads_another_table(server: PostgreSQLServer, restore: Res
 
 
 @pytest.mark.parametrize(
-    ("skip", "told"),
+    ("skip", "message"),
     [
         ("TRIGGER public region nothing", "names nothing in the backup"),
         ("TABLE DATA public book", "never left out"),
@@ -202,10 +202,10 @@ def test_a_check_that_reads_another_table(server: PostgreSQLServer, restore: Res
         ("*book_author_id_fkey", "never left out"),
     ],
 )
-def test_what_may_not_be_left_out(server: PostgreSQLServer, restore: Restore, skip: str, told: str) -> None:
+def test_what_may_not_be_left_out(server: PostgreSQLServer, restore: Restore, skip: str, message: str) -> None:
     create_backup()
     before = server.text()
-    assert told in failure(lambda: restore(skip=[skip]), RestoreRefused)
+    assert message in failure(lambda: restore(skip=[skip]), RestoreRefused)
     fail_unless_equal(before, server.text())
 
 

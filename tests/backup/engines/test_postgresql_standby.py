@@ -63,7 +63,7 @@ def read_from(server: PostgreSQLServer, standby: Standby, **parameters: object) 
 
 
 def test_all_but_what_a_standby_lacks(server: PostgreSQLServer, standby: Standby) -> None:
-    """The rows of unlogged tables are told as left out, in the run, in the check and in the manifest."""
+    """The rows of unlogged tables are reported as left out, in the run, in the check and in the manifest."""
     server.run(*UNLOGGED)
     read_from(server, standby)
     answer = server.site.call("backup_create", "default")
@@ -84,7 +84,7 @@ def test_all_but_what_a_standby_lacks(server: PostgreSQLServer, standby: Standby
     assert (server.count("session"), server.count("book"), server.count("author")) == (0, BOOKS, AUTHORS)
 
 
-def test_nothing_is_told_where_nothing_is_lacking(server: PostgreSQLServer, standby: Standby) -> None:
+def test_nothing_is_reported_where_nothing_is_lacking(server: PostgreSQLServer, standby: Standby) -> None:
     """No unlogged table, or one whose rows the settings leave out: no warning."""
     read_from(server, standby)
     assert create_backup().excluded == ()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import AbstractContextManager
 
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.base import RestoreOptions
-from django_cfg.backup.errors import RestoreFailed, RestoreRefused, UsageError, VerificationFailed
-from django_cfg.backup.services.restore.restore import plan_restore
-from tests.support.databases import AUTHORS, BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from django_cfg.backup.engines.postgresql.column_types import find_changed, find_types
+from django_cfg.backup.errors import VerificationFailed
+from tests.backup.engines.tables_contract import ServerTablesContract, restore
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 
 @pytest.fixture
@@ -19,42 +19,42 @@ def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
     return postgresql_server
 
 
-def restore(*tables: str, **options: Any) -> None:
-    restore_backup(tables=tables, discard_old=True, **options)
+MIGHT_CHANGE = "might not stay the same: changed.*Nothing was changed"
 
 
-def told(*tables: str) -> str:
-    outlook = plan_restore(options=RestoreOptions(tables=tables, discard_old=True)).preflight
-    return "\n".join(finding.text for finding in outlook.findings)
+class TestTables(ServerTablesContract):
+    key = "book to author (book_author_id_fkey)"
+    broken_key = '"{child}" violates foreign key constraint'
+    lock_message = "as it was.*lock timeout.*stop the site"
+    differs = VerificationFailed  # the server compares
+    numbered = "bigserial PRIMARY KEY"
+    wider = (
+        ("varchar(3)", "'abc'", "varchar(200)"), ("varchar(3)", "'abc'", "text"), ("int", "-7", "bigint"),
+        ("decimal(5, 1)", "1.5", "decimal(9, 3)"), ("timestamp(0)", "'2025-01-15 02:00:00'", "timestamp"),
+        ("decimal(5, 1)", "1.5", "decimal"),
+    )  # fmt: skip
+    narrower = (
+        ("varchar(20)", "'too long'", "varchar(3)", MIGHT_CHANGE),
+        ("int", "-1", "int CHECK (x > 0)", "as it was.*violates check constraint"),
+        ("text", "'x'", "int", MIGHT_CHANGE),
+        ("decimal(9, 4)", "1.2345", "decimal(9, 2)", MIGHT_CHANGE),
+        ("double precision", "0.123456789012", "real", MIGHT_CHANGE),
+        (
+            "timestamp",
+            "'2025-01-15 02:00:00.123'",
+            "timestamp(0)",
+            MIGHT_CHANGE,
+        ),
+        ("text", "'x'", "char(3)", MIGHT_CHANGE),
+    )
+    another_restore = "as it was.*lock timeout"
 
+    @pytest.fixture
+    def server(self, postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+        return postgresql_server
 
-def test_the_tables_are_as_in_the_backup_and_the_others_as_they_were(server: PostgreSQLServer) -> None:
-    before = server.text()
-    create_backup()
-    server.run("DELETE FROM book", "INSERT INTO author VALUES (999, 'since')", "CREATE TABLE later (i int)")
-    restore("book")
-    assert server.count("book") == BOOKS
-    assert server.count("author") == AUTHORS + 1
-    server.run("DELETE FROM author WHERE id = 999", "DROP TABLE later")
-    fail_unless_equal(before, server.text())
-
-
-def test_foreign_keys_in_the_way_are_named_first(server: PostgreSQLServer) -> None:
-    create_backup()
-    assert "only public.author, replaced" in told("author")
-    assert "book to author (book_author_id_fkey)" in told("author")
-    assert "foreign keys" not in told("author", "book")
-
-
-def test_a_row_that_would_miss_its_partner_undoes_everything(server: PostgreSQLServer) -> None:
-    create_backup()
-    server.run("INSERT INTO author VALUES (999, 'since')", "INSERT INTO book VALUES (999, 'since', 999)")
-    before = server.text()
-    with pytest.raises(RestoreFailed, match=r"(?s)as it was.*book_author_id_fkey"):
-        restore("author")
-    fail_unless_equal(before, server.text())
-    restore("author", "book")
-    assert (server.count("author"), server.count("book")) == (AUTHORS, BOOKS)
+    def held(self, server: PostgreSQLServer) -> AbstractContextManager[None]:  # type: ignore[override]
+        return server.locked("book", "ROW EXCLUSIVE")
 
 
 def test_keys_triggers_and_comments_come_back_as_they_were(server: PostgreSQLServer) -> None:
@@ -67,17 +67,17 @@ def test_keys_triggers_and_comments_come_back_as_they_were(server: PostgreSQLSer
         "ALTER TABLE egg ADD FOREIGN KEY (id) REFERENCES egg",
         "INSERT INTO egg VALUES (1, NULL)", "INSERT INTO hen VALUES (1, 1)", "UPDATE egg SET hen = 1",
         "SET CONSTRAINTS ALL IMMEDIATE",
-        "CREATE TABLE told (what text)",
-        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN INSERT INTO told VALUES (tg_name); RETURN NULL; END $$",
-        *(f"CREATE TRIGGER \"on {state}\" AFTER INSERT OR DELETE OR TRUNCATE ON egg EXECUTE FUNCTION tell()"
+        "CREATE TABLE fired (what text)",
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO fired VALUES (tg_name); RETURN NULL; END $$",
+        *(f"CREATE TRIGGER \"on {state}\" AFTER INSERT OR DELETE OR TRUNCATE ON egg EXECUTE FUNCTION note()"
           for state in ("Origin", "Replica", "Always", "Disabled")),
         'ALTER TABLE egg ENABLE REPLICA TRIGGER "on Replica"', 'ALTER TABLE egg ENABLE ALWAYS TRIGGER "on Always"',
-        'ALTER TABLE egg DISABLE TRIGGER "on Disabled"', "TRUNCATE told",
+        'ALTER TABLE egg DISABLE TRIGGER "on Disabled"', "TRUNCATE fired",
     )  # fmt: skip
     before = server.text()
     create_backup()
-    server.run("INSERT INTO egg VALUES (2, NULL)", "TRUNCATE told")
+    server.run("INSERT INTO egg VALUES (2, NULL)", "TRUNCATE fired")
     restore("egg")
     fail_unless_equal(before, server.text())
 
@@ -121,55 +121,6 @@ def test_odd_names(server: PostgreSQLServer) -> None:
     assert server.run(f"SELECT i FROM {ODD}") == [(3,)]
 
 
-def test_what_cannot_be_done_is_refused_before(server: PostgreSQLServer) -> None:
-    server.site.configure(databases=[{"alias": "default", "exclude_tables": ["book"]}])
-    create_backup()
-    with pytest.raises(UsageError, match=r"--tables of the database 'default' names 'bok'"):
-        restore("bok")
-    with pytest.raises(RestoreRefused, match=r"public\.book cannot be restored separately.*left out their rows"):
-        restore("book")
-    server.run("DROP TABLE book", "DROP TABLE author")
-    with pytest.raises(
-        RestoreRefused, match=r"public\.author cannot be restored separately.*no ordinary table of that name.*--to"
-    ):
-        restore("author")
-
-
-def test_a_column_that_is_gone_undoes_everything(server: PostgreSQLServer) -> None:
-    create_backup()
-    server.run("ALTER TABLE book DROP COLUMN title")
-    before = server.text()
-    with pytest.raises(RestoreFailed, match=r'(?s)as it was.*column "title".*does not exist'):
-        restore("book")
-    fail_unless_equal(before, server.text())
-
-
-def test_a_wrong_count_undoes_everything(server: PostgreSQLServer) -> None:
-    manifest = create_backup()
-    path = server.site.backups / manifest.key
-    path.write_text(path.read_text().replace(f'"rows": {BOOKS}', f'"rows": {BOOKS + 1}'))
-    server.run("DELETE FROM book")
-    with pytest.raises(VerificationFailed, match="book has 200 rows instead of 201"):
-        restore("book")
-    assert server.count("book") == 0
-
-
-def test_a_partial_backup_gives_its_tables_to_a_whole_database(server: PostgreSQLServer) -> None:
-    server.site.configure(databases=[{"alias": "default", "include_tables": ["author"]}])
-    create_backup()
-    server.run("UPDATE author SET name = 'nobody'")
-    restore("author")
-    assert server.run("SELECT name FROM author WHERE id = 7") == [("Author 7",)]
-    assert server.count("book") == BOOKS
-
-
-def test_another_database_takes_them_too(server: PostgreSQLServer) -> None:
-    create_backup()
-    server.run("CREATE TABLE author (id integer PRIMARY KEY, name varchar(100), more int DEFAULT 5)", alias="empty")
-    restore("author", to="empty")
-    assert server.run("SELECT count(*), min(more) FROM author", alias="empty") == [(AUTHORS, 5)]
-
-
 def test_the_owner_of_the_tables_restores_them(server: PostgreSQLServer) -> None:
     role = server.role("keeper")
     server.run(*(f"ALTER TABLE {table} OWNER TO {role}" for table in ("author", "book")))
@@ -178,15 +129,6 @@ def test_the_owner_of_the_tables_restores_them(server: PostgreSQLServer) -> None
     server.use(USER=role, PASSWORD="pw")
     restore("book")
     assert server.count("book") == BOOKS
-
-
-def test_the_old_rows_are_backed_up_first(server: PostgreSQLServer) -> None:
-    create_backup()
-    server.run("DELETE FROM book WHERE id > 10")
-    restore_backup(tables=["book"])
-    assert server.count("book") == BOOKS
-    before = [manifest for manifest in server.site.stored() if manifest.endswith(".json")]
-    assert len(before) == 2
 
 
 DOTTED = (
@@ -216,3 +158,38 @@ def test_a_backup_of_some_tables_with_dots_in_their_names(server: PostgreSQLServ
     restore_backup(to="empty")
     assert server.table_names("empty") == ["acme.example.com.orders", "acme.example.com.or.ders"]
     assert server.count('"acme.example.com"."or.ders"', "empty") == 2
+
+
+SCRIPT = """
+CREATE TABLE public."or.der" (
+    id integer CONSTRAINT order_id_not_null NOT NULL,
+    "a b" character varying(10) COLLATE pg_catalog."C" DEFAULT 'x, y'::text,
+    twice integer GENERATED ALWAYS AS ((id * 2)) STORED,
+    at timestamp(0) with time zone,
+    CONSTRAINT positive CHECK ((id > 0))
+);
+"""
+
+
+def test_types_are_read_from_the_script_of_an_archive() -> None:
+    """A computed column has no value in it."""
+    types = find_types(SCRIPT)
+    assert types.pop(("public", "or.der", "CONSTRAINT"), "") == "positive CHECK ((id > 0))"  # no column is named so
+    assert {column[2]: text for column, text in types.items()} == {
+        "id": "integer", "a b": "character varying(10)", "at": "timestamp(0) with time zone",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("numeric(9,4)", "numeric(9,2)"), ("numeric", "numeric(9,2)"), ("integer", "numeric(5,0)"), ("real", "text"),
+        ("double precision", "real"), ("timestamp without time zone", "timestamp(3) without time zone"),
+        ("timestamp with time zone", "timestamp without time zone"), ("text", "character(4)"),
+        ("text", "character varying(9)"), ("character varying(9)", "character varying(8)"), ("json", "jsonb"),
+        ("character(3)", "text"), ("integer[]", "text[]"), ("public.mood", "text"), ("bit(3)", "bit varying(3)"),
+    ],
+)  # fmt: skip
+def test_types_between_which_the_server_may_change_a_value_in_silence(old: str, new: str) -> None:
+    column = ("public", "t", "x")
+    assert find_changed({column: old}, {column: new}) == [f"t.x ({old}, here {new})"]

@@ -45,7 +45,7 @@ def test_a_long_dump(server: PostgreSQLServer) -> None:
     assert server.stored()
 
 
-@pytest.mark.parametrize("tables", [[], ["book"]], ids=["whole", "tables"])
+@pytest.mark.parametrize("tables", [[], ["book"]], ids=["complete", "tables"])
 def test_a_long_restore_in_place(server: PostgreSQLServer, tables: list[str]) -> None:
     """It waits for a lock, and for a verification query."""
     create_backup()
@@ -56,7 +56,7 @@ def test_a_long_restore_in_place(server: PostgreSQLServer, tables: list[str]) ->
     assert server.count("book") == BOOKS
 
 
-def test_a_long_restore_beside(server: PostgreSQLServer) -> None:
+def test_a_long_restore_into_a_staging_database(server: PostgreSQLServer) -> None:
     """While the scratch is asked, the connection that holds its lock has nothing to do."""
     create_backup()
     server.site.configure(databases=[{"alias": "default", "verification_queries": [QUERY]}])

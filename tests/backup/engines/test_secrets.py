@@ -25,7 +25,7 @@ def damage(scene: Scene) -> None:
 class TestSuccess:
     @on(ALL)
     def test_of_every_command(self, scene: Scene) -> None:
-        """The tick claims the slot of last night, which nobody has served."""
+        """The tick claims the slot of last night, which no run has served."""
         scene.call("backup_check", "--notify")
         for command in (
             "backup_tick --json", "backup_check --json", "backup_create --note=release --verbosity=3",

@@ -18,7 +18,7 @@ WHENEVER = pytest.mark.parametrize("of_default", [{}, BROKEN], ids=["success", "
 
 
 def back_up(scene: Scene, of_default: dict[str, list[str]], **parameters: object) -> None:
-    """One that succeeds or fails, and tells of it; then the channels alone."""
+    """One that succeeds or fails, and is notified; then the channels alone."""
     scene.configure(of_default, **parameters)
     scene.call("backup_create", "--json", code=bool(of_default))
     scene.call("backup_check", "--notify", "--json", code=1)
@@ -26,7 +26,7 @@ def back_up(scene: Scene, of_default: dict[str, list[str]], **parameters: object
 
 @on(STORAGES_ALONE)
 @WHENEVER
-def test_nobody_listens(scene: Scene, of_default: dict[str, list[str]]) -> None:
+def test_no_server_listens(scene: Scene, of_default: dict[str, list[str]]) -> None:
     use_mail(scene.site, free_port(), scene.canaries.plant("mail password"))
     back_up(scene, of_default, notify_urls=[scene.notify_url(1)], heartbeat_url=scene.heartbeat_url(1))
     assert "notify_urls[1] (json)" in scene.log.text
@@ -74,7 +74,7 @@ class Talkative(EmailBackend):
 
 
 @on(["sqlite local"])
-def test_a_mail_backend_that_tells_its_password(
+def test_a_mail_backend_that_prints_its_password(
     scene: Scene, canaries: Canaries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Talkative, "password", canaries.plant("mail password"))

@@ -1,24 +1,21 @@
-"""No program that fails, is killed or tells all that it knows brings a secret to light; nor does a restore."""
+"""No program that fails, is killed or prints all that it knows brings a secret to light; nor does a restore."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from django_cfg.backup import create_backup
-from tests.support import mysql_databases as mysql_server
-from tests.support import postgresql_databases as postgresql_server
+from tests.support.databases import DatabaseServer
 from tests.support.mariadb_server import mariadb_program
 from tests.support.mysql_databases import MySQLServer
 from tests.support.postgresql_databases import PostgreSQLServer
-from tests.support.processes import wait_until
+from tests.support.processes import child_running, in_parallel, wait_until
 from tests.support.secrets_places import Pair, on
 from tests.support.secrets_scene import Scene
 
@@ -108,13 +105,13 @@ def test_a_restore(scene: Scene, programs: Programs, program: str, option: str) 
     scene.call("backup_restore", "--yes", option, code=1)
     if program != "psql":  # which drills do without
         scene.call("backup_verify", "latest", "--drill", "--json", code=1)
-    if program != "gpg":  # of whose words only the first line is told
+    if program != "gpg":  # of whose words only the first line is printed
         assert "***" in last_words(scene)
 
 
 @on([POSTGRESQL, MYSQL])
 def test_the_forms_of_a_restore(scene: Scene, engine: str) -> None:
-    """In place it is backed up first, which is told, too."""
+    """In place it is backed up first, which is printed, too."""
     name = create_backup().name
     for options in ("--in-place --json", "--to=empty", "--discard-old"):
         scene.call("backup_restore", name, "--yes", *options.split())
@@ -125,28 +122,19 @@ def test_the_forms_of_a_restore(scene: Scene, engine: str) -> None:
 
 @dataclass(frozen=True)
 class Ways:
-    """How the servers of one kind are filled, watched and stopped."""
+    """How the databases of one kind are filled, and what loads them."""
 
     fill: str
-    child_running: Callable[[str], int | None]
-    stop: Callable[[Any], None]
-    dump: str
     load: dict[str, str]  # by the option of the restore
 
 
 WAYS = {
     "postgresql": Ways(
         "INSERT INTO book SELECT i, repeat('x', 90), 1 FROM generate_series(1000, 60000) i",
-        postgresql_server.child_running,
-        lambda server: server.stop("immediate"),
-        "pg_dump",
         {"--discard-old": "pg_restore", "--in-place": "psql"},
     ),
     "mysql": Ways(
         "INSERT INTO book SELECT seq, REPEAT('x', 90), 1 FROM seq_1000_to_60000",
-        mysql_server.child_running,
-        lambda server: server.stop(kill=True),
-        "mariadb-dump",
         {"--discard-old": "mariadb", "--in-place": "mariadb"},
     ),
 }
@@ -160,10 +148,10 @@ def test_a_program_that_is_killed_in_the_middle_of_a_restore(scene: Scene, engin
     name = create_backup().name
 
     def kill() -> None:
-        pid = wait_until(lambda: ways.child_running(ways.load[option]))
+        pid = wait_until(lambda: child_running(ways.load[option]))
         os.kill(pid, signal.SIGKILL)
 
-    with mysql_server.beside(kill):
+    with in_parallel(kill):
         scene.call("backup_restore", name, "--yes", option, code=1)
     assert "killed by signal 9" in last_words(scene)
     scene.call("backup_restore", name, "--yes")
@@ -171,16 +159,16 @@ def test_a_program_that_is_killed_in_the_middle_of_a_restore(scene: Scene, engin
 
 @on([POSTGRESQL, MYSQL])
 def test_a_server_that_stops_in_the_middle_of_a_dump(scene: Scene, engine: str) -> None:
-    ways, server = WAYS[engine], scene.server
-    assert isinstance(server, PostgreSQLServer | MySQLServer)
-    server.run(ways.fill)
+    server = scene.server
+    assert isinstance(server, DatabaseServer)
+    server.run(WAYS[engine].fill)
     create_backup()
 
     def stop() -> None:
-        wait_until(lambda: ways.child_running(ways.dump))
-        ways.stop(server.server)
+        wait_until(lambda: child_running(server.dump_program))
+        server.kill()
 
-    with mysql_server.beside(stop):
+    with in_parallel(stop):
         scene.call("backup_create", "--json", code=1)
     for command in ("backup_create", "backup_check --json", "backup_tick --json", "backup_restore --yes"):
         scene.call(*command.split(), code=1)

@@ -59,7 +59,7 @@ def test_no_such_bucket(scene: Scene) -> None:
     assert "there is no such bucket" in "".join(scene.texts.values())
 
 
-def test_nobody_listens(scene: Scene) -> None:
+def test_no_server_listens(scene: Scene) -> None:
     fail(scene, s3_endpoint_url="http://127.0.0.1:1")
     assert "connection refused" in "".join(scene.texts.values())
 

@@ -1,4 +1,4 @@
-"""A configuration that cannot be used tells no secret; and the search for secrets finds one that shows."""
+"""A configuration that cannot be used shows no secret; and the search for secrets finds one that shows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.support.processes import wait_until
         lambda s: {"databases": [{"alias": "default", "connection": {"PASWORD": s}}]},
     ],
 )
-def test_a_configuration_that_cannot_be_used_tells_no_secret(
+def test_a_configuration_that_cannot_be_used_shows_no_secret(
     site: Site, canaries: Canaries, wrong: Callable[[str], dict[str, object]]
 ) -> None:
     """As an exception at start-up, and as what a command says to a dict."""

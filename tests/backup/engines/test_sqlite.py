@@ -205,7 +205,7 @@ def test_options_of_a_dump_tool_are_refused(server: SQLiteServer) -> None:
         create_backup()
 
 
-def test_a_lock_that_does_not_end_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_does_not_end_is_reported(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("django_cfg.backup.engines.sqlite.connection.LOCK_TIMEOUT", 0.2)
     site.use_databases(default={"ENGINE": SQLITE, "NAME": str(site.database), "OPTIONS": {"timeout": 0.1}})
     with closing(sqlite3.connect(site.database, isolation_level=None)) as other:
@@ -307,7 +307,7 @@ def test_the_lock_is_held_for_the_copy_alone(server: SQLiteServer) -> None:
 
 
 @pytest.mark.parametrize("journal_mode", ["delete"], indirect=True)
-def test_a_copy_that_is_cut_short_is_told(
+def test_a_copy_that_is_cut_short_is_reported(
     server: SQLiteServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As on a disk that fills after the space was checked."""
@@ -336,7 +336,7 @@ def test_connections_that_stay_open_see_the_restored_data(server: SQLiteServer) 
     assert server.count("author") == AUTHORS + 1
 
 
-def test_the_old_data_is_set_aside_whole(server: SQLiteServer) -> None:
+def test_the_old_data_is_set_aside_complete(server: SQLiteServer) -> None:
     create_backup()
     with (
         closing(sqlite3.connect(server.site.database)) as other,
@@ -351,7 +351,7 @@ def test_the_old_data_is_set_aside_whole(server: SQLiteServer) -> None:
     assert server.count("author") == AUTHORS
 
 
-def test_nothing_but_the_old_data_is_left_beside_the_database(server: SQLiteServer) -> None:
+def test_nothing_but_the_old_data_is_left_next_to_the_database(server: SQLiteServer) -> None:
     create_backup()
     old_data = Path(restore_backup().old_data or "")
     left = {path.name for path in server.site.root.iterdir()}
@@ -373,7 +373,7 @@ def test_another_page_size_is_restored(server: SQLiteServer, page_size: int) -> 
 
 
 @pytest.mark.parametrize(("page_size", "live_page_size"), [(4096, 1024), (65536, 4096), (4096, 512), (512, 4096)])
-def test_the_old_data_is_set_aside_whole_whatever_the_page_sizes(
+def test_the_old_data_is_set_aside_complete_whatever_the_page_sizes(
     server: SQLiteServer, page_size: int, live_page_size: int
 ) -> None:
     """A first step too large would write into the live file before it is saved."""
@@ -442,11 +442,11 @@ def test_a_damaged_database_is_brought_back(server: SQLiteServer, damage: str) -
     create_backup()
     path = server.site.database
     server.run("PRAGMA wal_checkpoint(TRUNCATE)")
-    whole = path.read_bytes()
+    data = path.read_bytes()
     broken = {
-        "header": b"\0" * 100 + whole[100:],
-        "cut": whole[: len(whole) // 3],
-        "garbage": b"?" * len(whole),
+        "header": b"\0" * 100 + data[100:],
+        "cut": data[: len(data) // 3],
+        "garbage": b"?" * len(data),
         "absent": None,
         "no bytes": b"",
     }[damage]
@@ -475,7 +475,7 @@ def test_a_journal_of_a_lost_database_is_not_applied_to_the_restored_one(server:
     assert len(list(server.site.root.glob(f"db.sqlite3.before-restore-*{suffix}"))) == 1
 
 
-def test_a_writer_that_does_not_let_go_is_told_and_nothing_changes(
+def test_a_writer_that_does_not_let_go_is_reported_and_nothing_changes(
     server: SQLiteServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("django_cfg.backup.engines.sqlite.connection.LOCK_TIMEOUT", 0.2)

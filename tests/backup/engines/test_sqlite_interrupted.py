@@ -117,7 +117,7 @@ def test_the_check_of_the_copy_is_ended(site: Site, slowness: Slowness, place: P
     assert list(place.iterdir()) == []
 
 
-def test_writing_the_copy_anew_is_ended(site: Site, slowness: Slowness, place: Path) -> None:
+def test_writing_the_copy_again_is_ended(site: Site, slowness: Slowness, place: Path) -> None:
     """As it is when tables are left out."""
     site.configure(databases=[{"alias": "default", "exclude_tables": ["book"]}])
     slowness.is_on = True

@@ -7,7 +7,8 @@ import random
 import signal
 import sqlite3
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.base import RestoreOptions
-from django_cfg.backup.errors import RestoreFailed, RestoreRefused, UsageError
+from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.restore.kept_data import KeptData, list_kept_data
 from django_cfg.backup.services.restore.restore import plan_restore
+from tests.backup.engines.tables_contract import TablesContract
 from tests.support.abandoned_staging import swept
 from tests.support.databases import AUTHORS, BOOKS
 from tests.support.django_project import Site
@@ -31,8 +32,34 @@ def server(site: Site, request: pytest.FixtureRequest) -> SQLiteServer:
     return SQLiteServer(site, request.param)
 
 
-def told(*tables: str) -> str:
-    return "\n".join(f.text for f in plan_restore(options=RestoreOptions(tables=tables)).preflight.findings)
+class TestTables(TablesContract):
+    key = "book.author_id to author"
+    broken_key = "{count} rows would refer to missing rows: {child} to {parent}.*--tables"
+    lock_message = "locked.*lsof"
+    orphan = ("INSERT INTO book VALUES (998, 'always without', 998)",)
+    numbered = "integer PRIMARY KEY AUTOINCREMENT"
+    wider = (("varchar(3)", "'abc'", "text"), ("int", "-7", "bigint"), ("text", "'x'", "blob"))
+    narrower = (
+        ("int", "-1", "int CHECK (x > 0)", "CHECK constraint failed.*as it was"),
+        ("text", "'007'", "int", "changed.*would not stay the same"),
+        ("real", "0.5", "text", "changed.*would not stay the same"),
+    )
+
+    @pytest.fixture(params=["delete", "wal"])
+    def server(self, site: Site, request: pytest.FixtureRequest) -> SQLiteServer:
+        return SQLiteServer(site, request.param)
+
+    @pytest.fixture
+    def impatient(self, server: SQLiteServer, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[override]
+        monkeypatch.setattr("django_cfg.backup.engines.sqlite.table_restore.LOCK_TIMEOUT", 0.2)
+        monkeypatch.setattr("django_cfg.backup.services.runs.history_database._PAUSES", ())  # in the same database
+        server.use(OPTIONS={"timeout": 0.1})
+
+    @contextmanager
+    def held(self, server: SQLiteServer) -> Iterator[None]:  # type: ignore[override]
+        with closing(sqlite3.connect(server.site.database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
 
 
 def schema(server: SQLiteServer) -> list[Any]:
@@ -43,8 +70,7 @@ def kept(server: SQLiteServer) -> list[Path]:
     return sorted(server.site.root.glob("*.before-restore-*"))
 
 
-def test_the_tables_are_as_in_the_backup_and_the_others_as_they_were(server: SQLiteServer) -> None:
-    """The old data is kept whole, and connections may stay open."""
+def test_the_old_data_is_kept_and_connections_may_stay_open(server: SQLiteServer) -> None:
     create_backup()
     with closing(sqlite3.connect(server.site.database, timeout=30, isolation_level=None)) as other:
         other.execute("DELETE FROM book WHERE id > 10")
@@ -55,25 +81,6 @@ def test_the_tables_are_as_in_the_backup_and_the_others_as_they_were(server: SQL
     assert kept(server) == [Path(old_data or "")]
     assert server.site.sql("SELECT count(*) FROM book", database=kept(server)[0]) == [(10,)]
     assert server.run("PRAGMA integrity_check") == [("ok",)]
-
-
-def test_foreign_keys_in_the_way_are_named_first(server: SQLiteServer) -> None:
-    create_backup()
-    assert "book.author_id to author" in told("author")
-    assert "foreign keys" not in told("author", "book")
-
-
-def test_a_row_that_would_miss_its_partner_undoes_everything(server: SQLiteServer) -> None:
-    """One that missed it before does not."""
-    server.run("INSERT INTO book VALUES (998, 'always astray', 998)")
-    create_backup()
-    server.run("INSERT INTO author VALUES (999, 'since')", "INSERT INTO book VALUES (999, 'since', 999)")
-    with pytest.raises(RestoreFailed, match=r"1 rows would refer to missing rows: book to author.*--tables"):
-        restore_backup(tables=["author"])
-    assert (server.count("author"), server.count("book")) == (AUTHORS + 1, BOOKS + 2)
-    assert kept(server) == []
-    restore_backup(tables=["author", "book"])
-    assert (server.count("author"), server.count("book")) == (AUTHORS, BOOKS + 1)
 
 
 def test_triggers_do_not_fire_and_stay(server: SQLiteServer) -> None:
@@ -89,62 +96,20 @@ def test_triggers_do_not_fire_and_stay(server: SQLiteServer) -> None:
     assert schema(server) == before
 
 
-def test_generated_columns_and_sequences(server: SQLiteServer) -> None:
-    """The next number is the one that would have come next when the backup was made."""
-    server.run(
-        "CREATE TABLE price (id integer PRIMARY KEY AUTOINCREMENT, net integer, gross integer AS (net * 2) STORED)",
-        "INSERT INTO price (net) VALUES (1), (2), (3)",
-        "DELETE FROM price WHERE id = 3",
-    )
-    create_backup()
-    server.run("INSERT INTO price (net) VALUES (9)", "DELETE FROM price WHERE net = 1", "DROP TABLE book")
-    restore_backup(tables=["price"])
-    assert server.run("SELECT id, gross FROM price") == [(1, 2), (2, 4)]
-    server.run("INSERT INTO price (net) VALUES (5)")
-    assert server.run("SELECT max(id) FROM price") == [(4,)]
-
-
-def test_what_cannot_be_done_is_refused_before(server: SQLiteServer) -> None:
+def test_tables_of_a_virtual_table_are_refused(server: SQLiteServer) -> None:
     server.run("CREATE VIRTUAL TABLE notes USING fts5 (body)")
-    server.site.configure(databases=[{"alias": "default", "exclude_tables": ["book"]}])
     create_backup()
-    for table, kind, words in (
-        ("bok", UsageError, "--tables of the database 'default' names 'bok'"),
-        ("book", RestoreRefused, "left out their rows"),
-        ("notes_content", RestoreRefused, "no ordinary table of that name"),
-    ):
-        with pytest.raises(kind, match=words):
-            restore_backup(tables=[table])
-    server.run("DROP TABLE author")
-    with pytest.raises(RestoreRefused, match="author cannot be restored separately"):
-        restore_backup(tables=["author"])
+    with pytest.raises(RestoreRefused, match="no ordinary table of that name"):
+        restore_backup(tables=["notes_content"])
+
+
+def test_in_place_is_refused(server: SQLiteServer) -> None:
+    create_backup()
     with pytest.raises(RestoreRefused, match="leave out --in-place"):
         restore_backup(in_place=True)
 
 
-def test_a_column_that_is_gone_undoes_everything(server: SQLiteServer) -> None:
-    create_backup()
-    server.run("ALTER TABLE book DROP COLUMN title", "ALTER TABLE author ADD COLUMN more DEFAULT 5")
-    with pytest.raises(RestoreFailed, match="has the columns title, which the database no longer has"):
-        restore_backup(tables=["author", "book"])
-    restore_backup(tables=["author"])
-    assert server.run("SELECT DISTINCT more FROM author") == [(5,)]
-
-
-def test_a_locked_database_is_told(server: SQLiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django_cfg.backup.engines.sqlite.table_restore.LOCK_TIMEOUT", 0.2)
-    monkeypatch.setattr("django_cfg.backup.services.runs.history_database._PAUSES", ())  # it is in the same database
-    server.use(OPTIONS={"timeout": 0.1})
-    create_backup()
-    server.run("DELETE FROM book WHERE id > 10")
-    with closing(sqlite3.connect(server.site.database, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(RestoreFailed, match=r"locked.*lsof"):
-            restore_backup(tables=["book"])
-    assert server.count("book") == 10
-
-
-def test_killed_at_random_moments_the_tables_are_wholly_old_or_wholly_new(server: SQLiteServer) -> None:
+def test_killed_at_random_moments_the_tables_are_all_old_or_all_new(server: SQLiteServer) -> None:
     server.run("CREATE TABLE one (n integer, data text)", "CREATE TABLE two (n integer, data text)",
                "INSERT INTO one WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 20000) "
                "SELECT 0, hex(randomblob(100)) FROM n", "INSERT INTO two SELECT * FROM one")  # fmt: skip
@@ -209,7 +174,7 @@ def test_kept_data_is_listed_with_its_size_and_age(server: SQLiteServer) -> None
     assert timedelta(0) <= found.age < timedelta(minutes=5)
 
 
-def test_dead_scratches_are_swept_and_live_ones_are_not(server: SQLiteServer) -> None:
+def test_abandoned_staging_is_removed_and_used_staging_is_not(server: SQLiteServer) -> None:
     create_backup()
     workshop = server.site.root / ".db.sqlite3.restoring"
     workshop.mkdir()

@@ -50,7 +50,7 @@ def connect_to_server(database: Database) -> AbstractContextManager[Session]:
 def _open_session(wrapper: Any, database: Database) -> Session:
     """Connect, and replace what a site may have set for its own sessions: SQL modes that change a dump, time limits."""
     try:
-        connect_silently(wrapper)
+        _connect(wrapper)
         vendor, version = "mariadb" if wrapper.mysql_is_mariadb else "mysql", parse_version(wrapper.mysql_server_info)
         session = Session(wrapper.connection, vendor, version, "", database.alias)
         session = replace(session, database=_read_database_name(session))
@@ -66,6 +66,21 @@ def _open_session(wrapper: Any, database: Database) -> Session:
     except OSError as error:  # a certificate that cannot be read, and other errors that PyMySQL does not convert
         raise explain_unavailable(database.alias, location(database), error) from error
     return session
+
+
+def _connect(wrapper: Any) -> None:
+    """Connect within ``connect_timeout``.
+
+    That of mysqlclient includes the server's first words. PyMySQL would wait forever for those of a server that takes
+    the connection and says nothing.
+    """
+    options = wrapper.settings_dict["OPTIONS"]
+    is_pymysql = wrapper.Database.__name__ == "pymysql"
+    if is_pymysql:
+        options["read_timeout"] = options["connect_timeout"]
+    connect_silently(wrapper)
+    if is_pymysql:
+        wrapper.connection._read_timeout = None  # our queries may take hours
 
 
 def _read_database_name(session: Session) -> str:

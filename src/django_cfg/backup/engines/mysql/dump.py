@@ -97,7 +97,10 @@ class _Source:
         return self.tool.has_option("--dump-history") and not self.selected.transaction_precise
 
     def build_argv(self, file: OptionFile, extra_options: Sequence[str]) -> Iterator[list[str]]:
-        """Return the command of one program; of two, one after the other, if one cannot leave out rows alone."""
+        """Return the command of one program; of two, one after the other, if one cannot leave out rows alone.
+
+        MariaDB's ignores the option for tables that are named.
+        """
         tool, database = self.tool, self.session.database
         included, excluded = self.selected.included, self.selected.excluded
         mysql = _MYSQL_OPTIONS if tool.vendor == "mysql" else ()
@@ -105,14 +108,15 @@ class _Source:
         base = [tool.path, file.argument, *_OPTIONS, *mysql_options, *extra_options]
         history = ["--dump-history"] if self.has_history and self.selected.versioned else []
         stored_code = [] if included else ["--routines", "--events"]
-        if not excluded or tool.has_option(_WITHOUT_ROWS):
+        if not excluded or (not included and tool.has_option(_WITHOUT_ROWS)):
             left_out = [f"{_WITHOUT_ROWS}={database}.{name}" for name in excluded]
             yield [*base, *history, *stored_code, *left_out, "--", database, *included]
         else:
             yield [*base, "--no-data", "--", database, *excluded]
             left_out = [f"--ignore-table={database}.{name}" for name in excluded]
-            tables = (name for name in included if name not in excluded)
-            yield [*base, *stored_code, *left_out, "--", database, *tables]
+            tables = [name for name in included if name not in excluded]
+            if tables or not included:
+                yield [*base, *history, *stored_code, *left_out, "--", database, *tables]
 
     def build_report(self, scanner: DumpScanner, tables: tuple[Table, ...]) -> DumpReport:
         facts = EngineFacts(

@@ -49,6 +49,7 @@ _SEARCH_PATH = (
     "its schema does not find it. If the object is in the backup, correct the database (ALTER FUNCTION ... SET "
     "search_path, or name the schema) and make a new backup. If it is not, create it there first."
 )
+MEMORY = "Something ended it; the kernel does when memory runs out (see dmesg)."
 _LOCKED = "Another transaction, often a migration, holds a lock: let it end and try again, or raise lock_timeout."
 _DUMP = {
     "lock timeout": _LOCKED,
@@ -61,7 +62,7 @@ _DUMP = {
     "BackupDatabaseConfig.connection.",
     "server closed the connection": "The server stopped in the middle of the dump: start it and try again.",
     "terminating connection": "The server ended the connection in the middle of the dump: try again.",
-    "killed by signal": "Something ended pg_dump; the kernel does when memory runs out (see dmesg).",
+    "killed by signal": MEMORY,
 }
 _RESTORE = {
     "lock timeout": "Other connections use its tables: stop the site and its workers, then restore again.",
@@ -77,6 +78,7 @@ _RESTORE = {
     "does not exist": "First create there what the backup needs and does not hold.",
     "no space left": "The server's disk is full: free some space there.",
     "server closed the connection": "The server stopped: start it and restore again.",
+    "killed by signal": MEMORY,
 }
 
 

@@ -13,10 +13,10 @@ from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql.archive_entry import ArchiveEntry, parse_entries
 from django_cfg.backup.engines.postgresql.archive_script import Contents, adapt_script
 from django_cfg.backup.engines.postgresql.connection import get_program_settings
-from django_cfg.backup.engines.postgresql.error_advice import explain_tool_failure
+from django_cfg.backup.engines.postgresql.error_advice import MEMORY, explain_tool_failure
 from django_cfg.backup.engines.postgresql.libpq import build_conninfo
 from django_cfg.backup.engines.postgresql.tools import Tools, start_program
-from django_cfg.backup.errors import ToolFailed, VerificationFailed
+from django_cfg.backup.errors import BackupError, RestoreFailed, ToolFailed, VerificationFailed
 from django_cfg.backup.pipeline.stream import Readable, blocks
 from django_cfg.backup.process.child import Child, Feeder
 from django_cfg.backup.process.private_dir import create_private, private_dir
@@ -107,10 +107,12 @@ class OpenedArchive:
                 loader.wait()
             except ToolFailed as failure:
                 error = ToolFailed(failure.tool, failure.tool_exit_code, _PROGRESS.sub("", failure.last_words).strip())
+                if _was_killed(error):
+                    raise explain_tool_failure(database, error) from error
                 if any(text in error.last_words for text in _SERVER_ERRORS):
                     entry = self._find_current(failure.last_words)
                     raise explain_tool_failure(database, error, entry) from error
-                raise _incomplete(error) from error
+                raise _unreadable(error) from error
 
     def find_entry(self, heading: tuple[str, str, str]) -> ArchiveEntry | None:
         """Return the entry of a *heading* of the script: its kind, schema and name."""
@@ -168,6 +170,8 @@ def check_archive(plain: Readable, tools: Tools, name: str) -> None:
         try:
             reader.wait()
         except ToolFailed as error:
+            if _was_killed(error):
+                raise BackupError(f"{name} could not be checked: {error}. {MEMORY} Then try again.") from error
             raise VerificationFailed(f"{name} is not a complete dump: {error}.") from error
 
 
@@ -175,8 +179,15 @@ def _wait(program: Child) -> None:
     try:
         program.wait()
     except ToolFailed as error:
-        raise _incomplete(error) from error
+        raise _unreadable(error) from error
 
 
-def _incomplete(error: ToolFailed) -> VerificationFailed:
+def _was_killed(error: ToolFailed) -> bool:
+    """Return True if a signal ended the program, which says nothing of the archive."""
+    return error.tool_exit_code < 0
+
+
+def _unreadable(error: ToolFailed) -> BackupError:
+    if _was_killed(error):
+        return RestoreFailed(f"The archive could not be read: {error}. The database was not touched. {MEMORY}")
     return VerificationFailed(f"The archive is not complete: {error}. The database was not touched.")

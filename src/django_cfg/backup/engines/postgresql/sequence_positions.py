@@ -13,22 +13,22 @@ from dataclasses import dataclass
 
 from django_cfg.backup.engines.postgresql.schema import quote_literal
 
-_NAME = r'(?:"(?:[^"]|"")*"|[^\s".,;:()\']+)'
-_QUALIFIED = rf"{_NAME}\.{_NAME}"
+NAME = r'(?:"(?:[^"]|"")*"|[^\s".,;:()\']+)'
+_QUALIFIED = rf"{NAME}\.{NAME}"
 _TEXT = r"'((?:[^']|'')*)'"
 _POSITION = re.compile(rf"^SELECT pg_catalog\.setval\({_TEXT}, (-?\d+), (true|false)\);$", re.MULTILINE)
-_OWNED = re.compile(rf"^ALTER SEQUENCE ({_QUALIFIED}) OWNED BY ({_QUALIFIED}\.{_NAME});$", re.MULTILINE)
+_OWNED = re.compile(rf"^ALTER SEQUENCE ({_QUALIFIED}) OWNED BY ({_QUALIFIED}\.{NAME});$", re.MULTILINE)
 _IDENTITY = re.compile(
-    rf"^ALTER TABLE (?:ONLY )?({_QUALIFIED}) ALTER COLUMN ({_NAME}) ADD GENERATED [A-Z ]+ AS IDENTITY \("
+    rf"^ALTER TABLE (?:ONLY )?({_QUALIFIED}) ALTER COLUMN ({NAME}) ADD GENERATED [A-Z ]+ AS IDENTITY \("
     rf"\s+SEQUENCE NAME ({_QUALIFIED})$",
     re.MULTILINE,
 )
 _DEFAULT = re.compile(
-    rf"^ALTER TABLE (?:ONLY )?({_QUALIFIED}) ALTER COLUMN ({_NAME}) SET DEFAULT .*?nextval\({_TEXT}::regclass\)",
+    rf"^ALTER TABLE (?:ONLY )?({_QUALIFIED}) ALTER COLUMN ({NAME}) SET DEFAULT .*?nextval\({_TEXT}::regclass\)",
     re.MULTILINE,
 )
-_TABLE = re.compile(rf"^CREATE (?:UNLOGGED )?TABLE ({_QUALIFIED}) \((.*?)^\)", re.MULTILINE | re.DOTALL)
-_COLUMN = re.compile(rf"^    ({_NAME}) .*? DEFAULT .*?nextval\({_TEXT}::regclass\)", re.MULTILINE)
+TABLE = re.compile(rf"^CREATE (?:UNLOGGED )?TABLE ({_QUALIFIED}) \((.*?)^\)", re.MULTILINE | re.DOTALL)
+_COLUMN = re.compile(rf"^    ({NAME}) .*? DEFAULT .*?nextval\({_TEXT}::regclass\)", re.MULTILINE)
 
 Column = tuple[str, ...]  # schema, table, column
 
@@ -121,7 +121,7 @@ def find_positions(script: str) -> dict[Column, Position]:
     :param script: what pg_restore makes of an archive's tables, sequences, and defaults.
     """
     positions = {
-        _split_name(name.replace("''", "'")): Position(int(last), called == "true")
+        split_name(name.replace("''", "'")): Position(int(last), called == "true")
         for name, last, called in _POSITION.findall(script)
     }
     return {column: positions[name] for column, name in _find_columns(script) if name in positions}
@@ -141,19 +141,19 @@ def build_positions(positions: Mapping[Column, Position], chosen: str) -> str:
 
 def _find_columns(script: str) -> Iterator[tuple[Column, Column]]:
     for sequence, column in _OWNED.findall(script):
-        yield _split_name(column), _split_name(sequence)
+        yield split_name(column), split_name(sequence)
     for table, column, sequence in _IDENTITY.findall(script):
-        yield (*_split_name(table), *_split_name(column)), _split_name(sequence)
+        yield (*split_name(table), *split_name(column)), split_name(sequence)
     for table, column, sequence in _DEFAULT.findall(script):
-        yield (*_split_name(table), *_split_name(column)), _split_name(sequence.replace("''", "'"))
-    for table, columns in _TABLE.findall(script):
+        yield (*split_name(table), *split_name(column)), split_name(sequence.replace("''", "'"))
+    for table, columns in TABLE.findall(script):
         for column, sequence in _COLUMN.findall(columns):
-            yield (*_split_name(table), *_split_name(column)), _split_name(sequence.replace("''", "'"))
+            yield (*split_name(table), *split_name(column)), split_name(sequence.replace("''", "'"))
 
 
-def _split_name(name: str) -> Column:
+def split_name(name: str) -> Column:
     """Return the parts of ``schema.name`` without their quotes."""
-    return tuple(part[1:-1].replace('""', '"') if part.startswith('"') else part for part in re.findall(_NAME, name))
+    return tuple(part[1:-1].replace('""', '"') if part.startswith('"') else part for part in re.findall(NAME, name))
 
 
 def _build_array(parts: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Database, SwitchResult
 from django_cfg.backup.engines.postgresql import schema
+from django_cfg.backup.engines.postgresql.column_types import find_changed, find_types
 from django_cfg.backup.engines.postgresql.connection import connect
 from django_cfg.backup.engines.postgresql.entry_selection import EntrySelection
 from django_cfg.backup.engines.postgresql.in_place import InPlaceRestoration
@@ -25,6 +26,7 @@ from django_cfg.backup.engines.postgresql.sequence_positions import (
 )
 from django_cfg.backup.engines.postgresql.target import Target
 from django_cfg.backup.engines.table_comparison import require_restorable
+from django_cfg.backup.errors import RestoreFailed
 from django_cfg.backup.manifest import Manifest
 
 # The chosen tables, and the partitioned tables above them, which declare their constraints.
@@ -42,6 +44,14 @@ FROM pg_constraint k
 WHERE k.contype = 'f' AND k.conparentid = 0
   AND (k.conrelid IN (SELECT oid FROM related) OR k.confrelid IN (SELECT oid FROM related))
 ORDER BY 2, 1
+"""
+# Named as pg_dump does, which has no search_path.
+_TYPES = """
+SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod)
+FROM set_config('search_path', '', false), pg_attribute a
+JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = ANY (%TABLES%::regclass[]) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+ORDER BY 1, 2, a.attnum
 """
 # Event triggers would see that foreign keys are dropped and made again, and might refuse it. Those of extensions stay.
 _EVENT_TRIGGERS = """
@@ -131,9 +141,22 @@ class TableRestoration(InPlaceRestoration):
 
     def _select(self, archive: OpenedArchive) -> EntrySelection:
         known = [table.name for table in self._target.manifest.tables]
-        self._positions = find_positions(archive.read_columns())
+        script = archive.read_columns()
+        self._refuse_changed_types(script)
+        self._positions = find_positions(script)
         rows = archive.contents.data_of(set(map(str, self._chosen)), known)
         return EntrySelection(ArchiveSelection(rows, ["--data-only"]))
+
+    def _refuse_changed_types(self, script: str) -> None:
+        with connect(self._target.database) as connection:
+            rows = schema.fetch_rows(connection, _insert_tables(_TYPES, self._chosen))
+        changed = find_changed(find_types(script), {tuple(column): text for *column, text in rows})
+        if changed:
+            raise RestoreFailed(
+                f"These columns of the backup have other types here, and values might not stay the same: "
+                f"{', '.join(changed)}. Nothing was changed. Restore the complete backup, into another database (--to) "
+                "if necessary."
+            )
 
     def _build_preparation(self, archive: OpenedArchive) -> str:
         return _insert_tables(_PREPARE, self._chosen)

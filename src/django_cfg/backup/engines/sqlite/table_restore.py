@@ -103,17 +103,18 @@ def _transaction(live: sqlite3.Connection, staging: Path) -> Iterator[None]:
 
 
 def _copy_rows(live: sqlite3.Connection, table: str) -> None:
-    stored, existing = _list_columns(live, "restored", table), _list_columns(live, "main", table)
+    stored, existing = _read_columns(live, "restored", table), _read_columns(live, "main", table)
     if lost := [column for column in stored if column not in existing]:
-        raise RestoreFailed(
-            f"The table {table} of the backup has the columns {', '.join(lost)}, which the database no longer has. "
-            "Nothing was changed. Restore the complete backup, into another database (--to) if necessary."
-        )
+        raise _columns_refused(table, f"{', '.join(lost)}, which the database no longer has")
     columns = ", ".join(map(schema.quote_name, stored))
     name = schema.quote_name(table)
     live.execute(f"DELETE FROM main.{name}")
     live.execute(f"INSERT INTO main.{name} ({columns}) SELECT {columns} FROM restored.{name}")
-    if live.execute("SELECT 1 FROM restored.sqlite_master WHERE name = 'sqlite_sequence'").fetchone():
+    retyped = [column for column in stored if stored[column].casefold() != existing[column].casefold()]
+    if changed := [column for column in retyped if _has_changed(live, name, column)]:
+        types = ", ".join(f"{column} ({stored[column]}, here {existing[column]})" for column in changed)
+        raise _columns_refused(table, f"{types}, whose values would not stay the same")
+    if all(_has_sequences(live, database) for database in ("restored", "main")):
         live.execute(
             "UPDATE main.sqlite_sequence SET seq = (SELECT seq FROM restored.sqlite_sequence WHERE name = ?1) "
             "WHERE name = ?1 AND ?1 IN (SELECT name FROM restored.sqlite_sequence)",
@@ -121,10 +122,29 @@ def _copy_rows(live: sqlite3.Connection, table: str) -> None:
         )
 
 
-def _list_columns(live: sqlite3.Connection, database: str, table: str) -> list[str]:
-    """Return the columns that are stored; generated ones are computed."""
-    query = "SELECT name FROM pragma_table_xinfo(?, ?) WHERE hidden = 0"
-    return [name for (name,) in live.execute(query, (table, database))]
+def _read_columns(live: sqlite3.Connection, database: str, table: str) -> dict[str, str]:
+    """Return the columns that are stored, and their types; generated ones are computed."""
+    query = "SELECT name, type FROM pragma_table_xinfo(?, ?) WHERE hidden = 0"
+    return dict(live.execute(query, (table, database)).fetchall())
+
+
+def _has_changed(live: sqlite3.Connection, table: str, column: str) -> bool:
+    """Return True if the affinity of a *column* has converted a value, such as the text '007' to the number 7."""
+    value = f"quote({schema.quote_name(column)})"
+    query = f"SELECT {value} FROM restored.{table} EXCEPT SELECT {value} FROM main.{table} LIMIT 1"
+    return live.execute(query).fetchone() is not None
+
+
+def _has_sequences(live: sqlite3.Connection, database: str) -> bool:
+    """Return True if a table of *database* has an AUTOINCREMENT."""
+    return live.execute(f"SELECT 1 FROM {database}.sqlite_master WHERE name = 'sqlite_sequence'").fetchone() is not None
+
+
+def _columns_refused(table: str, columns: str) -> RestoreFailed:
+    return RestoreFailed(
+        f"The table {table} of the backup has the columns {columns}. "
+        "Nothing was changed. Restore the complete backup, into another database (--to) if necessary."
+    )
 
 
 def _change_schema_version(live: sqlite3.Connection) -> None:

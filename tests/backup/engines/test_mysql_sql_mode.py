@@ -9,8 +9,9 @@ import pytest
 from django_cfg.backup import create_backup, drill_backup, restore_backup
 from django_cfg.backup.errors import BackupError, RestoreFailed
 from django_cfg.backup.manifest import Manifest
+from tests.support.databases import fail_unless_equal
 from tests.support.forged_backups import forge
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 
 WIDE = ", ".join([f"c{i} TEXT" for i in range(196)] + [f"v{i} VARCHAR(40) CHARACTER SET latin1" for i in range(30)])
 WIDE_TABLE = (

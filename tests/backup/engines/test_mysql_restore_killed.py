@@ -1,4 +1,4 @@
-"""kill -9 at any moment of a restore: the database is wholly old or wholly new, at once or after --resume."""
+"""kill -9 at any moment of a restore: the database is all old or all new, at once or after --resume."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django_cfg.backup import restore_backup
 from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_trial import FILL, Trial, killing_itself, resume
 
-# It names the schema before the tables: whoever waits for the killed one to leave the database shall not see it there.
+# It names the schema before the tables: a process that waits until the killed one has left shall not see it there.
 READER = """
 import json, os, sys, pymysql
 database, port, password, stop = sys.argv[1:]
@@ -42,7 +42,7 @@ print(json.dumps(sorted(seen)))
 
 
 def test_killed_at_its_weakest_moments(trial: Trial) -> None:
-    """At some statements of the switch and some moments of the whole restore, chosen by chance."""
+    """At some statements of the switch and some moments of the entire restore, chosen by chance."""
     for number in random.sample(range(10, 70), 3):
         trial.kill(killing_itself(restore_backup, number))
         trial.look()
@@ -81,9 +81,9 @@ def reading(server: MySQLServer, folder: Path) -> Iterator[set[tuple[str, str]]]
         yield seen
     finally:
         (folder / "stop").touch()
-        told, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    seen.update((first, second) for first, second in json.loads(told))
+    seen.update((first, second) for first, second in json.loads(output))
 
 
 @pytest.mark.long

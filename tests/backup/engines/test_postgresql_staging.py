@@ -1,4 +1,4 @@
-"""The restore beside the target: what the new database has of the old one, and what becomes of that."""
+"""The restore into a staging database: what the new database has of the old one, and what becomes of that."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from django_cfg.backup.manifest import Characters
 from django_cfg.backup.services.restore.restore import plan_restore
 from tests.support import needs
 from tests.support.database_servers import on_every_postgresql
-from tests.support.databases import AUTHORS, BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, beside, fail_unless_equal
-from tests.support.processes import wait_until
+from tests.support.databases import AUTHORS, BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.processes import in_parallel, wait_until
 from tests.support.restore_receiver import received
 
 # All that pg_dump of one database does not tell.
@@ -164,7 +164,7 @@ def test_a_site_that_reconnects_never_sees_a_mixture(server: PostgreSQLServer) -
             except psycopg.OperationalError:
                 continue
 
-    with beside(visit):
+    with in_parallel(visit):
         wait_until(lambda: seen)
         restore_backup(disconnect=True)
     assert set(seen) == {(10, AUTHORS), (BOOKS, AUTHORS)}
@@ -173,7 +173,7 @@ def test_a_site_that_reconnects_never_sees_a_mixture(server: PostgreSQLServer) -
 # Where there is no database, or no right to make one
 
 
-def test_a_lost_database_is_made_anew(server: PostgreSQLServer) -> None:
+def test_a_lost_database_is_created_again(server: PostgreSQLServer) -> None:
     """Dropped by mistake: nothing has to be created by hand first."""
     before = server.text()
     create_backup()
@@ -200,7 +200,7 @@ def test_a_lost_database_gets_its_own_encoding_and_collation(server: PostgreSQLS
         server.server.sql(f"CREATE DATABASE {name} TEMPLATE template0 {CHARACTERS[kind]}")
     except (psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported):
         server.server.sql(f"CREATE DATABASE {name}")
-        pytest.skip("this server does not know ICU for a whole database")
+        pytest.skip("this server does not know ICU for a database")
     server.run("CREATE TABLE a (b text)", "INSERT INTO a VALUES ('Ä')", alias="empty")
     before = outside(server, "empty")
     create_backup("empty")
@@ -216,7 +216,9 @@ def test_a_lost_database_gets_its_own_encoding_and_collation(server: PostgreSQLS
     [{"collate": "xx_XX", "ctype": "xx_XX"}, {"encoding": "KLINGON"}, {"provider": "builtin", "locale": "xx"}],
     ids=["libc", "encoding", "builtin"],
 )
-def test_characters_that_the_server_does_not_know_are_told(server: PostgreSQLServer, unknown: dict[str, str]) -> None:
+def test_characters_that_the_server_does_not_know_are_reported(
+    server: PostgreSQLServer, unknown: dict[str, str]
+) -> None:
     """A backup of another machine: its data comes back, in the order of this one."""
     before = server.text()
     manifest = create_backup()
@@ -242,7 +244,7 @@ def test_a_lost_database_needs_the_right_to_make_one(server: PostgreSQLServer) -
 
 
 def test_a_receiver_that_leaves_its_connection_open_is_no_obstacle(server: PostgreSQLServer) -> None:
-    """The scratch is ours: whoever is still in it when it becomes the database is ended."""
+    """The scratch is ours: a session that is still in it when it becomes the database is ended."""
     create_backup()
     server.run("DELETE FROM book")
     with ExitStack() as opened:
@@ -256,7 +258,7 @@ def test_a_receiver_that_leaves_its_connection_open_is_no_obstacle(server: Postg
 
 
 def test_our_own_pool_of_connections_is_closed(server: PostgreSQLServer) -> None:
-    """Django's pool keeps connections on the server that nobody uses: they would prevent the switch."""
+    """Django's pool keeps connections on the server that are not in use: they would prevent the switch."""
     if not find_spec("psycopg_pool"):
         needs.missing("psycopg-pool is not installed")
     server.use(OPTIONS={"pool": {"min_size": 2, "max_size": 4}})

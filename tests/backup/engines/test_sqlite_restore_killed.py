@@ -1,4 +1,4 @@
-"""A restore of SQLite that is killed at any moment: the database is wholly old or wholly new."""
+"""A restore of SQLite that is killed at any moment: the database is all old or all new."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def server(site: Site, request: pytest.FixtureRequest) -> SQLiteServer:
     return SQLiteServer(site, request.param)
 
 
-def test_killed_at_any_moment_the_database_is_wholly_old_or_wholly_new(server: SQLiteServer) -> None:
+def test_killed_at_any_moment_the_database_is_all_old_or_all_new(server: SQLiteServer) -> None:
     """kill -9 at 15 moments spread over the time a restore takes."""
     old = _two_generations(server)
     took = run_and_kill(server.site, restore_backup, after=None)
@@ -37,7 +37,7 @@ def test_killed_at_any_moment_the_database_is_wholly_old_or_wholly_new(server: S
 
 
 @pytest.mark.long
-def test_whoever_reads_meanwhile_sees_no_mixture_and_nothing_is_left_after_the_next(server: SQLiteServer) -> None:
+def test_a_reader_sees_no_mixture_and_nothing_is_left_after_the_next(server: SQLiteServer) -> None:
     """50 moments; the next restore removes what the killed one has left, unless it is the old data."""
     old = _two_generations(server)
     took = run_and_kill(server.site, restore_backup, after=None)

@@ -50,10 +50,10 @@ def test_what_the_server_says(server: PostgreSQLServer, script: str, kept: list[
     )  # fmt: skip
     raw = said_by_psql(server, script)
     assert SECRET in raw
-    told = remove_row_data(raw)
-    assert SECRET not in told, told
+    shown = remove_row_data(raw)
+    assert SECRET not in shown, shown
     for part in kept:
-        assert part in told, told
+        assert part in shown, shown
 
 
 def test_a_command_of_pg_restore() -> None:
@@ -87,9 +87,9 @@ def test_a_restore_that_a_row_makes_fail(server: PostgreSQLServer, in_place: boo
     create_backup()
     with pytest.raises(BackupError, match="violates check constraint") as failure:
         restore_backup(in_place=in_place)
-    told = "".join(traceback.format_exception(failure.value))
-    assert SECRET not in told
-    assert "COPY t, line 1" in told
+    trace = "".join(traceback.format_exception(failure.value))
+    assert SECRET not in trace
+    assert "COPY t, line 1" in trace
     answer = server.site.call("backup_verify", "latest", "--drill")
     assert answer.code
     assert SECRET not in answer.stdout + answer.stderr
@@ -97,7 +97,7 @@ def test_a_restore_that_a_row_makes_fail(server: PostgreSQLServer, in_place: boo
 
 
 def test_a_long_statement_that_fails(server: PostgreSQLServer) -> None:
-    """It is the server that refuses it, and its words are told: the archive is whole."""
+    """It is the server that refuses it, and its words are printed: the archive is complete."""
     role = server.role("keeper", "LOGIN CREATEDB PASSWORD 'pw'")
     lines = "\n".join(f"  -- {n} {SECRET}" for n in range(50))
     server.run(

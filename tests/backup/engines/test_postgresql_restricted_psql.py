@@ -14,7 +14,8 @@ from django_cfg.backup.engines.postgresql.archive_script import adapt_script
 from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.errors import ToolTooOld
 from django_cfg.backup.services.restore.restore import plan_restore
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 HEAD = b"--\n-- PostgreSQL database dump\n--\n\n"
 KEY = b"\\restrict Abc123\n"

@@ -6,8 +6,9 @@ import pytest
 
 from django_cfg.backup import create_backup, drill_backup, restore_backup
 from django_cfg.backup.errors import DatabaseUnavailable, RestoreFailed, RestoreRefused
+from tests.support.databases import fail_unless_equal
 from tests.support.forged_backups import forge
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 
 CHARSET = "CHARACTER SET latin1 COLLATE latin1_german2_ci"
 

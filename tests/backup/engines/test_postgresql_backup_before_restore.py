@@ -1,4 +1,4 @@
-"""A restore in place drops nothing that nobody has saved: it is backed up before, wholly, or the restore is refused."""
+"""A restore in place drops nothing that is not saved: all of it is backed up before, or the restore is refused."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.errors import RestoreRefused
-from tests.support.databases import BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 KINDS = {
     "1 functions": "CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1'",
@@ -37,20 +37,20 @@ def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
 
 
 def test_objects_without_a_table_are_not_dropped(server: PostgreSQLServer) -> None:
-    """Without a table there is no backup before: the restore is refused, in the preview already, unless told so."""
+    """Without a table there is no backup before: without --discard-old the preview already refuses the restore."""
     server.run("CREATE EXTENSION file_fdw")
     create_backup()
-    for told, script in KINDS.items():
+    for name, script in KINDS.items():
         server.make_again("empty")
         server.run("CREATE EXTENSION file_fdw", script, alias="empty")
         before = server.text("empty")
-        refusal = f"(?s)'empty' has no table, but {told}, which.*--in-place.*--discard-old"
+        refusal = f"(?s)'empty' has no table, but {name}, which.*--in-place.*--discard-old"
         with pytest.raises(RestoreRefused, match=refusal):
             restore_backup(to="empty", in_place=True)
         fail_unless_equal(before, server.text("empty"))
 
 
-def test_objects_without_a_table_are_dropped_when_told(server: PostgreSQLServer) -> None:
+def test_objects_without_a_table_are_dropped_when_asked(server: PostgreSQLServer) -> None:
     for alias in ("default", "empty"):
         server.run("CREATE EXTENSION file_fdw", alias=alias)
     create_backup()
@@ -67,13 +67,13 @@ def test_an_empty_database_and_what_extensions_bring_are_no_obstacle(server: Pos
     assert server.count("book", "empty") == BOOKS
 
 
-def test_beside_the_database_they_are_kept(server: PostgreSQLServer) -> None:
+def test_next_to_the_database_they_are_kept(server: PostgreSQLServer) -> None:
     create_backup()
     server.run(KINDS["1 functions"], alias="empty")
     assert restore_backup(to="empty").old_data
 
 
-def test_the_backup_before_is_whole(server: PostgreSQLServer) -> None:
+def test_the_backup_before_is_complete(server: PostgreSQLServer) -> None:
     """Whatever the settings leave out, by options of pg_dump too."""
     server.run("COMMENT ON TABLE book IS 'a comment'")
     server.site.configure(

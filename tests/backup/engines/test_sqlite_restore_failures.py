@@ -106,7 +106,7 @@ def test_one_that_is_killed_before_its_switch_leaves_nothing_after_the_next(
     filled(server)
     with at_step(monkeypatch, 3, die):
         in_a_process_that_dies(server, restore_backup)
-    assert kept(server) == [], "a restore that has not happened is told as one that has"
+    assert kept(server) == [], "a restore that has not happened is reported as one that has"
     server.run("INSERT INTO author VALUES (999, 'since')")
     old_data = restore_backup().old_data
     assert [str(path) for path in kept(server)] == [old_data]

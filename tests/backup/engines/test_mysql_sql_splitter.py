@@ -100,7 +100,7 @@ def test_half_a_dump_is_no_dump(cut: int) -> None:
 
 
 def test_what_mysqldump_puts_into_one_line_is_not_counted() -> None:
-    """Its rows cannot be told from their values without reading every byte."""
+    """Its rows cannot be distinguished from their values without reading every byte."""
     scanner = DumpScanner()
     scanner.feed(b"INSERT INTO `t` VALUES (1,'),('),(2,'x');\n-- Dump completed\n")
     assert scanner.uncountable == {"t"}
@@ -189,9 +189,9 @@ def test_a_long_definition_is_one_statement() -> None:
 )
 def test_no_cut_changes_what_is_a_statement(text: str, size: int, delimiter: bytes) -> None:
     data = b"DELIMITER " + delimiter + b"\nSET x " + text.encode()
-    whole, in_blocks = Splitter(), Splitter()
-    assert pieces(in_blocks, data, size) == pieces(whole, data, len(data))
-    assert bytes(in_blocks.rest) == bytes(whole.rest)
+    at_once, in_blocks = Splitter(), Splitter()
+    assert pieces(in_blocks, data, size) == pieces(at_once, data, len(data))
+    assert bytes(in_blocks.rest) == bytes(at_once.rest)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What restores leave on a PostgreSQL server: old data under told names, and no scratch of a dead restore for long."""
+"""What restores leave on a PostgreSQL server: old data under names that are printed, and no lasting scratch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from django_cfg.backup.engines.postgresql import staging_databases
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.restore.kept_data import KeptData, Unreachable, list_kept_data
 from tests.support.abandoned_staging import swept
-from tests.support.databases import BOOKS
-from tests.support.postgresql_databases import PostgreSQLServer, fail_unless_equal
+from tests.support.databases import BOOKS, fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def server(postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
     assert postgresql_server.made("restoring") == []
 
 
-def test_the_old_data_is_kept_whole_under_a_told_name(server: PostgreSQLServer) -> None:
+def test_the_old_data_is_kept_complete_under_a_printed_name(server: PostgreSQLServer) -> None:
     create_backup()
     server.run("UPDATE author SET name = 'since'", "CREATE TABLE later (i int)")
     old = server.text()
@@ -54,7 +54,7 @@ def test_a_second_restore_keeps_its_old_data_under_a_name_of_its_own(server: Pos
 
 
 def test_kept_data_is_listed_with_its_size_and_age(server: PostgreSQLServer) -> None:
-    """Newest first, of each database once, and nobody else's."""
+    """Newest first, of each database once, and of no other project."""
     name = server.databases["default"]
     create_backup()
     restore_backup()
@@ -101,7 +101,7 @@ def test_a_name_too_long_is_cut_and_stays_unique(server: PostgreSQLServer) -> No
 
 
 def test_a_dead_restores_scratch_is_removed_by_the_next(server: PostgreSQLServer) -> None:
-    """And nobody else's: not one of another name, nor one that another role owns."""
+    """And no other: not one of another name, nor one that another role owns."""
     name = server.databases["default"]
     other = server.role("another")
     ours, foreign = f"{name}__restoring_20250115t020000z", f"{name}__restoring_by_hand"
@@ -137,7 +137,7 @@ def test_kept_data_of_a_lost_database_is_listed(server: PostgreSQLServer) -> Non
     server.server.sql(f"CREATE DATABASE {server.databases['default']}")
 
 
-def test_a_server_that_does_not_answer_is_told_beside_the_others(server: PostgreSQLServer) -> None:
+def test_a_server_that_does_not_answer_is_listed_with_the_others(server: PostgreSQLServer) -> None:
     create_backup()
     restore_backup()
     databases = {"default": server.server.settings(server.databases["default"]),

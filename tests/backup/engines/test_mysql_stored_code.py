@@ -1,4 +1,4 @@
-"""Views, triggers, routines and events that stand in the way of a restore, or are to survive it."""
+"""Views, triggers, routines and events that are in the way of a restore, or are to survive it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def broken(server: MySQLServer) -> MySQLServer:
 
 
 def test_a_broken_view_is_no_obstacle(broken: MySQLServer) -> None:
-    """It is told before anything is loaded, and its text is kept like that of the others."""
+    """It is reported before anything is loaded, and its text is kept like that of the others."""
     answer = broken.site.call("backup_restore", "--yes")
     assert answer.code == 0, answer.stderr
     assert "the views orphan, upon refer to something that does not exist" in answer.stderr
@@ -49,8 +49,8 @@ def test_in_place_the_way_past_a_broken_view_is_named(broken: MySQLServer) -> No
     assert broken.count("gone") == 0
 
 
-def test_code_that_cannot_be_read_is_told_before_it_is_loaded(server: MySQLServer) -> None:
-    """Its text is hidden from this user, so the switch would fail: after hours of loading, if nobody had looked."""
+def test_code_that_cannot_be_read_is_reported_before_it_is_loaded(server: MySQLServer) -> None:
+    """Its text is hidden from this user, so the switch would fail: after hours of loading, had it not been checked."""
     create_backup()
     server.run("CREATE PROCEDURE secret() SELECT 1", "DELETE FROM book WHERE id > 10")
     user = become(server, SQL[1])
@@ -66,7 +66,7 @@ def test_code_that_cannot_be_read_is_told_before_it_is_loaded(server: MySQLServe
 
 @pytest.mark.parametrize("in_place", [True, False])
 def test_grants_on_single_routines_survive(server: MySQLServer, *, in_place: bool) -> None:
-    """Whatever has become of them meanwhile, and though their definer is gone; what is later than the backup goes."""
+    """Whatever has become of them in the meantime, and though their definer is gone; what is later goes."""
     leaver = server.user("leaver@'%'", "ALL ON {db}.*")
     server.script(f"""CREATE FUNCTION one() RETURNS int RETURN 1; CREATE DEFINER={leaver} PROCEDURE work() SELECT 1;
         SET sql_mode = ORACLE;

@@ -1,4 +1,4 @@
-"""Whoever is connected while a restore goes on: waited for, ended when told so, and never shown a mixture."""
+"""Other connections during a restore: waited for, ended with --disconnect, and never shown a mixture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django_cfg.backup.errors import RestoreFailed
 from tests.support.databases import BOOKS
 from tests.support.mysql_databases import MySQLServer
 
-FORMS = pytest.mark.parametrize("in_place", [False, True], ids=["beside", "in place"])
+FORMS = pytest.mark.parametrize("in_place", [False, True], ids=["staging", "in place"])
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def holder(server: MySQLServer) -> Iterator[pymysql.Connection]:
 
 
 @FORMS
-def test_they_are_ended_when_told(server: MySQLServer, holder: pymysql.Connection, *, in_place: bool) -> None:
+def test_they_are_ended_with_disconnect(server: MySQLServer, holder: pymysql.Connection, *, in_place: bool) -> None:
     """And it is said before who they are, and when."""
     options = ["--in-place", "--discard-old"] if in_place else []
     answer = server.site.call("backup_restore", "--yes", "--disconnect", *options)
@@ -55,7 +55,7 @@ def test_they_are_left_alone_otherwise(server: MySQLServer, holder: pymysql.Conn
 
 
 def test_what_was_set_aside_is_listed(server: MySQLServer) -> None:
-    """With its size, as long as it is there."""
+    """With its size, as long as it exists."""
     name = restore_backup().old_data
     answer = server.site.call("backup_status", "--json")
     (kept,) = answer.json["old_data"]

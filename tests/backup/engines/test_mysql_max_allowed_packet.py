@@ -9,7 +9,8 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
 from django_cfg.backup.errors import RestoreRefused
-from tests.support.mysql_databases import MySQLServer, fail_unless_equal
+from tests.support.databases import fail_unless_equal
+from tests.support.mysql_databases import MySQLServer
 
 MIB = 1 << 20
 

@@ -1,4 +1,4 @@
-"""What the server or the role does not have: another role's grants, a tablespace, an access method."""
+"""What the server or the role does not have: another role's grants, a role, a tablespace, an access method."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def placed(own_postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer
     server.server.sql("DROP TABLESPACE IF EXISTS fastdisk")
 
 
-def test_a_tablespace_that_is_not_there(placed: PostgreSQLServer, restore: Restore) -> None:
+def test_a_tablespace_that_does_not_exist(placed: PostgreSQLServer, restore: Restore) -> None:
     assert "tablespaces" not in preview()
     placed.server.sql("DROP TABLESPACE fastdisk")
     assert "the tablespaces fastdisk do not exist here" in preview()
@@ -144,7 +144,7 @@ def test_a_drill_needs_no_tablespace(placed: PostgreSQLServer) -> None:
     assert drill_backup().succeeded
 
 
-def test_a_tablespace_that_is_there(placed: PostgreSQLServer, restore: Restore) -> None:
+def test_a_tablespace_that_exists(placed: PostgreSQLServer, restore: Restore) -> None:
     assert restore().advice == ""
     assert placed.run("SELECT tablespace FROM pg_tables WHERE tablename = 'big'") == [("fastdisk",)]
     placed.run("DROP TABLE big")
@@ -190,3 +190,53 @@ def test_an_access_method_that_is_in_the_backup(columnar: PostgreSQLServer, rest
     assert restore().advice == ""
     query = "SELECT amname FROM pg_class c JOIN pg_am a ON a.oid = relam WHERE relname = 'wide'"
     assert columnar.run(query) == [("columnar",)]
+
+
+ODD = 'Gone, "1"; it\'s TO x'
+QUOTED = '"' + ODD.replace('"', '""') + '"'
+
+
+@pytest.fixture
+def without_roles(own_postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
+    """With policies and user mappings of roles that stay and of such that go after the backup."""
+    server = own_postgresql_server
+    for role in ("stays", "gone", QUOTED):
+        server.server.sql(f"DROP ROLE IF EXISTS {role}", f"CREATE ROLE {role}")
+    server.run(
+        "ALTER TABLE author ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY for_all ON author USING (true)",
+        "CREATE POLICY for_stays ON author FOR SELECT TO stays USING (name <> ' TO gone ')",
+        "CREATE POLICY for_gone ON author AS RESTRICTIVE FOR SELECT TO stays, gone USING (true)",
+        f'CREATE POLICY "odd TO gone" ON author FOR UPDATE TO {QUOTED} USING (true) WITH CHECK (true)',
+        "COMMENT ON POLICY for_gone ON author IS 'of gone'",
+        "COMMENT ON POLICY for_stays ON author IS 'of stays'",
+        "CREATE FOREIGN DATA WRAPPER f", "CREATE SERVER there FOREIGN DATA WRAPPER f",
+        *(f"CREATE USER MAPPING FOR {role} SERVER there OPTIONS (password 't0p-secret')"
+          for role in ("stays", "gone", QUOTED, "PUBLIC")),
+    )  # fmt: skip
+    create_backup()
+    for role in ("gone", QUOTED):
+        server.run(f"DROP OWNED BY {role}")
+        server.server.sql(f"DROP ROLE {role}")
+    server.run("DELETE FROM book")
+    return server
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_policies_and_user_mappings_of_missing_roles(without_roles: PostgreSQLServer, in_place: bool) -> None:
+    advice = restore_backup(in_place=in_place, discard_old=True).advice
+    assert without_roles.count("book") == BOOKS
+    for name in ("the policy for_gone ON author", 'the policy "odd TO gone" ON author', "the user mapping of gone",
+                 f"the user mapping of {ODD}"):  # fmt: skip
+        assert name in advice
+    assert "stays" not in advice
+    assert "t0p-secret" not in advice
+    assert without_roles.run("SELECT polname FROM pg_policy ORDER BY 1") == [("for_all",), ("for_stays",)]
+    assert without_roles.run("SELECT usename FROM pg_user_mappings ORDER BY 1") == [("public",), ("stays",)]
+    comment = without_roles.run("SELECT obj_description(oid) FROM pg_policy WHERE polname = 'for_stays'")
+    assert comment == [("of stays",)]
+
+
+def test_the_preview_names_missing_roles(without_roles: PostgreSQLServer) -> None:
+    answer = without_roles.site.call("backup_restore", "latest")
+    assert "policies and user mappings that name them are left out" in answer.stdout + answer.stderr

@@ -1,4 +1,4 @@
-"""kill -9 of the whole process group at random moments of a restore: the database is wholly old or wholly new."""
+"""kill -9 of the process group at random moments of a restore: the database is all old or all new."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ import psycopg
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from tests.support.postgresql_databases import PostgreSQLServer, beside, fail_unless_equal
-from tests.support.processes import wait_until
+from tests.support.databases import fail_unless_equal
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.processes import in_parallel, wait_until
 
 FORMS: Mapping[str, dict[str, Any]] = {
-    "beside": {"disconnect": True},
-    "beside, discarding": {"disconnect": True, "discard_old": True},
+    "staging": {"disconnect": True},
+    "staging, discarding": {"disconnect": True, "discard_old": True},
     "in place": {"in_place": True, "discard_old": True},
     "tables": {"tables": ["book", "generation", "moved"], "discard_old": True},
 }
-# Every row of one table tells the same generation as the other table does.
+# Every row of one table has the same generation as the other table.
 GENERATIONS = "SELECT (SELECT n::text FROM generation), (SELECT string_agg(DISTINCT title, ',') FROM book)"
 BUSY = "SELECT 1 FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
 
-@pytest.mark.parametrize("form", ["beside", "in place"])
+@pytest.mark.parametrize("form", ["staging", "in place"])
 def test_we_are_killed_in_mid_restore(own_postgresql_server: PostgreSQLServer, form: str) -> None:
     kill_at_random_moments(own_postgresql_server, FORMS[form], 6)
 
@@ -41,7 +42,7 @@ def test_we_are_killed_in_mid_restore_50_times(own_postgresql_server: PostgreSQL
     kill_at_random_moments(own_postgresql_server, FORMS[form], 50)
 
 
-@pytest.mark.parametrize("form", ["beside", "in place"])
+@pytest.mark.parametrize("form", ["staging", "in place"])
 def test_what_a_killed_restore_leaves_in_the_folder_of_temporary_files(
     own_postgresql_server: PostgreSQLServer, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +114,7 @@ def restore_and_kill(server: PostgreSQLServer, options: dict[str, Any], after: f
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    assert after is not None or status == 0, "the restore that nobody killed failed"
+    assert after is not None or status == 0, "the restore that was not killed failed"
     return time.monotonic() - begun
 
 
@@ -123,7 +124,7 @@ class watched:  # noqa: N801  a block, not a thing
     def __init__(self, server: PostgreSQLServer) -> None:
         self._server = server
         self._is_over = False
-        self._block = beside(self._watch)
+        self._block = in_parallel(self._watch)
 
     def __enter__(self) -> None:
         self._block.__enter__()
@@ -136,6 +137,6 @@ class watched:  # noqa: N801  a block, not a thing
         while not self._is_over:
             with suppress(psycopg.OperationalError), self._server.connect() as connection:
                 while not self._is_over:
-                    told, found = connection.execute(GENERATIONS).fetchone() or ("", "no row")
-                    assert told == found
+                    expected, found = connection.execute(GENERATIONS).fetchone() or ("", "no row")
+                    assert expected == found
                     time.sleep(0.002)

@@ -1,4 +1,4 @@
-"""Counts that cannot be sure are not claimed to be: they are told, and not compared."""
+"""Counts that cannot be sure are not claimed to be: they are reported, and not compared."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def counts(manifest: Manifest) -> dict[str, tuple[int, bool]]:
 def test_a_dump_that_lies_between_is_counted_itself(
     server: MySQLServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Rows came before the program looked, and more came after: what passed is what is told, and it is so."""
+    """Rows came before the program looked, and more came after: what passed is what is counted."""
     late = _MORE.replace("seq_1000_to_1049", "seq_2000_to_2049")
     manifest = backed_up(server, tmp_path, before=_MORE, after=late)
     assert counts(manifest) == {"author": (AUTHORS, True), "book": (BOOKS + 50, True)}
@@ -65,8 +65,10 @@ def test_a_dump_that_lies_between_is_counted_itself(
     assert server.count("book") == BOOKS + 50
 
 
-def test_a_dump_beside_both_is_not_exact(server: MySQLServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It holds more rows than were there before and after: that is odd, and told; a restore does not stop at it."""
+def test_a_dump_that_fits_neither_is_not_exact(
+    server: MySQLServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It holds more rows than were there before and after: that is odd, and reported; a restore does not stop at it."""
     manifest = backed_up(server, tmp_path, before=_MORE, after=_LESS.format(40))
     assert counts(manifest) == {"author": (AUTHORS, True), "book": (BOOKS + 50, False)}
     assert "book: rows were written while the dump began, so their counts are not exact" in caplog.text
@@ -77,7 +79,7 @@ def test_a_dump_beside_both_is_not_exact(server: MySQLServer, tmp_path: Path, ca
     assert server.count("book") == BOOKS + 50
 
 
-def test_rows_that_share_a_line_are_exact_only_where_nobody_wrote(server: MySQLServer, tmp_path: Path) -> None:
+def test_rows_that_share_a_line_are_exact_only_where_nothing_was_written(server: MySQLServer, tmp_path: Path) -> None:
     manifest = backed_up(server, tmp_path, before=_MORE, through=_ON_ONE_LINE)
     assert counts(manifest) == {"author": (AUTHORS, True), "book": (BOOKS, False)}
     verify_backup()
