@@ -64,6 +64,8 @@ def test_an_undo_during_another_write_changes_nothing(
     site: Site, restored: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("django_cfg.backup.engines.sqlite.connection.LOCK_TIMEOUT", 0.2)
+    engine = "django.db.backends.sqlite3"
+    site.use_databases(default={"ENGINE": engine, "NAME": str(site.database), "OPTIONS": {"timeout": 0.1}})
     writer = sqlite3.connect(site.database, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     try:
