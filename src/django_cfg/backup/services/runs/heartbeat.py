@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from django.db import Error, connections
+from django.db import connections
 
 from django_cfg.backup.formatting import printable
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.progress import LiveProgress
-from django_cfg.backup.services.runs.history_database import can_be_opened, find_runs, history_alias
+from django_cfg.backup.services.runs.history_database import REFUSALS, can_be_opened, find_runs, history_alias
 from django_cfg.backup.services.runs.reachability import PATIENCE
 
 INTERVAL = 20.0  # seconds
@@ -90,7 +90,7 @@ class _Heart:
                 stage = printable(live.stage)[:_LONGEST_STAGE]
                 row.update(heartbeat_at=shared_now(), stage=stage, bytes_done=live.done, bytes_total=live.total or None)
             return row.values_list("cancelled_by", flat=True).first() or ""
-        except Error as error:
+        except REFUSALS as error:
             _log.info("No heartbeat this time: %s", error)  # the next one may come through
             return ""
         finally:

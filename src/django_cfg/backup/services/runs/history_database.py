@@ -21,7 +21,9 @@ from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.runs.reachability import PATIENCE, is_reachable
 
 T = TypeVar("T")
-_REFUSALS = (Error, ImproperlyConfigured, ImportError)  # the last two of a driver that is missing
+# What using the database may raise: ImproperlyConfigured and ImportError where the driver is missing, OSError where a
+# driver passes on that a file of its settings is (PyMySQL with a missing ssl_ca).
+REFUSALS = (Error, ImproperlyConfigured, ImportError, OSError)
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # seconds, after each of which the driver waits, too
 _log = logging.getLogger("django_cfg.backup")
 
@@ -51,7 +53,7 @@ def _hindrance(alias: str) -> str:
         return "does not exist"
     try:
         return "" if is_reachable(alias) else f"does not answer within {PATIENCE:.0f} s"
-    except _REFUSALS:
+    except REFUSALS:
         return ""  # using it will tell
 
 
@@ -107,7 +109,7 @@ def required(doing: str) -> Iterator[None]:
         )
     try:
         yield
-    except _REFUSALS as error:
+    except REFUSALS as error:
         raise HistoryUnavailable(
             f"Could not {doing}: the history in the database {history_alias()!r} cannot be used "
             f"({str(error).strip()}). Without it nothing keeps a slot from being served twice, so nothing was started. "
@@ -134,5 +136,5 @@ def refusal_logged(doing: str) -> Iterator[None]:
     """Log a database's refusal instead of raising it."""
     try:
         yield
-    except _REFUSALS as error:
+    except REFUSALS as error:
         _log.warning("Could not %s (%s); if its table is missing, run migrate.", doing, str(error).strip())
