@@ -222,6 +222,7 @@ class TestWorkers:
             wait_until((killed.folder / "writing").exists, 60)
             child = int((killed.folder / "writing").read_text())
             horse = next(iter(children_of(worker.pid)))
+            wait_until(lambda: len(children_of(horse)) >= 2)  # the program, and the shell that watches over it
             for process in (horse, worker.pid):
                 os.kill(process, signal.SIGKILL)
             wait_until(lambda: not is_running(child))
