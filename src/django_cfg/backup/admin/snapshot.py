@@ -94,8 +94,7 @@ def _read_storage(project: Project) -> Catalog:
     """Read the catalog, from copies where they are current; what was read is written in this thread."""
     cache = ObjectCache(project.storage)
     catalog = _within(PATIENCE, lambda: read_catalog(project.storage, project.signing_keys, cache.read_many), project)
-    proofs = (keys[-1] for keys in catalog.proof_keys.values())
-    cache.save([*(manifest.key for manifest in catalog.backups), *proofs])
+    cache.save()
     return catalog
 
 
