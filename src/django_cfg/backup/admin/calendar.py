@@ -96,6 +96,8 @@ def band(
     if len(slots) < _MANY:
         return []
     failed = {run.slot for run in runs if run.state in (Run.State.FAILED, Run.State.MISSED)}
+    recent = [backup for backup in backups if backup.started_at >= slots[0]]
+    patience = timedelta(minutes=schedule.grace_minutes)
     width = _BAND_WIDTH / len(slots)
     ends = [*slots[1:], now]
     return [
@@ -103,14 +105,18 @@ def band(
             x=round(number * width, 1),
             y=0,
             width=round(max(width - 1, 1), 1),
-            state=(state := _slot_state(slot, end, backups, failed)),
-            title=f"{slot.astimezone(zone):%a %H:%M}: {state.replace('_', ' ')}",
+            state=(state := _slot_state(slot, end, recent, failed, is_due=slot > now - patience)),
+            title=f"{slot.astimezone(zone):%a %H:%M}: {'due now' if state == 'none' else state.replace('_', ' ')}",
         )
         for number, (slot, end) in enumerate(zip(slots, ends, strict=True))
     ]
 
 
-def _slot_state(slot: datetime, end: datetime, backups: Sequence[Manifest], failed: set[datetime | None]) -> str:
+def _slot_state(
+    slot: datetime, end: datetime, backups: Sequence[Manifest], failed: set[datetime | None], *, is_due: bool
+) -> str:
     if any(backup.slot == slot or slot <= backup.started_at < end for backup in backups):
         return "backed_up"
-    return "failed" if slot in failed else "missed"
+    if slot in failed:
+        return "failed"
+    return "none" if is_due else "missed"

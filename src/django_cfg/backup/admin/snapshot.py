@@ -75,7 +75,7 @@ def read_snapshot() -> Snapshot:
         report = _read_status(project, catalog, deadline - time.monotonic())
     except BackupError as error:
         return Snapshot(project, now, None, None, storage_failed(str(error)), str(error))
-    summary = summarize(report, last_failures(project), now)
+    summary = summarize(report, last_failures(report), now)
     return Snapshot(project, now, catalog, report, summary)
 
 
