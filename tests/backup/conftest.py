@@ -14,6 +14,7 @@ import pytest
 from tests.support import needs, processes
 from tests.support.django_project import ADMINS, Site
 from tests.support.gnupg_home import Home, Laptop
+from tests.support.redis_server import RedisServer
 from tests.support.s3_server import S3Server
 from tests.support.unprivileged import UNPRIVILEGED_UID, Unprivileged
 
@@ -22,6 +23,13 @@ from tests.support.unprivileged import UNPRIVILEGED_UID, Unprivileged
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server for all tests of the session; each test makes its own bucket."""
     server = S3Server(tmp_path_factory.mktemp("s3") / "server")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
     server.stop()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from django_cfg.backup.formatting import counted, megabytes, seconds_taken
+from django_cfg.backup.formatting import counted, elapsed, megabytes, seconds_taken
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,22 @@ def test_counts() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert seconds_taken(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("span", "text"),
+    [
+        (timedelta(seconds=-5), "less than 1 s"),
+        (timedelta(seconds=99), "99 s"),
+        (timedelta(seconds=100), "2 min"),
+        (timedelta(minutes=99, seconds=29), "99 min"),
+        (timedelta(minutes=100), "2 h"),
+        (timedelta(hours=35, minutes=29), "35 h"),
+        (timedelta(hours=36), "2 days"),
+        (timedelta(days=20), "20 days"),
+        (timedelta(days=21), "3 weeks"),
+        (timedelta(days=400), "57 weeks"),
+    ],
+)
+def test_lengths_of_time(span: timedelta, text: str) -> None:
+    assert elapsed(span) == text

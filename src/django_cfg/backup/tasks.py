@@ -26,19 +26,19 @@ def run_verification(run: int, database: str, claimed: str) -> str:
     return verified.name if verified else ""
 
 
-def run_job(text: str, queue: str = "") -> str:
-    """Do a job that a person has asked for in the admin; how it ended, in a word.
+def run_job(text: str, queue: str) -> str:
+    """Do a job that a person has asked for in the admin; how it ended, in a word, empty if it was done before.
 
     :param text: the job as JSON.
-    :param queue: of RQ, where its state is kept; empty: in a file of this machine.
+    :param queue: where its state is kept.
     """
-    from django_cfg.backup.services.jobs.boards import FileBoard, QueueBoard
+    from django_cfg.backup.services.jobs.boards import QueueBoard
     from django_cfg.backup.services.jobs.job import Job
-    from django_cfg.backup.services.jobs.perform import perform
+    from django_cfg.backup.services.jobs.perform import perform_once
 
     job = Job.model_validate_json(text)
-    board, where = (QueueBoard(queue, job.id), f"on the queue {queue!r}") if queue else (FileBoard(job.id), "as a task")
-    return perform(job, board, where, queue).phase
+    ended = perform_once(job, QueueBoard(queue, job.id), f"on the queue {queue!r}", queue)
+    return ended.phase if ended else ""
 
 
 def run_tick() -> int:

@@ -1,4 +1,4 @@
-"""A clock that the tests set, a Redis that the session shares, and servers that receive the notifications."""
+"""A clock that the tests set, and servers that receive the notifications."""
 
 from __future__ import annotations
 
@@ -46,13 +46,6 @@ def drilled(hourly: Site) -> Site:
 @pytest.fixture(scope="session")
 def apprise_is_loaded() -> None:
     load_apprise()
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -98,21 +98,24 @@ def band(
     failed = {run.slot for run in runs if run.state in (Run.State.FAILED, Run.State.MISSED)}
     known = [*(backup.started_at for backup in backups), *(run.slot or run.started_at or now for run in runs)]
     first = min(known, default=now)  # nothing was missed before there was anything
+    recent = [backup for backup in backups if backup.started_at >= slots[0]]
+    patience = timedelta(minutes=schedule.grace_minutes)
     width = _BAND_WIDTH / len(slots)
-    ends = [*slots[1:], now]
-    return [
-        Cell(
-            x=round(number * width, 1),
-            y=0,
-            width=round(max(width - 1, 1), 1),
-            state=(state := _slot_state(slot, end, backups, failed) if end > first else "none"),
-            title=f"{slot.astimezone(zone):%a %H:%M}: {state.replace('_', ' ')}",
-        )
-        for number, (slot, end) in enumerate(zip(slots, ends, strict=True))
-    ]
+    cells = []
+    for number, (slot, end) in enumerate(zip(slots, [*slots[1:], now], strict=True)):
+        is_due = slot > now - patience
+        state = _slot_state(slot, end, recent, failed, is_due=is_due) if end > first else "none"
+        words = "due now" if state == "none" and is_due else state.replace("_", " ")
+        title = f"{slot.astimezone(zone):%a %H:%M}: {words}"
+        cells.append(Cell(round(number * width, 1), 0, state, title, width=round(max(width - 1, 1), 1)))
+    return cells
 
 
-def _slot_state(slot: datetime, end: datetime, backups: Sequence[Manifest], failed: set[datetime | None]) -> str:
+def _slot_state(
+    slot: datetime, end: datetime, backups: Sequence[Manifest], failed: set[datetime | None], *, is_due: bool
+) -> str:
     if any(backup.slot == slot or slot <= backup.started_at < end for backup in backups):
         return "backed_up"
-    return "failed" if slot in failed else "missed"
+    if slot in failed:
+        return "failed"
+    return "none" if is_due else "missed"

@@ -16,7 +16,7 @@ from django_cfg.backup.admin.access import may
 from django_cfg.backup.admin.base import url
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.formatting import elapsed, megabytes
-from django_cfg.backup.services.jobs.boards import find_board
+from django_cfg.backup.services.jobs.find import find_board
 from django_cfg.backup.services.jobs.job import Job, JobPhase, JobState
 from django_cfg.backup.services.jobs.launch import launch
 from django_cfg.backup.services.project import clock

@@ -80,7 +80,7 @@ def read_snapshot(patience: float = PATIENCE) -> Snapshot:
         report = _read_status(project, catalog, deadline - time.monotonic())
     except BackupError as error:
         return Snapshot(project, now, None, None, storage_failed(str(error)), str(error))
-    summary = summarize(report, last_failures(project), now)
+    summary = summarize(report, last_failures(report), now)
     return Snapshot(project, now, catalog, report, summary)
 
 
@@ -112,8 +112,7 @@ def _read_storage(project: Project, patience: float) -> Catalog:
     """Read the catalog, from copies where they are current; what was read is written in this thread."""
     cache = ObjectCache(project.storage)
     catalog = _within(patience, lambda: read_catalog(project.storage, project.signing_keys, cache.read_many), project)
-    proofs = (keys[-1] for keys in catalog.proof_keys.values())
-    cache.save([*(manifest.key for manifest in catalog.backups), *proofs])
+    cache.save()
     return catalog
 
 

@@ -118,18 +118,35 @@ def expected_ends(
     ends: dict[str, date] = {}
     for series in _series(newest_first):
         regular = [(m, m.started_at.astimezone(zone).date()) for m in series if _is_regular(m)]
-        for number, (_, backups) in enumerate(_newest_periods(regular, policy.keep_daily, date.isoformat)):
+        if not regular:
+            continue
+        first = max(today, regular[0][1] + timedelta(days=1))  # the day of the next backup
+        daily = _newest_periods(regular, policy.keep_daily, date.isoformat)
+        for number, (_, backups) in enumerate(daily):
             for manifest in backups:
-                ends[manifest.name] = today + timedelta(days=policy.keep_daily - number)
-        weeks = _newest_periods(regular, policy.keep_weekly, _iso_week)
-        monday = today - timedelta(days=today.weekday())
-        for number, (_, backups) in enumerate(weeks):
-            end = monday + timedelta(weeks=policy.keep_weekly - number)
-            ends[backups[0].name] = max(end, ends.get(backups[0].name, end))
-        for number, (_, backups) in enumerate(_newest_periods(regular, policy.keep_monthly, _month)):
-            end = _months_later(today, policy.keep_monthly - number)
-            ends[backups[0].name] = max(end, ends.get(backups[0].name, end))
+                ends[manifest.name] = first + timedelta(days=policy.keep_daily - number - 1)
+        monday = first - timedelta(days=first.weekday())
+        for number, manifest in _closed(regular, policy.keep_weekly, _iso_week, first):
+            end = max(first, monday + timedelta(weeks=policy.keep_weekly - number - 1))
+            ends[manifest.name] = max(end, ends.get(manifest.name, end))
+        for number, manifest in _closed(regular, policy.keep_monthly, _month, first):
+            end = max(first, _months_later(first, policy.keep_monthly - number - 1))
+            ends[manifest.name] = max(end, ends.get(manifest.name, end))
     return ends
+
+
+def _closed(
+    regular: Sequence[tuple[Manifest, date]], count: int, period_of: Callable[[date], str], first: date
+) -> Iterator[tuple[int, Manifest]]:
+    """Yield the newest backup of each period that one keeps, and how many periods with backups have begun after it.
+
+    Not of the period of *first*, the day of the next backup: that one takes its place.
+    """
+    current = period_of(first)
+    before = [(manifest, day) for manifest, day in regular if period_of(day) != current]
+    is_open = len(before) < len(regular)
+    for number, (_, backups) in enumerate(_newest_periods(before, count - is_open, period_of)):
+        yield number, backups[0]
 
 
 def is_from_the_future(manifest: Manifest, now: datetime) -> bool:

@@ -7,8 +7,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-# What ends us in order; SIGALRM by a limit of time, RQ's or our own.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)  # what ends us in order; the last, time limits
 CANCEL = signal.SIGUSR1  # what a thread of ours sends to the main thread
 
 _Trace = TracebackType | None

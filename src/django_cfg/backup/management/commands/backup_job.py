@@ -9,7 +9,7 @@ from django_cfg.backup.errors import BackupNotFound
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.services.jobs.boards import FileBoard
 from django_cfg.backup.services.jobs.job import JobPhase
-from django_cfg.backup.services.jobs.perform import perform
+from django_cfg.backup.services.jobs.perform import perform_once
 
 
 class Command(BackupCommand):
@@ -21,8 +21,8 @@ class Command(BackupCommand):
     def run(self, *, number: str, **options: Any) -> Any:
         board = FileBoard(number)
         state = board.read()
-        if state is None or state.phase is not JobPhase.WAITING:
+        ended = perform_once(state.job, board, state.where) if state and state.phase is JobPhase.WAITING else None
+        if ended is None:
             raise BackupNotFound(f"No job {number} waits here: it was begun, or its file is gone.")
-        ended = perform(state.job, board, state.where)
         self.show(f"{ended.job}: {ended.phase}. {ended.message}")
         return ended

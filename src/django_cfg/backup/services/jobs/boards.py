@@ -15,10 +15,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from django_cfg.backup.errors import BackupError, StorageError
+from django_cfg.backup.errors import StorageError, UsageError
 from django_cfg.backup.process.private_dir import create_private, is_private
-from django_cfg.backup.services.jobs.job import JobState
-from django_cfg.backup.services.project.project import Project
+from django_cfg.backup.services.jobs.job import JobPhase, JobState
 from django_cfg.backup.services.schedule import rq
 
 _KEPT = 7 * 86_400.0  # seconds
@@ -26,7 +25,10 @@ _NUMBER = re.compile(r"[0-9a-f]{24}")
 
 
 class Board(ABC):
-    """One job's state, and the wish that it ends."""
+    """One job's state, and the wish that it ends.
+
+    Each method raises BackupError or OSError where the state cannot be reached.
+    """
 
     @abstractmethod
     def write(self, state: JobState) -> None:
@@ -34,7 +36,11 @@ class Board(ABC):
 
     @abstractmethod
     def read(self) -> JobState | None:
-        """Return the state; None: there is none."""
+        """Return the state; None: there is none that can be understood."""
+
+    @abstractmethod
+    def take(self) -> bool:
+        """Take the job to do it; False: it was taken before. No job is done twice, whatever a queue delivers."""
 
     @abstractmethod
     def cancel(self, by: str) -> None:
@@ -50,36 +56,47 @@ class FileBoard(Board):
 
     def __init__(self, number: str) -> None:
         if not _NUMBER.fullmatch(number):
-            raise StorageError(f"{number!r} is no job.")
-        self._path = _folder() / f"{number}.json"
+            raise UsageError(f"{number!r} is no job.")
+        self._number = number
 
     @property
     def log(self) -> Path:
-        """What the process of the job prints that nothing foresaw."""
-        return self._path.with_suffix(".log")
+        """What the process of the job prints, unexpected errors above all."""
+        return self._file("log")
 
     def write(self, state: JobState) -> None:
-        new = self._path.with_suffix(f".{os.getpid()}.new")
+        new = self._file(f"{os.getpid()}.new")
         new.unlink(missing_ok=True)
         with create_private(new) as file:
             file.write(state.model_dump_json().encode())
-        new.replace(self._path)
+        new.replace(self._file("json"))
 
     def read(self) -> JobState | None:
         try:
-            return JobState.model_validate_json(self._path.read_bytes())
+            state = JobState.model_validate_json(self._file("json").read_bytes())
         except (OSError, ValidationError):
             return None
+        return state if state.job.id == self._number else None
+
+    def take(self) -> bool:
+        try:
+            create_private(self._file("taken")).close()
+        except FileExistsError:
+            return False
+        return True
 
     def cancel(self, by: str) -> None:
-        with suppress(FileExistsError), create_private(self._path.with_suffix(".cancel")) as file:
+        with suppress(FileExistsError), create_private(self._file("cancel")) as file:
             file.write(by.encode())
 
     def cancelled_by(self) -> str:
         try:
-            return self._path.with_suffix(".cancel").read_text(encoding="utf-8")
+            return self._file("cancel").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
+
+    def _file(self, suffix: str) -> Path:
+        return _folder() / f"{self._number}.{suffix}"
 
 
 class QueueBoard(Board):
@@ -92,8 +109,14 @@ class QueueBoard(Board):
         rq.write_note(self._queue, rq.job_id_of(self._number), "state", state.model_dump_json())
 
     def read(self) -> JobState | None:
-        found = rq.read_note(self._queue, rq.job_id_of(self._number), "state")
-        return JobState.model_validate_json(found) if found else None
+        state = self._read()
+        if state and not state.has_ended and (why := rq.describe_end(self._queue, rq.job_id_of(self._number))):
+            again = self._read()  # its worker may have written the end in the meantime
+            return again if again is None or again.has_ended else again.ended(JobPhase.FAILED, why)
+        return state
+
+    def take(self) -> bool:
+        return rq.write_first_note(self._queue, rq.job_id_of(self._number), "taken", "1")
 
     def cancel(self, by: str) -> None:
         rq.write_note(self._queue, rq.job_id_of(self._number), "cancelled_by", by)
@@ -101,19 +124,11 @@ class QueueBoard(Board):
     def cancelled_by(self) -> str:
         return rq.read_note(self._queue, rq.job_id_of(self._number), "cancelled_by")
 
-
-def find_board(project: Project, number: str) -> tuple[Board, JobState] | None:
-    """Return where the state of the job *number* is, and that state; None: there is no such job any more."""
-    on_file = FileBoard(number)
-    state = on_file.read()
-    if state and not state.queue:
-        return on_file, state
-    for queue in [state.queue] if state else rq.known_queues(project):
-        board = QueueBoard(queue, number)
-        with suppress(BackupError):
-            if found := board.read():
-                return board, found
-    return (on_file, state) if state else None
+    def _read(self) -> JobState | None:
+        try:
+            return JobState.model_validate_json(rq.read_note(self._queue, rq.job_id_of(self._number), "state"))
+        except ValidationError:
+            return None
 
 
 def sweep_boards() -> None:

@@ -83,6 +83,9 @@ class JobState(Record):
     phase: JobPhase = JobPhase.WAITING
     where: str = ""  # in words: a queue, a process, the next tick
     queue: str = ""  # of RQ; empty: none
+    task: str = ""  # the id of its result on the task backend; empty: none
+    row: int | None = None  # of the history, where it waits for a tick
+    may_wait: bool = False  # for a worker or a tick, for as long as that takes
     stage: str = ""
     done: int = 0  # bytes of the stage
     total: int = 0  # bytes of the stage; 0: not known
@@ -98,8 +101,14 @@ class JobState(Record):
         return self.phase not in (JobPhase.WAITING, JobPhase.RUNNING)
 
     def is_silent(self, now: datetime) -> bool:
-        """Return True if it runs, and has given no sign of life for too long."""
-        return self.phase is JobPhase.RUNNING and (now - self.seen_at).total_seconds() > SILENCE
+        """Return True if it runs, or should have begun, and has given no sign of life for too long."""
+        may_be_silent = self.has_ended or (self.phase is JobPhase.WAITING and self.may_wait)
+        return not may_be_silent and (now - self.seen_at).total_seconds() > SILENCE
+
+    def ended(self, phase: JobPhase, message: str) -> JobState:
+        """Return the state of a job that did not record its end itself."""
+        now = clock.now()
+        return self.model_copy(update={"phase": phase, "message": message, "seen_at": now, "ended_at": now})
 
 
 SILENCE = 60.0  # seconds

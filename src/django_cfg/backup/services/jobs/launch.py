@@ -8,18 +8,26 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
-import django
 from django.conf import settings
-from django.utils.module_loading import import_string
+from pydantic import ValidationError
 
 from django_cfg.backup.models import Run
+from django_cfg.backup.process.private_dir import create_private
 from django_cfg.backup.services.jobs.boards import FileBoard, QueueBoard, sweep_boards
-from django_cfg.backup.services.jobs.job import Job, JobState
+from django_cfg.backup.services.jobs.job import Job, JobPhase, JobState
+from django_cfg.backup.services.jobs.task_backend import has_task_backend, put_task
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.runs.history_database import attempted, find_runs, history_alias, required
+from django_cfg.backup.services.runs.history_database import (
+    attempted,
+    find_runs,
+    history_alias,
+    required,
+    retry_while_locked,
+)
 from django_cfg.backup.services.schedule import rq
 
 _KINDS = {
@@ -30,7 +38,6 @@ _KINDS = {
     "undo": Run.Kind.RESTORE,
     "prune": Run.Kind.PRUNE,
 }
-_IN_REQUEST = ("ImmediateBackend", "DummyBackend")  # of django.tasks: they run nothing outside of the request
 _log = logging.getLogger("django_cfg.backup")
 
 
@@ -40,7 +47,11 @@ def describe_way(project: Project) -> str:
         return f"on the queue {project.config.schedule.queue!r}"
     if has_task_backend():
         return "on the task backend of the project"
-    return "in a process of its own" if _interpreter() else "with the next tick"
+    try:
+        _command()
+    except OSError:
+        return "with the next tick"
+    return "in a process of its own"
 
 
 def launch(project: Project, job: Job) -> JobState:
@@ -48,9 +59,9 @@ def launch(project: Project, job: Job) -> JobState:
 
     :raises BackupError: it cannot be started.
     """
-    sweep_boards()
     if rq.has_queues():
         return _enqueue(project, job)
+    sweep_boards()
     if has_task_backend():
         return _hand_to_tasks(job)
     try:
@@ -60,58 +71,64 @@ def launch(project: Project, job: Job) -> JobState:
         return _leave_to_tick(project, job)
 
 
-def has_task_backend() -> bool:
-    """Whether Django's tasks (6.0 or newer) run somewhere else than in the request."""
-    if django.VERSION < (6, 0):
-        return False
-    backend = getattr(settings, "TASKS", {}).get("default", {}).get("BACKEND", "")
-    return bool(backend) and not backend.endswith(_IN_REQUEST)
-
-
-def take_waiting(project: Project) -> list[Job]:
-    """Take the jobs that wait for a tick, each for the caller alone."""
+def take_waiting(project: Project) -> Iterator[Job]:
+    """Take the jobs that wait for a tick one after the other, each when it is asked for, and for the caller alone."""
     wishes = find_runs().filter(project=project.name, env=project.env, state=Run.State.QUEUED).exclude(request="")
-    taken: list[Job] = []
-    with attempted("look for jobs that wait for a tick") as is_possible:
-        if is_possible:
-            taken += [
-                Job.model_validate_json(row.request)
-                for row in wishes.order_by("pk")
-                if find_runs().filter(pk=row.pk, state=Run.State.QUEUED).delete()[0]
-            ]
-    return taken
+    while True:
+        request = ""
+        with attempted("look for jobs that wait for a tick") as is_possible:
+            row = wishes.order_by("pk").first() if is_possible else None
+            if row and retry_while_locked(find_runs().filter(pk=row.pk, state=Run.State.QUEUED).delete)[0]:
+                request = row.request
+            elif row:
+                continue  # another tick was faster
+        if not request:
+            return
+        if job := _understood(request):
+            yield job
+
+
+def _understood(request: str) -> Job | None:
+    """The job of a row that a tick has taken; None: it is not to be done."""
+    try:
+        return Job.model_validate_json(request)
+    except ValidationError:
+        _log.error("What waited for a tick is no job that this version knows; start it again in the admin.")
+        return None
 
 
 def _enqueue(project: Project, job: Job) -> JobState:
+    """The state first: a worker may begin, and even end, before this process goes on."""
     schedule = project.config.schedule
-    state = _begin(job, f"on the queue {schedule.queue!r}", queue=schedule.queue)
-    rq.put_job(schedule.queue, job.model_dump_json(), job.id, str(job), schedule.job_timeout)
+    where = f"on the queue {schedule.queue!r}"
+    state = JobState(job=job, where=where, queue=schedule.queue, may_wait=True, seen_at=clock.now())
     QueueBoard(schedule.queue, job.id).write(state)
+    rq.put_job(schedule.queue, job.model_dump_json(), job.id, str(job), schedule.job_timeout)
     return state
 
 
 def _hand_to_tasks(job: Job) -> JobState:
-    from django.tasks import task  # type: ignore[import-not-found, unused-ignore]  # from Django 6.0 on
-
-    state = _begin(job, "on the task backend of the project")
-    task(import_string(rq.JOB_TASK)).enqueue(job.model_dump_json())
-    return state
+    """The worker may run here, and then writes the file, or elsewhere, and then the result says how it ended."""
+    state = _begin(job, "on the task backend of the project", may_wait=True)
+    result = put_task(job.model_dump_json())
+    board, known = FileBoard(job.id), state.model_copy(update={"task": result})
+    current = board.read()
+    if current and current.phase is JobPhase.WAITING:  # else a worker of this machine writes there
+        board.write(known)
+    return known
 
 
 def _start_process(job: Job) -> JobState:
     """A process of its own session: it outlives the request, and the process that serves it."""
-    interpreter = _interpreter()
-    if not interpreter:
-        raise FileNotFoundError("no interpreter of Python is known here")
+    command = _command()
     board = FileBoard(job.id)
     state = _begin(job, "in a process of its own")
-    with board.log.open("wb") as log:
-        board.log.chmod(0o600)
+    with create_private(board.log) as log:
         process = subprocess.Popen(
-            [interpreter, "-m", "django", "backup_job", job.id],
+            [*command, job.id],
             env={
                 **os.environ,
-                **_settings(),
+                "DJANGO_SETTINGS_MODULE": str(settings.SETTINGS_MODULE),
                 "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
             },
             stdin=subprocess.DEVNULL,
@@ -119,12 +136,21 @@ def _start_process(job: Job) -> JobState:
             stderr=log,
             start_new_session=True,
         )
-    threading.Thread(target=process.wait, name="backup-job-wait", daemon=True).start()
+    threading.Thread(target=_watch, args=(process, board), name="backup-job-wait", daemon=True).start()
     return state
 
 
+def _watch(process: subprocess.Popen[bytes], board: FileBoard) -> None:
+    """Wait for the process, so that no zombie stays, and write the end of a job that could not do so itself."""
+    code = process.wait()
+    state = board.read()
+    if state and not state.has_ended:
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        board.write(state.ended(JobPhase.FAILED, f"Its process {how}. What it printed is in {board.log}."))
+
+
 def _leave_to_tick(project: Project, job: Job) -> JobState:
-    state = _begin(job, "with the next tick")
+    state = _begin(job, "with the next tick", may_wait=True)
     alias = job.restore.to if job.restore else (job.undo or job.databases or project.aliases() or ("",))[0]
     row = Run(
         **project.source(alias).model_dump(),
@@ -135,22 +161,33 @@ def _leave_to_tick(project: Project, job: Job) -> JobState:
         name=job.names[0] if job.action != "prune" and job.names else "",
         request=job.model_dump_json(),
     )
-    with required("leave the job to the next tick"):
+
+    def save() -> JobState:
         row.save(using=history_alias())
-    return state
+        known = state.model_copy(update={"row": row.pk})
+        FileBoard(job.id).write(known)  # before the transaction ends: a tick cannot have taken the job
+        return known
+
+    with required("leave the job to the next tick"):
+        return retry_while_locked(save)
 
 
-def _begin(job: Job, where: str, queue: str = "") -> JobState:
-    state = JobState(job=job, where=where, queue=queue, seen_at=clock.now())
+def _begin(job: Job, where: str, *, may_wait: bool = False) -> JobState:
+    state = JobState(job=job, where=where, may_wait=may_wait, seen_at=clock.now())
     FileBoard(job.id).write(state)
     return state
 
 
-def _settings() -> dict[str, str]:
-    module = getattr(settings, "SETTINGS_MODULE", None) or os.environ.get("DJANGO_SETTINGS_MODULE")
-    if not module:
+def _command() -> list[str]:
+    """
+    :raises FileNotFoundError: no process can be started here that has the same settings.
+    """
+    interpreter = _interpreter()
+    if not interpreter:
+        raise FileNotFoundError("no interpreter of Python is known here")
+    if not getattr(settings, "SETTINGS_MODULE", None):
         raise FileNotFoundError("the settings have no module that another process could import")
-    return {"DJANGO_SETTINGS_MODULE": str(module)}
+    return [interpreter, "-P", "-m", "django", "backup_job"]  # -P: nothing is imported from where it happens to run
 
 
 def _interpreter() -> str:

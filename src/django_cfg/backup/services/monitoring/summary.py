@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from django.db import transaction
+
 from django_cfg.backup.formatting import counted, elapsed
 from django_cfg.backup.manifest import Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.records import Record
 from django_cfg.backup.services.monitoring.status import SourceStatus, StatusReport
-from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.runs.history_database import attempted, find_runs
+from django_cfg.backup.services.runs.history_database import attempted, find_runs, history_alias
 
 _MOST_NAMED = 3
 
@@ -65,15 +66,24 @@ def storage_failed(why: str) -> Summary:
     return Summary(verdict=Verdict.FAILED, sentence=f"{Verdict.FAILED}: the storage cannot be read. {why}")
 
 
-def last_failures(project: Project) -> dict[str, str]:
-    """Return by alias why the last backup of a database failed, if it did."""
+def last_failures(report: StatusReport) -> dict[str, str]:
+    """Return by alias why the last backup of a database failed, if it did.
+
+    A backup that is stored counts, also where the history does not know of it: it was down, or is that of a dump.
+    """
     found: dict[str, str] = {}
     with attempted("read the last runs") as is_possible:
-        for alias in project.aliases() if is_possible else ():
-            last = _last_run(project.source(alias))
-            if last and last.state == Run.State.FAILED:
-                found[alias] = last.message or "its last backup failed"
+        if is_possible:
+            with transaction.atomic(using=history_alias()):  # a refusal must not end the transaction of the request
+                for status in report.sources:
+                    last = _last_run(status.source)
+                    if last and last.state == Run.State.FAILED and not _made_up_for(last, status):
+                        found[status.database] = last.message or "its last backup failed"
     return found
+
+
+def _made_up_for(failed: Run, status: SourceStatus) -> bool:
+    return bool(status.last_success and failed.started_at and status.last_success > failed.started_at)
 
 
 def _last_run(source: Source) -> Run | None:
@@ -88,10 +98,10 @@ def _judge(status: SourceStatus, failure: str) -> SourceVerdict:
         verdict = Verdict.FAILED
     elif status.last_success is None:
         verdict, reason = Verdict.NEVER, reason or "there is no backup of it"
-    elif status.overdue or (status.proof_overdue and len(status.problems) == 1):
-        verdict = Verdict.OVERDUE
+    elif len(status.problems) > status.overdue + status.proof_overdue:  # and not only late
+        verdict = Verdict.PARTLY_FAILED
     else:
-        verdict = Verdict.PARTLY_FAILED if status.problems else Verdict.SAFE
+        verdict = Verdict.OVERDUE if status.problems else Verdict.SAFE
     return SourceVerdict(database=status.database, verdict=verdict, reason=reason)
 
 
@@ -107,7 +117,8 @@ def _worst(sources: Sequence[SourceVerdict]) -> Verdict:
 
 
 def _safe(statuses: Sequence[SourceStatus], now: datetime) -> str:
-    whom = f"the database {statuses[0].database} was" if len(statuses) == 1 else f"all {len(statuses)} databases were"
+    several = "both databases were" if len(statuses) == 2 else f"all {len(statuses)} databases were"
+    whom = f"the database {statuses[0].database} was" if len(statuses) == 1 else several
     oldest = max(status.age or timedelta() for status in statuses)
     return f"{whom} backed up {elapsed(oldest)} ago and {_proved(statuses, now)}; {_next(statuses, now)}."
 

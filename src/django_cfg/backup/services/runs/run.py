@@ -12,10 +12,12 @@ from django_cfg.backup.errors import Cancelled
 from django_cfg.backup.manifest import Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.process.deferred_signals import CancelRequested, DeferredSignals
+from django_cfg.backup.process.redaction import redact
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.actor import current_actor
 from django_cfg.backup.services.project.progress import SILENT, LiveProgress, Progress
 from django_cfg.backup.services.project.project import Project
+from django_cfg.backup.services.project.secrets import secrets_of
 from django_cfg.backup.services.runs import lease
 from django_cfg.backup.services.runs.heartbeat import heartbeats
 from django_cfg.backup.services.runs.history_database import attempted, history_alias, required, retry_while_locked
@@ -150,7 +152,8 @@ class RecordedRun:
         if error is not None and self._success is None:
             is_cancelled = isinstance(error, CancelRequested)
             state = Run.State.CANCELLED if is_cancelled else Run.State.FAILED
-            self._write(state=state, message=failure_reason(error), finished_at=clock.now(), lease=None)
+            why = redact(failure_reason(error), secrets_of(self._project))  # of a library, it may name anything
+            self._write(state=state, message=why, finished_at=clock.now(), lease=None)
             if not is_cancelled:
                 self._ended(error)
             return

@@ -91,7 +91,8 @@ class Claim:
 
     def _claim(self, slot: datetime, missed: list[datetime]) -> bool:
         def write() -> bool:
-            moved = find_runs(self.source, self.kind).filter(state=_WAITING).update(slot=slot)
+            claims = find_runs(self.source, self.kind).filter(state=_WAITING, request="")  # and no wish of a person
+            moved = claims.update(slot=slot)
             if not moved:
                 self._new(slot, _WAITING, queued_at=clock.now()).save(using=history_alias())
             find_runs().bulk_create([self._missed(moment) for moment in missed], ignore_conflicts=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import sha256
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from django.conf import settings
 
@@ -17,6 +17,7 @@ from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, ConfigurationError, DumpFailed, QueueUnavailable
 from django_cfg.backup.formatting import counted
 from django_cfg.backup.models import Run
+from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs.history_database import find_runs
@@ -31,10 +32,12 @@ _TASKS = {
     Run.Kind.VERIFICATION: "django_cfg.backup.tasks.run_verification",
 }
 JOB_TASK = "django_cfg.backup.tasks.run_job"  # of what a person has asked for
+_PATIENCE = 3.0  # seconds for one answer of Redis about a job
 _UNDER_WAY = ("queued", "started", "deferred", "scheduled", "created", "rate_limited", "ready_to_enqueue")
 _REMEMBERED = timedelta(days=14)  # failed jobs, by Redis: longer than any job_timeout, and no year, as is rq's default
 _MANY = 5  # failed jobs of one claim, one after the other: no accident any more
 _LOST_AFTER = timedelta(minutes=5)  # a worker takes a job from its queue a moment before it says so
+T = TypeVar("T")
 
 
 def has_queues() -> bool:
@@ -93,16 +96,63 @@ def job_id_of(number: str) -> str:
 
 def write_note(queue: str, job_id: str, name: str, text: str) -> None:
     """Keep *text* next to a job for two weeks."""
-    with _queue(queue) as found:
+
+    def write(found: Queue) -> None:
         found.connection.hset(_notes(job_id), name, text)
         found.connection.expire(_notes(job_id), _REMEMBERED)
+
+    _ask(queue, write)
+
+
+def write_first_note(queue: str, job_id: str, name: str, text: str) -> bool:
+    """Keep *text* next to a job; False: there is one of that *name* already."""
+
+    def write(found: Queue) -> bool:
+        is_first = bool(found.connection.hsetnx(_notes(job_id), name, text))
+        found.connection.expire(_notes(job_id), _REMEMBERED)
+        return is_first
+
+    return _ask(queue, write)
 
 
 def read_note(queue: str, job_id: str, name: str) -> str:
     """Return a text that is kept next to a job; empty if there is none."""
-    with _queue(queue) as found:
-        text = found.connection.hget(_notes(job_id), name)
-    return text.decode() if isinstance(text, bytes) else text or ""
+    text = _ask(queue, lambda found: found.connection.hget(_notes(job_id), name))
+    return text.decode(errors="replace") if isinstance(text, bytes) else ""
+
+
+def describe_end(queue: str, job_id: str) -> str:
+    """Return why a job does not go on that has not said so itself; empty if it goes on, as far as RQ knows."""
+    job = _ask(queue, lambda found: found.fetch_job(job_id))
+    if job is None:
+        return "RQ knows it no longer: Redis has lost it, or it was deleted. The page Runs says whether it has begun."
+    status = _status(job)
+    if status in _UNDER_WAY or status == "finished":
+        return ""
+    return (
+        f"Its job on the queue {queue!r} is {status} in RQ: the worker was ended, or lacks the code or the settings. "
+        "The log of the worker has more."
+    )
+
+
+def _status(job: Job) -> str:
+    status = job.get_status(refresh=False)
+    return str(getattr(status, "value", status))
+
+
+def _ask(queue: str, call: Callable[[Queue], T]) -> T:
+    """
+    :raises QueueUnavailable: no answer within ``_PATIENCE``, which a page or the end of a job cannot wait for.
+    """
+
+    def ask() -> list[T]:
+        with _queue(queue) as found:
+            return [call(found)]
+
+    answers = InThread(ask, "backup-queue").result(_PATIENCE, otherwise=None)
+    if answers is None:
+        raise QueueUnavailable(f"The queue {queue!r} has not answered within {_PATIENCE:.0f} s: look after Redis.")
+    return answers[0]
 
 
 def _notes(job_id: str) -> str:
@@ -179,7 +229,7 @@ def _is_under_way(job: Job | None, claim: Run) -> bool:
     """False: the job has ended without starting the claim, or Redis knows it and no queue holds it."""
     if job is None:
         return False
-    status = str(getattr(job.get_status(), "value", job.get_status()))
+    status = _status(job)
     if status == "queued" and claim.queued_at and clock.now() - claim.queued_at > _LOST_AFTER:
         return job.get_position() is not None
     return status in _UNDER_WAY

@@ -1,0 +1,1 @@
+"""Tests of jobs: what the admin starts, and how it is followed."""
