@@ -18,44 +18,10 @@ from django.core.signals import setting_changed
 from django.test import Client
 from django.urls import reverse
 
+from tests.support.admin_settings import ADMIN_SETTINGS
 from tests.support.django_project import Site
 
 PASSWORD = "correct horse"
-ADMIN_SETTINGS: dict[str, Any] = {
-    "INSTALLED_APPS": [
-        "django.contrib.admin",
-        "django.contrib.contenttypes",
-        "django.contrib.auth",
-        "django.contrib.sessions",
-        "django.contrib.messages",
-        "django.contrib.staticfiles",
-        "django_cfg.backup",
-    ],
-    "MIDDLEWARE": [
-        "django.contrib.sessions.middleware.SessionMiddleware",
-        "django.middleware.common.CommonMiddleware",
-        "django.middleware.csrf.CsrfViewMiddleware",
-        "django.contrib.auth.middleware.AuthenticationMiddleware",
-        "django.contrib.messages.middleware.MessageMiddleware",
-    ],
-    "TEMPLATES": [
-        {
-            "BACKEND": "django.template.backends.django.DjangoTemplates",
-            "APP_DIRS": True,
-            "OPTIONS": {
-                "context_processors": [
-                    "django.template.context_processors.request",
-                    "django.contrib.auth.context_processors.auth",
-                    "django.contrib.messages.context_processors.messages",
-                ]
-            },
-        }
-    ],
-    "ROOT_URLCONF": "tests.support.admin_urls",
-    "STATIC_URL": "/static/",
-    "ALLOWED_HOSTS": ["*"],
-    "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
-}
 PERMISSIONS = (
     "view_backup", "create_backup", "verify_backup", "pin_backup",
     "delete_backup", "download_backup", "restore_backup", "prune_backups",
