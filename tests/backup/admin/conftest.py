@@ -1,4 +1,4 @@
-"""A project with Django's admin and two backups."""
+"""A project with Django's admin and two backups; and a browser."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from django_cfg.backup.manifest import Manifest
 from tests.support.admin_pages import installed_admin, without_interpreter
+from tests.support.browser import running_chromium
 from tests.support.django_project import Site
 
 
@@ -25,3 +27,10 @@ def admin(site: Site, books: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 def made(admin: Site) -> list[Manifest]:
     """Two backups, the older one first."""
     return [admin.create(), admin.create()]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A browser for the tests of a module. They do not use the database themselves: Playwright runs an event loop."""
+    with running_chromium() as browser:
+        yield browser

@@ -41,6 +41,7 @@ def shared_context(site: admin.AdminSite, request: HttpRequest, title: str) -> d
         **site.each_context(request),
         "title": title,
         "opts": Run._meta,
+        "is_unfold": apps.is_installed("unfold"),  # its frame shows no title
         "may": permissions_of(request),
         "tabs": _tabs(request),
         "project": _project(),
