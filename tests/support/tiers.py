@@ -1,7 +1,7 @@
 """The tiers of the tests. What a test needs says where it belongs: its fixtures, its parameters, its contract.
 
 ====  ==========================================================================================================
-fast  all that needs no database server; of each server the contracts of every engine, on its newest version
+fast  all that needs no browser and no database server; of each server the contracts of every engine, on its newest
 full  everything but what is marked ``long``: what a plain ``pytest`` runs
 long  what is marked ``long``
 ====  ==========================================================================================================
@@ -14,11 +14,11 @@ from contextlib import contextmanager
 
 import pytest
 
-# Fixtures that come with a database server.
+# Fixtures that come with a database server, or with a browser.
 SERVERS = frozenset(
     {
         "postgresql", "postgresql_server", "own_postgresql", "own_postgresql_server",
-        "mariadb", "mysql_server", "own_mariadb", "own_mysql_server",
+        "mariadb", "mysql_server", "own_mariadb", "own_mysql_server", "chromium",
     }
 )  # fmt: skip
 
@@ -51,7 +51,7 @@ def is_in(item: pytest.Item, tier: str) -> bool:
 
 
 def needs_server(item: pytest.Item) -> bool:
-    """Whether a database server is among the fixtures of the test, or among those that its parameters ask for."""
+    """Whether a server or a browser is among the fixtures of the test, or among those that its parameters ask for."""
     asked = {name for value in _parameters(item).values() for name in getattr(value, "fixtures", ())}
     return bool(SERVERS & (asked | set(getattr(item, "fixturenames", ()))))
 

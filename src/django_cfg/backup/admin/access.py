@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.contrib.admin import AdminSite
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 
 from django_cfg.backup.errors import UsageError
 from django_cfg.backup.models import Run
@@ -38,15 +39,17 @@ def permissions_of(request: HttpRequest) -> dict[str, bool]:
     return {codename.partition("_")[0]: may(request, codename) for codename in VERBS}
 
 
-def requires(codename: str) -> Callable[[View], View]:
-    """A view for users that have the permission *codename*."""
+def requires(codename: str, *, only_post: bool = False) -> Callable[[View], View]:
+    """A view for users that have the permission *codename*; *only_post*: one that changes something."""
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def checked(pages: Any, request: HttpRequest, *arguments: Any, **options: Any) -> HttpResponseBase:
+        def checked(site: AdminSite, request: HttpRequest, **options: Any) -> HttpResponseBase:
             if not may(request, codename):
                 raise PermissionDenied
-            return view(pages, request, *arguments, **options)
+            if only_post and request.method != "POST":
+                return HttpResponseNotAllowed(["POST"])
+            return view(site, request, **options)
 
         return checked
 
@@ -64,7 +67,7 @@ def require_password(request: HttpRequest) -> None:
             "that has one."
         )
     if not user.check_password(request.POST.get("password", "")):
-        raise UsageError("The password is not yours. Nothing was done.")
+        raise UsageError("The password is not yours.")
 
 
 def require_typed(request: HttpRequest, expected: str) -> None:
@@ -72,7 +75,12 @@ def require_typed(request: HttpRequest, expected: str) -> None:
     :raises UsageError: the form does not hold the name that was to be typed.
     """
     if request.POST.get("typed", "").strip() != expected:
-        raise UsageError(f"To go on, type {expected} exactly as it is written. Nothing was done.")
+        raise UsageError(f"To go on, type {expected} exactly as it is written.")
+
+
+def user_name(request: HttpRequest) -> str:
+    """Return the name that runs and logs show."""
+    return str(request.user.get_username())
 
 
 def log(request: HttpRequest, subject: str, message: str) -> None:

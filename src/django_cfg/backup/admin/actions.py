@@ -1,33 +1,24 @@
-"""What a click does: back up, verify, drill, pin, delete, download, prune, undo, cancel.
+"""What a click does: back up, verify, drill, pin, delete, prune, undo, cancel.
 
 Everything is a POST. What takes long is a job; a form that asks for a name or a password is shown by a GET.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import Any
-
 from django.contrib import messages
 from django.contrib.admin import AdminSite
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.views.decorators.http import require_POST
+from django.http import Http404, HttpRequest, HttpResponse
 
-from django_cfg.backup.admin.access import log, may, require_password, require_typed, requires
-from django_cfg.backup.admin.backups import find_row
+from django_cfg.backup.admin.access import log, may, require_password, require_typed, requires, user_name
 from django_cfg.backup.admin.base import redirect, refuse, render
 from django_cfg.backup.admin.job_page import start
-from django_cfg.backup.admin.names import database_name
-from django_cfg.backup.admin.snapshot import read_backups
-from django_cfg.backup.errors import BackupError, UsageError
+from django_cfg.backup.admin.names import database_name, require_alias
+from django_cfg.backup.admin.snapshot import read_stored
+from django_cfg.backup.errors import BackupError
 from django_cfg.backup.manifest import MAX_NOTE, Manifest
 from django_cfg.backup.models import Run
-from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
-from django_cfg.backup.services.catalog.archives import open_archive
-from django_cfg.backup.services.catalog.catalog import Damaged, find_backup, read_catalog
-from django_cfg.backup.services.catalog.download import plain_name
-from django_cfg.backup.services.jobs.job import Job
+from django_cfg.backup.services.catalog.catalog import Catalog, Damaged
+from django_cfg.backup.services.jobs.job import Action, Job
 from django_cfg.backup.services.project.actor import acting_as
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.retention.delete import delete_chosen, find_damaged, require_unprotected
@@ -40,172 +31,100 @@ CANCELS = {
     Run.Kind.RESTORE.value: "restore_backup",
     Run.Kind.PRUNE.value: "prune_backups",
 }
-_BLOCK = 1 << 16  # bytes
 
 
-def user_name(request: HttpRequest) -> str:
-    return str(request.user.get_username())
-
-
-@requires("create_backup")
+@requires("create_backup", only_post=True)
 def create(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Back up one database, or all."""
-    return _create(request)
-
-
-@require_POST
-def _create(request: HttpRequest) -> HttpResponse:
     project = current_project()
-    chosen = tuple(alias for alias in request.POST.getlist("database") if alias)
-    for alias in chosen:
-        project.database(alias)
+    chosen = tuple(require_alias(project, alias) for alias in request.POST.getlist("database") if alias)
     job = Job(action="backup", by=user_name(request), databases=chosen, note=request.POST.get("note", "")[:MAX_NOTE])
     return _start(request, project, job)
 
 
-@requires("verify_backup")
+@requires("verify_backup", only_post=True)
 def verify(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Read a backup to its last byte."""
     return _start_with_name(request, "verify")
 
 
-@requires("verify_backup")
+@requires("verify_backup", only_post=True)
 def drill(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Restore a backup into a scratch, and compare."""
     return _start_with_name(request, "drill")
 
 
-@require_POST
-def _start_with_name(request: HttpRequest, action: Any) -> HttpResponse:
+def _start_with_name(request: HttpRequest, action: Action) -> HttpResponse:
     project, manifest = _chosen(request)
     return _start(request, project, Job(action=action, by=user_name(request), names=(manifest.name,)))
 
 
 def _start(request: HttpRequest, project: Project, job: Job) -> HttpResponse:
-    log(request, ", ".join(job.names or job.databases) or "all databases", f"Started: {job}.")
+    log(request, ", ".join(job.names or job.databases) or "all databases", f"Asked for: {job}.")
     try:
         return start(request, project, job)
     except BackupError as error:
         refuse(request, error)
-        return redirect("overview")
+        return redirect(request, "overview")
 
 
-@requires("pin_backup")
+@requires("pin_backup", only_post=True)
 def pin(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Pin a backup, with a reason."""
-    return _pin(request)
-
-
-@require_POST
-def _pin(request: HttpRequest) -> HttpResponse:
     project, manifest = _chosen(request)
     why = request.POST.get("why", "")[:MAX_NOTE]
     with acting_as(user_name(request)):
         pin_backup(project.storage, manifest, why)
-    return _done(request, manifest, f"Pinned: {why}" if why else "Pinned.")
+    return _done(request, manifest, f"Pinned: {why}" if why else "Pinned")
 
 
-@requires("pin_backup")
+@requires("pin_backup", only_post=True)
 def unpin(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Take the pin away."""
-    return _unpin(request)
-
-
-@require_POST
-def _unpin(request: HttpRequest) -> HttpResponse:
     project, manifest = _chosen(request)
     unpin_backup(project.storage, manifest)
-    return _done(request, manifest, "The pin was taken away.")
+    return _done(request, manifest, "The pin was taken away")
 
 
 @requires("delete_backup")
 def delete(site: AdminSite, request: HttpRequest) -> HttpResponse:
-    """Delete one backup for good, after its name was typed."""
+    """Delete one backup for good, after its name was typed; or what is left of a damaged one."""
     project = current_project()
-    catalog = read_catalog(project.storage, project.signing_keys)
+    catalog = read_stored(project)
     name = request.POST.get("name") or request.GET.get("name", "")
-    chosen = find_damaged(catalog, name) or find_backup(catalog, project, name)
-    if chosen.name != name or not _is_own(project, chosen):
+    chosen = find_damaged(catalog, name) or _find(catalog, name)
+    if not _is_own(project, chosen):
         raise Http404
     try:
         if isinstance(chosen, Manifest):
             require_unprotected(catalog, chosen)
-        if request.method == "POST":
-            require_typed(request, name)
-            log(request, name, "Deleted.")
-            delete_chosen(project.storage, chosen)
-            messages.success(request, f"{name} is deleted.")
-            return redirect("backups")
     except BackupError as error:
         refuse(request, error)
-        if request.method == "POST" or not isinstance(error, UsageError):
-            return redirect("delete", name=name) if request.method == "POST" else redirect("backups")
-        return redirect("backup", name=name)
-    return render(site, request, "delete", f"Delete {name}?", {"name": name})
-
-
-@requires("download_backup")
-def download(site: AdminSite, request: HttpRequest) -> HttpResponseBase:
-    """Stream a backup, as stored or as the dump tool wrote it; after the password was entered again."""
-    project = current_project()
-    if not project.allows_web_download:
-        raise Http404
-    row = find_row(read_backups(), request.POST.get("name") or request.GET.get("name", ""))
-    manifest = row.manifest
-    if not project.owns(manifest.source):
-        raise Http404
+        return redirect(request, "backup", name=name)
     if request.method != "POST":
-        return render(site, request, "download", f"Download {manifest.name}", {"manifest": manifest})
-    is_plain = request.POST.get("form") == "plain"
+        return render(site, request, "delete", f"Delete {name}?", {"name": name, "chosen": chosen})
+    return _delete(request, project, chosen)
+
+
+def _delete(request: HttpRequest, project: Project, chosen: Manifest | Damaged) -> HttpResponse:
     try:
-        require_password(request)
-        blocks = _plain(project, manifest) if is_plain else _stored(project, manifest)
-        first = next(blocks, b"")  # a storage or a key that is missing is found now, and not in the middle of a file
+        require_typed(request, chosen.name)
+        delete_chosen(project.storage, chosen)
     except BackupError as error:
         refuse(request, error)
-        return redirect("download", name=manifest.name)
-    log(request, manifest.name, f"Downloaded, {'plain' if is_plain else 'as stored'}.")
-    answer = StreamingHttpResponse(_rest(first, blocks), content_type="application/octet-stream")
-    name = plain_name(manifest) if is_plain else manifest.archive_key
-    answer["Content-Disposition"] = f'attachment; filename="{name.rpartition("/")[2]}"'
-    answer["Content-Length"] = str(manifest.archive.raw_size if is_plain else manifest.archive.size)
-    answer["X-Content-Type-Options"] = "nosniff"
-    answer["Cache-Control"] = "no-store"
-    return answer
+        return redirect(request, "delete", name=chosen.name)
+    log(request, chosen.name, "Deleted.")
+    messages.success(request, f"Deleted: {chosen.name}")
+    return redirect(request, "backups")
 
 
-def _rest(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """All blocks. What is not as stored ends the transfer before its length: no browser takes that for a file."""
-    yield first
-    yield from blocks
-
-
-def _stored(project: Project, manifest: Manifest) -> Iterator[bytes]:
-    with ExitStack() as stack:
-        stored = stack.enter_context(project.storage.open(manifest.archive_key))
-        while block := stored.read(_BLOCK):
-            yield block
-
-
-def _plain(project: Project, manifest: Manifest) -> Iterator[bytes]:
-    keys = decryption_keys(project.config)
-    with open_archive(project.storage, manifest, keys, lambda count: None) as plain:
-        while block := plain.read(_BLOCK):
-            yield block
-
-
-@requires("prune_backups")
+@requires("prune_backups", only_post=True)
 def prune(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Delete what was shown as due."""
-    return _prune(request)
-
-
-@require_POST
-def _prune(request: HttpRequest) -> HttpResponse:
     names = tuple(request.POST.getlist("due"))
     if not names:
         messages.info(request, "Nothing was due.")
-        return redirect("retention")
+        return redirect(request, "retention")
     return _start(request, current_project(), Job(action="prune", by=user_name(request), names=names))
 
 
@@ -216,49 +135,52 @@ def undo(site: AdminSite, request: HttpRequest) -> HttpResponse:
     if not project.allows_web_restore:
         raise Http404
     alias, old_data = (request.POST.get(key) or request.GET.get(key, "") for key in ("database", "old_data"))
-    name = database_name(project, alias)
+    name = database_name(project, require_alias(project, alias))
     if request.method == "POST":
         try:
             require_typed(request, name)
             require_password(request)
         except BackupError as error:
             refuse(request, error)
-            return redirect("undo", database=alias, old_data=old_data)
+            return redirect(request, "undo", database=alias, old_data=old_data)
         job = Job(action="undo", by=user_name(request), databases=(alias,), undo=(alias, old_data))
         return _start(request, project, job)
     context = {"alias": alias, "old_data": old_data, "database_name": name}
     return render(site, request, "undo", f"Undo the restore of {alias}?", context)
 
 
-@requires("view_backup")
+@requires("view_backup", only_post=True)
 def cancel(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """End a run that is under way, or one that waits."""
-    return _cancel(request)
-
-
-@require_POST
-def _cancel(request: HttpRequest) -> HttpResponse:
-    run = Run.objects.filter(pk=request.POST.get("run") or 0).first()
-    if run is None:
-        raise Http404
-    if not may(request, CANCELS[run.kind]):
+    number = request.POST.get("run", "")
+    run = Run.objects.filter(pk=number).first() if number.isdecimal() else None
+    if run is None or not may(request, CANCELS[run.kind]):
         raise Http404
     if cancel_run(run.pk, user_name(request)):
         log(request, str(run), "Cancelled.")
-        messages.success(request, f"{run} is being cancelled: it ends at its next step.")
+        messages.success(request, f"Cancelled: the {run} ends at its next step.")
     else:
-        messages.info(request, f"{run} has ended already.")
-    return redirect("runs")
+        messages.info(request, f"The {run} has ended already.")
+    return redirect(request, "runs")
 
 
 def _chosen(request: HttpRequest) -> tuple[Project, Manifest]:
     """The backup that a form names, by exactly that name."""
     project = current_project()
-    name = request.POST.get("name", "")
-    manifest = find_backup(read_catalog(project.storage, project.signing_keys), project, name)
-    if manifest.name != name or not project.owns(manifest.source):
+    manifest = _find(read_stored(project), request.POST.get("name", ""))
+    if not _is_own(project, manifest):
         raise Http404
     return project, manifest
+
+
+def _find(catalog: Catalog, name: str) -> Manifest:
+    """
+    :raises Http404: there is no intact backup of exactly this name.
+    """
+    for manifest in catalog.backups:
+        if manifest.name == name:
+            return manifest
+    raise Http404(f"There is no intact backup of the name {name!r}.")
 
 
 def _is_own(project: Project, chosen: Manifest | Damaged) -> bool:
@@ -269,5 +191,5 @@ def _is_own(project: Project, chosen: Manifest | Damaged) -> bool:
 
 def _done(request: HttpRequest, manifest: Manifest, what: str) -> HttpResponse:
     log(request, manifest.name, what)
-    messages.success(request, f"{manifest.name}: {what}")
-    return redirect("backup", name=manifest.name)
+    messages.success(request, what)
+    return redirect(request, "backup", name=manifest.name)

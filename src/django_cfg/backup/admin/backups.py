@@ -8,11 +8,13 @@ from datetime import date
 from django.contrib.admin import AdminSite
 from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse
+from pydantic import ValidationError
 
 from django_cfg.backup.admin.access import requires
 from django_cfg.backup.admin.base import render
-from django_cfg.backup.admin.snapshot import Snapshot, read_backups
-from django_cfg.backup.manifest import Manifest, Proof
+from django_cfg.backup.admin.snapshot import PATIENCE, Snapshot, read_backups, within
+from django_cfg.backup.errors import BackupError, StorageError
+from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Pin, Proof
 from django_cfg.backup.policy.retention import Decision, expected_ends
 from django_cfg.backup.services.catalog.catalog import Damaged
 from django_cfg.backup.services.monitoring.object_cache import ObjectCache
@@ -84,6 +86,7 @@ def detail_page(site: AdminSite, request: HttpRequest) -> HttpResponse:
         "manifest": manifest,
         "migrations": compare_migrations(manifest.migrations),
         "proofs": read_proofs(snapshot.project, snapshot, manifest.name),
+        "pin": read_pin(snapshot.project, manifest.name) if row.is_pinned else None,
         "protection": protection(snapshot.catalog, manifest) if snapshot.catalog else "",
         "can_be_drilled": can_be_drilled(manifest),
         "is_own": snapshot.project.owns(manifest.source),
@@ -95,7 +98,10 @@ def detail_page(site: AdminSite, request: HttpRequest) -> HttpResponse:
 def find_row(snapshot: Snapshot, name: str) -> Row:
     """
     :raises Http404: the storage has no intact backup of this name.
+    :raises StorageError: the storage cannot be read.
     """
+    if snapshot.catalog is None:
+        raise StorageError(snapshot.error)
     for row in list_rows(snapshot, every_source=True):
         if row.manifest.name == name:
             return row
@@ -104,18 +110,32 @@ def find_row(snapshot: Snapshot, name: str) -> Row:
 
 def read_proofs(project: Project, snapshot: Snapshot, name: str) -> list[Proof]:
     """Return all drills of a backup, the last one first; those that cannot be read are left out."""
-    if snapshot.catalog is None:
+    wanted = set(snapshot.catalog.proof_keys.get(name, ())) if snapshot.catalog else set()
+    if not wanted:
         return []
-    wanted = set(snapshot.catalog.proof_keys.get(name, ()))
-    listed = [found for found in project.storage.list() if found.key in wanted]
+
+    def read() -> list[tuple[str, bytes | StorageError]]:
+        listed = [found for found in project.storage.list() if found.key in wanted]
+        return list(ObjectCache(project.storage).read_many(listed))
+
     found = []
-    for key, content in ObjectCache(project.storage).read_many(listed):
+    for key, content in within(PATIENCE, read, project.location):
         if isinstance(content, bytes):
             try:
                 found.append(Proof.from_json(content, key))
-            except Exception:  # noqa: BLE001, S112  the list says that it cannot be read
-                continue
+            except BackupError:
+                continue  # the list says that it cannot be read
     return sorted(found, key=lambda proof: proof.at, reverse=True)
+
+
+def read_pin(project: Project, name: str) -> Pin | None:
+    """Return who has pinned a backup, and why; None: that cannot be read."""
+    try:
+        return Pin.model_validate_json(
+            within(PATIENCE, lambda: project.storage.read(f"{name}{PIN_SUFFIX}"), project.location)
+        )
+    except (BackupError, ValidationError):
+        return None
 
 
 def list_rows(snapshot: Snapshot, *, every_source: bool = False) -> list[Row]:

@@ -10,6 +10,7 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.module_loading import import_string
 
 from django_cfg.backup.admin.access import permissions_of
 from django_cfg.backup.errors import BackupError
@@ -19,13 +20,19 @@ from django_cfg.backup.services.project.project import Project, current_project
 if TYPE_CHECKING or not apps.is_installed("unfold"):
     BaseAdmin = admin.ModelAdmin
 else:
-    pass
+    BaseAdmin = import_string("unfold.admin.ModelAdmin")
 
 
-def url(name: str, /, **query: str) -> str:
-    """Return the address of a page, by the last part of its name."""
-    address = reverse(f"admin:django_cfg_backup_{name}")
-    return f"{address}?{urlencode(query)}" if query else address
+def address(site_name: str, page: str, /, *arguments: object, **query: str) -> str:
+    """Return the address of a page of the admin *site_name*, by the last part of the page's name."""
+    found = reverse(f"admin:django_cfg_backup_{page}", args=arguments, current_app=site_name)
+    return f"{found}?{urlencode(query)}" if query else found
+
+
+def url(request: HttpRequest, page: str, /, *arguments: object, **query: str) -> str:
+    """Return the address of a page of the admin that *request* is for: a project may have several."""
+    match = request.resolver_match
+    return address(match.namespace if match else "admin", page, *arguments, **query)
 
 
 def shared_context(site: admin.AdminSite, request: HttpRequest, title: str) -> dict[str, Any]:
@@ -34,6 +41,7 @@ def shared_context(site: admin.AdminSite, request: HttpRequest, title: str) -> d
         **site.each_context(request),
         "title": title,
         "opts": Run._meta,
+        "is_unfold": apps.is_installed("unfold"),  # its frame shows no title
         "may": permissions_of(request),
         "tabs": _tabs(request),
         "project": _project(),
@@ -48,13 +56,13 @@ def render(
     return TemplateResponse(request, f"django_cfg_backup/{template}.html", context, status=status)
 
 
-def redirect(name: str, /, **query: str) -> HttpResponse:
-    return HttpResponseRedirect(url(name, **query))
+def redirect(request: HttpRequest, page: str, /, *arguments: object, **query: str) -> HttpResponse:
+    return HttpResponseRedirect(url(request, page, *arguments, **query))
 
 
 def refuse(request: HttpRequest, error: BackupError) -> None:
-    """Show why something was not done, with the next page."""
-    messages.error(request, str(error))
+    """Show why something was not done, with the next page; names keep their case behind the first words."""
+    messages.error(request, f"Not done: {error}")
 
 
 def _project() -> Project | None:
@@ -76,5 +84,5 @@ def _tabs(request: HttpRequest) -> list[tuple[str, str, bool]]:
     project = _project()
     if project and project.allows_web_restore and permissions_of(request)["restore"]:
         pages["restore"] = "Restore"
-    found = [(label, url(name)) for name, label in pages.items()]
-    return [(label, address, request.path == address) for label, address in found]
+    found = [(label, url(request, name)) for name, label in pages.items()]
+    return [(label, path, request.path == path) for label, path in found]

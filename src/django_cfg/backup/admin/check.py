@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_POST
 
 from django_cfg.backup.admin.access import log, requires
 from django_cfg.backup.admin.base import render
@@ -25,14 +24,9 @@ def page(site: AdminSite, request: HttpRequest) -> HttpResponse:
     return _show(site, request, findings, "check" if findings else "")
 
 
-@requires("create_backup")
+@requires("create_backup", only_post=True)
 def send_test(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Send a test through every channel."""
-    return _send_test(site, request)
-
-
-@require_POST
-def _send_test(site: AdminSite, request: HttpRequest) -> HttpResponse:
     findings = list(send_test_notifications(current_project()))
     log(request, "notifications", "Sent a test notification.")
     return _show(site, request, findings, "notify")

@@ -8,12 +8,12 @@ from datetime import timedelta
 from django.contrib.admin import AdminSite
 from django.contrib.auth.decorators import login_not_required
 from django.core import signing
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
-from django.urls import reverse
 
-from django_cfg.backup.admin.access import may
-from django_cfg.backup.admin.base import url
+from django_cfg.backup.admin.access import log, may, requires, user_name
+from django_cfg.backup.admin.base import redirect, render, url
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.formatting import elapsed, megabytes
 from django_cfg.backup.services.jobs.find import find_board
@@ -37,12 +37,13 @@ _PERMISSIONS = {
 def start(request: HttpRequest, project: Project, job: Job) -> HttpResponse:
     """Start *job* and go to its page, which the browser may see from now on also without a session."""
     launch(project, job)
-    answer = HttpResponseRedirect(_address("job", job.id))
+    page = url(request, "job", job.id)
+    answer = HttpResponseRedirect(page)
     answer.set_cookie(
         _cookie(job.id),
         signing.dumps(job.id, salt=_SALT),
         max_age=_VALID_FOR,
-        path=_address("job", job.id),
+        path=page,
         secure=request.is_secure(),
         httponly=True,
         samesite="Lax",
@@ -62,7 +63,7 @@ def for_its_owner(view: Callable[..., HttpResponseBase], site: AdminSite) -> Cal
     def for_anyone(request: HttpRequest, number: str) -> HttpResponseBase:
         return _answer(view, request, number, None) if _is_owner(request, number) else guarded(request, number)
 
-    return for_anyone
+    return transaction.non_atomic_requests(for_anyone)
 
 
 def page(request: HttpRequest, state: JobState) -> HttpResponse:
@@ -71,10 +72,11 @@ def page(request: HttpRequest, state: JobState) -> HttpResponse:
         "state": state,
         "lost": is_lost(state),
         "progress": _words(state),
-        "address": _address("job_state", state.job.id),
-        "back": url("overview"),
-        "detail": url("backup"),
-        "undo": _undo_address(state),
+        "address": url(request, "job_state", state.job.id),
+        "back": url(request, "overview"),
+        "detail": url(request, "backup"),
+        "cancel": url(request, "cancel_job", state.job.id),
+        "undo": _undo_address(request, state),
     }
     return HttpResponse(render_to_string("django_cfg_backup/job.html", context))
 
@@ -91,6 +93,20 @@ def state(request: HttpRequest, found: JobState) -> HttpResponse:
             "ended": found.has_ended or is_lost(found),
         }
     )
+
+
+@requires("view_backup")
+def cancel(site: AdminSite, request: HttpRequest, number: str) -> HttpResponse:
+    """Ask once more; then let a job end, or never begin."""
+    found = find_board(current_project(), number)
+    if found is None or not may(request, _PERMISSIONS[found[1].job.action]):
+        raise Http404
+    board, state = found
+    if request.method != "POST":
+        return render(site, request, "cancel_job", f"Cancel: {state.job}?", {"state": state})
+    board.cancel(user_name(request))
+    log(request, str(state.job), "Cancelled.")
+    return redirect(request, "job", number)
 
 
 def is_lost(found: JobState) -> bool:
@@ -126,10 +142,6 @@ def _cookie(number: str) -> str:
     return f"backup_job_{number}"
 
 
-def _address(name: str, number: str) -> str:
-    return reverse(f"admin:django_cfg_backup_{name}", args=[number])
-
-
 def _words(found: JobState) -> str:
     if not found.done:
         return ""
@@ -140,7 +152,7 @@ def _words(found: JobState) -> str:
     return f"{megabytes(found.done)}{total}, {megabytes(found.rate)}/s{left}"
 
 
-def _undo_address(found: JobState) -> str:
+def _undo_address(request: HttpRequest, found: JobState) -> str:
     """Return where the restore can be undone; empty where the engine cannot, or nothing was kept."""
     old_data, alias = found.result.get("old_data"), found.result.get("to")
     if found.phase is not JobPhase.SUCCEEDED or found.job.action != "restore" or not old_data or not alias:
@@ -151,4 +163,4 @@ def _undo_address(found: JobState) -> str:
     except BackupError:
         return ""
     choice = found.job.restore
-    return url("undo", database=alias, old_data=old_data) if can and not (choice and choice.tables) else ""
+    return url(request, "undo", database=alias, old_data=old_data) if can and not (choice and choice.tables) else ""

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from django.http import Http404
+
 from django_cfg.backup.engines.sqlite.connection import get_database_path
 from django_cfg.backup.services.project.project import Project
+
+
+def require_alias(project: Project, alias: str) -> str:
+    """
+    :raises Http404: settings.DATABASES has no such alias.
+    """
+    if alias not in project.databases:
+        raise Http404(f"There is no database {alias!r}.")
+    return alias
 
 
 def database_name(project: Project, alias: str) -> str:

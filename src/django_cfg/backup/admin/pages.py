@@ -11,11 +11,12 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Js
 from django_cfg.backup.admin.access import requires
 from django_cfg.backup.admin.base import render
 from django_cfg.backup.admin.overview import IN_FULL, make_cards, make_usage
+from django_cfg.backup.admin.progress import run_progress
 from django_cfg.backup.admin.snapshot import read_snapshot
-from django_cfg.backup.errors import BackupError
+from django_cfg.backup.errors import BackupError, BackupNotFound
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.jobs.launch import describe_way
-from django_cfg.backup.services.project.project import current_project, operation
+from django_cfg.backup.services.project.project import operation
 from django_cfg.backup.services.runs.history_database import find_runs
 
 
@@ -27,7 +28,8 @@ def guarded(
         with operation():
             return view(site, request, **options)
     except BackupError as error:
-        return render(site, request, "message", "Backups", {"text": str(error)}, status=409)
+        status = 404 if isinstance(error, BackupNotFound) else 409
+        return render(site, request, "message", "Backups", {"text": str(error)}, status=status)
 
 
 @requires("view_backup")
@@ -35,7 +37,7 @@ def overview(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """How everything is; with ``?database=`` one database in full."""
     snapshot = read_snapshot()
     only = request.GET.get("database")
-    if only and only not in current_project().aliases():
+    if only and only not in snapshot.project.aliases():
         raise Http404
     cards = make_cards(snapshot, only)
     context = {
@@ -51,7 +53,7 @@ def overview(site: AdminSite, request: HttpRequest) -> HttpResponse:
 
 @requires("view_backup")
 def run_state(site: AdminSite, request: HttpRequest, number: int) -> HttpResponse:
-    """How far a running run is, for the script of its page."""
+    """How far a running run is, for the script of its page; in words as the page itself has them."""
     run = find_runs().filter(pk=number).first()
     if run is None:
         raise Http404
@@ -61,7 +63,7 @@ def run_state(site: AdminSite, request: HttpRequest, number: int) -> HttpRespons
         "stage": run.stage,
         "done": run.bytes_done or 0,
         "total": total,
-        "message": run.message,
+        "words": run_progress(run),
         "ended": run.state not in (Run.State.RUNNING, Run.State.QUEUED),
     }
     return JsonResponse(state)

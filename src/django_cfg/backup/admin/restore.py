@@ -10,12 +10,11 @@ from django.contrib.admin import AdminSite
 from django.db import connections
 from django.http import Http404, HttpRequest, HttpResponse
 
-from django_cfg.backup.admin.access import log, require_password, require_typed, requires
-from django_cfg.backup.admin.actions import user_name
+from django_cfg.backup.admin.access import log, require_password, require_typed, requires, user_name
 from django_cfg.backup.admin.backups import Row, find_row, list_rows
 from django_cfg.backup.admin.base import redirect, refuse, render
 from django_cfg.backup.admin.job_page import start
-from django_cfg.backup.admin.names import database_name
+from django_cfg.backup.admin.names import database_name, require_alias
 from django_cfg.backup.admin.snapshot import Snapshot, read_backups
 from django_cfg.backup.engines.base import Level
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable
@@ -25,8 +24,10 @@ from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.jobs.job import Job, RestoreChoice
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.restore.restore import RestorePlan, preview_restore
+from django_cfg.backup.services.runs.reachability import probe
 
-PATIENCE = 15.0  # seconds for the target to answer
+_PATIENCE = 4.0  # seconds for the target to answer at all
+_LONGEST = 15.0  # seconds to look at one that answers
 _PICKED = 50  # backups that are offered at once
 
 
@@ -100,12 +101,12 @@ def _start(request: HttpRequest, snapshot: Snapshot, manifest: Manifest, choice:
     try:
         require_typed(request, database_name(project, choice.to))
         require_password(request)
-        log(request, manifest.name, f"Restore into {choice.to} started.")
+        log(request, manifest.name, f"Asked for: Restore into {choice.to}.")
         job = Job(action="restore", by=user_name(request), names=(manifest.name,), restore=choice)
         return start(request, project, job)
     except BackupError as error:
         refuse(request, error)
-        return redirect("restore", backup=manifest.name, to=choice.to, **_query(choice))
+        return redirect(request, "restore", backup=manifest.name, to=choice.to, **_query(choice))
 
 
 def describe(plan: RestorePlan, row: Row, project: Project) -> list[Sentence]:
@@ -173,8 +174,13 @@ def _preview(manifest: Manifest, choice: RestoreChoice) -> tuple[RestorePlan | N
         finally:
             connections.close_all()
 
-    silent = DatabaseUnavailable(f"The database {choice.to!r} has not answered within {PATIENCE:.0f} s.")
-    found: Any = InThread(look, "backup-page-restore").result(PATIENCE, otherwise=silent)
+    looking, connecting = InThread(look, "backup-page-restore"), probe(choice.to)
+    has_answered = looking.wait(_PATIENCE) or connecting.wait(0)
+    silent = DatabaseUnavailable(
+        f"The database {choice.to!r} has not answered yet. See whether its server can be reached (`backup_check`), and "
+        "load the page again."
+    )
+    found: Any = looking.result(_LONGEST if has_answered else 0, otherwise=silent)
     return (None, str(found)) if isinstance(found, BackupError) else (found, "")
 
 
@@ -182,10 +188,9 @@ def _choice(snapshot: Snapshot, manifest: Manifest, values: Any) -> RestoreChoic
     project = snapshot.project
     own = manifest.source.database if project.owns(manifest.source) else ""
     to = values.get("to") or own or next(iter(project.databases), "")
-    project.database(to)
     return RestoreChoice(
-        to=to,
-        tables=tuple(values.get("tables", "").split()),
+        to=require_alias(project, to),
+        tables=tuple(filter(None, map(str.strip, values.get("tables", "").splitlines()))),
         in_place="in_place" in values,
         disconnect="disconnect" in values,
         skip_failing="skip_failing" in values,

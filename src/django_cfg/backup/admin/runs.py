@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from django_cfg.backup.admin import actions, backups, check, job_page, pages, restore, retention
+from django_cfg.backup.admin import actions, backups, check, download, job_page, pages, restore, retention
 from django_cfg.backup.admin.access import may
-from django_cfg.backup.admin.base import BaseAdmin, shared_context, url
+from django_cfg.backup.admin.base import BaseAdmin, address, shared_context
+from django_cfg.backup.admin.progress import run_progress
 from django_cfg.backup.admin.snapshot import read_backups
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.formatting import elapsed, megabytes
@@ -35,7 +35,7 @@ _PAGES: dict[str, Callable[..., HttpResponseBase]] = {
     "pin": actions.pin,
     "unpin": actions.unpin,
     "delete": actions.delete,
-    "download": actions.download,
+    "download": download.download,
     "prune": actions.prune,
     "undo": actions.undo,
     "cancel": actions.cancel,
@@ -61,6 +61,7 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
             path("runs/", self.admin_site.admin_view(self.changelist_view), name="django_cfg_backup_runs"),
             path("job/<str:number>/", self._open(job_page.page), name="django_cfg_backup_job"),
             path("job/<str:number>/state/", self._open(job_page.state), name="django_cfg_backup_job_state"),
+            path("job/<str:number>/cancel/", self._page(job_page.cancel), name="django_cfg_backup_cancel_job"),
             path("<int:number>/state/", self._page(pages.run_state), name="django_cfg_backup_run_state"),
         ]
         own += [
@@ -141,8 +142,8 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
     def outcome(self, run: Run) -> SafeString:
         badge = format_html('<span class="backup-badge {}">{}</span>', run.state, run.get_state_display())
         if run.state == Run.State.RUNNING:
-            address = reverse("admin:django_cfg_backup_run_state", args=[run.pk])
-            return format_html('{} <span data-backup-state="{}">{}</span>', badge, address, live_text(run))
+            state = address(self.admin_site.name, "run_state", run.pk)
+            return format_html('{} <span data-backup-state="{}">{}</span>', badge, state, live_text(run))
         return format_html("{} {}", badge, Truncator(run.message).chars(200))
 
     @admin.display(description="took", ordering="size")
@@ -161,19 +162,10 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
             return run.name
         if not is_stored:
             return f"{run.name}, deleted since"
-        return format_html('<a href="{}">{}</a>', url("backup", name=run.name), run.name)
+        page = address(self.admin_site.name, "backup", name=run.name)
+        return format_html('<a href="{}">{}</a>', page, run.name)
 
 
 def live_text(run: Run) -> str:
     """How far a running run is."""
-    done = f"{megabytes(run.bytes_done)}" if run.bytes_done else ""
-    total = f" of about {megabytes(run.bytes_total)}" if done and run.bytes_total else ""
-    rate = _rate(run) if done else ""
-    return " ".join(filter(None, (run.stage or "it has begun", f"({done}{total}{rate})" if done else "")))
-
-
-def _rate(run: Run) -> str:
-    if not run.started_at or not run.heartbeat_at or not run.bytes_done:
-        return ""
-    seconds = max((run.heartbeat_at - run.started_at) / timedelta(seconds=1), 1.0)
-    return f", {megabytes(int(run.bytes_done / seconds))}/s"
+    return " ".join(filter(None, (run.stage or "It has begun.", run_progress(run))))

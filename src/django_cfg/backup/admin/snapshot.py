@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from functools import partial
 from typing import TypeVar
 
 from django.conf import settings
@@ -19,7 +20,7 @@ from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.monitoring.object_cache import ObjectCache
 from django_cfg.backup.services.monitoring.status import StatusReport, read_status
-from django_cfg.backup.services.monitoring.summary import Summary, last_failures, storage_failed, summarize
+from django_cfg.backup.services.monitoring.summary import Summary, Verdict, last_failures, storage_failed, summarize
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.retention.prune import decide_retention
@@ -27,9 +28,12 @@ from django_cfg.backup.services.retention.prune import decide_retention
 PATIENCE = 4.0  # seconds for the storage and the databases together
 _SHORT = 1.5  # seconds that the admin's index waits
 _BELIEVED_FOR = 60.0  # seconds
-_SUMMARY = "summary"
 T = TypeVar("T")
-_recent: dict[str, tuple[float, Summary | None]] = {}
+_recent: dict[str, tuple[float, Summary | None]] = {}  # by the place of the storage
+
+
+class NoAnswerYet(StorageError):
+    """The storage may only be slow."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Snapshot:
     report: StatusReport | None
     summary: Summary
     error: str = ""  # why the storage could not be read
+    is_late: bool = False  # it may only be slow
 
     @property
     def zone(self) -> tzinfo:
@@ -77,23 +82,29 @@ def read_snapshot(patience: float = PATIENCE) -> Snapshot:
     deadline = time.monotonic() + patience
     try:
         catalog = _read_storage(project, patience)
-        report = _read_status(project, catalog, deadline - time.monotonic())
     except BackupError as error:
-        return Snapshot(project, now, None, None, storage_failed(str(error)), str(error))
+        return _without_storage(project, now, error)
+    try:
+        report = _read_status(project, catalog, deadline - time.monotonic())
+    except NoAnswerYet as error:
+        summary = Summary(verdict=Verdict.FAILED, sentence=f"{Verdict.FAILED}: {error}")
+        return Snapshot(project, now, catalog, None, summary, is_late=True)
     summary = summarize(report, last_failures(report), now)
     return Snapshot(project, now, catalog, report, summary)
 
 
 def recent_summary() -> Summary | None:
-    """Return how everything was within the last minute; None: the settings cannot be used."""
-    read_at, summary = _recent.get(_SUMMARY, (0.0, None))
-    if time.monotonic() - read_at > _BELIEVED_FOR:
-        try:
-            with operation():
-                summary = read_snapshot(_SHORT).summary
-        except BackupError:
-            summary = None
-        _recent[_SUMMARY] = (time.monotonic(), summary)
+    """Return how everything was within the last minute; None: it cannot be said in a moment, or not at all."""
+    try:
+        with operation():
+            place = current_project().location
+            read_at, summary = _recent.get(place, (0.0, None))
+            if time.monotonic() - read_at > _BELIEVED_FOR:
+                snapshot = read_snapshot(_SHORT)
+                summary = None if snapshot.is_late else snapshot.summary
+                _recent[place] = (time.monotonic(), summary)
+    except BackupError:
+        return None
     return summary
 
 
@@ -103,27 +114,43 @@ def read_backups() -> Snapshot:
     try:
         catalog = _read_storage(project, PATIENCE)
     except BackupError as error:
-        return Snapshot(project, now, None, None, storage_failed(str(error)), str(error))
+        return _without_storage(project, now, error)
     nothing = StatusReport(healthy=True, sources=(), old_data=(), old_data_unknown=())
     return Snapshot(project, now, catalog, nothing, summarize(nothing, {}, now))
+
+
+def read_stored(project: Project) -> Catalog:
+    """Read the catalog from the storage itself, for what changes something.
+
+    :raises StorageError: it cannot be read within a few seconds.
+    """
+    return within(PATIENCE, lambda: read_catalog(project.storage, project.signing_keys), project.location)
+
+
+def _without_storage(project: Project, now: datetime, error: BackupError) -> Snapshot:
+    text = str(error)
+    return Snapshot(project, now, None, None, storage_failed(text), text, is_late=isinstance(error, NoAnswerYet))
 
 
 def _read_storage(project: Project, patience: float) -> Catalog:
     """Read the catalog, from copies where they are current; what was read is written in this thread."""
     cache = ObjectCache(project.storage)
-    catalog = _within(patience, lambda: read_catalog(project.storage, project.signing_keys, cache.read_many), project)
+    read = partial(read_catalog, project.storage, project.signing_keys, cache.read_many)
+    catalog = within(patience, read, project.location)
     cache.save()
     return catalog
 
 
 def _read_status(project: Project, catalog: Catalog, seconds: float) -> StatusReport:
     seconds = max(seconds, 1.0)
-    return _within(seconds, lambda: read_status(project, catalog, patience=seconds - 0.5), project)
+    return within(seconds, lambda: read_status(project, catalog, patience=seconds - 0.5), "One of the databases")
 
 
-def _within(seconds: float, read: Callable[[], T], project: Project) -> T:
-    """
-    :raises StorageError: it takes longer; it goes on, and what it has read is found in memory by the next page.
+def within(seconds: float, read: Callable[[], T], what: str) -> T:
+    """Read in a thread of its own.
+
+    :param what: is read, for the message.
+    :raises NoAnswerYet: it takes longer; it goes on, and what it has read is found in memory by the next page.
     """
 
     def call() -> T:
@@ -134,8 +161,8 @@ def _within(seconds: float, read: Callable[[], T], project: Project) -> T:
 
     found = InThread(call, "backup-page").result(seconds, otherwise=None)
     if found is None:
-        raise StorageError(
-            f"{project.location} has not answered within {max(seconds, 1):.0f} s. Reading goes on: load the page again "
-            "in a moment. If it stays so, see whether the storage can be reached (`backup_check`)."
+        raise NoAnswerYet(
+            f"{what} has not answered within {max(seconds, 1):.0f} s. Reading goes on: load the page again in a "
+            "moment. If it stays so, see whether it can be reached (`backup_check`)."
         )
     return found

@@ -25,10 +25,16 @@ def is_reachable(alias: str) -> bool:
     if since is not None and time.monotonic() - since < _BELIEVED_FOR:
         return False
     _silent.pop(alias, None)
-    has_ended = InThread(lambda: _connect(connection), "backup-history-probe").wait(PATIENCE)
+    has_ended = probe(alias).wait(PATIENCE)
     if not has_ended:
         _silent[alias] = time.monotonic()
     return has_ended
+
+
+def probe(alias: str) -> InThread[None]:
+    """Connect to the database *alias* in a thread, which ends as soon as that is done or refused."""
+    connection = connections[alias]
+    return InThread(lambda: _connect(connection), "backup-history-probe")
 
 
 def _copy_of(connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:

@@ -34,8 +34,13 @@ function show(line, state) {
 
 async function copy(event) {
     const button = event.currentTarget;
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-    button.textContent = "Copied";
+    const text = document.getElementById(button.dataset.copy);
+    try {
+        await navigator.clipboard.writeText(text.textContent);
+        button.textContent = "Copied";
+    } catch {
+        getSelection().selectAllChildren(text);  // no clipboard without HTTPS: the text is at least selected
+    }
 }
 
 for (const line of document.querySelectorAll("[data-backup-state]")) {
