@@ -91,10 +91,17 @@ class TestBand:
         assert states[-6:] == ["backed_up", "failed", "failed", "backed_up", "missed", "none"]
 
     def test_a_slot_that_has_just_come_is_not_missed_yet(self) -> None:
-        (*_, last) = calendar.band(self.HOURLY, [], [], UTC, NOW)
+        known = [Run(state="succeeded", slot=NOW - timedelta(days=3))]
+        (*_, last) = calendar.band(self.HOURLY, [], known, UTC, NOW)
         assert (last.state, last.title) == ("none", "Wed 12:00: due now")
-        (*_, last) = calendar.band(self.HOURLY, [], [], UTC, NOW + timedelta(minutes=31))
+        (*_, last) = calendar.band(self.HOURLY, [], known, UTC, NOW + timedelta(minutes=31))
         assert (last.state, last.title) == ("missed", "Wed 12:00: missed")
+
+    def test_nothing_is_missed_before_there_was_anything(self) -> None:
+        run = Run(state="succeeded", slot=NOW.replace(minute=0) - timedelta(hours=3))
+        states = self.states([], [run])
+        assert states[:-4] == ["none"] * 44
+        assert states[-4:-1] == ["missed"] * 3
 
     def test_cells_fill_the_width_and_do_not_overlap(self) -> None:
         cells = calendar.band(BackupScheduleConfig(cron="*/5 * * * *"), [], [], UTC, NOW)

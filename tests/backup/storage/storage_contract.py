@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -185,8 +186,8 @@ except NameTaken:
         def test_more_objects_than_one_page_are_listed(self, storage: Storage) -> None:
             """Some services list a thousand at a time."""
             keys = {f"{number % 7}/{number:04}.json" for number in range(1_050)}
-            for key in keys:
-                storage.write(key, b"x")
+            with ThreadPoolExecutor(8) as threads:
+                list(threads.map(lambda key: storage.write(key, b"x"), keys))
             assert {found.key for found in storage.list()} == keys
 
     class TestOneObject:
