@@ -1,4 +1,4 @@
-"""Runs on database servers that a person cancels: they end within seconds, also where the server lets them wait."""
+"""Runs on database servers that a person cancels: they end within seconds, also where the server makes them wait."""
 
 from __future__ import annotations
 
