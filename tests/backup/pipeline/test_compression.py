@@ -8,12 +8,13 @@ import subprocess
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import DumpFailed, StorageError, VerificationFailed
-from django_cfg.backup.pipeline.compression import UNPACK_COMMAND, compress, decompress, threads
+from django_cfg.backup.pipeline.compression import SUFFIX, UNPACK_COMMAND, compress, decompress, threads
 from django_cfg.backup.pipeline.filter import Filter
 from django_cfg.backup.pipeline.stream import HashingReader, HashingWriter, drain, pump
 from django_cfg.backup.process.pipes import BLOCK
@@ -204,3 +205,26 @@ def test_any_flipped_bit_raises_verification_failed(method: Compression) -> None
         damaged[choose.randrange(len(damaged))] ^= 1 << choose.randrange(8)
         with suppress(VerificationFailed), decompress(io.BytesIO(damaged), method) as plain:
             drain(plain)
+
+
+@pytest.mark.parametrize("method", list(SUFFIX))
+def test_an_interruption_while_reading_is_not_the_end_of_the_archive(method: Compression) -> None:
+    """The library that reads gzip does so in a thread of its own, which passes on errors alone."""
+    packed = io.BytesIO()
+    with compress(packed, method) as writer:
+        writer.write(random.Random(1).randbytes(3_000_000))
+    packed.seek(0)
+
+    class Interrupted(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            if packed.tell() > 1_000_000:
+                raise KeyboardInterrupt
+            return packed.read(min(size, 65_536) if size > 0 else 65_536)
+
+        def readinto(self, buffer: Any) -> int:
+            block = self.read(len(buffer))
+            buffer[: len(block)] = block
+            return len(block)
+
+    with decompress(Interrupted(), method) as reader, pytest.raises(KeyboardInterrupt):
+        drain(reader)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from django_cfg.backup.errors import DumpFailed
 from django_cfg.backup.process.deferred_signals import ENDING, defer_signals
+from django_cfg.backup.process.time_limit import limit_time
 
 
 def test_a_signal_is_deferred_to_the_end_of_the_block() -> None:
@@ -104,3 +106,19 @@ def test_a_signal_while_handlers_are_set(monkeypatch: pytest.MonkeyPatch, at: st
         pass
     monkeypatch.undo()
     assert [signal.getsignal(number) for number in ENDING] == before
+
+
+def test_a_time_limit_waits_for_the_end_of_the_block() -> None:
+    """RQ ends a job that takes too long by SIGALRM: no switch of databases is cut in two by that."""
+    done = []
+
+    def limited() -> None:
+        with limit_time(60, "restore"):
+            with defer_signals():
+                signal.raise_signal(signal.SIGALRM)
+                done.append("the switch")
+            done.append("never")
+
+    with pytest.raises(DumpFailed, match="took longer than 60 s"):
+        limited()
+    assert done == ["the switch"]

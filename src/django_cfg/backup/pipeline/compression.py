@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import shutil
 import zlib
@@ -68,17 +69,46 @@ class _DamageReader:
     def read(self, size: int = -1) -> bytes:
         try:
             return self._plain.read(size)
+        except _Interrupted as carried:
+            raise carried.interruption from None
         except _DAMAGE as error:
             raise VerificationFailed(
                 f"The archive cannot be decompressed ({error}): it is cut short or damaged."
             ) from error
 
 
+class _Interrupted(Exception):
+    def __init__(self, interruption: BaseException) -> None:
+        super().__init__()
+        self.interruption = interruption
+
+
+class _ReadInThread(io.RawIOBase):
+    """What a library reads in a thread of its own, which passes on an Exception alone: it would take the cancellation
+    of a run for the end of the archive."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            block = self._source.read(len(buffer))
+        except Exception:
+            raise
+        except BaseException as error:
+            raise _Interrupted(error) from error
+        buffer[: len(block)] = block
+        return len(block)
+
+
 def _reader(source: Readable, method: Compression) -> AbstractContextManager[Readable]:
     origin = cast(IO[bytes], source)
     match method:
         case "gzip" if igzip_threaded is not None:
-            return cast(AbstractContextManager[Readable], igzip_threaded.open(origin, "rb"))
+            return cast(AbstractContextManager[Readable], igzip_threaded.open(_ReadInThread(source), "rb"))
         case "gzip":
             return gzip.GzipFile(fileobj=origin, mode="rb")
         case "bz2":

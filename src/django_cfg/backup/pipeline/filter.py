@@ -26,7 +26,7 @@ class Filter:
     ) -> None:
         self._child = Child(argv, feed=True, pass_fds=pass_fds, secrets=secrets)
         self._sink = sink
-        self._sink_error: Exception | None = None
+        self._sink_error: BaseException | None = None
         self._drain = threading.Thread(target=self._pass_on, daemon=True)
         self._drain.start()
 
@@ -66,6 +66,6 @@ class Filter:
         try:
             while block := self._child.stdout.read(BLOCK):
                 self._sink.write(block)
-        except Exception as error:  # noqa: BLE001  carried to the thread that writes
+        except BaseException as error:  # noqa: BLE001  carried to the thread that writes
             self._sink_error = error
             self._child.stdout.close()  # the program meets a broken pipe and ends

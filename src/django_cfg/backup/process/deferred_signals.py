@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -34,6 +35,7 @@ class DeferredSignals:
         self._is_cancellable = cancellable
         self._previous: Any = None  # the handler of CANCEL outside of the block
         self.cancelled_by = ""
+        self.allows_cancelling: Callable[[], bool] = lambda: True  # False: what is done now is not cut in two
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # the others get no signals
@@ -63,7 +65,7 @@ class DeferredSignals:
         A block that is not in the main thread has to look at ``cancelled_by``.
         """
         with self._cancelling:
-            if self._is_cancellable and not self.cancelled_by:
+            if self._is_cancellable and not self.cancelled_by and self.allows_cancelling():
                 self.cancelled_by = by
                 if self._handlers and (main := threading.main_thread().ident):
                     signal.pthread_kill(main, CANCEL)
@@ -84,6 +86,13 @@ class DeferredSignals:
             self._came.clear()
             signal.raise_signal(number)
 
+    def end_if_cancelled(self) -> None:
+        """
+        :raises CancelRequested: somebody has cancelled the block, and it may still end here.
+        """
+        if self.cancelled_by and self.allows_cancelling():
+            raise CancelRequested(self.cancelled_by)
+
     def _end_cancelling(self) -> None:
         """A request that comes too late is forgotten."""
         with self._cancelling:
@@ -94,8 +103,8 @@ class DeferredSignals:
 
     def _raise_cancelled(self, number: int, frame: FrameType | None) -> None:
         if self.cancelled_by:
-            raise CancelRequested(self.cancelled_by)
-        if callable(self._previous):
+            self.end_if_cancelled()
+        elif callable(self._previous):
             self._previous(number, frame)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:

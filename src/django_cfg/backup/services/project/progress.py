@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from django_cfg.backup.process.deferred_signals import CancelRequested, DeferredSignals
+from django_cfg.backup.process.deferred_signals import DeferredSignals
 
 
 class Progress(Protocol):
@@ -76,8 +76,8 @@ class LiveProgress:
         self._progress.end()
 
     def _end_if_cancelled(self) -> None:
-        if self._deferred.cancelled_by and not self._gets_signals:
-            raise CancelRequested(self._deferred.cancelled_by)
+        if not self._gets_signals:
+            self._deferred.end_if_cancelled()
 
 
 @contextmanager

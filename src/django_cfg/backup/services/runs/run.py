@@ -65,6 +65,7 @@ class RecordedRun:
         self._project, self._lock_file, self._claim, self._in_target = project, lock_file, claim, in_target
         self._ended, self._deferred = ended, deferred
         self.progress = LiveProgress(progress, deferred)
+        deferred.allows_cancelling = lambda: self.can_be_cancelled()
         if trigger != "scheduled":
             facts["started_by"] = current_actor()
         self._row = claim or Run(**source.model_dump(), kind=kind, trigger=trigger, **facts)
@@ -98,18 +99,26 @@ class RecordedRun:
             self._begin()
             with heartbeats(self.row_id, self.progress, self.cancel):
                 yield self
-        except CancelRequested as request:
-            self._end(request)
-            raise Cancelled(f"The {self._row.kind} of {self._row.source} was cancelled by {request.by}.") from request
         except BaseException as error:
-            self._end(error)
-            raise
+            request = self._request_behind(error)
+            self._end(request or error)
+            if request is None:
+                raise
+            text = f"The {self._row.kind} of {self._row.source} was cancelled by {request.by}."
+            raise Cancelled(text, *getattr(error, "__notes__", ())) from error
         self._end(None)
+
+    def _request_behind(self, error: BaseException) -> CancelRequested | None:
+        """Return the request to end that has led to *error*, if one has; a step that it ended may have failed."""
+        if isinstance(error, CancelRequested):
+            return error
+        by = self._deferred.cancelled_by
+        is_behind = by and isinstance(error, Exception) and self._success is None and self.can_be_cancelled()
+        return CancelRequested(by) if is_behind else None
 
     def cancel(self, by: str) -> None:
         """End the run, from another thread."""
-        if self.can_be_cancelled():
-            self._deferred.cancel(by)
+        self._deferred.cancel(by)
 
     def set_name(self, name: str) -> None:
         """Write the name of the backup."""

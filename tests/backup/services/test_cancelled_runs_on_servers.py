@@ -1,0 +1,269 @@
+"""Runs on database servers that a person cancels: they end within seconds, also where the server makes them wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connections
+
+from django_cfg.backup import signals
+from django_cfg.backup.errors import Cancelled
+from django_cfg.backup.models import Run
+from django_cfg.backup.services.creation.create import create_backup
+from django_cfg.backup.services.jobs.boards import FileBoard
+from django_cfg.backup.services.jobs.job import Job
+from django_cfg.backup.services.jobs.perform import perform
+from django_cfg.backup.services.restore.restore import restore_backup
+from django_cfg.backup.services.runs import heartbeat
+from django_cfg.backup.services.runs.cancel import cancel_run
+from tests.support import mysql_databases, postgresql_databases
+from tests.support.databases import Server
+from tests.support.mysql_databases import MySQLServer
+from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.processes import children, threads, wait_until
+
+SOON = 8.0  # seconds, on a machine that is busy
+ENDINGS = [name for name in dir(signals) if name.endswith(("_failed", "_succeeded", "_overdue"))]
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "_LOOK_EVERY", 0.05)
+
+
+@pytest.fixture
+def sent() -> Iterator[list[str]]:
+    names: list[str] = []
+
+    def receiver(name: str) -> Callable[..., None]:
+        return lambda **facts: names.append(name)
+
+    connected = {name: receiver(name) for name in ENDINGS}
+    for name, called in connected.items():
+        getattr(signals, name).connect(called)
+    yield names
+    for name, called in connected.items():
+        getattr(signals, name).disconnect(called)
+
+
+@pytest.fixture
+def postgresql_site(postgresql_server: PostgreSQLServer, temporary: Path) -> PostgreSQLServer:
+    call_command("migrate", verbosity=0)
+    return postgresql_server
+
+
+@pytest.fixture
+def mysql_site(mysql_server: MySQLServer, temporary: Path) -> MySQLServer:
+    call_command("migrate", verbosity=0)
+    return mysql_server
+
+
+class Canceller:
+    """Cancels the one run that is going on, by its row, as soon as *moment* has come."""
+
+    def __init__(self, moment: Callable[[], object]) -> None:
+        self._moment = moment
+        self.at = 0.0
+        self._thread = threading.Thread(target=self._cancel)
+
+    def _cancel(self) -> None:
+        try:
+            wait_until(self._moment)
+            row = wait_until(lambda: Run.objects.filter(state=Run.State.RUNNING).first())
+            self.at = time.monotonic()
+            assert row is not None
+            assert cancel_run(row.pk, "ada")
+        finally:
+            connections.close_all()
+
+    def __enter__(self) -> Canceller:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.join()
+
+
+def in_a_thread(action: Callable[[], object]) -> None:
+    """Do it where no signal arrives; raise what it raised."""
+    errors: list[BaseException] = []
+
+    def act() -> None:
+        try:
+            action()
+        except BaseException as error:  # noqa: BLE001
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+
+
+def here(action: Callable[[], object]) -> None:
+    action()
+
+
+WAYS = pytest.mark.parametrize("way", [here, in_a_thread], ids=["main thread", "another thread"])
+
+
+def require_nothing_left(server: Server, temporary: Path, before: set[int], kind: str) -> None:
+    assert children() <= before
+    assert [path.name for path in temporary.iterdir()] == []
+    row = Run.objects.filter(kind=kind).first()
+    assert row is not None
+    assert (row.state, row.lease, row.message) == ("cancelled", None, "Cancelled by ada.")
+
+
+class TestBlockedBackup:
+    """Another session holds a lock, so that the dump tool gets no byte."""
+
+    @WAYS
+    def test_postgresql(
+        self, postgresql_site: PostgreSQLServer, temporary: Path, sent: list[str], way: Callable[..., None]
+    ) -> None:
+        postgresql_site.site.configure(lock_timeout=2)  # a thread gets no signal: there the wait itself has to end
+        before, threads_before = children(), threads()
+        with (
+            postgresql_databases.locked(postgresql_site, "book"),
+            Canceller(lambda: postgresql_databases.child_running("pg_dump")) as canceller,
+            pytest.raises(Cancelled, match="was cancelled by ada"),
+        ):
+            way(create_backup)
+        assert time.monotonic() - canceller.at < SOON
+        require_nothing_left(postgresql_site, temporary, before, "backup")
+        assert (postgresql_site.stored(), sent) == ([], [])
+        wait_until(lambda: threads() <= threads_before)
+        assert create_backup().name, "the next backup is made at once"
+
+    @WAYS
+    def test_mariadb(self, mysql_site: MySQLServer, temporary: Path, sent: list[str], way: Callable[..., None]) -> None:
+        mysql_site.site.configure(lock_timeout=2)
+        before = children()
+        with (
+            mysql_databases.locked(mysql_site, "book"),
+            Canceller(lambda: Run.objects.filter(state=Run.State.RUNNING).exists()) as canceller,
+            pytest.raises(Cancelled, match="was cancelled by ada"),
+        ):
+            way(create_backup)
+        assert time.monotonic() - canceller.at < SOON
+        require_nothing_left(mysql_site, temporary, before, "backup")
+        assert (mysql_site.stored(), sent) == ([], [])
+        assert create_backup().name
+
+
+class Cancelling:
+    """Progress that cancels its run when bytes have flowed in the step *label*, and then takes its time.
+
+    :param is_time: a further condition.
+    """
+
+    def __init__(self, label: str, pause: float, is_time: Callable[[], bool] = lambda: True) -> None:
+        self._label, self._pause, self._is_time, self._is_there = label, pause, is_time, False
+        self.cancelled_by = ""
+
+    def say(self, text: str) -> None: ...
+
+    def begin(self, label: str, total: int) -> None:
+        self._is_there = self._label in label
+
+    def advance(self, count: int) -> None:
+        if self._is_there and not self.cancelled_by and self._is_time():
+            self.cancelled_by = "ada"
+            threading.Event().wait(self._pause)
+
+    def end(self) -> None: ...
+
+
+def names_on(server: PostgreSQLServer) -> list[Any]:
+    return server.server.sql("SELECT datname FROM pg_database ORDER BY 1")
+
+
+def text_of(server: Server) -> list[str]:
+    """Everything but the history, which a restore writes."""
+    return [line for line in server.text() if "django_cfg_backup" not in line]
+
+
+class TestRestore:
+    @pytest.mark.parametrize("in_place", [False, True], ids=["staging", "in place, one transaction"])
+    @WAYS
+    def test_postgresql_is_as_before(
+        self,
+        postgresql_server: PostgreSQLServer,
+        temporary: Path,
+        sent: list[str],
+        way: Callable[..., None],
+        in_place: bool,
+    ) -> None:
+        create_backup()
+        postgresql_server.run("UPDATE book SET title = 'of today'")
+        sent.clear()
+        children_before, databases, text = children(), names_on(postgresql_server), postgresql_server.text()
+        progress = Cancelling("reading", pause=3)
+        begun = time.monotonic()
+        with pytest.raises(Cancelled, match=r"The restore of .* was cancelled by ada"):
+            way(lambda: restore_backup(in_place=in_place, disconnect=not in_place, progress=progress))
+        assert time.monotonic() - begun < SOON + 3
+        postgresql_databases.fail_unless_equal(text, postgresql_server.text())
+        assert names_on(postgresql_server) == databases
+        assert (sent, children() - children_before) == ([], set())
+        assert [path.name for path in temporary.iterdir()] == []
+        assert restore_backup(disconnect=True).old_data
+
+    @WAYS
+    def test_mariadb_is_as_before(
+        self, mysql_server: MySQLServer, temporary: Path, sent: list[str], way: Callable[..., None]
+    ) -> None:
+        create_backup()
+        mysql_server.run("UPDATE book SET title = 'of today'")
+        sent.clear()
+        schemas, text = mysql_server.schemas(), mysql_server.text()
+        with pytest.raises(Cancelled, match="was cancelled by ada"):
+            way(lambda: restore_backup(disconnect=True, progress=Cancelling("reading", pause=3)))
+        mysql_databases.fail_unless_equal(text, mysql_server.text())
+        assert (mysql_server.schemas(), sent) == (schemas, [])
+        assert [path.name for path in temporary.iterdir()] == []
+
+    @WAYS
+    def test_mariadb_in_place_is_not_cut_once_it_has_begun(
+        self, mysql_server: MySQLServer, sent: list[str], way: Callable[..., None]
+    ) -> None:
+        """The target is neither old nor new then: the restore ends as it would."""
+        text = mysql_server.text()
+        create_backup()
+        mysql_server.run("UPDATE book SET title = 'of today'")
+        sent.clear()
+        progress = Cancelling("reading", 1, lambda: "book" not in mysql_server.table_names())
+        way(lambda: restore_backup(in_place=True, disconnect=True, progress=progress))
+        assert progress.cancelled_by
+        mysql_databases.fail_unless_equal(text, mysql_server.text())
+        assert "restore_succeeded" in sent
+
+
+class TestDrill:
+    def test_postgresql(self, postgresql_site: PostgreSQLServer, temporary: Path, sent: list[str]) -> None:
+        """It leaves no proof: nothing was learned of the backup."""
+        postgresql_site.site.configure(
+            databases=[{"alias": "default", "verification_queries": ["SELECT pg_sleep(20) IS NOT NULL"]}]
+        )
+        name = create_backup().name
+        sent.clear()
+        stored, databases = postgresql_site.stored(), names_on(postgresql_site)
+        asked = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20)%' AND pid <> pg_backend_pid()"
+        job = Job(action="drill", by="ben", names=(name,))
+        with Canceller(lambda: postgresql_site.server.sql(asked)) as canceller:
+            ended = perform(job, FileBoard(job.id), "here")
+        assert time.monotonic() - canceller.at < SOON
+        assert (ended.phase, "was cancelled by ada" in ended.message) == ("cancelled", True)
+        row = Run.objects.filter(kind="verification").get()
+        assert (row.state, row.started_by, row.message) == ("cancelled", "ben", "Cancelled by ada.")
+        assert (postgresql_site.stored(), names_on(postgresql_site), sent) == (stored, databases, [])
