@@ -22,11 +22,10 @@ from django_cfg.backup.services.jobs.perform import perform
 from django_cfg.backup.services.restore.restore import restore_backup
 from django_cfg.backup.services.runs import heartbeat
 from django_cfg.backup.services.runs.cancel import cancel_run
-from tests.support import mysql_databases, postgresql_databases
-from tests.support.databases import Server
+from tests.support.databases import Server, fail_unless_equal
 from tests.support.mysql_databases import MySQLServer
 from tests.support.postgresql_databases import PostgreSQLServer
-from tests.support.processes import children, threads, wait_until
+from tests.support.processes import child_running, children, threads, wait_until
 
 SOON = 8.0  # seconds, on a machine that is busy
 ENDINGS = [name for name in dir(signals) if name.endswith(("_failed", "_succeeded", "_overdue"))]
@@ -134,8 +133,8 @@ class TestBlockedBackup:
         postgresql_site.site.configure(lock_timeout=2)  # a thread gets no signal: there the wait itself has to end
         before, threads_before = children(), threads()
         with (
-            postgresql_databases.locked(postgresql_site, "book"),
-            Canceller(lambda: postgresql_databases.child_running("pg_dump")) as canceller,
+            postgresql_site.locked("book"),
+            Canceller(lambda: child_running("pg_dump")) as canceller,
             pytest.raises(Cancelled, match="was cancelled by ada"),
         ):
             way(create_backup)
@@ -150,7 +149,7 @@ class TestBlockedBackup:
         mysql_site.site.configure(lock_timeout=2)
         before = children()
         with (
-            mysql_databases.locked(mysql_site, "book"),
+            mysql_site.locked("book"),
             Canceller(lambda: Run.objects.filter(state=Run.State.RUNNING).exists()) as canceller,
             pytest.raises(Cancelled, match="was cancelled by ada"),
         ):
@@ -213,7 +212,7 @@ class TestRestore:
         with pytest.raises(Cancelled, match=r"The restore of .* was cancelled by ada"):
             way(lambda: restore_backup(in_place=in_place, disconnect=not in_place, progress=progress))
         assert time.monotonic() - begun < SOON + 3
-        postgresql_databases.fail_unless_equal(text, postgresql_server.text())
+        fail_unless_equal(text, postgresql_server.text())
         assert names_on(postgresql_server) == databases
         assert (sent, children() - children_before) == ([], set())
         assert [path.name for path in temporary.iterdir()] == []
@@ -229,7 +228,7 @@ class TestRestore:
         schemas, text = mysql_server.schemas(), mysql_server.text()
         with pytest.raises(Cancelled, match="was cancelled by ada"):
             way(lambda: restore_backup(disconnect=True, progress=Cancelling("reading", pause=3)))
-        mysql_databases.fail_unless_equal(text, mysql_server.text())
+        fail_unless_equal(text, mysql_server.text())
         assert (mysql_server.schemas(), sent) == (schemas, [])
         assert [path.name for path in temporary.iterdir()] == []
 
@@ -245,7 +244,7 @@ class TestRestore:
         progress = Cancelling("reading", 1, lambda: "book" not in mysql_server.table_names())
         way(lambda: restore_backup(in_place=True, disconnect=True, progress=progress))
         assert progress.cancelled_by
-        mysql_databases.fail_unless_equal(text, mysql_server.text())
+        fail_unless_equal(text, mysql_server.text())
         assert "restore_succeeded" in sent
 
 

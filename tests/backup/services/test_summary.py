@@ -221,7 +221,7 @@ def test_a_real_project(site: Site) -> None:
     assert now_says().startswith("Never backed up: 1 of 1 database. default: ")
     made = site.create()
     assert now_says().startswith(
-        "Safe: the database default was backed up 0 s ago and never proved; next with the next tick."
+        "Safe: the database default was backed up less than 1 s ago and never proved; next with the next tick."
     )
     prove(site, made, succeeded=False)
     assert now_says().startswith("Failed: 1 of 1 database. default: the drill of ")
