@@ -55,6 +55,7 @@ def visit_pages(made: Any, site: str, *, is_secure: bool) -> Found:
     from django.test import Client
     from django.urls import reverse
 
+    from django_cfg.backup.admin.runs import RunAdmin
     from django_cfg.backup.models import Run
 
     running = Run.objects.create(
@@ -63,7 +64,7 @@ def visit_pages(made: Any, site: str, *, is_secure: bool) -> Found:
     )  # fmt: skip
     client, anonymous = Client(headers={"host": "localhost"}), Client(headers={"host": "localhost"})
     client.force_login(User.objects.create_superuser("root", "root@example.org", "root"))
-    found: Found = {}
+    found: Found = {"class": (200, RunAdmin.__mro__[1].__module__)}
 
     def address(name: str, *arguments: object) -> str:
         return reverse(f"admin:{name}", args=arguments, current_app=site)

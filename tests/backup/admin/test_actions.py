@@ -7,6 +7,8 @@ import re
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.db import OperationalError
 
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
@@ -209,3 +211,22 @@ def test_a_prune_deletes_what_was_shown(ada: Any, admin: Site) -> None:
     perform_waiting()
     assert backups(admin) == {made[0].name, made[2].name}
     assert last_run("prune") == ("succeeded", "ada")
+
+
+def test_the_page_of_a_job_needs_no_database(ada: Any, admin: Site) -> None:
+    """A restore may be replacing it. The browser that has asked for the job sees it, and no other one."""
+    asked = ada.post(address("create"))
+    present = settings.DATABASES["default"]
+    away = {**present, "NAME": str(admin.root / "away" / "db.sqlite3"), "ATOMIC_REQUESTS": True}
+    admin.use_databases(default=away)
+    stranger = client_of(None)
+    try:
+        assert "Waiting: it runs with the next tick." in ada.get(asked.url).text
+        assert ada.get(f"{asked.url}state/").json()["phase"] == "waiting"
+        with pytest.raises(OperationalError):
+            ada.get(address("overview"))
+    finally:
+        admin.use_databases(default=present)
+    assert stranger.get(asked.url).status_code == 302
+    stranger.cookies.load({key: "forged:value" for key in ada.cookies if key.startswith("backup_job_")})
+    assert stranger.get(asked.url).status_code == 302

@@ -97,10 +97,3 @@ def test_no_page_breaks_a_strict_policy(chromium: Browser, live: LiveAdmin) -> N
     visitor.page.wait_for_timeout(200)
     assert any("style-src" in error for error in visitor.errors), "the test sees what is refused"
     visitor.close()
-
-
-def test_the_pages_of_unfold_have_its_look(live: LiveAdmin) -> None:
-    """The base class of the list of runs is that of the admin that is installed."""
-    code = "from django_cfg.backup.admin.runs import RunAdmin; print(RunAdmin.__mro__[1].__module__)"
-    expected = {"stock": "django.contrib.admin.options", "unfold": "unfold.admin"}
-    assert live.manage("shell", "--verbosity", "0", "-c", code).strip() == expected[look_of(live)]

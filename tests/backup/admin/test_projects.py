@@ -85,7 +85,12 @@ def test_every_page_answers(found: Found, name: str) -> None:
     statuses = {page: status for page, (status, _) in found[name].items()}
     expected = {page: 404 if page in closed else 200 for page in PAGES}
     assert "error" not in statuses, found[name]["error"][1]
-    assert statuses == {**expected, "delete": 404, "anonymous": 302, "owner": 200}
+    assert statuses == {**expected, "delete": 404, "anonymous": 302, "owner": 200, "class": 200}
+
+
+def test_the_list_of_runs_has_the_class_of_the_admin_that_is_installed(found: Found) -> None:
+    assert found["plain"]["class"][1] == "django.contrib.admin.options"
+    assert found["unfold, hashed static files"]["class"][1] == "unfold.admin"
 
 
 def test_a_project_without_the_admin_works(found: Found) -> None:
