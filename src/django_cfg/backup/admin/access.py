@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 
+from django_cfg.backup.engines.sqlite.connection import get_database_path
 from django_cfg.backup.errors import UsageError
 from django_cfg.backup.models import Run
+from django_cfg.backup.services.project.project import Project
 
 View = Callable[..., HttpResponseBase]
 VERBS = (
@@ -93,3 +96,24 @@ def log(request: HttpRequest, subject: str, message: str) -> None:
         action_flag=CHANGE,
         change_message=message,
     )
+
+
+def require_alias(project: Project, alias: str) -> str:
+    """
+    :raises Http404: settings.DATABASES has no such alias.
+    """
+    if alias not in project.databases:
+        raise Http404(f"There is no database {alias!r}.")
+    return alias
+
+
+def database_name(project: Project, alias: str) -> str:
+    """Return the NAME of the database *alias*; of a SQLite database the name of its file.
+
+    :raises UsageError: there is no such alias.
+    """
+    database = project.database(alias)
+    if project.engine(alias).format == "sqlite3":
+        return Path(get_database_path(database)).name
+    name = database.connection.get("OPTIONS", {}).get("dbname") or database.settings.get("OPTIONS", {}).get("dbname")
+    return str(name or database.settings.get("NAME") or alias)

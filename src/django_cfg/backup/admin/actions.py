@@ -9,10 +9,18 @@ from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.http import Http404, HttpRequest, HttpResponse
 
-from django_cfg.backup.admin.access import log, may, require_password, require_typed, requires, user_name
+from django_cfg.backup.admin.access import (
+    database_name,
+    log,
+    may,
+    require_alias,
+    require_password,
+    require_typed,
+    requires,
+    user_name,
+)
 from django_cfg.backup.admin.base import redirect, refuse, render
 from django_cfg.backup.admin.job_page import start
-from django_cfg.backup.admin.names import database_name, require_alias
 from django_cfg.backup.admin.snapshot import read_stored
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.manifest import MAX_NOTE, Manifest

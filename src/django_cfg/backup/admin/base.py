@@ -1,21 +1,22 @@
-"""What the pages share: the base class of the project's admin, and how a page is rendered."""
+"""What every page shares: the base class of the project's admin, its frame, what happens when it cannot be shown."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.apps import apps
 from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.module_loading import import_string
 
 from django_cfg.backup.admin.access import permissions_of
-from django_cfg.backup.errors import BackupError
+from django_cfg.backup.errors import BackupError, BackupNotFound
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.project.project import Project, current_project, operation
 
 if TYPE_CHECKING or not apps.is_installed("unfold"):
     BaseAdmin = admin.ModelAdmin
@@ -54,6 +55,18 @@ def render(
     """Render a page within the admin's own frame."""
     context = {**shared_context(site, request, title), **context}
     return TemplateResponse(request, f"django_cfg_backup/{template}.html", context, status=status)
+
+
+def guarded(
+    view: Callable[..., HttpResponseBase], site: admin.AdminSite, request: HttpRequest, **options: Any
+) -> HttpResponseBase:
+    """Call *view* with the project read once; settings that cannot be used are a page, and not an error 500."""
+    try:
+        with operation():
+            return view(site, request, **options)
+    except BackupError as error:
+        status = 404 if isinstance(error, BackupNotFound) else 409
+        return render(site, request, "message", "Backups", {"text": str(error)}, status=status)
 
 
 def redirect(request: HttpRequest, page: str, /, *arguments: object, **query: str) -> HttpResponse:

@@ -6,14 +6,19 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.contrib.admin import AdminSite
 from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse
 
+from django_cfg.backup.admin.access import requires
+from django_cfg.backup.admin.base import render
 from django_cfg.backup.admin.calendar import Cell, band, days_of, year
 from django_cfg.backup.admin.charts import Chart, Usage, charts
-from django_cfg.backup.admin.snapshot import Snapshot
+from django_cfg.backup.admin.snapshot import Snapshot, read_snapshot
 from django_cfg.backup.formatting import MB, elapsed
 from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.models import Run
+from django_cfg.backup.services.jobs.launch import describe_way
 from django_cfg.backup.services.monitoring.status import SourceStatus
 from django_cfg.backup.services.monitoring.summary import SourceVerdict
 from django_cfg.backup.services.retention.delete import protections
@@ -53,6 +58,25 @@ class Card:
     def recovery(self) -> str:
         """The expected recovery time."""
         return elapsed(timedelta(seconds=self.proof.duration)) if self.proof and self.proof.succeeded else ""
+
+
+@requires("view_backup")
+def page(site: AdminSite, request: HttpRequest) -> HttpResponse:
+    """How everything is; with ``?database=`` one database in full."""
+    snapshot = read_snapshot()
+    only = request.GET.get("database")
+    if only and only not in snapshot.project.aliases():
+        raise Http404
+    cards = make_cards(snapshot, only)
+    context = {
+        "snapshot": snapshot,
+        "cards": cards,
+        "in_full": only is not None or len(cards) <= IN_FULL,
+        "only": only,
+        "usage": make_usage(snapshot),
+        "way": describe_way(snapshot.project),
+    }
+    return render(site, request, "overview", "Backups", context)
 
 
 def make_cards(snapshot: Snapshot, only: str | None = None) -> list[Card]:

@@ -10,11 +10,18 @@ from django.contrib.admin import AdminSite
 from django.db import connections
 from django.http import Http404, HttpRequest, HttpResponse
 
-from django_cfg.backup.admin.access import log, require_password, require_typed, requires, user_name
+from django_cfg.backup.admin.access import (
+    database_name,
+    log,
+    require_alias,
+    require_password,
+    require_typed,
+    requires,
+    user_name,
+)
 from django_cfg.backup.admin.backups import Row, find_row, list_rows
 from django_cfg.backup.admin.base import redirect, refuse, render
 from django_cfg.backup.admin.job_page import start
-from django_cfg.backup.admin.names import database_name, require_alias
 from django_cfg.backup.admin.snapshot import Snapshot, read_backups
 from django_cfg.backup.engines.base import Level
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import AdminSite
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from django_cfg.backup.admin import actions, backups, check, download, job_page, pages, restore, retention
-from django_cfg.backup.admin.access import may
-from django_cfg.backup.admin.base import BaseAdmin, address, shared_context
-from django_cfg.backup.admin.progress import run_progress
+from django_cfg.backup.admin import actions, backups, check, download, job_page, overview, restore, retention
+from django_cfg.backup.admin.access import may, requires
+from django_cfg.backup.admin.base import BaseAdmin, address, guarded, shared_context
 from django_cfg.backup.admin.snapshot import read_backups
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.formatting import elapsed, megabytes
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.runs.history_database import find_runs
 
 _PAGES: dict[str, Callable[..., HttpResponseBase]] = {
     "backups": backups.list_page,
@@ -56,13 +58,13 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
 
     def get_urls(self) -> list[URLPattern]:
         own = [
-            path("", self._page(pages.overview), name="django_cfg_backup_overview"),
-            path("", self._page(pages.overview), name="django_cfg_backup_run_changelist"),
+            path("", self._page(overview.page), name="django_cfg_backup_overview"),
+            path("", self._page(overview.page), name="django_cfg_backup_run_changelist"),
             path("runs/", self.admin_site.admin_view(self.changelist_view), name="django_cfg_backup_runs"),
             path("job/<str:number>/", self._open(job_page.page), name="django_cfg_backup_job"),
             path("job/<str:number>/state/", self._open(job_page.state), name="django_cfg_backup_job_state"),
             path("job/<str:number>/cancel/", self._page(job_page.cancel), name="django_cfg_backup_cancel_job"),
-            path("<int:number>/state/", self._page(pages.run_state), name="django_cfg_backup_run_state"),
+            path("<int:number>/state/", self._page(run_state), name="django_cfg_backup_run_state"),
         ]
         own += [
             path(f"{name.replace('_', '-')}/", self._page(view), name=f"django_cfg_backup_{name}")
@@ -72,7 +74,7 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
 
     def _page(self, view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         def on_site(request: HttpRequest, **options: Any) -> HttpResponseBase:
-            return pages.guarded(view, self.admin_site, request, **options)
+            return guarded(view, self.admin_site, request, **options)
 
         return self.admin_site.admin_view(on_site)
 
@@ -169,3 +171,36 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
 def live_text(run: Run) -> str:
     """How far a running run is."""
     return " ".join(filter(None, (run.stage or "It has begun.", run_progress(run))))
+
+
+@requires("view_backup")
+def run_state(site: AdminSite, request: HttpRequest, number: int) -> HttpResponse:
+    """How far a running run is, for the script of its page; in words as the page itself has them."""
+    run = find_runs().filter(pk=number).first()
+    if run is None:
+        raise Http404
+    total = run.bytes_total or 0
+    state = {
+        "phase": run.state,
+        "stage": run.stage,
+        "done": run.bytes_done or 0,
+        "total": total,
+        "words": run_progress(run),
+        "ended": run.state not in (Run.State.RUNNING, Run.State.QUEUED),
+    }
+    return JsonResponse(state)
+
+
+def run_progress(run: Run) -> str:
+    """Return the bytes and the rate of the present stage; empty while nothing is known."""
+    if not run.bytes_done:
+        return ""
+    total = f" of about {megabytes(run.bytes_total)}" if run.bytes_total else ""
+    return f"({megabytes(run.bytes_done)}{total}{_rate(run, run.bytes_done)})"
+
+
+def _rate(run: Run, done: int) -> str:
+    if not run.started_at or not run.heartbeat_at:
+        return ""
+    seconds = max((run.heartbeat_at - run.started_at) / timedelta(seconds=1), 1.0)
+    return f", {megabytes(int(done / seconds))}/s"
