@@ -28,6 +28,7 @@ from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.processes import child_running, children, threads, wait_until
 
 SOON = 8.0  # seconds, on a machine that is busy
+PATIENCE = 1.0  # seconds at each block
 ENDINGS = [name for name in dir(signals) if name.endswith(("_failed", "_succeeded", "_overdue"))]
 
 
@@ -176,9 +177,16 @@ class Cancelling:
         self._is_there = self._label in label
 
     def advance(self, count: int) -> None:
-        if self._is_there and not self.cancelled_by and self._is_time():
+        if self._is_there and not self.cancelled_by and self._has_come():
             self.cancelled_by = "ada"
             threading.Event().wait(self._pause)
+
+    def _has_come(self) -> bool:
+        """The server takes a while for what it was given before."""
+        end = time.monotonic() + PATIENCE
+        while not (has_come := self._is_time()) and time.monotonic() < end:
+            time.sleep(0.05)
+        return has_come
 
     def end(self) -> None: ...
 
@@ -239,6 +247,8 @@ class TestRestore:
         self, mysql_server: MySQLServer, sent: list[str], way: Callable[..., None]
     ) -> None:
         """The target is neither old nor new then: the restore ends as it would."""
+        mysql_server.run(mysql_server.many_books)
+        mysql_server.site.configure(compression="none")  # several blocks
         text = mysql_server.text()
         create_backup()
         mysql_server.run("UPDATE book SET title = 'of today'")
