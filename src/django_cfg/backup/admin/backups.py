@@ -110,13 +110,13 @@ def find_row(snapshot: Snapshot, name: str) -> Row:
 
 def read_proofs(project: Project, snapshot: Snapshot, name: str) -> list[Proof]:
     """Return all drills of a backup, the last one first; those that cannot be read are left out."""
-    wanted = set(snapshot.catalog.proof_keys.get(name, ())) if snapshot.catalog else set()
+    catalog = snapshot.catalog
+    wanted = [catalog.proof_objects[key] for key in catalog.proof_keys.get(name, ())] if catalog else []
     if not wanted:
         return []
 
     def read() -> list[tuple[str, bytes | StorageError]]:
-        listed = [found for found in project.storage.list() if found.key in wanted]
-        return list(ObjectCache(project.storage).read_many(listed))
+        return list(ObjectCache(project.storage).read_many(wanted))
 
     found = []
     for key, content in within(PATIENCE, read, project.location):

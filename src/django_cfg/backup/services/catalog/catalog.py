@@ -68,6 +68,7 @@ class Catalog:
     unreadable_proofs: frozenset[str] = frozenset()  # names whose last proof cannot be read
     proof_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name: of its proofs, the last one last
     signatures: Mapping[str, Signature] = field(default_factory=dict)  # by name; empty without a signing key
+    proof_objects: Mapping[str, StoredObject] = field(default_factory=dict)  # by key
 
     def is_proved(self, manifest: Manifest) -> bool:
         """The last drill of this very archive succeeded."""
@@ -169,7 +170,10 @@ def read_catalog(storage: Storage, signing_keys: Sequence[str] = (), read: Reade
     pinned = frozenset(key.removesuffix(PIN_SUFFIX) for key in objects if key.endswith(PIN_SUFFIX))
     keys = proof_keys(objects)
     proofs, unreadable = _proofs(read, listed, {found[-1]: name for name, found in keys.items()}, too_large)
-    return Catalog(storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, keys, signatures)
+    objects = {key: listed[key] for of_name in keys.values() for key in of_name}
+    return Catalog(
+        storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, keys, signatures, objects
+    )
 
 
 def find_intact(storage: Storage, name: str) -> Manifest | None:
