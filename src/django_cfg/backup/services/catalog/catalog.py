@@ -170,9 +170,9 @@ def read_catalog(storage: Storage, signing_keys: Sequence[str] = (), read: Reade
     pinned = frozenset(key.removesuffix(PIN_SUFFIX) for key in objects if key.endswith(PIN_SUFFIX))
     keys = proof_keys(objects)
     proofs, unreadable = _proofs(read, listed, {found[-1]: name for name, found in keys.items()}, too_large)
-    objects = {key: listed[key] for of_name in keys.values() for key in of_name}
+    of_proofs = {key: listed[key] for of_name in keys.values() for key in of_name}
     return Catalog(
-        storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, keys, signatures, objects
+        storage.location, tuple(backups), tuple(damaged), pinned, proofs, unreadable, keys, signatures, of_proofs
     )
 
 
