@@ -150,7 +150,7 @@ def test_more_tables_than_locks(own_postgresql_server: PostgreSQLServer) -> None
     server = own_postgresql_server
     server.site.close()
     server.server.stop()
-    server.server.start("max_connections=20", "max_locks_per_transaction=10")  # 200 locks, and some room
+    server.server.start("max_connections=20", "max_locks_per_transaction=10", "autovacuum=off")  # 200 locks, some room
     for number in range(150):
         indexes = [f"CREATE INDEX ON many_{number} ({column})" for column in "abcdefgh"]
         columns = ", ".join(f"{column} int" for column in "abcdefgh")
