@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import Cancelled
@@ -99,6 +100,8 @@ class TestBackup:
                 create_backup(progress=Uninterrupted("reading", cancel_the_row))
             except BaseException as error:  # noqa: BLE001
                 errors.append(error)
+            finally:
+                connections.close_all()  # this thread's own
 
         thread = threading.Thread(target=run)
         thread.start()
