@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -175,11 +176,17 @@ class TestElsewhere:
 
 
 @pytest.fixture
-def fresh_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Django reads settings.TASKS once."""
+def fresh_tasks() -> Iterator[None]:
+    """Django reads settings.TASKS once: now, and again after the test."""
+    forget_tasks()
+    yield
+    forget_tasks()
+
+
+def forget_tasks() -> None:
     from django.tasks import task_backends
 
-    monkeypatch.setattr(task_backends, "_settings", None)
+    task_backends._settings = None
     task_backends.__dict__.pop("settings", None)
     if hasattr(task_backends._connections, "default"):
         del task_backends._connections.default
@@ -188,13 +195,13 @@ def fresh_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("backend", ["immediate.ImmediateBackend", "dummy.DummyBackend"])
 def test_a_backend_that_runs_nothing_outside_of_the_request_is_not_used(
-    site: Site, fresh_tasks: None, backend: str
+    fresh_tasks: None, site: Site, backend: str
 ) -> None:
     site.set(TASKS={"default": {"BACKEND": f"django.tasks.backends.{backend}"}})
     assert not has_task_backend()
     assert describe_way(current_project()) == "in a process of its own"
 
 
-def test_a_backend_that_cannot_be_imported_is_not_used(site: Site, fresh_tasks: None) -> None:
+def test_a_backend_that_cannot_be_imported_is_not_used(fresh_tasks: None, site: Site) -> None:
     site.set(TASKS={"default": {"BACKEND": "nosuch.Backend"}})
     assert not has_task_backend()
