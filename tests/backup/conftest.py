@@ -27,6 +27,16 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.stop()
 
 
+@pytest.fixture
+def caching_s3_server(tmp_path: Path) -> Iterator[S3Server]:
+    """One that caches listings of folders: otherwise it would list a large folder again for each request."""
+    server = S3Server(tmp_path / "s3", "--dir-cache-time=5m")
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path_factory.mktemp("redis"))

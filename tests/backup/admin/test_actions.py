@@ -10,8 +10,10 @@ import pytest
 from django.conf import settings
 from django.db import OperationalError
 
+from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
+from django_cfg.backup.pipeline import stream
 from django_cfg.backup.services.jobs.boards import FileBoard
 from django_cfg.backup.services.jobs.perform import perform_waiting
 from tests.support.admin_pages import PASSWORD, address, client_of, log_entries, make_user, messages_of
@@ -145,7 +147,9 @@ def test_a_download_is_the_bytes(ada: Any, admin: Site, made: list[Manifest], fo
     assert [entry[:2] for entry in log_entries()] == [("ada", made[0].name)]
 
 
-@pytest.mark.parametrize(("form", "said"), [("stored", "is not as it was stored"), ("plain", "cut short or damaged")])
+@pytest.mark.parametrize(
+    ("form", "said"), [("stored", "are not those of its manifest"), ("plain", "cut short or damaged")]
+)
 def test_a_download_of_changed_bytes_is_refused(
     ada: Any, admin: Site, made: list[Manifest], form: str, said: str
 ) -> None:
@@ -156,6 +160,21 @@ def test_a_download_of_changed_bytes_is_refused(
     page = ada.post(address("download"), {"name": made[0].name, "form": form, "password": PASSWORD}, follow=True)
     assert said in messages_of(page)[0]
     assert log_entries() == []
+
+
+@pytest.mark.parametrize(("form", "digest"), [("stored", "sha256"), ("plain", "raw_sha256")])
+def test_a_download_that_ends_with_other_bytes_ends_before_its_length(
+    ada: Any, admin: Site, made: list[Manifest], monkeypatch: pytest.MonkeyPatch, form: str, digest: str
+) -> None:
+    """Only the end of the archive shows it; the browser must not take what has come for the file."""
+    monkeypatch.setattr(stream, "BLOCK", 1024)  # several blocks
+    path = admin.backups / made[0].key
+    path.write_text(path.read_text().replace(getattr(made[0].archive, digest), 64 * "0"))
+    answer = ada.post(address("download"), {"name": made[0].name, "form": form, "password": PASSWORD})
+    came: list[bytes] = []
+    with pytest.raises(VerificationFailed, match="are not those of its manifest"):
+        came.extend(answer.streaming_content)
+    assert 0 < len(b"".join(came)) < int(answer["Content-Length"])
 
 
 def test_pages_that_are_switched_off_do_not_exist(ada: Any, admin: Site, made: list[Manifest]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ from django_cfg.backup.services.project.project import current_project
 from tests.support.admin_pages import PERMISSIONS, address, client_of, log_entries, make_user
 from tests.support.django_project import Site
 
+OWN_LINK = re.compile(r'href="(/admin/django_cfg_backup/[^"]*)"')
 LOGIN, FORBIDDEN, NOT_FOUND, NOT_ALLOWED = 302, 403, 404, 405
 
 
@@ -160,3 +163,18 @@ def test_the_index_has_the_sentence_only_for_who_may_view(scene: Scene) -> None:
     sentence = "Backups</a>: Safe: the database default was backed up"
     assert sentence in client_of(make_user("viewer", "view_backup")).get("/admin/").text
     assert "Backups</a>" not in client_of(make_user("other")).get("/admin/").text
+
+
+def test_no_page_offers_what_it_then_refuses(scene: Scene) -> None:
+    """To users who may only look, and to users with one permission more."""
+    refused: dict[str, list[str]] = {}
+    for role, user in roles().items():
+        client = client_of(user)
+        pages = [
+            client.get(scene.path(name), scene.query(name)) for name in ("overview", "backup", "runs", "run_change")
+        ]
+        if role.startswith("view+"):
+            links = {html.unescape(link) for page in pages for link in OWN_LINK.findall(page.text)}
+            assert len(links) > 5
+            refused[role] = [link for link in sorted(links) if client.get(link).status_code == FORBIDDEN]
+    assert {role: links for role, links in refused.items() if links} == {}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import tempfile
 import time
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from tests.support.databases import fail_unless_equal
+from tests.support.killed_process import run_and_kill
 from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.processes import in_parallel, wait_until
 
@@ -100,22 +99,7 @@ def change(server: PostgreSQLServer, number: int) -> None:
 
 def restore_and_kill(server: PostgreSQLServer, options: dict[str, Any], after: float | None) -> float:
     """Restore in a process of its own, killed *after* so many seconds; how many it ran."""
-    server.site.close()
-    begun = time.monotonic()
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        with suppress(BaseException):
-            restore_backup(**options)
-            os._exit(0)
-        os._exit(1)
-    if after is not None:
-        time.sleep(after)
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    assert after is not None or status == 0, "the restore that was not killed failed"
-    return time.monotonic() - begun
+    return run_and_kill(server.site, lambda: restore_backup(**options), after)
 
 
 class watched:  # noqa: N801  a block, not a thing

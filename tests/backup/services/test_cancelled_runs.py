@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,31 +16,9 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.process.deferred_signals import CancelRequested, defer_signals
 from django_cfg.backup.services.creation.create import create_backup
 from django_cfg.backup.services.restore.restore import restore_backup
-from django_cfg.backup.services.runs import heartbeat
 from tests.support.django_project import Site
 
-ENDINGS = [name for name in dir(signals) if name.endswith(("_failed", "_succeeded", "_overdue"))]
-
-
-@pytest.fixture(autouse=True)
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "_LOOK_EVERY", 0.05)
-
-
-@pytest.fixture
-def sent() -> Iterator[list[str]]:
-    """The names of the signals that were sent."""
-    names: list[str] = []
-
-    def receiver(name: str) -> Callable[..., None]:
-        return lambda **facts: names.append(name)
-
-    connected = {name: receiver(name) for name in ENDINGS}
-    for name, called in connected.items():
-        getattr(signals, name).connect(called)
-    yield names
-    for name, called in connected.items():
-        getattr(signals, name).disconnect(called)
+pytestmark = pytest.mark.usefixtures("frequent_looks")
 
 
 class Waiting(TerminalProgress):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from django_cfg.backup import signals
 from django_cfg.backup.errors import Cancelled
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.creation.create import create_backup
@@ -20,36 +19,16 @@ from django_cfg.backup.services.jobs.boards import FileBoard
 from django_cfg.backup.services.jobs.job import Job
 from django_cfg.backup.services.jobs.perform import perform
 from django_cfg.backup.services.restore.restore import restore_backup
-from django_cfg.backup.services.runs import heartbeat
 from django_cfg.backup.services.runs.cancel import cancel_run
 from tests.support.databases import Server, fail_unless_equal
 from tests.support.mysql_databases import MySQLServer
 from tests.support.postgresql_databases import PostgreSQLServer
-from tests.support.processes import child_running, children, threads, wait_until
+from tests.support.processes import child_running, children, is_running, threads, wait_until
 
 SOON = 8.0  # seconds, on a machine that is busy
 PATIENCE = 1.0  # seconds at each block
-ENDINGS = [name for name in dir(signals) if name.endswith(("_failed", "_succeeded", "_overdue"))]
 
-
-@pytest.fixture(autouse=True)
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "_LOOK_EVERY", 0.05)
-
-
-@pytest.fixture
-def sent() -> Iterator[list[str]]:
-    names: list[str] = []
-
-    def receiver(name: str) -> Callable[..., None]:
-        return lambda **facts: names.append(name)
-
-    connected = {name: receiver(name) for name in ENDINGS}
-    for name, called in connected.items():
-        getattr(signals, name).connect(called)
-    yield names
-    for name, called in connected.items():
-        getattr(signals, name).disconnect(called)
+pytestmark = pytest.mark.usefixtures("frequent_looks")
 
 
 @pytest.fixture
@@ -117,7 +96,8 @@ WAYS = pytest.mark.parametrize("way", [here, in_a_thread], ids=["main thread", "
 
 
 def require_nothing_left(server: Server, temporary: Path, before: set[int], kind: str) -> None:
-    assert children() <= before
+    # One that was ended while it was started is reaped with the next program.
+    wait_until(lambda: not any(map(is_running, children() - before)))
     assert [path.name for path in temporary.iterdir()] == []
     row = Run.objects.filter(kind=kind).first()
     assert row is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from django_cfg.backup.services.retention.prune import execute_prune, plan_prune
 from django_cfg.backup.storage.local import LocalStorage
 from django_cfg.backup.storage.local.direct_io import PIECE
 from tests.support.django_project import Site
-from tests.support.manifests import archive_of
+from tests.support.manifests import publish
 from tests.support.retention_histories import proof_of
 from tests.support.s3_server import S3Server
 from tests.support.storages import Recording
@@ -299,27 +299,14 @@ def test_backups_of_a_plan_are_deleted_by_their_full_names(site: Site) -> None:
     assert backups(site) == {"default_2-2"}
 
 
-@pytest.fixture
-def caching_server(tmp_path: Path) -> Iterator[S3Server]:
-    """An S3 server that caches folder listings, so that its own listings do not dominate the time."""
-    server = S3Server(tmp_path / "s3", "--dir-cache-time=5m")
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def test_many_backups_are_deleted_completely_in_a_bucket(site: Site, caching_server: S3Server) -> None:
+def test_many_backups_are_deleted_completely_in_a_bucket(site: Site, caching_s3_server: S3Server) -> None:
     """No object of them is left, and no object of the kept one is missing."""
-    bucket = caching_server.new_bucket()
-    folder = caching_server.data / bucket / "db-backups"
-    folder.mkdir()
+    bucket = caching_s3_server.new_bucket()
+    folder = caching_s3_server.data / bucket / "db-backups"
     made = daily(200)
-    for manifest in made:
-        (folder / manifest.archive_key).write_bytes(archive_of(manifest))
-        (folder / manifest.key).write_bytes(manifest.to_json())
+    publish(LocalStorage(folder), *made)
     (folder / "default_7.pin.json").write_bytes(b"{}")
-    site.configure(retention=ONE_DAY, storage=caching_server.config(bucket))
+    site.configure(retention=ONE_DAY, storage=caching_s3_server.config(bucket))
     pruned = prune_backups()
     assert len(pruned.deleted) == 198
     assert sorted(path.name for path in folder.iterdir()) == [

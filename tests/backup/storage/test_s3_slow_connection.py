@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from django_cfg.backup.storage.local import LocalStorage
 from django_cfg.backup.storage.s3 import S3Storage, upload
 from tests.support.django_project import Site
 from tests.support.faulty_s3_proxy import FaultyProxy, Slow
-from tests.support.manifests import archive_of
+from tests.support.manifests import publish
 from tests.support.s3_server import S3Server
 from tests.support.stored_history import daily
 
@@ -38,30 +37,17 @@ def test_slow_answers_are_waited_for(
     assert counts == {"CreateMultipartUpload": 1, "UploadPart": 4, "PutObject": 1}
 
 
-@pytest.fixture
-def caching_server(tmp_path: Path) -> Iterator[S3Server]:
-    """A server that caches folder listings: otherwise each request would list the folder again."""
-    server = S3Server(tmp_path / "s3", "--dir-cache-time=5m")
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def test_manifests_of_many_backups_are_read_in_parallel(site: Site, caching_server: S3Server) -> None:
+def test_manifests_of_many_backups_are_read_in_parallel(site: Site, caching_s3_server: S3Server) -> None:
     """One after another they would take more than 10 s on this connection."""
-    bucket = caching_server.new_bucket()
-    folder = caching_server.data / bucket / "db-backups"
-    folder.mkdir()
+    bucket = caching_s3_server.new_bucket()
+    folder = caching_s3_server.data / bucket / "db-backups"
     made = daily(100)
-    for manifest in made:
-        (folder / manifest.archive_key).write_bytes(archive_of(manifest))
-        (folder / manifest.key).write_bytes(manifest.to_json())
-    proxy = FaultyProxy(caching_server)
+    publish(LocalStorage(folder), *made)
+    proxy = FaultyProxy(caching_s3_server)
     slow = Slow(0.1)
     try:
         proxy.every("GetObject", slow)
-        site.configure(storage=caching_server.config(bucket, s3_endpoint_url=proxy.endpoint))
+        site.configure(storage=caching_s3_server.config(bucket, s3_endpoint_url=proxy.endpoint))
         listed = site.call("backup_list", "--json").json
     finally:
         proxy.stop()

@@ -19,16 +19,13 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.services.project.project import Project
 
 View = Callable[..., HttpResponseBase]
-VERBS = (
-    "view_backup",
-    "create_backup",
-    "verify_backup",
-    "pin_backup",
-    "delete_backup",
-    "download_backup",
-    "restore_backup",
-    "prune_backups",
-)
+CODENAMES = tuple(codename for codename, _ in Run._meta.permissions)
+_OF_KIND: dict[str, str] = {
+    Run.Kind.BACKUP: "create_backup",
+    Run.Kind.VERIFICATION: "verify_backup",
+    Run.Kind.RESTORE: "restore_backup",
+    Run.Kind.PRUNE: "prune_backups",
+}
 
 
 def may(request: HttpRequest, codename: str) -> bool:
@@ -37,9 +34,14 @@ def may(request: HttpRequest, codename: str) -> bool:
     return all(user.has_perm(f"django_cfg_backup.{name}") for name in ("view_backup", codename))
 
 
+def may_do(request: HttpRequest, kind: str) -> bool:
+    """Return True if the user may start, follow and cancel runs of *kind*."""
+    return may(request, _OF_KIND[kind])
+
+
 def permissions_of(request: HttpRequest) -> dict[str, bool]:
     """Return for templates what the user may do, by the verb: ``create``, ``restore``."""
-    return {codename.partition("_")[0]: may(request, codename) for codename in VERBS}
+    return {codename.partition("_")[0]: may(request, codename) for codename in CODENAMES}
 
 
 def requires(codename: str, *, only_post: bool = False) -> Callable[[View], View]:

@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django_cfg.backup.admin.access import (
     database_name,
     log,
-    may,
+    may_do,
     require_alias,
     require_password,
     require_typed,
@@ -21,7 +21,7 @@ from django_cfg.backup.admin.access import (
 )
 from django_cfg.backup.admin.base import redirect, refuse, render
 from django_cfg.backup.admin.job_page import start
-from django_cfg.backup.admin.snapshot import read_stored
+from django_cfg.backup.admin.snapshot import read_catalog_now
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.manifest import MAX_NOTE, Manifest
 from django_cfg.backup.models import Run
@@ -32,13 +32,6 @@ from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.retention.delete import delete_chosen, find_damaged, require_unprotected
 from django_cfg.backup.services.retention.pins import pin_backup, unpin_backup
 from django_cfg.backup.services.runs.cancel import cancel_run
-
-CANCELS = {
-    Run.Kind.BACKUP.value: "create_backup",
-    Run.Kind.VERIFICATION.value: "verify_backup",
-    Run.Kind.RESTORE.value: "restore_backup",
-    Run.Kind.PRUNE.value: "prune_backups",
-}
 
 
 @requires("create_backup", only_post=True)
@@ -98,7 +91,7 @@ def unpin(site: AdminSite, request: HttpRequest) -> HttpResponse:
 def delete(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Delete one backup for good, after its name was typed; or what is left of a damaged one."""
     project = current_project()
-    catalog = read_stored(project)
+    catalog = read_catalog_now(project)
     name = request.POST.get("name") or request.GET.get("name", "")
     chosen = find_damaged(catalog, name) or _find(catalog, name)
     if not _is_own(project, chosen):
@@ -162,7 +155,7 @@ def cancel(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """End a run that is under way, or one that waits."""
     number = request.POST.get("run", "")
     run = Run.objects.filter(pk=number).first() if number.isdecimal() else None
-    if run is None or not may(request, CANCELS[run.kind]):
+    if run is None or not may_do(request, run.kind):
         raise Http404
     if cancel_run(run.pk, user_name(request)):
         log(request, str(run), "Cancelled.")
@@ -175,7 +168,7 @@ def cancel(site: AdminSite, request: HttpRequest) -> HttpResponse:
 def _chosen(request: HttpRequest) -> tuple[Project, Manifest]:
     """The backup that a form names, by exactly that name."""
     project = current_project()
-    manifest = _find(read_stored(project), request.POST.get("name", ""))
+    manifest = _find(read_catalog_now(project), request.POST.get("name", ""))
     if not _is_own(project, manifest):
         raise Http404
     return project, manifest

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from django_cfg.backup.admin.access import requires
 from django_cfg.backup.admin.base import render
-from django_cfg.backup.admin.snapshot import PATIENCE, Snapshot, read_backups, within
+from django_cfg.backup.admin.snapshot import PATIENCE, Stored, read_backups, within
 from django_cfg.backup.errors import BackupError, StorageError
 from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Pin, Proof
 from django_cfg.backup.policy.retention import Decision, expected_ends
@@ -55,21 +55,21 @@ class Row:
 @requires("view_backup")
 def list_page(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Search, filter and page through the backups; damaged ones come first."""
-    snapshot = read_backups()
-    rows = [row for row in list_rows(snapshot) if _is_wanted(row, request)]
+    stored = read_backups()
+    rows = [row for row in list_rows(stored) if _is_wanted(row, request)]
     page: Page[Row] = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))
     query = request.GET.copy()
     query.pop("page", None)
     context = {
-        "snapshot": snapshot,
+        "stored": stored,
         "page": page,
         "count": len(rows),
-        "damaged": _damaged(snapshot, request),
-        "sources": sorted({backup.source.database for backup in snapshot.backups}),
+        "damaged": _damaged(stored, request),
+        "sources": sorted({backup.source.database for backup in stored.backups}),
         "filters": _FILTERS,
         "chosen": request.GET,
         "query": query.urlencode(),
-        "others": len(snapshot.catalog.backups) - len(snapshot.backups) if snapshot.catalog else 0,
+        "others": len(stored.catalog.backups) - len(stored.backups) if stored.catalog else 0,
     }
     return render(site, request, "backups", "All backups", context)
 
@@ -77,40 +77,40 @@ def list_page(site: AdminSite, request: HttpRequest) -> HttpResponse:
 @requires("view_backup")
 def detail_page(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """One backup: ``?name=``."""
-    snapshot = read_backups()
-    row = find_row(snapshot, request.GET.get("name", ""))
+    stored = read_backups()
+    row = find_row(stored, request.GET.get("name", ""))
     manifest = row.manifest
     context = {
-        "snapshot": snapshot,
+        "stored": stored,
         "row": row,
         "manifest": manifest,
         "migrations": compare_migrations(manifest.migrations),
-        "proofs": read_proofs(snapshot.project, snapshot, manifest.name),
-        "pin": read_pin(snapshot.project, manifest.name) if row.is_pinned else None,
-        "protection": protection(snapshot.catalog, manifest) if snapshot.catalog else "",
+        "proofs": read_proofs(stored.project, stored, manifest.name),
+        "pin": read_pin(stored.project, manifest.name) if row.is_pinned else None,
+        "protection": protection(stored.catalog, manifest) if stored.catalog else "",
         "can_be_drilled": can_be_drilled(manifest),
-        "is_own": snapshot.project.owns(manifest.source),
-        "location": snapshot.project.location,
+        "is_own": stored.project.owns(manifest.source),
+        "location": stored.project.location,
     }
     return render(site, request, "backup", manifest.name, context)
 
 
-def find_row(snapshot: Snapshot, name: str) -> Row:
+def find_row(stored: Stored, name: str) -> Row:
     """
     :raises Http404: the storage has no intact backup of this name.
     :raises StorageError: the storage cannot be read.
     """
-    if snapshot.catalog is None:
-        raise StorageError(snapshot.error)
-    for row in list_rows(snapshot, every_source=True):
+    if stored.catalog is None:
+        raise StorageError(stored.error)
+    for row in list_rows(stored, every_source=True):
         if row.manifest.name == name:
             return row
     raise Http404(f"There is no intact backup of the name {name!r}.")
 
 
-def read_proofs(project: Project, snapshot: Snapshot, name: str) -> list[Proof]:
+def read_proofs(project: Project, stored: Stored, name: str) -> list[Proof]:
     """Return all drills of a backup, the last one first; those that cannot be read are left out."""
-    catalog = snapshot.catalog
+    catalog = stored.catalog
     wanted = [catalog.proof_objects[key] for key in catalog.proof_keys.get(name, ())] if catalog else []
     if not wanted:
         return []
@@ -138,13 +138,13 @@ def read_pin(project: Project, name: str) -> Pin | None:
         return None
 
 
-def list_rows(snapshot: Snapshot, *, every_source: bool = False) -> list[Row]:
-    catalog = snapshot.catalog
+def list_rows(stored: Stored, *, every_source: bool = False) -> list[Row]:
+    catalog = stored.catalog
     if catalog is None:
         return []
-    decisions, kept = snapshot.decisions(), protections(catalog)
-    today = snapshot.now.astimezone(snapshot.project.zone).date()
-    ends = expected_ends(snapshot.backups, snapshot.project.config.retention, snapshot.project.zone, today)
+    decisions, kept = stored.decisions(), protections(catalog)
+    today = stored.now.astimezone(stored.project.zone).date()
+    ends = expected_ends(stored.backups, stored.project.config.retention, stored.project.zone, today)
     return [
         Row(
             manifest=manifest,
@@ -156,7 +156,7 @@ def list_rows(snapshot: Snapshot, *, every_source: bool = False) -> list[Row]:
             ends=ends.get(manifest.name),
             protected=kept.get(manifest.name, ()),
         )
-        for manifest in (catalog.backups if every_source else snapshot.backups)
+        for manifest in (catalog.backups if every_source else stored.backups)
     ]
 
 
@@ -172,7 +172,7 @@ def _is_wanted(row: Row, request: HttpRequest) -> bool:
     )
 
 
-def _damaged(snapshot: Snapshot, request: HttpRequest) -> tuple[Damaged, ...]:
-    if snapshot.catalog is None or request.GET.get("only", "") in _FILTERS:
+def _damaged(stored: Stored, request: HttpRequest) -> tuple[Damaged, ...]:
+    if stored.catalog is None or request.GET.get("only", "") in _FILTERS:
         return ()
-    return snapshot.catalog.damaged
+    return stored.catalog.damaged

@@ -87,15 +87,11 @@ def _project() -> Project | None:
 
 def _tabs(request: HttpRequest) -> list[tuple[str, str, bool]]:
     """The pages, each with its address, and whether it is the present one."""
-    pages = {
-        "overview": "Overview",
-        "backups": "Backups",
-        "runs": "Runs",
-        "retention": "Retention",
-        "check": "Check",
-    }
-    project = _project()
-    if project and project.allows_web_restore and permissions_of(request)["restore"]:
+    pages = {"overview": "Overview", "backups": "Backups", "runs": "Runs", "retention": "Retention"}
+    permissions, project = permissions_of(request), _project()
+    if permissions["create"]:
+        pages["check"] = "Check"
+    if project and project.allows_web_restore and permissions["restore"]:
         pages["restore"] = "Restore"
     found = [(label, url(request, name)) for name, label in pages.items()]
     return [(label, path, request.path == path) for label, path in found]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import sha256
 
 from django.contrib.admin import AdminSite
 from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
@@ -13,14 +12,14 @@ from django_cfg.backup.admin.access import log, require_password, requires
 from django_cfg.backup.admin.backups import find_row
 from django_cfg.backup.admin.base import redirect, refuse, render
 from django_cfg.backup.admin.snapshot import read_backups
-from django_cfg.backup.errors import BackupError, VerificationFailed
+from django_cfg.backup.errors import BackupError
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.archive import read_stored
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
+from django_cfg.backup.pipeline.stream import Readable, blocks
 from django_cfg.backup.services.catalog.archives import open_archive
 from django_cfg.backup.services.catalog.download import plain_name
 from django_cfg.backup.services.project.project import Project, current_project
-
-_BLOCK = 1 << 16  # bytes
 
 
 @requires("download_backup")
@@ -37,21 +36,21 @@ def download(site: AdminSite, request: HttpRequest) -> HttpResponseBase:
     is_plain = request.POST.get("form") == "plain"
     try:
         require_password(request)
-        blocks = _plain(project, manifest) if is_plain else _stored(project, manifest)
-        first = next(blocks, b"")  # a storage or a key that is missing is found now, and not in the middle of a file
+        content = _plain(project, manifest) if is_plain else _stored(project, manifest)
+        first = next(content, b"")  # a storage or a key that is missing is found now, and not in the middle of a file
     except BackupError as error:
         refuse(request, error)
         return redirect(request, "download", name=manifest.name)
     log(request, manifest.name, f"Downloaded, {'plain' if is_plain else 'as stored'}.")
     return _attachment(
-        _rest(first, blocks),
+        _rest(first, content),
         plain_name(manifest) if is_plain else manifest.archive_key,
         manifest.archive.raw_size if is_plain else manifest.archive.size,
     )
 
 
-def _attachment(blocks: Iterator[bytes], key: str, size: int) -> StreamingHttpResponse:
-    answer = StreamingHttpResponse(blocks, content_type="application/octet-stream")
+def _attachment(content: Iterator[bytes], key: str, size: int) -> StreamingHttpResponse:
+    answer = StreamingHttpResponse(content, content_type="application/octet-stream")
     answer["Content-Disposition"] = content_disposition_header(True, key.rpartition("/")[2])
     answer["Content-Length"] = str(size)
     answer["X-Content-Type-Options"] = "nosniff"
@@ -59,31 +58,26 @@ def _attachment(blocks: Iterator[bytes], key: str, size: int) -> StreamingHttpRe
     return answer
 
 
-def _rest(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """All blocks. What is not as stored ends the transfer before its length: no browser takes that for a file."""
+def _rest(first: bytes, content: Iterator[bytes]) -> Iterator[bytes]:
     yield first
-    yield from blocks
+    yield from content
 
 
 def _stored(project: Project, manifest: Manifest) -> Iterator[bytes]:
-    """The archive; its last block only after the digest of all was compared."""
-    digest, held = sha256(), b""
     with project.storage.open(manifest.archive_key) as stored:
-        while block := stored.read(_BLOCK):
-            if held:
-                yield held
-            digest.update(block)
-            held = block
-    if digest.hexdigest() != manifest.archive.sha256:
-        raise VerificationFailed(
-            f"{manifest.archive_key} is not as it was stored: its SHA-256 differs from the one of its manifest. Use "
-            "another backup, and find out what can write to the storage."
-        )
-    yield held
+        yield from _one_held_back(read_stored(stored, manifest.archive))
 
 
 def _plain(project: Project, manifest: Manifest) -> Iterator[bytes]:
-    keys = decryption_keys(project.config)
-    with open_archive(project.storage, manifest, keys, lambda count: None) as plain:
-        while block := plain.read(_BLOCK):
-            yield block
+    with open_archive(project.storage, manifest, decryption_keys(project.config), lambda count: None) as plain:
+        yield from _one_held_back(plain)
+
+
+def _one_held_back(checked: Readable) -> Iterator[bytes]:
+    """Yield the last block only after all were compared: a transfer that ends before its length is no file."""
+    held = b""
+    for block in blocks(checked):
+        if held:
+            yield held
+        held = block
+    yield held

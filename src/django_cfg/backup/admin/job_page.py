@@ -12,7 +12,7 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
 
-from django_cfg.backup.admin.access import log, may, requires, user_name
+from django_cfg.backup.admin.access import log, may_do, requires, user_name
 from django_cfg.backup.admin.base import redirect, render, url
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.formatting import elapsed, megabytes
@@ -24,14 +24,6 @@ from django_cfg.backup.services.project.project import Project, current_project,
 
 _VALID_FOR = timedelta(days=2)
 _SALT = "django_cfg.backup.job"
-_PERMISSIONS = {
-    "backup": "create_backup",
-    "verify": "verify_backup",
-    "drill": "verify_backup",
-    "restore": "restore_backup",
-    "undo": "restore_backup",
-    "prune": "prune_backups",
-}
 
 
 def start(request: HttpRequest, project: Project, job: Job) -> HttpResponse:
@@ -99,7 +91,7 @@ def state(request: HttpRequest, found: JobState) -> HttpResponse:
 def cancel(site: AdminSite, request: HttpRequest, number: str) -> HttpResponse:
     """Ask once more; then let a job end, or never begin."""
     found = find_board(current_project(), number)
-    if found is None or not may(request, _PERMISSIONS[found[1].job.action]):
+    if found is None or not may_do(request, found[1].job.kind):
         raise Http404
     board, state = found
     if request.method != "POST":
@@ -124,8 +116,7 @@ def _answer(
         found = None
     if found is None:
         raise Http404("There is no such job any more; the list of runs says how it ended.")
-    job = found[1].job
-    if site is not None and not may(request, _PERMISSIONS[job.action]):
+    if site is not None and not may_do(request, found[1].job.kind):
         raise Http404
     return view(request, found[1])
 

@@ -65,7 +65,7 @@ def page(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """How everything is; with ``?database=`` one database in full."""
     snapshot = read_snapshot()
     only = request.GET.get("database")
-    if only and only not in snapshot.project.aliases():
+    if only and only not in snapshot.stored.project.aliases():
         raise Http404
     cards = make_cards(snapshot, only)
     context = {
@@ -74,7 +74,7 @@ def page(site: AdminSite, request: HttpRequest) -> HttpResponse:
         "in_full": only is not None or len(cards) <= IN_FULL,
         "only": only,
         "usage": make_usage(snapshot),
-        "way": describe_way(snapshot.project),
+        "way": describe_way(snapshot.stored.project),
     }
     return render(site, request, "overview", "Backups", context)
 
@@ -98,11 +98,11 @@ def make_cards(snapshot: Snapshot, only: str | None = None) -> list[Card]:
 
 
 def _card(snapshot: Snapshot, verdict: SourceVerdict, status: SourceStatus, runs: list[Run], *, in_full: bool) -> Card:
-    zone, now = snapshot.zone, snapshot.now
-    backups = [backup for backup in snapshot.backups if backup.source.database == status.database]
+    zone, now = snapshot.stored.zone, snapshot.stored.now
+    backups = [backup for backup in snapshot.stored.backups if backup.source.database == status.database]
     newest = backups[0] if backups else None
-    schedule = snapshot.project.config.schedule_for(status.database)
-    days = days_of(backups, runs, snapshot.catalog, zone) if in_full else {}
+    schedule = snapshot.stored.project.config.schedule_for(status.database)
+    days = days_of(backups, runs, snapshot.stored.catalog, zone) if in_full else {}
     return Card(
         verdict=verdict,
         status=status,
@@ -118,13 +118,13 @@ def _card(snapshot: Snapshot, verdict: SourceVerdict, status: SourceStatus, runs
 
 def make_usage(snapshot: Snapshot) -> Usage | None:
     """Return what the backups of this project take; None: the storage cannot be read."""
-    if snapshot.catalog is None:
+    if snapshot.stored.catalog is None:
         return None
-    limit = snapshot.project.config.retention.max_total_size_mb
-    kept = protections(snapshot.catalog)
-    held = [backup for backup in snapshot.backups if backup.name in kept]
+    limit = snapshot.stored.project.config.retention.max_total_size_mb
+    kept = protections(snapshot.stored.catalog)
+    held = [backup for backup in snapshot.stored.backups if backup.name in kept]
     return Usage(
-        used=sum(backup.archive.size for backup in snapshot.backups),
+        used=sum(backup.archive.size for backup in snapshot.stored.backups),
         floor=sum(backup.archive.size for backup in held),
         limit=limit * MB if limit else None,
     )
@@ -133,7 +133,7 @@ def make_usage(snapshot: Snapshot) -> Usage | None:
 def _runs(snapshot: Snapshot, databases: Collection[str]) -> dict[str, list[Run]]:
     """The runs of backups of *databases* in the last year, by alias."""
     found: dict[str, list[Run]] = {}
-    project, since = snapshot.project, snapshot.now - _YEAR
+    project, since = snapshot.stored.project, snapshot.stored.now - _YEAR
     with attempted("read the history of a year") as is_possible:
         if is_possible:
             of_project = find_runs().filter(project=project.name, env=project.env, kind=Run.Kind.BACKUP)
@@ -146,10 +146,10 @@ def _runs(snapshot: Snapshot, databases: Collection[str]) -> dict[str, list[Run]
 def _next(status: SourceStatus, snapshot: Snapshot) -> str:
     if status.next_slot is None:
         return "by hand: no schedule backs it up"
-    left = status.next_slot - snapshot.now
+    left = status.next_slot - snapshot.stored.now
     if left < timedelta(0):
         return "due now, with the next tick"
-    return f"in {elapsed(left)}, {status.next_slot.astimezone(snapshot.zone):%a %H:%M}"
+    return f"in {elapsed(left)}, {status.next_slot.astimezone(snapshot.stored.zone):%a %H:%M}"
 
 
 def _who_decrypts(manifest: Manifest, *, here: bool) -> str:

@@ -22,7 +22,7 @@ from django_cfg.backup.admin.access import (
 from django_cfg.backup.admin.backups import Row, find_row, list_rows
 from django_cfg.backup.admin.base import redirect, refuse, render
 from django_cfg.backup.admin.job_page import start
-from django_cfg.backup.admin.snapshot import Snapshot, read_backups
+from django_cfg.backup.admin.snapshot import Stored, read_backups
 from django_cfg.backup.engines.base import Level
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable
 from django_cfg.backup.formatting import counted, elapsed, megabytes
@@ -49,52 +49,52 @@ class Sentence:
 @requires("restore_backup")
 def page(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Without ``?backup=`` the list to pick from; with it what will happen, and the form that starts it."""
-    snapshot = read_backups()
-    if not snapshot.project.allows_web_restore:
+    stored = read_backups()
+    if not stored.project.allows_web_restore:
         raise Http404
     name = request.POST.get("backup") or request.GET.get("backup", "")
     if not name:
-        return _pick(site, request, snapshot)
-    manifest = find_row(snapshot, name).manifest
+        return _pick(site, request, stored)
+    manifest = find_row(stored, name).manifest
     values = request.POST if request.method == "POST" else request.GET
-    choice = _choice(snapshot, manifest, values)
+    choice = _choice(stored, manifest, values)
     if request.method == "POST":
-        return _start(request, snapshot, manifest, choice)
-    return _look(site, request, snapshot, manifest, choice)
+        return _start(request, stored, manifest, choice)
+    return _look(site, request, stored, manifest, choice)
 
 
-def _pick(site: AdminSite, request: HttpRequest, snapshot: Snapshot) -> HttpResponse:
-    moment = _moment(request.GET.get("at", ""), snapshot)
+def _pick(site: AdminSite, request: HttpRequest, stored: Stored) -> HttpResponse:
+    moment = _moment(request.GET.get("at", ""), stored)
     wanted = request.GET.get("database", "")
     rows = [
         row
-        for row in list_rows(snapshot, every_source="all" in request.GET)
+        for row in list_rows(stored, every_source="all" in request.GET)
         if wanted in ("", row.manifest.source.database) and (moment is None or row.manifest.started_at <= moment)
     ]
     context = {
-        "snapshot": snapshot,
+        "stored": stored,
         "rows": rows[:_PICKED],
         "more": max(0, len(rows) - _PICKED),
         "best": next((row.manifest.name for row in rows if row.is_proved), ""),
         "chosen": request.GET,
-        "sources": sorted({backup.source.database for backup in snapshot.backups}),
+        "sources": sorted({backup.source.database for backup in stored.backups}),
     }
     return render(site, request, "restore_pick", "Restore: which backup?", context)
 
 
 def _look(
-    site: AdminSite, request: HttpRequest, snapshot: Snapshot, manifest: Manifest, choice: RestoreChoice
+    site: AdminSite, request: HttpRequest, stored: Stored, manifest: Manifest, choice: RestoreChoice
 ) -> HttpResponse:
     plan, problem = _preview(manifest, choice)
-    row = find_row(snapshot, manifest.name)
+    row = find_row(stored, manifest.name)
     context = {
-        "snapshot": snapshot,
+        "stored": stored,
         "manifest": manifest,
         "choice": choice,
         "tables": "\n".join(choice.tables),
-        "aliases": sorted(snapshot.project.databases),
-        "database_name": database_name(snapshot.project, choice.to),
-        "sentences": describe(plan, row, snapshot.project) if plan else [],
+        "aliases": sorted(stored.project.databases),
+        "database_name": database_name(stored.project, choice.to),
+        "sentences": describe(plan, row, stored.project) if plan else [],
         "problem": problem,
         "can_disconnect": plan is not None and plan.engine.format == "pgdump" and not choice.tables,
         "can_skip": plan is not None and plan.engine.can_skip and not choice.tables,
@@ -103,8 +103,8 @@ def _look(
     return render(site, request, "restore", f"Restore {manifest.name}", context)
 
 
-def _start(request: HttpRequest, snapshot: Snapshot, manifest: Manifest, choice: RestoreChoice) -> HttpResponse:
-    project = snapshot.project
+def _start(request: HttpRequest, stored: Stored, manifest: Manifest, choice: RestoreChoice) -> HttpResponse:
+    project = stored.project
     try:
         require_typed(request, database_name(project, choice.to))
         require_password(request)
@@ -191,14 +191,13 @@ def _preview(manifest: Manifest, choice: RestoreChoice) -> tuple[RestorePlan | N
     return (None, str(found)) if isinstance(found, BackupError) else (found, "")
 
 
-def _choice(snapshot: Snapshot, manifest: Manifest, values: Any) -> RestoreChoice:
-    project = snapshot.project
+def _choice(stored: Stored, manifest: Manifest, values: Any) -> RestoreChoice:
+    project = stored.project
     own = manifest.source.database if project.owns(manifest.source) else ""
     to = values.get("to") or own or next(iter(project.databases), "")
     return RestoreChoice(
         to=require_alias(project, to),
         tables=tuple(filter(None, map(str.strip, values.get("tables", "").splitlines()))),
-        in_place="in_place" in values,
         disconnect="disconnect" in values,
         skip_failing="skip_failing" in values,
         allow_unsigned="allow_unsigned" in values,
@@ -206,13 +205,13 @@ def _choice(snapshot: Snapshot, manifest: Manifest, values: Any) -> RestoreChoic
 
 
 def _query(choice: RestoreChoice) -> dict[str, str]:
-    flags = ("in_place", "disconnect", "skip_failing", "allow_unsigned")
+    flags = ("disconnect", "skip_failing", "allow_unsigned")
     query = {name: "on" for name in flags if getattr(choice, name)}
     return query | ({"tables": "\n".join(choice.tables)} if choice.tables else {})
 
 
-def _moment(text: str, snapshot: Snapshot) -> datetime | None:
+def _moment(text: str, stored: Stored) -> datetime | None:
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=snapshot.zone) if text else None
+        return datetime.fromisoformat(text).replace(tzinfo=stored.zone) if text else None
     except ValueError:
         return None

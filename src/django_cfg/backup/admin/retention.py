@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 
 from django_cfg.backup.admin.access import requires
 from django_cfg.backup.admin.base import render
-from django_cfg.backup.admin.snapshot import Snapshot, read_backups
+from django_cfg.backup.admin.snapshot import Stored, read_backups
 from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.errors import ClockSkew
 from django_cfg.backup.policy.retention import Decision, Plan
@@ -29,46 +29,45 @@ class NumbersForm(forms.Form):
 @requires("view_backup")
 def page(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Decide on every backup; nothing is deleted."""
-    snapshot = read_backups()
-    configured = snapshot.project.config.retention
+    stored = read_backups()
+    configured = stored.project.config.retention
     initial = configured.model_dump(include=set(NumbersForm.base_fields))
     form = NumbersForm(request.GET or None, initial=initial)
     is_simulated = form.is_bound and form.is_valid()
     policy = configured.model_copy(update=form.cleaned_data) if is_simulated else configured
     is_other = policy != configured
-    plan, skew = decide(snapshot, policy)
-    decisions = [made for made in plan.decisions if snapshot.project.owns(made.source)] if plan else []
+    plan, skew = decide(stored, policy)
+    decisions = [made for made in plan.decisions if stored.project.owns(made.source)] if plan else []
     due = [made for made in decisions if not made.keep]
     context = {
-        "snapshot": snapshot,
+        "stored": stored,
         "form": form,
         "policy": policy,
-        "configured": configured,
         "is_other": is_other,
         "skew": skew,
         "warnings": plan.warnings if plan else (),
         "decisions": decisions,
         "due": due,
         "freed": sum(made.size for made in due),
-        "changes": _changes(snapshot, decisions) if is_other else {},
+        "changes": _changes(stored, decisions) if is_other else {},
     }
     return render(site, request, "retention", "Retention", context)
 
 
-def decide(snapshot: Snapshot, policy: BackupRetentionConfig) -> tuple[Plan | None, str]:
+def decide(stored: Stored, policy: BackupRetentionConfig) -> tuple[Plan | None, str]:
     """Return the decisions by *policy*; or why none is made."""
-    if snapshot.catalog is None:
-        return None, snapshot.error
-    config = snapshot.project.config.model_copy(update={"retention": policy})
+    if stored.catalog is None:
+        return None, stored.error
+    config = stored.project.config.model_copy(update={"retention": policy})
     try:
-        return decide_retention(replace(snapshot.project, config=config), snapshot.catalog), ""
+        return decide_retention(replace(stored.project, config=config), stored.catalog), ""
     except ClockSkew as error:
         return None, str(error)
 
 
-def _changes(snapshot: Snapshot, decisions: list[Decision]) -> dict[str, str]:
+def _changes(stored: Stored, decisions: list[Decision]) -> dict[str, str]:
     """By name what other numbers change."""
-    now = snapshot.decisions()
+    now = stored.decisions()
     return {
         made.name: "would go" if now[made.name].keep else "would stay"
         for made in decisions

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from django_cfg.backup.admin import actions, backups, check, download, job_page, overview, restore, retention
-from django_cfg.backup.admin.access import may, requires
+from django_cfg.backup.admin.access import may, may_do, requires
 from django_cfg.backup.admin.base import BaseAdmin, address, guarded, shared_context
 from django_cfg.backup.admin.snapshot import read_backups
 from django_cfg.backup.errors import BackupError
@@ -111,7 +111,7 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
             **shared_context(self.admin_site, request, "Run"),
             "run": run,
             "live": live_text(run) if run else "",
-            "can_cancel": run is not None and may(request, actions.CANCELS[run.kind]),
+            "can_cancel": run is not None and may_do(request, run.kind),
             "is_open": run is not None and run.state in (Run.State.QUEUED, Run.State.RUNNING),
         }
         return super().change_view(request, object_id, form_url, {**more, **(extra_context or {})})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from functools import partial
 from typing import TypeVar
@@ -37,21 +37,19 @@ class NoAnswerYet(StorageError):
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """The state of the project's backups, as far as it could be read."""
+class Stored:
+    """What is in the storage, as far as it could be read."""
 
     project: Project
     now: datetime
     catalog: Catalog | None  # None: the storage does not answer
-    report: StatusReport | None
-    summary: Summary
     error: str = ""  # why the storage could not be read
-    is_late: bool = False  # it may only be slow
+    is_late: bool = False  # something may only be slow
 
     @property
     def zone(self) -> tzinfo:
         """The zone of the times that are shown."""
-        return page_zone(self.project)
+        return timezone.get_current_timezone() if settings.USE_TZ else self.project.zone
 
     @property
     def backups(self) -> list[Manifest]:
@@ -68,8 +66,13 @@ class Snapshot:
             return {}
 
 
-def page_zone(project: Project) -> tzinfo:
-    return timezone.get_current_timezone() if settings.USE_TZ else project.zone
+@dataclass(frozen=True)
+class Snapshot:
+    """How everything is, as far as it could be found out."""
+
+    stored: Stored
+    report: StatusReport | None  # None: it is not known
+    summary: Summary
 
 
 def read_snapshot(patience: float = PATIENCE) -> Snapshot:
@@ -78,19 +81,16 @@ def read_snapshot(patience: float = PATIENCE) -> Snapshot:
     :param patience: seconds for all of it.
     :raises ConfigurationError: settings.BACKUP cannot be used.
     """
-    project, now = current_project(), clock.now()
     deadline = time.monotonic() + patience
+    stored = read_backups(patience)
+    if stored.catalog is None:
+        return Snapshot(stored, None, storage_failed(stored.error))
     try:
-        catalog = _read_storage(project, patience)
-    except BackupError as error:
-        return _without_storage(project, now, error)
-    try:
-        report = _read_status(project, catalog, deadline - time.monotonic())
+        report = _read_status(stored.project, stored.catalog, deadline - time.monotonic())
     except NoAnswerYet as error:
         summary = Summary(verdict=Verdict.FAILED, sentence=f"{Verdict.FAILED}: {error}")
-        return Snapshot(project, now, catalog, None, summary, is_late=True)
-    summary = summarize(report, last_failures(report), now)
-    return Snapshot(project, now, catalog, report, summary)
+        return Snapshot(replace(stored, is_late=True), None, summary)
+    return Snapshot(stored, report, summarize(report, last_failures(report), stored.now))
 
 
 def recent_summary() -> Summary | None:
@@ -101,35 +101,31 @@ def recent_summary() -> Summary | None:
             read_at, summary = _recent.get(place, (0.0, None))
             if time.monotonic() - read_at > _BELIEVED_FOR:
                 snapshot = read_snapshot(_SHORT)
-                summary = None if snapshot.is_late else snapshot.summary
+                summary = None if snapshot.stored.is_late else snapshot.summary
                 _recent[place] = (time.monotonic(), summary)
     except BackupError:
         return None
     return summary
 
 
-def read_backups() -> Snapshot:
-    """Read what is stored, and nothing of the databases."""
+def read_backups(patience: float = PATIENCE) -> Stored:
+    """Read what is stored, and nothing of the databases.
+
+    :raises ConfigurationError: settings.BACKUP cannot be used.
+    """
     project, now = current_project(), clock.now()
     try:
-        catalog = _read_storage(project, PATIENCE)
+        return Stored(project, now, _read_storage(project, patience))
     except BackupError as error:
-        return _without_storage(project, now, error)
-    nothing = StatusReport(healthy=True, sources=(), old_data=(), old_data_unknown=())
-    return Snapshot(project, now, catalog, nothing, summarize(nothing, {}, now))
+        return Stored(project, now, None, str(error), is_late=isinstance(error, NoAnswerYet))
 
 
-def read_stored(project: Project) -> Catalog:
+def read_catalog_now(project: Project) -> Catalog:
     """Read the catalog from the storage itself, for what changes something.
 
     :raises StorageError: it cannot be read within a few seconds.
     """
     return within(PATIENCE, lambda: read_catalog(project.storage, project.signing_keys), project.location)
-
-
-def _without_storage(project: Project, now: datetime, error: BackupError) -> Snapshot:
-    text = str(error)
-    return Snapshot(project, now, None, None, storage_failed(text), text, is_late=isinstance(error, NoAnswerYet))
 
 
 def _read_storage(project: Project, patience: float) -> Catalog:

@@ -89,14 +89,22 @@ def unpack(
         yield PlainReader(plain, compare, counted)
 
 
+def read_stored(stored: Readable, archive: Archive, advance: OnProgress | None = None) -> CheckedReader:
+    """A reader of the stored bytes, which reports their end only after they have been compared with the manifest.
+
+    :raises VerificationFailed: from ``read``: they differ.
+    """
+    counted = HashingReader(stored, advance)
+    expected = Digest(archive.size, archive.sha256)
+    return CheckedReader(counted, lambda: _compare(counted.digest, expected, archive.key, "stored"))
+
+
 def copy_stored(stored: Readable, sink: Writable, archive: Archive, advance: OnProgress | None = None) -> None:
     """Copy the stored bytes into *sink* and compare them with the manifest.
 
     :raises VerificationFailed: they differ.
     """
-    counted = HashingReader(stored, advance)
-    pump(counted, sink)
-    _compare(counted.digest, Digest(archive.size, archive.sha256), archive.key, "stored")
+    pump(read_stored(stored, archive, advance), sink)
 
 
 def check_stored(stored: Readable, archive: Archive, advance: OnProgress | None = None) -> Checkpoints:

@@ -10,10 +10,19 @@ from typing import Any, Literal
 from pydantic import Field
 
 from django_cfg.backup.engines.base import RestoreOptions
+from django_cfg.backup.models import Run
 from django_cfg.backup.records import Moment, Record
 from django_cfg.backup.services.project import clock
 
 Action = Literal["backup", "verify", "drill", "restore", "undo", "prune"]
+_KINDS: dict[Action, Run.Kind] = {
+    "backup": Run.Kind.BACKUP,
+    "verify": Run.Kind.VERIFICATION,
+    "drill": Run.Kind.VERIFICATION,
+    "restore": Run.Kind.RESTORE,
+    "undo": Run.Kind.RESTORE,
+    "prune": Run.Kind.PRUNE,
+}
 LINES = 50  # that are kept of what it said
 
 
@@ -26,16 +35,13 @@ class RestoreChoice(Record):
 
     to: str  # alias
     tables: tuple[str, ...] = ()
-    in_place: bool = False
     disconnect: bool = False
     skip_failing: bool = False
     allow_unsigned: bool = False
 
     @property
     def options(self) -> RestoreOptions:
-        return RestoreOptions(
-            tables=self.tables, in_place=self.in_place, disconnect=self.disconnect, skip_failing=self.skip_failing
-        )
+        return RestoreOptions(tables=self.tables, disconnect=self.disconnect, skip_failing=self.skip_failing)
 
 
 class Job(Record):
@@ -50,6 +56,11 @@ class Job(Record):
     note: str = ""
     restore: RestoreChoice | None = None
     undo: tuple[str, str] | None = None  # alias, and the name of the old data
+
+    @property
+    def kind(self) -> Run.Kind:
+        """Of the run that the history keeps of it."""
+        return _KINDS[self.action]
 
     def __str__(self) -> str:
         """Say what it does, as a title."""

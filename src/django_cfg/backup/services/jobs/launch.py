@@ -30,14 +30,6 @@ from django_cfg.backup.services.runs.history_database import (
 )
 from django_cfg.backup.services.schedule import rq
 
-_KINDS = {
-    "backup": Run.Kind.BACKUP,
-    "verify": Run.Kind.VERIFICATION,
-    "drill": Run.Kind.VERIFICATION,
-    "restore": Run.Kind.RESTORE,
-    "undo": Run.Kind.RESTORE,
-    "prune": Run.Kind.PRUNE,
-}
 _log = logging.getLogger("django_cfg.backup")
 
 
@@ -154,7 +146,7 @@ def _leave_to_tick(project: Project, job: Job) -> JobState:
     alias = job.restore.to if job.restore else (job.undo or job.databases or project.aliases() or ("",))[0]
     row = Run(
         **project.source(alias).model_dump(),
-        kind=_KINDS[job.action],
+        kind=job.kind,
         state=Run.State.QUEUED,
         queued_at=clock.now(),
         started_by=job.by,

@@ -211,7 +211,7 @@ def _verify_one(project: Project, name: str, progress: Progress, *, with_drill: 
     catalog = read_catalog(project.storage, project.signing_keys)
     manifest = find_backup(catalog, project, name)
     catalog.require_signature(manifest, allow_unsigned=not with_drill)
-    keys = decryption_keys(project.config)
+    keys, tools_dir = decryption_keys(project.config), project.config.tools_dir
     kind = Run.Kind.VERIFICATION
     with (
         defer_signals(cancellable=True) as deferred,
@@ -225,9 +225,7 @@ def _verify_one(project: Project, name: str, progress: Progress, *, with_drill: 
                 require_success(proof := drill(project, manifest, keys, run.progress))
                 done = f"{name} was restored and compared: {proof.tables:,} tables, {proof.rows:,} rows."
             else:
-                verify(
-                    project.storage, manifest, run.progress, tools_dir=project.config.tools_dir, keys=keys
-                )  # fmt: skip
+                verify(project.storage, manifest, run.progress, tools_dir=tools_dir, keys=keys)
                 done = f"{name} was read to its last byte and is good."
             run.succeed(name=name, size=manifest.archive.size)
     return done
