@@ -172,6 +172,9 @@ def test_a_program_that_ends_at_once_does_not_hide_why_it_was_ended(
         fail_to_back_up(server, DumpFailed, "Another transaction, often a migration, holds a lock.*lock_timeout")
 
 
+WAITING = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting%' AND db = DATABASE()"
+
+
 def test_table_locked_when_it_has_been_counted(server: MySQLServer) -> None:
     """The counting has passed and the program waits: it is not waited for either, and waits no longer itself."""
     server.site.configure(lock_timeout=2)
@@ -188,11 +191,9 @@ def test_table_locked_when_it_has_been_counted(server: MySQLServer) -> None:
     with ExitStack() as stack, in_parallel(lock_it):
         try:
             fail_to_back_up(server, DumpFailed, "holds a lock|Lock")
+            wait_until(lambda: server.run(WAITING) == [(0,)])  # while the lock is held: without it nothing waits
         finally:
             release.set()
-    assert server.run(
-        "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting%' AND db = DATABASE()"
-    ) == [(0,)]
 
 
 def test_a_view_that_refers_to_nothing(server: MySQLServer) -> None:
