@@ -40,11 +40,12 @@ restore_checked            manifest, database, scratch (the restored data as an 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.dispatch import Signal
 
-from django_cfg.backup.manifest import Manifest, Proof, Source
+if TYPE_CHECKING:
+    from django_cfg.backup.manifest import Manifest, Proof, Source
 
 backup_started = Signal()
 backup_succeeded = Signal()

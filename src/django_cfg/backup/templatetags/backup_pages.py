@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import template
 
 from django_cfg.backup.formatting import elapsed, megabytes
-from django_cfg.backup.services.monitoring.summary import Summary
 from django_cfg.backup.services.project import clock
+
+if TYPE_CHECKING:
+    from django_cfg.backup.services.monitoring.summary import Summary
 
 register = template.Library()
 
