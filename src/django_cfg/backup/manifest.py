@@ -55,7 +55,7 @@ class Source(Record):
 
 
 class Archive(Record):
-    """The one object that holds the dump."""
+    """An object that holds the dump, or a part of it."""
 
     key: Annotated[str, AfterValidator(_plain_file_name)]  # next to the manifest
     size: Size  # as stored
@@ -176,7 +176,7 @@ class Proof(Record):
 
     schema_: Literal[1] = Field(1, alias="schema")
     name: LineOfText  # of the backup
-    archive_sha256: Digest  # of the archive that was restored, as stored
+    archive_sha256: Digest  # of the archive that was restored, as stored; of several: ``Manifest.digest``
     at: Moment  # when the drill began
     duration: float = Field(ge=0, le=_LONGEST, allow_inf_nan=False)  # seconds
     succeeded: bool
@@ -194,7 +194,7 @@ class Proof(Record):
 
     def proves(self, manifest: Manifest) -> bool:
         """The drill succeeded, and what it restored is this very archive."""
-        return self.succeeded and (self.name, self.archive_sha256) == (manifest.name, manifest.archive.sha256)
+        return self.succeeded and (self.name, self.archive_sha256) == (manifest.name, manifest.digest)
 
     def to_json(self) -> bytes:
         return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
@@ -255,6 +255,7 @@ class Manifest(Record):
     started_at: Moment
     finished_at: Moment
     archive: Archive
+    row_archives: tuple[Archive, ...] = ()  # of a dump by several workers: each holds the rows of some tables
     compression: Compression
     encryption: Encryption = Encryption()
     engine: EngineFacts
@@ -266,9 +267,12 @@ class Manifest(Record):
     restore_hint: str  # a shell command that needs no part of this package
 
     @model_validator(mode="after")
-    def _archive_bears_the_name(self) -> Self:
-        if not self.archive.key.startswith(f"{self.name.rpartition('/')[2]}."):
-            raise ValueError(f"the archive {self.archive.key} does not bear the name {self.name}")
+    def _archives_bear_the_name(self) -> Self:
+        for archive in self.archives:
+            if not archive.key.startswith(f"{self.name.rpartition('/')[2]}."):
+                raise ValueError(f"the archive {archive.key} does not bear the name {self.name}")
+        if len({archive.key for archive in self.archives}) < len(self.archives):
+            raise ValueError("two archives have the same name")
         return self
 
     @property
@@ -276,10 +280,42 @@ class Manifest(Record):
         return f"{self.name}{SUFFIX}"
 
     @property
+    def archives(self) -> tuple[Archive, ...]:
+        """All archives, in the order in which they are loaded."""
+        return (self.archive, *self.row_archives)
+
+    @property
+    def parts(self) -> tuple[Manifest, ...]:
+        """For each archive this manifest as if it were the only one; it is no manifest to store."""
+        if not self.row_archives:
+            return (self,)
+        return tuple(self.model_copy(update={"archive": archive, "row_archives": ()}) for archive in self.archives)
+
+    @property
     def archive_key(self) -> str:
         """The archive's key in the storage: next to the manifest."""
         folder, slash, _ = self.name.rpartition("/")
         return f"{folder}{slash}{self.archive.key}"
+
+    @property
+    def archive_keys(self) -> tuple[str, ...]:
+        return tuple(part.archive_key for part in self.parts)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all archives, as stored."""
+        return sum(archive.size for archive in self.archives)
+
+    @property
+    def raw_size(self) -> int:
+        """Bytes of all archives, as the dump tool wrote them."""
+        return sum(archive.raw_size for archive in self.archives)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the archive; of several, that of their digests one after the other."""
+        digests = [archive.sha256 for archive in self.archives]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
     @property
     def rows(self) -> int:

@@ -12,7 +12,7 @@ from django_cfg.backup.admin.access import log, require_password, requires
 from django_cfg.backup.admin.backups import find_row
 from django_cfg.backup.admin.base import redirect, refuse, render
 from django_cfg.backup.admin.snapshot import read_backups
-from django_cfg.backup.errors import BackupError
+from django_cfg.backup.errors import BackupError, UsageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import read_stored
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
@@ -35,6 +35,11 @@ def download(site: AdminSite, request: HttpRequest) -> HttpResponseBase:
         return render(site, request, "download", f"Download {manifest.name}", {"manifest": manifest})
     is_plain = request.POST.get("form") == "plain"
     try:
+        if manifest.row_archives:
+            raise UsageError(
+                f"{manifest.name} has {len(manifest.archives)} archives, which are not one file: "
+                f"`manage.py backup_download {manifest.name}` gets all of them."
+            )
         require_password(request)
         content = _plain(project, manifest) if is_plain else _stored(project, manifest)
         first = next(content, b"")  # a storage or a key that is missing is found now, and not in the middle of a file

@@ -124,8 +124,8 @@ def make_usage(snapshot: Snapshot) -> Usage | None:
     kept = protections(snapshot.stored.catalog)
     held = [backup for backup in snapshot.stored.backups if backup.name in kept]
     return Usage(
-        used=sum(backup.archive.size for backup in snapshot.stored.backups),
-        floor=sum(backup.archive.size for backup in held),
+        used=sum(backup.size for backup in snapshot.stored.backups),
+        floor=sum(backup.size for backup in held),
         limit=limit * MB if limit else None,
     )
 

@@ -120,7 +120,7 @@ def describe(plan: RestorePlan, row: Row, project: Project) -> list[Sentence]:
     """Say what the restore does, in sentences."""
     manifest, preflight = plan.manifest, plan.preflight
     what = f"the tables {', '.join(plan.options.tables)}" if plan.options.tables else f"the database {plan.target}"
-    size, rows = megabytes(manifest.archive.raw_size), counted(manifest.rows, "row")
+    size, rows = megabytes(manifest.raw_size), counted(manifest.rows, "row")
     found = [
         Sentence(
             f"{what[0].upper()}{what[1:]} ({plan.engine.name}, {plan.engine.location}) will be as it was on "

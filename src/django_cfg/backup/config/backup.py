@@ -193,6 +193,13 @@ class BackupConfig(ConfigModel):
     dump_timeout: int | None = Field(
         None, ge=1, description="Seconds after which a dump tool that has not ended is ended; default: never"
     )
+    dump_jobs: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="pg_dumps that run at the same time, in one snapshot: each after the first stores the rows of some "
+        "large tables in an archive of its own (PostgreSQL)",
+    )
     filename_template: str = Field(
         "{database}_{timestamp}_{env}",
         description="Name of a backup, from `{database}`, `{timestamp}` and `{env}`; `/` makes folders",

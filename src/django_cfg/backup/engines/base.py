@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
 
-from django_cfg.backup.errors import UsageError
+from django_cfg.backup.errors import UsageError, VerificationFailed
 from django_cfg.backup.manifest import EngineFacts, Manifest, Table
 from django_cfg.backup.pipeline.stream import Readable
 
@@ -25,6 +25,7 @@ class Database:
     tools_dir: str | None = None  # folder of the vendor's programs; None: the usual places
     lock_timeout: int = 60  # seconds
     dump_timeout: int | None = None  # seconds; None: a dump takes as long as it takes
+    dump_jobs: int = 1  # programs that dump at the same time, where the engine can
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,14 @@ def group_migrations(rows: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ..
 
 
 class Dump(ABC):
-    """A running dump: read ``stream`` to its end, then call ``report``."""
+    """A running dump: read ``stream`` to its end, and all ``row_streams`` at the same time; then call ``report``."""
 
     stream: Readable
-    expected_size: int  # bytes of the stream; an upper estimate
+    row_streams: Sequence[Readable] = ()  # of a dump by several workers: the rows of some tables each
+    expected_size: int  # bytes of all streams; an upper estimate
+
+    def kill(self) -> None:  # noqa: B027  where there is one stream, leaving the dump is enough
+        """End the programs of ``row_streams`` and ``stream``: reading them fails."""
 
     @abstractmethod
     def report(self) -> DumpReport:
@@ -152,6 +157,10 @@ class Restoration(ABC):
     @abstractmethod
     def load(self, plain: Readable) -> None:
         """Load *plain*, up to its end, into the staging database."""
+
+    def load_rows(self, archives: Iterable[AbstractContextManager[Readable]]) -> None:
+        """Load the ``row_archives`` of the manifest, after its archive; each is opened when it is its turn."""
+        raise VerificationFailed("The manifest names several archives, and this engine writes one: it was changed.")
 
     @abstractmethod
     def check(self, manifest: Manifest) -> Mapping[str, int]:
@@ -309,8 +318,8 @@ class Engine(ABC):
 
     @classmethod
     @abstractmethod
-    def restore_command(cls, unpack: str, archive: str) -> str:
-        """Return the shell command that restores *archive* without this package.
+    def restore_command(cls, plain: Sequence[str]) -> str:
+        """Return the shell command that restores a backup without this package.
 
-        :param unpack: a command that prints the plain bytes of the archive, such as ``gzip -dc``.
+        :param plain: for each archive the command that prints its plain bytes, such as ``gzip -dc NAME``.
         """

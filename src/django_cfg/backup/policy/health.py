@@ -35,11 +35,11 @@ def size_warning(backups: Sequence[Manifest]) -> str:
     if len(backups) < 2:
         return ""
     newest, *before = backups[: _COMPARED + 1]
-    usual = int(median(backup.archive.size for backup in before))
-    if newest.archive.size * 2 >= usual:
+    usual = int(median(backup.size for backup in before))
+    if newest.size * 2 >= usual:
         return ""
     return (
-        f"{newest.name} has {megabytes(newest.archive.size)}, less than half of what the last {len(before)} had "
+        f"{newest.name} has {megabytes(newest.size)}, less than half of what the last {len(before)} had "
         f"({megabytes(usual)}): see whether rows are missing, with `backup_show {newest.name}`"
     )
 

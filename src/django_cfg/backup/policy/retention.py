@@ -79,7 +79,7 @@ class Decision(Record):
             name=manifest.name,
             source=manifest.source,
             started_at=manifest.started_at,
-            size=manifest.archive.size,
+            size=manifest.size,
             keep=keep,
             reasons=reasons,
             manifest=manifest,
@@ -177,7 +177,7 @@ def plan(
     kept = _joined(protected, wanted)
     waiting = _by_name(_waiting(own, kept, scope))
     first_to_go = [m for m in own if m.name in kept and m.name not in protected] + [m for m in own if m.name in waiting]
-    size = sum(manifest.archive.size for manifest in own if manifest.name in kept or manifest.name in waiting)
+    size = sum(manifest.size for manifest in own if manifest.name in kept or manifest.name in waiting)
     over, warnings = _over_the_limit(size, first_to_go[::-1], waiting, policy)
     stays = {name: why for name, why in (waiting | kept).items() if name not in over}
     dropped = _dropped(policy)
@@ -282,7 +282,7 @@ def _over_the_limit(
         if excess > 0:
             why = "no rule keeps it" if manifest.name in waiting else "oldest unprotected"
             over[manifest.name] = (f"over {limit:,} MB: {why}",)
-            excess -= manifest.archive.size
+            excess -= manifest.size
     return over, (_exceeded(limit, excess),) if excess > 0 else ()
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from shlex import quote
 
 from django_cfg.backup.engines.base import (
     DEFAULT_OPTIONS,
@@ -92,13 +91,12 @@ class MySQLEngine(Engine):
         preflight.refuse_unknown_charsets(self.database, manifest, _scan(plain, manifest))
 
     @classmethod
-    def restore_command(cls, unpack: str, archive: str) -> str:
-        plain = f"{unpack} {quote(archive)}"
+    def restore_command(cls, plain: Sequence[str]) -> str:
         steps = (
             "client=$(command -v mariadb || command -v mysql)",
-            f"{plain} | tail -n 1 | grep '^-- Dump completed'",  # a shell reports only the last exit code of a pipe
+            f"{plain[0]} | tail -n 1 | grep '^-- Dump completed'",  # a shell reports only the last exit code of a pipe
             '$client -e "CREATE DATABASE restored CHARACTER SET utf8mb4"',
-            f"{plain} | $client --binary-mode --local-infile=0 --max-allowed-packet=1G {_LENIENT} restored",
+            f"{plain[0]} | $client --binary-mode --local-infile=0 --max-allowed-packet=1G {_LENIENT} restored",
         )
         return " && ".join(steps)
 

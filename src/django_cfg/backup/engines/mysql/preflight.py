@@ -246,7 +246,7 @@ def _check_export(database: Database, session: Session, dump_tool: Tool, options
 
 def _check_space(session: Session, manifest: Manifest) -> Result:
     """Compare the free space with an estimate: rows take about as much as SQL as on the server's disk."""
-    needed = max(manifest.archive.raw_size, get_schema_size(session, session.database))
+    needed = max(manifest.raw_size, get_schema_size(session, session.database))
     free = _get_free_space(session)
     text = f"about {megabytes(needed)} are needed on the server's disk"
     if free is None:

@@ -56,17 +56,18 @@ class Contents:
         return self._of(sorted(self.lines, key=lambda line: bool(_EVENT_TRIGGER.match(line))))
 
     def data_of(self, tables: Collection[str], known: Iterable[str]) -> Contents:
-        """Return the rows of *tables*, named ``schema.name``.
+        """Return the rows of those of *tables*, named ``schema.name``, that are in the archive.
 
         :param known: every table of the backup.
-        :raises VerificationFailed: the rows of a table are not in the archive.
         """
-        kept = [line for line in self.lines if (found := _find_table(line, known, _DATA)) and ".".join(found) in tables]
-        if len(kept) != len(tables):
-            raise VerificationFailed(
-                f"The archive holds the rows of {len(kept)} of the {len(tables)} tables: restore the complete backup."
-            )
-        return self._of(kept)
+        return self._of(
+            line for line in self.lines if (found := _find_table(line, known, _DATA)) and ".".join(found) in tables
+        )
+
+    @property
+    def rows(self) -> Contents:
+        """The rows of all tables."""
+        return self._of(filter(_DATA.match, self.lines))
 
     def list_schemas(self, known: Iterable[str]) -> list[str]:
         """Return the schemas of the tables in the archive.

@@ -1,11 +1,16 @@
-"""The dump: pg_dump's stream, while a second connection counts the rows in the same snapshot."""
+"""The dump: pg_dump's stream, while a second connection counts the rows in the same snapshot.
+
+With ``dump_jobs`` others dump the rows of large tables at the same time, each into a stream of its own: the same
+snapshot makes them one state of the database.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Dump, DumpReport, Finding, Level, Selection
@@ -48,6 +53,7 @@ _REFUSED = (
     "--no-unlogged-table-data", "--no-large-objects", "--no-blobs", "--include-foreign-data",
     "--enable-row-security", "--binary-upgrade",
 )  # fmt: skip
+_LARGE_OBJECTS = ("-b", "--large-objects", "--blobs")  # extra options that ask for them: one archive has them all
 OPTION_RULES = OptionRules(
     refused=_REFUSED,
     allowed_short={"-O", "-x", "-v", "-b"},
@@ -61,29 +67,44 @@ OPTION_RULES = OptionRules(
 
 
 class PostgreSQLDump(Dump):
-    """A running pg_dump, and the count in parallel with it. The stream ends only if pg_dump has succeeded."""
+    """Running pg_dumps, and the count in parallel with them. A stream ends only if its pg_dump has succeeded.
+
+    :param programs: each with the tables of which it dumps the rows; the first one dumps all else, too.
+    """
 
     def __init__(
-        self, child: Child, expected_size: int, count: Future[DumpReport], filled: Collection[TableName], alias: str
+        self,
+        programs: Sequence[tuple[Child, Collection[TableName]]],
+        expected_size: int,
+        count: Future[DumpReport],
+        alias: str,
     ) -> None:
-        self._format = CustomFormatReader(child.stdout, filled, alias)
-        self.stream = CheckedReader(self._format, self._check_end)
+        self._children = [child for child, _ in programs]
+        self._formats = [CustomFormatReader(child.stdout, tables, alias) for child, tables in programs]
+        self.stream, *self.row_streams = (
+            CheckedReader(reader, partial(self._check_end, child, reader))
+            for child, reader in zip(self._children, self._formats, strict=True)
+        )
         self.expected_size = expected_size
-        self._child, self._count, self._alias = child, count, alias
+        self._count, self._alias = count, alias
 
-    def _check_end(self) -> None:
+    def kill(self) -> None:
+        for child in self._children:
+            child.kill()
+
+    def _check_end(self, child: Child, reader: CustomFormatReader) -> None:
         try:
             with explain_dump_errors(self._alias):
-                self._child.wait()
+                child.wait()
         except DumpFailed:
             with suppress(TimeoutError):
                 self._count.result(_COUNT_TIMEOUT)  # if it failed too, it ended the snapshot: its error is the cause
             raise
-        self._format.check_end()
+        reader.check_end()
 
     def report(self) -> DumpReport:
         report = self._count.result()
-        if version := self._format.unknown_version:
+        if version := self._formats[0].unknown_version:
             text = (
                 f"pg_dump wrote version {version} of its format, which is not known here and was not checked: drill it"
             )
@@ -103,16 +124,23 @@ def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
             snapshot = _open_snapshot(connection, database)
             selected = schema.select_tables(connection, selection, database.alias)
             require_readable(connection, selected, database.alias)
+            groups = schema.group_large_tables(connection, selected.filled, database.dump_jobs)
         settings = get_program_settings(database)
-        options = [f"--snapshot={snapshot}", f"--lock-wait-timeout={database.lock_timeout * 1000}", *options]
-        argv = _build_argv(tools, settings, selected, options)
-        with (
-            start_program(argv, settings=settings, limit=database.dump_timeout) as child,
-            ThreadPoolExecutor(1) as thread,
-        ):
+        shared = [f"--snapshot={snapshot}", f"--lock-wait-timeout={database.lock_timeout * 1000}"]
+        elsewhere = {name for group in groups for name in group}
+        tables = [[name for name in selected.filled if name not in elsewhere], *groups]
+        commands = [
+            _build_argv(tools, settings, selected, elsewhere, [*shared, *options]),
+            *(_build_rows_argv(tools, settings, group, [*shared, *options]) for group in groups),
+        ]
+        with ExitStack() as programs, ThreadPoolExecutor(1) as thread:
+            children = [
+                programs.enter_context(start_program(argv, settings=settings, limit=database.dump_timeout))
+                for argv in commands
+            ]
             count = thread.submit(_count, connection, database, selected, tools, version)
             try:
-                yield PostgreSQLDump(child, expected_size, count, selected.filled, database.alias)
+                yield PostgreSQLDump(list(zip(children, tables, strict=True)), expected_size, count, database.alias)
             except BaseException:
                 _cancel(count, connection)
                 raise
@@ -161,13 +189,30 @@ def _open_snapshot(connection: Any, database: Database) -> str:
 
 
 def _build_argv(
-    tools: Tools, settings: Mapping[str, Any], selected: schema.SelectedTables, options: Sequence[str]
+    tools: Tools,
+    settings: Mapping[str, Any],
+    selected: schema.SelectedTables,
+    elsewhere: Collection[TableName],
+    options: Sequence[str],
 ) -> list[str]:
+    """Return the command of the program that dumps everything but the rows of the tables *elsewhere*."""
+    chosen = [f"--exclude-table-data={name.quoted}" for name in (*selected.emptied, *sorted(elsewhere, key=str))]
+    chosen += [f"--table={name.quoted}" for name in selected.included]
+    return _complete(tools, settings, [*chosen, *options])
+
+
+def _build_rows_argv(
+    tools: Tools, settings: Mapping[str, Any], tables: Sequence[TableName], options: Sequence[str]
+) -> list[str]:
+    """Return the command of a program that dumps the rows of *tables* alone."""
+    kept = [option for option in options if option not in _LARGE_OBJECTS]
+    return _complete(tools, settings, ["--data-only", *(f"--table={name.quoted}" for name in tables), *kept])
+
+
+def _complete(tools: Tools, settings: Mapping[str, Any], options: Sequence[str]) -> list[str]:
     role = settings.get("OPTIONS", {}).get("assume_role")
     argv = [tools.path("pg_dump"), "--format=custom", "--compress=0", "--no-password"]
     argv += [f"--role={role}"] if role else []
-    argv += [f"--exclude-table-data={name.quoted}" for name in selected.emptied]
-    argv += [f"--table={name.quoted}" for name in selected.included]
     return [*argv, *options, f"--dbname={build_conninfo(settings)}"]
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from shlex import quote
 
 from django_cfg.backup.engines.base import (
     DEFAULT_OPTIONS,
@@ -80,5 +79,15 @@ class PostgreSQLEngine(Engine):
         check_archive(plain, tools, name)
 
     @classmethod
-    def restore_command(cls, unpack: str, archive: str) -> str:
-        return f"createdb restored && {unpack} {quote(archive)} | pg_restore --no-owner --dbname=restored"
+    def restore_command(cls, plain: Sequence[str]) -> str:
+        first, *rows = plain
+        restore = "pg_restore --no-owner --dbname=restored"
+        if not rows:
+            return f"createdb restored && {first} | {restore}"
+        steps = (
+            "createdb restored",
+            f"{first} | {restore} --section=pre-data --section=data",
+            *(f"{each} | {restore} --data-only" for each in rows),
+            f"{first} | {restore} --section=post-data",  # indexes and foreign keys, when all rows are there
+        )
+        return " && ".join(steps)

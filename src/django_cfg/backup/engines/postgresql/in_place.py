@@ -7,12 +7,13 @@ of the transaction or see the old data, never a mixture.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 
 from django_cfg.backup.engines.base import Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.engines.postgresql.drop_objects import DROP_OBJECTS
 from django_cfg.backup.engines.postgresql.entry_selection import EntrySelection, restore_optional, select_entries
-from django_cfg.backup.engines.postgresql.pg_restore import OpenedArchive
+from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import PsqlSession
 from django_cfg.backup.engines.postgresql.restored_data import build_row_check
 from django_cfg.backup.engines.postgresql.schema import quote_name
@@ -35,9 +36,31 @@ class InPlaceRestoration(Restoration):
         session.name_entries(archive.find_entry)
         session.begin()
         session.send(self._build_preparation(archive))
-        archive.write_script(selection.main, target.server, session.send_entries)
-        self.skipped = (*selection.skipped, *restore_optional(archive, selection, session, self._options))
-        self._notes = selection.advise(target)
+        archive.write_script(self._select_first(selection), target.server, session.send_entries)
+        self._unfinished = archive, selection
+        if not target.manifest.row_archives:
+            self._finish(archive, selection)
+
+    def load_rows(self, archives: Iterable[AbstractContextManager[Readable]]) -> None:
+        for opened in archives:
+            with opened as plain:
+                archive = OpenedArchive(plain, self._target.tools)
+                rows = ArchiveSelection(archive.contents.rows, ["--data-only"])
+                archive.write_script(rows, self._target.server, self._session.send_entries)
+        archive, selection = self._unfinished
+        post_data = selection.main.of_sections("post-data")
+        archive.write_script(post_data, self._target.server, self._session.send_entries, only_head=True)
+        self._finish(archive, selection)
+
+    def _finish(self, archive: OpenedArchive, selection: EntrySelection) -> None:
+        self.skipped = (*selection.skipped, *restore_optional(archive, selection, self._session, self._options))
+        self._notes = selection.advise(self._target)
+
+    def _select_first(self, selection: EntrySelection) -> ArchiveSelection:
+        """Return what of the first archive comes before the rows of the others: no index, no foreign key."""
+        if not self._target.manifest.row_archives:
+            return selection.main
+        return selection.main.of_sections("pre-data", "data")
 
     def check(self, manifest: Manifest) -> Mapping[str, int]:
         self._session.send(build_row_check(manifest.tables))

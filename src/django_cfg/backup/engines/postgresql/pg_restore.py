@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -38,6 +38,10 @@ class ArchiveSelection:
 
     contents: Contents
     options: Sequence[str] = ()
+
+    def of_sections(self, *sections: str) -> ArchiveSelection:
+        """The entries of these of pg_restore's sections: pre-data, data, post-data."""
+        return replace(self, options=[*self.options, *(f"--section={name}" for name in sections)])
 
 
 class OpenedArchive:
@@ -81,9 +85,14 @@ class OpenedArchive:
             _wait(lister)
         return b"".join(self._read_script(line, "--create") for line in lines).decode(errors="replace")
 
-    def write_script(self, selection: ArchiveSelection, server: int, sink: Callable[[bytes], None]) -> None:
-        """Pass *sink* the script of *selection*, without its COMMIT, for a server of the major version *server*."""
-        with self._run(selection, "--file=-", "--single-transaction") as program:
+    def write_script(
+        self, selection: ArchiveSelection, server: int, sink: Callable[[bytes], None], *, only_head: bool = False
+    ) -> None:
+        """Pass *sink* the script of *selection*, without its COMMIT, for a server of the major version *server*.
+
+        :param only_head: the selection has no rows, and the rest of the archive may have been read.
+        """
+        with self._run(selection, "--file=-", "--single-transaction", only_head=only_head) as program:
             try:
                 for block in adapt_script(blocks(program.stdout), server):
                     sink(block)
@@ -92,9 +101,10 @@ class OpenedArchive:
                 raise
             _wait(program)
 
-    def load_into(self, database: Database, selection: ArchiveSelection) -> None:
+    def load_into(self, database: Database, selection: ArchiveSelection, *, only_head: bool = False) -> None:
         """Restore *selection* into *database*, statement by statement; the first error ends it.
 
+        :param only_head: the selection has no rows, and the rest of the archive may have been read.
         :raises RestoreFailed: the server refused something.
         :raises VerificationFailed: the archive is not complete.
         """
@@ -102,7 +112,7 @@ class OpenedArchive:
         role = settings.get("OPTIONS", {}).get("assume_role")
         options = ["--exit-on-error", "--verbose", "--no-password", *([f"--role={role}"] if role else [])]
         options.append(f"--dbname={build_conninfo(settings)}")
-        with self._run(selection, *options, settings=settings) as loader:
+        with self._run(selection, *options, settings=settings, only_head=only_head) as loader:
             try:
                 loader.wait()
             except ToolFailed as failure:

@@ -106,7 +106,7 @@ def _check_event_triggers(plan: RestorePlan) -> Iterator[Result]:
 
 def _check_space(plan: RestorePlan) -> Result:
     """Estimate the space: rows take more as text than on the server's disk, whose indexes take some of it again."""
-    needed = max(plan.target.manifest.archive.raw_size, plan.target.size)
+    needed = max(plan.target.manifest.raw_size, plan.target.size)
     free = _find_free_space(plan.target.maintenance or plan.target.database)
     text = f"about {megabytes(needed)} are needed on the server's disk"
     if free is None:

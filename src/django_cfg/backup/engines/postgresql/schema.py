@@ -19,6 +19,8 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't'
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 """
 _TABLES = f"SELECT n.nspname, c.relname {USER_TABLES} ORDER BY 1, 2"
+_TABLE_SIZES = f"SELECT n.nspname, c.relname, pg_table_size(c.oid) {USER_TABLES}"
+LARGE_TABLE = 32 << 20  # bytes on the server: smaller tables are dumped with the definitions
 # A standby has only their definition: counting is refused there, and pg_dump leaves the rows out.
 _UNLOGGED = """
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -185,6 +187,25 @@ def select_tables(connection: Any, selection: Selection, alias: str) -> Selected
         included += tuple(parent for parent, parts in partitions.items() if set(parts) & set(included))
         _refuse_missing_parents(connection, set(included), alias)
     return SelectedTables(kept, tuple(name for name in emptied if name in kept), included, unavailable)
+
+
+def group_large_tables(connection: Any, names: Sequence[TableName], jobs: int) -> list[list[TableName]]:
+    """Return groups of large tables, one for each of at most *jobs* workers but the first.
+
+    The first one dumps the rest. All have about as many bytes to dump, as far as single tables allow.
+    """
+    if jobs < 2:
+        return []
+    sizes = {TableName(*row[:2]): row[2] for row in fetch_rows(connection, _TABLE_SIZES)}
+    large = sorted((name for name in names if sizes.get(name, 0) >= LARGE_TABLE), key=lambda name: -sizes[name])
+    groups: list[list[TableName]] = [[] for _ in range(jobs)]
+    filled = [0] * jobs
+    filled[0] = sum(sizes.get(name, 0) for name in names) - sum(sizes[name] for name in large)
+    for name in large:
+        smallest = filled.index(min(filled))
+        groups[smallest].append(name)
+        filled[smallest] += sizes[name]
+    return [group for group in groups[1:] if group]
 
 
 def match_tables(

@@ -7,8 +7,8 @@ by its name and owner, and drops it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,11 +16,11 @@ from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions
 from django_cfg.backup.engines.postgresql import database_properties, schema, staging_databases
 from django_cfg.backup.engines.postgresql.archive_script import TRANSACTION_TIMEOUT_SINCE
 from django_cfg.backup.engines.postgresql.connection import connect, connect_to_restore, replace_name
-from django_cfg.backup.engines.postgresql.entry_selection import restore_optional, select_entries
+from django_cfg.backup.engines.postgresql.entry_selection import EntrySelection, restore_optional, select_entries
 from django_cfg.backup.engines.postgresql.error_advice import explain_restore_errors
 from django_cfg.backup.engines.postgresql.error_text import describe_error, get_sqlstate
 from django_cfg.backup.engines.postgresql.libpq import get_connection_settings
-from django_cfg.backup.engines.postgresql.pg_restore import OpenedArchive
+from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import open_psql
 from django_cfg.backup.engines.postgresql.restored_data import FETCH_ANSWER, build_verification_query, parse_answer
 from django_cfg.backup.engines.postgresql.switch import check_switch, explain_refusal, switch_databases
@@ -68,20 +68,42 @@ class StagingRestoration(Restoration):
         return "pg_restore", self._target.tools.version
 
     def load(self, plain: Readable) -> None:
-        tools, server = self._target.tools, self._target.server
-        archive = OpenedArchive(plain, tools, self._target.manifest.engine.roles)
+        archive = OpenedArchive(plain, self._target.tools, self._target.manifest.engine.roles)
         selection = select_entries(self._target, archive, self._options)
         self._apply_custom_settings(archive)
+        self._unfinished = archive, selection
+        if self._target.manifest.row_archives:
+            self._restore(archive, selection.main.of_sections("pre-data", "data"))
+        else:
+            self._restore(archive, selection.main)
+            self._finish(archive, selection)
+
+    def load_rows(self, archives: Iterable[AbstractContextManager[Readable]]) -> None:
+        for opened in archives:
+            with opened as plain:
+                rows = OpenedArchive(plain, self._target.tools)
+                self._restore(rows, ArchiveSelection(rows.contents.rows, ["--data-only"]))
+        archive, selection = self._unfinished
+        self._restore(archive, selection.main.of_sections("post-data"), only_head=True)
+        self._finish(archive, selection)
+
+    def _restore(self, archive: OpenedArchive, selection: ArchiveSelection, *, only_head: bool = False) -> None:
+        tools, server = self._target.tools, self._target.server
         is_understood = tools.major <= server or tools.major < TRANSACTION_TIMEOUT_SINCE
-        has_loaded = is_understood and not self._is_read_only()
-        if has_loaded:
-            archive.load_into(self._staging, selection.main)
-        if not has_loaded or selection.optional:
-            with open_psql(self._staging, tools) as session:
+        if is_understood and not self._is_read_only():
+            archive.load_into(self._staging, selection, only_head=only_head)
+            return
+        with open_psql(self._staging, tools) as session:
+            session.name_entries(archive.find_entry)
+            session.begin()
+            archive.write_script(selection, server, session.send_entries, only_head=only_head)
+            session.commit()
+
+    def _finish(self, archive: OpenedArchive, selection: EntrySelection) -> None:
+        if selection.optional:
+            with open_psql(self._staging, self._target.tools) as session:
                 session.name_entries(archive.find_entry)
                 session.begin()
-                if not has_loaded:
-                    archive.write_script(selection.main, server, session.send_entries)
                 failed = restore_optional(archive, selection, session, self._options)
                 session.commit()
             self.skipped = (*self.skipped, *failed)

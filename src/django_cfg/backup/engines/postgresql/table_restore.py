@@ -6,7 +6,8 @@ row: a row that refers to a missing row rolls everything back. Triggers do not f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Database, SwitchResult
 from django_cfg.backup.engines.postgresql import schema
@@ -26,8 +27,9 @@ from django_cfg.backup.engines.postgresql.sequence_positions import (
 )
 from django_cfg.backup.engines.postgresql.target import Target
 from django_cfg.backup.engines.table_comparison import require_restorable
-from django_cfg.backup.errors import RestoreFailed
+from django_cfg.backup.errors import RestoreFailed, VerificationFailed
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.stream import Readable
 
 # The chosen tables, and the partitioned tables above them, which declare their constraints.
 _CHOSEN = """
@@ -126,6 +128,15 @@ class TableRestoration(InPlaceRestoration):
         super().__init__(target, session, DEFAULT_OPTIONS)
         self._chosen = chosen
         self._positions: Mapping[Column, Position] = {}
+        self._found = 0  # tables whose rows are in what was read so far
+
+    def load_rows(self, archives: Iterable[AbstractContextManager[Readable]]) -> None:
+        for opened in archives:
+            with opened as plain:
+                archive = OpenedArchive(plain, self._target.tools)
+                if (rows := self._choose_rows(archive)).contents.text:
+                    archive.write_script(rows, self._target.server, self._session.send_entries)
+        self._require_all_rows()
 
     def check(self, manifest: Manifest) -> Mapping[str, int]:
         names = set(map(str, self._chosen))
@@ -140,12 +151,29 @@ class TableRestoration(InPlaceRestoration):
         return SwitchResult(None)
 
     def _select(self, archive: OpenedArchive) -> EntrySelection:
-        known = [table.name for table in self._target.manifest.tables]
         script = archive.read_columns()
         self._refuse_changed_types(script)
         self._positions = find_positions(script)
+        chosen = EntrySelection(self._choose_rows(archive))
+        if not self._target.manifest.row_archives:
+            self._require_all_rows()
+        return chosen
+
+    def _select_first(self, selection: EntrySelection) -> ArchiveSelection:
+        return selection.main
+
+    def _choose_rows(self, archive: OpenedArchive) -> ArchiveSelection:
+        known = [table.name for table in self._target.manifest.tables]
         rows = archive.contents.data_of(set(map(str, self._chosen)), known)
-        return EntrySelection(ArchiveSelection(rows, ["--data-only"]))
+        self._found += len(list(filter(None, rows.lines)))
+        return ArchiveSelection(rows, ["--data-only"])
+
+    def _require_all_rows(self) -> None:
+        if self._found != len(self._chosen):
+            raise VerificationFailed(
+                f"The archive holds the rows of {self._found} of the {len(self._chosen)} tables: restore the complete "
+                "backup."
+            )
 
     def _refuse_changed_types(self, script: str) -> None:
         with connect(self._target.database) as connection:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from shlex import quote
 
 from django_cfg.backup.engines.base import (
     DEFAULT_OPTIONS,
@@ -113,5 +112,5 @@ class SQLiteEngine(Engine):
             check_file(copy, _NO_DATABASE, manifest, manifest.archive.key, indexes=True)
 
     @classmethod
-    def restore_command(cls, unpack: str, archive: str) -> str:
-        return f"{unpack} {quote(archive)} > restored.sqlite3"
+    def restore_command(cls, plain: Sequence[str]) -> str:
+        return f"{plain[0]} > restored.sqlite3"

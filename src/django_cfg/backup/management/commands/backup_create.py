@@ -40,5 +40,5 @@ def _summary(manifest: Manifest) -> str:
     took = (manifest.finished_at - manifest.started_at).total_seconds()
     return (
         f"{manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows, "
-        f"{megabytes(manifest.archive.size)} stored in {seconds_taken(took)}"
+        f"{megabytes(manifest.size)} stored in {seconds_taken(took)}"
     )

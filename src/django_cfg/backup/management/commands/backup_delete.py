@@ -53,5 +53,5 @@ def _found(manifest: Manifest, project: Project, name: str) -> Manifest:
 def _described(chosen: Manifest | Damaged, project: Project) -> str:
     if isinstance(chosen, Damaged):
         return f"the damaged backup {chosen.name}"
-    size = megabytes(chosen.archive.size)
+    size = megabytes(chosen.size)
     return f"the backup {chosen.name} of {chosen.source} ({format_time(chosen.started_at, project.zone)}, {size})"

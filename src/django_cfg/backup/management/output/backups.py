@@ -56,25 +56,36 @@ def _row(manifest: Manifest, catalog: Catalog, zone: tzinfo, *, sources: bool) -
         manifest.name,
         (str(manifest.source) if sources else manifest.source.database) + (" (partial)" if manifest.partial else ""),
         format_time(manifest.started_at, zone),
-        megabytes(manifest.archive.size),
+        megabytes(manifest.size),
         f"{manifest.rows:,}",
         ", ".join((manifest.trigger, *marks)),
     )
+
+
+def _describe_archives(manifest: Manifest) -> dict[str, str]:
+    facts = {}
+    for number, part in enumerate(manifest.parts, start=1):
+        mark = "" if number == 1 else f" {number}"
+        archive = part.archive
+        facts[f"Archive{mark}"] = (
+            f"{part.archive_key}, {megabytes(archive.size)} ({megabytes(archive.raw_size)} unpacked)"
+        )
+        facts[f"SHA-256{mark}"] = archive.sha256
+    return facts
 
 
 def format_backup(
     manifest: Manifest, zone: tzinfo, migrations: str, proved: str, what_keeps: str, signature: Signature | None
 ) -> str:
     """Everything worth knowing of one backup."""
-    archive, engine = manifest.archive, manifest.engine
+    engine = manifest.engine
     facts = {
         "Name": manifest.name,
         "Source": str(manifest.source),
         "Started": format_time(manifest.started_at, zone),
         "Took": seconds_taken((manifest.finished_at - manifest.started_at).total_seconds()),
         "Trigger": f"{manifest.trigger}, on {manifest.host}",
-        "Archive": f"{manifest.archive_key}, {megabytes(archive.size)} ({megabytes(archive.raw_size)} unpacked)",
-        "SHA-256": archive.sha256,
+        **_describe_archives(manifest),
         "Compression": manifest.compression,
         "Encryption": ", ".join((manifest.encryption.method, *manifest.encryption.recipients)),
         **({"Signature": _SIGNATURES[signature]} if signature else {}),

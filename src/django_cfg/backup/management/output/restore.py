@@ -43,7 +43,7 @@ def add_restore_options(parser: ArgumentParser) -> None:
 def format_preview(plan: RestorePlan) -> str:
     """All that is known before, as it is shown before the question."""
     manifest = plan.manifest
-    unpacked = megabytes(manifest.archive.raw_size)
+    unpacked = megabytes(manifest.raw_size)
     lines = [
         f"Backup   {manifest.name} of {manifest.source}, {format_time(manifest.started_at, plan.project.zone)}",
         f"         {len(manifest.tables)} tables, {manifest.rows:,} rows, {unpacked} unpacked",
@@ -77,7 +77,7 @@ def describe_result(plan: RestorePlan, report: RestoreReport) -> str:
 
 
 def _archive(plan: RestorePlan) -> str:
-    size = megabytes(plan.manifest.archive.size)
+    size = megabytes(plan.manifest.size)
     if plan.preflight.uses_staging:
         if plan.trust_storage or not plan.engine.runs_archives:
             return f"{size}, all there; checked while it is loaded, before anything is replaced"

@@ -18,7 +18,7 @@ def format_tick(ticked: TickReport) -> Iterator[str]:
         yield f"{alias}: put on its queue"
     for result in ticked.results:
         if isinstance(result, Manifest):
-            yield f"{result.name}: {megabytes(result.archive.size)} stored"
+            yield f"{result.name}: {megabytes(result.size)} stored"
 
     for verified in ticked.verified:
         if isinstance(verified, VerificationResult):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from django_cfg.backup.engines.base import Restoration
 from django_cfg.backup.errors import EncryptionError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import PlainReader, check_stored, unpack
@@ -14,22 +15,50 @@ from django_cfg.backup.pipeline.stream import Checkpoints, OnProgress
 from django_cfg.backup.services.project.progress import Progress, byte_progress
 from django_cfg.backup.storage.base import Storage
 
+CheckedArchives = Mapping[str, Checkpoints]  # by the key of each archive: what a second reading is compared with
 
-def check_archive(storage: Storage, manifest: Manifest, progress: Progress) -> Checkpoints:
+
+def check_archives(storage: Storage, manifest: Manifest, progress: Progress) -> CheckedArchives:
     """Read the stored bytes once and compare them with the manifest, before any of them is used.
 
-    :returns: what makes sure that :func:`open_archive` reads the same bytes again.
+    :returns: what makes sure that :func:`load_archives` reads the same bytes again.
     :raises VerificationFailed: they are not the ones that were stored.
     """
-    with (
-        byte_progress(progress, f"{manifest.name}: checking the archive", manifest.archive.size) as advance,
-        storage.open(manifest.archive_key) as stored,
-    ):
-        return check_stored(stored, manifest.archive, advance)
+    with byte_progress(progress, f"{manifest.name}: checking the archive", manifest.size) as advance:
+        return {part.archive_key: check_archive(storage, part, advance) for part in manifest.parts}
+
+
+def check_archive(storage: Storage, part: Manifest, advance: OnProgress) -> Checkpoints:
+    """Like :func:`check_archives`, of one of the ``parts`` of a manifest."""
+    with storage.open(part.archive_key) as stored:
+        return check_stored(stored, part.archive, advance)
+
+
+def load_archives(
+    restoration: Restoration,
+    storage: Storage,
+    manifest: Manifest,
+    keys: DecryptionKeys,
+    advance: OnProgress,
+    checked: CheckedArchives | None = None,
+) -> None:
+    """Load a backup: its archive, then those that hold rows alone.
+
+    :param checked: from :func:`check_archives`: not a byte is loaded that was not checked before.
+    :raises VerificationFailed: the bytes are not the ones that were stored.
+    :raises EncryptionError: *keys* do not open it.
+    """
+    first, *others = (
+        open_archive(storage, part, keys, advance, (checked or {}).get(part.archive_key)) for part in manifest.parts
+    )
+    with first as plain:
+        restoration.load(plain)
+    if others:
+        restoration.load_rows(others)
 
 
 def require_archive_key(storage: Storage, manifest: Manifest, keys: DecryptionKeys) -> None:
-    """Look at the beginning of the archive alone.
+    """Look at the beginning of the first archive alone.
 
     :raises EncryptionError: the backup is encrypted, and *keys* do not open it; or its beginning is damaged, which
         only reading all of the archive distinguishes.
@@ -54,10 +83,12 @@ def open_archive(
     advance: OnProgress,
     checkpoints: Checkpoints | None = None,
 ) -> Iterator[PlainReader]:
-    """A reader of the plain bytes of a backup. Its end is reported only after all digests have been compared.
+    """A reader of the plain bytes of an archive. Its end is reported only after all digests have been compared.
+
+    :param manifest: of a backup with one archive, or one of the ``parts`` of another.
 
     :param advance: called with the number of stored bytes that were read.
-    :param checkpoints: from :func:`check_archive`: not a byte is handed out that was not checked before.
+    :param checkpoints: from :func:`check_archives`: not a byte is handed out that was not checked before.
     :raises VerificationFailed: from ``read``: the bytes are not the ones that were stored.
     :raises EncryptionError: *keys* do not open it.
     """

@@ -52,8 +52,9 @@ class Damaged(Record):
     manifest: SkipValidation[Manifest | None] = Field(default=None, exclude=True)  # None when it cannot be read
 
     @property
-    def archive_key(self) -> str | None:
-        return self.manifest.archive_key if self.manifest else None
+    def archive_keys(self) -> tuple[str, ...]:
+        """Empty when its manifest cannot be read."""
+        return self.manifest.archive_keys if self.manifest else ()
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def read_catalog(storage: Storage, signing_keys: Sequence[str] = (), read: Reade
         manifest = None
         try:
             manifest = _read(key, data)
-            _require_complete_archive(manifest, objects.get(manifest.archive_key) or _look_again(storage, manifest))
+            _require_complete_archives(storage, manifest, objects)
             backups.append(manifest)
             if signing_keys:
                 signatures[manifest.name] = _signature(_content_or_raise(data), tuple(signing_keys))
@@ -186,7 +187,7 @@ def find_intact(storage: Storage, name: str) -> Manifest | None:
         return None
     try:
         manifest = _read(key, storage.read(key))
-        _require_complete_archive(manifest, _look_again(storage, manifest))
+        _require_complete_archives(storage, manifest)
     except (ManifestError, VerificationFailed):
         return None
     return manifest
@@ -339,6 +340,14 @@ def _look_again(storage: Storage, manifest: Manifest) -> int | None:
     """The archive's size: of a pair that was published during the listing only half may have been seen."""
     found = storage.stat(manifest.archive_key)
     return found.size if found else None
+
+
+def _require_complete_archives(storage: Storage, manifest: Manifest, listed: Mapping[str, int] | None = None) -> None:
+    """
+    :param listed: the sizes of objects, by key, as far as they are known.
+    """
+    for part in manifest.parts:
+        _require_complete_archive(part, (listed or {}).get(part.archive_key) or _look_again(storage, part))
 
 
 def _require_complete_archive(manifest: Manifest, size: int | None) -> None:

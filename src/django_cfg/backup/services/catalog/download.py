@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from django_cfg.backup.manifest import Manifest
@@ -27,41 +29,49 @@ def download_backup(
 ) -> Path:
     """Copy a backup into *folder*, which becomes a local storage of its own; checked before it appears.
 
-    :param plain: only the archive, decrypted and decompressed.
+    :param plain: only its archives, decrypted and decompressed.
     :param keys: what opens an encrypted one.
-    :returns: the file of the archive.
+    :returns: the file of the first archive.
     :raises NameTaken: the file exists.
     :raises EncryptionError: *plain*, and *keys* do not open it.
     :raises VerificationFailed: the bytes are not the ones that were stored.
     """
     target = LocalStorage(folder)
-    archive = manifest.archive
-    key = plain_name(manifest) if plain else manifest.archive_key
-    with byte_progress(progress, f"{manifest.name}: downloading", archive.size) as advance:
-        if plain:
-            require_archive_key(storage, manifest, keys)
-            with (
-                open_archive(storage, manifest, keys, advance) as content,
-                target.publish(key, expected_size=archive.raw_size) as sink,
-            ):
-                pump(content, sink)
-        else:
-            with storage.open(manifest.archive_key) as stored, target.publish(key, expected_size=archive.size) as sink:
-                copy_stored(stored, sink, archive, advance)
-    if not plain:
-        _add_manifest(target, manifest)
-    return target.root / key
+    if plain:
+        require_archive_key(storage, manifest, keys)
+    with (
+        byte_progress(progress, f"{manifest.name}: downloading", manifest.size) as advance,
+        removed_on_error(target) as made,
+    ):
+        for part in manifest.parts:
+            key = plain_name(part) if plain else part.archive_key
+            if plain:
+                with (
+                    open_archive(storage, part, keys, advance) as content,
+                    target.publish(key, expected_size=part.raw_size) as sink,
+                ):
+                    pump(content, sink)
+            else:
+                with storage.open(part.archive_key) as stored, target.publish(key, expected_size=part.size) as sink:
+                    copy_stored(stored, sink, part.archive, advance)
+            made.append(key)
+        if not plain:
+            target.write(manifest.key, manifest.to_json())
+    return target.root / made[0]
+
+
+@contextmanager
+def removed_on_error(target: Storage) -> Iterator[list[str]]:
+    """Delete the objects that the block has made and put into the list, if it fails: half a backup looks damaged."""
+    made: list[str] = []
+    try:
+        yield made
+    except BaseException:
+        for key in made:
+            target.delete(key)
+        raise
 
 
 def plain_name(manifest: Manifest) -> str:
-    """Return the key of the archive of *manifest* once it is decrypted and decompressed."""
+    """Return the key of the first archive of *manifest* once it is decrypted and decompressed."""
     return manifest.archive_key.removesuffix(ENCRYPTED).removesuffix(SUFFIX[manifest.compression])
-
-
-def _add_manifest(target: Storage, manifest: Manifest) -> None:
-    """Make the archive a backup there too; half a pair would look like one that was damaged."""
-    try:
-        target.write(manifest.key, manifest.to_json())
-    except BaseException:
-        target.delete(manifest.archive_key)
-        raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from django_cfg.backup.errors import BackupError, DumpFailed, NameTaken, UsageEr
 from django_cfg.backup.manifest import MAX_NOTE, Archive, Manifest, Source, Trigger
 from django_cfg.backup.manifest import SUFFIX as MANIFEST_SUFFIX
 from django_cfg.backup.models import Run
-from django_cfg.backup.pipeline.archive import Packed, pack
+from django_cfg.backup.pipeline.archive import Packed
 from django_cfg.backup.pipeline.compression import SUFFIX
 from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor, open_encryptor
 from django_cfg.backup.policy.health import size_warning
@@ -27,6 +27,7 @@ from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.catalog.naming import free_name, render_name
 from django_cfg.backup.services.creation.restore_command import restore_command
 from django_cfg.backup.services.creation.stall import stalls_reported
+from django_cfg.backup.services.creation.store import store_dump
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.services.project.project import Project, current_project, operation, require_enabled
@@ -138,10 +139,9 @@ class _BackupAttempt:
         run.set_name(name)
         self._warn(self._encryptor.warnings)
         self._progress.say(f"{alias}: reading the {engine.name} database")
-        key = f"{name}{storage.new_infix()}.{engine.format}{SUFFIX[self._compression]}{self._encryptor.suffix}"
-        archive, report = self._publish_archive(engine, storage, key)
-        with self._archive_withdrawn_on_error(storage, key, f"{name}{MANIFEST_SUFFIX}", run):
-            manifest = self._manifest(engine, name, archive, report, run.slot)
+        archives, report = self._publish_archives(engine, storage, f"{name}{storage.new_infix()}")
+        with self._archives_withdrawn_on_error(storage, list(archives), f"{name}{MANIFEST_SUFFIX}", run):
+            manifest = self._manifest(engine, name, list(archives.values()), report, run.slot)
             # The last step, which makes the archive a backup.
             content = manifest.to_json(self._project.config.signing_key)
             storage.write(manifest.key, content)
@@ -173,7 +173,7 @@ class _BackupAttempt:
 
     def _succeed(self, run: RecordedRun, manifest: Manifest) -> None:
         self._published = manifest
-        run.succeed(name=manifest.name, size=manifest.archive.size)
+        run.succeed(name=manifest.name, size=manifest.size)
 
     def _warn(self, warnings: Iterable[str]) -> None:
         for warning in warnings:
@@ -192,23 +192,32 @@ class _BackupAttempt:
         )
         return free_name(storage, wanted)
 
-    def _publish_archive(self, engine: Engine, storage: Storage, key: str) -> tuple[Archive, DumpReport]:
-        """One pass from the database to the storage; the archive appears only if all of it went well."""
+    def _publish_archives(self, engine: Engine, storage: Storage, start: str) -> tuple[dict[str, Archive], DumpReport]:
+        """One pass from the database to the storage; the archives appear only if all of it went well.
+
+        :param start: what their keys begin with.
+        :returns: the archives by their keys, in the order in which they are loaded.
+        """
         selection = selection_of(self._project, self._source.database)
-        with engine.dump(selection) as dump, storage.publish(key, expected_size=dump.expected_size) as sink:
-            label = f"{self._source.database}: storing"
-            with (
-                byte_progress(self._progress, label, dump.expected_size) as advance,
-                stalls_reported(self._source, advance) as moved,
-            ):
-                packed = pack(dump.stream, sink, self._compression, moved, self._encryptor)
-            if packed.raw.size == 0:
-                raise DumpFailed(f"The dump of {self._source.database!r} is empty. Nothing was published.")
-            return _archive(key, packed), dump.report()
+        suffix = f".{engine.format}{SUFFIX[self._compression]}{self._encryptor.suffix}"
+        with engine.dump(selection) as dump:
+            others = range(1, len(dump.row_streams) + 1)
+            keys = [f"{start}{suffix}", *(f"{start}.rows{number}{suffix}" for number in others)]
+            with store_dump(dump, storage, keys, self._compression, self._encryptor) as store:
+                with (
+                    byte_progress(self._progress, f"{self._source.database}: storing", dump.expected_size) as advance,
+                    stalls_reported(self._source, advance) as moved,
+                ):
+                    packed = store(moved)
+                if any(each.raw.size == 0 for each in packed):
+                    raise DumpFailed(f"The dump of {self._source.database!r} is empty. Nothing was published.")
+                archives = {key: _archive(key, each) for key, each in zip(keys, packed, strict=True)}
+                return archives, dump.report()
 
     def _manifest(
-        self, engine: Engine, name: str, archive: Archive, report: DumpReport, slot: datetime | None
+        self, engine: Engine, name: str, archives: Sequence[Archive], report: DumpReport, slot: datetime | None
     ) -> Manifest:
+        keys = [archive.key for archive in archives]
         return Manifest(
             name=name,
             source=self._source,
@@ -218,7 +227,8 @@ class _BackupAttempt:
             partial=bool(self._project.config.for_database(self._source.database).include_tables),
             started_at=self._started_at,
             finished_at=clock.now(),
-            archive=archive,
+            archive=archives[0],
+            row_archives=tuple(archives[1:]),
             compression=self._compression,
             encryption=self._encryptor.facts,
             engine=report.engine,
@@ -227,31 +237,37 @@ class _BackupAttempt:
             migrations=dict(report.migrations),
             packages=_packages(),
             note=self._note,
-            restore_hint=restore_command(engine, archive.key, self._compression, self._encryptor.facts),
+            restore_hint=restore_command(engine, keys, self._compression, self._encryptor.facts),
         )
 
     @contextmanager
-    def _archive_withdrawn_on_error(
-        self, storage: Storage, key: str, manifest_key: str, run: RecordedRun
+    def _archives_withdrawn_on_error(
+        self, storage: Storage, keys: Sequence[str], manifest_key: str, run: RecordedRun
     ) -> Iterator[None]:
         """Leave no archive without its manifest; an archive whose manifest is stored is a backup and stays."""
         try:
             yield
         except NameTaken:  # the manifest's name: it is another backup's
-            if not _is_archive_of(storage, key, manifest_key):
-                storage.delete(key)
+            if not _are_archives_of(storage, keys, manifest_key):
+                _delete_all(storage, keys)
             raise
         except BaseException:
             if storage.stat(manifest_key) is None:
-                storage.delete(key)
-            elif _is_archive_of(storage, key, manifest_key):  # interrupted when the manifest had been written
+                _delete_all(storage, keys)
+            elif _are_archives_of(storage, keys, manifest_key):  # interrupted when the manifest had been written
                 self._succeed(run, Manifest.from_json(storage.read(manifest_key), manifest_key))
             raise
 
 
-def _is_archive_of(storage: Storage, key: str, manifest_key: str) -> bool:
-    """Whether another's manifest names the archive *key*: in a bucket two uploads may end as one object."""
-    return Manifest.from_json(storage.read(manifest_key), manifest_key).archive_key == key
+def _are_archives_of(storage: Storage, keys: Sequence[str], manifest_key: str) -> bool:
+    """Whether another's manifest names one of the archives *keys*: in a bucket two uploads may end as one object."""
+    named = Manifest.from_json(storage.read(manifest_key), manifest_key).archive_keys
+    return not set(named).isdisjoint(keys)
+
+
+def _delete_all(storage: Storage, keys: Iterable[str]) -> None:
+    for key in keys:
+        storage.delete(key)
 
 
 def _archive(key: str, packed: Packed) -> Archive:

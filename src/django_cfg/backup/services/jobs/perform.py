@@ -227,7 +227,7 @@ def _verify_one(project: Project, name: str, progress: Progress, *, with_drill: 
             else:
                 verify(project.storage, manifest, run.progress, tools_dir=tools_dir, keys=keys)
                 done = f"{name} was read to its last byte and is good."
-            run.succeed(name=name, size=manifest.archive.size)
+            run.succeed(name=name, size=manifest.size)
     return done
 
 

@@ -238,7 +238,7 @@ def _message(project: Project, what: str, *, why: str, todo: str) -> str:
 
 def _summary(manifest: Manifest) -> str:
     took = (manifest.finished_at - manifest.started_at).total_seconds()
-    size = megabytes(manifest.archive.size)
+    size = megabytes(manifest.size)
     return f"{manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows, {size} in {seconds_taken(took)}."
 
 

@@ -168,7 +168,7 @@ def _check_space(storage: Storage, catalog: Catalog, project: Project) -> Iterat
         return
     newest: dict[str, int] = {}
     for manifest in catalog.of(project):
-        newest.setdefault(manifest.source.database, manifest.archive.size)
+        newest.setdefault(manifest.source.database, manifest.size)
     needed = sum(newest.values())
     level = Level.WARNING if free < needed else Level.OK
     yield Finding(level, "space", f"{megabytes(free)} free, the newest backups take {megabytes(needed)}")

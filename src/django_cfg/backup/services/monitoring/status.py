@@ -116,7 +116,7 @@ def _source_status(project: Project, catalog: Catalog, source: Source, unfinishe
         last_success=last.started_at if last else None,
         last_backup=last.name if last else None,
         age_seconds=int((now - last.started_at).total_seconds()) if last else None,
-        size=last.archive.size if last else None,
+        size=last.size if last else None,
         next_slot=_find_next_slot(schedule, project.zone, backups) if schedule else None,
         last_proof=last_proof(backups, catalog.proofs),
         provable_here=last is None or (can_be_drilled(last) and can_be_opened_here(last)),

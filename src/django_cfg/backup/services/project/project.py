@@ -153,7 +153,15 @@ def _read_project() -> Project:
 
 def _database(config: BackupConfig, alias: str, settings: Mapping[str, Any]) -> Database:
     connection = config.for_database(alias).connection
-    return Database(alias, settings, connection, config.tools_dir, config.lock_timeout, config.dump_timeout)
+    return Database(
+        alias,
+        settings,
+        connection,
+        tools_dir=config.tools_dir,
+        lock_timeout=config.lock_timeout,
+        dump_timeout=config.dump_timeout,
+        dump_jobs=config.dump_jobs,
+    )
 
 
 def backup_config() -> BackupConfig:

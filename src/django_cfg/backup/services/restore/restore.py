@@ -15,10 +15,14 @@ from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
-from django_cfg.backup.pipeline.stream import Checkpoints
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.records import Record
-from django_cfg.backup.services.catalog.archives import check_archive, open_archive, require_archive_key
+from django_cfg.backup.services.catalog.archives import (
+    CheckedArchives,
+    check_archives,
+    load_archives,
+    require_archive_key,
+)
 from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find_backup, read_catalog
 from django_cfg.backup.services.project.connections import close_connections
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
@@ -47,7 +51,7 @@ class RestorePlan:
     preflight: Preflight
     backs_up_first: bool  # the old data would be lost otherwise
     keys: DecryptionKeys  # what opens it
-    checkpoints: Checkpoints | None  # of the archive, if it was read completely
+    checked: CheckedArchives | None  # if they were read completely
     trust_storage: bool
 
     @property
@@ -161,7 +165,7 @@ def plan_restore(
     if plan.preflight.uses_staging:
         return plan
     storage = plan.project.storage
-    return replace(plan, checkpoints=read_completely(storage, plan.manifest, plan.engine, progress, keys=plan.keys))
+    return replace(plan, checked=read_completely(storage, plan.manifest, plan.engine, progress, keys=plan.keys))
 
 
 def preview_restore(
@@ -205,7 +209,7 @@ def preview_restore(
         preflight,
         backs_up_first=pre_restore_backup.needs_backup_first(engine, preflight, options),
         keys=keys,
-        checkpoints=None,
+        checked=None,
         trust_storage=trust_storage,
     )
 
@@ -250,7 +254,7 @@ def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: O
 def _carry_out(plan: RestorePlan, run: RecordedRun, outcome: _Outcome, on_switch: OnSwitch | None) -> RestoreReport:
     """Load, check and switch."""
     project, manifest, progress = plan.project, plan.manifest, run.progress
-    checkpoints = _check_archive(plan, progress)
+    checked = _check_archives(plan, progress)
     before = None
     if plan.backs_up_first:
         before = pre_restore_backup.back_up_first(project, plan.target, manifest, progress)
@@ -260,7 +264,7 @@ def _carry_out(plan: RestorePlan, run: RecordedRun, outcome: _Outcome, on_switch
         pre_restore_backup.explain_recovery(restoration, before, plan.target),
     ):
         run.can_be_cancelled = lambda: not restoration.has_changed_target
-        _load(plan, restoration, checkpoints, progress)
+        _load(plan, restoration, checked, progress)
         queries = project.config.for_database(manifest.source.database).verification_queries
         check_restored_data(restoration, manifest, plan.target, queries, progress)
         progress.say(f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching")
@@ -308,28 +312,25 @@ class _Outcome:
             signals.send(signals.restore_failed, **facts, message=failure_reason(error))
 
 
-def _check_archive(plan: RestorePlan, progress: Progress) -> Checkpoints | None:
+def _check_archives(plan: RestorePlan, progress: Progress) -> CheckedArchives | None:
     """Compare the stored bytes with the manifest before any of them can run on a server.
 
     :returns: what holds the second reading to the first one; None: the archive is only compared while it is loaded.
     """
-    if plan.checkpoints or plan.trust_storage or not plan.engine.runs_archives:
-        return plan.checkpoints
+    if plan.checked or plan.trust_storage or not plan.engine.runs_archives:
+        return plan.checked
     try:
-        return check_archive(plan.project.storage, plan.manifest, progress)
+        return check_archives(plan.project.storage, plan.manifest, progress)
     except VerificationFailed as error:
         raise VerificationFailed(
             f"{error} Nothing of it was run; the database {plan.target!r} was not touched."
         ) from error
 
 
-def _load(plan: RestorePlan, restoration: Restoration, checkpoints: Checkpoints | None, progress: Progress) -> None:
+def _load(plan: RestorePlan, restoration: Restoration, checked: CheckedArchives | None, progress: Progress) -> None:
     manifest = plan.manifest
-    with (
-        byte_progress(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.archive.size) as advance,
-        open_archive(plan.project.storage, manifest, plan.keys, advance, checkpoints) as plain,
-    ):
-        restoration.load(plain)
+    with byte_progress(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.size) as advance:
+        load_archives(restoration, plan.project.storage, manifest, plan.keys, advance, checked)
 
 
 def describe_skipped(skipped: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import UsageError
@@ -16,7 +16,7 @@ from django_cfg.backup.storage.base import Storage
 
 def delete_chosen(storage: Storage, chosen: Manifest | Damaged) -> None:
     """Delete a backup that somebody has chosen, and send the signal."""
-    delete_backup(storage, chosen.name, chosen.archive_key)
+    delete_backup(storage, chosen.name, chosen.archive_keys)
     manifest = chosen.manifest if isinstance(chosen, Damaged) else chosen
     signals.send(signals.backup_deleted, name=chosen.name, manifest=manifest)
 
@@ -59,18 +59,18 @@ def require_unprotected(catalog: Catalog, chosen: Manifest) -> None:
 
 
 def delete_backup(
-    storage: Storage, name: str, archive_key: str | None, *, sidecars: Iterable[str] | None = None
+    storage: Storage, name: str, archive_keys: Sequence[str], *, sidecars: Iterable[str] | None = None
 ) -> None:
-    """Delete the manifest of *name*, which ends the backup; then its sidecars; then its archive.
+    """Delete the manifest of *name*, which ends the backup; then its sidecars; then its archives.
 
-    :param archive_key: None when the manifest that would name it cannot be read.
+    :param archive_keys: none when the manifest that would name them cannot be read.
     :param sidecars: the keys of its proofs and pin; None: they are looked for.
     """
     storage.delete(f"{name}{SUFFIX}")
     for key in _sidecars(storage, name) if sidecars is None else sidecars:
         storage.delete(key)
-    if archive_key is not None:
-        storage.delete(archive_key)
+    for key in archive_keys:
+        storage.delete(key)
 
 
 def _sidecars(storage: Storage, name: str) -> list[str]:

@@ -6,7 +6,7 @@ Nothing removes them automatically: without the manifest it is not certain whose
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -22,7 +22,7 @@ from django_cfg.backup.storage.base import Storage, StoredObject
 YOUNG = timedelta(hours=24)  # its manifest may be on its way
 _PROBE = re.compile(r"(?P<name>backup-check-[0-9a-f]{32})\.probe")
 _ARCHIVE = re.compile(
-    r"(?P<name>.+?)(?P<infix>\.[0-9a-f]{8})?\.(pgdump|sql|sqlite3)(\.(gz|bz2|xz))?(\.gpg)?", re.DOTALL
+    r"(?P<name>.+?)(?P<infix>\.[0-9a-f]{8})?(\.rows\d+)?\.(pgdump|sql|sqlite3)(\.(gz|bz2|xz))?(\.gpg)?", re.DOTALL
 )
 
 
@@ -71,7 +71,7 @@ def find_leftovers(project: Project, catalog: Catalog, named: Collection[str] = 
     """
     strangers = _strangers(project, catalog)
     objects = {found.key: found for found in project.storage.list()}
-    archives = {manifest.key: manifest.archive_key for manifest in catalog.backups}
+    archives = {manifest.key: manifest.archive_keys for manifest in catalog.backups}
     by_name: dict[str, list[StoredObject]] = {}
     for key, found in sorted(objects.items()):
         name = _name_of(key)
@@ -146,13 +146,13 @@ def _name_of(key: str) -> str:
     return match["name"] if match else ""
 
 
-def _name_of_a_second_archive(key: str, archives: Mapping[str, str]) -> str:
+def _name_of_a_second_archive(key: str, archives: Mapping[str, Sequence[str]]) -> str:
     """Return a name for what a run left that lost its name to another in the same second; empty if *key* is no such.
 
     :param archives: of the intact backups, by the key of their manifest.
     """
     match = _ARCHIVE.fullmatch(key)
-    if not match or not match["infix"] or archives.get(f"{match['name']}{SUFFIX}", key) == key:
+    if not match or not match["infix"] or key in archives.get(f"{match['name']}{SUFFIX}", (key,)):
         return ""
     return match["name"] + match["infix"]
 

@@ -47,7 +47,7 @@ class PrunePlan:
     @property
     def size(self) -> int:
         """Bytes of the archives that are due."""
-        return sum(manifest.archive.size for manifest in self.retention.due)
+        return sum(manifest.size for manifest in self.retention.due)
 
     @property
     def decisions(self) -> list[Decision]:
@@ -197,7 +197,7 @@ def execute_prune(due: PrunePlan, progress: Progress = SILENT, *, source: Source
         decisions=tuple(due.decisions),
         warnings=due.retention.warnings,
         deleted=tuple(manifest.name for manifest in deleted),
-        freed=sum(manifest.archive.size for manifest in deleted),
+        freed=sum(manifest.size for manifest in deleted),
         kept=tuple(outcome for outcome in outcomes if isinstance(outcome, KeptOutcome)),
         failed=tuple(outcome for outcome in outcomes if isinstance(outcome, FailedOutcome)),
         swept=_sweep(due),
@@ -279,7 +279,7 @@ def _may_be_proved(storage: Storage, manifest: Manifest, key: str) -> bool:
 
 def _delete_unless_locked(storage: Storage, manifest: Manifest, sidecars: Sequence[str]) -> KeptOutcome | None:
     try:
-        delete_backup(storage, manifest.name, manifest.archive_key, sidecars=sidecars)
+        delete_backup(storage, manifest.name, manifest.archive_keys, sidecars=sidecars)
     except ObjectLocked:
         if storage.stat(manifest.key) is None:
             raise  # what is left is no longer a backup

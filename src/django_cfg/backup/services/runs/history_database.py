@@ -81,7 +81,7 @@ def _settle(row: Run, manifest: Manifest | None, why: str) -> None:
     row.state = Run.State.SUCCEEDED if manifest else Run.State.FAILED
     row.lease = None
     row.finished_at = manifest.finished_at if manifest else clock.now()
-    row.size = manifest.archive.size if manifest else None
+    row.size = manifest.size if manifest else None
     row.message = "" if manifest else f"{why}; no backup of this name is stored."
     row.save()
 

@@ -168,4 +168,4 @@ def _published(project: Project, row: Run) -> Manifest | None:
 def _end(manifest: Manifest | None, message: str) -> dict[str, Any]:
     if manifest is None:
         return {"state": Run.State.FAILED, "finished_at": clock.now(), "message": message}
-    return {"state": Run.State.SUCCEEDED, "finished_at": manifest.finished_at, "size": manifest.archive.size}
+    return {"state": Run.State.SUCCEEDED, "finished_at": manifest.finished_at, "size": manifest.size}

@@ -106,7 +106,7 @@ def _serve(project: Project, source: Source, claim: Run, progress: Progress, wai
                 run.postpone()
                 _log.info("%s The verification is tried again with the next tick.", error)
                 return None
-            run.succeed(name=verified.name, size=verified.manifest.archive.size)
+            run.succeed(name=verified.name, size=verified.manifest.size)
     return verified
 
 

@@ -192,7 +192,7 @@ def _prove(
         version, (tool, tool_version) = drill_run.server_version(engine), restoration.tool
     return Proof(
         name=manifest.name,
-        archive_sha256=manifest.archive.sha256,
+        archive_sha256=manifest.digest,
         at=at,
         duration=round(duration, 3),
         succeeded=not drill_run.differences,

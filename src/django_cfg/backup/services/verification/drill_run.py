@@ -8,8 +8,7 @@ from django_cfg.backup.engines.base import Engine, Restoration
 from django_cfg.backup.errors import BackupError, EncryptionError, RestoreFailed, TablesDiffer, VerificationFailed
 from django_cfg.backup.manifest import Manifest, TableEvidence
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
-from django_cfg.backup.pipeline.stream import Checkpoints
-from django_cfg.backup.services.catalog.archives import check_archive, open_archive
+from django_cfg.backup.services.catalog.archives import CheckedArchives, check_archives, load_archives
 from django_cfg.backup.services.project.progress import Progress, byte_progress
 from django_cfg.backup.services.verification import fault
 from django_cfg.backup.services.verification.migration_state import migration_differences
@@ -38,7 +37,7 @@ class DrillRun:
         self._storage = storage
         self._manifest = manifest
         self._keys = keys
-        self._checkpoints: Checkpoints | None = None  # of the archive, once it was checked
+        self._checked: CheckedArchives | None = None  # once they were
         self._progress = progress
         self.differences: list[str] = []  # from what the manifest promises
         self.tables = 0  # compared
@@ -52,7 +51,7 @@ class DrillRun:
         :param check_first: compare the stored bytes with the manifest before any of them can run on the server.
         :raises BackupError: something failed that is the environment's fault.
         """
-        if (not check_first or self._check_archive()) and self._load():
+        if (not check_first or self._check_archives()) and self._load():
             self._progress.say(f"{self._manifest.name}: comparing what was restored")
             self._compare()
             self._compare_migrations()
@@ -64,9 +63,9 @@ class DrillRun:
             0
         ]  # some add how they were built
 
-    def _check_archive(self) -> bool:
+    def _check_archives(self) -> bool:
         try:
-            self._checkpoints = check_archive(self._storage, self._manifest, self._progress)
+            self._checked = check_archives(self._storage, self._manifest, self._progress)
         except VerificationFailed as error:
             self.differences.append(f"{error} Nothing of it was run.")
             return False
@@ -75,11 +74,8 @@ class DrillRun:
     def _load(self) -> bool:
         manifest = self._manifest
         try:
-            with (
-                byte_progress(self._progress, f"{manifest.name}: drilling", manifest.archive.size) as advance,
-                open_archive(self._storage, manifest, self._keys, advance, self._checkpoints) as plain,
-            ):
-                self._restoration.load(plain)
+            with byte_progress(self._progress, f"{manifest.name}: drilling", manifest.size) as advance:
+                load_archives(self._restoration, self._storage, manifest, self._keys, advance, self._checked)
         except (VerificationFailed, RestoreFailed, EncryptionError) as error:
             self._blame(error)
             return False
@@ -91,7 +87,7 @@ class DrillRun:
         Damage comes first: of an archive that was replaced, a server refuses the first statement, and one whose head is
         damaged looks to gpg like one that was made with another key.
         """
-        if self._checkpoints is None and not self._check_archive():
+        if self._checked is None and not self._check_archives():
             return
         if isinstance(error, EncryptionError):
             raise error  # the stored bytes are good: the key is missing or another one

@@ -11,11 +11,9 @@ from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.errors import KeyMissing
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.archive import check_stored
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
-from django_cfg.backup.pipeline.stream import Checkpoints
-from django_cfg.backup.services.catalog.archives import open_archive
+from django_cfg.backup.services.catalog.archives import CheckedArchives, check_archive, open_archive
 from django_cfg.backup.services.catalog.catalog import LATEST, find_backup, read_catalog
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.services.project.project import current_project, operation
@@ -60,15 +58,14 @@ def verify(
     :raises KeyMissing: it is what was stored; the rest needs a private key that is not on this machine.
     """
     engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
-    archive = manifest.archive
     with (
         _signalled(manifest, trigger),
-        byte_progress(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance,
+        byte_progress(progress, f"{manifest.name}: verifying", 2 * manifest.size) as advance,
     ):
-        with storage.open(manifest.archive_key) as stored:
-            checkpoints = check_stored(stored, archive, advance)
-        with open_archive(storage, manifest, keys, advance, checkpoints) as plain:
-            engine.check_archive(plain, manifest, tools_dir)
+        for part in manifest.parts:
+            checkpoints = check_archive(storage, part, advance)
+            with open_archive(storage, part, keys, advance, checkpoints) as plain:
+                engine.check_archive(plain, part, tools_dir)
 
 
 def read_completely(
@@ -78,19 +75,20 @@ def read_completely(
     progress: Progress = SILENT,
     *,
     keys: DecryptionKeys = USERS_KEYRING,
-) -> Checkpoints:
+) -> CheckedArchives:
     """Like :func:`verify` in one pass over the stored bytes, both digests compared at its end; and whether *engine* can
     load what they hold.
 
     :returns: what makes sure that the same bytes are loaded later.
     :raises RestoreRefused: it cannot.
     """
-    with (
-        byte_progress(progress, f"{manifest.name}: reading it through", manifest.archive.size) as advance,
-        open_archive(storage, manifest, keys, advance) as plain,
-    ):
-        engine.check_loadable(plain, manifest)
-        return plain.stored.checkpoints
+    checked = {}
+    with byte_progress(progress, f"{manifest.name}: reading it through", manifest.size) as advance:
+        for part in manifest.parts:
+            with open_archive(storage, part, keys, advance) as plain:
+                engine.check_loadable(plain, part)
+                checked[part.archive_key] = plain.stored.checkpoints
+    return checked
 
 
 @contextmanager
