@@ -78,6 +78,7 @@ ADDED = {
         "tools_dir": None,
         "lock_timeout": 60,
         "dump_timeout": None,
+        "dump_jobs": 1,
         "decryption_keys": [],
         "signing_key": None,
         "earlier_signing_keys": [],

@@ -47,6 +47,7 @@ def test_the_json_is_readable_for_people() -> None:
     assert text.endswith("}\n")
     assert set(json.loads(text)) == {
         *("schema", "name", "source", "host", "trigger", "slot", "partial", "started_at", "finished_at", "archive"),
+        "row_archives",
         *("compression", "encryption", "engine", "tables", "excluded", "migrations", "packages", "note"),
         "restore_hint",
     }

@@ -28,6 +28,8 @@ _running: list[pytest.Item] = []
 class OfEveryEngine:
     """The base of a contract that each engine keeps: it stays in the fast tier where it needs a server."""
 
+    is_variant = False  # True: the engine keeps it with other settings, too, which the full tier shows
+
 
 def add_option(parser: pytest.Parser) -> None:
     parser.addoption("--tier", choices=["fast", "full", "long"], help="which tests are run (default: full, or by -m)")
@@ -58,7 +60,9 @@ def needs_server(item: pytest.Item) -> bool:
 
 def _is_of_every_engine(item: pytest.Item) -> bool:
     kind = getattr(item, "cls", None)
-    return kind is not None and issubclass(kind, OfEveryEngine) and _parameters(item).get("postgresql") != "oldest"
+    if kind is None or not issubclass(kind, OfEveryEngine) or kind.is_variant:
+        return False
+    return _parameters(item).get("postgresql") != "oldest"
 
 
 def _parameters(item: pytest.Item) -> dict[str, object]:

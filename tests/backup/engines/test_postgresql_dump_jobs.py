@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.backup.engines.engine_contract import EngineContract
 from tests.backup.engines.restore_contract import RestoreContract
 from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.processes import children, threads
+from tests.support.s3_server import S3Server
 
 
 def several(server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> PostgreSQLServer:
@@ -36,12 +38,16 @@ def server(postgresql_server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch)
 
 
 class TestPostgreSQL(EngineContract):
+    is_variant = True
+
     @pytest.fixture
     def server(self, postgresql_server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> PostgreSQLServer:
         return several(postgresql_server, monkeypatch)
 
 
 class TestRestore(RestoreContract):
+    is_variant = True
+
     @pytest.fixture
     def server(self, postgresql_server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> PostgreSQLServer:
         return several(postgresql_server, monkeypatch)
@@ -57,16 +63,12 @@ class TestRestoreOfTables(TestRestore):
     uses_staging = False
 
 
-def stored(server: PostgreSQLServer) -> list[str]:
-    return server.site.stored()
-
-
 def test_each_program_stores_an_archive(server: PostgreSQLServer) -> None:
     manifest = create_backup()
     assert [archive.key.removeprefix(manifest.name) for archive in manifest.archives] == [
         ".pgdump.gz", ".rows1.pgdump.gz", ".rows2.pgdump.gz",
     ]  # fmt: skip
-    assert stored(server) == sorted([*manifest.archive_keys, manifest.key])
+    assert server.site.stored() == sorted([*manifest.archive_keys, manifest.key])
     assert manifest.size == sum((server.site.backups / key).stat().st_size for key in manifest.archive_keys)
     assert read_catalog(LocalStorage(server.site.backups)).backups == (manifest,)
     verify_backup()
@@ -170,6 +172,52 @@ class TestDamage:
         assert not proof.proves(manifest.model_copy(update={"row_archives": (manifest.row_archives[0], second)}))
 
 
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_encrypted_archives_are_stored_at_the_same_time(
+    server: PostgreSQLServer, request: pytest.FixtureRequest, place: str
+) -> None:
+    """Each has a gpg of its own; in a bucket each is an upload of its own."""
+    if place == "s3":
+        s3_server: S3Server = request.getfixturevalue("s3_server")
+        server.site.always["storage"] = s3_server.config(s3_server.new_bucket())
+    server.site.configure(encryption_key="a passphrase of more than twenty letters")
+    before = server.text()
+    manifest = create_backup()
+    assert [archive.key.endswith(".pgdump.gz.gpg") for archive in manifest.archives] == [True] * 3
+    server.run("DELETE FROM third")
+    restore_backup(discard_old=True)
+    assert server.text() == before
+
+
+def test_leftovers_of_a_killed_run_are_found(server: PostgreSQLServer) -> None:
+    manifest = create_backup()
+    (server.site.backups / manifest.key).unlink()
+    for key in manifest.archive_keys:
+        os.utime(server.site.backups / key, (0, 0))
+    answer = server.site.call("backup_prune", "--leftovers", "--yes")
+    assert answer.code == 0, answer.stderr
+    assert server.site.stored() == []
+
+
+def test_deleting_removes_all_archives(server: PostgreSQLServer) -> None:
+    create_backup()
+    name = create_backup().name
+    create_backup()
+    assert server.site.call("backup_delete", name, "--yes").code == 0
+    assert [key for key in server.site.stored() if key.startswith(name)] == []
+
+
+@pytest.mark.parametrize("plain", [[], ["--plain"]], ids=["stored", "plain"])
+def test_a_download_has_all_archives(server: PostgreSQLServer, tmp_path: Path, plain: list[str]) -> None:
+    manifest = create_backup()
+    answer = server.site.call("backup_download", "latest", "--to", str(tmp_path / "out"), *plain)
+    assert answer.code == 0, answer.stderr
+    names = (
+        [key.removesuffix(".gz") for key in manifest.archive_keys] if plain else [*manifest.archive_keys, manifest.key]
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+
+
 class TestFailures:
     """Nothing is published, no program goes on, no thread is left."""
 
@@ -179,7 +227,7 @@ class TestFailures:
         yield
         assert children() <= before[0]
         assert threads() <= before[1]
-        assert stored(server) == []
+        assert server.site.stored() == []
 
     @pytest.mark.parametrize("number", [1, 3])
     def test_one_program_fails(self, server: PostgreSQLServer, tmp_path: Path, number: int) -> None:

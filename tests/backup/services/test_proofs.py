@@ -90,7 +90,7 @@ class TestSeveral:
         storage = stored(tmp_path)
         drilled(storage, True, False)
         storage.locks_all = False
-        delete_backup(storage, "shop", BACKUP.archive_key)
+        delete_backup(storage, "shop", BACKUP.archive_keys)
         assert list(tmp_path.iterdir()) == []
 
     def test_a_backup_whose_name_ends_like_a_time_has_its_own_proofs(self, tmp_path: Path) -> None:
