@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from django_cfg.backup.engines.mysql import sql_splitter
 from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
 from django_cfg.backup.engines.mysql.sql_splitter import Rows, Splitter, Statement
 from django_cfg.backup.engines.mysql.stored_code.parser import StoredCodeParser, StoredObject
@@ -143,15 +144,21 @@ def feed_blocks(splitter: Splitter, block: bytes, times: int) -> int:
         (b"\0", b"\0"), (b"-- ", b"- "), (b"INSERT INTO `t` (", b"``"), (b"CREATE TABLE x", b"/*!*/"),
     ],
 )  # fmt: skip
-def test_what_has_no_end_is_refused_fast(begin: bytes, filling: bytes) -> None:
-    """In a time that grows with its size, and with a limit of memory."""
-    splitter = Splitter()
-    started = time.process_time()
-    list(splitter.feed(begin))
-    block = filling * (MIB // len(filling))
-    with pytest.raises(VerificationFailed, match=r"no end within (64|1) MiB, so this is no output of mariadb-dump"):
-        feed_blocks(splitter, block, 70)
-    assert time.process_time() - started < 15
+def test_what_has_no_end_is_refused_in_linear_time(
+    begin: bytes, filling: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with a limit of memory."""
+
+    def take(limit: int) -> float:
+        monkeypatch.setattr(sql_splitter, "MAX_STATEMENT", limit * MIB)
+        splitter = Splitter()
+        started = time.process_time()
+        list(splitter.feed(begin))
+        with pytest.raises(VerificationFailed, match=rf"no end within ({limit}|1) MiB, so this is no output"):
+            feed_blocks(splitter, filling * (MIB // len(filling) // 4), 5 * limit)
+        return time.process_time() - started
+
+    assert take(16) < 8 * max(take(4), 0.01)  # four times as much; a square would be sixteen times
 
 
 def test_random_bytes_are_no_dump() -> None:
