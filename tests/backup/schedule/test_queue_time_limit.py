@@ -124,7 +124,7 @@ def test_a_verification(hourly: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_of_ones_own_that_makes_a_backup(site: Site, books: Path) -> None:
     """RQ's exception ends it: the history says so in words, and nothing is held."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("django_cfg.backup.services.creation.create.pack", lambda *_: sleep(60))
+        patch.setattr("django_cfg.backup.services.creation.store.pack", lambda *_: sleep(60))
         with pytest.raises(JobTimeoutException), UnixSignalDeathPenalty(1, JobTimeoutException):
             create_backup()
     (row,) = Run.objects.all()

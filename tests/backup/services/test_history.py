@@ -56,7 +56,7 @@ class TestRows:
         def interrupt(*args: object, **kwargs: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("django_cfg.backup.services.creation.create.pack", interrupt)
+        monkeypatch.setattr("django_cfg.backup.services.creation.store.pack", interrupt)
         with pytest.raises(KeyboardInterrupt):
             site.create()
         assert runs(site, "state, message") == [("failed", "KeyboardInterrupt")]
