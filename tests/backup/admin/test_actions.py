@@ -264,3 +264,9 @@ def test_the_page_of_a_job_needs_no_database(ada: Any, admin: Site) -> None:
     assert stranger.get(asked.url).status_code == 302
     stranger.cookies.load({key: "forged:value" for key in ada.cookies if key.startswith("backup_job_")})
     assert stranger.get(asked.url).status_code == 302
+    second = ada.post(address("create")).url
+    one, another = (ada.cookies[f"backup_job_{page.split('/')[-2]}"].value for page in (asked.url, second))
+    stranger.cookies.load({f"backup_job_{second.split('/')[-2]}": one})
+    assert stranger.get(second).status_code == 302, "it is signed for another job"
+    stranger.cookies.load({f"backup_job_{second.split('/')[-2]}": another})
+    assert stranger.get(second).status_code == 200
