@@ -1,4 +1,4 @@
-"""What tests of several services need: the names of signals, a heart that looks often, a history apart from the data."""
+"""What tests of several services need: names of signals, a heart that looks often, a history apart from the data."""
 
 from __future__ import annotations
 
