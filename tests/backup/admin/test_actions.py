@@ -211,6 +211,21 @@ def test_unknown_names_are_not_found(ada: Any, admin: Site, made: list[Manifest]
     assert log_entries() == []
 
 
+def test_a_backup_of_another_project_is_left_alone(ada: Any, admin: Site, made: list[Manifest]) -> None:
+    """A storage may be shared: its backups are shown, and may only be restored."""
+    admin.configure(project="another")
+    before = admin.stored()
+    name = made[0].name
+    assert ada.get(address("backup"), {"name": name}).status_code == 200
+    for page in ("verify", "drill", "pin", "unpin", "delete", "download"):
+        form = {"name": name, "typed": name, "password": PASSWORD}
+        assert ada.post(address(page), form).status_code == 404, page
+    assert ada.get(address("delete"), {"name": name}).status_code == 404
+    (admin.backups / made[0].archive_key).unlink()
+    assert ada.post(address("delete"), {"name": name, "typed": name}).status_code == 404, "damaged"
+    assert set(before) - set(admin.stored()) == {made[0].archive_key}
+
+
 def test_a_job_that_waits_can_be_cancelled(ada: Any, admin: Site) -> None:
     asked = ada.post(address("create"))
     number = asked.url.rstrip("/").rpartition("/")[2]
@@ -249,3 +264,9 @@ def test_the_page_of_a_job_needs_no_database(ada: Any, admin: Site) -> None:
     assert stranger.get(asked.url).status_code == 302
     stranger.cookies.load({key: "forged:value" for key in ada.cookies if key.startswith("backup_job_")})
     assert stranger.get(asked.url).status_code == 302
+    second = ada.post(address("create")).url
+    one, another = (ada.cookies[f"backup_job_{page.split('/')[-2]}"].value for page in (asked.url, second))
+    stranger.cookies.load({f"backup_job_{second.split('/')[-2]}": one})
+    assert stranger.get(second).status_code == 302, "it is signed for another job"
+    stranger.cookies.load({f"backup_job_{second.split('/')[-2]}": another})
+    assert stranger.get(second).status_code == 200

@@ -7,7 +7,6 @@ import signal
 import socket
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,19 +20,6 @@ from django_cfg.backup.services.runs.lease import fail_dead_runs
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.signals import restore_checked, restore_failed
 from tests.support.django_project import Site
-
-SQLITE = "django.db.backends.sqlite3"
-
-
-@pytest.fixture
-def shop(site: Site, books: Path) -> Manifest:
-    """The shop has its own database, which is backed up; the history is in another one."""
-    site.sql("VACUUM INTO '" + str(site.root / "shop.sqlite3") + "'")
-    site.use_databases(
-        default={"ENGINE": SQLITE, "NAME": str(site.database)},
-        shop={"ENGINE": SQLITE, "NAME": str(site.root / "shop.sqlite3")},
-    )
-    return site.create("shop")
 
 
 @pytest.fixture

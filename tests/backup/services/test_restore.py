@@ -19,7 +19,6 @@ from django_cfg.backup.services.restore.resume import resume_restore
 from django_cfg.backup.signals import restore_checked, restore_failed, restore_succeeded
 from tests.support.django_project import Site
 
-SQLITE = "django.db.backends.sqlite3"
 RUNS = "django_cfg_backup_run"
 
 
@@ -29,17 +28,6 @@ def backup(site: Site, books: Path) -> Manifest:
     manifest = site.create()
     site.sql("DELETE FROM book WHERE id > 100")
     return manifest
-
-
-@pytest.fixture
-def shop(site: Site, books: Path) -> Manifest:
-    """The shop has its own database, which is backed up; the history is in another one."""
-    site.sql("VACUUM INTO '" + str(site.root / "shop.sqlite3") + "'")
-    site.use_databases(
-        default={"ENGINE": SQLITE, "NAME": str(site.database)},
-        shop={"ENGINE": SQLITE, "NAME": str(site.root / "shop.sqlite3")},
-    )
-    return site.create("shop")
 
 
 def test_restore_to_another_database_checks_the_conditions_of_the_source(site: Site, shop: Manifest) -> None:

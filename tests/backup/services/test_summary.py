@@ -20,6 +20,7 @@ from django_cfg.backup.services.monitoring.summary import (
     summarize,
 )
 from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.restore.kept_data import KeptData
 from tests.support.backup_status import prove, put
 from tests.support.django_project import Site
 
@@ -48,6 +49,13 @@ def report(*sources: SourceStatus) -> StatusReport:
 
 def sentence(*sources: SourceStatus, failures: dict[str, str] | None = None) -> str:
     return summarize(report(*sources), failures or {}, NOW).sentence
+
+
+def test_a_restore_that_was_interrupted_at_its_switch_is_worse_than_all_else() -> None:
+    kept = KeptData(database="shop", name="shop__switching_1", size=1, made_at=NOW, unfinished=True)
+    found = report(source("default"), source("shop", last_proof=proof(1))).model_copy(update={"old_data": (kept,)})
+    assert summarize(found, {}, NOW).verdict is Verdict.FAILED
+    assert summarize(found, {}, NOW).sentence == f"Failed: {kept.problem}"
 
 
 class TestSafe:
