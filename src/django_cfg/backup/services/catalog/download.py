@@ -10,7 +10,7 @@ from django_cfg.backup.pipeline.compression import SUFFIX
 from django_cfg.backup.pipeline.encryption.encrypt import SUFFIX as ENCRYPTED
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
 from django_cfg.backup.pipeline.stream import pump
-from django_cfg.backup.services.catalog.archives import open_archive, require_archive_key
+from django_cfg.backup.services.catalog.archives import open_archive, require_readable
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.local import LocalStorage
@@ -39,7 +39,7 @@ def download_backup(
     key = plain_name(manifest) if plain else manifest.archive_key
     with byte_progress(progress, f"{manifest.name}: downloading", archive.size) as advance:
         if plain:
-            require_archive_key(storage, manifest, keys)
+            require_readable(storage, manifest, keys)
             with (
                 open_archive(storage, manifest, keys, advance) as content,
                 target.publish(key, expected_size=archive.raw_size) as sink,

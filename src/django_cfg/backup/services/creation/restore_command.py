@@ -10,7 +10,7 @@ from django_cfg.backup.manifest import Encryption
 from django_cfg.backup.pipeline.compression import UNPACK_COMMAND
 
 _DECRYPT = "gpg --decrypt"
-_STDIN = "-"  # to gzip, bzip2 and xz alike
+_STDIN = "-"  # to gzip, zstd, bzip2 and xz alike
 
 
 def restore_command(engine: Engine, archive: str, compression: Compression, encryption: Encryption) -> str:

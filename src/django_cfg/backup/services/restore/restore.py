@@ -18,7 +18,7 @@ from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.pipeline.stream import Checkpoints
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.records import Record
-from django_cfg.backup.services.catalog.archives import check_archive, open_archive, require_archive_key
+from django_cfg.backup.services.catalog.archives import check_archive, open_archive, require_readable
 from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find_backup, read_catalog
 from django_cfg.backup.services.project.connections import close_connections
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
@@ -192,7 +192,7 @@ def preview_restore(
     engine = project.engine(target)
     _refuse_the_impossible(manifest, target, engine, options)
     keys = decryption_keys(project.config, decryption_key)
-    require_archive_key(project.storage, manifest, keys)
+    require_readable(project.storage, manifest, keys)
     close_connections(project, engine)  # ours are not in anybody's way
     preflight = engine.preflight(manifest, options)
     return RestorePlan(

@@ -12,6 +12,7 @@ from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.errors import KeyMissing
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import check_stored
+from django_cfg.backup.pipeline.compression import require_library
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
 from django_cfg.backup.pipeline.stream import Checkpoints
@@ -57,6 +58,7 @@ def verify(
 ) -> None:
     """
     :raises VerificationFailed: *manifest*'s archive is not what was stored, or not a complete dump.
+    :raises ConfigurationError: what decompresses it is not installed.
     :raises KeyMissing: it is what was stored; the rest needs a private key that is not on this machine.
     """
     engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
@@ -65,6 +67,7 @@ def verify(
         _signalled(manifest, trigger),
         byte_progress(progress, f"{manifest.name}: verifying", 2 * archive.size) as advance,
     ):
+        require_library(manifest.compression)
         with storage.open(manifest.archive_key) as stored:
             checkpoints = check_stored(stored, archive, advance)
         with open_archive(storage, manifest, keys, advance, checkpoints) as plain:
