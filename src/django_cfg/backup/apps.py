@@ -1,8 +1,12 @@
-"""The Django app."""
+"""The Django app. Its start imports models alone: checks and receivers load their modules when they are called."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
+from django.core.checks import CheckMessage, register
+from django.dispatch import Signal
 
 
 class BackupAppConfig(AppConfig):
@@ -12,7 +16,20 @@ class BackupAppConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_cfg.backup import checks  # noqa: F401  registers them
-        from django_cfg.backup.services.monitoring import notifications
+        from django_cfg.backup import signals
 
-        notifications.connect_receivers()
+        register(_check, "backup")  # not "database": those run only when databases are named
+        for signal in signals.NOTIFIED:
+            signal.connect(_notify, dispatch_uid="django_cfg_backup.notify")
+
+
+def _check(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    from django_cfg.backup.checks import check_backup
+
+    return check_backup()
+
+
+def _notify(signal: Signal, **facts: Any) -> None:
+    from django_cfg.backup.services.monitoring.notifications import RECEIVERS
+
+    RECEIVERS[signal](**facts)

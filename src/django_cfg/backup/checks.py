@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
 
 from django_cfg.backup.errors import BackupError, ConfigurationError
 from django_cfg.backup.pipeline.compression import require_library
@@ -19,9 +18,8 @@ from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.project.storage_advice import refuse_served_folder, storage_advice
 
 
-@register("backup")  # not "database": those run only when databases are named
-def check_backup(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """All checks of settings.BACKUP."""
+def check_backup() -> list[CheckMessage]:
+    """All checks of settings.BACKUP; apps.py registers them."""
     if getattr(settings, "BACKUP", None) is None:
         return [
             Warning(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
 
-from django_cfg.backup.manifest import Source
+if TYPE_CHECKING:
+    from django_cfg.backup.manifest import Source
 
 
 class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # generic in the stubs only
@@ -104,6 +105,8 @@ class Run(models.Model):
 
     @property
     def source(self) -> Source:
+        from django_cfg.backup.manifest import Source
+
         return Source(project=self.project, env=self.env, database=self.database)
 
 

@@ -40,11 +40,12 @@ restore_checked            manifest, database, scratch (the restored data as an 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.dispatch import Signal
 
-from django_cfg.backup.manifest import Manifest, Proof, Source
+if TYPE_CHECKING:
+    from django_cfg.backup.manifest import Manifest, Proof, Source
 
 backup_started = Signal()
 backup_succeeded = Signal()
@@ -63,6 +64,20 @@ prune_failed = Signal()
 restore_succeeded = Signal()
 restore_failed = Signal()
 restore_checked = Signal()
+
+# Those that notifications of people are made of.
+NOTIFIED = (
+    backup_succeeded,
+    backup_failed,
+    backup_overdue,
+    slots_missed,
+    prune_succeeded,
+    prune_failed,
+    verification_succeeded,
+    verification_failed,
+    schedule_succeeded,
+    schedule_failed,
+)
 
 _log = logging.getLogger("django_cfg.backup")
 

@@ -1,4 +1,4 @@
-"""Zstandard: what stands in an archive, what a reader accepts, and what it says without the library."""
+"""Zstandard: what an archive holds, what a reader accepts, and what it says without the library."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -13,10 +13,11 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 
-from django_cfg.backup.engines.sqlite.connection import get_database_path
 from django_cfg.backup.errors import UsageError
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.project.project import Project
+
+if TYPE_CHECKING:
+    from django_cfg.backup.services.project.project import Project
 
 View = Callable[..., HttpResponseBase]
 CODENAMES = tuple(codename for codename, _ in Run._meta.permissions)
@@ -114,6 +115,8 @@ def database_name(project: Project, alias: str) -> str:
 
     :raises UsageError: there is no such alias.
     """
+    from django_cfg.backup.engines.sqlite.connection import get_database_path
+
     database = project.database(alias)
     if project.engine(alias).format == "sqlite3":
         return Path(get_database_path(database)).name

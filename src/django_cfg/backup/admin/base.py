@@ -16,7 +16,9 @@ from django.utils.module_loading import import_string
 from django_cfg.backup.admin.access import permissions_of
 from django_cfg.backup.errors import BackupError, BackupNotFound
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.project.project import Project, current_project, operation
+
+if TYPE_CHECKING:
+    from django_cfg.backup.services.project.project import Project
 
 if TYPE_CHECKING or not apps.is_installed("unfold"):
     BaseAdmin = admin.ModelAdmin
@@ -61,6 +63,8 @@ def guarded(
     view: Callable[..., HttpResponseBase], site: admin.AdminSite, request: HttpRequest, **options: Any
 ) -> HttpResponseBase:
     """Call *view* with the project read once; settings that cannot be used are a page, and not an error 500."""
+    from django_cfg.backup.services.project.project import operation
+
     try:
         with operation():
             return view(site, request, **options)
@@ -79,6 +83,8 @@ def refuse(request: HttpRequest, error: BackupError) -> None:
 
 
 def _project() -> Project | None:
+    from django_cfg.backup.services.project.project import current_project
+
     try:
         return current_project()
     except BackupError:

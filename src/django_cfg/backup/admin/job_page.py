@@ -6,9 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.contrib.admin import AdminSite
-from django.contrib.auth.decorators import login_not_required
 from django.core import signing
-from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
 
@@ -41,21 +39,6 @@ def start(request: HttpRequest, project: Project, job: Job) -> HttpResponse:
         samesite="Lax",
     )
     return answer
-
-
-def for_its_owner(view: Callable[..., HttpResponseBase], site: AdminSite) -> Callable[..., HttpResponseBase]:
-    """Let *view* be seen by the browser that has started the job, and by users who may do such a job."""
-
-    def for_users(request: HttpRequest, number: str) -> HttpResponseBase:
-        return _answer(view, request, number, site)
-
-    guarded = site.admin_view(for_users)
-
-    @login_not_required
-    def for_anyone(request: HttpRequest, number: str) -> HttpResponseBase:
-        return _answer(view, request, number, None) if _is_owner(request, number) else guarded(request, number)
-
-    return transaction.non_atomic_requests(for_anyone)
 
 
 def page(request: HttpRequest, state: JobState) -> HttpResponse:
@@ -106,9 +89,10 @@ def is_lost(found: JobState) -> bool:
     return found.is_silent(clock.now())
 
 
-def _answer(
+def answer(
     view: Callable[..., HttpResponseBase], request: HttpRequest, number: str, site: AdminSite | None
 ) -> HttpResponseBase:
+    """Answer with *view* of the job; *site*: for users who may do such a job; None: for its owner."""
     try:
         with operation():
             found = find_board(current_project(), number)
@@ -121,7 +105,8 @@ def _answer(
     return view(request, found[1])
 
 
-def _is_owner(request: HttpRequest, number: str) -> bool:
+def is_owner(request: HttpRequest, number: str) -> bool:
+    """Return True if this browser has started the job."""
     signed = request.COOKIES.get(_cookie(number), "")
     try:
         return bool(signed) and bool(signing.loads(signed, salt=_SALT, max_age=_VALID_FOR) == number)

@@ -1,4 +1,4 @@
-"""What is sent to whom: receivers of the package's signals, connected when the app is ready."""
+"""What is sent to whom: receivers of the package's signals, which apps.py calls."""
 
 from __future__ import annotations
 
@@ -31,24 +31,6 @@ from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.project.secrets import secrets_of
 
 _STATUS = "`manage.py backup_status` shows how all backups stand."
-
-
-def connect_receivers() -> None:
-    """Connect the receivers."""
-    receivers: dict[Signal, Callable[..., None]] = {
-        signals.backup_succeeded: _backup_succeeded,
-        signals.backup_failed: _backup_failed,
-        signals.backup_overdue: _backup_overdue,
-        signals.slots_missed: _slots_missed,
-        signals.prune_succeeded: _prune_succeeded,
-        signals.prune_failed: _prune_failed,
-        signals.verification_succeeded: _verification_succeeded,
-        signals.verification_failed: _verification_failed,
-        signals.schedule_succeeded: _schedule_succeeded,
-        signals.schedule_failed: _schedule_failed,
-    }
-    for signal, receiver in receivers.items():
-        signal.connect(receiver, dispatch_uid=f"django_cfg_backup.{receiver.__name__}")
 
 
 def check_notifications(project: Project) -> Iterator[Finding]:
@@ -268,3 +250,17 @@ def _local(moment: datetime, project: Project) -> str:
 def _clean(text: str, project: Project) -> str:
     """Return *text* without any secret of the settings, which a library may have written into an error."""
     return redact(text, secrets_of(project))
+
+
+RECEIVERS: dict[Signal, Callable[..., None]] = {
+    signals.backup_succeeded: _backup_succeeded,
+    signals.backup_failed: _backup_failed,
+    signals.backup_overdue: _backup_overdue,
+    signals.slots_missed: _slots_missed,
+    signals.prune_succeeded: _prune_succeeded,
+    signals.prune_failed: _prune_failed,
+    signals.verification_succeeded: _verification_succeeded,
+    signals.verification_failed: _verification_failed,
+    signals.schedule_succeeded: _schedule_succeeded,
+    signals.schedule_failed: _schedule_failed,
+}
