@@ -44,7 +44,7 @@ def test_the_commands_restore_a_backup_with_a_shell_only(site: Site, books: Path
     assert sorted(path.name for path in (elsewhere / "old").iterdir()) == ["db.sqlite3", "db.sqlite3-wal"]
 
 
-@pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "bz2", "xz", "none"])
 def test_the_hint_of_the_manifest_restores_as_printed(site: Site, books: Path, compression: str) -> None:
     site.configure(compression=compression)
     manifest = create_backup()

@@ -73,27 +73,3 @@ for command in ("backup_create", "backup_list", "backup_verify latest --drill", 
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_a_project_starts_with_little_of_the_package() -> None:
-    """Every manage.py and every worker waits for it: the configuration, the models, and the addresses of the pages."""
-    script = """
-import sys
-import django
-from django.conf import settings
-from django_cfg import BackupConfig
-settings.configure(SECRET_KEY="x", USE_TZ=True, BACKUP=BackupConfig(enabled=True), INSTALLED_APPS=[
-    "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.messages",
-    "django.contrib.sessions", "django_cfg.backup"])
-django.setup()
-from django.contrib import admin
-admin.site.urls
-print(*sorted(name for name in sys.modules if name.startswith("django_cfg.backup.")))
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    rooms = {"engines", "manifest", "pipeline", "policy", "process", "records", "storage"}
-    assert [name for name in done.stdout.split() if name.split(".")[2] in rooms] == []
-    assert [name for name in done.stdout.split() if name.startswith("django_cfg.backup.services.")] == [
-        "django_cfg.backup.services.project", "django_cfg.backup.services.project.clock",
-    ]  # fmt: skip

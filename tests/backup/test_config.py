@@ -106,7 +106,7 @@ ACCEPTED: dict[type[BaseModel], dict[str, list[Any]]] = {
         "enabled": [True],
         "project": ["shop"],
         "databases": [[BackupDatabaseConfig(alias="default")]],
-        "compression": ["bz2", "xz", "none"],
+        "compression": ["zstd", "bz2", "xz", "none"],
         "encryption_key": ["a passphrase"],
         "notify_on_success": [True],
         "notify_on_failure": [False],

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from django_cfg.backup.config.backup import Compression
-from django_cfg.backup.pipeline import compression, parallel_gzip
+from django_cfg.backup.pipeline import compression, gzip_member
 from tests.support import needs
 
 
 @dataclass(frozen=True)
 class Way:
-    """A compression method and what does it: a program on the PATH, isal, or the standard library."""
+    """A compression method and what does it: a program on the PATH, isal, zstd, or the standard library."""
 
     method: Compression
     by: str
@@ -27,7 +27,7 @@ class Way:
         """Let the machine have what this way needs and nothing better."""
         if self.by != "isal":
             monkeypatch.setattr(compression, "igzip_threaded", None)
-            monkeypatch.setattr(parallel_gzip, "_compress", parallel_gzip._by_zlib)
+            monkeypatch.setattr(compression, "compress_member", gzip_member._by_zlib)
         path = folder / "path"
         path.mkdir()
         if self.by in PROGRAMS:
@@ -44,6 +44,7 @@ WAYS = [
     Way("bz2", "library"),
     Way("xz", "xz"),
     Way("xz", "library"),
+    Way("zstd", "zstd library"),
     Way("none", "no writer"),
 ]
 every_way: Any = pytest.mark.parametrize("way", WAYS, ids=str)

@@ -1,21 +1,12 @@
-"""The Django app. Every manage.py starts with it: the checks and receivers are imported when they run."""
+"""The Django app. Its start imports models alone: checks and receivers load their modules when they are called."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, register
 from django.dispatch import Signal
-
-from django_cfg.backup import signals
-
-_NOTIFIED = (
-    signals.backup_succeeded, signals.backup_failed, signals.backup_overdue, signals.slots_missed,
-    signals.prune_succeeded, signals.prune_failed, signals.verification_succeeded, signals.verification_failed,
-    signals.schedule_succeeded, signals.schedule_failed,
-)  # fmt: skip
 
 
 class BackupAppConfig(AppConfig):
@@ -25,20 +16,20 @@ class BackupAppConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        register(check_backup, "backup")  # not "database": those run only when databases are named
-        for signal in _NOTIFIED:
-            signal.connect(notify, dispatch_uid="django_cfg_backup.notify")
+        from django_cfg.backup import signals
+
+        register(_check, "backup")  # not "database": those run only when databases are named
+        for signal in signals.NOTIFIED:
+            signal.connect(_notify, dispatch_uid="django_cfg_backup.notify")
 
 
-def check_backup(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """All checks of settings.BACKUP."""
+def _check(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     from django_cfg.backup.checks import check_backup
 
     return check_backup()
 
 
-def notify(signal: Signal, **facts: Any) -> None:
-    """Notify of what *signal* says, as settings.BACKUP wants it."""
-    from django_cfg.backup.services.monitoring.notifications import receive
+def _notify(signal: Signal, **facts: Any) -> None:
+    from django_cfg.backup.services.monitoring.notifications import RECEIVERS
 
-    receive(signal, **facts)
+    RECEIVERS[signal](**facts)

@@ -12,13 +12,14 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
 
 from django_cfg.backup.errors import BackupError, ConfigurationError
+from django_cfg.backup.pipeline.compression import require_library
 from django_cfg.backup.services.monitoring.channels import find_faults
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.project.storage_advice import refuse_served_folder, storage_advice
 
 
 def check_backup() -> list[CheckMessage]:
-    """All checks of settings.BACKUP."""
+    """All checks of settings.BACKUP; apps.py registers them."""
     if getattr(settings, "BACKUP", None) is None:
         return [
             Warning(
@@ -30,6 +31,7 @@ def check_backup() -> list[CheckMessage]:
     try:
         project = current_project()
         refuse_served_folder(project)
+        require_library(project.config.compression)
     except ConfigurationError as error:
         return [Error(str(error), id="django_cfg_backup.E001")]
     return [

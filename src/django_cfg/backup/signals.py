@@ -65,6 +65,20 @@ restore_succeeded = Signal()
 restore_failed = Signal()
 restore_checked = Signal()
 
+# Those that notifications of people are made of.
+NOTIFIED = (
+    backup_succeeded,
+    backup_failed,
+    backup_overdue,
+    slots_missed,
+    prune_succeeded,
+    prune_failed,
+    verification_succeeded,
+    verification_failed,
+    schedule_succeeded,
+    schedule_failed,
+)
+
 _log = logging.getLogger("django_cfg.backup")
 
 

@@ -57,7 +57,7 @@ class TestManifest:
         assert manifest.encryption.model_dump() == {"method": "passphrase", "recipients": ()}
         assert PASSPHRASE not in (site.backups / manifest.key).read_text()
 
-    @pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
+    @pytest.mark.parametrize("compression", ["gzip", "zstd", "bz2", "xz", "none"])
     def test_the_restore_hint_works_as_printed(self, site: Site, laptop: Laptop, compression: str) -> None:
         site.configure(encryption_key=laptop.public, compression=compression)
         hint = site.create().restore_hint

@@ -63,7 +63,7 @@ class TestBackups:
     @pytest.mark.parametrize("seed", range(10))
     def test_damage_at_many_positions_is_detected(self, site: Site, books: Path, laptop: Laptop, seed: int) -> None:
         """1,000 times in all."""
-        site.configure(encryption_key=laptop.public, compression=("gzip", "bz2", "xz", "none")[seed % 4])
+        site.configure(encryption_key=laptop.public, compression=("gzip", "zstd", "bz2", "xz", "none")[seed % 5])
         assert_detected(site, at_random(100, seed=100 + seed))
 
 

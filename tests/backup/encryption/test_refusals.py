@@ -184,7 +184,7 @@ class TestProgram:
             patch.setenv("PATH", str(tmp_path / "bin"))
             assert "gpg is not installed" in refused(site, ToolNotFound)
 
-    @pytest.mark.parametrize("compression", ["gzip", "bz2", "none"])
+    @pytest.mark.parametrize("compression", ["gzip", "zstd", "bz2", "none"])
     @pytest.mark.parametrize(
         ("death", "message"),
         [

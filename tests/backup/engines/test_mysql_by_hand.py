@@ -38,7 +38,7 @@ def typed(server: MySQLServer, home: Path, script: str) -> subprocess.CompletedP
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "bz2", "xz", "none"])
 def test_the_hint_restores_as_printed(server: MySQLServer, compression: str, tmp_path: Path) -> None:
     server.site.configure(compression=compression, filename_template="it's {database} {timestamp}")
     done = typed(server, tmp_path, create_backup().restore_hint)

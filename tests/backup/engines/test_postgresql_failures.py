@@ -188,7 +188,7 @@ def test_half_an_archive_is_no_archive(server: PostgreSQLServer) -> None:
     assert accepted >= 3
 
 
-@pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "bz2", "xz", "none"])
 def test_the_hint_restores_as_printed(own_postgresql_server: PostgreSQLServer, compression: str) -> None:
     """With stock tools, in the folder of the archive, where the environment names the server."""
     server = own_postgresql_server

@@ -259,7 +259,7 @@ class TestDiskFull:
         (tmp_path / "temporary").mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
-    @pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
+    @pytest.mark.parametrize("compression", ["gzip", "zstd", "bz2", "xz", "none"])
     def test_full_storage(self, scene: Scene, small_disk: Path, compression: str) -> None:
         """The error says how many bytes are needed and free, whichever thread or program meets the full disk first."""
         scene.site.sql("CREATE TABLE noise (x)", "INSERT INTO noise VALUES (randomblob(2000000))")

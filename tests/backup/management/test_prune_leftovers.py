@@ -51,6 +51,7 @@ class TestRemoved:
         [
             f"{NAME}-2.sql",
             "app_logs_20250115_020000_test.pgdump.xz.gpg",
+            f"{NAME}.sql.zst",
             f"{NAME}.20260101T020000Z.proof.json",
             f"{NAME}.pin.json",
         ],

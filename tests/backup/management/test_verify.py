@@ -93,7 +93,7 @@ def test_nothing_to_verify_is_an_empty_document(site: Site) -> None:
     assert site.call("backup_verify", "--json").json == []
 
 
-@pytest.mark.parametrize("method", ["gzip", "bz2", "xz", "none"])
+@pytest.mark.parametrize("method", ["gzip", "zstd", "bz2", "xz", "none"])
 def test_every_compression_is_verified(site: Site, books: Path, method: str) -> None:
     site.configure(compression=method)
     manifest = site.create()

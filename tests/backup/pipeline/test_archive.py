@@ -21,7 +21,7 @@ from django_cfg.backup.pipeline.compression import SUFFIX, UNPACK_COMMAND
 from tests.support import needs
 
 PLAIN = b"".join(b"row %d\n" % number for number in range(30_000)) + random.Random(26).randbytes(100_000)
-every_method = pytest.mark.parametrize("method", ["gzip", "bz2", "xz", "none"])
+every_method = pytest.mark.parametrize("method", ["gzip", "zstd", "bz2", "xz", "none"])
 
 
 def packed(method: Compression, plain: bytes = PLAIN) -> tuple[bytes, Archive]:
@@ -179,7 +179,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("method", ["gzip", "bz2", "xz", "none"])
+@pytest.mark.parametrize("method", ["gzip", "zstd", "bz2", "xz", "none"])
 def test_ctrl_c_ends_a_stream_with_a_slow_storage(method: Compression) -> None:
     with subprocess.Popen([sys.executable, "-c", PACK, method], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

@@ -21,7 +21,7 @@ from django_cfg.backup.process.pipes import BLOCK
 from tests.support import needs
 from tests.support.compression_ways import PROGRAMS, Way, every_way
 
-COMPRESSED: tuple[Compression, ...] = ("gzip", "bz2", "xz")
+COMPRESSED: tuple[Compression, ...] = ("gzip", "zstd", "bz2", "xz")
 _random = random.Random(26)
 # Both compressible and not, longer than the blocks of all writers.
 PLAIN = b"".join(b"row %d\n" % number for number in range(50_000)) + _random.randbytes(BLOCK // 2 + 17)
@@ -32,6 +32,9 @@ WRITERS = [
     ("gzip", ["gzip", "-c"]),
     ("gzip", ["gzip", "-1c"]),
     ("gzip", ["pigz", "-c", "-p4", "-b128"]),
+    ("zstd", ["zstd", "-c"]),
+    ("zstd", ["zstd", "-c", "-19"]),
+    ("zstd", ["zstd", "-c", "-T4", "-B1MiB", "--no-check"]),
     ("bz2", ["bzip2", "-c"]),
     ("bz2", ["lbzip2", "-c", "-n4"]),
     ("bz2", ["pbzip2", "-c", "-p4"]),
@@ -119,7 +122,7 @@ def test_output_of_the_standard_programs_is_read(method: Compression, command: l
 
 @pytest.mark.parametrize("method", COMPRESSED)
 def test_concatenated_streams_are_read_completely(method: Compression) -> None:
-    """All three formats allow concatenation."""
+    """All formats allow concatenation."""
     assert decompressed(compressed(b"one,", method) + compressed(b"two", method), method) == b"one,two"
 
 
@@ -177,7 +180,7 @@ def test_an_exception_in_the_block_is_raised(way: Way, tmp_path: Path, monkeypat
         raise DumpFailed("half-way")
 
 
-@pytest.mark.parametrize("method", ["gzip", "bz2", "xz", "none"])
+@pytest.mark.parametrize("method", ["gzip", "zstd", "bz2", "xz", "none"])
 def test_the_error_of_a_failing_source_is_raised(method: Compression) -> None:
     """A storage that stops answering is not a damaged archive."""
     source = HashingReader(FailingSource(packed(method)))
@@ -185,14 +188,14 @@ def test_the_error_of_a_failing_source_is_raised(method: Compression) -> None:
         pump(plain, io.BytesIO())
 
 
-@pytest.mark.parametrize("method", ["gzip", "bz2", "xz", "none"])
+@pytest.mark.parametrize("method", ["gzip", "zstd", "bz2", "xz", "none"])
 def test_a_reader_may_stop_early(method: Compression) -> None:
     """Leaving the block early leaves nothing behind."""
     with decompress(io.BytesIO(packed(method)), method) as plain:
         assert plain.read(10) == PLAIN[:10]
 
 
-@pytest.mark.parametrize("method", ["gzip", "bz2", "xz"])
+@pytest.mark.parametrize("method", ["gzip", "zstd", "bz2", "xz"])
 def test_any_flipped_bit_raises_verification_failed(method: Compression) -> None:
     """Each library raises several kinds of errors for a broken stream."""
     choose = random.Random(5)

@@ -47,7 +47,7 @@ class TestAsStored:
 
 
 @pytest.mark.usefixtures("books")
-@pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "none"])
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "bz2", "xz", "none"])
 def test_a_plain_download_is_the_output_of_the_dump_program(site: Site, compression: Compression) -> None:
     """It has the manifest's raw digest, a name without the suffix, and no manifest next to it."""
     site.configure(compression=compression)

@@ -230,7 +230,7 @@ class TestSignals:
             pump(Noise(), sink)
         assert "AbortMultipartUpload" in proxy.seen
 
-    @pytest.mark.parametrize("compression", ["gzip", "bz2", "none"])
+    @pytest.mark.parametrize("compression", ["gzip", "zstd", "bz2", "none"])
     def test_ctrl_c_while_a_compressor_waits_for_the_upload(
         self, storage: S3Storage, proxy: FaultyProxy, compression: str
     ) -> None:

@@ -92,10 +92,7 @@ def is_lost(found: JobState) -> bool:
 def answer(
     view: Callable[..., HttpResponseBase], request: HttpRequest, number: str, site: AdminSite | None
 ) -> HttpResponseBase:
-    """Show *view* of a job.
-
-    :param site: None for who has started it; else the user has to have the permission for such a job.
-    """
+    """Answer with *view* of the job; *site*: for users who may do such a job; None: for its owner."""
     try:
         with operation():
             found = find_board(current_project(), number)
@@ -109,7 +106,7 @@ def answer(
 
 
 def is_owner(request: HttpRequest, number: str) -> bool:
-    """Return True if the browser has started the job."""
+    """Return True if this browser has started the job."""
     signed = request.COOKIES.get(_cookie(number), "")
     try:
         return bool(signed) and bool(signing.loads(signed, salt=_SALT, max_age=_VALID_FOR) == number)

@@ -1,35 +1,27 @@
-"""The history, live, and the addresses of all pages, which Django's admin asks of a model.
-
-Every start of manage.py imports this: what it shows and the pages are imported when they are asked for.
-"""
+"""The history, live; and the addresses of all pages, which Django's admin asks of a model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
-from importlib import import_module
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin import AdminSite
-from django.contrib.auth.decorators import login_not_required
-from django.db import transaction
 from django.db.models import Model
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from django_cfg.backup.admin.access import may, may_do, requires
-from django_cfg.backup.admin.base import BaseAdmin, address, guarded, shared_context
+from django_cfg.backup.admin.access import may, may_do
+from django_cfg.backup.admin.base import BaseAdmin, address, shared_context
+from django_cfg.backup.admin.views import job_view, page_view
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.formatting import elapsed, megabytes
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.project import clock
 
-_PAGES = {  # the view of each page: its module and its name there
+_PAGES = {  # the last part of an address, and the view of this package
     "backups": "backups.list_page",
     "backup": "backups.detail_page",
     "retention": "retention.page",
@@ -61,38 +53,21 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
     change_form_template = "django_cfg_backup/run.html"
 
     def get_urls(self) -> list[URLPattern]:
+        site = self.admin_site
         own = [
-            path("", self._page("overview.page"), name="django_cfg_backup_overview"),
-            path("", self._page("overview.page"), name="django_cfg_backup_run_changelist"),
-            path("runs/", self.admin_site.admin_view(self.changelist_view), name="django_cfg_backup_runs"),
-            path("job/<str:number>/", self._open("page"), name="django_cfg_backup_job"),
-            path("job/<str:number>/state/", self._open("state"), name="django_cfg_backup_job_state"),
-            path("job/<str:number>/cancel/", self._page("job_page.cancel"), name="django_cfg_backup_cancel_job"),
-            path("<int:number>/state/", self._page("runs.run_state"), name="django_cfg_backup_run_state"),
+            path("", page_view("overview.page", site), name="django_cfg_backup_overview"),
+            path("", page_view("overview.page", site), name="django_cfg_backup_run_changelist"),
+            path("runs/", site.admin_view(self.changelist_view), name="django_cfg_backup_runs"),
+            path("job/<str:number>/", job_view("job_page.page", site), name="django_cfg_backup_job"),
+            path("job/<str:number>/state/", job_view("job_page.state", site), name="django_cfg_backup_job_state"),
+            path("job/<str:number>/cancel/", page_view("job_page.cancel", site), name="django_cfg_backup_cancel_job"),
+            path("<int:number>/state/", page_view("run_page.state", site), name="django_cfg_backup_run_state"),
         ]
         own += [
-            path(f"{name.replace('_', '-')}/", self._page(view), name=f"django_cfg_backup_{name}")
+            path(f"{name.replace('_', '-')}/", page_view(view, site), name=f"django_cfg_backup_{name}")
             for name, view in _PAGES.items()
         ]
         return [*own, *super().get_urls()]
-
-    def _page(self, view: str) -> Callable[..., HttpResponseBase]:
-        def on_site(request: HttpRequest, **options: Any) -> HttpResponseBase:
-            return guarded(_find(view), self.admin_site, request, **options)
-
-        return self.admin_site.admin_view(on_site)
-
-    def _open(self, view: str) -> Callable[..., HttpResponseBase]:
-        """A page of a job, shown to who has started it also while the database of users is being restored."""
-        for_users = self.admin_site.admin_view(partial(_answer_for_job, view, self.admin_site))
-
-        @login_not_required
-        def for_anyone(request: HttpRequest, number: str) -> HttpResponseBase:
-            if _find("job_page.is_owner")(request, number):
-                return _answer_for_job(view, None, request, number)
-            return for_users(request, number=number)
-
-        return transaction.non_atomic_requests(for_anyone)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         more = shared_context(self.admin_site, request, "Runs")
@@ -105,10 +80,10 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
 
     def _note_what_is_stored(self, runs: list[Any]) -> None:
         """Let each run know whether its backup is still there; None where the storage does not say."""
-        from django_cfg.backup.admin.snapshot import read_backups
-
         if not any(run.name for run in runs):
             return
+        from django_cfg.backup.admin.snapshot import read_backups
+
         try:
             catalog = read_backups().catalog
         except BackupError:
@@ -182,40 +157,9 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
         return format_html('<a href="{}">{}</a>', page, run.name)
 
 
-def _find(view: str) -> Callable[..., Any]:
-    module, _, name = view.partition(".")
-    found: Callable[..., Any] = getattr(import_module(f"django_cfg.backup.admin.{module}"), name)
-    return found
-
-
-def _answer_for_job(view: str, site: AdminSite | None, request: HttpRequest, number: str) -> HttpResponseBase:
-    answer: HttpResponseBase = _find("job_page.answer")(_find(f"job_page.{view}"), request, number, site)
-    return answer
-
-
 def live_text(run: Run) -> str:
     """How far a running run is."""
     return " ".join(filter(None, (run.stage or "It has begun.", run_progress(run))))
-
-
-@requires("view_backup")
-def run_state(site: AdminSite, request: HttpRequest, number: int) -> HttpResponse:
-    """How far a running run is, for the script of its page; in words as the page itself has them."""
-    from django_cfg.backup.services.runs.history_database import find_runs
-
-    run = find_runs().filter(pk=number).first()
-    if run is None:
-        raise Http404
-    total = run.bytes_total or 0
-    state = {
-        "phase": run.state,
-        "stage": run.stage,
-        "done": run.bytes_done or 0,
-        "total": total,
-        "words": run_progress(run),
-        "ended": run.state not in (Run.State.RUNNING, Run.State.QUEUED),
-    }
-    return JsonResponse(state)
 
 
 def run_progress(run: Run) -> str:

@@ -20,7 +20,7 @@ from django_cfg.environment import substitute_all
 
 _REPORTS_SUCCESS = re.compile(r"[?&;]status=up(?:[&;#]|$)", re.IGNORECASE)
 
-Compression = Literal["gzip", "bz2", "xz", "none"]
+Compression = Literal["gzip", "zstd", "bz2", "xz", "none"]
 Addressing = Literal["auto", "path", "virtual"]
 
 ROLE_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # with s3_use_role
@@ -153,7 +153,7 @@ class BackupConfig(ConfigModel):
         description="How backups are proved automatically: off",
     )
     databases: list[BackupDatabaseConfig] = Field([], description="Overrides per database")
-    compression: Compression = Field("gzip", description="Compression: `gzip`, `bz2`, `xz`, `none`")
+    compression: Compression = Field("gzip", description="Compression: `gzip`, `zstd`, `bz2`, `xz`, `none`")
     encryption_key: str | None = Field(
         None, repr=False, description="OpenPGP public key, its fingerprint, or a passphrase"
     )

@@ -1,7 +1,7 @@
-"""Compression, both ways. What is written opens with plain gzip, bzip2 and xz.
+"""Compression, both ways. What is written opens with plain gzip, zstd, bzip2 and xz.
 
-gzip is written by parallel_gzip and read by ISA-L in a thread of its own where its wheel exists; bz2 and xz use a
-parallel program where the machine has one, else the standard library.
+gzip and zstd are written by parallel_compressor. gzip is read by ISA-L in a thread of its own where its wheel exists;
+bz2 and xz use a parallel program where the machine has one, else the standard library.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from typing import IO, Any, TypeVar, cast
 from django_cfg.backup.config.backup import Compression
 from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.pipeline.filter import Filter
-from django_cfg.backup.pipeline.parallel_gzip import ParallelGzip, threads
+from django_cfg.backup.pipeline.gzip_member import compress_member
+from django_cfg.backup.pipeline.parallel_compressor import ParallelCompressor, threads
 from django_cfg.backup.pipeline.stream import Readable, Writable
+from django_cfg.backup.pipeline.zstd_frame import ZstdReader, compress_frame, zstd_library
 
 igzip_threaded: Any
 try:
@@ -31,8 +33,14 @@ except ImportError:  # no wheel for this processor
     igzip_threaded = None
     _ISAL_DAMAGE = ()
 
-SUFFIX: dict[Compression, str] = {"gzip": ".gz", "bz2": ".bz2", "xz": ".xz", "none": ""}
-UNPACK_COMMAND: dict[Compression, str] = {"gzip": "gzip -dc", "bz2": "bzip2 -dc", "xz": "xz -dc", "none": "cat"}
+SUFFIX: dict[Compression, str] = {"gzip": ".gz", "bz2": ".bz2", "xz": ".xz", "zstd": ".zst", "none": ""}
+UNPACK_COMMAND: dict[Compression, str] = {
+    "gzip": "gzip -dc",
+    "bz2": "bzip2 -dc",
+    "xz": "xz -dc",
+    "zstd": "zstd -dc",
+    "none": "cat",
+}
 
 _Stream = TypeVar("_Stream")
 
@@ -40,11 +48,22 @@ _XZ_MEMORY = "512MiB"  # xz lowers its threads, then its dictionary, to stay bel
 _DAMAGE: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, lzma.LZMAError, ValueError, *_ISAL_DAMAGE)
 
 
+def require_library(method: Compression) -> None:
+    """
+    :raises ConfigurationError: *method* needs a library that is not installed.
+    """
+    if method == "zstd":
+        zstd_library()
+
+
 def compress(sink: Writable, method: Compression) -> AbstractContextManager[Writable]:
     """A writer that compresses into *sink*; leaving the block writes the last bytes."""
     match method:
         case "gzip":
-            return ParallelGzip(sink)
+            return ParallelCompressor(sink, compress_member)
+        case "zstd":
+            require_library(method)
+            return ParallelCompressor(sink, compress_frame)
         case "bz2":
             return _program_writer(_bz2_program(), sink) or bz2.BZ2File(cast(IO[bytes], sink), "wb")
         case "xz":
@@ -115,6 +134,8 @@ def _reader(source: Readable, method: Compression) -> AbstractContextManager[Rea
             return bz2.BZ2File(origin, "rb")
         case "xz":
             return lzma.LZMAFile(origin, "rb")
+        case "zstd":
+            return _unchanged(ZstdReader(source))
         case "none":
             return _unchanged(source)
 

@@ -9,6 +9,7 @@ from django_cfg.backup.engines.base import Restoration
 from django_cfg.backup.errors import EncryptionError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import PlainReader, check_stored, unpack
+from django_cfg.backup.pipeline.compression import require_library
 from django_cfg.backup.pipeline.encryption.decrypt import require_key
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.pipeline.stream import Checkpoints, OnProgress
@@ -57,12 +58,14 @@ def load_archives(
         restoration.load_rows(others)
 
 
-def require_archive_key(storage: Storage, manifest: Manifest, keys: DecryptionKeys) -> None:
+def require_readable(storage: Storage, manifest: Manifest, keys: DecryptionKeys) -> None:
     """Look at the beginning of the first archive alone.
 
+    :raises ConfigurationError: what decompresses it is not installed.
     :raises EncryptionError: the backup is encrypted, and *keys* do not open it; or its beginning is damaged, which
         only reading all of the archive distinguishes.
     """
+    require_library(manifest.compression)
     if manifest.encryption.method == "none":
         return
     try:

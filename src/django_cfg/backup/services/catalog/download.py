@@ -12,7 +12,7 @@ from django_cfg.backup.pipeline.compression import SUFFIX
 from django_cfg.backup.pipeline.encryption.encrypt import SUFFIX as ENCRYPTED
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
 from django_cfg.backup.pipeline.stream import pump
-from django_cfg.backup.services.catalog.archives import open_archive, require_archive_key
+from django_cfg.backup.services.catalog.archives import open_archive, require_readable
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.local import LocalStorage
@@ -38,7 +38,7 @@ def download_backup(
     """
     target = LocalStorage(folder)
     if plain:
-        require_archive_key(storage, manifest, keys)
+        require_readable(storage, manifest, keys)
     with (
         byte_progress(progress, f"{manifest.name}: downloading", manifest.size) as advance,
         removed_on_error(target) as made,

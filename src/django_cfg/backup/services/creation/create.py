@@ -19,7 +19,7 @@ from django_cfg.backup.manifest import MAX_NOTE, Archive, Manifest, Source, Trig
 from django_cfg.backup.manifest import SUFFIX as MANIFEST_SUFFIX
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.archive import Packed
-from django_cfg.backup.pipeline.compression import SUFFIX
+from django_cfg.backup.pipeline.compression import SUFFIX, require_library
 from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor, open_encryptor
 from django_cfg.backup.policy.health import size_warning
 from django_cfg.backup.process.deferred_signals import defer_signals
@@ -102,6 +102,7 @@ def require_ready(project: Project) -> None:
     :raises BackupError: the settings do not allow a backup.
     """
     require_enabled(project.config)
+    require_library(project.config.compression)
     refuse_served_folder(project)
 
 

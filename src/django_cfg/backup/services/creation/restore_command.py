@@ -20,5 +20,5 @@ def restore_command(engine: Engine, archives: Sequence[str], compression: Compre
         return engine.restore_command([f"{unpack} {quote(archive)}" for archive in archives])
     plain = [f"{_DECRYPT} {quote(archive)}" for archive in archives]
     if compression != "none":
-        plain = [f"{command} | {unpack} -" for command in plain]  # - is stdin to gzip, bzip2 and xz alike
+        plain = [f"{command} | {unpack} -" for command in plain]  # - is stdin to gzip, zstd, bzip2 and xz alike
     return engine.restore_command(plain)

@@ -1,4 +1,4 @@
-"""What is sent to whom when a signal of the package is sent; the app connects ``receive`` to them."""
+"""What is sent to whom: receivers of the package's signals, which apps.py calls."""
 
 from __future__ import annotations
 
@@ -31,11 +31,6 @@ from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.project.secrets import secrets_of
 
 _STATUS = "`manage.py backup_status` shows how all backups stand."
-
-
-def receive(signal: Signal, **facts: Any) -> None:
-    """Notify of what *signal* says."""
-    _RECEIVERS[signal](**facts)
 
 
 def check_notifications(project: Project) -> Iterator[Finding]:
@@ -238,7 +233,7 @@ def _message(project: Project, what: str, *, why: str, todo: str) -> str:
 
 def _summary(manifest: Manifest) -> str:
     took = (manifest.finished_at - manifest.started_at).total_seconds()
-    size = megabytes(manifest.size)
+    size = megabytes(manifest.archive.size)
     return f"{manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows, {size} in {seconds_taken(took)}."
 
 
@@ -257,7 +252,7 @@ def _clean(text: str, project: Project) -> str:
     return redact(text, secrets_of(project))
 
 
-_RECEIVERS: dict[Signal, Callable[..., None]] = {
+RECEIVERS: dict[Signal, Callable[..., None]] = {
     signals.backup_succeeded: _backup_succeeded,
     signals.backup_failed: _backup_failed,
     signals.backup_overdue: _backup_overdue,

@@ -21,7 +21,7 @@ from django_cfg.backup.services.catalog.archives import (
     CheckedArchives,
     check_archives,
     load_archives,
-    require_archive_key,
+    require_readable,
 )
 from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find_backup, read_catalog
 from django_cfg.backup.services.project.connections import close_connections
@@ -196,7 +196,7 @@ def preview_restore(
     engine = project.engine(target)
     _refuse_the_impossible(manifest, target, engine, options)
     keys = decryption_keys(project.config, decryption_key)
-    require_archive_key(project.storage, manifest, keys)
+    require_readable(project.storage, manifest, keys)
     close_connections(project, engine)  # ours are not in anybody's way
     preflight = engine.preflight(manifest, options)
     return RestorePlan(

@@ -22,7 +22,7 @@ from django_cfg.backup.storage.base import Storage, StoredObject
 YOUNG = timedelta(hours=24)  # its manifest may be on its way
 _PROBE = re.compile(r"(?P<name>backup-check-[0-9a-f]{32})\.probe")
 _ARCHIVE = re.compile(
-    r"(?P<name>.+?)(?P<infix>\.[0-9a-f]{8})?(\.rows\d+)?\.(pgdump|sql|sqlite3)(\.(gz|bz2|xz))?(\.gpg)?", re.DOTALL
+    r"(?P<name>.+?)(?P<infix>\.[0-9a-f]{8})?(\.rows\d+)?\.(pgdump|sql|sqlite3)(\.(gz|zst|bz2|xz))?(\.gpg)?", re.DOTALL
 )
 
 

@@ -16,6 +16,7 @@ from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, Restoration, RestoreOptions
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay, StorageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest, Proof, Source
+from django_cfg.backup.pipeline.compression import require_library
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.services.catalog.catalog import LATEST, find_backup, read_catalog
@@ -177,6 +178,7 @@ def _prove(
     *,
     trust_storage: bool,
 ) -> Proof:
+    require_library(manifest.compression)
     alias = drill_target(project, manifest.source)
     engine = project.engine(alias)
     _refuse_another_kind(manifest, alias, engine)

@@ -11,6 +11,7 @@ from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.errors import KeyMissing
 from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.pipeline.compression import require_library
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
 from django_cfg.backup.services.catalog.archives import CheckedArchives, check_archive, open_archive
@@ -55,6 +56,7 @@ def verify(
 ) -> None:
     """
     :raises VerificationFailed: *manifest*'s archive is not what was stored, or not a complete dump.
+    :raises ConfigurationError: what decompresses it is not installed.
     :raises KeyMissing: it is what was stored; the rest needs a private key that is not on this machine.
     """
     engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
@@ -62,6 +64,7 @@ def verify(
         _signalled(manifest, trigger),
         byte_progress(progress, f"{manifest.name}: verifying", 2 * manifest.size) as advance,
     ):
+        require_library(manifest.compression)
         for part in manifest.parts:
             checkpoints = check_archive(storage, part, advance)
             with open_archive(storage, part, keys, advance, checkpoints) as plain:

@@ -62,9 +62,10 @@ class LocalStorage(Storage):
             yield _File(file, path)
 
     def stat(self, key: str) -> StoredObject | None:
-        path = self._path(key)
+        require_inside(key, self.location)
+        path = os.path.join(self.root, key)  # noqa: PTH118  ten thousand of them take half the time of a Path
         try:
-            found = path.stat()
+            found = os.stat(path)  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -139,8 +140,9 @@ class LocalStorage(Storage):
             return
         for folder, folders, files in os.walk(self.root, onerror=self._cannot_list):
             folders[:] = [name for name in folders if not name.startswith(".") and name != _OF_THE_MOUNT]
+            below = Path(folder).relative_to(self.root).as_posix()
             for name in files:
-                yield name, Path(folder, name).relative_to(self.root).as_posix()
+                yield name, name if below == "." else f"{below}/{name}"
 
     def _cannot_list(self, error: OSError) -> None:
         raise StorageError.from_os("list", error.filename or self.root, error) from error

@@ -1,29 +1,23 @@
-"""gzip at the speed of the dump: blocks are compressed in parallel, each a gzip member of its own.
+"""Compression at the speed of the dump: blocks are compressed in parallel, each into a stream of its own.
 
-Members joined are one gzip file to every reader of the format (RFC 1952, 2.2). ISA-L is faster than a dump tool and
-writes 1.06 times the bytes of ``gzip -6`` (measured on the rows of benchmarks/). The compressing threads run at a lower
-priority, so that the dump tool, its server and the site go first.
+Such streams joined are one file to every reader of gzip (members; RFC 1952, 2.2) and of Zstandard (frames; RFC 8878,
+3.1). The compressing threads run at a lower priority, so that the dump tool, its server and the site go first.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import zlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from importlib import import_module
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from django_cfg.backup.pipeline.stream import Writable
 from django_cfg.backup.process.pipes import BLOCK
 
-_ISAL_LEVEL = 2  # level 3 takes up to 1.8 times as long, for 0.4 % (measured)
-_ZLIB_LEVEL = 6
-_GZIP_HEADER = 31  # zlib's window bits for a gzip header around its largest window
 _UNDER_WAY = 10  # blocks; each takes 1.5 MB, and fewer make the stream wait more often
 _NICE = 10  # of the threads that compress
 
@@ -33,12 +27,13 @@ def threads() -> int:
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
 
 
-class ParallelGzip:
-    """A writer of gzip into *sink*; leaving the block writes what is left."""
+class ParallelCompressor:
+    """A writer that passes what *compress_block* makes of each block on to *sink*; leaving it writes what is left."""
 
-    def __init__(self, sink: Writable) -> None:
+    def __init__(self, sink: Writable, compress_block: Callable[[bytes], bytes]) -> None:
         self._sink = sink
-        self._threads = ThreadPoolExecutor(threads(), thread_name_prefix="gzip", initializer=_lower_priority)
+        self._compress_block = compress_block
+        self._threads = ThreadPoolExecutor(threads(), thread_name_prefix="compress", initializer=_lower_priority)
         self._under_way: deque[Future[bytes]] = deque()  # in the order of the stream
         self._held: list[bytes] = []
         self._held_size = 0
@@ -59,7 +54,7 @@ class ParallelGzip:
     ) -> None:
         try:
             if kind is None:
-                if self._held or self._is_empty:  # an empty stream is one empty member
+                if self._held or self._is_empty:  # an empty file would be the stream of no compressor
                     self._compress_held()
                 self._pass_on(lambda: True)
         finally:
@@ -67,7 +62,7 @@ class ParallelGzip:
 
     def _compress_held(self) -> None:
         self._pass_on(lambda: self._under_way[0].done() or len(self._under_way) >= _UNDER_WAY)
-        self._under_way.append(self._threads.submit(_compress, b"".join(self._held)))
+        self._under_way.append(self._threads.submit(self._compress_block, b"".join(self._held)))
         self._held, self._held_size, self._is_empty = [], 0, False
 
     def _pass_on(self, due: Callable[[], bool]) -> None:
@@ -81,19 +76,3 @@ def _lower_priority() -> None:
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
-
-
-def _by_zlib(block: bytes) -> bytes:
-    return zlib.compress(block, _ZLIB_LEVEL, _GZIP_HEADER)
-
-
-def _compressor() -> Callable[[bytes], bytes]:
-    try:
-        isal: Any = import_module("isal.igzip_lib")
-    except ImportError:  # no wheel for this processor
-        return _by_zlib
-    memory = isal.MEM_LEVEL_EXTRA_LARGE  # so large that it is given back each time: less in all (91 MB, not 102)
-    return lambda block: bytes(isal.compress(block, _ISAL_LEVEL, isal.COMP_GZIP, memory))
-
-
-_compress = _compressor()
