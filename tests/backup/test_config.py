@@ -78,6 +78,7 @@ ADDED = {
         "tools_dir": None,
         "lock_timeout": 60,
         "dump_timeout": None,
+        "restore_jobs": None,
         "decryption_keys": [],
         "signing_key": None,
         "earlier_signing_keys": [],

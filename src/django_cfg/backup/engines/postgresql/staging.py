@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
-from django_cfg.backup.engines.postgresql import database_properties, schema, staging_databases
+from django_cfg.backup.engines.postgresql import database_properties, load_phases, schema, staging_databases
 from django_cfg.backup.engines.postgresql.archive_script import TRANSACTION_TIMEOUT_SINCE
 from django_cfg.backup.engines.postgresql.connection import connect, connect_to_restore, replace_name
 from django_cfg.backup.engines.postgresql.entry_selection import restore_optional, select_entries
@@ -22,6 +22,7 @@ from django_cfg.backup.engines.postgresql.error_text import describe_error, get_
 from django_cfg.backup.engines.postgresql.libpq import get_connection_settings
 from django_cfg.backup.engines.postgresql.pg_restore import OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import open_psql
+from django_cfg.backup.engines.postgresql.restore_sessions import prepare_sessions
 from django_cfg.backup.engines.postgresql.restored_data import FETCH_ANSWER, build_verification_query, parse_answer
 from django_cfg.backup.engines.postgresql.switch import check_switch, explain_refusal, switch_databases
 from django_cfg.backup.engines.postgresql.target import Target
@@ -72,10 +73,11 @@ class StagingRestoration(Restoration):
         archive = OpenedArchive(plain, tools, self._target.manifest.engine.roles)
         selection = select_entries(self._target, archive, self._options)
         self._apply_custom_settings(archive)
+        sessions = prepare_sessions(self._staging, self._options.jobs or self._target.database.restore_jobs)
         is_understood = tools.major <= server or tools.major < TRANSACTION_TIMEOUT_SINCE
-        has_loaded = is_understood and not self._is_read_only()
+        has_loaded = is_understood and not sessions.is_read_only  # our psql ends both, pg_restore does not
         if has_loaded:
-            archive.load_into(self._staging, selection.main)
+            load_phases.load(archive, selection.main, sessions)
         if not has_loaded or selection.optional:
             with open_psql(self._staging, tools) as session:
                 session.name_entries(archive.find_entry)
@@ -123,11 +125,6 @@ class StagingRestoration(Restoration):
             except BackupError as error:
                 advice = f"It could not be dropped: {error} {advice}".rstrip()
         return SwitchResult(kept and f"the database {kept}", advice, self.skipped)
-
-    def _is_read_only(self) -> bool:
-        """Return True if sessions begin in read-only mode: pg_restore does not end that, our psql does."""
-        with connect(self._staging) as connection:
-            return schema.fetch_rows(connection, "SHOW default_transaction_read_only") == [("on",)]
 
     def _apply_custom_settings(self, archive: OpenedArchive) -> None:
         """Give the staging database the settings of the backup whose values are in the archive alone."""

@@ -152,8 +152,15 @@ def _read_project() -> Project:
 
 
 def _database(config: BackupConfig, alias: str, settings: Mapping[str, Any]) -> Database:
-    connection = config.for_database(alias).connection
-    return Database(alias, settings, connection, config.tools_dir, config.lock_timeout, config.dump_timeout)
+    return Database(
+        alias,
+        settings,
+        config.for_database(alias).connection,
+        config.tools_dir,
+        config.lock_timeout,
+        config.dump_timeout,
+        config.restore_jobs,
+    )
 
 
 def backup_config() -> BackupConfig:
