@@ -22,6 +22,7 @@ from django_cfg.backup.engines.postgresql.restore_sessions import prepare_sessio
 from django_cfg.backup.engines.postgresql.schema import fetch_rows
 from django_cfg.backup.errors import BackupError, RestoreFailed
 from django_cfg.backup.services.verification.drill import drill_backup
+from tests.support.database_servers import on_every_postgresql
 from tests.support.databases import fail_unless_equal
 from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.processes import child_running, children, command_line, in_parallel, is_running, wait_until
@@ -147,6 +148,7 @@ def grandchildren() -> dict[int, list[int]]:
 # --- what is restored
 
 
+@on_every_postgresql
 @pytest.mark.parametrize("jobs", [1, 2, 4])
 def test_everything_is_as_it_was(server: PostgreSQLServer, jobs: int) -> None:
     server.run(EVERYTHING)
@@ -218,6 +220,7 @@ def test_the_option(server: PostgreSQLServer, calls: Callable[[], list[list[str]
     assert (answer.code, "give --drill, too" in answer.stderr) == (2, True)
 
 
+@on_every_postgresql
 def test_the_length_of_a_table_of_contents(server: PostgreSQLServer, tmp_path: Path) -> None:
     """pg_restore finds in it what is in the archive, and in one byte less nothing."""
     server.run(EVERYTHING)
@@ -239,6 +242,7 @@ def test_the_length_of_a_table_of_contents(server: PostgreSQLServer, tmp_path: P
 # --- failures
 
 
+@on_every_postgresql
 @pytest.mark.parametrize(
     ("statements", "entry", "said"),
     [
@@ -275,6 +279,7 @@ def slow(server: PostgreSQLServer) -> PostgreSQLServer:
     return server
 
 
+@on_every_postgresql
 @pytest.mark.parametrize("whom", ["a worker", "pg_restore", "a session"])
 def test_one_of_them_is_killed(slow: PostgreSQLServer, whom: str) -> None:
     before, found = slow.text(), {}
