@@ -79,6 +79,7 @@ ADDED = {
         "lock_timeout": 60,
         "dump_timeout": None,
         "dump_jobs": 1,
+        "restore_jobs": None,
         "decryption_keys": [],
         "signing_key": None,
         "earlier_signing_keys": [],

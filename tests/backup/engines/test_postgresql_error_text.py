@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import traceback
 
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.postgresql.error_text import STDERR_LINES, remove_row_data
+from django_cfg.backup.engines.postgresql.error_text import (
+    STDERR_LINES,
+    remove_row_data,
+    remove_row_data_of_several,
+)
 from django_cfg.backup.errors import BackupError, RestoreFailed
 from tests.support.postgresql_databases import PostgreSQLServer
 
@@ -72,6 +77,58 @@ def test_a_command_of_pg_restore() -> None:
 def test_what_has_lost_its_beginning() -> None:
     assert remove_row_data("\n".join([SECRET] * STDERR_LINES)) == ""
     assert remove_row_data("pg_dump: something else\nand more") == "pg_dump: something else\nand more"
+
+
+ONE = (
+    "pg_restore: while PROCESSING TOC:\npg_restore: from TOC entry {n}; 1259 1 INDEX i_{n} owner\n"
+    'pg_restore: error: could not execute query: ERROR:  could not create unique index "i_{n}"\n'
+)
+SHOWN = (
+    "pg_restore: from TOC entry {n};\n"
+    'pg_restore: error: could not execute query: ERROR:  could not create unique index "i_{n}"\n'
+)
+
+
+def test_several_processes_of_which_one_fails() -> None:
+    """What the others print while it does is progress."""
+    said = (
+        "pg_restore: launching item 2 INDEX i_2\n" + ONE.format(n=1) + f"DETAIL:  Key (t)=({SECRET}) is duplicated.\n"
+        f"Command was: CREATE UNIQUE INDEX i_1 ON t (t) WHERE t <> '{SECRET}';\n\n\n"
+        "pg_restore: finished item 2 INDEX i_2\npg_restore: error: a worker process died unexpectedly"
+    )
+    assert remove_row_data_of_several(said).replace("; \n", ";\n") == SHOWN.format(n=1) + (
+        "DETAIL:  Key (t)=(...) is duplicated."
+    )
+
+
+def test_several_processes_that_print_at_the_same_time() -> None:
+    """Each writes 1024 bytes at a time. Nothing of a row is shown, however the pieces follow one another."""
+    for seed in range(300):
+        choose = random.Random(seed)
+        streams = [_written_by(number, choose) for number in range(3)]
+        said = ""
+        while streams := [stream for stream in streams if stream]:
+            said += choose.choice(streams).pop(0)
+        shown = remove_row_data_of_several(said)
+        assert SECRET not in shown
+        assert "could not create unique index" in shown
+
+
+def _written_by(number: int, choose: random.Random) -> list[str]:
+    row = SECRET * choose.choice([1, 100, 400])
+    command = f"Command was: CREATE UNIQUE INDEX i_{number} ON t (t) WHERE t <> '{row}';\n\n\n"
+    message = f'could not execute query: ERROR:  could not create unique index "i_{number}"\n'
+    body = f"{message}DETAIL:  Key (t)=({row}) is duplicated.\n{command}"
+    pieces = [body[place : place + 1024] for place in range(0, len(body), 1024)]
+    entry = [f"from TOC entry {number}; 1259 1 INDEX i_{number} owner\n"]
+    return ["pg_restore: ", "while PROCESSING TOC:\n", "pg_restore: ", *entry, "pg_restore: ", "error: ", *pieces]
+
+
+def test_several_processes_none_of_which_has_failed_in_a_statement() -> None:
+    refusal = 'pg_restore: error: connection to server at "db", port 1 failed: FATAL:  sorry, too many clients already'
+    died = "pg_restore: error: a worker process died unexpectedly"
+    said = f"pg_restore: launching item 2 INDEX i_2\n{refusal}\n{SECRET}\npg_restore: finished item 2\n{died}"
+    assert remove_row_data_of_several(said) == f"{refusal}\n{died}"
 
 
 @pytest.mark.parametrize("in_place", [True, False])

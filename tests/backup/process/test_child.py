@@ -237,6 +237,17 @@ def test_a_failure_before_the_time_limit_is_the_programs_own() -> None:
         child.wait()
 
 
+def test_what_a_failed_program_has_started_is_ended() -> None:
+    """It holds the program's stderr; pg_restore's workers go on until their statement ends."""
+    begun = time.monotonic()
+    with Child(["sh", "-c", "sleep 600 & echo $!; kill -9 $$"]) as child:
+        other = int(child.stdout.readline())
+        with pytest.raises(ToolFailed, match="killed by signal 9"):
+            child.wait()
+        wait_until(lambda: not is_running(other))
+    assert time.monotonic() - begun < 60
+
+
 # A child with a child of its own, neither of which writes anything that a broken pipe could end.
 PROGRAM = """
 from django_cfg.backup.process.child import Child

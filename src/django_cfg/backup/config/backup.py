@@ -200,6 +200,13 @@ class BackupConfig(ConfigModel):
         description="pg_dumps that run at the same time, in one snapshot: each after the first stores the rows of some "
         "large tables in an archive of its own (PostgreSQL)",
     )
+    restore_jobs: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Sessions of a restore that build indexes and check constraints at the same time (PostgreSQL); "
+        "default: one per core of this machine, at most 4. Never more than half of the server's free connections",
+    )
     filename_template: str = Field(
         "{database}_{timestamp}_{env}",
         description="Name of a backup, from `{database}`, `{timestamp}` and `{env}`; `/` makes folders",

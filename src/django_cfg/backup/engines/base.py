@@ -26,6 +26,7 @@ class Database:
     lock_timeout: int = 60  # seconds
     dump_timeout: int | None = None  # seconds; None: a dump takes as long as it takes
     dump_jobs: int = 1  # programs that dump at the same time, where the engine can
+    restore_jobs: int | None = None  # sessions of a restore at the same time; None: as many as this machine has cores
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class RestoreOptions:
     skip: tuple[str, ...] = ()  # names or shell patterns of objects without rows: leave them out
     skip_failing: bool = False  # leave out policies, triggers, refreshes, grants and comments that the server refuses
     backup_settings: bool = False  # for a drill: with the settings of the database that was backed up, where known
+    jobs: int | None = None  # sessions at the same time, where the engine uses several; None: as configured
 
 
 DEFAULT_OPTIONS = RestoreOptions()

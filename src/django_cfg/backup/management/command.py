@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import threading
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import FrameType
@@ -164,6 +164,22 @@ def add_skip_options(parser: ArgumentParser) -> None:
         help="Leave out policies, triggers, refreshes of materialized views, grants and comments that the server "
         "refuses (PostgreSQL). Each is listed.",
     )
+
+
+def add_jobs_option(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=_parse_jobs,
+        help="At most so many sessions build indexes and check constraints at the same time (PostgreSQL); "
+        "default: restore_jobs of the configuration.",
+    )
+
+
+def _parse_jobs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"a number of at least 1, not {text!r}")
+    return int(text)
 
 
 def add_trust_option(parser: ArgumentParser) -> None:

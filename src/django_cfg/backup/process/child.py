@@ -92,6 +92,8 @@ class Child:
         :raises ToolTimedOut: it was killed at its limit.
         """
         code = self._process.wait()
+        if code != 0:
+            self.kill()  # what it has started, which may go on for long and holds its stderr
         self._listener.join()
         if self._is_over_limit and code < 0 and self._limit:
             raise ToolTimedOut(self._tool, self._limit)

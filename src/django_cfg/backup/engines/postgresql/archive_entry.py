@@ -43,6 +43,7 @@ _MAY_FAIL = {
     "POLICY",
     "TRIGGER",
 }
+FIRST_PASS, LAST_PASS = 0, 3  # of get_pass
 _DEPENDENT = {"ACL", "COMMENT", "SECURITY LABEL"}  # on an object that may have been left out
 _UNDEFINED = (
     "3F000",
@@ -129,7 +130,7 @@ def choose_optional(entries: Iterable[ArchiveEntry], *, skips: bool, skip_failin
     :param skips: other entries are left out: what is said of these fails.
     """
     kinds = (_DEPENDENT if skips else set()) | (_MAY_FAIL if skip_failing else set())
-    return sorted((entry for entry in entries if entry.kind in kinds), key=_get_pass)
+    return sorted((entry for entry in entries if entry.kind in kinds), key=get_pass)
 
 
 def is_tolerable(entry: ArchiveEntry, state: str, *, skip_failing: bool) -> bool:
@@ -139,8 +140,9 @@ def is_tolerable(entry: ArchiveEntry, state: str, *, skip_failing: bool) -> bool
     return entry.kind in _DEPENDENT and state in _UNDEFINED
 
 
-def _get_pass(entry: ArchiveEntry) -> int:
+def get_pass(entry: ArchiveEntry) -> int:
     """Return the place of *entry* among the passes of pg_restore; event triggers would see the refresh of a view."""
-    if entry.kind == "EVENT TRIGGER" or (entry.kind == "COMMENT" and entry.name.startswith("EVENT TRIGGER ")):
-        return 3
+    is_about_one = entry.kind in ("COMMENT", "SECURITY LABEL") and entry.name.startswith("EVENT TRIGGER ")
+    if entry.kind == "EVENT TRIGGER" or is_about_one:
+        return LAST_PASS
     return {"ACL": 1, "ACL LANGUAGE": 1, "DEFAULT ACL": 1, "MATERIALIZED VIEW DATA": 2}.get(entry.kind, 0)

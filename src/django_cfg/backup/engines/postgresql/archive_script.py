@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django_cfg.backup.errors import ToolTooOld, VerificationFailed
 
 _EXTENSION_COMMENT = re.compile(rb"\d+; \d+ \d+ COMMENT - EXTENSION ")
-_EVENT_TRIGGER = re.compile(rb"\d+; \d+ \d+ (COMMENT - )?EVENT TRIGGER ")
+_EVENT_TRIGGER = re.compile(rb"\d+; \d+ \d+ ((COMMENT|SECURITY LABEL) - )?EVENT TRIGGER ")
 _DATA = re.compile(rb"\d+; \d+ \d+ TABLE DATA (?P<name_and_owner>.*)")
 _TABLE = re.compile(rb"\d+; \d+ \d+ TABLE (?!DATA |ATTACH )(?P<name_and_owner>.*)")
 _SCHEMA = re.compile(rb"\d+; \d+ \d+ SCHEMA - (?P<name_and_owner>.*)")

@@ -9,7 +9,7 @@ backup, so blocks of COPY are searched for their end, and their chain is walked 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterable
 from itertools import islice
 
 from django_cfg.backup.engines.postgresql.schema import TableName
@@ -82,6 +82,25 @@ class CustomFormatReader:
             ) from None
 
 
+def measure_contents(blocks: Iterable[bytes]) -> int | None:
+    """Return how many of the bytes in *blocks*, the beginning of a dump, come before its first data.
+
+    None: its format is not known here.
+    """
+    check, size = _Check(()), 0
+    parser = check.run_to_data()
+    try:
+        next(parser)
+        for block in blocks:
+            size += len(block)
+            parser.send(block)
+    except StopIteration:
+        return None if check.unknown_version else size - check.unread
+    except _Damaged:
+        pass
+    return None
+
+
 class _Check:
     """The parser. Its generator is sent the stream's pieces, at last b""."""
 
@@ -93,16 +112,26 @@ class _Check:
         self._integer_size = self._offset_size = 0
         self._is_copied: dict[int, bool] = {}  # by entry that has data: rows as COPY's text?
 
+    @property
+    def unread(self) -> int:
+        """The bytes that it has got and not read yet."""
+        return len(self._buffer) - self._position
+
     def run(self) -> _Parser:
-        version = yield from self._read_header()
-        if version > _NEWEST:
-            self.unknown_version = ".".join(map(str, version))
+        yield from self.run_to_data()
+        if self.unknown_version:
             return
-        yield from self._read_contents(version)
         while (yield from self._has_more()):
             yield from self._read_block()
         if self._is_copied:
             raise _Damaged(f"ends before the data of {len(self._is_copied)} entries of its table of contents")
+
+    def run_to_data(self) -> _Parser:
+        version = yield from self._read_header()
+        if version > _NEWEST:
+            self.unknown_version = ".".join(map(str, version))
+        else:
+            yield from self._read_contents(version)
 
     def _read_header(self) -> Generator[None, bytes, tuple[int, int]]:
         head = yield from self._take(5)

@@ -78,6 +78,10 @@ _RESTORE = {
     "does not exist": "First create there what the backup needs and does not hold.",
     "no space left": "The server's disk is full: free some space there.",
     "server closed the connection": "The server stopped: start it and restore again.",
+    "too many clients": "The server has no connection left: close some, or restore with --jobs 1.",
+    "remaining connection slots": "The server has no connection left: close some, or restore with --jobs 1.",
+    "deadlock detected": "Two sessions of the restore waited for each other: restore with --jobs 1.",
+    "worker process died": MEMORY,
     "killed by signal": MEMORY,
 }
 

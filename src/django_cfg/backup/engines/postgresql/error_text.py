@@ -9,6 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+_STATEMENT_FAILED = re.compile(r"could not execute query: ")
+_TOC_ENTRY = re.compile(r"from TOC entry (\d+); ")
+_OWN_FAILURE = re.compile(
+    r"^pg_restore: error: (?:connection to server|could not|out of memory|a worker process died)[^\n]*", re.MULTILINE
+)
+_WRITTEN_AT_ONCE = 1000  # bytes; PostgreSQL's own fprintf writes 1024 at a time
 STDERR_LINES = 2000  # kept of a program's output: the error comes before a statement that may be long
 
 _PROGRAM = r"\S*(?:pg_dump|pg_restore|psql)\S*: "
@@ -27,6 +33,24 @@ def remove_row_data(text: str) -> str:
     if len(text.splitlines()) >= STDERR_LINES and not _PROGRAM_LINE.match(fields[0]):
         del fields[0]  # the rest of a field whose beginning, which says what it is, has been lost
     return "\n".join(filter(None, map(_clean_field, fields))).strip()
+
+
+def remove_row_data_of_several(text: str) -> str:
+    """Return the first error of *text*, what several processes of pg_restore have printed, without anything of a row.
+
+    They write at the same time, so a line may be cut by that of another one. What one process writes at once, the
+    first kilobyte of a message, is never cut: only that is read.
+    """
+    found = _STATEMENT_FAILED.search(text)
+    if not found:
+        return "\n".join(match[0] for match in _OWN_FAILURE.finditer(text))
+    numbers = _TOC_ENTRY.findall(text, 0, found.start())
+    message = text[found.start() :].encode()[:_WRITTEN_AT_ONCE].decode(errors="ignore")
+    message, command, _ = message.partition("Command was: ")
+    if not command:  # it was cut: only its first line is certainly complete
+        message = message.partition("\n")[0]
+    entry = f"pg_restore: from TOC entry {numbers[0]}; \n" if len(numbers) == 1 else ""  # else it may be any of them
+    return remove_row_data(f"{entry}pg_restore: error: {message}")
 
 
 def describe_error(error: object) -> str:

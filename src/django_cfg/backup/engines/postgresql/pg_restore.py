@@ -13,7 +13,9 @@ from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.postgresql.archive_entry import ArchiveEntry, parse_entries
 from django_cfg.backup.engines.postgresql.archive_script import Contents, adapt_script
 from django_cfg.backup.engines.postgresql.connection import get_program_settings
+from django_cfg.backup.engines.postgresql.custom_format import measure_contents
 from django_cfg.backup.engines.postgresql.error_advice import MEMORY, explain_tool_failure
+from django_cfg.backup.engines.postgresql.error_text import remove_row_data, remove_row_data_of_several
 from django_cfg.backup.engines.postgresql.libpq import build_conninfo
 from django_cfg.backup.engines.postgresql.tools import Tools, start_program
 from django_cfg.backup.errors import BackupError, RestoreFailed, ToolFailed, VerificationFailed
@@ -109,20 +111,54 @@ class OpenedArchive:
         :raises VerificationFailed: the archive is not complete.
         """
         settings = get_program_settings(database)
-        role = settings.get("OPTIONS", {}).get("assume_role")
-        options = ["--exit-on-error", "--verbose", "--no-password", *([f"--role={role}"] if role else [])]
-        options.append(f"--dbname={build_conninfo(settings)}")
-        with self._run(selection, *options, settings=settings, only_head=only_head) as loader:
+        with self._run(selection, *_build_load_options(settings), settings=settings, only_head=only_head) as loader:
             try:
                 loader.wait()
             except ToolFailed as failure:
-                error = ToolFailed(failure.tool, failure.tool_exit_code, _PROGRESS.sub("", failure.last_words).strip())
+                error = _without_progress(failure)
                 if _was_killed(error):
                     raise explain_tool_failure(database, error) from error
                 if any(text in error.last_words for text in _SERVER_ERRORS):
                     entry = self._find_current(failure.last_words)
                     raise explain_tool_failure(database, error, entry) from error
                 raise _unreadable(error) from error
+
+    def measure_contents(self) -> int | None:
+        """Return how many bytes of the archive come before its first data; None: its format is not known here."""
+        return measure_contents(self._head)
+
+    def list_section(self, section: str) -> list[bytes]:
+        """Return the lines of the contents that pg_restore counts among *section*."""
+        with self._feed([self._program, f"--section={section}", "--list"]) as lister:
+            lines: list[bytes] = lister.stdout.read().split(b"\n")
+            _wait(lister)
+        return lines
+
+    def load_without_rows(self, database: Database, selection: ArchiveSelection, size: int, jobs: int) -> None:
+        """Restore *selection*, which has no rows, into *database* by *jobs* sessions; the first error ends it.
+
+        Several sessions need a file: of the first *size* bytes of the archive, in which there is no row.
+
+        :raises RestoreFailed: the server refused something.
+        """
+        settings = get_program_settings(database)
+        with private_dir() as folder:
+            contents, chosen = folder / "contents", folder / "entries"
+            with create_private(contents) as file:
+                for block in self._head:
+                    size -= file.write(block[:size])
+            with create_private(chosen) as file:
+                file.write(selection.contents.text)
+            argv = [self._program, *selection.options, f"--use-list={chosen}", *_build_load_options(settings),
+                    f"--jobs={jobs}", str(contents)]  # fmt: skip
+            said = remove_row_data_of_several if jobs > 1 else remove_row_data
+            with start_program(argv, settings=settings, said=said) as loader:
+                try:
+                    loader.wait()
+                except ToolFailed as failure:
+                    entry = self._find_current(failure.last_words)
+                    error = _without_progress(failure)
+                    raise explain_tool_failure(database, error, entry) from error
 
     def find_entry(self, heading: tuple[str, str, str]) -> ArchiveEntry | None:
         """Return the entry of a *heading* of the script: its kind, schema and name."""
@@ -167,6 +203,16 @@ class OpenedArchive:
         while block := self._plain.read(_BLOCK):
             self._head.append(block)
             yield block
+
+
+def _build_load_options(settings: Mapping[str, Any]) -> list[str]:
+    role = settings.get("OPTIONS", {}).get("assume_role")
+    options = ["--exit-on-error", "--verbose", "--no-password", *([f"--role={role}"] if role else [])]
+    return [*options, f"--dbname={build_conninfo(settings)}"]
+
+
+def _without_progress(failure: ToolFailed) -> ToolFailed:
+    return ToolFailed(failure.tool, failure.tool_exit_code, _PROGRESS.sub("", failure.last_words).strip())
 
 
 def check_archive(plain: Readable, tools: Tools, name: str) -> None:

@@ -20,8 +20,10 @@ from django_cfg.backup.engines.postgresql.entry_selection import EntrySelection,
 from django_cfg.backup.engines.postgresql.error_advice import explain_restore_errors
 from django_cfg.backup.engines.postgresql.error_text import describe_error, get_sqlstate
 from django_cfg.backup.engines.postgresql.libpq import get_connection_settings
+from django_cfg.backup.engines.postgresql.load_phases import build_on_rows, load_in_phases, split_phases
 from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import open_psql
+from django_cfg.backup.engines.postgresql.restore_sessions import prepare_sessions
 from django_cfg.backup.engines.postgresql.restored_data import FETCH_ANSWER, build_verification_query, parse_answer
 from django_cfg.backup.engines.postgresql.switch import check_switch, explain_refusal, switch_databases
 from django_cfg.backup.engines.postgresql.target import Target
@@ -71,32 +73,46 @@ class StagingRestoration(Restoration):
         archive = OpenedArchive(plain, self._target.tools, self._target.manifest.engine.roles)
         selection = select_entries(self._target, archive, self._options)
         self._apply_custom_settings(archive)
-        self._unfinished = archive, selection
+        self._sessions = prepare_sessions(self._staging, self._options.jobs or self._target.database.restore_jobs)
+        self._begun = archive, selection
         if self._target.manifest.row_archives:
-            self._restore(archive, selection.main.of_sections("pre-data", "data"))
+            self._restore(archive, split_phases(archive, selection.main).rows)
+            return
+        if self._may_use_pg_restore:
+            load_in_phases(archive, selection.main, self._sessions)
         else:
             self._restore(archive, selection.main)
-            self._finish(archive, selection)
+        self._finish(archive, selection)
 
     def load_rows(self, archives: Iterable[AbstractContextManager[Readable]]) -> None:
         for opened in archives:
             with opened as plain:
                 rows = OpenedArchive(plain, self._target.tools)
                 self._restore(rows, ArchiveSelection(rows.contents.rows, ["--data-only"]))
-        archive, selection = self._unfinished
-        self._restore(archive, selection.main.of_sections("post-data"), only_head=True)
+        archive, selection = self._begun
+        phases = split_phases(archive, selection.main)
+        if self._may_use_pg_restore:
+            build_on_rows(archive, phases, self._sessions)
+        else:
+            for part in phases.after_rows:
+                self._restore(archive, part, only_head=True)
         self._finish(archive, selection)
 
-    def _restore(self, archive: OpenedArchive, selection: ArchiveSelection, *, only_head: bool = False) -> None:
+    @property
+    def _may_use_pg_restore(self) -> bool:
+        """Whether pg_restore can restore here: our psql ends what keeps it from that."""
         tools, server = self._target.tools, self._target.server
         is_understood = tools.major <= server or tools.major < TRANSACTION_TIMEOUT_SINCE
-        if is_understood and not self._is_read_only():
-            archive.load_into(self._staging, selection, only_head=only_head)
+        return is_understood and not self._sessions.is_read_only
+
+    def _restore(self, archive: OpenedArchive, selection: ArchiveSelection, *, only_head: bool = False) -> None:
+        if self._may_use_pg_restore:
+            archive.load_into(self._sessions.database, selection, only_head=only_head)
             return
-        with open_psql(self._staging, tools) as session:
+        with open_psql(self._staging, self._target.tools) as session:
             session.name_entries(archive.find_entry)
             session.begin()
-            archive.write_script(selection, server, session.send_entries, only_head=only_head)
+            archive.write_script(selection, self._target.server, session.send_entries, only_head=only_head)
             session.commit()
 
     def _finish(self, archive: OpenedArchive, selection: EntrySelection) -> None:
@@ -145,11 +161,6 @@ class StagingRestoration(Restoration):
             except BackupError as error:
                 advice = f"It could not be dropped: {error} {advice}".rstrip()
         return SwitchResult(kept and f"the database {kept}", advice, self.skipped)
-
-    def _is_read_only(self) -> bool:
-        """Return True if sessions begin in read-only mode: pg_restore does not end that, our psql does."""
-        with connect(self._staging) as connection:
-            return schema.fetch_rows(connection, "SHOW default_transaction_read_only") == [("on",)]
 
     def _apply_custom_settings(self, archive: OpenedArchive) -> None:
         """Give the staging database the settings of the backup whose values are in the archive alone."""

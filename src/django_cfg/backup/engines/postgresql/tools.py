@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,17 +98,23 @@ def describe_mismatch(tools: Tools, server_version: str) -> str:
 
 
 def start_program(
-    argv: Sequence[str], *, settings: Mapping[str, Any] | None = None, feed: bool = False, limit: int | None = None
+    argv: Sequence[str],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    feed: bool = False,
+    limit: int | None = None,
+    said: Callable[[str], str] = remove_row_data,
 ) -> Child:
     """Start one of PostgreSQL's programs, whose errors then hold neither a row nor a secret.
 
     :param settings: Django's, of the database to connect to; None: the program connects to none.
     :param limit: seconds after which it is killed; None: never.
+    :param said: removes the rows from what it prints.
     """
     if settings is None:
-        return Child(argv, feed=feed, said=remove_row_data, lines=STDERR_LINES)
+        return Child(argv, feed=feed, said=said, lines=STDERR_LINES)
     env, secrets = build_environment(settings), list_secrets(settings)
-    return Child(argv, env=env, feed=feed, secrets=secrets, said=remove_row_data, lines=STDERR_LINES, limit=limit)
+    return Child(argv, env=env, feed=feed, secrets=secrets, said=said, lines=STDERR_LINES, limit=limit)
 
 
 def _find_installed(tools_dir: str | None) -> Iterator[Tools]:

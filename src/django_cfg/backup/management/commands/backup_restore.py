@@ -45,6 +45,7 @@ class Command(BackupCommand):
             options["discard_old"],
             tuple(options["skip"]),
             options["skip_failing"],
+            jobs=options["jobs"],
         )
         decryption_key = read_decryption_key(options["private_key"], options["passphrase_fd"])
         plan = plan_restore(

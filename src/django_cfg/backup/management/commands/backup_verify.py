@@ -7,7 +7,13 @@ from typing import Any
 
 from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import BackupError, KeyMissing, UsageError, VerificationFailed
-from django_cfg.backup.management.command import BackupCommand, add_skip_options, add_trust_option, add_unsigned_option
+from django_cfg.backup.management.command import (
+    BackupCommand,
+    add_jobs_option,
+    add_skip_options,
+    add_trust_option,
+    add_unsigned_option,
+)
 from django_cfg.backup.management.output import proofs
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
 from django_cfg.backup.manifest import Manifest, Proof
@@ -43,6 +49,7 @@ class Command(BackupCommand):
             "--drill", action="store_true", help="Prove the named backups by restoring them; no data is replaced."
         )
         add_skip_options(parser)
+        add_jobs_option(parser)
         add_trust_option(parser)
         add_unsigned_option(parser)
         add_unlock_options(parser)
@@ -56,6 +63,8 @@ class Command(BackupCommand):
             raise UsageError("--drill restores: name the backups it is to prove, as in `backup_verify latest --drill`.")
         if not options["drill"] and (options["skip"] or options["skip_failing"]):
             raise UsageError("--skip and --skip-failing leave objects out of a restore: give --drill, too.")
+        if not options["drill"] and options["jobs"]:
+            raise UsageError("--jobs is about a restore: give --drill, too.")
         key_is_given = decryption_key.private_key is not None
         results = [
             self._drill(project, catalog, manifest, keys, options)
@@ -91,9 +100,11 @@ class Command(BackupCommand):
     ) -> VerifyResult:
         try:
             catalog.require_signature(manifest, allow_unsigned=options["allow_unsigned"])
-            left_out = RestoreOptions(skip=tuple(options["skip"]), skip_failing=options["skip_failing"])
+            chosen = RestoreOptions(
+                skip=tuple(options["skip"]), skip_failing=options["skip_failing"], jobs=options["jobs"]
+            )
             trust_storage = options["trust_storage"]
-            proof = drill(project, manifest, keys, self.progress, options=left_out, trust_storage=trust_storage)
+            proof = drill(project, manifest, keys, self.progress, options=chosen, trust_storage=trust_storage)
         except BackupError as error:
             return VerifyResult(name=manifest.name, error=error)
         if not proof.succeeded:

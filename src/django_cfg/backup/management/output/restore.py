@@ -6,7 +6,12 @@ from argparse import ArgumentParser
 
 from django_cfg.backup.engines.base import Level
 from django_cfg.backup.formatting import megabytes, printable, seconds_taken
-from django_cfg.backup.management.command import add_skip_options, add_trust_option, add_unsigned_option
+from django_cfg.backup.management.command import (
+    add_jobs_option,
+    add_skip_options,
+    add_trust_option,
+    add_unsigned_option,
+)
 from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.services.restore.restore import RestorePlan, RestoreReport
 
@@ -28,6 +33,7 @@ def add_restore_options(parser: ArgumentParser) -> None:
         help="Restore into the database itself, without a scratch database, where the engine supports it.",
     )
     add_skip_options(parser)
+    add_jobs_option(parser)
     add_trust_option(parser)
     add_unsigned_option(parser)
     parser.add_argument(

@@ -161,6 +161,7 @@ def _database(config: BackupConfig, alias: str, settings: Mapping[str, Any]) -> 
         lock_timeout=config.lock_timeout,
         dump_timeout=config.dump_timeout,
         dump_jobs=config.dump_jobs,
+        restore_jobs=config.restore_jobs,
     )
 
 

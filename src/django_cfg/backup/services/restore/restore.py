@@ -103,6 +103,7 @@ def restore_backup(
     discard_old: bool = False,
     skip: Sequence[str] = (),
     skip_failing: bool = False,
+    jobs: int | None = None,
     trust_storage: bool = False,
     allow_unsigned: bool = False,
     decryption_key: DecryptionKey = NO_KEY,
@@ -116,12 +117,13 @@ def restore_backup(
     :param discard_old: do not keep the old data.
     :param skip: names or shell patterns of objects that hold no rows, to be left out where the engine supports it.
     :param skip_failing: leave out policies, triggers, refreshes of materialized views, grants and comments that fail.
+    :param jobs: sessions at the same time, where the engine uses several; None: ``restore_jobs``.
     :param trust_storage: load the archive without reading it completely before; its digests are compared at its end.
     :param allow_unsigned: also a backup that is not signed, although there is a signing key; never one signed badly.
 
     See :func:`plan_restore` for the others.
     """
-    options = RestoreOptions(tuple(tables), in_place, disconnect, discard_old, tuple(skip), skip_failing)
+    options = RestoreOptions(tuple(tables), in_place, disconnect, discard_old, tuple(skip), skip_failing, jobs=jobs)
     plan = plan_restore(
         name,
         database=database,

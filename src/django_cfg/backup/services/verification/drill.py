@@ -38,6 +38,7 @@ def drill_backup(
     database: str | None = None,
     skip: Sequence[str] = (),
     skip_failing: bool = False,
+    jobs: int | None = None,
     trust_storage: bool = False,
     allow_unsigned: bool = False,
     decryption_key: DecryptionKey = NO_KEY,
@@ -48,6 +49,7 @@ def drill_backup(
     :param database: the alias whose backups *name* is looked for among.
     :param skip: names or shell patterns of objects that hold no rows, to be left out in addition to ``drill_skip``.
     :param skip_failing: leave out policies, triggers, refreshes of materialized views, grants and comments that fail.
+    :param jobs: sessions at the same time, where the engine uses several; None: ``restore_jobs``.
     :param trust_storage: load the archive without reading it completely before; its digests are compared at its end.
     :param allow_unsigned: also a backup that is not signed, although there is a signing key; never one signed badly.
     :param decryption_key: what opens an encrypted backup in addition to the configuration.
@@ -59,7 +61,7 @@ def drill_backup(
     manifest = find_backup(catalog, project, name, database)
     catalog.require_signature(manifest, allow_unsigned=allow_unsigned)
     keys = decryption_keys(project.config, decryption_key)
-    options = RestoreOptions(skip=tuple(skip), skip_failing=skip_failing)
+    options = RestoreOptions(skip=tuple(skip), skip_failing=skip_failing, jobs=jobs)
     proof = drill(project, manifest, keys, progress, options=options, trust_storage=trust_storage)
     require_success(proof)
     return proof
@@ -166,6 +168,7 @@ def _choose_options(project: Project, manifest: Manifest, given: RestoreOptions)
         skip=tuple(dict.fromkeys((*given.skip, *config.drill_skip))),
         skip_failing=given.skip_failing or config.drill_skip_failing,
         backup_settings=manifest.source != project.source(drill_target(project, manifest.source)),  # by drill_alias
+        jobs=given.jobs,
     )
 
 

@@ -20,6 +20,7 @@ _BEGINNINGS = re.compile(
     r"|invalid value for parameter \"default_(tablespace|table_access_method)\""
     r"|extension \S+ is not available|unrecognized configuration parameter|out of (shared )?memory"
     r"|canceling statement due to|terminating connection|the database system is"
+    r"|deadlock detected|a worker process died"
     r"|sorry, too many clients|remaining connection slots|cannot execute .* in a read-only",
     re.IGNORECASE,
 )
