@@ -241,8 +241,9 @@ class TestFailures:
             (tools / each.name).symlink_to(each)
         (tools / "pg_dump").unlink()
         (tools / "pg_dump").write_text(
-            f'#!/bin/sh\n[ "$1" = --version ] && exec {program} --version\necho x >> {counter}\n'
-            f'[ $(wc -l < {counter}) -eq {number} ] && {{ echo "pg_dump: error: no" >&2; exit 1; }}\n'
+            f'#!/bin/sh\n[ "$1" = --version ] && exec {program} --version\n'
+            f"number=1\nuntil mkdir {counter}.$number 2>/dev/null; do number=$((number + 1)); done\n"
+            f'[ $number -eq {number} ] && {{ echo "pg_dump: error: no" >&2; exit 1; }}\n'
             f'exec {program} "$@"\n'
         )
         (tools / "pg_dump").chmod(0o755)
