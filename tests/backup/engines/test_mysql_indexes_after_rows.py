@@ -15,11 +15,13 @@ import pytest
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.mysql import restore
 from django_cfg.backup.errors import RestoreFailed
+from tests.support import needs
 from tests.support.databases import fail_unless_equal
 from tests.support.mariadb_server import mariadb_program
 from tests.support.mysql_databases import MySQLServer
 from tests.support.mysql_objects import KINDS
 from tests.support.processes import wait_until
+from tests.support.server_process import free_port
 
 ROWS = 4 * restore._MANY_ROWS
 # A child that comes before the parent, to whose unique index it refers; and one that refers to itself.
@@ -64,13 +66,19 @@ def programs(server: MySQLServer, folder: Path, **pipes: str) -> Iterator[None]:
         server.site.configure()
 
 
+def restore_and_list_added(server: MySQLServer, folder: Path) -> list[str]:
+    """Restore; return the tables whose indexes the client added."""
+    fed = folder / "fed"
+    with programs(server, folder, mariadb=f"tee {fed} | {{}}", mariadb_dump="{}"):
+        restore_backup()
+    return re.findall(r"ALTER TABLE `(\w+)`\n  ADD ", fed.read_text())
+
+
 def test_tables_and_their_keys_are_the_same(family: MySQLServer, tmp_path: Path) -> None:
-    before, fed = family.text(), tmp_path / "fed"
+    before = family.text()
     create_backup()
     family.run("SET foreign_key_checks = 0", "DROP TABLE child", "DROP TABLE parent")
-    with programs(family, tmp_path, mariadb=f"tee {fed} | {{}}", mariadb_dump="{}"):
-        restore_backup()
-    added = re.findall(r"ALTER TABLE `(\w+)`\n  ADD ", fed.read_text())
+    added = restore_and_list_added(family, tmp_path)
     assert added == ["child", "parent"], "small ones have theirs from the beginning"
     fail_unless_equal(before, family.text())
     with pytest.raises(pymysql.IntegrityError, match="foreign key constraint fails"):
@@ -92,6 +100,30 @@ def test_every_kind_of_table_is_the_same(server: MySQLServer, monkeypatch: pytes
     fail_unless_equal(before, server.text())
     restore_backup(to="empty")
     fail_unless_equal(before, server.text("empty"))
+
+
+GALERA = Path("/usr/lib/galera/libgalera_smm.so")
+
+
+def test_the_nodes_of_a_cluster_do_not_wait(own_mysql_server: MySQLServer, tmp_path: Path) -> None:
+    """All of them would, for as long as an index takes."""
+    if not GALERA.exists():
+        needs.missing(f"the library {GALERA} is not installed")
+    server = own_mysql_server
+    server.script(FAMILY)
+    server.server.stop()
+    ports = [free_port(), free_port()]
+    listen = f"base_port={ports[0]};gmcast.listen_addr=tcp://127.0.0.1:{ports[0]};ist.recv_addr=127.0.0.1:{ports[1]}"
+    server.server.start(
+        "--wsrep-on=ON", f"--wsrep-provider={GALERA}", "--wsrep-cluster-address=gcomm://", "--binlog-format=ROW",
+        "--innodb-autoinc-lock-mode=2", f"--wsrep-provider-options={listen}", "--wsrep-node-address=127.0.0.1",
+    )  # fmt: skip
+    wait_until(lambda: server.server.sql("SHOW STATUS LIKE 'wsrep_ready'") == [("wsrep_ready", "ON")])
+    before = server.text()
+    create_backup()
+    assert restore_and_list_added(server, tmp_path) == []
+    fail_unless_equal(before, server.text())
+    server.server.stop(kill=True)
 
 
 def test_some_tables_take_the_same_way(family: MySQLServer) -> None:

@@ -51,8 +51,13 @@ def open_restoration(database: Database, manifest: Manifest, options: RestoreOpt
 
 
 def _list_large(session: Session, manifest: Manifest) -> set[str]:
-    """Return the tables that are loaded faster without their indexes; none on MySQL, where that is not tested."""
-    return {table.name for table in manifest.tables if session.is_mariadb and table.rows >= _MANY_ROWS}
+    """Return the tables whose indexes are added after their rows.
+
+    None on MySQL, where that is not tested, and on Galera, where all nodes would wait for it.
+    """
+    if not session.is_mariadb or session.is_galera:
+        return set()
+    return {table.name for table in manifest.tables if table.rows >= _MANY_ROWS}
 
 
 def resume_switch(database: Database) -> SwitchResult | None:

@@ -37,6 +37,11 @@ class Session:
         return self.vendor == "mariadb"
 
     @property
+    def is_galera(self) -> bool:
+        """Whether the server is a node of a cluster, whose nodes all wait while one alters a table."""
+        return ("wsrep_on", "ON") in self.fetch_text("SHOW SESSION VARIABLES LIKE 'wsrep_on'")
+
+    @property
     def is_encrypted(self) -> bool:
         return bool(self.fetch_rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")[0][1])
 
