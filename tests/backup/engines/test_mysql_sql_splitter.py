@@ -124,6 +124,23 @@ def test_any_values_are_counted(values: list[str], size: int) -> None:
     assert scanner.is_complete
 
 
+@given(st.text(alphabet=");\n,x", max_size=30), st.sampled_from(["", ";" * 999, ";)" * 1001]))
+def test_an_insert_ends_at_the_first_end_mark(rows: str, many: str) -> None:
+    """However many semicolons its values hold."""
+    text = b"(x" + (many + rows).encode()
+    parts = [part for part in Splitter().feed(b"INSERT INTO `t` VALUES\n" + text) if isinstance(part, Rows)]
+    end = text.find(b");\n")
+    may_be_its_end = 2 if text.endswith(b");") else 1 if text.endswith(b")") else 0
+    assert bytes(parts[1].block) == text[: end + 3 if end >= 0 else len(text) - may_be_its_end]
+
+
+@given(st.integers(0, 200_000), st.integers(0, 100), st.integers(0, 100))
+def test_rows_are_counted_in_any_part(row: int, before: int, after: int) -> None:
+    data = (b"x" * row + b"\n") * 3 + b"\n\n"
+    part = Rows(data, before, max(len(data) - after, before))
+    assert part.line_ends == data.count(b"\n", part.start, part.end)
+
+
 # --- what has no end
 
 

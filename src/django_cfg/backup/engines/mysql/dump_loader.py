@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -13,6 +13,7 @@ from django_cfg.backup.engines.mysql.option_file import OptionFile
 from django_cfg.backup.engines.mysql.session import Session, quote_name
 from django_cfg.backup.engines.mysql.sql_splitter import Rows, Splitter
 from django_cfg.backup.engines.mysql.stored_code.parser import StoredCodeParser, StoredObject
+from django_cfg.backup.engines.mysql.table_definition import read_name, split_definition
 from django_cfg.backup.engines.mysql.tools import Tool
 from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.pipeline.stream import Readable, blocks
@@ -33,13 +34,19 @@ class DumpLoader:
     """Loads a dump into *schema*; ``stored_objects`` are what it holds besides tables.
 
     :param session: of the same user. It becomes as lenient as the session that loads.
+    :param large: tables whose indexes and foreign keys are added after their rows.
     """
 
-    def __init__(self, tool: Tool, file: OptionFile, session: Session, schema: str) -> None:
+    def __init__(
+        self, tool: Tool, file: OptionFile, session: Session, schema: str, large: Collection[str] = ()
+    ) -> None:
         self.stored_objects: list[StoredObject] = []
         self._first_statements = [f"{text};\n".encode() for text in _LENIENT if _is_allowed(session, text)]
         self.tool, self.schema, self._file = tool, schema, file
         self._splitter, self._parser = Splitter(), StoredCodeParser()
+        self._large = large
+        self._indexes = b""  # the statement that adds those of the table that is being loaded
+        self._has_rows = False  # of that table
 
     def load(self, plain: Readable) -> None:
         """Read *plain* to its end.
@@ -56,6 +63,7 @@ class DumpLoader:
                     client.stdin.writelines(self._select_parts(block))
                 if not self._splitter.is_complete:
                     raise VerificationFailed("The archive is not a complete dump: its end mark is missing.")
+                client.stdin.writelines(self._take_indexes())
                 client.stdin.close()
             except BrokenPipeError:  # the client has stopped reading; its own error says why
                 with suppress(BrokenPipeError):
@@ -68,16 +76,33 @@ class DumpLoader:
         """Return the parts of *block* for the client."""
         for part in self._splitter.feed(block):
             if isinstance(part, Rows):
+                self._has_rows = True
                 yield part.block
                 continue
+            if self._has_rows:
+                yield from self._take_indexes()
             is_code, stored_object = self._parser.read(part)
             if stored_object and stored_object.kind == "view":
                 stored_object = replace(stored_object, text=self._remove_schema(stored_object.text))
             if stored_object:
                 self.stored_objects.append(stored_object)
-            if not is_code and not part.text.startswith(_LOCKS):
-                is_table = part.text.startswith(b"CREATE TABLE")
-                yield (self._remove_schema(part.text) if is_table else part.text) + b";\n"
+            if not is_code and part.text.startswith(b"CREATE TABLE"):
+                yield from self._create_table(self._remove_schema(part.text))
+            elif not is_code and not part.text.startswith(_LOCKS):
+                yield part.text + b";\n"
+
+    def _create_table(self, text: bytes) -> Iterator[bytes]:
+        yield from self._take_indexes()
+        split = split_definition(text) if read_name(text) in self._large else None
+        if split:
+            self._indexes, self._has_rows = split.indexes, False
+        yield (split.table if split else text) + b";\n"
+
+    def _take_indexes(self) -> Iterator[bytes]:
+        """Return the statement that adds the indexes of the table whose rows are loaded, if they were left out."""
+        if self._indexes:
+            yield self._indexes + b";\n"
+            self._indexes = b""
 
     def _remove_schema(self, text: bytes) -> bytes:
         """Remove the dumped database from the names of sequences, so that they belong to the schema in use."""

@@ -64,6 +64,8 @@ _RESTORE = {
     "federated table|foreign data src": "The server to which a FEDERATED table refers has to answer when the table is "
     "created: start it, or make the other table there.",
     "is full": "The server's disk is full: free some space there.",
+    "temporary file": "The server sorts the indexes of a table in temporary files, and has no room for them: free some "
+    "in its tmpdir, or let an administrator name a folder with more room (SET GLOBAL innodb_tmpdir).",
     "max_allowed_packet": _PACKET,
     "lost connection|gone away": "The server stopped: start it and restore again.",
 }

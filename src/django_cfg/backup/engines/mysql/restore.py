@@ -14,10 +14,13 @@ from django_cfg.backup.engines.mysql.in_place import InPlaceRestoration
 from django_cfg.backup.engines.mysql.missing_database import created_if_missing
 from django_cfg.backup.engines.mysql.option_file import open_option_file
 from django_cfg.backup.engines.mysql.preflight import find_programs, refuse_impossible, refuse_in_place
+from django_cfg.backup.engines.mysql.session import Session, end_other_sessions
 from django_cfg.backup.engines.mysql.staging import StagingRestoration, report_kept_data
 from django_cfg.backup.engines.mysql.stored_code.export import export_objects
 from django_cfg.backup.engines.mysql.table_restore import TableRestoration
 from django_cfg.backup.manifest import Manifest
+
+_MANY_ROWS = 10_000  # to add the indexes of a smaller table after its rows takes longer than to have them before
 
 
 @contextmanager
@@ -37,7 +40,7 @@ def open_restoration(database: Database, manifest: Manifest, options: RestoreOpt
                 yield InPlaceRestoration(database, session, loader, options, partial=manifest.partial)
                 return
             try:
-                loader = DumpLoader(client, file, session, staging)
+                loader = DumpLoader(client, file, session, staging, _list_large(session, manifest))
                 if options.tables:
                     yield TableRestoration(database, session, loader, options, manifest)
                 else:
@@ -45,6 +48,16 @@ def open_restoration(database: Database, manifest: Manifest, options: RestoreOpt
                     yield StagingRestoration(database, session, loader, options, export)
             finally:
                 _drop_staging(database, staging)
+
+
+def _list_large(session: Session, manifest: Manifest) -> set[str]:
+    """Return the tables whose indexes are added after their rows.
+
+    None on MySQL, where that is not tested, and on Galera, where all nodes would wait for it.
+    """
+    if not session.is_mariadb or session.is_galera:
+        return set()
+    return {table.name for table in manifest.tables if table.rows >= _MANY_ROWS}
 
 
 def resume_switch(database: Database) -> SwitchResult | None:
@@ -63,4 +76,5 @@ def _drop_staging(database: Database, staging: str) -> None:
     """Drop the staging schema unless a switch is unfinished; the session that created it may be lost."""
     with suppress(Exception), connect(database) as session:  # otherwise the next restore drops it
         if not staging_schemas.find_unfinished(session):
+            end_other_sessions(session, staging)  # of a client that was killed while the server adds an index
             staging_schemas.drop_schema(session, staging)

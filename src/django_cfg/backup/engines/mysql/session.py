@@ -37,6 +37,11 @@ class Session:
         return self.vendor == "mariadb"
 
     @property
+    def is_galera(self) -> bool:
+        """Whether the server is a node of a cluster, whose nodes all wait while one alters a table."""
+        return ("wsrep_on", "ON") in self.fetch_text("SHOW SESSION VARIABLES LIKE 'wsrep_on'")
+
+    @property
     def is_encrypted(self) -> bool:
         return bool(self.fetch_rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")[0][1])
 
@@ -73,8 +78,9 @@ def list_other_sessions(session: Session) -> list[str]:
     return [f"id {number}: {user} from {host}" for number, user, host in found]
 
 
-def end_other_sessions(session: Session) -> None:
-    for number, _, _ in session.fetch_rows(_OTHER_SESSIONS, [session.database]):
+def end_other_sessions(session: Session, schema: str = "") -> None:
+    """End the other sessions that use the database, or *schema*."""
+    for number, _, _ in session.fetch_rows(_OTHER_SESSIONS, [schema or session.database]):
         with suppress(Exception):  # it has ended already; or the privilege is missing, and its locks will be reported
             session.execute(f"KILL {int(number)}")
 

@@ -26,7 +26,9 @@ _INSERT = re.compile(
     rb"(?:INSERT|REPLACE)(?: +[A-Z]+)* +INTO `(?P<table>(?:[^`]|``)*)`"
     rb"(?: \((?:[^`)]|`[^`]*`)*+\))? VALUES(?P<after>\s)"
 )
-_LAST_ROW = re.compile(rb"\);\n")
+_INSERT_END = b");\n"
+_MAX_SEMICOLONS = 1000
+_PIECE = 64 << 10  # bytes
 _INSERT_WORDS = (b"INSERT ", b"REPLACE ")
 _MAX_INSERT_HEAD = 1 << 20  # bytes; 4096 columns with names of 64 characters fit
 # Bytes of a statement that is not an INSERT: a definition. The rows of an INSERT are passed on as they come and have no
@@ -63,8 +65,13 @@ class Rows:
 
     @property
     def line_ends(self) -> int:
-        block = self.data[self.start : self.end]
-        return len(block) - len(block.replace(b"\n", b""))  # three times as fast as count, which does not use memchr
+        """The number of newlines.
+
+        ``replace`` finds them by memchr, ``count`` reads byte by byte. Piece by piece, since a copy of a large block
+        takes fresh pages from the system each time, which costs more than the search.
+        """
+        pieces = (self.data[at : min(at + _PIECE, self.end)] for at in range(self.start, self.end, _PIECE))
+        return sum(len(piece) - len(piece.replace(b"\n", b"")) for piece in pieces)
 
 
 class Splitter:
@@ -117,9 +124,9 @@ class Splitter:
             )
 
     def _read_rows(self, data: bytes, at: int) -> tuple[Rows | None, int]:
-        if found := _LAST_ROW.search(data, at):
+        if end := _find_insert_end(data, at):
             self._in_rows = False
-            return Rows(data, at, found.end()), found.end()
+            return Rows(data, at, end), end
         # The end of the last row may have begun.
         end = len(data) - (2 if data.endswith(b");") else 1 if data.endswith(b")") else 0)
         return (Rows(data, at, end), end) if end > at else (None, at)
@@ -163,6 +170,23 @@ class Splitter:
         if _SETS_SQL_MODE.search(text):
             self._escapes = not _NO_ESCAPES.search(text)
         return Statement(text), end
+
+
+def _find_insert_end(data: bytes, at: int) -> int:
+    """Return where the INSERT ends whose rows are at *at*; 0: not in *data*.
+
+    Semicolons are rare in rows, and one byte is found ten times as fast as three; where they are not, three are
+    searched for.
+    """
+    semicolon = at
+    for _ in range(_MAX_SEMICOLONS):
+        semicolon = data.find(b";", semicolon + 1)
+        if semicolon < 0:
+            return 0
+        if data.startswith(_INSERT_END, semicolon - 1):
+            return semicolon + 2
+    found = data.find(_INSERT_END, semicolon)
+    return found + len(_INSERT_END) if found >= 0 else 0
 
 
 class _StatementEnd:

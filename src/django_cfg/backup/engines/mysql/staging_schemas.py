@@ -14,7 +14,13 @@ from datetime import UTC, datetime, timedelta
 from django_cfg.backup.engines.base import KeptObject
 from django_cfg.backup.engines.mysql.error_text import get_error_number, get_error_text
 from django_cfg.backup.engines.mysql.schema import get_charset, get_schema_size
-from django_cfg.backup.engines.mysql.session import Session, escape_like, quote_name, quote_name_with_values
+from django_cfg.backup.engines.mysql.session import (
+    Session,
+    end_other_sessions,
+    escape_like,
+    quote_name,
+    quote_name_with_values,
+)
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay
 
 MARKER = "django_cfg_backup_restore"  # the table
@@ -113,6 +119,7 @@ def drop_abandoned(session: Session) -> list[str]:
     """Drop what :func:`list_abandoned` returns."""
     names = list_abandoned(session)
     for name in names:
+        end_other_sessions(session, name)  # the server may still be adding an index for a client that was killed
         drop_schema(session, name)
     return names
 
