@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shlex
 import signal
 import tempfile
@@ -20,7 +21,7 @@ from django_cfg.backup.engines.postgresql.connection import connect
 from django_cfg.backup.engines.postgresql.custom_format import measure_contents
 from django_cfg.backup.engines.postgresql.restore_sessions import prepare_sessions
 from django_cfg.backup.engines.postgresql.schema import fetch_rows
-from django_cfg.backup.errors import BackupError, RestoreFailed
+from django_cfg.backup.errors import BackupError, RestoreFailed, StorageError
 from django_cfg.backup.services.verification.drill import drill_backup
 from tests.support.database_servers import on_every_postgresql
 from tests.support.databases import fail_unless_equal
@@ -218,6 +219,20 @@ def test_the_option(server: PostgreSQLServer, calls: Callable[[], list[list[str]
     assert (answer.code, "at least 1" in answer.stderr) == (1, True)
     answer = server.site.call("backup_verify", "--jobs", "2")
     assert (answer.code, "give --drill, too" in answer.stderr) == (2, True)
+
+
+def test_no_room_for_the_table_of_contents(server: PostgreSQLServer) -> None:
+    server.run(EVERYTHING)
+    create_backup()
+    before = server.text()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(StorageError, match=r"does not fit into the temporary folder .*TMPDIR"):
+            restore_backup(jobs=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    fail_unless_equal(before, server.text())
 
 
 @on_every_postgresql

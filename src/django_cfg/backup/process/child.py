@@ -122,7 +122,7 @@ class Child:
 
     def kill(self) -> None:
         """The program and its children; they may live on, holding our pipes, when it has ended."""
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):  # they are gone, or another user's (sudo)
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def _end_by_limit(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from django_cfg.backup.engines.base import Database
@@ -18,7 +19,7 @@ from django_cfg.backup.engines.postgresql.error_advice import MEMORY, explain_to
 from django_cfg.backup.engines.postgresql.error_text import remove_row_data, remove_row_data_of_several
 from django_cfg.backup.engines.postgresql.libpq import build_conninfo
 from django_cfg.backup.engines.postgresql.tools import Tools, start_program
-from django_cfg.backup.errors import BackupError, RestoreFailed, ToolFailed, VerificationFailed
+from django_cfg.backup.errors import BackupError, RestoreFailed, StorageError, ToolFailed, VerificationFailed
 from django_cfg.backup.pipeline.stream import Readable, blocks
 from django_cfg.backup.process.child import Child, Feeder
 from django_cfg.backup.process.private_dir import create_private, private_dir
@@ -144,11 +145,8 @@ class OpenedArchive:
         settings = get_program_settings(database)
         with private_dir() as folder:
             contents, chosen = folder / "contents", folder / "entries"
-            with create_private(contents) as file:
-                for block in self._head:
-                    size -= file.write(block[:size])
-            with create_private(chosen) as file:
-                file.write(selection.contents.text)
+            _write_file(contents, self._cut_head(size))
+            _write_file(chosen, [selection.contents.text])
             argv = [self._program, *selection.options, f"--use-list={chosen}", *_build_load_options(settings),
                     f"--jobs={jobs}", str(contents)]  # fmt: skip
             said = remove_row_data_of_several if jobs > 1 else remove_row_data
@@ -181,8 +179,7 @@ class OpenedArchive:
         """Run pg_restore on *selection*, fed with the archive."""
         with private_dir() as folder:  # in one that the next process removes, should this one be killed
             chosen = folder / "entries"
-            with create_private(chosen) as file:
-                file.write(selection.contents.text)
+            _write_file(chosen, [selection.contents.text])
             argv = [self._program, *selection.options, f"--use-list={chosen}", *options]
             with self._feed(argv, settings=settings, only_head=only_head) as program:
                 yield program
@@ -199,10 +196,26 @@ class OpenedArchive:
             feeder.start(program.stdin)
             yield program
 
+    def _cut_head(self, size: int) -> Iterator[bytes]:
+        for block in self._head:
+            yield block[:size]
+            size = max(0, size - len(block))
+
     def _read_head(self) -> Iterator[bytes]:
         while block := self._plain.read(_BLOCK):
             self._head.append(block)
             yield block
+
+
+def _write_file(path: Path, data: Iterable[bytes]) -> None:
+    try:
+        with create_private(path) as file:
+            file.writelines(data)
+    except OSError as error:
+        raise StorageError(
+            f"The table of contents of the archive does not fit into the temporary folder {path.parent}: "
+            f"{error.strerror}. The database was not touched. Free some space there, or set TMPDIR to another place."
+        ) from error
 
 
 def _build_load_options(settings: Mapping[str, Any]) -> list[str]:
