@@ -58,9 +58,11 @@ lint: $(VENV)/.lint
 	scripts/plain-words
 	$(BIN)/python docs/generate_configuration.py --check
 
+# Writes docs/benchmarks.md, its chart and the figures of the README; takes hours. BENCH='--size 0.1 --turns 3 sqlite'
+# only prints: what is named is run, of that size in GB.
 bench: $(VENV)/.bench
 	scripts/test-programs
-	$(BIN)/python -m benchmarks --slow
+	$(BIN)/python -m benchmarks $(BENCH)
 
 # The fast tier under the newest interpreter of this machine, with the newest Django it can run.
 matrix:

@@ -1,31 +1,42 @@
-"""``python -m benchmarks [NAME ...] [--turns N] [--scale X] [--slow]``"""
+"""``python -m benchmarks [NAME ...] [--turns N] [--size GB] [--slow] [--output FOLDER]``"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from benchmarks import memory, mysql, postgresql, restore, retention, s3, sqlite
+from benchmarks import listing, memory, mysql, postgresql, retention, sqlite, start
+from benchmarks.document import write
+from benchmarks.measure import Section
 
+DOCS = Path(__file__).parents[1] / "docs"
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("names", nargs="*", help="see BENCHMARKS; none: all")
 parser.add_argument("--turns", type=int, default=5)
-parser.add_argument("--scale", type=float, default=1.0, help="1.0: about 1 GB")
-parser.add_argument("--slow", action="store_true", help="xz too, which takes minutes a turn")
+parser.add_argument("--size", "--scale", type=float, default=1.0, help="of each database in GB, about (default: 1)")
+parser.add_argument("--slow", action="store_true", help="memory at 10 GB, xz")
+parser.add_argument("--output", type=Path, help="folder of benchmarks.md and its chart (default: docs/ if all are run)")
 options = parser.parse_args()
-turns, scale, slow = options.turns, options.scale, options.slow
+turns, size, slow = options.turns, options.size, options.slow
 
-BENCHMARKS: dict[str, Callable[[], None]] = {
-    "sqlite": lambda: sqlite.main(turns, scale),
-    "postgresql": lambda: postgresql.main(turns, scale, slow),
-    "encrypted": lambda: postgresql.main(turns, scale, encrypted=True),
-    "mysql": lambda: mysql.main(turns, scale, slow),
-    "s3": lambda: s3.main(turns, scale),
-    "restore": lambda: restore.main(turns, scale),
-    "retention": lambda: retention.main(turns, scale),
-    "memory": lambda: memory.main(turns, scale),
+BENCHMARKS: dict[str, Callable[[], Iterator[Section]]] = {
+    "postgresql": lambda: postgresql.sections(turns, size, slow),
+    "mysql": lambda: mysql.sections(turns, size, slow),
+    "sqlite": lambda: sqlite.sections(turns, size),
+    "memory": lambda: memory.sections(size, slow),
+    "start": lambda: start.sections(turns),
+    "listing": lambda: listing.sections(turns, size),
+    "retention": lambda: retention.sections(turns, size),
 }
 if unknown := set(options.names) - BENCHMARKS.keys():
     parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+done: list[Section] = []
 for name in options.names or BENCHMARKS:
-    BENCHMARKS[name]()
+    for section in BENCHMARKS[name]():
+        print(f"\n{section.text}\n", flush=True)
+        done.append(section)
+if output := options.output or (None if options.names else DOCS):
+    write(done, output, turns, readme=DOCS.parent / "README.md" if output == DOCS else None)
+if failed := [f"{section.title}: {problem}" for section in done for problem in section.problems]:
+    raise SystemExit("\n".join(failed))

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Turn:
     wall: float  # seconds
     cpu: float  # seconds, children included
     peak: int  # bytes of the process itself
-    tree: int  # bytes of it and its children together, as seen ten times a second
+    tree: int  # bytes of it and its children together, as seen twenty times a second
     size: int  # bytes left on disk
 
 
@@ -45,21 +46,102 @@ def in_turns(contenders: Sequence[Contender], turns: int) -> dict[str, list[Turn
     return results
 
 
-def report(results: Mapping[str, Sequence[Turn]], baseline: str) -> str:
-    """A table of medians; the ratio is the median of the ratios of each turn to the baseline's."""
-    lines = [f"{'':34}{'wall s':>8}{'ratio':>8}{'cpu s':>8}{'peak MB':>9}{'tree MB':>9}{'MB left':>9}"]
-    for name, turns in results.items():
-        ratios = [turn.wall / base.wall for turn, base in zip(turns, results[baseline], strict=True)]
-        lines.append(
-            f"{name:34}{_median(t.wall for t in turns):8.2f}{statistics.median(ratios):8.2f}"
-            f"{_median(t.cpu for t in turns):8.2f}{_median(t.peak / 1e6 for t in turns):9.0f}"
-            f"{_median(t.tree / 1e6 for t in turns):9.0f}{_median(t.size / 1e6 for t in turns):9.0f}"
-        )
-    return "\n".join(lines)
+class Section(Protocol):
+    """A part of the report: for the terminal and for the document."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def markdown(self) -> str: ...
+    @property
+    def problems(self) -> Sequence[str]: ...  # promises that were not kept
 
 
-def _median(values: object) -> float:
-    return statistics.median(list(values))  # type: ignore[call-overload]
+@dataclass(frozen=True)
+class Row:
+    """Medians of the turns of one contender; the ratio is the median of the ratios of each turn to the baseline's."""
+
+    name: str
+    wall: float
+    ratio: float
+    cpu: float
+    peak: float  # MB
+    tree: float  # MB
+    size: float  # MB
+
+
+@dataclass(frozen=True)
+class Table:
+    """Contenders that were measured in turns."""
+
+    title: str
+    facts: str  # what was measured, on which versions
+    baseline: str
+    results: Mapping[str, Sequence[Turn]]
+    problems: Sequence[str] = ()
+
+    @property
+    def rows(self) -> list[Row]:
+        base = self.results[self.baseline]
+        return [
+            Row(
+                name,
+                _median(turn.wall for turn in turns),
+                _median(turn.wall / of.wall for turn, of in zip(turns, base, strict=True)),
+                _median(turn.cpu for turn in turns),
+                _median(turn.peak / 1e6 for turn in turns),
+                _median(turn.tree / 1e6 for turn in turns),
+                _median(turn.size / 1e6 for turn in turns),
+            )
+            for name, turns in self.results.items()
+        ]
+
+    @property
+    def text(self) -> str:
+        lines = [f"{self.title}: {self.facts}", f"{'':40}ratio  wall s   cpu s peak MB tree MB MB left"]
+        lines += [
+            f"{r.name:40}{r.ratio:5.2f}{r.wall:8.2f}{r.cpu:8.2f}{r.peak:8.0f}{r.tree:8.0f}{r.size:8.0f}"
+            for r in self.rows
+        ]
+        return "\n".join(lines)
+
+    @property
+    def markdown(self) -> str:
+        lines = [f"{self.facts}.", "", "| | ratio | wall | processor time | peak memory | of its tree | left on disk |"]
+        lines += ["|---|---|---|---|---|---|---|"]
+        lines += [
+            f"| {_code(r.name)} | {r.ratio:.2f} | {r.wall:.2f} s | {r.cpu:.2f} s | {r.peak:.0f} MB | {r.tree:.0f} MB "
+            f"| {r.size:.0f} MB |"
+            for r in self.rows
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Single figures, each with what it is."""
+
+    title: str
+    lines: Sequence[str]
+    problems: Sequence[str] = ()
+
+    @property
+    def text(self) -> str:
+        return "\n".join([f"{self.title}:", *(f"  {line}" for line in self.lines)])
+
+    @property
+    def markdown(self) -> str:
+        return "\n".join(f"- {line}" for line in self.lines)
+
+
+def _code(name: str) -> str:
+    return name if name.startswith("ours") else f"`{name}`".replace("|", "\\|")
+
+
+def _median(values: Iterable[float]) -> float:
+    return statistics.median(values)
 
 
 def _run(contender: Contender) -> Turn:
@@ -80,15 +162,14 @@ def _run(contender: Contender) -> Turn:
     process.stdin.close()
     watch = _Watch(process.pid)
     errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
+    watch.end()  # it has closed its last pipe; as long as it is not waited for, its memory can be looked up
+    process.wait()
     wall = time.perf_counter() - started
-    watch.end()
-    process.returncode = os.waitstatus_to_exitcode(status)
     process.stderr.close()
     if process.returncode != 0:
         sys.exit(f"{contender.name} failed: {errors.decode()}")
     cpu = _cpu(resource.getrusage(resource.RUSAGE_CHILDREN)) - before
-    return Turn(wall, cpu, usage.ru_maxrss * 1024, watch.peak, contender.size())
+    return Turn(wall, cpu, watch.own, watch.tree, contender.size())
 
 
 def _cpu(usage: resource.struct_rusage) -> float:
@@ -106,10 +187,13 @@ def folder_size(folder: Path) -> int:
 
 
 class _Watch:
-    """Adds up the memory of a process and its descendants while it runs."""
+    """Looks at the memory of a process and its descendants while it runs.
+
+    The system's own peak of a child (``ru_maxrss``) begins at what its parent held when it was started.
+    """
 
     def __init__(self, pid: int) -> None:
-        self.peak = 0
+        self.own = self.tree = 0
         self._pid = pid
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look)
@@ -120,8 +204,9 @@ class _Watch:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._over.wait(0.1):
-            self.peak = max(self.peak, sum(map(_resident, _tree(self._pid))))
+        while not self._over.wait(0.05):
+            self.own = max(self.own, _peak(self._pid))
+            self.tree = max(self.tree, sum(map(_resident, _tree(self._pid))))
 
 
 def _tree(pid: int) -> list[int]:
@@ -130,6 +215,14 @@ def _tree(pid: int) -> list[int]:
     except OSError:
         return [pid]
     return [pid, *(found for child in children for found in _tree(int(child)))]
+
+
+def _peak(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def _resident(pid: int) -> int:

@@ -1,4 +1,5 @@
-"""PostgreSQL: ``backup_create`` against pg_dump alone, pg_dump with gzip, and django-dbbackup."""
+"""PostgreSQL: backups, restores and drills against pg_dump and pg_restore alone and with a compressor, and against
+django-dbbackup."""
 
 from __future__ import annotations
 
@@ -6,127 +7,113 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.support.gnupg_home import Laptop
 from tests.support.postgresql_server import PostgreSQL, postgresql_programs
+from tests.support.s3_server import S3Server
 
-from benchmarks.measure import Contender, in_turns, report
-from benchmarks.project import CREATE, DBBACKUP, WORKER, backing_up
+from benchmarks.measure import Contender, Section, Table, in_turns
+from benchmarks.project import DRILL, OTHERS_CREATE, OTHERS_RESTORE, Project, piped
+from benchmarks.sample import FOREIGN_KEYS, INDEXES, TABLES
 
-SETTINGS = """
-from pathlib import Path
-from django_cfg import BackupConfig
-BASE_DIR = Path(__file__).parent
-SECRET_KEY = "bench"
-USE_TZ = True
-INSTALLED_APPS = ["django_cfg.backup", {apps}]
-DATABASES = {{"default": {database!r}}}
-BACKUP = BackupConfig(enabled=True, compression="{compression}", tools_dir="{tools}", encryption_key={key!r})
-"""
-SCHEMA = """
-CREATE TABLE book (id bigserial PRIMARY KEY, isbn uuid NOT NULL, title varchar(200) NOT NULL, summary text NOT NULL,
-    pages integer NOT NULL, price numeric(8, 2) NOT NULL, published timestamptz NOT NULL);
-CREATE TABLE sale (id bigserial PRIMARY KEY, book_id bigint NOT NULL, receipt uuid NOT NULL,
-    quantity integer NOT NULL, amount double precision NOT NULL, sold_at timestamptz NOT NULL);
-"""
-INDEXES = """
-ALTER TABLE sale ADD FOREIGN KEY (book_id) REFERENCES book (id);
-CREATE INDEX ON sale (book_id);
-CREATE INDEX ON book (published);
-"""
-FILL = """
+_TYPES = {"uuid": "uuid", "text": "text", "real": "double precision", "moment": "timestamptz"}
+_FILL = """
 import sys, psycopg
-from benchmarks.sample import ROWS, books, sales
-count = int(ROWS * float(sys.argv[2]))
+from benchmarks.sample import tables
 with psycopg.connect(sys.argv[1]) as connection, connection.cursor() as cursor:
-    for table, rows in (("book", books(count)), ("sale", sales(count))):
+    for table, rows in tables(float(sys.argv[2])):
         with cursor.copy(f"COPY {table} FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
 """
-BASELINE = "pg_dump -Fc -Z0 >/dev/null"
-IN_PLAIN = "backup_create, gzip"
+_HASHED_ONCE = ("--ignore-checksum", "--etag-hash=")  # the default of this S3 server reads all of it twice
+_DUMP, _RESTORE = "pg_dump -Fc -Z0 >/dev/null", "gunzip | pg_restore"
+_PLAIN = "new"  # the database that the stock tools make
 
 
-def main(turns: int = 5, scale: float = 1.0, slow: bool = False, encrypted: bool = False) -> None:
+def sections(turns: int, size: float, slow: bool) -> Iterator[Section]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        server = PostgreSQL(postgresql_programs()[0], folder / "server")
+        server, bucket = (
+            PostgreSQL(postgresql_programs()[0], folder / "server"),
+            S3Server(folder / "bucket", *_HASHED_ONCE),
+        )
         try:
-            fill(server, scale)
-            contenders = list(_encrypted(folder, server) if encrypted else _contenders(folder, server, slow))
-            results = in_turns(contenders, turns)
-            size = server.sql("SELECT pg_database_size('bench')")[0][0]
-            print(f"PostgreSQL, {size / 1e6:,.0f} MB on its disk, {turns} turns, medians")  # type: ignore[operator]
-            print(report(results, IN_PLAIN if encrypted else BASELINE))
+            fill(server, size)
+            disk = int(str(server.sql("SELECT pg_database_size('bench')")[0][0])) / 1e6
+            facts = f"PostgreSQL {server.sql('SHOW server_version')[0][0]}, {disk:,.0f} MB on its disk"
+            made = in_turns(list(_backups(folder, server, bucket, slow)), turns)
+            yield Table("PostgreSQL, backup", facts, _DUMP, made)
+            restored = in_turns(list(_restores(folder, server)), turns)
+            yield Table("PostgreSQL, restore", facts, _RESTORE, restored)
         finally:
+            bucket.stop()
             server.stop("immediate")
 
 
-def fill(server: PostgreSQL, scale: float) -> None:
-    print("Filling the sample database ...", file=sys.stderr)
+def fill(server: PostgreSQL, size: float) -> None:
+    print("Filling PostgreSQL ...", file=sys.stderr)
     server.sql("CREATE DATABASE bench")
-    server.sql(*SCHEMA.strip().split("\n\n"), database="bench")
+    tables = (f"CREATE TABLE {table} ({columns.format(**_TYPES)})" for table, columns in TABLES.items())
+    server.sql(*tables, database="bench")
     where = f"host=127.0.0.1 port={server.port} user={server.USER} password={server.PASSWORD} dbname=bench"
-    subprocess.run([sys.executable, "-c", FILL, where, str(scale)], check=True)
-    server.sql(*INDEXES.strip().splitlines(), "VACUUM ANALYZE", database="bench")
+    subprocess.run([sys.executable, "-c", _FILL, where, str(size)], check=True)
+    server.sql(*(f"CREATE INDEX {name} ON {on}" for name, on in INDEXES.items()), database="bench")
+    for table, keys in FOREIGN_KEYS.items():
+        for column, other in keys.items():
+            server.sql(f"ALTER TABLE {table} ADD FOREIGN KEY ({column}) REFERENCES {other} (id)", database="bench")
+    server.sql("VACUUM ANALYZE", database="bench")
 
 
-def _contenders(folder: Path, server: PostgreSQL, slow: bool) -> Iterable[Contender]:
-    dump = f"{server.programs / 'pg_dump'} --format=custom --compress=0"
-    out = folder / "dump.gz"
-    env = {**os.environ, "PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGUSER": server.USER,
-           "PGPASSWORD": server.PASSWORD, "PGDATABASE": "bench"}  # fmt: skip
-    yield Contender(BASELINE, ["sh", "-c", f"{dump} >/dev/null"], lambda: None, lambda: 0, env)
-    yield Contender(
-        "pg_dump | gzip -6",
-        ["sh", "-c", f"{dump} | gzip -6 > {out}"],
-        lambda: out.unlink(missing_ok=True),
-        lambda: out.stat().st_size,
-        env,
-    )
-    yield _django(folder, server, IN_PLAIN, "gzip")
-    yield _django(folder, server, "a worker, gzip", "gzip", WORKER)
-    yield _django(folder, server, "a worker, gzip, not counted", "gzip", (*WORKER, "uncounted"))
-    yield _django(folder, server, "a worker, gzip, format not checked", "gzip", (*WORKER, "unchecked"))
-    yield _django(folder, server, "backup_create, none", "none")
-    yield _django(folder, server, "a worker, none", "none", WORKER)
-    yield _django(folder, server, "a worker, none, format not checked", "none", (*WORKER, "unchecked"))
-    if slow:
-        yield _django(folder, server, "backup_create, xz", "xz")
-    if find_spec("dbbackup"):
-        other = (sys.executable, "-m", "django", "dbbackup", "--quiet")
-        yield _django(folder, server, "django-dbbackup", "none", other)
-        yield _django(folder, server, "django-dbbackup -z", "none", (*other, "-z"))
+def _env(server: PostgreSQL) -> dict[str, str]:
+    return {**os.environ, "PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGUSER": server.USER,
+            "PGPASSWORD": server.PASSWORD, "PATH": f"{server.programs}:{os.environ['PATH']}"}  # fmt: skip
 
 
-def _encrypted(folder: Path, server: PostgreSQL) -> Iterable[Contender]:
+def _backups(folder: Path, server: PostgreSQL, bucket: S3Server, slow: bool) -> Iterator[Contender]:
+    dump, out, env = "pg_dump --format=custom --compress=0 bench", folder / "dump", _env(server)
+    yield piped(_DUMP, f"{dump} >/dev/null", None, env)
+    yield piped("pg_dump | gzip -6", f"{dump} | gzip -6 > {out}", out, env)
+    yield piped("pg_dump | zstd -3", f"{dump} | zstd -q -3 > {out}", out, env)
+    for method in ("gzip", "zstd", "none", *(["xz"] if slow else [])):
+        yield _project(folder, server, f"backup {method}", compression=method).backing_up(f"ours, {method}")
     laptop = Laptop.make()
     public = laptop.public
     laptop.home.remove()
-    yield _django(folder, server, IN_PLAIN, "gzip")
-    yield _django(folder, server, "gzip, to a public key", "gzip", key=public)
-    yield _django(folder, server, "gzip, with a passphrase", "gzip", key="correct horse battery staple")
+    yield _project(folder, server, "encrypted", encryption_key=public).backing_up("ours, gzip, to a public key")
+    place = bucket.data / bucket.new_bucket("bench")
+    s3 = _project(folder, server, "s3", place=place, storage=bucket.parameters("bench"))
+    yield s3.backing_up("ours, gzip, to S3")
+    yield _project(folder, server, "others backup").backing_up("django-dbbackup -z", OTHERS_CREATE)
 
 
-def _django(
-    folder: Path,
-    server: PostgreSQL,
-    name: str,
-    compression: str,
-    command: Sequence[str] = CREATE,
-    key: str | None = None,
-) -> Contender:
-    text = settings(server, compression, '"dbbackup"' if "dbbackup" in name else "", key)
-    return backing_up(folder, name, text, command, programs=server.programs)
+def _restores(folder: Path, server: PostgreSQL) -> Iterator[Contender]:
+    plain, packed, env = folder / "plain.pgdump", folder / "packed.pgdump.gz", _env(server)
+    subprocess.run(["pg_dump", "--format=custom", "--compress=0", f"--file={plain}", "bench"], env=env, check=True)
+    subprocess.run(["sh", "-c", f"gzip -6 < {plain} > {packed}"], check=True)
+
+    def settle() -> None:
+        """Nothing is left of the turn before: no database of it, and no page that still has to be written."""
+        found = server.sql("SELECT datname FROM pg_database WHERE datname LIKE 'bench\\_\\_%'")
+        server.sql(*(f"DROP DATABASE IF EXISTS {name}" for name in (_PLAIN, *(name for (name,) in found))))
+        server.sql(f"CREATE DATABASE {_PLAIN} TEMPLATE template0", "CHECKPOINT")
+
+    def stock(name: str, command: str) -> Contender:
+        return Contender(name, ["sh", "-c", command], settle, lambda: 0, env)
+
+    yield stock(_RESTORE, f"gunzip -c {packed} | pg_restore --dbname={_PLAIN}")
+    yield stock("pg_restore of the raw file", f"pg_restore --dbname={_PLAIN} {plain}")
+    yield stock("pg_restore -j 2 of the raw file", f"pg_restore -j 2 --dbname={_PLAIN} {plain}")
+    for method in ("gzip", "zstd", "none"):
+        project = _project(folder, server, f"restore {method}", compression=method)
+        yield project.restoring(f"ours, {method}", prepare=settle)
+    yield _project(folder, server, "drill").restoring("ours, a drill, gzip", DRILL, settle)
+    others = _project(folder, server, "others restore")
+    yield others.restoring("django-dbbackup, dbrestore -z", OTHERS_RESTORE, settle)
 
 
-def settings(server: PostgreSQL, compression: str, apps: str = "", key: str | None = None) -> str:
-    """Of a project whose database is the sample."""
-    text = SETTINGS.format(
-        apps=apps, database=server.settings("bench"), compression=compression, tools=server.programs, key=key
-    )
-    return text + DBBACKUP
+def _project(folder: Path, server: PostgreSQL, name: str, place: Path | None = None, **backup: Any) -> Project:
+    return Project.make(folder, name, server.settings("bench"), programs=server.programs, place=place, **backup)

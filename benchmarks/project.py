@@ -1,80 +1,127 @@
-"""A Django project to back up, and the two ways to do it: a command, and a worker that has been running for long."""
+"""A Django project to back up and to restore: its commands, begun when Django has been started, as a worker has."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import Contender, folder_size
 
-CREATE = (sys.executable, "-m", "django", "backup_create", "--verbosity=0")
-# As a worker of a queue or the scheduler does it: Django has been started long ago.
+SETTINGS = """
+from pathlib import Path
+try:
+    import pymysql
+    pymysql.install_as_MySQLdb()
+except ImportError:
+    pass
+from django_cfg import BackupConfig
+BASE_DIR = Path(__file__).parent
+SECRET_KEY = "bench"
+USE_TZ = True
+INSTALLED_APPS = ["django_cfg.backup", "dbbackup"]
+DATABASES = {{"default": {database!r}}}
+BACKUP = BackupConfig(enabled=True, project="bench", **{backup!r})
+STORAGES = {{
+    "default": {{"BACKEND": "django.core.files.storage.FileSystemStorage"}},
+    "staticfiles": {{"BACKEND": "django.core.files.storage.FileSystemStorage"}},
+    "dbbackup": {{
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {{"location": BASE_DIR / "out"}},
+    }},
+}}
+"""
+# The modules of the command are imported, too, before it says that it is ready.
 _WORKER = """
 import sys
 import django
 django.setup()
-from django_cfg.backup import create_backup
-from django_cfg.backup.engines.postgresql import custom_format, schema
-if "unchecked" in sys.argv:
-    custom_format.CustomFormatReader._feed = lambda reader, block: None
-if "uncounted" in sys.argv:
-    schema.count_rows = lambda connection, names: {str(name): 0 for name in names}
+from django.core.management import call_command, get_commands, load_command_class
+command = load_command_class(get_commands()[sys.argv[1]], sys.argv[1])
 print("ready", flush=True)
 sys.stdin.read()
-create_backup()
+call_command(command, *sys.argv[2:])
 """
-WORKER = (sys.executable, "-c", _WORKER)
-DBBACKUP = """
-STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "dbbackup": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": BASE_DIR / "out"},
-    },
-}
-"""
+CREATE = ("backup_create", "--verbosity=0")
+RESTORE = ("backup_restore", "--yes", "--discard-old", "--verbosity=0")
+DRILL = ("backup_verify", "latest", "--drill", "--verbosity=0")
+OTHERS_CREATE, OTHERS_RESTORE = ("dbbackup", "-z", "--quiet"), ("dbrestore", "-z", "--noinput", "--quiet")
 
 
-def make_project(folder: Path, name: str, settings: str, programs: Path | None = None) -> tuple[Path, dict[str, str]]:
-    """The project's own folder, and the environment in which its commands run."""
-    project = folder / name.replace(" ", "_").replace(",", "")
-    project.mkdir()
-    (project / "bench_settings.py").write_text(settings)
-    path = f"{programs}:{os.environ['PATH']}" if programs else os.environ["PATH"]
-    return project, {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "bench_settings",
-        "PYTHONPATH": str(project),
-        "PATH": path,
-    }
+def _nothing() -> None:
+    return
 
 
-def backing_up(
-    folder: Path,
-    name: str,
-    settings: str,
-    command: Sequence[str] = CREATE,
-    *,
-    programs: Path | None = None,
-    place: Path | None = None,
-) -> Contender:
-    """
-    :param place: where the backups go; None: below the project's folder.
-    """
-    project, env = make_project(folder, name, settings, programs)
-    places = [place] if place else [project / "backups", project / "out"]
+@dataclass(frozen=True)
+class Project:
+    """The folder of a project, and the environment in which its commands run."""
+
+    folder: Path
+    env: dict[str, str]
+    place: Path | None = None  # of its backups, where it is not below the folder
+
+    @classmethod
+    def make(
+        cls,
+        folder: Path,
+        name: str,
+        database: dict[str, Any],
+        *,
+        programs: Path | None = None,
+        place: Path | None = None,
+        **backup: Any,
+    ) -> Project:
+        project = folder / name.replace(" ", "_").replace(",", "")
+        project.mkdir()
+        if programs:
+            backup["tools_dir"] = str(programs)
+        (project / "bench_settings.py").write_text(SETTINGS.format(database=database, backup=backup))
+        path = f"{programs}:{os.environ['PATH']}" if programs else os.environ["PATH"]
+        own = {"DJANGO_SETTINGS_MODULE": "bench_settings", "PYTHONPATH": str(project), "PATH": path}
+        return cls(project, {**os.environ, **own}, place)
+
+    @property
+    def _places(self) -> Iterable[Path]:
+        return [self.place] if self.place else [self.folder / "backups", self.folder / "out"]
+
+    def clear(self) -> None:
+        for place in self._places:
+            shutil.rmtree(place, ignore_errors=True)
+        if self.place:
+            self.place.mkdir()  # of a bucket, which has to be there
+
+    def size(self) -> int:
+        return sum(folder_size(place) for place in self._places if place.exists())
+
+    def backing_up(self, name: str, command: Sequence[str] = CREATE) -> Contender:
+        return Contender(name, self._argv(command), self.clear, self.size, self.env, waits=True)
+
+    def restoring(
+        self, name: str, command: Sequence[str] = RESTORE, prepare: Callable[[], None] = _nothing
+    ) -> Contender:
+        """A restore of the backup that is made now."""
+        made_by = OTHERS_CREATE if command == OTHERS_RESTORE else CREATE
+        subprocess.run([sys.executable, "-m", "django", *made_by], env=self.env, check=True, capture_output=True)
+        return Contender(name, self._argv(command), prepare, lambda: 0, self.env, waits=True)
+
+    @staticmethod
+    def _argv(command: Sequence[str]) -> list[str]:
+        return [sys.executable, "-c", _WORKER, *command]
+
+
+def piped(name: str, command: str, out: Path | None, env: dict[str, str] | None = None) -> Contender:
+    """A shell command of stock tools that writes *out*."""
 
     def clear() -> None:
-        for found in places:
-            shutil.rmtree(found, ignore_errors=True)
-        if place:
-            place.mkdir()  # of a bucket, which has to be there
+        if out:
+            out.unlink(missing_ok=True)
 
     def size() -> int:
-        return sum(folder_size(found) for found in places if found.exists())
+        return out.stat().st_size if out else 0
 
-    return Contender(name, command, clear, size, env, waits=command[:3] == WORKER)
+    return Contender(name, ["sh", "-c", command], clear, size, env)

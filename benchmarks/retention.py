@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from tests.support.manifests import archive_of, make_manifest
 from tests.support.s3_server import S3Server
 
+from benchmarks.measure import Facts, Section
 from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.policy.retention import Scope, Sidecars, plan
@@ -39,13 +40,17 @@ DECIDED, DELETED = 10_000, 1_000
 DATABASES = [f"database{number}" for number in range(10)]
 
 
-def main(turns: int = 5, scale: float = 1.0) -> None:
-    decided = [_decide(int(DECIDED * scale)) for _ in range(turns)]
-    print(f"plan for {DECIDED * scale:,.0f} backups of {len(DATABASES)} databases: {_durations(decided)}")
+def sections(turns: int, size: float) -> Iterator[Section]:
+    decided, deleted = (max(int(count * min(size, 1.0)), 100) for count in (DECIDED, DELETED))
+    planned = [_decide(decided) for _ in range(turns)]
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        pruned = [_prune(folder / str(turn), int(DELETED * scale)) for turn in range(turns)]
-    print(f"backup_prune of {DELETED * scale:,.0f} backups in a bucket, all of the process: {_durations(pruned)}")
+        pruned = [_prune(folder / str(turn), deleted) for turn in range(turns)]
+    lines = [
+        f"the plan for {decided:,} backups of {len(DATABASES)} databases: {_durations(planned)}",
+        f"`backup_prune` of {deleted:,} backups in a bucket, all of the process: {_durations(pruned)}",
+    ]
+    yield Facts("Retention", lines)
 
 
 def history(count: int, databases: list[str]) -> Iterator[Manifest]:

@@ -1,60 +1,58 @@
-"""SQLite: ``backup_create`` against SQLite's own ``VACUUM INTO``, followed by nothing else."""
+"""SQLite: backups, restores and drills against its own ``VACUUM INTO`` and ``.backup``, and against django-dbbackup."""
 
 from __future__ import annotations
 
-import os
-import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from benchmarks.measure import Contender, folder_size, in_turns, report
+from benchmarks.measure import Contender, Section, Table, in_turns
+from benchmarks.project import DRILL, OTHERS_CREATE, OTHERS_RESTORE, Project, piped
 
-SETTINGS = """
-from pathlib import Path
-from django_cfg import BackupConfig
-BASE_DIR = Path(__file__).parent
-SECRET_KEY = "bench"
-INSTALLED_APPS = ["django_cfg.backup"]
-DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "bench.sqlite3"}}}}
-BACKUP = BackupConfig(enabled=True, compression="{compression}")
-"""
-FILL = "import sys; from pathlib import Path; from benchmarks.sample import fill_sqlite; "
-FILL += "fill_sqlite(Path(sys.argv[1]), float(sys.argv[2]))"
-VACUUM = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('VACUUM INTO ?', (sys.argv[2],))"
-BASELINE = "VACUUM INTO"
+_FILL = "import sys; from pathlib import Path; from benchmarks.sample import fill_sqlite; "
+_FILL += "fill_sqlite(Path(sys.argv[1]), float(sys.argv[2]))"
+_DUMP, _RESTORE = "VACUUM INTO", "gunzip > file"
 
 
-def main(turns: int = 5, scale: float = 1.0) -> None:
+def sections(turns: int, size: float) -> Iterator[Section]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         database = folder / "bench.sqlite3"
-        print("Filling the sample database ...", file=sys.stderr)
+        print("Filling SQLite ...", file=sys.stderr)
         # In a process of its own: a child's peak memory begins at what its parent held when it was started.
-        subprocess.run([sys.executable, "-c", FILL, str(database), str(scale)], check=True)
-        contenders = [_vacuum(folder, database), *(_ours(folder, method) for method in ("none", "gzip"))]
-        results = in_turns(contenders, turns)
-        print(f"SQLite, {database.stat().st_size / 1e6:,.0f} MB, {turns} turns, medians")
-        print(report(results, BASELINE))
+        subprocess.run([sys.executable, "-c", _FILL, str(database), str(size)], check=True)
+        facts = f"SQLite {sqlite3.sqlite_version}, {database.stat().st_size / 1e6:,.0f} MB"
+        yield Table("SQLite, backup", facts, _DUMP, in_turns(list(_backups(folder, database)), turns))
+        yield Table("SQLite, restore", facts, _RESTORE, in_turns(list(_restores(folder, database)), turns))
 
 
-def _vacuum(folder: Path, database: Path) -> Contender:
-    copy = folder / "vacuum.sqlite3"
-    command = [sys.executable, "-c", VACUUM, str(database), str(copy)]
-    if program := shutil.which("sqlite3"):
-        command = [program, str(database), f"VACUUM INTO '{copy}'"]
-    return Contender(BASELINE, command, lambda: copy.unlink(missing_ok=True), lambda: copy.stat().st_size)
+def _backups(folder: Path, database: Path) -> Iterator[Contender]:
+    copy, out = folder / "copy.sqlite3", folder / "copy.sqlite3.gz"
+    vacuum = f"rm -f {copy}; sqlite3 {database} \"VACUUM INTO '{copy}'\""
+    yield piped(_DUMP, vacuum, copy)
+    yield piped(".backup", f"sqlite3 {database} '.backup {copy}'", copy)
+    yield piped("VACUUM INTO, gzip -6", f"{vacuum}; gzip -6 < {copy} > {out}; rm {copy}", out)
+    yield piped("VACUUM INTO, zstd -3", f"{vacuum}; zstd -q -3 < {copy} > {out}; rm {copy}", out)
+    for method in ("gzip", "zstd", "none"):
+        yield _project(folder, database, f"backup {method}", compression=method).backing_up(f"ours, {method}")
+    yield _project(folder, database, "others backup").backing_up("django-dbbackup -z", OTHERS_CREATE)
 
 
-def _ours(folder: Path, compression: str) -> Contender:
-    (folder / f"bench_{compression}.py").write_text(SETTINGS.format(compression=compression))
-    backups = folder / "backups"
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": f"bench_{compression}", "PYTHONPATH": str(folder)}
-    return Contender(
-        f"backup_create, {compression}",
-        [sys.executable, "-m", "django", "backup_create", "--verbosity=0"],
-        lambda: shutil.rmtree(backups, ignore_errors=True),
-        lambda: folder_size(backups),
-        env,
-    )
+def _restores(folder: Path, database: Path) -> Iterator[Contender]:
+    packed, new = folder / "packed.sqlite3.gz", folder / "new.sqlite3"
+    subprocess.run(["sh", "-c", f"gzip -6 < {database} > {packed}"], check=True)
+    yield piped(_RESTORE, f"gunzip -c {packed} > {new}", new)
+    for method in ("gzip", "zstd", "none"):
+        yield _project(folder, database, f"restore {method}", compression=method).restoring(f"ours, {method}")
+    yield _project(folder, database, "drill").restoring("ours, a drill, gzip", DRILL)
+    others = _project(folder, database, "others restore")
+    yield others.restoring("django-dbbackup, dbrestore -z", OTHERS_RESTORE)
+
+
+def _project(folder: Path, database: Path, name: str, **backup: Any) -> Project:
+    settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(database)}
+    return Project.make(folder, name, settings, **backup)

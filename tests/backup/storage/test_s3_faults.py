@@ -16,7 +16,7 @@ from django_cfg.backup.pipeline.archive import pack
 from django_cfg.backup.pipeline.stream import pump
 from django_cfg.backup.storage.s3 import S3Storage, client, upload
 from tests.support import faulty_s3_proxy as faults
-from tests.support.faulty_s3_proxy import Answer, Exchange, Fault, FaultyProxy
+from tests.support.faulty_s3_proxy import Answer, Exchange, Fault, FaultyProxy, Slow
 from tests.support.noise import Noise
 from tests.support.processes import wait_until
 from tests.support.s3_server import S3Server
@@ -55,6 +55,33 @@ def disk(s3_server: S3Server, bucket: str) -> Iterator[list[str]]:
     expected: list[str] = []
     yield expected
     assert s3_server.files(bucket) == expected
+
+
+class TestRequestsOfAListing:
+    def test_one_list_for_each_thousand_objects(
+        self, storage: S3Storage, proxy: FaultyProxy, s3_server: S3Server, bucket: str
+    ) -> None:
+        """And no request for any single one."""
+        folder = s3_server.data / bucket / "db-backups"
+        folder.mkdir()
+        for number in range(2_001):
+            (folder / f"{number:05}.json").touch()
+        assert len(list(storage.list())) == 2_001
+        assert proxy.seen == ["ListObjects"] * 3
+
+    def test_manifests_are_read_by_one_request_each_sixteen_at_once(
+        self, storage: S3Storage, proxy: FaultyProxy, s3_server: S3Server, bucket: str
+    ) -> None:
+        folder = s3_server.data / bucket / "db-backups"
+        folder.mkdir()
+        keys = [f"{number:05}.json" for number in range(100)]
+        for key in keys:
+            (folder / key).write_text(key)
+        slow = Slow(0.05)
+        proxy.every("GetObject", slow)
+        assert [key for key, data in storage.read_many(keys) if data == key.encode()] == keys
+        assert proxy.seen == ["GetObject"] * 100
+        assert 2 <= slow.most_at_once <= 16
 
 
 class TestTemporaryFaults:
