@@ -80,6 +80,11 @@ def _backups(folder: Path, server: PostgreSQL, bucket: S3Server, slow: bool) -> 
     yield piped("pg_dump | zstd -3", f"{dump} | zstd -q -3 > {out}", out, env)
     for method in ("gzip", "zstd", "none", *(["xz"] if slow else [])):
         yield _project(folder, server, f"backup {method}", compression=method).backing_up(f"ours, {method}")
+    unchecked = _project(folder, server, "unchecked", compression="none")
+    yield unchecked.backing_up("ours, none, format not checked", unchecked=True)
+    for method in ("gzip", "none"):
+        several = _project(folder, server, f"jobs {method}", compression=method, dump_jobs=2)
+        yield several.backing_up(f"ours, {method}, dump_jobs=2")
     laptop = Laptop.make()
     public = laptop.public
     laptop.home.remove()
@@ -110,6 +115,8 @@ def _restores(folder: Path, server: PostgreSQL) -> Iterator[Contender]:
     for method in ("gzip", "zstd", "none"):
         project = _project(folder, server, f"restore {method}", compression=method)
         yield project.restoring(f"ours, {method}", prepare=settle)
+    alone = _project(folder, server, "restore alone", restore_jobs=1)
+    yield alone.restoring("ours, gzip, restore_jobs=1", prepare=settle)
     yield _project(folder, server, "drill").restoring("ours, a drill, gzip", DRILL, settle)
     others = _project(folder, server, "others restore")
     yield others.restoring("django-dbbackup, dbrestore -z", OTHERS_RESTORE, settle)
