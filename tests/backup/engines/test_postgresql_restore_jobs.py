@@ -393,25 +393,21 @@ def test_limits_of_a_role_and_of_a_database(server: PostgreSQLServer) -> None:
     assert prepare_sessions(sessions_of(server), None).jobs <= 2
 
 
-def test_settings_of_the_sessions(own_postgresql_server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarter of shared_buffers is shared by all; what the server or the project has set stays."""
-    server = own_postgresql_server
-    server.server.stop()
-    server.server.start("shared_buffers=256MB", "maintenance_work_mem=10MB")
+def test_settings_of_the_sessions(server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the server or the project has set stays."""
     server.run(f"ALTER DATABASE {server.databases['default']} SET default_transaction_read_only = on")
 
-    def show(database: Database, jobs: int) -> tuple[object, ...]:
-        names = ("maintenance_work_mem", "synchronous_commit", "default_transaction_read_only", "work_mem")
-        sessions = prepare_sessions(database, jobs)
+    def show(database: Database) -> tuple[object, ...]:
+        names = ("synchronous_commit", "default_transaction_read_only", "maintenance_work_mem", "work_mem")
+        sessions = prepare_sessions(database, 2)
         assert not sessions.is_read_only
         with connect(sessions.database) as connection:
             return tuple(fetch_rows(connection, f"SHOW {name}")[0][0] for name in names)
 
-    assert show(sessions_of(server), 2) == ("32MB", "off", "off", "4MB")
-    assert show(sessions_of(server), 8) == ("10MB", "off", "off", "4MB")
-    assert show(sessions_of(server, OPTIONS={"options": "-c work_mem=5MB"}), 1) == ("64MB", "off", "off", "5MB")
+    assert show(sessions_of(server)) == ("off", "off", "64MB", "4MB")
+    assert show(sessions_of(server, OPTIONS={"options": "-c work_mem=5MB"})) == ("off", "off", "64MB", "5MB")
     monkeypatch.setenv("PGOPTIONS", "-c work_mem=6MB")
-    assert show(sessions_of(server), 1)[-1] == "6MB"
+    assert show(sessions_of(server))[-1] == "6MB"
 
 
 def test_a_pooler_that_refuses_settings(server: PostgreSQLServer) -> None:
