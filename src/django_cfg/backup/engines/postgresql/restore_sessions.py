@@ -24,8 +24,8 @@ SELECT least(
      FROM pg_roles r WHERE rolname = session_user AND rolconnlimit >= 0),
     (SELECT datconnlimit FROM pg_database WHERE datname = current_database() AND datconnlimit >= 0))
 """
-# maintenance_work_mem stays as the server has it: more made no index faster (measured with keys of up to 200 MB: sorting
-# them with 256 MB took longer than with 64 MB).
+# maintenance_work_mem stays as the server has it: more made no index faster (measured with keys of up to 200 MB, whose
+# sorting took longer with 256 MB than with 64 MB).
 _SETTINGS = {
     "default_transaction_read_only": "off",  # an operator may freeze a site with it before a restore
     "synchronous_commit": "off",  # that of the switch waits for all before it; many small tables take half as long
