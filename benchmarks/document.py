@@ -9,9 +9,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from html import escape
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.measure import Section, Table
@@ -97,7 +98,11 @@ def _lines(path: str) -> list[str]:
 
 def _versions() -> list[str]:
     names = ("django", "django-cfg-backup", "django-dbbackup", "isal", "backports.zstd")
-    return [f"{name} {version(name)}" for name in names]
+    found = []
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return found
 
 
 def _programs() -> Iterable[str]:

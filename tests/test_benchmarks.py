@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-import pytest
 from benchmarks.document import chart, write
 from benchmarks.measure import Facts, Table, Turn
 from benchmarks.sample import FOREIGN_KEYS, INDEXES, TABLES, tables
@@ -38,7 +37,6 @@ def test_the_chart_is_svg_for_light_and_dark() -> None:
 
 
 def test_the_page_names_machine_versions_and_date(tmp_path: Path) -> None:
-    pytest.importorskip("dbbackup", reason="the extra bench is not installed")
     write([TABLE, Facts("Memory", ["60 MB"])], tmp_path, turns=3, readme=None)
     page = (tmp_path / "benchmarks.md").read_text()
     for expected in ("| Date | 20", "cores of", "Python 3.", "Medians of 3 turns", "| ours, gzip | 1.50 |", "- 60 MB"):

@@ -175,12 +175,10 @@ class Slow:
         with self._lock:
             self._waiting += 1
             self.most_at_once = max(self.most_at_once, self._waiting)
-        try:
-            time.sleep(self._seconds)
-            return exchange.forward()
-        finally:
-            with self._lock:
-                self._waiting -= 1
+        time.sleep(self._seconds)
+        with self._lock:  # before the answer goes: whoever has it asks the next question
+            self._waiting -= 1
+        return exchange.forward()
 
 
 def drop(exchange: Exchange) -> Answer:

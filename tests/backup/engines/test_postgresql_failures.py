@@ -144,7 +144,7 @@ def test_the_counting_that_takes_the_dump_with_it_is_reported() -> None:
         raise cause
 
     with Child(["sh", "-c", "echo invalid snapshot identifier >&2; exit 1"]) as child, ThreadPoolExecutor(1) as threads:
-        dump = PostgreSQLDump(child, 0, threads.submit(count), (), "default")
+        dump = PostgreSQLDump([(child, ())], 0, threads.submit(count), "default")
         with pytest.raises(DumpFailed) as caught:
             dump.stream.read()
     assert caught.value is cause
