@@ -176,7 +176,7 @@ class Slow:
             self._waiting += 1
             self.most_at_once = max(self.most_at_once, self._waiting)
         time.sleep(self._seconds)
-        with self._lock:  # before the answer goes: whoever has it asks the next question
+        with self._lock:  # before the answer goes: after it the next request comes
             self._waiting -= 1
         return exchange.forward()
 
