@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 STRICT = python -X dev -W error
 # Without the debug hooks of memory allocation, which find faults in C code: they cost a seventh of the time.
 PYTEST = PYTHONMALLOC=default $(BIN)/$(STRICT) -m pytest
-WORKERS ?= 3
+WORKERS ?= 4
 # In interpreters as strict as the one that leads them.
 PARALLEL = --dist worksteal --tx '$(WORKERS)*popen//python=$(abspath $(BIN))/$(STRICT)'
 # Compiled once, not at every start of the hundreds of processes that the tests start.

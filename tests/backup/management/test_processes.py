@@ -142,24 +142,27 @@ def answered(project: RealProject, typed: bytes, code: int) -> bytes:
     return said
 
 
+LOST = "The command has ended well; what it printed is lost: No space left on device."
+
+
 @pytest.mark.parametrize(
-    ("redirection", "code", "words"),
+    ("redirection", "code", "words", "then"),
     [
-        (">&-", 0, ""),
-        ("2>&-", 0, ""),
-        (">&- 2>&-", 0, ""),
-        (">/dev/full", 1, "The command has ended well; what it printed is lost: No space left on device."),
-        ("--json >/dev/full", 1, "The command has ended well; what it printed is lost: No space left on device."),
-        (">/dev/full 2>/dev/full", 1, ""),
-        ("| head -c1 >/dev/null; exit ${PIPESTATUS[0]}", 0, ""),
+        (">&-", 0, "", []),
+        ("2>&-", 0, "", []),
+        (">&- 2>&-", 0, "", ["backup_restore latest --yes"]),
+        (">/dev/full", 1, LOST, ["backup_list", "backup_restore latest --yes"]),
+        ("--json >/dev/full", 1, LOST, ["backup_list"]),
+        (">/dev/full 2>/dev/full", 1, "", ["backup_restore latest --yes"]),
+        ("| head -c1 >/dev/null; exit ${PIPESTATUS[0]}", 0, "", ["backup_list"]),
     ],
 )
 def test_a_broken_output_does_not_stop_a_backup(
-    tmp_path: Path, migrated_database: Path, redirection: str, code: int, words: str
+    tmp_path: Path, migrated_database: Path, redirection: str, code: int, words: str, then: list[str]
 ) -> None:
-    """Neither a closed terminal nor a full disk under the log stops it."""
+    """Neither a closed terminal nor a full disk under the log stops it, nor another command."""
     project = RealProject(tmp_path / "project", migrated_database)
-    for command in ("backup_create", "backup_list", "backup_restore latest --yes"):
+    for command in ("backup_create", *then):
         done = project.shell(f"{command} {redirection}")
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr

@@ -141,7 +141,8 @@ class TestRead:
                     unpacked(frame)
 
     def test_the_best_levels_of_the_program_are_read(self) -> None:
-        assert unpacked(program("-c", "-19", data=PLAIN).stdout) == PLAIN
+        some = PLAIN[:400_000]
+        assert unpacked(program("-c", "-19", data=some).stdout) == some
 
     @pytest.mark.parametrize("size", [BLOCK, 65_536])
     def test_a_flood_of_zeros_is_read_in_bounded_memory(self, size: int) -> None:

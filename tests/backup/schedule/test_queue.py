@@ -301,7 +301,7 @@ def slots_in(fleet: Fleet) -> Counter[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("sources", "hours"), [(2, 4), pytest.param(4, 50, marks=pytest.mark.long)], ids=["8 slots", "200 slots"]
+    ("sources", "hours"), [(2, 2), pytest.param(4, 50, marks=pytest.mark.long)], ids=["4 slots", "200 slots"]
 )
 def test_six_processes_serve_every_slot_exactly_once(
     tmp_path: Path, migrated_database: Path, redis_server: RedisServer, sources: int, hours: int
