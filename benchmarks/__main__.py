@@ -10,7 +10,7 @@ from benchmarks import listing, memory, mysql, postgresql, retention, sqlite, st
 from benchmarks.document import write
 from benchmarks.measure import Section
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("names", nargs="*", help="see BENCHMARKS; none: all")
 parser.add_argument("--turns", type=int, default=5)
@@ -37,6 +37,6 @@ for name in options.names or BENCHMARKS:
         print(f"\n{section.text}\n", flush=True)
         done.append(section)
 if output := options.output or (None if options.names else DOCS):
-    write(done, output, turns, readme=DOCS.parent / "README.md" if output == DOCS else None)
+    write(done, output, turns, readme=DOCS.parent / "README.md" if output.resolve() == DOCS else None)
 if failed := [f"{section.title}: {problem}" for section in done for problem in section.problems]:
     raise SystemExit("\n".join(failed))
