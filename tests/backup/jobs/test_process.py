@@ -56,7 +56,7 @@ def test_the_log_of_a_job_is_private_and_holds_what_it_printed(project: JobProje
     job = Job(action="backup", by="ada")
     project.perform(job)
     assert FileBoard(job.id).log.stat().st_mode & 0o777 == 0o600
-    assert "Backup of all databases: succeeded." in project.log(job)
+    wait_until(lambda: "Backup of all databases: succeeded." in project.log(job))  # its last line, after its end
 
 
 def test_a_restore_that_replaces_users_sessions_and_history(project: JobProject) -> None:

@@ -100,7 +100,7 @@ class S3Storage(Storage):
         """In the order of *keys*, several requests at once."""
         with requests_to(self._client) as requests:
             todo = iter(keys)
-            coming = deque(_asked(requests, islice(todo, _AT_ONCE)))
+            coming = deque(_asked(requests, islice(todo, _AT_ONCE - 1)))  # one more is asked soon
             while coming:
                 key, future = coming.popleft()
                 coming.extend(_asked(requests, islice(todo, 1)))
