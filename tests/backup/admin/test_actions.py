@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import OperationalError
 
 from django_cfg.backup.errors import VerificationFailed
+from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline import stream
@@ -145,6 +146,22 @@ def test_a_download_is_the_bytes(ada: Any, admin: Site, made: list[Manifest], fo
     assert answer.headers["Content-Disposition"] == f'attachment; filename="{made[0].name}{suffix}"'
     assert answer.headers["Content-Length"] == str(len(content))
     assert [entry[:2] for entry in log_entries()] == [("ada", made[0].name)]
+
+
+def test_a_backup_of_several_archives_is_shown_with_all_of_them(ada: Any, admin: Site, made: list[Manifest]) -> None:
+    """One file cannot hold them: the page names the command that downloads all."""
+    old, rows = made[0], b"rows" * 1_000_000
+    facts = {"key": f"{old.name}.rows1.sqlite3.gz", "size": len(rows), "raw_size": 7_000_000}
+    more = old.archive.model_copy(update={**facts, "sha256": hashlib.sha256(rows).hexdigest()})
+    manifest = old.model_copy(update={"row_archives": (more,)})
+    (admin.backups / more.key).write_bytes(rows)
+    (admin.backups / old.key).write_bytes(manifest.to_json())
+    page = ada.get(address("backup"), {"name": old.name}).text
+    for shown in (*manifest.archive_keys, more.sha256, megabytes(manifest.size), megabytes(manifest.raw_size)):
+        assert shown in page
+    assert megabytes(manifest.size) in ada.get(address("backups")).text
+    refused = ada.post(address("download"), {"name": old.name, "password": PASSWORD}, follow=True)
+    assert f"manage.py backup_download {old.name}" in messages_of(refused)[0]
 
 
 @pytest.mark.parametrize(

@@ -150,3 +150,17 @@ def count(scratch: Mapping[str, Any], table: str) -> int:
     finally:
         connection.close()
     return number
+
+
+class InPlace:
+    """The contract of PostgreSQL's restore in place."""
+
+    options: Mapping[str, Any] = {"in_place": True, "discard_old": True}
+    uses_staging = False
+
+
+class OfTables:
+    """The contract of PostgreSQL's restore of some tables."""
+
+    options: Mapping[str, Any] = {"tables": ("book",), "discard_old": True}
+    uses_staging = False

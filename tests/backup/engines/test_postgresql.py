@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.backup.engines.engine_contract import EngineContract
-from tests.backup.engines.restore_contract import RestoreContract
+from tests.backup.engines.restore_contract import InPlace, OfTables, RestoreContract
 from tests.support.postgresql_databases import PostgreSQLServer
 
 
@@ -21,11 +21,7 @@ class TestRestore(RestoreContract):
         return postgresql_server
 
 
-class TestRestoreInPlace(TestRestore):
-    options = {"in_place": True, "discard_old": True}
-    uses_staging = False
+class TestRestoreInPlace(InPlace, TestRestore): ...
 
 
-class TestRestoreOfTables(TestRestore):
-    options = {"tables": ("book",), "discard_old": True}
-    uses_staging = False
+class TestRestoreOfTables(OfTables, TestRestore): ...

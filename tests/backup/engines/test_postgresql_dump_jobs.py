@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.storage.local import LocalStorage
 from django_cfg.backup.storage.local.partial_file import PartialFile
 from tests.backup.engines.engine_contract import EngineContract
-from tests.backup.engines.restore_contract import RestoreContract
+from tests.backup.engines.restore_contract import InPlace, OfTables, RestoreContract
 from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.processes import children, threads
 from tests.support.s3_server import S3Server
@@ -53,14 +54,10 @@ class TestRestore(RestoreContract):
         return several(postgresql_server, monkeypatch)
 
 
-class TestRestoreInPlace(TestRestore):
-    options = {"in_place": True, "discard_old": True}
-    uses_staging = False
+class TestRestoreInPlace(InPlace, TestRestore): ...
 
 
-class TestRestoreOfTables(TestRestore):
-    options = {"tables": ("book",), "discard_old": True}
-    uses_staging = False
+class TestRestoreOfTables(OfTables, TestRestore): ...
 
 
 def test_each_program_stores_an_archive(server: PostgreSQLServer) -> None:
@@ -75,6 +72,23 @@ def test_each_program_stores_an_archive(server: PostgreSQLServer) -> None:
     assert drill_backup().succeeded
     shown = server.site.call("backup_show", "latest").stdout
     assert all(key in shown for key in manifest.archive_keys)
+
+
+def test_each_archive_is_announced_with_a_size_that_it_cannot_exceed(
+    server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts of an upload are as large as that says, and their number is limited; one table may be nearly all."""
+    announced: dict[str, int] = {}
+    publish = LocalStorage.publish
+
+    def note(storage: LocalStorage, key: str, *, expected_size: int = 0) -> Any:
+        announced[key] = expected_size
+        return publish(storage, key, expected_size=expected_size)
+
+    monkeypatch.setattr(LocalStorage, "publish", note)
+    server.run("CREATE TABLE huge AS SELECT repeat(md5(i::text), 30) FROM generate_series(1, 20000) i")
+    for part in create_backup().parts:
+        assert announced[part.archive_key] >= part.raw_size
 
 
 def test_small_tables_stay_together(server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> None:

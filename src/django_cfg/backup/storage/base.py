@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -30,6 +30,18 @@ def require_inside(key: str, location: str) -> None:
         raise StorageError(f"{key!r} is no name of an object in {location}.")
     if key.startswith("/") or ".." in key.split("/"):
         raise StorageError(f"{key!r} leads out of {location}.")
+
+
+@contextmanager
+def removed_on_error(storage: Storage) -> Iterator[list[str]]:
+    """Delete the objects whose keys the block has put into the list, if it fails: half a backup looks damaged."""
+    made: list[str] = []
+    try:
+        yield made
+    except BaseException:
+        for key in made:
+            storage.delete(key)
+        raise
 
 
 class Storage(ABC):

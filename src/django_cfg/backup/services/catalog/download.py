@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from django_cfg.backup.manifest import Manifest
@@ -14,7 +12,7 @@ from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, Decrypt
 from django_cfg.backup.pipeline.stream import pump
 from django_cfg.backup.services.catalog.archives import open_archive, require_readable
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
-from django_cfg.backup.storage.base import Storage
+from django_cfg.backup.storage.base import Storage, removed_on_error
 from django_cfg.backup.storage.local import LocalStorage
 
 
@@ -58,18 +56,6 @@ def download_backup(
         if not plain:
             target.write(manifest.key, manifest.to_json())
     return target.root / made[0]
-
-
-@contextmanager
-def removed_on_error(target: Storage) -> Iterator[list[str]]:
-    """Delete the objects that the block has made and put into the list, if it fails: half a backup looks damaged."""
-    made: list[str] = []
-    try:
-        yield made
-    except BaseException:
-        for key in made:
-            target.delete(key)
-        raise
 
 
 def plain_name(manifest: Manifest) -> str:

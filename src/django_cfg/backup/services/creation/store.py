@@ -13,7 +13,7 @@ from django_cfg.backup.engines.base import Dump
 from django_cfg.backup.pipeline.archive import Packed, pack
 from django_cfg.backup.pipeline.encryption.encrypt import Encryptor
 from django_cfg.backup.pipeline.stream import Interruptible, OnProgress, Writable
-from django_cfg.backup.storage.base import Storage
+from django_cfg.backup.storage.base import Storage, removed_on_error
 
 _REPORT_EVERY = 0.5  # seconds
 
@@ -26,22 +26,16 @@ def store_dump(
 
     The archives appear when the block ends without an error; after one none is left.
     """
-    stored: list[str] = []
-    try:
-        with ExitStack() as opened:
-            expected = dump.expected_size // len(keys)
-            sinks = [opened.enter_context(_published(storage, key, expected, stored)) for key in keys]
+    with removed_on_error(storage) as stored, ExitStack() as opened:
+        # One of them may hold nearly all: a share of the size would be no upper estimate.
+        sinks = [opened.enter_context(_published(storage, key, dump.expected_size, stored)) for key in keys]
 
-            def store(advance: OnProgress) -> list[Packed]:
-                if len(sinks) == 1:
-                    return [pack(dump.stream, sinks[0], compression, advance, encryptor)]
-                return _Workers(dump, sinks, compression, encryptor, advance).pack()
+        def store(advance: OnProgress) -> list[Packed]:
+            if len(sinks) == 1:
+                return [pack(dump.stream, sinks[0], compression, advance, encryptor)]
+            return _Workers(dump, sinks, compression, encryptor, advance).pack()
 
-            yield store
-    except BaseException:
-        for key in stored:
-            storage.delete(key)
-        raise
+        yield store
 
 
 @contextmanager
