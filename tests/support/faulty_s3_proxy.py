@@ -85,6 +85,10 @@ class Exchange:
 Fault = Callable[[Exchange], Answer]
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 100  # with the five of the standard library, more that come at once wait for a second
+
+
 class FaultyProxy:
     """Each request of a kind meets the next fault of that kind, then the one that is for all; else it passes."""
 
@@ -163,11 +167,15 @@ def status(number: int, code: str = "InternalError", message: str = "We failed."
 
 
 class Slow:
-    """Each answer takes its time, as on a long or crowded line; how many were waited for at once."""
+    """Each answer takes its time, as on a long or crowded line; how many were waited for at once.
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    :param expected: none is answered before so many requests wait, or ten seconds are over.
+    """
+
+    def __init__(self, seconds: float, *, expected: int = 1) -> None:
+        self._seconds, self._expected = seconds, expected
         self._lock = threading.Lock()
+        self._are_here = threading.Event()
         self._waiting = 0
         self.most_at_once = 0
 
@@ -175,6 +183,9 @@ class Slow:
         with self._lock:
             self._waiting += 1
             self.most_at_once = max(self.most_at_once, self._waiting)
+            if self._waiting == self._expected:
+                self._are_here.set()
+        self._are_here.wait(10)
         time.sleep(self._seconds)
         with self._lock:  # before the answer goes: after it the next request comes
             self._waiting -= 1

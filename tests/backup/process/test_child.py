@@ -229,7 +229,7 @@ def test_a_program_that_ends_within_its_time_limit() -> None:
     with Child(["echo", "here"], limit=600) as child:
         assert child.stdout.read() == b"here\n"
         child.wait()
-    wait_until(lambda: not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)])
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
 
 
 def test_a_failure_before_the_time_limit_is_the_programs_own() -> None:

@@ -116,6 +116,7 @@ class Child:
         self._process.wait()
         if self._timer:
             self._timer.cancel()
+            self._timer.join()
         self._guard.dismiss()
         self._listener.join()
         self._close_pipes()
