@@ -8,9 +8,9 @@ from django_cfg.backup.config.backup import (
     BackupConfig,
     BackupDatabaseConfig,
     BackupRetentionConfig,
-    BackupStorageConfig,
 )
 from django_cfg.backup.config.schedule import BackupScheduleConfig, BackupVerificationConfig
+from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.not_provided import NAMES as _NOT_PROVIDED
 from django_cfg.not_provided import refusal_of_import as _refusal_of_import
 

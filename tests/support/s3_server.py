@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from django_cfg.backup.config.backup import BackupStorageConfig
+from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.storage.s3 import S3Storage
 from django_cfg.backup.storage.s3.bucket import Bucket
 from tests.support import needs

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from django_cfg.backup.config.backup import BackupStorageConfig
+from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, NotEnoughSpace, StorageError
 from django_cfg.backup.process.pipes import BLOCK
 from django_cfg.backup.storage import open_storage

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from django_cfg.backup.config.backup import BackupStorageConfig
+from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, NameTaken, StorageError
 from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.base import Storage
@@ -16,7 +16,7 @@ from tests.support.faulty_s3_proxy import FaultyProxy, on_condition
 from tests.support.s3_server import S3Server
 
 REOPEN = """
-from django_cfg.backup.config.backup import BackupStorageConfig
+from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.storage import open_storage
 storage = open_storage(BackupStorageConfig(**{parameters!r}), None)
 """

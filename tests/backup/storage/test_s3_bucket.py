@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from django_cfg.backup.config.backup import BackupStorageConfig
+from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.storage.s3 import S3Storage, bucket, upload
 from django_cfg.backup.storage.s3.addressing import is_virtual_hosted

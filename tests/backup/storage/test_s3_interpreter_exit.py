@@ -22,7 +22,7 @@ from tests.support.processes import wait_until
 from tests.support.s3_server import S3Server
 
 UPLOAD = """
-from django_cfg.backup.config.backup import BackupStorageConfig
+from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.pipeline.archive import pack
 from django_cfg.backup.storage import open_storage
 from tests.support.noise import Noise
@@ -124,7 +124,7 @@ def test_a_child_forked_after_the_first_use_gets_an_error(s3_server: S3Server, b
     """It would block forever. A parent that has not used S3 may fork, as RQ and Celery do."""
     script = f"""
 import os, sys
-from django_cfg.backup.config.backup import BackupStorageConfig
+from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage import open_storage
 storage = open_storage(BackupStorageConfig(**{s3_server.parameters(bucket)!r}), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from django_cfg.backup.config.backup import BackupStorageConfig
+from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.local import LocalStorage

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from django_cfg.backup.config.backup import ROLE_VARIABLES
+from django_cfg.backup.config.storage import ROLE_VARIABLES
 from django_cfg.backup.process.redaction import redact, secrets_of_url
 
 if TYPE_CHECKING:
