@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from django_cfg import checks as _checks  # noqa: F401 (registers the check of an app that is not installed)
 from django_cfg.backup.config.backup import (
     BackupConfig,
+    BackupCopyConfig,
     BackupDatabaseConfig,
     BackupRetentionConfig,
 )
@@ -20,6 +21,7 @@ if _TYPE_CHECKING:
 
 __all__ = [
     "BackupConfig",
+    "BackupCopyConfig",
     "BackupDatabaseConfig",
     "BackupRetentionConfig",
     "BackupScheduleConfig",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from django_cfg import (
     BackupConfig,
+    BackupCopyConfig,
     BackupDatabaseConfig,
     BackupRetentionConfig,
     BackupScheduleConfig,
@@ -70,11 +71,13 @@ GUIDE_DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
         "schedule_override": None,
     },
     BackupVerificationConfig: {},
+    BackupCopyConfig: {},
 }
 # Parameters of this package that are not in the guide.
 ADDED = {
     BackupConfig: {
         "project": None,
+        "copies": [],
         "tools_dir": None,
         "lock_timeout": 60,
         "dump_timeout": None,
@@ -96,6 +99,12 @@ ADDED = {
         "drill": True,
         "drill_alias": None,
         "max_proof_age_days": 30,
+    },
+    BackupCopyConfig: {
+        "name": REQUIRED,
+        "storage": REQUIRED,
+        "retention": BackupRetentionConfig(),
+        "required": True,
     },
     BackupStorageConfig: {"s3_session_token": None, "s3_use_role": False, "s3_addressing": "auto"},
     BackupScheduleConfig: {"job_timeout": 21_600, "grace_minutes": 60},
@@ -200,6 +209,8 @@ REFUSED: dict[type[BaseModel], dict[str, list[Any]]] = {
 def build(model: type[BaseModel], **given: Any) -> BaseModel:
     if model is BackupDatabaseConfig:
         given = {"alias": "default"} | given
+    if model is BackupCopyConfig:
+        given = {"name": "offsite", "storage": BackupStorageConfig()} | given
     return model(**given)
 
 
@@ -224,7 +235,8 @@ class TestParameters:
             model: set(re.findall(r"`(\w+)`", names)) for model, names in re.findall(r"\| `(\w+)` \| (.*) \|", section)
         }
         expected = {model.__name__: set(names) for model, names in ADDED.items()}
-        expected[BackupVerificationConfig.__name__] = set()  # it is said in one word: all
+        for model in (BackupVerificationConfig, BackupCopyConfig):
+            expected[model.__name__] = set()  # it is said in one word: all
         assert listed == expected
 
     @pytest.mark.parametrize("model", GUIDE_DEFAULTS)

@@ -34,7 +34,7 @@ def fill() -> None:
     create_backup("stock_of_the_shop")
     drill_backup(new.name)
     project = current_project()
-    pin_backup(project.storage, pinned, "the audit")
+    pin_backup(project, pinned, "the audit")
     project.storage.write("damaged_one.json", b"{}")
     running, job = make_runs(), make_job()
     made = Run.objects.filter(state="succeeded").latest("pk").pk

@@ -112,12 +112,14 @@ class MariaDB:
         )  # fmt: skip
 
     def _answers(self) -> bool:
+        """It greets: it listens long before, and may still end while it recovers."""
         try:
             with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(1)
                 probe.connect(str(self.socket))
+                return bool(probe.recv(1))
         except OSError:
             return False
-        return True
 
 
 def mariadb_program(name: str) -> str:

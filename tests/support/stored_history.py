@@ -63,4 +63,4 @@ class Locking(Recording):
 
 def use_storage(monkeypatch: pytest.MonkeyPatch, storage: Recording) -> None:
     """Let the current site's project have *storage*."""
-    monkeypatch.setattr("django_cfg.backup.services.project.project.open_storage", lambda *args: storage)
+    monkeypatch.setattr("django_cfg.backup.services.project.places.open_storage", lambda *args: storage)

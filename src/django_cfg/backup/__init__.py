@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from django_cfg.backup.pipeline.encryption.decryption_keys import DecryptionKey
-    from django_cfg.backup.services.catalog.catalog import list_backups
+    from django_cfg.backup.services.catalog.places import list_backups
     from django_cfg.backup.services.creation.create import create_backup
     from django_cfg.backup.services.restore.restore import restore_backup
     from django_cfg.backup.services.retention.prune import prune_backups
@@ -32,7 +32,7 @@ _HOMES = {
     "DecryptionKey": "pipeline.encryption.decryption_keys",
     "create_backup": "services.creation.create",
     "drill_backup": "services.verification.drill",
-    "list_backups": "services.catalog.catalog",
+    "list_backups": "services.catalog.places",
     "prune_backups": "services.retention.prune",
     "restore_backup": "services.restore.restore",
     "verify_backup": "services.verification.verify",

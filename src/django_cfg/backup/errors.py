@@ -33,6 +33,7 @@
     ├── Declined                 1   asked, and the answer was no
     ├── Unhealthy                4   nothing failed, and something wants attention
     └── SomeFailed               3   some databases failed, others succeeded
+        └── CopyFailed           3   the backup is made, and missing in a place where it is required
 
 A message says what happened, to what, and what to do next. None of them carries a secret.
 """
@@ -41,7 +42,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from django_cfg.backup.formatting import counted, megabytes, one_paragraph
 
@@ -203,3 +204,11 @@ class Unhealthy(BackupError):
 
 class SomeFailed(BackupError):
     exit_code = 3
+
+
+class CopyFailed(SomeFailed):
+    """Carries the manifest of the backup, which is made."""
+
+    def __init__(self, manifest: Any, *paragraphs: str) -> None:
+        self.manifest = manifest
+        super().__init__(*paragraphs)

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from django_cfg.backup.config.backup import Compression
+from django_cfg.backup.config.backup import MAIN_PLACE, Compression
 from django_cfg.backup.errors import ManifestError
 from django_cfg.backup.records import LineOfText, Moment, Record, Size
 
@@ -177,6 +177,7 @@ class Proof(Record):
     schema_: Literal[1] = Field(1, alias="schema")
     name: LineOfText  # of the backup
     archive_sha256: Digest  # of the archive that was restored, as stored; of several: ``Manifest.digest``
+    place: LineOfText = MAIN_PLACE  # that it was restored from
     at: Moment  # when the drill began
     duration: float = Field(ge=0, le=_LONGEST, allow_inf_nan=False)  # seconds
     succeeded: bool

@@ -20,6 +20,9 @@ verification_succeeded     source, manifest (Manifest; None: all backups of the 
                            "scheduled"), message (str: what was checked)
 verification_failed        the same arguments. A failed drill without a proof has learned nothing of the backup: there
                            was no server, no key, no permission
+backup_copied              manifest, place (str: its name), copied_from (str): a copy was made up for, or made by hand
+copy_failed                manifest, place, required (bool), message: the backup is made, and not in that place
+copies_complete            place: nothing is missing there any more
 backup_deleted             name (str), manifest (None where it could not be read). By hand or by retention
 backup_pinned              manifest, why (str)
 backup_unpinned            manifest
@@ -56,6 +59,9 @@ schedule_succeeded = Signal()
 schedule_failed = Signal()
 verification_succeeded = Signal()
 verification_failed = Signal()
+backup_copied = Signal()
+copy_failed = Signal()
+copies_complete = Signal()
 backup_deleted = Signal()
 backup_pinned = Signal()
 backup_unpinned = Signal()
@@ -77,6 +83,8 @@ NOTIFIED = (
     verification_failed,
     schedule_succeeded,
     schedule_failed,
+    copy_failed,
+    copies_complete,
 )
 
 _log = logging.getLogger("django_cfg.backup")

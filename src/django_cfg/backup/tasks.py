@@ -26,6 +26,22 @@ def run_verification(run: int, database: str, claimed: str) -> str:
     return verified.name if verified else ""
 
 
+def run_copies() -> int:
+    """Copy what is missing in a place; the number of copies.
+
+    :raises BackupError: some were not made; the signal has been sent, and the next tick tries again.
+    """
+    from django_cfg.backup.errors import BackupError
+    from django_cfg.backup.services.copies.copy import copy_missing
+    from django_cfg.backup.services.project.project import current_project
+
+    with queue_limit("copies of backups"):
+        outcomes = copy_missing(current_project())
+    if failed := [f"{each.name} to {each.place}: {each.error}" for each in outcomes if each.error]:
+        raise BackupError(*failed)
+    return len(outcomes)
+
+
 def run_job(text: str, queue: str) -> str:
     """Do a job that a person has asked for in the admin; how it ended, in a word, empty if it was done before.
 

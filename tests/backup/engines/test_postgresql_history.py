@@ -9,7 +9,7 @@ import pytest
 from django.db import connections
 
 from django_cfg.backup.errors import BackupError
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.schedule.tick import TickReport, tick
 from tests.support.django_project import Site

@@ -15,7 +15,7 @@ from django.test.utils import override_settings
 from django_cfg.backup import signals
 from django_cfg.backup.errors import HistoryUnavailable
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.jobs import launch as launching
 from django_cfg.backup.services.jobs import perform as performing
 from django_cfg.backup.services.jobs.boards import FileBoard

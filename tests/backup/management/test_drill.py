@@ -12,7 +12,7 @@ from django_cfg.backup.errors import BackupError, BackupNotFound, NameTaken
 from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import current_project
-from django_cfg.backup.services.verification.proofs import publish_proof
+from django_cfg.backup.services.verification.proofs import write_proof
 from django_cfg.backup.storage.local import LocalStorage
 from tests.support.django_project import Site
 from tests.support.manifests import STARTED, make_manifest, publish
@@ -77,7 +77,7 @@ class TestShown:
         for command in (["backup_list"], ["backup_status"]):
             assert "never" in site.call(*command).stdout
         assert "never; `backup_verify NAME --drill` proves it" in site.call("backup_show", "latest").stdout
-        publish_proof(current_project().storage, backup, proof_of(backup, duration=3725))
+        write_proof(current_project().storage, backup, proof_of(backup, duration=3725))
         for command in (["backup_list"], ["backup_status"]):
             assert "2026-06-01 14:00:00 CEST, 1 h 2 min" in site.call(*command).stdout
         shown = site.call("backup_show", "latest").stdout
@@ -85,7 +85,7 @@ class TestShown:
         assert "Expected recovery time: 1 h 2 min." in shown
 
     def test_a_failed_drill_is_shown_by_list_and_show(self, site: Site, backup: Manifest) -> None:
-        publish_proof(current_project().storage, backup, proof_of(backup, succeeded=False, differences=("no book",)))
+        write_proof(current_project().storage, backup, proof_of(backup, succeeded=False, differences=("no book",)))
         assert "2026-06-01 14:00:00 CEST FAILED" in site.call("backup_list").stdout
         assert "THE DRILL FAILED" in site.call("backup_show", "latest").stdout
         answer = site.call("backup_status")
@@ -98,7 +98,7 @@ class TestAge:
     def test_an_old_proof_is_a_warning(self, site: Site, backup: Manifest, age: int, code: int) -> None:
         self.expect_proofs(site)
         at = datetime.now(UTC) - timedelta(days=age)
-        publish_proof(current_project().storage, backup, proof_of(backup, at=at))
+        write_proof(current_project().storage, backup, proof_of(backup, at=at))
         answer = site.call("backup_status")
         assert answer.code == code
         assert ("the last proof is 8 days old" in answer.stderr) == (code == 4)
@@ -125,7 +125,7 @@ class TestPublishing:
     def test_a_new_proof_replaces_the_old_one(self, site: Site, backup: Manifest) -> None:
         storage = current_project().storage
         for duration in (1.0, 2.0):
-            publish_proof(storage, backup, proof_of(backup, duration=duration))
+            write_proof(storage, backup, proof_of(backup, duration=duration))
         assert proofs()[backup.name].duration == 2
 
     def test_a_proof_of_a_backup_that_was_deleted_in_the_meantime_is_removed(
@@ -133,18 +133,18 @@ class TestPublishing:
     ) -> None:
         (site.backups / backup.key).unlink()
         with pytest.raises(BackupNotFound, match="deleted while it was drilled"):
-            publish_proof(current_project().storage, backup, proof_of(backup))
+            write_proof(current_project().storage, backup, proof_of(backup))
         assert [name for name in site.stored() if name.endswith(".proof.json")] == []
 
     def test_the_old_proof_counts_until_the_new_one_is_written(self, site: Site, backup: Manifest) -> None:
-        publish_proof(current_project().storage, backup, proof_of(backup, duration=1))
+        write_proof(current_project().storage, backup, proof_of(backup, duration=1))
 
         class Killed(LocalStorage):
             def write(self, key: str, data: bytes) -> None:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            publish_proof(Killed(site.backups), backup, proof_of(backup, duration=2))
+            write_proof(Killed(site.backups), backup, proof_of(backup, duration=2))
         assert proofs()[backup.name].duration == 1
 
     def test_of_two_simultaneous_drills_the_last_written_proof_counts(self, site: Site, backup: Manifest) -> None:
@@ -160,12 +160,12 @@ class TestPublishing:
                     super().write(key, other.to_json())
                 super().write(key, data)
 
-        publish_proof(Crowded(site.backups), backup, mine)
+        write_proof(Crowded(site.backups), backup, mine)
         assert proofs()[backup.name] == mine
         crowd = Crowded(site.backups)
         crowd.times = 100
         with pytest.raises(NameTaken):
-            publish_proof(crowd, backup, mine)
+            write_proof(crowd, backup, mine)
 
 
 class TestWhere:

@@ -119,12 +119,14 @@ class TestCarriedOut:
         }
         del document["decisions"]
         assert document == {
+            "place": "main",
             "warnings": [],
             "deleted": ["default_3"],
             "freed": 24,
             "kept": [],
             "failed": [],
             "swept": [],
+            "copies": [],
         }
 
     def test_the_document_of_a_dry_run_has_deleted_nothing(self, site: Site) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.schedule.tick import tick
 from tests.support.django_project import Site

@@ -14,7 +14,7 @@ from django.db import connections
 
 from django_cfg.backup import signals
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.restore.restore import restore_backup
 from django_cfg.backup.services.schedule.tick import TickReport, tick
 from tests.support.django_project import Site

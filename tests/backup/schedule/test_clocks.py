@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
 from tests.support.backup_status import put, status

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from tests.support.django_project import Site
 from tests.support.processes import wait_until
 from tests.support.real_project import SLOW, RealProject

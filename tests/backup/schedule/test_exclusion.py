@@ -16,7 +16,7 @@ from django_cfg.backup import signals
 from django_cfg.backup.errors import AlreadyRunning, StorageError
 from django_cfg.backup.models import Run
 from django_cfg.backup.process.deferred_signals import defer_signals
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.progress import SILENT, LiveProgress
 from django_cfg.backup.services.project.project import current_project

@@ -7,7 +7,7 @@ from pathlib import Path
 from rq.job import Job, JobStatus
 
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.schedule import rq
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.tasks import run_backup

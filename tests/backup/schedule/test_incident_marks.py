@@ -58,7 +58,7 @@ def test_a_storage_that_refuses_deletions(
     site: Site, books: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = Locked(site.backups)
-    monkeypatch.setattr("django_cfg.backup.services.project.project.open_storage", lambda *_: storage)
+    monkeypatch.setattr("django_cfg.backup.services.project.places.open_storage", lambda *_: storage)
     for _ in range(3):
         fail(site)
         fail(site)

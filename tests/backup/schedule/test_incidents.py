@@ -11,7 +11,7 @@ from django_cfg.backup import signals
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.manifest import Proof
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.storage.local import LocalStorage
@@ -127,7 +127,7 @@ class TestPrune:
         self, hourly: Site, mailbox: Mailbox, time: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         storage = RefusingStorage(hourly.backups)
-        monkeypatch.setattr("django_cfg.backup.services.project.project.open_storage", lambda *_: storage)
+        monkeypatch.setattr("django_cfg.backup.services.project.places.open_storage", lambda *_: storage)
         hourly.configure(schedule={"cron": "0 * * * *"}, retention=ONE_DAY)
         for _ in range(4):
             clean(tick())

@@ -16,7 +16,7 @@ from django.core.management.base import OutputWrapper
 from django_cfg.backup.management.output.progress import TerminalProgress
 from django_cfg.backup.models import Run
 from django_cfg.backup.process import time_limit
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.creation import stall
 from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.project.project import current_project

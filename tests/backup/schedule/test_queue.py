@@ -17,7 +17,7 @@ from django.db import transaction
 from rq.worker import Worker
 
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.tasks import run_backup, run_tick
 from tests.support.django_project import Site

@@ -11,7 +11,7 @@ import pytest
 from django_cfg.backup import signals
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.manifest import Manifest, Source
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.restore.restore import restore_backup
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.services.verification.verify import verify_backup

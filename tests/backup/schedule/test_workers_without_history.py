@@ -9,7 +9,7 @@ import pytest
 
 from django_cfg.backup.errors import HistoryUnavailable
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.tasks import run_backup, run_verification

@@ -44,7 +44,7 @@ def use_storage(site: Site, monkeypatch: pytest.MonkeyPatch) -> Use:
 
     def use(failing: str = "") -> Recording:
         storage = Recording(site.backups, failing)
-        monkeypatch.setattr("django_cfg.backup.services.project.project.open_storage", lambda *args: storage)
+        monkeypatch.setattr("django_cfg.backup.services.project.places.open_storage", lambda *args: storage)
         return storage
 
     return use

@@ -78,17 +78,17 @@ def test_an_alias_cannot_make_a_backup_look_like_a_sidecar(alias: str) -> None:
 def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
     """Taken by a finished backup, an archive without a manifest, or a backup being written."""
     storage = LocalStorage(tmp_path)
-    assert free_name(storage, "2026/shop") == "2026/shop"
+    assert free_name(storage.is_taken, "2026/shop") == "2026/shop"
     storage.write("2026/shop.json", b"x")
-    assert free_name(storage, "2026/shop") == "2026/shop-2"
+    assert free_name(storage.is_taken, "2026/shop") == "2026/shop-2"
     storage.write("2026/shop-2.sqlite3.gz", b"x")
     with storage.publish("2026/shop-3.sqlite3.gz"):
-        assert free_name(storage, "2026/shop") == "2026/shop-4"
+        assert free_name(storage.is_taken, "2026/shop") == "2026/shop-4"
     storage.delete("2026/shop-3.sqlite3.gz")
-    assert free_name(storage, "2026/shop") == "2026/shop-3"
+    assert free_name(storage.is_taken, "2026/shop") == "2026/shop-3"
 
 
 def test_a_similar_name_is_not_taken(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
     storage.write("shop_logs.json", b"x")
-    assert free_name(storage, "shop") == "shop"
+    assert free_name(storage.is_taken, "shop") == "shop"

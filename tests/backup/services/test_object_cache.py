@@ -20,7 +20,7 @@ from django_cfg.backup.models import CachedObject
 from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.monitoring import object_cache
 from django_cfg.backup.services.monitoring.object_cache import ObjectCache, forget_copies
-from django_cfg.backup.services.verification.proofs import publish_proof
+from django_cfg.backup.services.verification.proofs import write_proof
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.local import LocalStorage
 from tests.support.django_project import Site
@@ -94,7 +94,7 @@ class TestReading:
     def test_each_object_is_read_once_by_all_processes(self, place: Place) -> None:
         made = backups("a", "b", "c")
         publish(place.storage, *made)
-        publish_proof(place.storage, made[0], proof_of(made[0]))
+        write_proof(place.storage, made[0], proof_of(made[0]))
         first, count = place.page()
         assert (names(first), count) == (["a", "b", "c"], 4)
         assert place.page() == (first, 0)

@@ -17,7 +17,7 @@ from django_cfg.backup.services.retention.delete import delete_backup
 from django_cfg.backup.services.retention.leftovers import find_leftovers
 from django_cfg.backup.services.retention.prune import execute_prune, plan_prune, prune_backups
 from django_cfg.backup.services.verification.drill import drill_backup
-from django_cfg.backup.services.verification.proofs import publish_proof
+from django_cfg.backup.services.verification.proofs import write_proof
 from tests.support.django_project import Site
 from tests.support.manifests import make_manifest, publish
 from tests.support.retention_histories import proof_of
@@ -36,7 +36,7 @@ def stored(folder: Path) -> Locking:
 
 def drilled(storage: Locking, *results: bool) -> None:
     for succeeded in results:
-        publish_proof(storage, BACKUP, proof_of(BACKUP, succeeded=succeeded))
+        write_proof(storage, BACKUP, proof_of(BACKUP, succeeded=succeeded))
 
 
 def change_row_count(site: Site, manifest: Manifest) -> None:
@@ -99,7 +99,7 @@ class TestSeveral:
         storage = stored(tmp_path)
         publish(storage, other)
         drilled(storage, True)
-        publish_proof(storage, other, proof_of(other, succeeded=False))
+        write_proof(storage, other, proof_of(other, succeeded=False))
         catalog = read_catalog(storage)
         assert (catalog.is_proved(BACKUP), catalog.is_proved(other)) == (True, False)
 
@@ -111,32 +111,32 @@ class TestPruning:
         storage = Locking(site.backups)
         use_storage(monkeypatch, storage)
         put(*daily(3))
-        publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=True))
+        write_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=True))
         return storage
 
     def test_a_disproved_backup_is_not_kept_as_proved(self, site: Site, storage: Locking) -> None:
-        publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=False))
+        write_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=False))
         prune_backups()
         assert site.stored() == ["default_1.json", "default_1.sqlite3"]
 
     def test_a_backup_that_is_proved_again_in_the_meantime_stays(self, site: Site, storage: Locking) -> None:
-        publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=False))
+        write_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=False))
         due = plan_prune()
-        publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=True))
+        write_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=True))
         assert [outcome.why for outcome in execute_prune(due).kept] == ["proved in the meantime"]
         assert backups(site) == {"default_1", "default_3"}
 
     def test_of_a_kept_backup_only_the_last_proof_stays(self, site: Site, storage: Locking) -> None:
         """Also where the last one cannot be deleted; another project's are left alone."""
         for succeeded in (True, False, True):
-            publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=succeeded))
+            write_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=succeeded))
         last = read_catalog(storage).proof_keys["default_3"][-1]
         report = prune_backups()
         assert len(report.swept) == 3
         assert read_catalog(storage).proof_keys == {"default_3": (last,)}
 
     def test_superseded_proofs_that_are_locked_stay(self, site: Site, storage: Locking) -> None:
-        publish_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=True))
+        write_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=True))
         storage.locked = read_catalog(storage).proof_keys["default_3"]
         assert prune_backups().swept == ()
         assert len(read_catalog(storage).proof_keys["default_3"]) == 2
@@ -146,7 +146,8 @@ def test_proofs_without_a_backup_are_one_leftover(site: Site) -> None:
     storage = current_project().storage
     for key in (proof_key("default_20260101_020000_test", datetime(2026, 2, day, tzinfo=UTC)) for day in (1, 2)):
         storage.write(key, b"{}")
-    (found,) = find_leftovers(current_project(), read_catalog(storage))
+    project = current_project()
+    (found,) = find_leftovers(project, project.places[0], read_catalog(storage))
     assert found.name == "default_20260101_020000_test"
     assert len(found.objects) == 2
 

@@ -110,7 +110,7 @@ class TestChangesAfterTheDecision:
     def test_a_new_pin_keeps_the_backup(self, site: Site) -> None:
         put(*daily(3))
         due = plan_prune()
-        pin_backup(due.storage, daily(3)[2])
+        pin_backup(due.project, daily(3)[2])
         pruned = execute_prune(due)
         assert [(outcome.name, outcome.why) for outcome in pruned.kept] == [("default_3", "pinned in the meantime")]
         assert backups(site) == {"default_1", "default_3"}
@@ -147,7 +147,7 @@ class TestChangesAfterTheDecision:
         gone = daily(2)[1]
         prune_backups()
         with pytest.raises(BackupNotFound, match="default_2 was deleted in this moment"):
-            pin_backup(current_project().storage, gone)
+            pin_backup(current_project(), gone)
         assert backups(site) == {"default_1"}
         assert not (site.backups / "default_2.pin.json").exists()
 

@@ -13,10 +13,11 @@ from django_cfg.backup import create_backup
 from django_cfg.backup.errors import DatabaseUnavailable
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
+from django_cfg.backup.services.catalog.catalog import Catalog
+from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.creation.batch import Failure, create_backups
+from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.signals import backup_succeeded, prune_failed
-from django_cfg.backup.storage.base import Storage
 from tests.support.django_project import Site
 from tests.support.storages import Recording
 from tests.support.stored_history import ONE_DAY, backups, daily, put, use_storage
@@ -165,12 +166,12 @@ def test_nothing_is_pruned_if_the_new_backup_is_not_intact(
     """The old backups are then the only ones."""
     put(*daily(3))
 
-    def lose(storage: Storage, signing_keys: tuple[str, ...] = ()) -> Catalog:
+    def lose(project: Project) -> Catalog:
         (newest,) = site.backups.glob("*.gz")
         newest.write_bytes(b"cut")
-        return read_catalog(storage, signing_keys)
+        return read_places(project)
 
-    monkeypatch.setattr("django_cfg.backup.services.creation.create.read_catalog", lose)
+    monkeypatch.setattr("django_cfg.backup.services.creation.create.read_places", lose)
     create_backup()
     assert {"default_1", "default_2", "default_3"} < backups(site)
     assert "is not found there intact" in failures[0]["message"]

@@ -9,6 +9,7 @@ import pytest
 from django_cfg import BackupConfig
 from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, proof_key
 from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.retention.prune import PrunePlan, PruneReport, execute_prune
 from tests.support.manifests import archive_of
@@ -38,8 +39,7 @@ def prune(history: History, storage: Memory, steps: float) -> PruneReport | None
     project = Project(
         BackupConfig(retention=history.policy), history.scope.project, history.scope.env, history.zone, None, {}
     )
-    project.__dict__["storage"] = storage  # cached
-    due = PrunePlan(project, read_catalog(storage), history.plan())
+    due = PrunePlan(project, Place("main", storage, history.policy), read_catalog(storage), history.plan())
     storage.steps = steps
     try:
         return execute_prune(due)

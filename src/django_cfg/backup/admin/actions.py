@@ -75,7 +75,7 @@ def pin(site: AdminSite, request: HttpRequest) -> HttpResponse:
     project, manifest = _chosen(request)
     why = request.POST.get("why", "")[:MAX_NOTE]
     with acting_as(user_name(request)):
-        pin_backup(project.storage, manifest, why)
+        pin_backup(project, manifest, why)
     return _done(request, manifest, f"Pinned: {why}" if why else "Pinned")
 
 
@@ -83,7 +83,7 @@ def pin(site: AdminSite, request: HttpRequest) -> HttpResponse:
 def unpin(site: AdminSite, request: HttpRequest) -> HttpResponse:
     """Take the pin away."""
     project, manifest = _chosen(request)
-    unpin_backup(project.storage, manifest)
+    unpin_backup(project, manifest)
     return _done(request, manifest, "The pin was taken away")
 
 
@@ -110,7 +110,7 @@ def delete(site: AdminSite, request: HttpRequest) -> HttpResponse:
 def _delete(request: HttpRequest, project: Project, chosen: Manifest | Damaged) -> HttpResponse:
     try:
         require_typed(request, chosen.name)
-        delete_chosen(project.storage, chosen)
+        delete_chosen(project, read_catalog_now(project), chosen)
     except BackupError as error:
         refuse(request, error)
         return redirect(request, "delete", name=chosen.name)

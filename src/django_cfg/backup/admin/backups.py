@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 from django.contrib.admin import AdminSite
 from django.core.paginator import Page, Paginator
@@ -116,7 +117,11 @@ def read_proofs(project: Project, stored: Stored, name: str) -> list[Proof]:
         return []
 
     def read() -> list[tuple[str, bytes | StorageError]]:
-        return list(ObjectCache(project.storage).read_many(wanted))
+        found: dict[str, bytes | StorageError] = {}
+        for place in project.places:  # a proof may be in some of them only
+            missing = [each for each in wanted if not isinstance(found.get(each.key), bytes)]
+            found |= dict(ObjectCache(place.storage).read_many(missing)) if missing else {}
+        return list(found.items())
 
     found = []
     for key, content in within(PATIENCE, read, project.location):
@@ -132,10 +137,23 @@ def read_pin(project: Project, name: str) -> Pin | None:
     """Return who has pinned a backup, and why; None: that cannot be read."""
     try:
         return Pin.model_validate_json(
-            within(PATIENCE, lambda: project.storage.read(f"{name}{PIN_SUFFIX}"), project.location)
+            within(PATIENCE, partial(_read_anywhere, project, f"{name}{PIN_SUFFIX}"), project.location)
         )
     except (BackupError, ValidationError):
         return None
+
+
+def _read_anywhere(project: Project, key: str) -> bytes:
+    """
+    :raises StorageError: why the first place cannot give it, if none can.
+    """
+    failures = []
+    for place in project.places:
+        try:
+            return place.storage.read(key)
+        except StorageError as error:
+            failures.append(error)
+    raise failures[0]
 
 
 def list_rows(stored: Stored, *, every_source: bool = False) -> list[Row]:

@@ -19,6 +19,7 @@ from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_key
 from django_cfg.backup.pipeline.stream import Readable, blocks
 from django_cfg.backup.services.catalog.archives import open_archive
 from django_cfg.backup.services.catalog.download import plain_name
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project, current_project
 
 
@@ -28,7 +29,8 @@ def download(site: AdminSite, request: HttpRequest) -> HttpResponseBase:
     project = current_project()
     if not project.allows_web_download:
         raise Http404
-    manifest = find_row(read_backups(), request.POST.get("name") or request.GET.get("name", "")).manifest
+    stored = read_backups()
+    manifest = find_row(stored, request.POST.get("name") or request.GET.get("name", "")).manifest
     if not project.owns(manifest.source):
         raise Http404
     if request.method != "POST":
@@ -41,7 +43,8 @@ def download(site: AdminSite, request: HttpRequest) -> HttpResponseBase:
                 f"`manage.py backup_download {manifest.name}` gets all of them."
             )
         require_password(request)
-        content = _plain(project, manifest) if is_plain else _stored(project, manifest)
+        place = stored.places_with(manifest)[0]
+        content = _plain(project, place, manifest) if is_plain else _stored(place, manifest)
         first = next(content, b"")  # a storage or a key that is missing is found now, and not in the middle of a file
     except BackupError as error:
         refuse(request, error)
@@ -68,13 +71,13 @@ def _rest(first: bytes, content: Iterator[bytes]) -> Iterator[bytes]:
     yield from content
 
 
-def _stored(project: Project, manifest: Manifest) -> Iterator[bytes]:
-    with project.storage.open(manifest.archive_key) as stored:
+def _stored(place: Place, manifest: Manifest) -> Iterator[bytes]:
+    with place.storage.open(manifest.archive_key) as stored:
         yield from _one_held_back(read_stored(stored, manifest.archive))
 
 
-def _plain(project: Project, manifest: Manifest) -> Iterator[bytes]:
-    with open_archive(project.storage, manifest, decryption_keys(project.config), lambda count: None) as plain:
+def _plain(project: Project, place: Place, manifest: Manifest) -> Iterator[bytes]:
+    with open_archive(place.storage, manifest, decryption_keys(project.config), lambda count: None) as plain:
         yield from _one_held_back(plain)
 
 

@@ -14,7 +14,7 @@ from django_cfg.backup.admin.snapshot import Stored, read_backups
 from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.errors import ClockSkew
 from django_cfg.backup.policy.retention import Decision, Plan
-from django_cfg.backup.services.retention.prune import decide_retention
+from django_cfg.backup.services.retention.prune import decide_retention, of_place
 
 
 class NumbersForm(forms.Form):
@@ -58,9 +58,12 @@ def decide(stored: Stored, policy: BackupRetentionConfig) -> tuple[Plan | None, 
     """Return the decisions by *policy*; or why none is made."""
     if stored.catalog is None:
         return None, stored.error
-    config = stored.project.config.model_copy(update={"retention": policy})
+    main = replace(stored.project.places[0], retention=policy)
+    in_main = of_place(stored.catalog, main)
+    if in_main is None:
+        return None, str(stored.catalog.away[main.name])
     try:
-        return decide_retention(replace(stored.project, config=config), stored.catalog), ""
+        return decide_retention(stored.project, in_main, main), ""
     except ClockSkew as error:
         return None, str(error)
 

@@ -17,13 +17,15 @@ from django_cfg.backup.errors import BackupError, ClockSkew, StorageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.policy.retention import Decision
 from django_cfg.backup.process.in_thread import InThread
-from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
+from django_cfg.backup.services.catalog.catalog import Catalog
+from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.monitoring.object_cache import ObjectCache
 from django_cfg.backup.services.monitoring.status import StatusReport, read_status
 from django_cfg.backup.services.monitoring.summary import Summary, Verdict, last_failures, storage_failed, summarize
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project, current_project, operation
-from django_cfg.backup.services.retention.prune import decide_retention
+from django_cfg.backup.services.retention.prune import decide_everywhere
 
 PATIENCE = 4.0  # seconds for the storage and the databases together
 _SHORT = 1.5  # seconds that the admin's index waits
@@ -56,12 +58,21 @@ class Stored:
         """Those of this project and environment, newest first."""
         return self.catalog.of(self.project) if self.catalog else []
 
+    def places_with(self, manifest: Manifest) -> list[Place]:
+        """Return the places that have *manifest* intact.
+
+        :raises StorageError: the storage does not answer.
+        """
+        if self.catalog is None:
+            raise StorageError(self.error)
+        return places_with(self.project, self.catalog, manifest)
+
     def decisions(self) -> dict[str, Decision]:
         """What keeps each backup, by name; empty where a clock is wrong."""
         if self.catalog is None:
             return {}
         try:
-            return {made.name: made for made in decide_retention(self.project, self.catalog).decisions}
+            return decide_everywhere(self.project, self.catalog)
         except ClockSkew:
             return {}
 
@@ -125,15 +136,17 @@ def read_catalog_now(project: Project) -> Catalog:
 
     :raises StorageError: it cannot be read within a few seconds.
     """
-    return within(PATIENCE, lambda: read_catalog(project.storage, project.signing_keys), project.location)
+    return within(PATIENCE, partial(read_places, project, patience=0.6 * PATIENCE), project.location)
 
 
 def _read_storage(project: Project, patience: float) -> Catalog:
     """Read the catalog, from copies where they are current; what was read is written in this thread."""
-    cache = ObjectCache(project.storage)
-    read = partial(read_catalog, project.storage, project.signing_keys, cache.read_many)
+    caches = {place.storage.location: ObjectCache(place.storage) for place in project.places}
+    read = partial(read_places, project, None, lambda storage: caches[storage.location].read_many, 0.6 * patience)
     catalog = within(patience, read, project.location)
-    cache.save()
+    for place in project.places:
+        if place.name not in catalog.away:
+            caches[place.storage.location].save()
     return catalog
 
 

@@ -21,6 +21,7 @@ from django_cfg.environment import substitute_all
 
 _REPORTS_SUCCESS = re.compile(r"[?&;]status=up(?:[&;#]|$)", re.IGNORECASE)
 
+MAIN_PLACE = "main"  # BackupConfig.storage, next to the names of copies
 Compression = Literal["gzip", "zstd", "bz2", "xz", "none"]
 
 
@@ -32,6 +33,23 @@ class BackupRetentionConfig(ConfigModel):
     keep_weekly: int = Field(4, ge=0, le=52, description="Weekly backups to keep")
     keep_monthly: int = Field(3, ge=0, le=24, description="Monthly backups to keep")
     max_total_size_mb: int | None = Field(None, gt=0, description="Limit of the total size in MB (10^6 bytes)")
+
+
+class BackupCopyConfig(ConfigModel):
+    """A further place in which every backup is kept."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        max_length=50,
+        description="Name of the place, as `--from` and messages use it: lower-case letters, digits, `-` and `_`",
+    )
+    storage: BackupStorageConfig = Field(description="Where the copies are kept")
+    retention: BackupRetentionConfig = Field(
+        default_factory=BackupRetentionConfig, description="How long they are kept there: 7/4/3"
+    )
+    required: bool = Field(
+        True, description="A copy that is missing makes a run fail in part and the status unhealthy; else it warns"
+    )
 
 
 class BackupDatabaseConfig(ConfigModel):
@@ -98,6 +116,7 @@ class BackupConfig(ConfigModel):
         "else the first component of the settings module",
     )
     storage: BackupStorageConfig = Field(default_factory=BackupStorageConfig, description="Where backups are kept")
+    copies: list[BackupCopyConfig] = Field([], description="Further places, to which each backup goes from one dump")
     schedule: BackupScheduleConfig = Field(
         default_factory=BackupScheduleConfig, description="When backups run: daily at 2:00"
     )
@@ -209,6 +228,15 @@ class BackupConfig(ConfigModel):
     def _earlier_signing_keys_have_a_successor(self) -> Self:
         if self.earlier_signing_keys and not self.signing_key:
             raise ValueError("earlier_signing_keys are for backups made before signing_key was changed: set it, too")
+        return self
+
+    @model_validator(mode="after")
+    def _copies_have_names_of_their_own(self) -> Self:
+        names = [MAIN_PLACE, *(copy.name for copy in self.copies)]
+        if MAIN_PLACE in names[1:]:
+            raise ValueError(f"copies holds the name {MAIN_PLACE!r}, which is that of BackupConfig.storage: rename it")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"copies holds the name {', '.join(twice)} more than once: give each place its own")
         return self
 
     @model_validator(mode="after")

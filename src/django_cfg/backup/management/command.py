@@ -19,7 +19,7 @@ from django_cfg.backup.errors import BackupError, Declined
 from django_cfg.backup.formatting import one_paragraph, printable
 from django_cfg.backup.management.output.progress import TerminalProgress
 from django_cfg.backup.management.output.stream import LastingOutput
-from django_cfg.backup.services.catalog.catalog import LATEST, Damaged
+from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, Damaged
 from django_cfg.backup.services.project.project import operation
 
 _UNDONE = "Unfinished work has been rolled back."
@@ -118,6 +118,14 @@ class BackupCommand(BaseCommand):
         for damaged in damaged_pairs:
             self.warn(f"Not a usable backup: {damaged.error}")
 
+    def warn_of_places(self, catalog: Catalog) -> None:
+        """Warn of places that are away, and of copies that are damaged while the backup is intact elsewhere."""
+        for place, error in catalog.away.items():
+            self.warn(f"The place {place} cannot be read: {error}")
+        for place, copies in catalog.damaged_copies.items():
+            for damaged in copies:
+                self.warn(f"Not a usable copy in {place}: {damaged.error}")
+
     def ask(self, question: str, *, yes: bool) -> None:
         """Go on only after a yes: from ``--yes``, or typed at a terminal; the default is no.
 
@@ -188,6 +196,15 @@ def add_trust_option(parser: ArgumentParser) -> None:
         action="store_true",
         help="Load the archive without reading and comparing all of it first: saves one reading of a huge archive. "
         "Only for storage that no one else can write to.",
+    )
+
+
+def add_from_option(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--from",
+        dest="from_place",
+        metavar="PLACE",
+        help="Read it from this place: `main`, or the name of a copy; default: the first one that has it intact.",
     )
 
 

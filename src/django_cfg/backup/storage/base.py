@@ -57,6 +57,16 @@ class Storage(ABC):
     def location(self) -> str:
         """The place, for messages."""
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What serves it, and the path in that which ends with a slash: equal however the place is spelled."""
+        return self.location, ""
+
+    def overlaps(self, other: Storage) -> bool:
+        """Return True if an object of one may be an object of the other."""
+        (host, path), (other_host, other_path) = self.identity, other.identity
+        return host == other_host and (path.startswith(other_path) or other_path.startswith(path))
+
     @abstractmethod
     def publish(self, key: str, *, expected_size: int = 0) -> AbstractContextManager[Writable]:
         """A writer of the object *key*.

@@ -10,7 +10,8 @@ from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.command import BackupCommand, add_name_argument, add_yes_option
 from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.services.catalog.catalog import LATEST, Damaged, find_backup, read_catalog
+from django_cfg.backup.services.catalog.catalog import LATEST, Damaged, find_backup
+from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.retention.delete import delete_chosen, find_damaged, require_unprotected
 
@@ -29,13 +30,12 @@ class Command(BackupCommand):
 
     def run(self, *, name: str, database: str | None, yes: bool, force: bool, **options: Any) -> Any:
         project = current_project()
-        storage = project.storage
-        catalog = read_catalog(storage, project.signing_keys)
+        catalog = read_places(project)
         chosen = find_damaged(catalog, name) or _found(find_backup(catalog, project, name, database), project, name)
         if isinstance(chosen, Manifest) and not force:
             require_unprotected(catalog, chosen)
         self.ask(f"Delete {_described(chosen, project)} in {catalog.location} for good?", yes=yes)
-        delete_chosen(storage, chosen)
+        delete_chosen(project, catalog, chosen)
         self.show(f"{chosen.name} is deleted.")
         return {"deleted": chosen.name}
 

@@ -8,7 +8,8 @@ from typing import Any
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.output import backups, proofs
 from django_cfg.backup.management.output.prune import retention_reasons
-from django_cfg.backup.services.catalog.catalog import read_catalog, require_known_database
+from django_cfg.backup.services.catalog.catalog import require_known_database
+from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.project.project import current_project
 
 
@@ -21,7 +22,7 @@ class Command(BackupCommand):
 
     def run(self, *, database: str | None, **options: Any) -> Any:
         project = current_project()
-        catalog = read_catalog(project.storage, project.signing_keys)
+        catalog = read_places(project)
         require_known_database(project, catalog, database)
         own = list(catalog.backups) if options["all"] else catalog.of(project)
         chosen = [manifest for manifest in own if database in (None, manifest.source.database)]
@@ -36,4 +37,5 @@ class Command(BackupCommand):
         if hidden := len(catalog.backups) - len(own):
             self.warn(f"{hidden} more of other projects or environments: --all shows them.")
         self.warn_of_damage(catalog.damaged)
+        self.warn_of_places(catalog)
         return [catalog.document(manifest) for manifest in chosen]

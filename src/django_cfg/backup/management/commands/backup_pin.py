@@ -6,7 +6,8 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand, add_name_argument
-from django_cfg.backup.services.catalog.catalog import find_backup, read_catalog
+from django_cfg.backup.services.catalog.catalog import find_backup
+from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.retention.pins import pin_backup, unpin_backup
 
@@ -21,12 +22,11 @@ class Command(BackupCommand):
 
     def run(self, *, name: str, database: str | None, why: str, unpin: bool, **options: Any) -> Any:
         project = current_project()
-        storage = project.storage
-        manifest = find_backup(read_catalog(storage), project, name, database)
+        manifest = find_backup(read_places(project), project, name, database)
         if unpin:
-            unpin_backup(storage, manifest)
+            unpin_backup(project, manifest)
             self.show(f"{manifest.name} is not pinned any more.")
         else:
-            pin_backup(storage, manifest, why)
+            pin_backup(project, manifest, why)
             self.show(f"{manifest.name} is pinned: nothing deletes it until backup_pin --unpin.")
         return {"name": manifest.name, "pinned": not unpin}

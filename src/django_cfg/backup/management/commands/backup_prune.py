@@ -19,8 +19,16 @@ from django_cfg.backup.services.restore.kept_data import (
     sweep_abandoned_staging,
 )
 from django_cfg.backup.services.retention.leftovers import Leftover, find_leftovers, remove_leftover
-from django_cfg.backup.services.retention.prune import PrunePlan, execute_prune, plan_prune, preview_report, still_due
-from django_cfg.backup.storage.base import Storage
+from django_cfg.backup.services.retention.prune import (
+    PrunePlan,
+    PruneReport,
+    execute_prune,
+    plan_prunes,
+    preview_report,
+    report_of_all,
+    require_all_pruned,
+    still_due,
+)
 
 
 class Command(BackupCommand):
@@ -47,22 +55,36 @@ class Command(BackupCommand):
         return self._leftovers(project, leftovers)
 
     def _backups(self, project: Project, *, orphans: bool) -> Any:
-        due = plan_prune(orphans=orphans)
-        self._show_plan(project, due)
+        plans = plan_prunes(orphans=orphans)
+        for due in plans:
+            self._show_plan(project, due)
         staging = self._abandoned_staging(project)
-        what = [f"{counted(len(due.retention.due), 'backup')} ({megabytes(due.size)})"] * bool(due.retention.due)
+        number = sum(len(due.retention.due) for due in plans)
+        what = [f"{counted(number, 'backup')} ({megabytes(sum(due.size for due in plans))})"] * bool(number)
         what += [f"what {counted(len(staging), 'dead restore')} left"] * bool(staging)
-        if not self._agreed(" and ".join(what), due.storage, [*due.retention.due, *staging]):
-            return preview_report(due)
+        if not self._agreed(" and ".join(what), _places(plans), bool(number or staging)):
+            return report_of_all([preview_report(due) for due in plans])
         self._sweep(project, staging)
-        if not self._yes:
-            due = still_due({manifest.name for manifest in due.retention.due}, plan_prune(orphans=orphans))
+        reports = [self._prune(due) for due in self._still_agreed(plans, orphans=orphans)]
+        report = report_of_all(reports)
+        if any(each.failed for each in reports) and self.as_json:
+            self.print_document(report)
+        for each in reports:
+            each.require_complete()
+        require_all_pruned(plans)
+        return report
+
+    def _still_agreed(self, plans: list[PrunePlan], *, orphans: bool) -> list[PrunePlan]:
+        """Decide again: the answer may have taken a while."""
+        if self._yes:
+            return plans
+        agreed = {due.place.name: {manifest.name for manifest in due.retention.due} for due in plans}
+        return [still_due(agreed.get(now.place.name, set()), now) for now in plan_prunes(orphans=orphans)]
+
+    def _prune(self, due: PrunePlan) -> PruneReport:
         report = execute_prune(due, self.progress)
         for outcome in report.kept:
             self.warn(f"{outcome.name} is kept: {outcome.why}.")
-        if report.failed and self.as_json:
-            self.print_document(report)
-        report.require_complete()
         return report
 
     def _abandoned_staging(self, project: Project) -> list[AbandonedStaging]:
@@ -84,6 +106,8 @@ class Command(BackupCommand):
 
     def _show_plan(self, project: Project, due: PrunePlan) -> None:
         own = due.decisions
+        if len(project.places) > 1:
+            self.show(f"{due.place}:")
         if own:
             self.show(prune.format_decisions(own, project.zone))
         else:
@@ -93,49 +117,58 @@ class Command(BackupCommand):
         for warning in due.retention.warnings:
             self.warn(warning)
         self.warn_of_damage(due.catalog.damaged)
-        if leftovers := find_leftovers(project, due.catalog):
+        if leftovers := find_leftovers(project, due.place, due.catalog):
             self.warn(f"Without a manifest: {_first_and_count(leftovers)}; see backup_prune --leftovers.")
 
     def _leftovers(self, project: Project, names: list[str]) -> Any:
-        storage = project.storage
-        found = _named(find_leftovers(project, read_catalog(storage), names), names)
+        unnamed = [
+            leftover
+            for place in project.places
+            for leftover in find_leftovers(project, place, read_catalog(place.storage), names)
+        ]
+        found = _named(unnamed, names)
         if found:
             self.show(prune.format_leftovers(found, project.zone))
         removable = [leftover for leftover in found if not leftover.spared]
         size = megabytes(sum(leftover.size for leftover in removable))
-        removed: set[str] = set()
+        removed: list[Leftover] = []
         errors: list[str] = []
-        if self._agreed(f"what is left of {counted(len(removable), 'name')} ({size})", storage, removable):
+        places = " and ".join(dict.fromkeys(leftover.place.storage.location for leftover in removable))
+        if self._agreed(f"what is left of {counted(len(removable), 'name')} ({size})", places, bool(removable)):
             for leftover in removable:
-                self._remove(storage, leftover, removed, errors)
-        document = [leftover.report(removed=leftover.name in removed) for leftover in found]
+                self._remove(leftover, removed, errors)
+        document = [leftover.report(removed=leftover in removed) for leftover in found]
         if errors:
             if self.as_json:
                 self.print_document(document)
             raise StorageError(*errors)
         return document
 
-    def _remove(self, storage: Storage, leftover: Leftover, removed: set[str], errors: list[str]) -> None:
+    def _remove(self, leftover: Leftover, removed: list[Leftover], errors: list[str]) -> None:
         try:
-            if remove_leftover(storage, leftover):
-                removed.add(leftover.name)
+            if remove_leftover(leftover):
+                removed.append(leftover)
         except StorageError as error:
             errors.append(str(error))
 
-    def _agreed(self, what: str, storage: Storage, things: list[Any]) -> bool:
+    def _agreed(self, what: str, where: str, is_something: bool) -> bool:
         """Whether to go on; only what is to be lost is asked about.
 
         :raises Declined: the answer is no.
         """
         if self._only_shows:
-            if things:
+            if is_something:
                 self.warn("Only shown, nothing was deleted: without --dry-run at a terminal you are asked, or --yes.")
             return False
-        if not things:
+        if not is_something:
             self.show("Nothing to delete.")
         else:
-            self.ask(f"Delete {what} in {storage.location} for good?", yes=self._yes)
+            self.ask(f"Delete {what} in {where} for good?", yes=self._yes)
         return True
+
+
+def _places(plans: list[PrunePlan]) -> str:
+    return " and ".join(due.storage.location for due in plans if due.retention.due) or plans[0].storage.location
 
 
 def _named(found: list[Leftover], names: list[str]) -> list[Leftover]:

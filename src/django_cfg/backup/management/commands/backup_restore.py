@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.engines.base import RestoreOptions
-from django_cfg.backup.management.command import BackupCommand, add_name_argument, add_yes_option
+from django_cfg.backup.management.command import BackupCommand, add_from_option, add_name_argument, add_yes_option
 from django_cfg.backup.management.output import restore
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
 from django_cfg.backup.services.project.project import current_project
@@ -31,6 +31,7 @@ class Command(BackupCommand):
         add_name_argument(parser, optional=True)
         add_yes_option(parser)
         add_unlock_options(parser)
+        add_from_option(parser)
         restore.add_restore_options(parser)
 
     def run(self, *, name: str, database: str | None, to: str | None, yes: bool, **options: Any) -> Any:
@@ -55,10 +56,12 @@ class Command(BackupCommand):
             options=chosen,
             trust_storage=options["trust_storage"],
             allow_unsigned=options["allow_unsigned"],
+            from_place=options["from_place"],
             decryption_key=decryption_key,
             progress=self.progress,
         )
         self.warn_of_damage(plan.catalog.damaged)
+        self.warn_of_places(plan.catalog)
         self.stderr.write(restore.format_preview(plan), self.plain)
         self.ask(restore.confirmation_question(plan), yes=yes)
         return execute_restore(plan, self.progress, lambda report: self._report(plan, report))

@@ -9,12 +9,14 @@ from django_cfg.backup.errors import Unhealthy
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.output import backups, proofs
-from django_cfg.backup.services.catalog.catalog import read_catalog
-from django_cfg.backup.services.monitoring.status import SourceStatus, StatusReport, read_status
+from django_cfg.backup.services.catalog.places import read_places
+from django_cfg.backup.services.monitoring.status import PlaceStatus, SourceStatus, StatusReport, read_status
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import current_project
 
 _HEADER = ("SOURCE", "LAST BACKUP", "AGE", "SIZE", "NEXT", "LAST PROOF", "STATE")
+
+_PLACES = ("PLACE", "LOCATION", "BACKUPS", "SIZE", "NEWEST", "MISSING", "STATE")
 
 
 class Command(BackupCommand):
@@ -22,9 +24,14 @@ class Command(BackupCommand):
 
     def run(self, **options: Any) -> Any:
         project = current_project()
-        catalog = read_catalog(project.storage, project.signing_keys)
+        catalog = read_places(project)
         report = read_status(project, catalog)
         self.show(backups.format_table(_HEADER, [_row(status, project.zone) for status in report.sources]))
+        if report.places:
+            self.show(backups.format_table(_PLACES, [_place_row(place, project.zone) for place in report.places]))
+        for place in report.places:
+            if place.problem and place.healthy:
+                self.warn(f"{place.name}: {place.problem}")
         own = {damaged.name for status in report.sources for damaged in status.damaged}
         self.warn_of_damage(damaged for damaged in catalog.damaged if damaged.name not in own)
         self._show_old_data(report)
@@ -52,6 +59,18 @@ def _row(status: SourceStatus, zone: tzinfo) -> tuple[str, ...]:
         _next(status, zone),
         _proof(status, zone),
         "OVERDUE" if status.overdue else "UNHEALTHY" if status.problems else "ok",
+    )
+
+
+def _place_row(place: PlaceStatus, zone: tzinfo) -> tuple[str, ...]:
+    return (
+        place.name,
+        place.location,
+        "-" if place.backups is None else str(place.backups),
+        "-" if place.size is None else megabytes(place.size),
+        backups.format_time(place.newest, zone) if place.newest else "-",
+        str(len(place.missing)) if place.reachable else "-",
+        "ok" if not place.problem else "warning" if place.healthy else "UNHEALTHY" if place.reachable else "AWAY",
     )
 
 

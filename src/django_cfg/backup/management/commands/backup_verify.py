@@ -9,6 +9,7 @@ from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import BackupError, KeyMissing, UsageError, VerificationFailed
 from django_cfg.backup.management.command import (
     BackupCommand,
+    add_from_option,
     add_jobs_option,
     add_skip_options,
     add_trust_option,
@@ -20,7 +21,8 @@ from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.records import ErrorText, Record
-from django_cfg.backup.services.catalog.catalog import Catalog, find_backup, read_catalog, require_known_database
+from django_cfg.backup.services.catalog.catalog import Catalog, find_backup, require_known_database
+from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.restore.restore import describe_skipped
 from django_cfg.backup.services.verification.drill import drill, drill_failure
@@ -53,12 +55,13 @@ class Command(BackupCommand):
         add_trust_option(parser)
         add_unsigned_option(parser)
         add_unlock_options(parser)
+        add_from_option(parser)
 
     def run(self, *, names: list[str], database: str | None, **options: Any) -> Any:
         project = current_project()
         decryption_key = read_decryption_key(options["private_key"], options["passphrase_fd"])
         keys = decryption_keys(project.config, decryption_key)
-        catalog = read_catalog(project.storage, project.signing_keys)
+        catalog = read_places(project, options["from_place"])
         if options["drill"] and not names:
             raise UsageError("--drill restores: name the backups it is to prove, as in `backup_verify latest --drill`.")
         if not options["drill"] and (options["skip"] or options["skip_failing"]):
@@ -76,6 +79,7 @@ class Command(BackupCommand):
             self.warn_of_damage(catalog.damaged)  # `latest` is the newest that is intact
         else:
             results += [VerifyResult(name=damaged.name, error=damaged.error) for damaged in catalog.damaged]
+        self.warn_of_places(catalog)
         self._report(results, drilled=options["drill"])
         return results
 
@@ -84,7 +88,8 @@ class Command(BackupCommand):
     ) -> VerifyResult:
         try:
             catalog.require_signature(manifest, allow_unsigned=True)
-            verify(project.storage, manifest, self.progress, tools_dir=project.config.tools_dir, keys=keys)
+            storage = places_with(project, catalog, manifest)[0].storage
+            verify(storage, manifest, self.progress, tools_dir=project.config.tools_dir, keys=keys)
         except KeyMissing as error:
             if key_is_given:
                 return VerifyResult(name=manifest.name, error=error)
@@ -104,7 +109,8 @@ class Command(BackupCommand):
                 skip=tuple(options["skip"]), skip_failing=options["skip_failing"], jobs=options["jobs"]
             )
             trust_storage = options["trust_storage"]
-            proof = drill(project, manifest, keys, self.progress, options=chosen, trust_storage=trust_storage)
+            place = places_with(project, catalog, manifest)[0]
+            proof = drill(project, place, manifest, keys, self.progress, options=chosen, trust_storage=trust_storage)
         except BackupError as error:
             return VerifyResult(name=manifest.name, error=error)
         if not proof.succeeded:

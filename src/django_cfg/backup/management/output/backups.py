@@ -35,7 +35,7 @@ def format_backups(
 
     :param sources: with project and environment; else with the alias of the database alone.
     """
-    header = (
+    header: tuple[str, ...] = (
         "NAME",
         "SOURCE" if sources else "DATABASE",
         "STARTED",
@@ -45,8 +45,19 @@ def format_backups(
         "LAST PROOF",
         "KEPT AS",
     )
-    rows = [(*_row(m, catalog, zone, sources=sources), proved[m.name], what_keeps[m.name]) for m in manifests]
+    rows: list[tuple[str, ...]] = [
+        (*_row(m, catalog, zone, sources=sources), proved[m.name], what_keeps[m.name]) for m in manifests
+    ]
+    if catalog.copies:
+        header = (*header, "PLACES")
+        rows = [(*row, format_places(catalog, m.name)) for row, m in zip(rows, manifests, strict=True)]
     return format_table(header, rows)
+
+
+def format_places(catalog: Catalog, name: str) -> str:
+    """In which places the backup *name* is, and how it is in the others."""
+    states = catalog.copies[name]
+    return ", ".join(each.name if each.state == "intact" else f"{each.name} ({each.state})" for each in states)
 
 
 def _row(manifest: Manifest, catalog: Catalog, zone: tzinfo, *, sources: bool) -> tuple[str, ...]:
@@ -75,7 +86,13 @@ def _describe_archives(manifest: Manifest) -> dict[str, str]:
 
 
 def format_backup(
-    manifest: Manifest, zone: tzinfo, migrations: str, proved: str, what_keeps: str, signature: Signature | None
+    manifest: Manifest,
+    zone: tzinfo,
+    migrations: str,
+    proved: str,
+    what_keeps: str,
+    signature: Signature | None,
+    places: str = "",
 ) -> str:
     """Everything worth knowing of one backup."""
     engine = manifest.engine
@@ -94,6 +111,7 @@ def format_backup(
         "Partial": "yes: only the tables below" if manifest.partial else "no",
         "Migrations": migrations or "as in your code",
         "Proved": proved,
+        **({"Places": places} if places else {}),
         "Kept as": what_keeps,
         "Note": manifest.note or "none",
         "By hand": manifest.restore_hint,

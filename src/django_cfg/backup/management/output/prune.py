@@ -12,7 +12,7 @@ from django_cfg.backup.policy.retention import Decision
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.retention.leftovers import Leftover
-from django_cfg.backup.services.retention.prune import decide_retention
+from django_cfg.backup.services.retention.prune import decide_everywhere
 
 
 def format_decisions(made: Sequence[Decision], zone: tzinfo) -> str:
@@ -50,7 +50,7 @@ def retention_reasons(project: Project, catalog: Catalog, *, briefly: bool = Fal
     :param briefly: the first reason, and how many more there are.
     """
     try:
-        made = decide_retention(project, catalog).decisions
+        made = decide_everywhere(project, catalog).values()
     except ClockSkew:
         return {manifest.name: "unknown: backup_prune says why" for manifest in catalog.backups}
     nothing = "due for deletion" if project.config.retention.enabled else "retention is off"

@@ -16,10 +16,12 @@ def format_tick(ticked: TickReport) -> Iterator[str]:
         yield f"{alias}: claimed the slot of {slot:%Y-%m-%d %H:%M} UTC"
     for alias in ticked.enqueued:
         yield f"{alias}: put on its queue"
-    for result in ticked.results:
-        if isinstance(result, Manifest):
-            yield f"{result.name}: {megabytes(result.size)} stored"
-
+    yield from (
+        f"{result.name}: {megabytes(result.size)} stored" for result in ticked.results if isinstance(result, Manifest)
+    )
+    yield from (
+        f"{copied.name}: copied from {copied.source} to {copied.place}" for copied in ticked.copied if not copied.error
+    )
     for verified in ticked.verified:
         if isinstance(verified, VerificationResult):
             proof = verified.proof

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import Field, SkipValidation
 
@@ -26,13 +26,12 @@ from django_cfg.backup.manifest import (
     Manifest,
     Proof,
     Signature,
-    Source,
     check_signature,
     proved_name,
 )
 from django_cfg.backup.records import ErrorText, Record
 from django_cfg.backup.services.catalog.naming import name_pattern
-from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.base import Storage, StoredObject
 
 LATEST = "latest"
@@ -57,9 +56,19 @@ class Damaged(Record):
         return self.manifest.archive_keys if self.manifest else ()
 
 
+CopyKind = Literal["intact", "missing", "damaged", "unknown"]  # unknown: the place could not be read
+
+
+class CopyState(Record):
+    """How a backup is in one of the places."""
+
+    name: str  # of the place
+    state: CopyKind
+
+
 @dataclass(frozen=True)
 class Catalog:
-    """The content of a storage."""
+    """The content of a storage, or of several places that keep copies of the same backups."""
 
     location: str
     backups: tuple[Manifest, ...]  # newest first
@@ -70,6 +79,11 @@ class Catalog:
     proof_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name: of its proofs, the last one last
     signatures: Mapping[str, Signature] = field(default_factory=dict)  # by name; empty without a signing key
     proof_objects: Mapping[str, StoredObject] = field(default_factory=dict)  # by key
+    # Of several places alone; see read_places.
+    copies: Mapping[str, tuple[CopyState, ...]] = field(default_factory=dict)  # by the backup's name
+    by_place: Mapping[str, Catalog] = field(default_factory=dict)
+    away: Mapping[str, BackupError] = field(default_factory=dict)  # by place, why it could not be read
+    damaged_copies: Mapping[str, tuple[Damaged, ...]] = field(default_factory=dict)  # by place; intact elsewhere
 
     def is_proved(self, manifest: Manifest) -> bool:
         """The last drill of this very archive succeeded."""
@@ -82,7 +96,10 @@ class Catalog:
     def document(self, manifest: Manifest) -> dict[str, Any]:
         """*manifest* as ``--json`` prints it, with what its signature says if there is a signing key."""
         signature = self.signatures.get(manifest.name)
-        return manifest.document | ({"signature": signature} if signature else {})
+        copies = [state.model_dump() for state in self.copies.get(manifest.name, ())]
+        return (
+            manifest.document | ({"signature": signature} if signature else {}) | ({"places": copies} if copies else {})
+        )
 
     def distrust(self, manifest: Manifest) -> str:
         """Return why *manifest* is not trusted, in a few words; empty if it is, or if there is no signing key."""
@@ -105,30 +122,6 @@ class Catalog:
                 "storage could have put it there. If it was made before the key was set, and you trust it, give "
                 "--allow-unsigned."
             )
-
-
-class LazyCatalog:
-    """The storage's backups, read when they are first asked for: most ticks need not look."""
-
-    def __init__(self, project: Project) -> None:
-        self._project = project
-        self._catalog: Catalog | None = None
-
-    def read(self) -> Catalog:
-        if self._catalog is None:
-            self._catalog = read_catalog(self._project.storage, self._project.signing_keys)
-        return self._catalog
-
-    def of(self, source: Source) -> list[Manifest]:
-        """Newest first."""
-        return [manifest for manifest in self.read().backups if manifest.source == source]
-
-
-def list_backups(*, every_source: bool = False) -> list[Manifest]:
-    """The backups of this project and environment, newest first; *every_source*: all in the storage."""
-    project = current_project()
-    catalog = read_catalog(project.storage, project.signing_keys)
-    return list(catalog.backups) if every_source else catalog.of(project)
 
 
 class Reader(Protocol):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from datetime import datetime, tzinfo
 from string import Formatter
-
-from django_cfg.backup.storage.base import Storage
 
 _UNFIT = re.compile(r"[^\w-]+")  # for a file name on any system; a dot would begin a suffix
 
@@ -26,10 +25,10 @@ def name_pattern(template: str, *, env: str, database: str | None = None) -> re.
     return re.compile("".join(re.escape(text) + fitting.get(name or "", "") for text, name, _, _ in parts) + r"(-\d+)?")
 
 
-def free_name(storage: Storage, wanted: str) -> str:
+def free_name(is_taken: Callable[[str], bool], wanted: str) -> str:
     """*wanted*, or with ``-2``, ``-3``... when it is taken: nothing is ever overwritten."""
     candidates = itertools.chain([wanted], (f"{wanted}-{number}" for number in itertools.count(2)))
-    return next(name for name in candidates if not storage.is_taken(name))
+    return next(name for name in candidates if not is_taken(name))
 
 
 def _fit(value: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 
-from django_cfg.backup.errors import BackupError, DumpFailed, SomeFailed
+from django_cfg.backup.errors import BackupError, CopyFailed, DumpFailed, SomeFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.records import ErrorText, Record
 from django_cfg.backup.services.creation.create import create_backup, require_ready
@@ -34,6 +34,9 @@ def create_backups(
     for alias in chosen or project.aliases():
         try:
             yield create_backup(alias, note=note, progress=progress)
+        except CopyFailed as error:
+            yield error.manifest
+            yield Failure(database=alias, error=error)
         except BackupError as error:
             yield Failure(database=alias, error=error)
         except Exception as error:  # noqa: BLE001  one database must not keep the others from being backed up
@@ -43,12 +46,18 @@ def create_backups(
 
 
 def batch_error(results: Sequence[Record]) -> BackupError | None:
-    """Return the error of a run over several databases: None, its one error, or SomeFailed."""
+    """Return the error of a run over several databases: None, its one error, or SomeFailed.
+
+    :param results: of a backup that is missing in some place, its manifest and a failure.
+    """
     failures = [result for result in results if isinstance(result, Failure)]
     if not failures:
         return None
-    if len(results) == 1:
+    failed = [failure for failure in failures if not isinstance(failure.error, CopyFailed)]
+    databases = len(results) - (len(failures) - len(failed))
+    if databases == 1:
         return failures[0].error
-    summary = f"{len(failures)} of {len(results)} databases were not backed up:"
+    what = f"{len(failed)} of {databases} databases were not backed up:"
+    summary = what if failed else f"{len(failures)} of {databases} backups are not in all places that are required:"
     lines = [f"{failure.database}: {failure.error}" for failure in failures]
-    return BackupError(summary, *lines) if len(failures) == len(results) else SomeFailed(summary, *lines)
+    return BackupError(summary, *lines) if len(failed) == databases else SomeFailed(summary, *lines)

@@ -14,21 +14,24 @@ import django
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import DumpReport, Engine, Selection
-from django_cfg.backup.errors import BackupError, DumpFailed, NameTaken, UsageError
+from django_cfg.backup.errors import BackupError, CopyFailed, DumpFailed, NameTaken, UsageError
 from django_cfg.backup.manifest import MAX_NOTE, Archive, Manifest, Source, Trigger
-from django_cfg.backup.manifest import SUFFIX as MANIFEST_SUFFIX
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.archive import Packed
 from django_cfg.backup.pipeline.compression import SUFFIX, require_library
 from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor, open_encryptor
 from django_cfg.backup.policy.health import size_warning
 from django_cfg.backup.process.deferred_signals import defer_signals
-from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
-from django_cfg.backup.services.catalog.naming import free_name, render_name
+from django_cfg.backup.services.catalog.catalog import Catalog
+from django_cfg.backup.services.catalog.naming import render_name
+from django_cfg.backup.services.catalog.places import read_places
+from django_cfg.backup.services.copies.copy import send_failed
 from django_cfg.backup.services.creation.restore_command import restore_command
 from django_cfg.backup.services.creation.stall import stalls_reported
 from django_cfg.backup.services.creation.store import store_dump
+from django_cfg.backup.services.creation.targets import Targets
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.services.project.project import Project, current_project, operation, require_enabled
 from django_cfg.backup.services.project.storage_advice import refuse_served_folder
@@ -54,6 +57,7 @@ def create_backup(
     :param claim: the row of the slot that this run serves.
     :returns: the manifest of the published backup.
     :raises AlreadyRunning: another backup of this database is being made, or the claim is another's now.
+    :raises CopyFailed: the backup is made, and missing in a place that is required.
     :raises BackupError: it failed; nothing was published.
     """
     return create_in(current_project(), alias, trigger=trigger, note=note, progress=progress, claim=claim)
@@ -93,7 +97,8 @@ def create_in(
             with open_encryptor(project.config.encryption_key) as encryptor:
                 manifest = attempt.carry_out(run, encryptor)
             catalog = attempt.review(manifest)
-    prune_after_backup(project, manifest, catalog, progress)
+    prune_after_backup(project, manifest, catalog, progress, without={place.name for place in attempt.missing})
+    attempt.raise_if_copy_failed(manifest)
     return manifest
 
 
@@ -128,6 +133,7 @@ class _BackupAttempt:
         self._started_at = clock.now()
         self._published: Manifest | None = None
         self._size_warning = ""
+        self.missing: dict[Place, str] = {}  # why it is missing there
 
     def carry_out(self, run: RecordedRun, encryptor: Encryptor) -> Manifest:
         """Dump, compress, encrypt and store; the manifest comes last."""
@@ -135,29 +141,51 @@ class _BackupAttempt:
         self._started_at = clock.now()
         self._progress = run.progress
         self._encryptor = encryptor
-        engine, storage = self._project.engine(alias), self._project.storage
-        name = self._free_name(storage)
+        engine, targets = self._project.engine(alias), Targets(self._project.places)
+        name = targets.free_name(self._wanted_name())
         run.set_name(name)
         self._warn(self._encryptor.warnings)
         self._progress.say(f"{alias}: reading the {engine.name} database")
-        archives, report = self._publish_archives(engine, storage, f"{name}{storage.new_infix()}")
-        with self._archives_withdrawn_on_error(storage, list(archives), f"{name}{MANIFEST_SUFFIX}", run):
+        archives, report = self._publish_archives(engine, targets, f"{name}{targets.infix}")
+        try:
             manifest = self._manifest(engine, name, list(archives.values()), report, run.slot)
-            # The last step, which makes the archive a backup.
-            content = manifest.to_json(self._project.config.signing_key)
-            storage.write(manifest.key, content)
-            if storage.read(manifest.key) != content:  # not every service refuses to overwrite
-                raise NameTaken.of(manifest.key, storage.location)
-            self._succeed(run, manifest)
+            self._publish_manifest(targets, manifest, list(archives), run)
+        finally:
+            targets.withdraw()  # where no manifest came
+        self._note_failures(targets, manifest, run)
         self._warn(report.warnings)
         return manifest
+
+    def _publish_manifest(self, targets: Targets, manifest: Manifest, keys: list[str], run: RecordedRun) -> None:
+        """The last step, which makes the archives a backup, in each place on its own."""
+        content = manifest.to_json(self._project.config.signing_key)
+        for place in targets.left:
+            storage = place.storage
+            with targets.dropping(place), self._archives_withdrawn_on_error(targets, place, keys, manifest.key, run):
+                storage.write(manifest.key, content)
+                if storage.read(manifest.key) != content:  # not every service refuses to overwrite
+                    raise NameTaken.of(manifest.key, storage.location)
+                targets.keep(place)
+                self._succeed(run, manifest)
+
+    def _note_failures(self, targets: Targets, manifest: Manifest, run: RecordedRun) -> None:
+        """Note where the backup is missing; those places are made up for later."""
+        self.missing = {
+            place: failure_reason(targets.failures[place.name])
+            for place in self._project.places
+            if place.name in targets.failures
+        }
+        if self.missing:
+            text = " ".join(f"Not stored in {place.name}: {why}" for place, why in self.missing.items())
+            run.succeed(name=manifest.name, size=manifest.size, message=text)
+            self._warn([text])
 
     def review(self, manifest: Manifest) -> Catalog | None:
         """Compare the new backup with the earlier ones, warn if it is much smaller; the catalog that was read."""
         if self._trigger == "before-restore":
             return None  # nothing is pruned now: the backup that is about to be restored may be the oldest one
         try:
-            catalog = read_catalog(self._project.storage, self._project.signing_keys)
+            catalog = read_places(self._project)
         except BackupError as error:
             _log.warning("%s: %s", manifest.name, error)
             return None
@@ -165,10 +193,25 @@ class _BackupAttempt:
         self._warn([self._size_warning] if self._size_warning else [])
         return catalog
 
+    def raise_if_copy_failed(self, manifest: Manifest) -> None:
+        """
+        :raises CopyFailed: it is missing in a place that is required.
+        """
+        failed = {place: why for place, why in self.missing.items() if place.required}
+        if failed:
+            raise CopyFailed(
+                manifest,
+                f"{manifest.name} is made, and is not in all places where it is required. The next tick makes up for "
+                f"that, or `backup_copy {manifest.name}`.",
+                *(f"{place}: {why}" for place, why in failed.items()),
+            )
+
     def announce(self, error: BaseException | None) -> None:
         """Send how the run ended."""
         if self._published:
             signals.send(signals.backup_succeeded, manifest=self._published, warning=self._size_warning)
+            for place, why in self.missing.items():
+                send_failed(self._published, place, why)
         elif error:
             signals.send(signals.backup_failed, source=self._source, message=failure_reason(error))
 
@@ -181,20 +224,19 @@ class _BackupAttempt:
             _log.warning("%s: %s", self._source, warning)
             self._progress.say(f"{self._source.database}: warning: {warning}")
 
-    def _free_name(self, storage: Storage) -> str:
+    def _wanted_name(self) -> str:
         project = self._project
         template = project.config.filename_template
-        wanted = render_name(
+        return render_name(
             template,
             database=self._source.database,
             env=project.env,
             started_at=self._started_at,
             zone=project.zone,
         )
-        return free_name(storage, wanted)
 
-    def _publish_archives(self, engine: Engine, storage: Storage, start: str) -> tuple[dict[str, Archive], DumpReport]:
-        """One pass from the database to the storage; the archives appear only if all of it went well.
+    def _publish_archives(self, engine: Engine, targets: Targets, start: str) -> tuple[dict[str, Archive], DumpReport]:
+        """One pass from the database to the places; the archives appear only if all of it went well.
 
         :param start: what their keys begin with.
         :returns: the archives by their keys, in the order in which they are loaded.
@@ -204,7 +246,7 @@ class _BackupAttempt:
         with engine.dump(selection) as dump:
             others = range(1, len(dump.row_streams) + 1)
             keys = [f"{start}{suffix}", *(f"{start}.rows{number}{suffix}" for number in others)]
-            with store_dump(dump, storage, keys, self._compression, self._encryptor) as store:
+            with store_dump(dump, targets, keys, self._compression, self._encryptor) as store:
                 with (
                     byte_progress(self._progress, f"{self._source.database}: storing", dump.expected_size) as advance,
                     stalls_reported(self._source, advance) as moved,
@@ -243,20 +285,24 @@ class _BackupAttempt:
 
     @contextmanager
     def _archives_withdrawn_on_error(
-        self, storage: Storage, keys: Sequence[str], manifest_key: str, run: RecordedRun
+        self, targets: Targets, place: Place, keys: Sequence[str], manifest_key: str, run: RecordedRun
     ) -> Iterator[None]:
         """Leave no archive without its manifest; an archive whose manifest is stored is a backup and stays."""
+        storage = place.storage
         try:
             yield
-        except NameTaken:  # the manifest's name: it is another backup's
-            if not _are_archives_of(storage, keys, manifest_key):
-                _delete_all(storage, keys)
-            raise
-        except BaseException:
-            if storage.stat(manifest_key) is None:
-                _delete_all(storage, keys)
-            elif _are_archives_of(storage, keys, manifest_key):  # interrupted when the manifest had been written
-                self._succeed(run, Manifest.from_json(storage.read(manifest_key), manifest_key))
+        except BaseException as error:
+            is_backup = True  # as long as that is not known
+            try:
+                if isinstance(error, NameTaken):  # the manifest's name: it is another backup's
+                    is_backup = _are_archives_of(storage, keys, manifest_key)
+                else:
+                    is_backup = storage.stat(manifest_key) is not None
+                    if is_backup and _are_archives_of(storage, keys, manifest_key):  # interrupted when it was written
+                        self._succeed(run, Manifest.from_json(storage.read(manifest_key), manifest_key))
+            finally:
+                if is_backup:
+                    targets.keep(place)
             raise
 
 
@@ -264,11 +310,6 @@ def _are_archives_of(storage: Storage, keys: Sequence[str], manifest_key: str) -
     """Whether another's manifest names one of the archives *keys*: in a bucket two uploads may end as one object."""
     named = Manifest.from_json(storage.read(manifest_key), manifest_key).archive_keys
     return not set(named).isdisjoint(keys)
-
-
-def _delete_all(storage: Storage, keys: Iterable[str]) -> None:
-    for key in keys:
-        storage.delete(key)
 
 
 def _archive(key: str, packed: Packed) -> Archive:

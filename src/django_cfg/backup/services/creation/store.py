@@ -13,36 +13,33 @@ from django_cfg.backup.engines.base import Dump
 from django_cfg.backup.pipeline.archive import Packed, pack
 from django_cfg.backup.pipeline.encryption.encrypt import Encryptor
 from django_cfg.backup.pipeline.stream import Interruptible, OnProgress, Writable
-from django_cfg.backup.storage.base import Storage, removed_on_error
+from django_cfg.backup.services.creation.targets import Targets
 
 _REPORT_EVERY = 0.5  # seconds
 
 
 @contextmanager
 def store_dump(
-    dump: Dump, storage: Storage, keys: Sequence[str], compression: Compression, encryptor: Encryptor
+    dump: Dump, targets: Targets, keys: Sequence[str], compression: Compression, encryptor: Encryptor
 ) -> Iterator[Callable[[OnProgress], list[Packed]]]:
     """Store the streams of *dump* under *keys*, one for each, when what is yielded is called.
 
     The archives appear when the block ends without an error; after one none is left.
     """
-    with removed_on_error(storage) as stored, ExitStack() as opened:
-        # One of them may hold nearly all: a share of the size would be no upper estimate.
-        sinks = [opened.enter_context(_published(storage, key, dump.expected_size, stored)) for key in keys]
+    try:
+        with ExitStack() as opened:
+            # One of them may hold nearly all: a share of the size would be no upper estimate.
+            sinks = [opened.enter_context(targets.publish(key, dump.expected_size)) for key in keys]
 
-        def store(advance: OnProgress) -> list[Packed]:
-            if len(sinks) == 1:
-                return [pack(dump.stream, sinks[0], compression, advance, encryptor)]
-            return _Workers(dump, sinks, compression, encryptor, advance).pack()
+            def store(advance: OnProgress) -> list[Packed]:
+                if len(sinks) == 1:
+                    return [pack(dump.stream, sinks[0], compression, advance, encryptor)]
+                return _Workers(dump, sinks, compression, encryptor, advance).pack()
 
-        yield store
-
-
-@contextmanager
-def _published(storage: Storage, key: str, expected_size: int, stored: list[str]) -> Iterator[Writable]:
-    with storage.publish(key, expected_size=expected_size) as sink:
-        yield sink
-    stored.append(key)
+            yield store
+    except BaseException:
+        targets.withdraw()
+        raise
 
 
 class _Workers:

@@ -18,7 +18,8 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.process.redaction import redact
-from django_cfg.backup.services.catalog.catalog import find_backup, read_catalog
+from django_cfg.backup.services.catalog.catalog import find_backup
+from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.creation.batch import Failure, batch_error, create_backups
 from django_cfg.backup.services.jobs.boards import Board, FileBoard
 from django_cfg.backup.services.jobs.job import LINES, Job, JobPhase, JobState
@@ -208,9 +209,10 @@ def _verify(project: Project, job: Job, progress: JobProgress) -> Outcome:
 
 def _verify_one(project: Project, name: str, progress: Progress, *, with_drill: bool) -> str:
     """Verify one backup, as a run of the history."""
-    catalog = read_catalog(project.storage, project.signing_keys)
+    catalog = read_places(project)
     manifest = find_backup(catalog, project, name)
     catalog.require_signature(manifest, allow_unsigned=not with_drill)
+    place = places_with(project, catalog, manifest)[0]
     keys, tools_dir = decryption_keys(project.config), project.config.tools_dir
     kind = Run.Kind.VERIFICATION
     with (
@@ -222,10 +224,10 @@ def _verify_one(project: Project, name: str, progress: Progress, *, with_drill: 
         )
         with run.recorded(), deferred.allowed():
             if with_drill:
-                require_success(proof := drill(project, manifest, keys, run.progress))
+                require_success(proof := drill(project, place, manifest, keys, run.progress))
                 done = f"{name} was restored and compared: {proof.tables:,} tables, {proof.rows:,} rows."
             else:
-                verify(project.storage, manifest, run.progress, tools_dir=tools_dir, keys=keys)
+                verify(place.storage, manifest, run.progress, tools_dir=tools_dir, keys=keys)
                 done = f"{name} was read to its last byte and is good."
             run.succeed(name=name, size=manifest.size)
     return done

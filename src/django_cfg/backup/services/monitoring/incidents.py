@@ -28,7 +28,17 @@ from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.local import LocalStorage
 
 Kind = Literal[
-    "backup", "missed", "prune", "size", "drill", "no drill", "check", "schedule", "backup claim", "verification claim"
+    "backup",
+    "missed",
+    "prune",
+    "size",
+    "drill",
+    "no drill",
+    "check",
+    "schedule",
+    "backup claim",
+    "verification claim",
+    "copy",
 ]
 _LOCAL_FOR = timedelta(hours=12)
 _UNUSABLE = (StorageError, ConfigurationError)  # of a storage, also where its settings are

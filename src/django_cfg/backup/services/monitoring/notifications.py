@@ -17,7 +17,7 @@ from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.policy.health import disproof
 from django_cfg.backup.process.redaction import redact
-from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.monitoring.channels import (
     NO_ANSWER,
     find_faults,
@@ -79,6 +79,25 @@ def _backup_failed(source: Source, message: str, **_: Any) -> None:
     _begin(project, "backup", source.database, f"The backup of {source} failed.", message, todo)
 
 
+def _copy_failed(manifest: Manifest, place: str, required: bool, message: str, **_: Any) -> None:
+    todo = (
+        f"The backup itself is made. Fix what the reason says: every tick tries again, and so does `manage.py "
+        f"backup_copy {manifest.name} --to {place}`. {_STATUS}"
+    )
+    project = current_project()
+    what = f"A backup of {manifest.source} is not in {place}."
+    if required:
+        _begin(project, "copy", f"{manifest.source.database} {place}", what, message, todo)
+
+
+def _copies_complete(place: str, **_: Any) -> None:
+    project = current_project()
+    ended = [_end(project, "copy", f"{alias} {place}") for alias in project.databases]
+    if any(ended):
+        what = f"Backups of {project.name}/{project.env} are copied to {place} again."
+        _send(project, what, why="Nothing is missing there any more.", todo="Nothing.")
+
+
 def _slots_missed(source: Source, kind: str, slots: list[datetime], **_: Any) -> None:
     """Notify once of a series of them; not while it is known that backups fail."""
     project = current_project()
@@ -137,7 +156,7 @@ def _is_disproved(project: Project, source: Source) -> bool:
     if not _notifies_of_failures(project):
         return False
     try:
-        catalog = read_catalog(project.storage, project.signing_keys)
+        catalog = read_places(project)
     except StorageError:
         return True  # the next drill looks again
     return disproof([backup for backup in catalog.backups if backup.source == source], catalog.proofs) is not None
@@ -263,4 +282,6 @@ RECEIVERS: dict[Signal, Callable[..., None]] = {
     signals.verification_failed: _verification_failed,
     signals.schedule_succeeded: _schedule_succeeded,
     signals.schedule_failed: _schedule_failed,
+    signals.copy_failed: _copy_failed,
+    signals.copies_complete: _copies_complete,
 }

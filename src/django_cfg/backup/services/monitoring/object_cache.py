@@ -16,7 +16,10 @@ from django.db import connections, router, transaction
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.models import CachedObject
 from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.services.catalog.catalog import Catalog
+from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs.history_database import attempted
 from django_cfg.backup.storage.base import Storage, StoredObject
 
@@ -151,6 +154,19 @@ class ObjectCache:
                 copy = CachedObject(id=self._id(key), etag=etag, content=content, read_at=clock.now())
                 self._fresh.append(copy)
             yield key, content
+
+
+def read_cached(project: Project, patience: float | None = None) -> Catalog:
+    """Read the catalog of all places, of which each object is read once; keep copies of what was read.
+
+    :param patience: seconds after which one of several places counts as away.
+    """
+    caches = {place.storage.location: ObjectCache(place.storage) for place in project.places}
+    catalog = read_places(project, None, lambda storage: caches[storage.location].read_many, patience)
+    for place in project.places:
+        if place.name not in catalog.away:
+            caches[place.storage.location].save()
+    return catalog
 
 
 def forget_copies() -> None:

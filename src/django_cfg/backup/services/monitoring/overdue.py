@@ -15,7 +15,7 @@ from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.policy.health import is_overdue
 from django_cfg.backup.policy.retention import CLOCK_TOLERANCE
-from django_cfg.backup.services.catalog.catalog import LazyCatalog, find_intact
+from django_cfg.backup.services.catalog.places import LazyCatalog, find_intact_anywhere
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs.history_database import find_runs
@@ -40,7 +40,7 @@ def _is_fresh(project: Project, source: Source, schedule: BackupScheduleConfig) 
     """Return True if the newest backup of the history is intact in the storage and recent enough."""
     past = find_runs(source).filter(state=Run.State.SUCCEEDED, started_at__lte=clock.now() + CLOCK_TOLERANCE)
     last = past.exclude(name="").order_by("-started_at").first()
-    manifest = find_intact(project.storage, last.name) if last else None
+    manifest = find_intact_anywhere(project, last.name) if last else None
     return (
         manifest is not None
         and manifest.source == source

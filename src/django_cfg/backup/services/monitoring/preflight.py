@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -21,8 +21,9 @@ from django_cfg.backup.services.creation.create import require_ready, selection_
 from django_cfg.backup.services.monitoring.notifications import check_notifications
 from django_cfg.backup.services.monitoring.preflight_encryption import check_encryption
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.project.storage_advice import storage_advice
+from django_cfg.backup.services.project.storage_advice import place_advice
 from django_cfg.backup.services.retention.leftovers import new_probe_key
 from django_cfg.backup.services.verification.proofs import can_be_drilled
 from django_cfg.backup.storage.base import Storage, StoredObject
@@ -41,7 +42,7 @@ def run_preflight(project: Project, more: Mapping[str, Check] | None = None) -> 
     parts = [
         _Check("settings", lambda: _check_settings(project)),
         _Check("encryption", lambda: check_encryption(project.config)),
-        _Check("storage", lambda: _check_storage(project)),
+        *(_Check(_subject(project, place), partial(_check_storage, project, place)) for place in project.places),
         _Check("notify", lambda: check_notifications(project)),
         *(_Check(subject, check) for subject, check in (more or {}).items()),
         *(_Check(alias, partial(_check_database, project, alias)) for alias in project.aliases()),
@@ -86,17 +87,23 @@ def _check_database(project: Project, alias: str) -> Iterator[Finding]:
     return project.engine(alias).check_health(selection_of(project, alias))
 
 
-def _check_storage(project: Project) -> Iterator[Finding]:
-    storage = project.storage
-    probe = _round_trip(storage)
-    yield Finding(Level.OK, "storage", f"{storage.location} takes, lists, gives back and deletes")
+def _subject(project: Project, place: Place) -> str:
+    return "storage" if len(project.places) == 1 else place.name
+
+
+def _check_storage(project: Project, place: Place) -> Iterator[Finding]:
+    storage, subject = place.storage, _subject(project, place)
+    probe = _round_trip(storage, [other for other in project.places if other is not place])
+    yield Finding(Level.OK, subject, f"{storage.location} takes, lists, gives back and deletes")
     catalog = read_catalog(storage)
-    for unwise in storage_advice(project):
-        yield Finding(Level.WARNING, "storage", f"{unwise.text} {unwise.hint}")
+    for unwise in place_advice(project, place):
+        yield Finding(Level.WARNING, subject, f"{unwise.text} {unwise.hint}")
     yield from _check_clock(probe, catalog)
     yield from _check_space(storage, catalog, project)
     for damaged in catalog.damaged:
-        yield Finding(Level.WARNING, "storage", str(damaged.error))
+        yield Finding(Level.WARNING, subject, str(damaged.error))
+    if place is not project.places[0]:
+        return
     yield from _check_newest_backups(catalog, project)
     yield from _recommend_drills(catalog, project)
 
@@ -124,23 +131,38 @@ def _recommend_drills(catalog: Catalog, project: Project) -> Iterator[Finding]:
             yield Finding(Level.OK, "drill", f"{text} shows whether it can be")
 
 
-def _round_trip(storage: Storage) -> StoredObject:
-    """Write, look at, read, list and delete an object of our own."""
+def _round_trip(storage: Storage, others: Sequence[Place]) -> StoredObject:
+    """Write, look at, read, list and delete an object of our own.
+
+    :param others: the places that must not have it: one place under two names keeps one copy.
+    """
     key = new_probe_key()
     storage.write(key, _PROBE)
     try:
         found, content = storage.stat(key), storage.read(key)
         is_listed = any(listed.key == key for listed in storage.list())
+        same = [other for other in others if _has(other, key)]
     finally:
         storage.delete(key)
     if found is None or content != _PROBE:
         raise VerificationFailed(f"{storage.location} did not give back what was written there. Do not rely on it.")
+    if same:
+        raise VerificationFailed(
+            f"{storage.location} and {same[0]} are the same place under two names: what is written to one is in the "
+            "other. A copy there is none, and its retention deletes the backups of both. Give each a place of its own."
+        )
     if not is_listed:
         raise VerificationFailed(
             f"{storage.location} does not list what was written there, so no backup in it would be found. See that its "
             "address is right (on S3 s3_endpoint_url and s3_addressing), and what else serves it."
         )
     return found
+
+
+def _has(place: Place, key: str) -> bool:
+    with suppress(BackupError):  # it has a line of its own
+        return place.storage.stat(key) is not None
+    return False
 
 
 def _check_clock(probe: StoredObject, catalog: Catalog) -> Iterator[Finding]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
 
 from django_cfg.backup.config.schedule import BackupScheduleConfig
+from django_cfg.backup.errors import BackupError, StorageError
+from django_cfg.backup.formatting import counted
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.policy.health import disproof, is_overdue, last_proof, size_warning
 from django_cfg.backup.policy.retention import is_from_the_future
 from django_cfg.backup.policy.schedule import latest_slot, next_slot
 from django_cfg.backup.records import Moment, Record
 from django_cfg.backup.services.catalog.catalog import Catalog, Damaged, damaged_of, describe_damage
+from django_cfg.backup.services.copies.missing import find_missing
 from django_cfg.backup.services.monitoring.incidents import Incident
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.restore.kept_data import KeptData, Unreachable, list_kept_data
 from django_cfg.backup.services.verification.proofs import can_be_drilled, can_be_opened_here, proof_is_old
@@ -46,11 +51,28 @@ class SourceStatus(Record):
         return None if self.age_seconds is None else timedelta(seconds=self.age_seconds)
 
 
+class PlaceStatus(Record):
+    """How one place is doing. It is healthy when it has no problem, or is not required."""
+
+    name: str
+    location: str
+    required: bool
+    healthy: bool
+    reachable: bool
+    backups: int | None  # intact ones of this project and environment; None: it cannot be read
+    size: int | None  # bytes of their archives
+    newest: Moment | None  # start of the newest of them
+    missing: tuple[str, ...] = ()  # names of backups that are to be copied there
+    damaged: tuple[Damaged, ...] = ()  # that are intact elsewhere
+    problem: str = ""
+
+
 class StatusReport(Record):
     """How a project's backups are doing, and the old data that restores have kept."""
 
     healthy: bool
     sources: tuple[SourceStatus, ...]
+    places: tuple[PlaceStatus, ...] = ()  # empty where there is one place
     old_data: tuple[KeptData, ...]
     old_data_unknown: tuple[str, ...]  # aliases of databases that could not be asked
     unreachable: tuple[Unreachable, ...] = ()
@@ -59,6 +81,7 @@ class StatusReport(Record):
     def problems(self) -> list[str]:
         """All problems in words, each with its source."""
         found = [f"{status.source}: {problem}." for status in self.sources for problem in status.problems]
+        found += [f"{place.name}: {place.problem}" for place in self.places if not place.healthy]
         sources = {status.database for status in self.sources}
         others = [kept for kept in self.old_data if kept.problem and kept.database not in sources]
         return found + [f"{kept.database}: {kept.problem}." for kept in others]
@@ -77,13 +100,48 @@ def read_status(project: Project, catalog: Catalog, patience: float | None = Non
         for alias in project.aliases()
     )
     unreachable = tuple(one for one in found if isinstance(one, Unreachable))
+    places = tuple(_place_status(project, place, catalog) for place in project.places if catalog.copies or catalog.away)
     return StatusReport(
-        healthy=not any(status.problems for status in sources) and not any(one.problem for one in kept),
+        healthy=not any(status.problems for status in sources)
+        and not any(one.problem for one in kept)
+        and all(place.healthy for place in places),
         sources=sources,
+        places=places,
         old_data=kept,
         old_data_unknown=tuple(one.database for one in unreachable),
         unreachable=unreachable,
     )
+
+
+def _place_status(project: Project, place: Place, catalog: Catalog) -> PlaceStatus:
+    in_place = catalog.by_place.get(place.name)
+    backups = in_place.of(project) if in_place else []
+    missing = tuple(manifest.name for manifest in find_missing(project, catalog).get(place, ()))
+    damaged = catalog.damaged_copies.get(place.name, ())
+    problem = _describe_place(catalog.away.get(place.name), missing, damaged)
+    return PlaceStatus(
+        name=place.name,
+        location=place.storage.location,
+        required=place.required,
+        healthy=not problem or not place.required,
+        reachable=in_place is not None,
+        backups=len(backups) if in_place else None,
+        size=sum(manifest.size for manifest in backups) if in_place else None,
+        newest=backups[0].started_at if backups else None,
+        missing=missing,
+        damaged=damaged,
+        problem=problem,
+    )
+
+
+def _describe_place(error: BackupError | None, missing: Sequence[str], damaged: Sequence[Damaged]) -> str:
+    found = [f"it cannot be read. {error}"] if error else []
+    if missing:
+        found.append(
+            f"{counted(len(missing), 'backup')} missing there ({missing[0]}{', ...' if len(missing) > 1 else ''}): the "
+            "next tick copies what it can, and `backup_copy --missing` says what keeps it."
+        )
+    return " ".join((*found, *([describe_damage(damaged)] if damaged else [])))
 
 
 def _source_status(project: Project, catalog: Catalog, source: Source, unfinished: str) -> SourceStatus:
@@ -165,7 +223,10 @@ def _distrust(catalog: Catalog, backups: list[Manifest]) -> str:
 
 def _unpruned(project: Project, source: Source) -> str:
     """By the incident's mark: what is locked is due as well, and is no problem."""
-    message = Incident(project, "prune", source.database).message()
+    try:
+        message = Incident(project, "prune", source.database).message()
+    except StorageError:
+        return ""  # the place that keeps the marks is away, which is a problem of its own
     return f"old backups were not pruned as the retention says: {message}" if message else ""
 
 

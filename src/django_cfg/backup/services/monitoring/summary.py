@@ -56,6 +56,10 @@ def summarize(report: StatusReport, failures: Mapping[str, str], now: datetime) 
         text = _safe(report.sources, now)
     else:
         text = _unsafe(sources)
+    if verdict is Verdict.SAFE and (
+        bad := [f"{place.name}: {place.problem}" for place in report.places if not place.healthy]
+    ):
+        verdict, text = Verdict.PARTLY_FAILED, " ".join(bad)
     if interrupted := [kept.problem for kept in report.old_data if kept.problem]:
         verdict, text = Verdict.FAILED, " ".join(interrupted)
     return Summary(verdict=verdict, sentence=f"{verdict}: {text}", sources=sources)

@@ -22,8 +22,8 @@ from django_cfg.backup.engines.base import Database, Engine
 from django_cfg.backup.errors import BackupError, ConfigurationError, UsageError
 from django_cfg.backup.manifest import Source
 from django_cfg.backup.process.environment import hide_from_children
+from django_cfg.backup.services.project.places import Place, open_places
 from django_cfg.backup.services.project.secrets import secrets_of
-from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.base import Storage
 from django_cfg.environment_mode import long_form, mode_from_variables
 
@@ -44,9 +44,28 @@ class Project:
     databases: Mapping[str, Database]  # every alias of settings.DATABASES that names a database
 
     @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """Where backups are kept, ``main`` first; each storage is one object, which shares its connections and what it
+        has learned of the place.
+
+        :raises ConfigurationError: one of them cannot be used.
+        """
+        return open_places(self.config, self.base_dir)
+
+    @property
     def storage(self) -> Storage:
-        """The storage; one object, so that its connections and what it has learned of the place are shared."""
-        return open_storage(self.config.storage, self.base_dir)
+        """The storage of ``main``."""
+        return self.places[0].storage
+
+    def place(self, name: str) -> Place:
+        """
+        :raises UsageError: there is no place of this *name*.
+        """
+        for place in self.places:
+            if place.name == name:
+                return place
+        known = ", ".join(place.name for place in self.places)
+        raise UsageError(f"There is no place {name!r}: BackupConfig.storage and copies are called {known}.")
 
     @property
     def signing_keys(self) -> tuple[str, ...]:

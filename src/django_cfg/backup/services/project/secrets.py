@@ -30,11 +30,12 @@ _hidden: list[Collection[str]] = []  # of the blocks that are open
 
 def secrets_of(project: Project) -> set[str]:
     """Return all that a message must not show."""
-    config, storage = project.config, project.config.storage
+    config = project.config
     found: list[Any] = [config.encryption_key, *config.decryption_keys]
     found += [config.signing_key, *config.earlier_signing_keys, *_of_the_site()]
-    found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
-    found += [os.environ.get(name) for name in ROLE_VARIABLES if storage.s3_use_role]
+    for storage in (config.storage, *(copy.storage for copy in config.copies)):
+        found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
+        found += [os.environ.get(name) for name in ROLE_VARIABLES if storage.s3_use_role]
     found += [*_of_the_mail(), *_of_the_queues()]
     for url in (*config.notify_urls, config.heartbeat_url or ""):
         found += secrets_of_url(url)

@@ -14,6 +14,7 @@ from pathlib import Path
 from django.conf import settings
 
 from django_cfg.backup.errors import ConfigurationError
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.local import LocalStorage
 
@@ -24,16 +25,16 @@ def refuse_served_folder(project: Project) -> None:
     """
     :raises ConfigurationError: the local storage lies inside MEDIA_ROOT, STATIC_ROOT or a static folder.
     """
-    storage = project.storage
-    if not isinstance(storage, LocalStorage):
-        return
-    root = storage.root.resolve()
-    for name, folder in _served_folders():
-        if root.is_relative_to(folder):
-            raise ConfigurationError(
-                f"BackupStorageConfig.local_path ({root}) lies inside {name} ({folder}), which web servers show to the "
-                "world: move it out of there."
-            )
+    for place in project.places:
+        if not isinstance(place.storage, LocalStorage):
+            continue
+        root = place.storage.root.resolve()
+        for name, folder in _served_folders():
+            if root.is_relative_to(folder):
+                raise ConfigurationError(
+                    f"BackupStorageConfig.local_path ({root}) lies inside {name} ({folder}), which web servers show to "
+                    "the world: move it out of there."
+                )
 
 
 def _served_folders() -> Iterator[tuple[str, Path]]:
@@ -56,18 +57,25 @@ class StorageAdvice:
 
 def storage_advice(project: Project) -> Iterator[StorageAdvice]:
     """Yield what is unwise, without opening a connection."""
-    if isinstance(project.storage, LocalStorage):
-        yield from _folder_advice(project.storage.root)
+    for place in project.places:
+        yield from place_advice(project, place)
+
+
+def place_advice(project: Project, place: Place) -> Iterator[StorageAdvice]:
+    """Like :func:`storage_advice`, of one place."""
+    storage = place.storage
+    if isinstance(storage, LocalStorage):
+        yield from _folder_advice(storage.root)
         return
-    if project.storage.sends_in_the_clear:
+    if storage.sends_in_the_clear:
         yield StorageAdvice(
-            f"Backups go to {project.storage.location} over plain HTTP: anyone on the line can read them.",
+            f"Backups go to {storage.location} over plain HTTP: anyone on the line can read them.",
             "Write https:// in BackupStorageConfig.s3_endpoint_url.",
             "W020",
         )
     if project.config.project is None and not getattr(settings, "PROJECT_NAME", ""):
         yield StorageAdvice(
-            f"Backups in {project.storage.location} are distinguished by the project's name, which is only guessed: "
+            f"Backups in {storage.location} are distinguished by the project's name, which is only guessed: "
             f"{project.name!r}. Two projects of one name in one bucket are one source.",
             "Set BackupConfig.project.",
             "W021",

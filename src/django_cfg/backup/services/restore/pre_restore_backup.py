@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from django_cfg.backup.config.backup import BackupConfig
 from django_cfg.backup.engines.base import Engine, Preflight, Restoration, RestoreOptions
-from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused
+from django_cfg.backup.errors import BackupError, CopyFailed, RestoreFailed, RestoreRefused
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.creation.create import create_in
 from django_cfg.backup.services.project.progress import Progress
@@ -28,6 +28,10 @@ def back_up_first(project: Project, alias: str, restored: Manifest, progress: Pr
     everything = replace(project, config=_without_selection(project.config, alias))
     try:
         return create_in(everything, alias, trigger="before-restore", note=f"before {restored.name}", progress=progress)
+    except CopyFailed as error:
+        progress.say(str(error))
+        made: Manifest = error.manifest
+        return made
     except BackupError as error:
         raise RestoreRefused(
             f"The present data of {alias!r} would be replaced in place, and the backup of it that is made first "

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, Restoration, RestoreOptions, SwitchResult
-from django_cfg.backup.errors import RestoreRefused, VerificationFailed
+from django_cfg.backup.errors import EncryptionError, RestoreRefused, StorageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
@@ -23,8 +23,10 @@ from django_cfg.backup.services.catalog.archives import (
     load_archives,
     require_readable,
 )
-from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find_backup, read_catalog
+from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find_backup
+from django_cfg.backup.services.catalog.places import places_with, read_first_good, read_places
 from django_cfg.backup.services.project.connections import close_connections
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.services.project.project import Project, current_project, database_identity, operation
 from django_cfg.backup.services.restore import pre_restore_backup
@@ -51,6 +53,7 @@ class RestorePlan:
     preflight: Preflight
     backs_up_first: bool  # the old data would be lost otherwise
     keys: DecryptionKeys  # what opens it
+    places: tuple[Place, ...]  # that have it intact, as far as is known; the first good one is used
     checked: CheckedArchives | None  # if they were read completely
     trust_storage: bool
 
@@ -106,6 +109,7 @@ def restore_backup(
     jobs: int | None = None,
     trust_storage: bool = False,
     allow_unsigned: bool = False,
+    from_place: str | None = None,
     decryption_key: DecryptionKey = NO_KEY,
     progress: Progress = SILENT,
 ) -> RestoreReport:
@@ -120,6 +124,7 @@ def restore_backup(
     :param jobs: sessions at the same time, where the engine uses several; None: ``restore_jobs``.
     :param trust_storage: load the archive without reading it completely before; its digests are compared at its end.
     :param allow_unsigned: also a backup that is not signed, although there is a signing key; never one signed badly.
+    :param from_place: the name of the place to read; None: the first one that has it good.
 
     See :func:`plan_restore` for the others.
     """
@@ -131,6 +136,7 @@ def restore_backup(
         options=options,
         trust_storage=trust_storage,
         allow_unsigned=allow_unsigned,
+        from_place=from_place,
         decryption_key=decryption_key,
         progress=progress,
     )
@@ -145,6 +151,7 @@ def plan_restore(
     options: RestoreOptions = DEFAULT_OPTIONS,
     trust_storage: bool = False,
     allow_unsigned: bool = False,
+    from_place: str | None = None,
     decryption_key: DecryptionKey = NO_KEY,
     progress: Progress = SILENT,
 ) -> RestorePlan:
@@ -162,12 +169,17 @@ def plan_restore(
         options=options,
         trust_storage=trust_storage,
         allow_unsigned=allow_unsigned,
+        from_place=from_place,
         decryption_key=decryption_key,
     )
     if plan.preflight.uses_staging:
         return plan
-    storage = plan.project.storage
-    return replace(plan, checked=read_completely(storage, plan.manifest, plan.engine, progress, keys=plan.keys))
+    place, checked = read_first_good(
+        plan.places,
+        lambda storage: read_completely(storage, plan.manifest, plan.engine, progress, keys=plan.keys),
+        progress,
+    )
+    return replace(plan, places=(place,), checked=checked)
 
 
 def preview_restore(
@@ -178,6 +190,7 @@ def preview_restore(
     options: RestoreOptions = DEFAULT_OPTIONS,
     trust_storage: bool = False,
     allow_unsigned: bool = False,
+    from_place: str | None = None,
     decryption_key: DecryptionKey = NO_KEY,
 ) -> RestorePlan:
     """Like :func:`plan_restore`, without reading the archive: to look at, and not to be executed.
@@ -191,14 +204,14 @@ def preview_restore(
     :raises EncryptionError: it cannot be decrypted here.
     """
     project = current_project()
-    catalog = read_catalog(project.storage, project.signing_keys)
+    catalog = read_places(project, from_place)
     manifest = find_backup(catalog, project, name, database)
     catalog.require_signature(manifest, allow_unsigned=allow_unsigned)
     target = to or _own_target(project, manifest)
     engine = project.engine(target)
     _refuse_the_impossible(manifest, target, engine, options)
     keys = decryption_keys(project.config, decryption_key)
-    require_readable(project.storage, manifest, keys)
+    places = _readable_places(project, catalog, manifest, keys)
     close_connections(project, engine)  # ours are not in anybody's way
     preflight = engine.preflight(manifest, options)
     return RestorePlan(
@@ -211,6 +224,7 @@ def preview_restore(
         preflight,
         backs_up_first=pre_restore_backup.needs_backup_first(engine, preflight, options),
         keys=keys,
+        places=places,
         checked=None,
         trust_storage=trust_storage,
     )
@@ -256,7 +270,7 @@ def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: O
 def _carry_out(plan: RestorePlan, run: RecordedRun, outcome: _Outcome, on_switch: OnSwitch | None) -> RestoreReport:
     """Load, check and switch."""
     project, manifest, progress = plan.project, plan.manifest, run.progress
-    checked = _check_archives(plan, progress)
+    place, checked = _check_archives(plan, progress)
     before = None
     if plan.backs_up_first:
         before = pre_restore_backup.back_up_first(project, plan.target, manifest, progress)
@@ -266,7 +280,7 @@ def _carry_out(plan: RestorePlan, run: RecordedRun, outcome: _Outcome, on_switch
         pre_restore_backup.explain_recovery(restoration, before, plan.target),
     ):
         run.can_be_cancelled = lambda: not restoration.has_changed_target
-        _load(plan, restoration, checked, progress)
+        _load(plan, place, restoration, checked, progress)
         queries = project.config.for_database(manifest.source.database).verification_queries
         check_restored_data(restoration, manifest, plan.target, queries, progress)
         progress.say(f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching")
@@ -314,25 +328,46 @@ class _Outcome:
             signals.send(signals.restore_failed, **facts, message=failure_reason(error))
 
 
-def _check_archives(plan: RestorePlan, progress: Progress) -> CheckedArchives | None:
+def _readable_places(project: Project, catalog: Catalog, manifest: Manifest, keys: DecryptionKeys) -> tuple[Place, ...]:
+    """Return the places whose archive can be opened, as far as its beginning says.
+
+    :raises BackupError: there is none; why the first one's cannot.
+    """
+    found, failures = [], []
+    for place in places_with(project, catalog, manifest):
+        try:
+            require_readable(place.storage, manifest, keys)
+            found.append(place)
+        except (EncryptionError, StorageError) as error:
+            failures.append(error)
+    if not found:
+        raise failures[0]
+    return tuple(found)
+
+
+def _check_archives(plan: RestorePlan, progress: Progress) -> tuple[Place, CheckedArchives | None]:
     """Compare the stored bytes with the manifest before any of them can run on a server.
 
-    :returns: what holds the second reading to the first one; None: the archive is only compared while it is loaded.
+    :returns: the first place whose bytes are good, and what holds the second reading to the first one; None: the
+        archive is only compared while it is loaded.
     """
-    if plan.checked or plan.trust_storage or not plan.engine.runs_archives:
-        return plan.checked
+    first, *others = plan.places
+    if plan.checked or plan.trust_storage or not (others or plan.engine.runs_archives):
+        return first, plan.checked
     try:
-        return check_archives(plan.project.storage, plan.manifest, progress)
+        return read_first_good(plan.places, lambda storage: check_archives(storage, plan.manifest, progress), progress)
     except VerificationFailed as error:
         raise VerificationFailed(
             f"{error} Nothing of it was run; the database {plan.target!r} was not touched."
         ) from error
 
 
-def _load(plan: RestorePlan, restoration: Restoration, checked: CheckedArchives | None, progress: Progress) -> None:
+def _load(
+    plan: RestorePlan, place: Place, restoration: Restoration, checked: CheckedArchives | None, progress: Progress
+) -> None:
     manifest = plan.manifest
     with byte_progress(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.size) as advance:
-        load_archives(restoration, plan.project.storage, manifest, plan.keys, advance, checked)
+        load_archives(restoration, place.storage, manifest, plan.keys, advance, checked)
 
 
 def describe_skipped(skipped: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from django_cfg.backup.errors import BackupError, UsageError
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.process.deferred_signals import defer_signals
-from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.connections import close_connections
 from django_cfg.backup.services.project.project import Project, current_project, operation
@@ -82,7 +82,7 @@ def _record(project: Project, target: Source, begun: Run | None, switched: Switc
     """Write and send what an uninterrupted restore would; the storage may be away."""
     backups: list[Manifest] = []
     try:
-        backups += read_catalog(project.storage, project.signing_keys).backups
+        backups += read_places(project).backups
     except BackupError as error:
         _log.warning("The history is not compared with the storage: %s", error)
     if in_target:

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 from django_cfg.backup import signals
-from django_cfg.backup.errors import UsageError
+from django_cfg.backup.errors import StorageError, UsageError
 from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, Manifest, Signature, Source
 from django_cfg.backup.policy.retention import Sidecars, is_from_the_future, never_deleted
 from django_cfg.backup.services.catalog.catalog import Catalog, Damaged, proof_keys
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.base import Storage
 
 
-def delete_chosen(storage: Storage, chosen: Manifest | Damaged) -> None:
-    """Delete a backup that somebody has chosen, and send the signal."""
-    delete_backup(storage, chosen.name, chosen.archive_keys)
+def delete_chosen(project: Project, catalog: Catalog, chosen: Manifest | Damaged) -> None:
+    """Delete a backup that somebody has chosen in every place, and send the signal.
+
+    :param catalog: of all places.
+    :raises StorageError: a place is away: a copy there would come back to the others. Nothing is deleted.
+    """
+    for name, error in catalog.away.items():
+        raise StorageError(
+            f"{chosen.name} is not deleted: {name} cannot be read, and a copy there would come back to the other "
+            f"places. Try again when it answers. {error}"
+        )
+    for place in project.places:
+        damaged = (each for each in catalog.damaged_copies.get(place.name, ()) if each.name == chosen.name)
+        in_place = next(damaged, chosen)
+        delete_backup(place.storage, chosen.name, {*in_place.archive_keys, *chosen.archive_keys})
     manifest = chosen.manifest if isinstance(chosen, Damaged) else chosen
     signals.send(signals.backup_deleted, name=chosen.name, manifest=manifest)
 
@@ -59,7 +72,7 @@ def require_unprotected(catalog: Catalog, chosen: Manifest) -> None:
 
 
 def delete_backup(
-    storage: Storage, name: str, archive_keys: Sequence[str], *, sidecars: Iterable[str] | None = None
+    storage: Storage, name: str, archive_keys: Collection[str], *, sidecars: Iterable[str] | None = None
 ) -> None:
     """Delete the manifest of *name*, which ends the backup; then its sidecars; then its archives.
 

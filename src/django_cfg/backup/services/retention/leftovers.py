@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -16,8 +16,9 @@ from django_cfg.backup.records import Record
 from django_cfg.backup.services.catalog.catalog import Catalog, is_manifest
 from django_cfg.backup.services.catalog.naming import name_pattern
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.storage.base import Storage, StoredObject
+from django_cfg.backup.storage.base import StoredObject
 
 YOUNG = timedelta(hours=24)  # its manifest may be on its way
 _PROBE = re.compile(r"(?P<name>backup-check-[0-9a-f]{32})\.probe")
@@ -30,6 +31,7 @@ _ARCHIVE = re.compile(
 class Leftover:
     """What is left of one name."""
 
+    place: Place
     name: str
     objects: tuple[StoredObject, ...]
     spared: str  # why it is not removed; empty when it may be
@@ -45,12 +47,15 @@ class Leftover:
     def report(self, *, removed: bool) -> LeftoverReport:
         """Return what ``backup_prune --leftovers --json`` prints of it."""
         keys = tuple(stored.key for stored in self.objects)
-        return LeftoverReport(name=self.name, keys=keys, size=self.size, spared=self.spared, removed=removed)
+        return LeftoverReport(
+            place=self.place.name, name=self.name, keys=keys, size=self.size, spared=self.spared, removed=removed
+        )
 
 
 class LeftoverReport(Record):
-    """What became of the leftovers of one name."""
+    """What became of the leftovers of one name in one place."""
 
+    place: str
     name: str
     keys: tuple[str, ...]
     size: int  # bytes
@@ -63,14 +68,14 @@ def new_probe_key() -> str:
     return f"backup-check-{uuid4().hex}.probe"
 
 
-def find_leftovers(project: Project, catalog: Catalog, named: Collection[str] = ()) -> list[Leftover]:
-    """All in the storage, by name; those that may be removed have no reason to be spared.
+def find_leftovers(project: Project, place: Place, catalog: Catalog, named: Collection[str] = ()) -> list[Leftover]:
+    """All in *place*, by name; those that may be removed have no reason to be spared.
 
-    :param catalog: of the storage.
+    :param catalog: of the place.
     :param named: the names that somebody vouches for: that they are this project's.
     """
     strangers = _strangers(project, catalog)
-    objects = {found.key: found for found in project.storage.list()}
+    objects = {found.key: found for found in place.storage.list()}
     archives = {manifest.key: manifest.archive_keys for manifest in catalog.backups}
     by_name: dict[str, list[StoredObject]] = {}
     for key, found in sorted(objects.items()):
@@ -80,7 +85,8 @@ def find_leftovers(project: Project, catalog: Catalog, named: Collection[str] = 
         elif name and not _has_manifest(key, objects):
             by_name.setdefault(name, []).append(found)
     return [
-        _leftover(project, name, tuple(found), "" if name in named else strangers) for name, found in by_name.items()
+        _leftover(project, Leftover(place, name, tuple(found), ""), "" if name in named else strangers)
+        for name, found in by_name.items()
     ]
 
 
@@ -104,11 +110,12 @@ def _strangers(project: Project, catalog: Catalog) -> str:
     )
 
 
-def remove_leftover(storage: Storage, leftover: Leftover) -> bool:
+def remove_leftover(leftover: Leftover) -> bool:
     """Remove what is left of one name; False, and nothing removed, if its manifest has arrived in the meantime.
 
     :raises StorageError: some of it could not be removed.
     """
+    storage = leftover.place.storage
     if storage.stat(f"{leftover.name}{SUFFIX}"):
         return False
     for found in leftover.objects:
@@ -116,9 +123,8 @@ def remove_leftover(storage: Storage, leftover: Leftover) -> bool:
     return True
 
 
-def _leftover(project: Project, name: str, objects: tuple[StoredObject, ...], strangers: str) -> Leftover:
-    unchecked = Leftover(name, objects, "")
-    return Leftover(name, objects, next(_reasons_to_spare(project, unchecked, strangers), ""))
+def _leftover(project: Project, unchecked: Leftover, strangers: str) -> Leftover:
+    return replace(unchecked, spared=next(_reasons_to_spare(project, unchecked, strangers), ""))
 
 
 def _reasons_to_spare(project: Project, leftover: Leftover, strangers: str) -> Iterator[str]:

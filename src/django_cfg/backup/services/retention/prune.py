@@ -14,13 +14,16 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from django_cfg.backup import signals
+from django_cfg.backup.config.backup import MAIN_PLACE
 from django_cfg.backup.errors import BackupError, ObjectLocked, StorageError
 from django_cfg.backup.formatting import counted, megabytes
 from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Proof, Signature, Source
 from django_cfg.backup.policy.retention import Decision, Plan, Scope, Sidecars, plan
 from django_cfg.backup.records import ErrorText, Record
-from django_cfg.backup.services.catalog.catalog import Catalog, proof_keys, read_catalog
+from django_cfg.backup.services.catalog.catalog import Catalog, proof_keys
+from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.retention.delete import delete_backup
@@ -36,13 +39,14 @@ class PrunePlan:
     """What a prune would do; nothing has been touched."""
 
     project: Project
-    catalog: Catalog
+    place: Place
+    catalog: Catalog  # of the place; its proofs and pins are those of all places
     retention: Plan
     abandoned: tuple[StoredObject, ...] = ()  # unfinished files of runs that are dead
 
     @property
     def storage(self) -> Storage:
-        return self.project.storage
+        return self.place.storage
 
     @property
     def size(self) -> int:
@@ -76,8 +80,9 @@ class FailedOutcome(Record):
 
 
 class PruneReport(Record):
-    """What a prune has decided and done."""
+    """What a prune has decided and done in one place."""
 
+    place: str = MAIN_PLACE
     decisions: tuple[Decision, ...]
     warnings: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()  # names
@@ -85,6 +90,7 @@ class PruneReport(Record):
     kept: tuple[KeptOutcome, ...] = ()
     failed: tuple[FailedOutcome, ...] = ()
     swept: tuple[str, ...] = ()  # keys of unfinished files and superseded proofs that were removed
+    copies: tuple[PruneReport, ...] = ()  # the reports of the other places
 
     @property
     def due(self) -> int:
@@ -115,25 +121,86 @@ def prune_backups(*, dry_run: bool = False, orphans: bool = False, progress: Pro
     :raises ClockSkew: a backup is dated in the future; nothing was deleted.
     :raises StorageError: some could not be deleted; the others are.
     """
-    due = plan_prune(orphans=orphans)
+    plans = plan_prunes(orphans=orphans)
     if dry_run:
-        return preview_report(due)
-    report = execute_prune(due, progress)
-    report.require_complete()
+        return report_of_all([preview_report(due) for due in plans])
+    report = report_of_all([execute_prune(due, progress) for due in plans])
+    for each in (report, *report.copies):
+        each.require_complete()
+    require_all_pruned(plans)
     return report
 
 
-def plan_prune(*, orphans: bool = False) -> PrunePlan:
-    """Decide on everything; nothing is touched.
+def plan_prunes(*, orphans: bool = False) -> list[PrunePlan]:
+    """Decide on everything in every place; nothing is touched.
+
+    Places that are away are left out; see :func:`require_all_pruned`.
 
     :raises ClockSkew: a backup is dated in the future.
     """
     project = current_project()
-    return _planned(project, read_catalog(project.storage, project.signing_keys), orphans=orphans)
+    catalog = read_places(project)
+    return [
+        _planned(project, place, catalog, orphans=orphans) for place in project.places if place.name not in catalog.away
+    ]
 
 
-def decide_retention(project: Project, catalog: Catalog, *, orphans: bool = False, only: str | None = None) -> Plan:
-    """Return what keeps each backup of *catalog*.
+def plan_prune() -> PrunePlan:
+    """Like :func:`plan_prunes` in ``main`` alone, whose decisions the admin shows.
+
+    :raises StorageError: it is away.
+    """
+    project = current_project()
+    return _planned(project, project.places[0], read_places(project))
+
+
+def require_all_pruned(plans: Sequence[PrunePlan]) -> None:
+    """
+    :raises StorageError: a place is away, and was not pruned.
+    """
+    places, pruned = plans[0].project.places, {due.place.name for due in plans}
+    if away := [str(place) for place in places if place.name not in pruned]:
+        raise StorageError(f"Nothing was pruned in {', '.join(away)}, which cannot be read: run `backup_status`.")
+
+
+def report_of_all(reports: Sequence[PruneReport]) -> PruneReport:
+    """Return the report of the first place, which holds those of the others."""
+    first, *others = reports
+    return first.model_copy(update={"copies": tuple(others)})
+
+
+def decide_everywhere(project: Project, catalog: Catalog) -> dict[str, Decision]:
+    """Return by name what keeps each backup: by the rules of the first place that keeps it, or has it.
+
+    :raises ClockSkew: a backup is dated in the future.
+    """
+    found: dict[str, Decision] = {}
+    for place in project.places:
+        in_place = of_place(catalog, place)
+        if in_place is None:
+            continue
+        for decision in decide_retention(project, in_place, place).decisions:
+            known = found.get(decision.name)
+            if known is None or (decision.keep and not known.keep):
+                found[decision.name] = decision
+    return found
+
+
+def of_place(catalog: Catalog, place: Place) -> Catalog | None:
+    """Return what *place* holds, with the proofs and pins of all places; None: it could not be read."""
+    if not catalog.by_place:
+        return catalog if catalog.location == place.storage.location else None
+    found = catalog.by_place.get(place.name)
+    if found is None:
+        return None
+    unreadable = catalog.unreadable_proofs | found.unreadable_proofs
+    return replace(found, proofs=catalog.proofs, pinned=catalog.pinned, unreadable_proofs=unreadable)
+
+
+def decide_retention(
+    project: Project, catalog: Catalog, place: Place, *, orphans: bool = False, only: str | None = None
+) -> Plan:
+    """Return what keeps each backup of *catalog* by the retention of *place*.
 
     :raises ClockSkew: a backup is dated in the future.
     """
@@ -141,7 +208,7 @@ def decide_retention(project: Project, catalog: Catalog, *, orphans: bool = Fals
     decided = plan(
         [manifest for manifest in catalog.backups if manifest.name not in distrusted],
         Sidecars(catalog.proofs, catalog.pinned, catalog.unreadable_proofs),
-        project.config.retention,
+        place.retention,
         clock.now(),
         project.zone,
         Scope(project.name, project.env, frozenset(project.databases), orphans, only),
@@ -174,7 +241,7 @@ def _distrusted(catalog: Catalog) -> set[str]:
 
 def preview_report(due: PrunePlan) -> PruneReport:
     """Return the report of a prune that only decides."""
-    return PruneReport(decisions=tuple(due.decisions), warnings=due.retention.warnings)
+    return PruneReport(place=due.place.name, decisions=tuple(due.decisions), warnings=due.retention.warnings)
 
 
 def still_due(agreed: Collection[str], now: PrunePlan) -> PrunePlan:
@@ -194,6 +261,7 @@ def execute_prune(due: PrunePlan, progress: Progress = SILENT, *, source: Source
         outcomes = list(threads.map(lambda found: _delete(due, found, proofs.get(found.name, ())), oldest_first))
     deleted = [manifest for manifest, outcome in zip(oldest_first, outcomes, strict=True) if outcome is None]
     report = PruneReport(
+        place=due.place.name,
         decisions=tuple(due.decisions),
         warnings=due.retention.warnings,
         deleted=tuple(manifest.name for manifest in deleted),
@@ -212,16 +280,31 @@ def execute_prune(due: PrunePlan, progress: Progress = SILENT, *, source: Source
 
 
 def prune_after_backup(
-    project: Project, manifest: Manifest, catalog: Catalog | None, progress: Progress = SILENT
+    project: Project,
+    manifest: Manifest,
+    catalog: Catalog | None,
+    progress: Progress = SILENT,
+    *,
+    without: Collection[str] = (),
 ) -> None:
     """Prune after the backup *manifest*. A failure is logged and signalled, and does not make the backup fail.
 
     :param catalog: as read after the backup was made; None: it could not be read.
+    :param without: the places that have not got this backup.
     """
-    if not project.config.retention.enabled or manifest.trigger == "before-restore":
+    if manifest.trigger == "before-restore":
         return  # the backup that is about to be restored may be the oldest one
+    for place in project.places:
+        if place.retention.enabled and place.name not in without:
+            _prune_place_after(project, place, manifest, catalog, progress)
+
+
+def _prune_place_after(
+    project: Project, place: Place, manifest: Manifest, catalog: Catalog | None, progress: Progress
+) -> None:
     try:
-        _prune_after(project, manifest, catalog or read_catalog(project.storage, project.signing_keys), progress)
+        catalog = catalog or read_places(project)
+        _prune_after(project, place, manifest, catalog, progress)
     except BackupError as error:
         _report_failure(manifest, str(error))
     except Exception as error:  # noqa: BLE001  the backup is made, and its caller shall get it
@@ -229,9 +312,9 @@ def prune_after_backup(
         _report_failure(manifest, repr(error))
 
 
-def _prune_after(project: Project, manifest: Manifest, catalog: Catalog, progress: Progress) -> None:
-    due = _planned(project, catalog, only=manifest.source.database)
-    if manifest not in catalog.backups:
+def _prune_after(project: Project, place: Place, manifest: Manifest, catalog: Catalog, progress: Progress) -> None:
+    due = _planned(project, place, catalog, only=manifest.source.database)
+    if manifest not in due.catalog.backups:
         raise StorageError(
             f"{manifest.name} has just been stored in {due.storage.location}, and is not found there intact. "
             "Nothing is pruned on top of that: run `backup_list` and `backup_verify`."
@@ -249,9 +332,15 @@ def _report_failure(manifest: Manifest, message: str) -> None:
     signals.send(signals.prune_failed, source=manifest.source, message=message)
 
 
-def _planned(project: Project, catalog: Catalog, *, orphans: bool = False, only: str | None = None) -> PrunePlan:
-    retention = decide_retention(project, catalog, orphans=orphans, only=only)
-    return PrunePlan(project, catalog, retention, tuple(project.storage.abandoned(clock.now() - UNFINISHED_FOR)))
+def _planned(
+    project: Project, place: Place, catalog: Catalog, *, orphans: bool = False, only: str | None = None
+) -> PrunePlan:
+    in_place = of_place(catalog, place)
+    if in_place is None:
+        raise catalog.away[place.name]
+    retention = decide_retention(project, in_place, place, orphans=orphans, only=only)
+    abandoned = tuple(place.storage.abandoned(clock.now() - UNFINISHED_FOR))
+    return PrunePlan(project, place, in_place, retention, abandoned)
 
 
 def _delete(due: PrunePlan, manifest: Manifest, proofs: Sequence[str]) -> KeptOutcome | FailedOutcome | None:

@@ -18,7 +18,7 @@ from django_cfg.backup import signals
 from django_cfg.backup.errors import AlreadyRunning, StorageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.catalog.catalog import find_intact
+from django_cfg.backup.services.catalog.places import find_intact_anywhere
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs.file_lock import (
@@ -160,7 +160,7 @@ def _holder(row: Run) -> Run | None:
 def _published(project: Project, row: Run) -> Manifest | None:
     """The backup that the run has published before it could record it."""
     try:
-        return find_intact(project.storage, row.name) if row.name else None
+        return find_intact_anywhere(project, row.name) if row.name else None
     except StorageError:
         return None
 

@@ -8,10 +8,17 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from django_cfg.backup import signals
-from django_cfg.backup.errors import AlreadyRunning, BackupError, Cancelled, HistoryUnavailable, StorageError
+from django_cfg.backup.errors import (
+    AlreadyRunning,
+    BackupError,
+    Cancelled,
+    CopyFailed,
+    HistoryUnavailable,
+    StorageError,
+)
 from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.catalog.catalog import read_catalog
+from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.creation.create import create_backup
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
@@ -62,6 +69,10 @@ def send_begun(source: Source, kind: Run.Kind) -> None:
 def _make(claim: Run, progress: Progress) -> Manifest | None:
     try:
         return create_backup(claim.database, trigger="scheduled", progress=progress, claim=claim)
+    except CopyFailed as error:  # which has been sent, and every tick makes up for it
+        _log.warning("%s", error)
+        made: Manifest = error.manifest
+        return made
     except AlreadyRunning as error:
         _log.info("%s It is tried again with the next tick.", error)
         return None
@@ -85,7 +96,7 @@ def find_waiting(source: Source, run: int, claimed: str, kind: Run.Kind = Run.Ki
 def _is_served(project: Project, claim: Run) -> bool:
     """A backup carries the slot already: the claim came back with a restored database."""
     try:
-        backups = read_catalog(project.storage, project.signing_keys).of(project)
+        backups = read_places(project).of(project)
     except StorageError:
         return False  # the backup itself will meet it, and tell
     served = any(b.source.database == claim.database and b.slot == claim.slot for b in backups)

@@ -16,7 +16,8 @@ from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.policy.retention import CLOCK_TOLERANCE, is_from_the_future
 from django_cfg.backup.policy.schedule import latest_slot, slots_between
-from django_cfg.backup.services.catalog.catalog import LazyCatalog, damaged_of
+from django_cfg.backup.services.catalog.catalog import damaged_of
+from django_cfg.backup.services.catalog.places import LazyCatalog
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs.history_database import find_runs, history_alias, retry_while_locked

@@ -181,6 +181,28 @@ def enqueue(claim: Run, schedule: BackupScheduleConfig) -> bool:
         return is_put
 
 
+def enqueue_copies(project: Project) -> bool:
+    """See to it that a job that copies what is missing is on the queue of backups; False: one is there already.
+
+    :raises QueueUnavailable: Redis does not answer; the next tick tries again.
+    """
+    schedule = project.config.schedule
+    digest = sha256(f"{project.name}\0{project.env}".encode()).hexdigest()[:16]
+    job_id = f"backup-copies-{digest}"
+    with _queue(schedule.queue) as queue:
+        job = queue.fetch_job(job_id)
+        if job and _status(job) in _UNDER_WAY and (_status(job) != "queued" or job.get_position() is not None):
+            return False
+        queue.enqueue_call(
+            "django_cfg.backup.tasks.run_copies",
+            timeout=schedule.job_timeout,
+            job_id=job_id,
+            failure_ttl=int(_REMEMBERED.total_seconds()),
+            description=f"Copies of the backups of {project.name}/{project.env}",
+        )
+        return True
+
+
 def _first_unknown(claim: Run, queue: Queue) -> int:
     """The first attempt that Redis knows no job of; there may have been one a minute for days."""
     from rq.job import Job

@@ -11,13 +11,16 @@ from pydantic import BaseModel, ConfigDict
 
 from django_cfg.backup import signals
 from django_cfg.backup.config.schedule import BackupScheduleConfig
-from django_cfg.backup.errors import BackupError, DumpFailed
+from django_cfg.backup.errors import BackupError, DumpFailed, SomeFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.process.time_limit import limit_time
 from django_cfg.backup.records import ErrorText, Moment
-from django_cfg.backup.services.catalog.catalog import LazyCatalog
+from django_cfg.backup.services.catalog.places import LazyCatalog
+from django_cfg.backup.services.copies.copy import CopyOutcome, copy_missing
+from django_cfg.backup.services.copies.missing import find_missing
 from django_cfg.backup.services.creation.batch import Failure, batch_error
+from django_cfg.backup.services.monitoring.object_cache import read_cached
 from django_cfg.backup.services.monitoring.overdue import overdue_message
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
@@ -41,6 +44,7 @@ class TickReport(BaseModel):
     enqueued: list[str] = []
     results: list[Manifest | Failure] = []  # of backups that ran in place
     verified: list[VerificationResult | Failure] = []  # likewise, of verifications
+    copied: list[CopyOutcome] = []  # backups that were missing in a place
     problems: list[ErrorText] = []  # of the tick, not of a backup
 
     @property
@@ -62,7 +66,10 @@ class TickReport(BaseModel):
         if error is None and len(failures) == 1:
             return failures[0]
         errors = [*([error] if error else []), *failures]
-        return BackupError(*_paragraphs(errors)) if failures else error
+        if failures:
+            return BackupError(*_paragraphs(errors))
+        uncopied = [f"{each.name} is not copied to {each.place}: {each.error}" for each in self.copied if each.error]
+        return error or (SomeFailed(*uncopied) if uncopied else None)
 
 
 @operation()
@@ -88,6 +95,7 @@ def tick(*, in_place: bool | None = None, progress: Progress = SILENT) -> TickRe
             if slot := Claim(project, project.source(alias), schedule, catalog, kind).make():
                 done.claimed[_label(kind, alias)] = slot
     _start_waiting(project, scheduled, done, in_place, progress)
+    _make_up_copies(project, done, in_place, progress)
     _send_overdue(project, backups, done)
     _send_outcome(project, done)
     return done
@@ -147,6 +155,20 @@ def _serve(claim: Run, done: TickReport, progress: Progress, seconds: int) -> No
         done.results += failures
     else:
         done.verified += failures
+
+
+def _make_up_copies(project: Project, done: TickReport, in_place: bool, progress: Progress) -> None:
+    """Copy what is missing in a place, or put that on the queue of backups."""
+    if not project.config.copies:
+        return
+    with _problems_of(done):
+        catalog = read_cached(project)
+        if not find_missing(project, catalog):
+            return
+        if in_place:
+            done.copied = copy_missing(project, progress, catalog)
+        elif rq.enqueue_copies(project):
+            done.enqueued.append("copies")
 
 
 def _send_overdue(project: Project, scheduled: dict[str, BackupScheduleConfig], done: TickReport) -> None:

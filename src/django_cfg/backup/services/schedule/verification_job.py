@@ -21,15 +21,12 @@ from django_cfg.backup.errors import (
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
+from django_cfg.backup.policy.health import last_proof
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.records import Record
-from django_cfg.backup.services.catalog.catalog import (
-    Catalog,
-    damaged_of,
-    describe_damage,
-    latest_backup,
-    read_catalog,
-)
+from django_cfg.backup.services.catalog.catalog import Catalog, damaged_of, describe_damage, latest_backup
+from django_cfg.backup.services.catalog.places import places_with, read_places
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.runs.file_lock import source_lock
@@ -131,7 +128,7 @@ def _verify_newest(project: Project, source: Source, run: RecordedRun, waits: bo
     except VerificationFailed as error:
         _send_failed(project, source, str(error))
         raise
-    verified = _verify(project, manifest, run.progress, waits)
+    verified = _verify(project, _place_in_turn(project, catalog, manifest, run), manifest, run.progress, waits)
     if damaged:
         raise VerificationFailed(damaged)
     _send(signals.verification_succeeded, source, verified.checked or "The storage holds no damaged backup.")
@@ -140,22 +137,35 @@ def _verify_newest(project: Project, source: Source, run: RecordedRun, waits: bo
 
 def _catalog(project: Project, source: Source) -> Catalog:
     try:
-        return read_catalog(project.storage, project.signing_keys)
+        return read_places(project)
     except BackupError as error:
         _send_failed(project, source, str(error))
         raise
 
 
-def _verify(project: Project, manifest: Manifest, progress: Progress, waits: bool) -> VerificationResult:
+def _place_in_turn(project: Project, catalog: Catalog, manifest: Manifest, run: RecordedRun) -> Place:
+    """Return the place that comes after the one of the last drill; where it is only read, another one each time."""
+    places = places_with(project, catalog, manifest)
+    names = [place.name for place in project.places]
+    last = last_proof([backup for backup in catalog.backups if backup.source == manifest.source], catalog.proofs)
+    if not (project.config.verification.drill and can_be_drilled(manifest)):
+        begin = run.row_id or 0
+    else:
+        begin = names.index(last.place) + 1 if last and last.place in names else 0
+    in_turn = [names[(begin + number) % len(names)] for number in range(len(names))]
+    return min(places, key=lambda place: in_turn.index(place.name))
+
+
+def _verify(project: Project, place: Place, manifest: Manifest, progress: Progress, waits: bool) -> VerificationResult:
     keys = replace(decryption_keys(project.config), may_ask=False)  # no person is there to answer
     if project.config.verification.drill and can_be_drilled(manifest):
         patience = project.config.verification.schedule.job_timeout if waits else None
-        proof = drill(project, manifest, keys, progress, patience=patience, trigger="scheduled")
+        proof = drill(project, place, manifest, keys, progress, patience=patience, trigger="scheduled")
         require_success(proof)
         return VerificationResult(name=manifest.name, manifest=manifest, proof=proof)
     checked = f"{manifest.name} was read to its last byte, and is good."
     try:
-        verify(project.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys, trigger="scheduled")
+        verify(place.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys, trigger="scheduled")
     except KeyMissing as error:
         checked = f"{manifest.name} is stored as it was written; its content was not checked. {error}"
         _log.info("%s", checked)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from django_cfg.backup import signals
+from django_cfg.backup.config.backup import MAIN_PLACE
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, Restoration, RestoreOptions
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay, StorageError, VerificationFailed
@@ -19,8 +20,10 @@ from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.pipeline.compression import require_library
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
-from django_cfg.backup.services.catalog.catalog import LATEST, find_backup, read_catalog
+from django_cfg.backup.services.catalog.catalog import LATEST, find_backup
+from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.runs.run import failure_reason
@@ -41,6 +44,7 @@ def drill_backup(
     jobs: int | None = None,
     trust_storage: bool = False,
     allow_unsigned: bool = False,
+    from_place: str | None = None,
     decryption_key: DecryptionKey = NO_KEY,
     progress: Progress = SILENT,
 ) -> Proof:
@@ -52,23 +56,26 @@ def drill_backup(
     :param jobs: sessions at the same time, where the engine uses several; None: ``restore_jobs``.
     :param trust_storage: load the archive without reading it completely before; its digests are compared at its end.
     :param allow_unsigned: also a backup that is not signed, although there is a signing key; never one signed badly.
+    :param from_place: the name of the place to read; None: the first one that has it intact.
     :param decryption_key: what opens an encrypted backup in addition to the configuration.
     :raises VerificationFailed: it cannot be restored, or differs from its manifest; its proof says so.
     :raises BackupError: nothing was learned of the backup: no server, no permission, no space, no key.
     """
     project = current_project()
-    catalog = read_catalog(project.storage, project.signing_keys)
+    catalog = read_places(project, from_place)
     manifest = find_backup(catalog, project, name, database)
     catalog.require_signature(manifest, allow_unsigned=allow_unsigned)
     keys = decryption_keys(project.config, decryption_key)
     options = RestoreOptions(skip=tuple(skip), skip_failing=skip_failing, jobs=jobs)
-    proof = drill(project, manifest, keys, progress, options=options, trust_storage=trust_storage)
+    place = places_with(project, catalog, manifest)[0]
+    proof = drill(project, place, manifest, keys, progress, options=options, trust_storage=trust_storage)
     require_success(proof)
     return proof
 
 
 def drill(
     project: Project,
+    place: Place,
     manifest: Manifest,
     keys: DecryptionKeys,
     progress: Progress = SILENT,
@@ -80,6 +87,7 @@ def drill(
 ) -> Proof:
     """Drill *manifest*, keep the proof in the storage, and send the signal; it may be the proof of a failure.
 
+    :param place: that the archive is read from.
     :param options: what is left out, in addition to what the configuration leaves out of drills.
     :param patience: seconds to wait for another restore or drill of the same database; None: do not wait, and send no
         signal that the other one goes on, since the drill is tried again.
@@ -90,10 +98,10 @@ def drill(
     facts: dict[str, Any] = {"source": manifest.source, "manifest": manifest, "drill": True, "trigger": trigger}
     try:
         chosen = _choose_options(project, manifest, options)
-        prove = partial(_prove, project, manifest, keys, progress, chosen, trust_storage=trust_storage)
+        prove = partial(_prove, project, place, manifest, keys, progress, chosen, trust_storage=trust_storage)
         proof = _in_turn(prove, manifest, progress, patience or 0)
         if proof.succeeded:
-            publish_proof(project.storage, manifest, proof)
+            publish_proof(project, manifest, proof)
     except Exception as error:  # an interruption by a person is no failure, and is not sent
         if not isinstance(error, RestoreUnderWay) or patience is not None:
             signals.send_verification(signals.verification_failed, message=failure_reason(error), **facts)
@@ -110,7 +118,7 @@ def drill(
 def _publish_failure(project: Project, manifest: Manifest, proof: Proof) -> None:
     """Keep a failed proof; what was found is raised first, also where it cannot be kept."""
     try:
-        publish_proof(project.storage, manifest, proof)
+        publish_proof(project, manifest, proof)
     except StorageError as error:
         message = f"{drill_failure(proof)} The proof of that could not be written to the storage: {error}"
         raise VerificationFailed(message) from error
@@ -126,9 +134,10 @@ def require_success(proof: Proof) -> None:
 
 def drill_failure(proof: Proof) -> str:
     differences = "; ".join(proof.differences)
+    where = f" from {proof.place}" if proof.place != MAIN_PLACE else ""
     return (
-        f"The drill of {proof.name} failed: {differences} Do not rely on this backup: if the cause is in the database, "
-        "correct it there; then make a new backup and drill it."
+        f"The drill of {proof.name}{where} failed: {differences} Do not rely on this backup: if the cause is in the "
+        "database, correct it there; then make a new backup and drill it."
     )
 
 
@@ -174,6 +183,7 @@ def _choose_options(project: Project, manifest: Manifest, given: RestoreOptions)
 
 def _prove(
     project: Project,
+    place: Place,
     manifest: Manifest,
     keys: DecryptionKeys,
     progress: Progress,
@@ -190,7 +200,7 @@ def _prove(
     at, begun = clock.now(), time.monotonic()
     with engine.restoration(manifest, options) as restoration:
         _require_scratch(manifest, alias, restoration)
-        drill_run = DrillRun(restoration, project.storage, manifest, keys, progress)
+        drill_run = DrillRun(restoration, place.storage, manifest, keys, progress)
         queries = project.config.for_database(manifest.source.database).verification_queries
         drill_run.run(queries, check_first=engine.runs_archives and not trust_storage)
         duration = time.monotonic() - begun
@@ -198,6 +208,7 @@ def _prove(
     return Proof(
         name=manifest.name,
         archive_sha256=manifest.digest,
+        place=place.name,
         at=at,
         duration=round(duration, 3),
         succeeded=not drill_run.differences,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -13,22 +14,49 @@ from django_cfg.backup.pipeline.encryption.keyring import holds_private_key_of
 from django_cfg.backup.policy.schedule import next_slot
 from django_cfg.backup.services.catalog.catalog import Catalog, proof_keys
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.places import Place, do_in_each, raise_failures
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.base import Storage
 
 _ATTEMPTS = 5  # against drills of the same backup on other machines
 _SECOND = timedelta(seconds=1)
+_log = logging.getLogger("django_cfg.backup")
 
 
-def publish_proof(storage: Storage, manifest: Manifest, proof: Proof) -> None:
-    """Write *proof* next to the manifest. Of several proofs of a backup the last one counts.
+def publish_proof(project: Project, manifest: Manifest, proof: Proof) -> None:
+    """Write *proof* next to the manifest in every place that has it. Of several proofs of a backup the last one counts.
 
     :raises BackupNotFound: something deleted the backup in the meantime; the proof is not left behind.
+    :raises StorageError: it could be written nowhere. A place that is away gets it with the next copies.
     """
+    results, failures = do_in_each(project.places, lambda place: _write_where_stored(place, manifest, proof))
+    if not any(results):
+        raise_failures(failures, project.places, f"{manifest.name}: the proof cannot be written")
+        raise _deleted(manifest)
+    for place, error in failures.items():
+        _log.warning("%s: the proof is not written in %s now: %s", manifest.name, place, error)
+
+
+def _write_where_stored(place: Place, manifest: Manifest, proof: Proof) -> bool:
+    try:
+        write_proof(place.storage, manifest, proof)
+    except BackupNotFound:
+        return False
+    return True
+
+
+def write_proof(storage: Storage, manifest: Manifest, proof: Proof) -> None:
+    """Like :func:`publish_proof`, in one storage."""
+    if storage.stat(manifest.key) is None:
+        raise _deleted(manifest)
     key = _write(storage, manifest.name, proof.to_json())
     if storage.stat(manifest.key) is None:
         storage.delete(key)
-        raise BackupNotFound(f"{manifest.name} was deleted while it was drilled: nothing is proved. Drill another one.")
+        raise _deleted(manifest)
+
+
+def _deleted(manifest: Manifest) -> BackupNotFound:
+    return BackupNotFound(f"{manifest.name} was deleted while it was drilled: nothing is proved. Drill another one.")
 
 
 def can_be_drilled(manifest: Manifest) -> bool:

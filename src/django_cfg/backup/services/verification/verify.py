@@ -15,7 +15,8 @@ from django_cfg.backup.pipeline.compression import require_library
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
 from django_cfg.backup.services.catalog.archives import CheckedArchives, check_archive, open_archive
-from django_cfg.backup.services.catalog.catalog import LATEST, find_backup, read_catalog
+from django_cfg.backup.services.catalog.catalog import LATEST, find_backup
+from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.services.project.project import current_project, operation
 from django_cfg.backup.services.runs.run import failure_reason
@@ -27,21 +28,24 @@ def verify_backup(
     name: str = LATEST,
     *,
     database: str | None = None,
+    from_place: str | None = None,
     progress: Progress = SILENT,
     decryption_key: DecryptionKey = NO_KEY,
 ) -> Manifest:
     """Verify the backup *name*.
 
+    :param from_place: the name of the place to read; None: the first one that has it intact.
     :param decryption_key: what opens an encrypted backup in addition to the configuration.
     :raises VerificationFailed: it is not what was stored, or not a complete dump.
     :raises KeyMissing: the stored bytes are good; what they hold cannot be checked here, without the private key.
     """
     project = current_project()
-    catalog = read_catalog(project.storage, project.signing_keys)
+    catalog = read_places(project, from_place)
     manifest = find_backup(catalog, project, name, database)
     catalog.require_signature(manifest, allow_unsigned=True)  # reading runs nothing
     keys = decryption_keys(project.config, decryption_key)
-    verify(project.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
+    storage = places_with(project, catalog, manifest)[0].storage
+    verify(storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
     return manifest
 
 

@@ -34,6 +34,11 @@ class LocalStorage(Storage):
     def location(self) -> str:
         return str(self.root)
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Links are followed."""
+        return "", os.path.join(os.path.realpath(self.root), "")  # noqa: PTH118  a Path has no slash at its end
+
     @contextmanager
     def publish(self, key: str, *, expected_size: int = 0) -> Iterator[Writable]:
         target = self._path(key)

@@ -59,6 +59,16 @@ class Bucket:
         return f"{where} at {self.endpoint}" if self.endpoint else where
 
     @property
+    def identity(self) -> str:
+        """Equal for two spellings of one bucket's address; all names of Amazon's are one service."""
+        if self.is_amazons:
+            return f"s3 amazonaws.com {self.name}"
+        parts = urlsplit(self.endpoint or "")
+        host = (parts.hostname or "").removeprefix(f"{self.name}.".lower())
+        port = parts.port or (80 if parts.scheme == "http" else 443)
+        return f"s3 {host}:{port}{parts.path.rstrip('/')} {self.name}"
+
+    @property
     def may_be_virtual_hosted(self) -> bool:
         """The host of the endpoint begins with the bucket's name: it may be the bucket's own, or the service's."""
         return (urlsplit(self.endpoint or "").hostname or "").startswith(f"{self.name}.".lower())

@@ -45,6 +45,10 @@ class S3Storage(Storage):
         return self.bucket.location
 
     @property
+    def identity(self) -> tuple[str, str]:
+        return self.bucket.identity, self.bucket.prefix
+
+    @property
     def sends_in_the_clear(self) -> bool:
         return self.bucket.sends_in_the_clear
 

@@ -1,0 +1,443 @@
+"""Copies in further places: made from one dump, made up for, read when others are damaged or away."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup.errors import (
+    ConfigurationError,
+    CopyFailed,
+    NameTaken,
+    StorageError,
+    UsageError,
+    VerificationFailed,
+)
+from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.services.catalog.places import read_places
+from django_cfg.backup.services.copies.copy import copy_backup, copy_missing
+from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.schedule.tick import tick
+from django_cfg.backup.services.schedule.verification_job import VerificationResult
+from django_cfg.backup.services.verification.drill import drill_backup
+from django_cfg.backup.services.verification.verify import verify_backup
+from tests.support import needs
+from tests.support.django_project import Site
+from tests.support.stopped_clock import Clock
+
+ONE_DAY: dict[str, Any] = {"keep_daily": 1, "keep_weekly": 0, "keep_monthly": 0}
+
+
+def local(path: Path | str) -> dict[str, Any]:
+    return {"backend": "local", "local_path": str(path)}
+
+
+class Places:
+    """``main``, ``offsite`` and ``attic``, each a folder."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.main, self.offsite, self.attic = (site.root / name for name in ("backups", "offsite", "attic"))
+        self.configure()
+
+    def configure(self, **changes: Any) -> None:
+        copies = [
+            {"name": "offsite", "storage": local(self.offsite), **changes.pop("offsite", {})},
+            {"name": "attic", "storage": local(self.attic), "required": False, **changes.pop("attic", {})},
+        ]
+        self.site.configure(**{"storage": local(self.main), "copies": copies, **changes})
+
+    def files(self, folder: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def take_away(self, folder: Path) -> None:
+        """Whatever asks for it gets an error."""
+        if folder.exists():
+            folder.rename(folder.with_suffix(".away"))
+        folder.write_text("a file where a folder is expected")
+
+    def bring_back(self, folder: Path) -> None:
+        folder.unlink()
+        if folder.with_suffix(".away").exists():
+            folder.with_suffix(".away").rename(folder)
+
+    def states(self, name: str) -> dict[str, str]:
+        return {each.name: each.state for each in read_places(current_project()).copies[name]}
+
+
+@pytest.fixture
+def places(site: Site, books: Path) -> Iterator[Places]:
+    return Places(site)
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    stopped = Clock()
+    monkeypatch.setattr(clock, "now", lambda: stopped.now)
+    return stopped
+
+
+def create_daily(time: Clock, count: int) -> list[Manifest]:
+    """The newest comes last."""
+    manifests = []
+    for _ in range(count):
+        time.advance(days=1)
+        manifests.append(create_backup())
+    return manifests
+
+
+def cut(folder: Path, manifest: Manifest) -> None:
+    """Shorten the archive by a byte: the listing shows it."""
+    path = folder / manifest.archive_key
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(folder: Path, manifest: Manifest) -> None:
+    """Change a byte of the archive: only reading shows it."""
+    path = folder / manifest.archive_key
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+class TestOneDump:
+    def test_all_places_get_the_same_bytes(self, places: Places) -> None:
+        manifest = create_backup()
+        found = places.files(places.main)
+        assert set(found) == {manifest.key, manifest.archive_key}
+        assert places.files(places.offsite) == places.files(places.attic) == found
+
+    def test_one_that_is_away_is_dropped_and_the_others_get_it(self, places: Places) -> None:
+        places.take_away(places.offsite)
+        with pytest.raises(CopyFailed, match="offsite") as failure:
+            create_backup()
+        manifest = failure.value.manifest
+        assert places.files(places.main) == places.files(places.attic)
+        assert places.states(manifest.name) == {"main": "intact", "offsite": "unknown", "attic": "intact"}
+
+    def test_main_may_be_the_one(self, places: Places) -> None:
+        places.take_away(places.main)
+        with pytest.raises(CopyFailed, match="main"):
+            create_backup()
+        assert len(places.files(places.offsite)) == 2
+        assert places.files(places.offsite) == places.files(places.attic)
+
+    def test_one_that_is_not_required_only_warns(self, places: Places) -> None:
+        places.take_away(places.attic)
+        answer = places.site.call("backup_create")
+        assert answer.code == 0
+        assert "Not stored in attic" in answer.stderr
+        status = places.site.call("backup_status", "--json").json
+        assert [(place["name"], place["healthy"]) for place in status["places"]][-1] == ("attic", True)
+
+    def test_all_that_fail_fail_the_backup(self, places: Places) -> None:
+        for folder in (places.main, places.offsite, places.attic):
+            places.take_away(folder)
+        with pytest.raises(StorageError, match=str(places.main)):
+            create_backup()
+
+    def test_a_run_is_partly_failed(self, places: Places) -> None:
+        places.take_away(places.offsite)
+        answer = places.site.call("backup_create", "--json")
+        assert answer.code == 3
+        made, failure = answer.json
+        assert made["name"]
+        assert "offsite" in failure["error"]
+        assert places.site.call("backup_status").code == 4
+        row = places.site.sql("SELECT state, message FROM django_cfg_backup_run")[0]
+        assert row[0] == "succeeded"
+        assert row[1].startswith("Not stored in offsite")
+
+    def test_a_name_that_is_taken_in_one_place_is_used_in_none(self, places: Places) -> None:
+        first = create_backup()
+        shutil.rmtree(places.main)
+        second = create_backup()
+        assert first.name != second.name
+
+    @pytest.mark.parametrize("compression", ["none", "xz"])
+    def test_an_interruption_leaves_nothing(
+        self, places: Places, monkeypatch: pytest.MonkeyPatch, compression: str
+    ) -> None:
+        places.configure(compression=compression)
+        monkeypatch.setattr("django_cfg.backup.services.creation.store.pack", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            create_backup()
+        for folder in (places.main, places.offsite, places.attic):
+            assert places.files(folder) == {}
+
+
+def _interrupted(stream: Any, sink: Any, *others: Any) -> Any:
+    sink.write(b"x" * 100_000)
+    raise KeyboardInterrupt
+
+
+class TestMadeUp:
+    def test_the_next_tick_copies_byte_for_byte(self, places: Places) -> None:
+        places.configure(schedule={"interval_hours": 168})
+        places.take_away(places.offsite)
+        with pytest.raises(CopyFailed):
+            create_backup()
+        assert copy_missing(current_project()) == []  # where it is away, nothing can be looked at
+        places.bring_back(places.offsite)
+        answer = places.site.call("backup_tick")
+        assert (answer.code, "copied from main to offsite" in answer.stdout) == (0, True)
+        assert places.files(places.offsite) == places.files(places.main)
+        assert places.site.call("backup_tick").stdout == ""
+
+    def test_main_is_made_up_for_from_a_copy(self, places: Places) -> None:
+        places.take_away(places.main)
+        with pytest.raises(CopyFailed):
+            create_backup()
+        places.bring_back(places.main)
+        (outcome,) = copy_missing(current_project())
+        assert (outcome.source, outcome.place) == ("offsite", "main")
+        assert places.files(places.main) == places.files(places.offsite)
+
+    def test_a_new_place_gets_what_its_retention_keeps(self, places: Places, time: Clock) -> None:
+        places.site.configure(storage=local(places.main))
+        manifests = create_daily(time, 3)
+        places.configure(offsite={"retention": ONE_DAY})
+        copy_missing(current_project())
+        assert set(places.files(places.offsite)) == {manifests[-1].key, manifests[-1].archive_key}
+
+    def test_proofs_and_the_pin_are_copied(self, places: Places) -> None:
+        places.site.configure(storage=local(places.main))
+        manifest = create_backup()
+        drill_backup(manifest.name)
+        places.site.call("backup_pin", manifest.name)
+        places.configure()
+        copy_missing(current_project())
+        assert places.files(places.offsite) == places.files(places.main)
+        assert len(places.files(places.main)) == 4
+
+    def test_a_source_that_is_damaged_is_left_out(self, places: Places) -> None:
+        manifest = create_backup()
+        shutil.rmtree(places.attic)
+        flip(places.main, manifest)
+        (outcome,) = copy_missing(current_project())
+        assert (outcome.source, outcome.place) == ("offsite", "attic")
+        assert places.files(places.attic) == places.files(places.offsite)
+
+    def test_nothing_is_copied_when_all_are_damaged(self, places: Places) -> None:
+        manifest = create_backup()
+        shutil.rmtree(places.attic)
+        flip(places.main, manifest)
+        flip(places.offsite, manifest)
+        (outcome,) = copy_missing(current_project())
+        assert isinstance(outcome.error, VerificationFailed)
+        assert places.files(places.attic) == {}
+
+    def test_another_object_under_the_name_is_not_overwritten(self, places: Places) -> None:
+        manifest = create_backup()
+        (places.offsite / manifest.key).unlink()
+        (places.offsite / manifest.archive_key).write_bytes(b"another")
+        (outcome,) = copy_missing(current_project())
+        assert isinstance(outcome.error, NameTaken)
+        assert places.files(places.offsite) == {manifest.archive_key: b"another"}
+
+    def test_what_an_interrupted_copy_has_left_is_used(self, places: Places) -> None:
+        manifest = create_backup()
+        (places.offsite / manifest.key).unlink()
+        (outcome,) = copy_missing(current_project())
+        assert outcome.error is None
+        assert places.files(places.offsite) == places.files(places.main)
+
+    def test_what_was_deleted_by_hand_does_not_come_back(self, places: Places) -> None:
+        create_backup()
+        manifest = create_backup()
+        places.take_away(places.offsite)
+        answer = places.site.call("backup_delete", manifest.name, "--yes", "--force")
+        assert (answer.code, "would come back" in answer.stderr) == (1, True)
+        assert len(places.files(places.main)) == 4
+        places.bring_back(places.offsite)
+        assert places.site.call("backup_delete", manifest.name, "--yes", "--force").code == 0
+        for folder in (places.main, places.offsite, places.attic):
+            assert len(places.files(folder)) == 2
+        assert copy_missing(current_project()) == []
+
+
+class TestReading:
+    def test_the_list_shows_where_each_is(self, places: Places) -> None:
+        manifest = create_backup()
+        cut(places.main, manifest)
+        (places.attic / manifest.key).unlink()
+        answer = places.site.call("backup_list", "--json")
+        assert answer.json[0]["places"] == [
+            {"name": "main", "state": "damaged"},
+            {"name": "offsite", "state": "intact"},
+            {"name": "attic", "state": "missing"},
+        ]
+        assert "Not a usable copy in main" in answer.stderr
+        assert "main (damaged), offsite, attic (missing)" in places.site.call("backup_list").stdout
+        assert places.site.call("backup_status").code == 4
+
+    @pytest.mark.parametrize("damage", [cut, flip])
+    def test_a_restore_takes_the_first_good_one(self, places: Places, damage: Any) -> None:
+        before = places.site.content()
+        manifest = create_backup()
+        damage(places.main, manifest)
+        damage(places.offsite, manifest)
+        places.site.sql("DELETE FROM book")
+        answer = places.site.call("backup_restore", manifest.name, "--yes")
+        assert answer.code == 0
+        assert ("is not used" in answer.stderr) is (damage is flip)
+        places.site.close()
+        assert places.site.content() == before
+
+    def test_a_place_that_was_named_is_the_only_one(self, places: Places) -> None:
+        manifest = create_backup()
+        flip(places.offsite, manifest)
+        verify_backup(manifest.name)
+        with pytest.raises(VerificationFailed, match="SHA-256 differs"):
+            verify_backup(manifest.name, from_place="offsite")
+        with pytest.raises(VerificationFailed, match="cut short or damaged"):
+            restore_backup(manifest.name, from_place="offsite")
+        restore_backup(manifest.name, from_place="attic")
+
+    def test_an_unknown_place(self, places: Places) -> None:
+        manifest = create_backup()
+        for command in ("backup_verify", "backup_restore", "backup_download", "backup_verify"):
+            answer = places.site.call(command, manifest.name, "--from", "nowhere")
+            assert (answer.code, "main, offsite, attic" in answer.stderr) == (2, True)
+
+    def test_main_away(self, places: Places) -> None:
+        """Listing, status and restores read the others, and say so."""
+        before = places.site.content()
+        manifest = create_backup()
+        places.take_away(places.main)
+        listed = places.site.call("backup_list", "--json")
+        assert [found["name"] for found in listed.json] == [manifest.name]
+        assert "The place main cannot be read" in listed.stderr
+        status = places.site.call("backup_status")
+        assert (status.code, "main: it cannot be read" in status.stderr) == (4, True)
+        places.site.sql("DELETE FROM book")
+        restore_backup(manifest.name)
+        places.site.close()
+        assert places.site.content() == before
+
+    def test_a_download_takes_the_first_good_one(self, places: Places) -> None:
+        manifest = create_backup()
+        flip(places.main, manifest)
+        answer = places.site.call("backup_download", manifest.name, "--to", str(places.site.root / "out"))
+        assert answer.code == 0
+        assert places.files(places.site.root / "out") == places.files(places.offsite)
+
+    def test_another_backup_under_the_name(self, places: Places) -> None:
+        manifest = create_backup()
+        changed = manifest.model_copy(update={"note": "changed"})
+        (places.offsite / manifest.key).write_bytes(changed.to_json())
+        assert places.states(manifest.name) == {"main": "intact", "offsite": "damaged", "attic": "intact"}
+        assert "differs from the one in main" in places.site.call("backup_list").stderr
+
+
+class TestProofs:
+    def test_a_drill_is_kept_in_every_place(self, places: Places) -> None:
+        manifest = create_backup()
+        proof = drill_backup(manifest.name, from_place="offsite")
+        assert proof.place == "offsite"
+        assert places.files(places.main) == places.files(places.offsite) == places.files(places.attic)
+        assert len(places.files(places.main)) == 3
+
+    def test_scheduled_drills_take_the_places_in_turn(self, places: Places, time: Clock) -> None:
+        places.configure(schedule={"enabled": False}, verification={"enabled": True, "schedule": {"interval_hours": 1}})
+        create_backup()
+        proved = []
+        for _ in range(4):
+            time.advance(hours=1, minutes=1)
+            (result,) = tick().verified
+            assert isinstance(result, VerificationResult)
+            assert result.proof
+            proved.append(result.proof.place)
+        assert proved == ["main", "offsite", "attic", "main"]
+
+
+class TestRetention:
+    def test_each_place_has_its_own(self, places: Places, time: Clock) -> None:
+        places.configure(retention=ONE_DAY, offsite={"retention": ONE_DAY | {"keep_daily": 2}})
+        create_daily(time, 3)
+        assert [len(places.files(folder)) for folder in (places.main, places.offsite, places.attic)] == [2, 4, 6]
+        assert copy_missing(current_project()) == []
+
+    def test_the_newest_proved_is_kept_in_all(self, places: Places, time: Clock) -> None:
+        places.configure(retention=ONE_DAY, offsite={"retention": ONE_DAY})
+        (first,) = create_daily(time, 1)
+        drill_backup(first.name, from_place="offsite")
+        second = create_daily(time, 2)[-1]
+        for folder in (places.main, places.offsite):
+            names = {
+                key.removesuffix(".json") for key in places.files(folder) if not key.endswith(("gz", "proof.json"))
+            }
+            assert names == {first.name, second.name}
+
+    def test_a_prune_by_hand_is_of_all_places(self, places: Places, time: Clock) -> None:
+        create_daily(time, 3)
+        places.configure(retention=ONE_DAY, offsite={"retention": ONE_DAY}, attic={"retention": ONE_DAY})
+        report = places.site.call("backup_prune", "--yes", "--json").json
+        assert len(report["deleted"]) == 2
+        assert {copy["place"]: len(copy["deleted"]) for copy in report["copies"]} == {"offsite": 2, "attic": 2}
+
+
+class TestCommand:
+    def test_one_backup_to_one_place(self, places: Places) -> None:
+        manifest = create_backup()
+        shutil.rmtree(places.offsite)
+        shutil.rmtree(places.attic)
+        answer = places.site.call("backup_copy", manifest.name, "--to", "attic")
+        assert answer.stdout == f"{manifest.name}: copied from main to attic\n"
+        assert places.files(places.offsite) == {}
+
+    def test_a_damaged_copy_is_replaced_only_when_asked_for(self, places: Places) -> None:
+        manifest = create_backup()
+        cut(places.offsite, manifest)
+        project = current_project()
+        with pytest.raises(UsageError, match="--replace-damaged"):
+            copy_backup(project, manifest, project.place("offsite"), read_places(project))
+        answer = places.site.call("backup_copy", manifest.name, "--to", "offsite", "--replace-damaged")
+        assert answer.code == 0
+        assert places.files(places.offsite) == places.files(places.main)
+
+    def test_a_damaged_copy_stays_when_there_is_no_good_one(self, places: Places) -> None:
+        manifest = create_backup()
+        cut(places.offsite, manifest)
+        flip(places.main, manifest)
+        flip(places.attic, manifest)
+        before = places.files(places.offsite)
+        answer = places.site.call("backup_copy", manifest.name, "--to", "offsite", "--replace-damaged")
+        assert answer.code == 1
+        assert places.files(places.offsite) == before
+
+    def test_one_place(self, site: Site) -> None:
+        answer = site.call("backup_copy", "latest")
+        assert (answer.code, "BackupConfig.copies" in answer.stderr) == (2, True)
+
+
+class TestSamePlace:
+    @pytest.mark.parametrize("spelling", ["backups", "./backups/", "{root}/backups", "{root}/link", "backups/below"])
+    def test_another_spelling_is_refused(self, site: Site, spelling: str) -> None:
+        (site.root / "backups").mkdir()
+        (site.root / "link").symlink_to(site.root / "backups")
+        storage = local(spelling.format(root=site.root))
+        site.configure(storage=local("backups/"), copies=[{"name": "offsite", "storage": storage}])
+        with pytest.raises(ConfigurationError, match="the same place"):
+            create_backup()
+        answer = site.call("backup_check")
+        assert (answer.code, "the same place" in answer.stderr) == (2, True)
+
+    def test_one_that_only_shows_when_it_is_written_is_found_by_the_check(self, places: Places) -> None:
+        """Two mounts of one folder."""
+        needs.root()
+        places.main.mkdir()
+        places.offsite.mkdir()
+        subprocess.run(["mount", "--bind", places.main, places.offsite], check=True)
+        try:
+            answer = places.site.call("backup_check")
+        finally:
+            subprocess.run(["umount", "--lazy", places.offsite], check=True)
+        assert (answer.code, "the same place under two names" in answer.stdout) == (1, True)
