@@ -17,7 +17,7 @@ from django_cfg.backup.admin.snapshot import PATIENCE, Stored, read_backups, wit
 from django_cfg.backup.errors import BackupError, StorageError
 from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Pin, Proof
 from django_cfg.backup.policy.retention import Decision, expected_ends
-from django_cfg.backup.services.catalog.catalog import Damaged
+from django_cfg.backup.services.catalog.catalog import CopyState, Damaged
 from django_cfg.backup.services.monitoring.object_cache import ObjectCache
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.retention.delete import protection, protections
@@ -40,6 +40,7 @@ class Row:
     decision: Decision | None
     ends: date | None  # when no rule keeps it any more
     protected: tuple[str, ...]
+    copies: tuple[CopyState, ...]  # of several places
 
     @property
     def fate(self) -> str:
@@ -68,6 +69,7 @@ def list_page(site: AdminSite, request: HttpRequest) -> HttpResponse:
         "damaged": _damaged(stored, request),
         "sources": sorted({backup.source.database for backup in stored.backups}),
         "filters": _FILTERS,
+        "has_places": bool(stored.catalog and stored.catalog.copies),
         "chosen": request.GET,
         "query": query.urlencode(),
         "others": len(stored.catalog.backups) - len(stored.backups) if stored.catalog else 0,
@@ -173,6 +175,7 @@ def list_rows(stored: Stored, *, every_source: bool = False) -> list[Row]:
             decision=decisions.get(manifest.name),
             ends=ends.get(manifest.name),
             protected=kept.get(manifest.name, ()),
+            copies=catalog.copies.get(manifest.name, ()),
         )
         for manifest in (catalog.backups if every_source else stored.backups)
     ]

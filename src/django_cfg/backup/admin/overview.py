@@ -22,6 +22,7 @@ from django_cfg.backup.services.jobs.launch import describe_way
 from django_cfg.backup.services.monitoring.status import SourceStatus
 from django_cfg.backup.services.monitoring.summary import SourceVerdict
 from django_cfg.backup.services.retention.delete import protections
+from django_cfg.backup.services.retention.prune import of_place
 from django_cfg.backup.services.runs.history_database import attempted, find_runs
 
 IN_FULL = 6  # databases; of more there are lines, each with a page of its own
@@ -117,14 +118,16 @@ def _card(snapshot: Snapshot, verdict: SourceVerdict, status: SourceStatus, runs
 
 
 def make_usage(snapshot: Snapshot) -> Usage | None:
-    """Return what the backups of this project take; None: the storage cannot be read."""
-    if snapshot.stored.catalog is None:
+    """Return what the backups of this project take in ``main``; None: it cannot be read."""
+    project, catalog = snapshot.stored.project, snapshot.stored.catalog
+    in_main = of_place(catalog, project.places[0]) if catalog else None
+    if in_main is None:
         return None
-    limit = snapshot.stored.project.config.retention.max_total_size_mb
-    kept = protections(snapshot.stored.catalog)
-    held = [backup for backup in snapshot.stored.backups if backup.name in kept]
+    limit = project.config.retention.max_total_size_mb
+    kept, backups = protections(in_main), in_main.of(project)
+    held = [backup for backup in backups if backup.name in kept]
     return Usage(
-        used=sum(backup.size for backup in snapshot.stored.backups),
+        used=sum(backup.size for backup in backups),
         floor=sum(backup.size for backup in held),
         limit=limit * MB if limit else None,
     )
