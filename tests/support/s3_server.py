@@ -39,17 +39,23 @@ class S3Server:
         self.port = free_port()
         self.endpoint = f"{scheme}://{host}:{self.port}"
         self._numbers = count(1)
-        self._log = folder / "log"
+        self._options = options
+        self.start()
+
+    def start(self) -> None:
+        """Also after it was stopped, with the data and at the port that it had."""
+        log = self.folder / "log"
+        log.unlink(missing_ok=True)
         self._process = subprocess.Popen(
             [rclone(), "serve", "s3", f"--addr=127.0.0.1:{self.port}",
-             "--config=/dev/null", f"--cache-dir={folder / 'cache'}", f"--log-file={self._log}",
+             "--config=/dev/null", f"--cache-dir={self.folder / 'cache'}", f"--log-file={log}",
              "--dir-cache-time=1ms",  # a bucket made on the disk is seen at once; 0 s would cost 30 ms a request
-             *options, str(self.data)],
-            env={**os.environ, "RCLONE_AUTH_KEY": f'"{",".join(keys)}"'},  # no secret on a command line
+             *self._options, str(self.data)],
+            env={**os.environ, "RCLONE_AUTH_KEY": f'"{",".join(self.keys)}"'},  # no secret on a command line
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        wait_until(lambda: self._log.exists() and "Starting s3 server on" in self._log.read_text())
+        wait_until(lambda: log.exists() and "Starting s3 server on" in log.read_text())
 
     def stop(self) -> None:
         """At once: in order it waits for connections that clients keep open."""

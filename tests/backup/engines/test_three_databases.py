@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,34 @@ def shop(site: Site, own_postgresql: PostgreSQL, mariadb: MariaDB, s3_server: S3
 def test_all_are_backed_up_and_brought_back(shop: Shop) -> None:
     assert shop.site.call("backup_create").code == 0
     assert sorted(manifest.source.database for manifest in list_backups()) == ALIASES
+    shop.run("DELETE FROM book")
+    shop.site.close()
+    for alias in ALIASES:
+        restore_backup(database=alias)
+    assert shop.run("SELECT count(*) FROM book") == [BOOKS] * 3
+
+
+PLACES = ("main", "folder", "bucket")
+
+
+@pytest.mark.parametrize("left", PLACES)
+def test_each_place_alone_brings_all_back(shop: Shop, s3_server: S3Server, left: str) -> None:
+    """From one dump of each; by several programs where that is possible."""
+    main, bucket = shop.site.root / "backups", s3_server.new_bucket()
+    folder = shop.site.root / "folder"
+    copies = [
+        {"name": "folder", "storage": {"local_path": str(folder)}},
+        {"name": "bucket", "storage": s3_server.config(bucket)},
+    ]
+    shop.site.configure(storage={"local_path": str(main)}, copies=copies, dump_jobs=2)
+    assert shop.site.call("backup_create").code == 0
+    roots = dict(zip(PLACES, (main, folder, s3_server.data / bucket / "db-backups"), strict=True))
+    contents = [{path.name: path.read_bytes() for path in root.iterdir()} for root in roots.values()]
+    assert contents[0] == contents[1] == contents[2]
+    assert len(contents[0]) >= 6
+    for name, root in roots.items():
+        if name != left:
+            shutil.rmtree(root)
     shop.run("DELETE FROM book")
     shop.site.close()
     for alias in ALIASES:
