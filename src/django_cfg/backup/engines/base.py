@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -145,6 +145,8 @@ class Restoration(ABC):
 
     has_changed_target = False  # True: a failure from now on leaves the target neither old nor new
     skipped: tuple[str, ...] = ()  # objects that were left out of what is loaded, as the operator has chosen
+    # Opens what ``load`` gets once more, to be read at the same time; None: that would cost too much.
+    open_again: Callable[[], AbstractContextManager[Readable]] | None = None
 
     @property
     def staging_settings(self) -> Mapping[str, Any] | None:
@@ -161,7 +163,10 @@ class Restoration(ABC):
         """Load *plain*, up to its end, into the staging database."""
 
     def load_rows(self, archives: Iterable[AbstractContextManager[Readable]]) -> None:
-        """Load the ``row_archives`` of the manifest, after its archive; each is opened when it is its turn."""
+        """Load the ``row_archives`` of the manifest, after its archive; each is opened when it is its turn.
+
+        They may be read in several threads.
+        """
         raise VerificationFailed("The manifest names several archives, and this engine writes one: it was changed.")
 
     @abstractmethod

@@ -111,6 +111,11 @@ class Storage(ABC):
         """Whether what is stored crosses a network that others can read."""
         return False
 
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether an object can be read several times at once at little cost."""
+        return False
+
     def free_space(self) -> int | None:
         """Return the bytes that can still be stored, or None if unknown."""
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from django_cfg.backup.errors import ToolTooOld, VerificationFailed
@@ -64,6 +64,22 @@ class Contents:
             line for line in self.lines if (found := _find_table(line, known, _DATA)) and ".".join(found) in tables
         )
 
+    def divide_rows(self, number: int, sizes: Mapping[str, int]) -> list[tuple[int, Contents]]:
+        """Divide the entries of rows among *number* of groups of about the same size; the largest group comes first.
+
+        :param sizes: by table, named ``schema.name``.
+        :returns: the size of each group, and its entries in their order.
+        """
+        known = {name.replace(".", " ", 1): size for name, size in sizes.items()}
+        matches = ((line, _DATA.match(line)) for line in self.lines)
+        of_rows = {line: _size_of(found["name_and_owner"], known) for line, found in matches if found}
+        groups: list[tuple[int, set[bytes]]] = [(0, set()) for _ in range(number)]
+        for line, size in sorted(of_rows.items(), key=lambda each: -each[1]):
+            smallest, lines = min(groups, key=lambda group: group[0])
+            groups[groups.index((smallest, lines))] = (smallest + size, lines | {line})
+        in_order = sorted(groups, key=lambda group: -group[0])
+        return [(size, self._of(filter(lines.__contains__, self.lines))) for size, lines in in_order]
+
     @property
     def rows(self) -> Contents:
         """The rows of all tables."""
@@ -80,6 +96,13 @@ class Contents:
     @staticmethod
     def _of(lines: Iterable[bytes]) -> Contents:
         return Contents(b"\n".join(lines))
+
+
+def _size_of(name_and_owner: bytes, sizes: Mapping[str, int]) -> int:
+    """Return the size of the table, by the longest name that fits; 0 if none does."""
+    words = name_and_owner.decode(errors="replace").split(" ")
+    names = (" ".join(words[:count]) for count in range(len(words), 0, -1))
+    return next((sizes[name] for name in names if name in sizes), 0)
 
 
 def _find_table(line: bytes, known: Iterable[str], kind: re.Pattern[bytes]) -> tuple[str, str] | None:

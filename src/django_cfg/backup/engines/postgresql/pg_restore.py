@@ -57,6 +57,7 @@ class OpenedArchive:
         self._program = tools.path("pg_restore")
         self._plain = plain
         self._head: list[bytes] = []
+        self._loader: Child | None = None
         with (
             Feeder(self._read_head(), to_the_end=False) as feeder,
             start_program([self._program, "--list"], feed=True) as lister,
@@ -113,6 +114,7 @@ class OpenedArchive:
         """
         settings = get_program_settings(database)
         with self._run(selection, *_build_load_options(settings), settings=settings, only_head=only_head) as loader:
+            self._loader = loader
             try:
                 loader.wait()
             except ToolFailed as failure:
@@ -123,6 +125,11 @@ class OpenedArchive:
                     entry = self._find_current(failure.last_words)
                     raise explain_tool_failure(database, error, entry) from error
                 raise _unreadable(error) from error
+
+    def end(self) -> None:
+        """End a :meth:`load_into` that goes on in another thread."""
+        if self._loader:
+            self._loader.kill()
 
     def measure_contents(self) -> int | None:
         """Return how many bytes of the archive come before its first data; None: its format is not known here."""

@@ -8,8 +8,9 @@ by its name and owner, and drops it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
@@ -20,7 +21,12 @@ from django_cfg.backup.engines.postgresql.entry_selection import EntrySelection,
 from django_cfg.backup.engines.postgresql.error_advice import explain_restore_errors
 from django_cfg.backup.engines.postgresql.error_text import describe_error, get_sqlstate
 from django_cfg.backup.engines.postgresql.libpq import get_connection_settings
-from django_cfg.backup.engines.postgresql.load_phases import build_on_rows, load_in_phases, split_phases
+from django_cfg.backup.engines.postgresql.load_phases import (
+    RowSource,
+    build_on_rows,
+    load_in_phases,
+    split_phases,
+)
 from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import open_psql
 from django_cfg.backup.engines.postgresql.restore_sessions import prepare_sessions
@@ -70,25 +76,29 @@ class StagingRestoration(Restoration):
         return "pg_restore", self._target.tools.version
 
     def load(self, plain: Readable) -> None:
-        archive = OpenedArchive(plain, self._target.tools, self._target.manifest.engine.roles)
+        manifest = self._target.manifest
+        sizes = {table.name: table.rows for table in manifest.tables}
+        self._rows = RowSource(self._target.tools, sizes, self.open_again)
+        archive = self._rows.open(plain, manifest.engine.roles)
         selection = select_entries(self._target, archive, self._options)
         self._apply_custom_settings(archive)
         self._sessions = prepare_sessions(self._staging, self._options.jobs or self._target.database.restore_jobs)
         self._begun = archive, selection
-        if self._target.manifest.row_archives:
+        if manifest.row_archives:
             self._restore(archive, split_phases(archive, selection.main).rows)
             return
         if self._may_use_pg_restore:
-            load_in_phases(archive, selection.main, self._sessions)
+            load_in_phases(archive, selection.main, self._sessions, self._rows)
         else:
             self._restore(archive, selection.main)
         self._finish(archive, selection)
 
     def load_rows(self, archives: Iterable[AbstractContextManager[Readable]]) -> None:
+        todo = SimpleQueue[AbstractContextManager[Readable]]()
         for opened in archives:
-            with opened as plain:
-                rows = OpenedArchive(plain, self._target.tools)
-                self._restore(rows, ArchiveSelection(rows.contents.rows, ["--data-only"]))
+            todo.put(opened)
+        number = min(self._sessions.jobs, todo.qsize()) if self._may_use_pg_restore else 1
+        self._rows.load_at_once([partial(self._load_row_archives, todo)] * number)
         archive, selection = self._begun
         phases = split_phases(archive, selection.main)
         if self._may_use_pg_restore:
@@ -97,6 +107,14 @@ class StagingRestoration(Restoration):
             for part in phases.after_rows:
                 self._restore(archive, part, only_head=True)
         self._finish(archive, selection)
+
+    def _load_row_archives(self, todo: SimpleQueue[AbstractContextManager[Readable]]) -> None:
+        """Load one archive after the other; several threads may do so."""
+        with suppress(Empty):
+            while True:
+                with todo.get_nowait() as plain:
+                    rows = self._rows.open(plain)
+                    self._restore(rows, ArchiveSelection(rows.contents.rows, ["--data-only"]))
 
     @property
     def _may_use_pg_restore(self) -> bool:

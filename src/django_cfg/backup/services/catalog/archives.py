@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 from django_cfg.backup.engines.base import Restoration
 from django_cfg.backup.errors import EncryptionError
@@ -49,13 +51,34 @@ def load_archives(
     :raises VerificationFailed: the bytes are not the ones that were stored.
     :raises EncryptionError: *keys* do not open it.
     """
-    first, *others = (
-        open_archive(storage, part, keys, advance, (checked or {}).get(part.archive_key)) for part in manifest.parts
-    )
-    with first as plain:
+    report = _FromOneThread(advance)
+
+    def open_part(part: Manifest, report: OnProgress) -> AbstractContextManager[PlainReader]:
+        return open_archive(storage, part, keys, report, (checked or {}).get(part.archive_key))
+
+    first, *others = manifest.parts
+    if storage.is_on_this_machine:
+        restoration.open_again = partial(open_part, first, lambda count: None)
+    with open_part(first, report) as plain:
         restoration.load(plain)
     if others:
-        restoration.load_rows(others)
+        restoration.load_rows([open_part(part, report) for part in others])
+
+
+class _FromOneThread:
+    """Reports what several threads have read from the one that began: that is where a run is cancelled."""
+
+    def __init__(self, advance: OnProgress) -> None:
+        self._advance, self._owner = advance, threading.get_ident()
+        self._read, self._lock = 0, threading.Lock()  # bytes that have not been reported
+
+    def __call__(self, count: int) -> None:
+        with self._lock:
+            self._read += count
+            if threading.get_ident() != self._owner:
+                return
+            count, self._read = self._read, 0
+        self._advance(count)
 
 
 def require_readable(storage: Storage, manifest: Manifest, keys: DecryptionKeys) -> None:

@@ -177,7 +177,7 @@ def _has_same(target: Storage, part: Manifest) -> bool:
 
 
 def _copy_sidecars(source: Storage, target: Storage, name: str) -> None:
-    """What is there already stays."""
+    """Sidecars that *target* has already stay."""
     for found in source.list():
         is_proof = found.key.startswith(f"{name}.") and proof_time(found.key) is not None
         if (is_proof or found.key == f"{name}{PIN_SUFFIX}") and target.stat(found.key) is None:

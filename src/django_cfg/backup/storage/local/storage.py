@@ -39,6 +39,10 @@ class LocalStorage(Storage):
         """Links are followed."""
         return "", os.path.join(os.path.realpath(self.root), "")  # noqa: PTH118  a Path has no slash at its end
 
+    @property
+    def is_on_this_machine(self) -> bool:
+        return True
+
     @contextmanager
     def publish(self, key: str, *, expected_size: int = 0) -> Iterator[Writable]:
         target = self._path(key)
