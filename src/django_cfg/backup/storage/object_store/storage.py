@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.pipeline.stream import Readable, Writable
 from django_cfg.backup.storage.base import Storage, StoredObject, require_inside
+from django_cfg.backup.storage.object_store.download import Download
+from django_cfg.backup.storage.object_store.requests import Requests, requests_to
+from django_cfg.backup.storage.object_store.upload import Upload
 from django_cfg.backup.storage.s3.bucket import Bucket
 from django_cfg.backup.storage.s3.client import Client
-from django_cfg.backup.storage.s3.download import Download
-from django_cfg.backup.storage.s3.requests import Requests, requests_to
-from django_cfg.backup.storage.s3.upload import Upload
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta

@@ -15,9 +15,9 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.process.pipes import BLOCK
+from django_cfg.backup.storage.object_store.interpreter_exit import lend
+from django_cfg.backup.storage.object_store.requests import Requests
 from django_cfg.backup.storage.s3.errors import REFUSED, code_of, storage_error
-from django_cfg.backup.storage.s3.interpreter_exit import lend
-from django_cfg.backup.storage.s3.requests import Requests
 
 if TYPE_CHECKING:
     from obstore import AsyncWritableFile

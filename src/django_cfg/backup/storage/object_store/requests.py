@@ -12,10 +12,10 @@ from obstore.exceptions import InvalidPathError
 
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.process.pipes import BLOCK
+from django_cfg.backup.storage.object_store.event_loop import RequestLoop, request_loop
+from django_cfg.backup.storage.object_store.interpreter_exit import lend
 from django_cfg.backup.storage.s3.client import Client
 from django_cfg.backup.storage.s3.errors import REFUSED, code_of, says_why, storage_error
-from django_cfg.backup.storage.s3.event_loop import RequestLoop, request_loop
-from django_cfg.backup.storage.s3.interpreter_exit import lend
 
 if TYPE_CHECKING:
     from obstore import AsyncWritableFile, BytesStream, ObjectMeta

@@ -16,7 +16,7 @@ from typing import ClassVar, TypeVar
 
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.process.deferred_signals import defer_signals
-from django_cfg.backup.storage.s3 import interpreter_exit
+from django_cfg.backup.storage.object_store import interpreter_exit
 
 _T = TypeVar("_T")
 
