@@ -1,4 +1,4 @@
-"""A bucket, or the part of it below a prefix."""
+"""A bucket or container of any service that obstore knows, or the part of it below a prefix."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.pipeline.stream import Readable, Writable
 from django_cfg.backup.storage.base import Storage, StoredObject, require_inside
+from django_cfg.backup.storage.object_store.client import Client
 from django_cfg.backup.storage.object_store.download import Download
 from django_cfg.backup.storage.object_store.requests import Requests, requests_to
 from django_cfg.backup.storage.object_store.upload import Upload
-from django_cfg.backup.storage.s3.bucket import Bucket
-from django_cfg.backup.storage.s3.client import Client
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 _AT_ONCE = 16  # small objects read concurrently
 
 
-class S3Storage(Storage):
-    """Objects below the prefix of *bucket*. Nothing is asked of the service before the first use.
+class ObjectStorage(Storage):
+    """Objects below the prefix of *client*'s place. Nothing is asked of the service before the first use.
 
     What is being written is no object before it is complete, and cannot be seen. A name is looked at before an
     upload and again before its end. Objects of one part, so every manifest, pin and proof, are created on condition
@@ -36,17 +35,17 @@ class S3Storage(Storage):
     Nothing is ever ``abandoned`` here: obstore lists no unfinished uploads. The bucket's lifecycle rule removes them.
     """
 
-    def __init__(self, bucket: Bucket) -> None:
-        self.bucket = bucket
-        self._client = Client(bucket)
+    def __init__(self, client: Client) -> None:
+        self.place = client.place
+        self._client = client
 
     @property
     def location(self) -> str:
-        return self.bucket.location
+        return self.place.location
 
     @property
     def sends_in_the_clear(self) -> bool:
-        return self.bucket.sends_in_the_clear
+        return self.place.sends_in_the_clear
 
     @contextmanager
     def publish(self, key: str, *, expected_size: int = 0) -> Iterator[Writable]:
@@ -87,7 +86,7 @@ class S3Storage(Storage):
 
     def is_taken(self, name: str) -> bool:
         """Objects that are being written cannot be seen."""
-        folder, beginning = name.rpartition("/")[0], f"{self.bucket.prefix}{name}."
+        folder, beginning = name.rpartition("/")[0], f"{self.place.prefix}{name}."
         with self._requests_for(name) as requests:
             # Services list in the order of keys; should one not, more is looked at, and none is missed.
             return any(
@@ -121,11 +120,11 @@ class S3Storage(Storage):
 
     def _object(self, found: ObjectMeta) -> StoredObject:
         modified = found["last_modified"].replace(microsecond=0)  # HEAD knows seconds only
-        etag = found.get("e_tag") or ""
-        return StoredObject(found["path"].removeprefix(self.bucket.prefix), found["size"], modified, etag)
+        etag = (found.get("e_tag") or "").strip('"')  # quoted by some in HEAD alone
+        return StoredObject(found["path"].removeprefix(self.place.prefix), found["size"], modified, etag)
 
 
 def _asked(requests: Requests, keys: Iterable[str]) -> Iterator[tuple[str, Future[bytes]]]:
     for key in keys:
-        require_inside(key, requests.bucket.location)
+        require_inside(key, requests.place.location)
         yield key, requests.wait.start(lambda key=key: requests.fetching(key))  # type: ignore[misc]
