@@ -14,11 +14,12 @@ from contextlib import contextmanager
 
 import pytest
 
-# Fixtures that come with a database server, or with a browser.
+# Fixtures that come with a database server, a browser, or a server of storage that is slow to start or to ask.
 SERVERS = frozenset(
     {
         "postgresql", "postgresql_server", "own_postgresql", "own_postgresql_server",
         "mariadb", "mysql_server", "own_mariadb", "own_mysql_server", "chromium",
+        "azurite", "gcs_server", "moto_server", "rclone_folder", "sftp_server", "webdav_server",
     }
 )  # fmt: skip
 

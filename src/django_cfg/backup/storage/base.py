@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.pipeline.stream import Readable, Writable
@@ -100,6 +101,11 @@ class Storage(ABC):
     def sends_in_the_clear(self) -> bool:
         """Whether what is stored crosses a network that others can read."""
         return False
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of this machine that holds the objects; None: they are not in one."""
+        return None
 
     def free_space(self) -> int | None:
         """Return the bytes that can still be stored, or None if unknown."""

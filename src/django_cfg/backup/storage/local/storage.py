@@ -34,6 +34,10 @@ class LocalStorage(Storage):
     def location(self) -> str:
         return str(self.root)
 
+    @property
+    def folder(self) -> Path:
+        return self.root
+
     @contextmanager
     def publish(self, key: str, *, expected_size: int = 0) -> Iterator[Writable]:
         target = self._path(key)
