@@ -66,7 +66,7 @@ def _open_rclone(config: BackupStorageConfig) -> Storage:
 
 
 def _open_django(config: BackupStorageConfig) -> Storage:
-    from django_cfg.backup.storage.django import DjangoStorage
+    from django_cfg.backup.storage.django.storage import DjangoStorage
 
     return DjangoStorage.of(config)
 

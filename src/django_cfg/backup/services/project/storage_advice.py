@@ -15,24 +15,25 @@ from django.conf import settings
 
 from django_cfg.backup.errors import ConfigurationError
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.storage.local import LocalStorage
 
 _MOST_NAMES = 3
+_OF_UPLOADS = ("default", "staticfiles")
 
 
 def refuse_served_folder(project: Project) -> None:
     """
-    :raises ConfigurationError: the local storage lies inside MEDIA_ROOT, STATIC_ROOT or a static folder.
+    :raises ConfigurationError: backups are kept inside MEDIA_ROOT, STATIC_ROOT or a static folder.
     """
-    storage = project.storage
-    if not isinstance(storage, LocalStorage):
+    kept = project.storage.folder
+    if kept is None:
         return
-    root = storage.root.resolve()
+    root = kept.resolve()
+    parameter = "local_path" if project.config.storage.backend == "local" else "django_alias"
     for name, folder in _served_folders():
         if root.is_relative_to(folder):
             raise ConfigurationError(
-                f"BackupStorageConfig.local_path ({root}) lies inside {name} ({folder}), which web servers show to the "
-                "world: move it out of there."
+                f"BackupStorageConfig.{parameter} ({root}) lies inside {name} ({folder}), which web servers show to "
+                "the world: move it out of there."
             )
 
 
@@ -56,18 +57,26 @@ class StorageAdvice:
 
 def storage_advice(project: Project) -> Iterator[StorageAdvice]:
     """Yield what is unwise, without opening a connection."""
-    if isinstance(project.storage, LocalStorage):
-        yield from _folder_advice(project.storage.root)
+    config, storage = project.config.storage, project.storage
+    if storage.folder:
+        yield from _folder_advice(storage.folder)
+    if config.backend == "local":
         return
-    if project.storage.sends_in_the_clear:
+    if storage.sends_in_the_clear:
         yield StorageAdvice(
-            f"Backups go to {project.storage.location} over plain HTTP: anyone on the line can read them.",
-            "Write https:// in BackupStorageConfig.s3_endpoint_url.",
+            f"Backups go to {storage.location} over plain HTTP: anyone on the line can read them.",
+            f"Write https:// in BackupStorageConfig.{config.backend}_endpoint_url.",
             "W020",
+        )
+    if config.backend == "django" and config.django_alias in _OF_UPLOADS:
+        yield StorageAdvice(
+            f"Backups go to {storage.location}, which Django also uses for files that it shows to the world.",
+            "Give backups an alias of their own in settings.STORAGES, with a place that is not public.",
+            "W025",
         )
     if project.config.project is None and not getattr(settings, "PROJECT_NAME", ""):
         yield StorageAdvice(
-            f"Backups in {project.storage.location} are distinguished by the project's name, which is only guessed: "
+            f"Backups in {storage.location} are distinguished by the project's name, which is only guessed: "
             f"{project.name!r}. Two projects of one name in one bucket are one source.",
             "Set BackupConfig.project.",
             "W021",

@@ -102,8 +102,8 @@ class DjangoStorage(Storage):
                 if not self._files.exists(key) or self._is_folder(key):
                     return None
                 return self._object(key)
-            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-                return None
+            except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError):
+                return None  # a folder, or below a file
 
     def list(self) -> Iterator[StoredObject]:
         return self._below("")
@@ -122,10 +122,17 @@ class DjangoStorage(Storage):
     def _below(self, folder: str) -> Iterator[StoredObject]:
         folders, names = self._listdir(folder)
         for key in (f"{folder}{name}" for name in names if name):
-            if found := self.stat(key):
+            if found := self._listed(key):
                 yield found
         for name in folders:
             yield from self._below(f"{folder}{name.rstrip('/')}/")
+
+    def _listed(self, key: str) -> StoredObject | None:
+        """Like :meth:`stat`, which asks once more, for what was there just now."""
+        try:
+            return self._object(key)
+        except Exception:  # noqa: BLE001  it has gone, or the storage fails: that is found out here
+            return self.stat(key)
 
     def _listdir(self, folder: str) -> tuple[Sequence[str], Sequence[str]]:
         with self._refused_as("list the objects"):

@@ -147,7 +147,7 @@ class RcloneStorage(Storage):
             return error
 
     def _rename(self, part: str, key: str, size: int) -> None:
-        """Give the complete upload its name; what is there already stays.
+        """Give the complete upload its name; an object that has the name already stays.
 
         :raises NameTaken: there is an object *key* by now.
         :raises StorageError: the remote has not what it was given, or cannot rename it.
