@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from django_cfg.backup.storage.base import Storage
@@ -11,25 +9,6 @@ from django_cfg.backup.storage.rclone import RcloneStorage
 from tests.backup.storage.storage_contract import StorageContract
 from tests.backup.storage.test_s3 import REOPEN
 from tests.support.rclone_remotes import FolderRemote, Remote, SFTPServer, WebDAVServer
-
-
-@pytest.fixture(scope="session")
-def rclone_folder(tmp_path_factory: pytest.TempPathFactory) -> FolderRemote:
-    return FolderRemote(tmp_path_factory.mktemp("folder"))
-
-
-@pytest.fixture(scope="session")
-def sftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SFTPServer]:
-    server = SFTPServer(tmp_path_factory.mktemp("sftp"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def webdav_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDAVServer]:
-    server = WebDAVServer(tmp_path_factory.mktemp("webdav"))
-    yield server
-    server.stop()
 
 
 class RcloneContract(StorageContract):
