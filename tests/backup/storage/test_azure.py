@@ -134,6 +134,18 @@ class TestCredentials:
         finally:
             identity.stop()
 
+    def test_variables_of_other_programs_change_nothing(
+        self, azurite: Azurite, container: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        others = {"ACCOUNT_KEY": "d3Jvbmc=", "SAS_TOKEN": "sv=1&sig=2", "TOKEN": "t", "USE_EMULATOR": "true"}
+        for name, value in {**others, "ENDPOINT": "http://127.0.0.1:1", "ACCOUNT_NAME": "another"}.items():
+            monkeypatch.setenv(f"AZURE_STORAGE_{name}", value)
+        monkeypatch.setenv("AZURE_CREDENTIAL_TYPE", "azure_cli")
+        monkeypatch.setenv("AZURE_SKIP_SIGNATURE", "true")
+        azurite.storage(container).write("shop.json", b"x")
+        monkeypatch.undo()
+        assert azurite.storage(container).read("shop.json") == b"x"
+
     def test_a_machine_without_an_identity(
         self, azurite: Azurite, container: str, monkeypatch: pytest.MonkeyPatch, hasty: None
     ) -> None:

@@ -139,6 +139,28 @@ class TestCredentials:
             gcs_server.static_token = ""
             metadata.stop()
 
+    @pytest.mark.parametrize(
+        "variable", ["GOOGLE_BEARER_TOKEN", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"]
+    )
+    def test_a_variable_that_would_replace_the_key_is_an_error(
+        self, gcs_server: GCSServer, monkeypatch: pytest.MonkeyPatch, variable: str
+    ) -> None:
+        monkeypatch.setenv(variable, "s3cr3t-of-mine")
+        with pytest.raises(ConfigurationError, match=f"the variable {variable} of the environment") as caught:
+            gcs_server.storage("any")
+        assert "s3cr3t" not in str(caught.value)
+
+    @pytest.mark.parametrize("variable", ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT_KEY"])
+    def test_variables_of_other_programs_change_nothing(
+        self, gcs_server: GCSServer, bucket: str, monkeypatch: pytest.MonkeyPatch, variable: str
+    ) -> None:
+        monkeypatch.setenv(variable, "/nonexistent")
+        monkeypatch.setenv("GOOGLE_BUCKET", "another")
+        monkeypatch.setenv("GOOGLE_BASE_URL", "http://127.0.0.1:1")
+        monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
+        gcs_server.storage(bucket).write("shop.json", b"x")
+        assert gcs_server.server.files(bucket) == ["db-backups/shop.json"]
+
     def test_a_machine_without_credentials(
         self, gcs_server: GCSServer, bucket: str, monkeypatch: pytest.MonkeyPatch, hasty: None
     ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,6 +24,18 @@ from django_cfg.backup.storage.rclone.program import Rclone
 from tests.backup.storage.test_gcs import USES, refusal
 from tests.support.processes import children, command_line, suspended, wait_until
 from tests.support.rclone_remotes import FolderRemote, SFTPServer, WebDAVServer
+
+UPLOAD = """
+import resource
+from django_cfg.backup.config.storage import BackupStorageConfig
+from django_cfg.backup.storage import open_storage
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+with open_storage(BackupStorageConfig(**{parameters!r}), None).publish("shop.gz") as sink:
+    for _ in range(256):
+        sink.write(bytes(1 << 20))
+for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+    print(resource.getrusage(who).ru_maxrss)
+"""
 
 
 @pytest.fixture
@@ -269,6 +283,16 @@ class TestUnfinished:
             sink.write(b"second")
         assert rclone_folder.files(place) == ["shop.gz"]
         assert storage.read("shop.gz") == b"first"
+
+
+def test_a_large_upload_needs_neither_a_temporary_file_nor_memory(sftp_server: SFTPServer) -> None:
+    """Files of more than a megabyte cannot be written here; those on the server are sshd's."""
+    path = sftp_server.new_path()
+    script = UPLOAD.format(parameters=sftp_server.parameters(path))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    peaks = [int(kilobytes) >> 10 for kilobytes in done.stdout.split()]  # MB of this program, and of rclone
+    assert (sftp_server.data / path.removeprefix(sftp_server.root).strip("/") / "shop.gz").stat().st_size == 256 << 20
+    assert max(peaks) < 200
 
 
 def test_many_objects_are_read_by_one_rclone(

@@ -18,6 +18,8 @@ from django_cfg.backup.storage.object_store.place import (
 )
 
 GOOGLE = "https://storage.googleapis.com"
+# Of obstore alone: Google's own programs do not read them, and here they cannot be overruled.
+_PREFERRED = ("GOOGLE_BEARER_TOKEN", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH")
 _PARTS = ("client_email", "private_key", "private_key_id")  # of a service account's key
 
 
@@ -35,6 +37,12 @@ class GCSBucket:
         """
         :raises ConfigurationError: a parameter cannot be used.
         """
+        if config.gcs_credentials and (others := [name for name in _PREFERRED if os.environ.get(name)]):
+            raise ConfigurationError(
+                f"BackupStorageConfig.gcs_credentials and the variable {others[0]} of the environment both say who "
+                "asks, and the variable would win: unset it for the process that makes backups, or leave "
+                "gcs_credentials out."
+            )
         url = config.gcs_endpoint_url or GOOGLE
         return cls(
             name=config.gcs_bucket or "",

@@ -31,7 +31,7 @@ _REASONS = (
     (r"timeout|timed out|deadline exceeded", f"it did not answer in time: {_ADDRESS}"),
     (r"connection reset|connection lost|broken pipe|\beof\b", "the connection broke: check the network, and try again"),
 )  # fmt: skip
-_HEAD = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (ERROR|CRITICAL|NOTICE|INFO) *: *|^Attempt \d+/\d+ failed with ")
+_HEAD = re.compile(r"^\d{4}/\d\d/\d\d [\d:]{8} ((ERROR|CRITICAL|NOTICE|INFO) *: *)?|^Attempt \d+/\d+ failed with ")
 _MOST = 300  # characters of rclone's own words
 
 

@@ -102,7 +102,11 @@ class RcloneStorage(Storage):
 
     def delete(self, key: str) -> None:
         require_inside(key, self.location)
-        self._rclone.run(f"delete {key}", "deletefile", self._rclone.path(key))
+        try:
+            self._rclone.run(f"delete {key}", "deletefile", self._rclone.path(key))
+        except StorageError:
+            if self.stat(key) is not None:  # else it is gone, for which older versions have no exit code of its own
+                raise
 
     def free_space(self) -> int | None:
         """Not every remote knows it."""
