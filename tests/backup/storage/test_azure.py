@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -199,6 +200,18 @@ class TestRefusals:
         proxy.repair()
         assert list(broken.list()) == []
         assert not broken.is_taken("shop")
+
+    def test_a_key_that_is_no_path_is_an_error_that_names_it(
+        self, azurite: Azurite, container: str, storage: AzureStorage
+    ) -> None:
+        """Other programs can make one; obstore's list ends there, and what it would leave out may be a backup."""
+        storage.write("shop.json", b"x")
+        url = f"{azurite.endpoint}/{container}/db-backups/a//b?{azurite.sas_token(container, 'rcwdl')}"
+        headers = {"x-ms-blob-type": "BlockBlob", "x-ms-version": "2021-08-06"}
+        with urlopen(Request(url, b"x", headers, method="PUT")):  # noqa: S310  on loopback
+            pass
+        with pytest.raises(StorageError, match=r"a//b.* Remove or rename that object with another tool"):
+            list(storage.list())
 
     def test_an_object_created_in_the_meantime_stays(self, storage: AzureStorage) -> None:
         with pytest.raises(NameTaken), storage.publish("shop.gz") as sink:  # noqa: PT012

@@ -194,7 +194,7 @@ class TestAlias:
 
 class TestSaving:
     def test_another_name_than_the_wanted_one_is_deleted_again(self, tmp_path: Path) -> None:
-        with opened(Renaming, tmp_path) as storage, pytest.raises(NameTaken, match=r"shop\.gz exists already"):
+        with opened(Renaming, tmp_path) as storage, pytest.raises(NameTaken, match=r"saved shop\.gz as other-shop\.gz"):
             storage.write("shop.gz", b"x")
         assert list(tmp_path.iterdir()) == []
 

@@ -157,7 +157,10 @@ class DjangoStorage(Storage):
         if stored != key:
             with self._refused_as(f"delete {stored}"):
                 self._files.delete(stored)
-            raise NameTaken.of(key, self.location)
+            raise NameTaken(
+                f"{self.location} saved {key} as {stored}, which was deleted again: another process has taken the name, "
+                "or this storage changes names. Run the backup again; if it fails again, choose a plain filename_template."
+            )
         found = self.stat(key)
         if found is None or found.size != size:
             what = "it is not there" if found is None else f"it has {found.size:,} bytes instead of {size:,}"

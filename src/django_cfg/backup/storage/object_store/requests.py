@@ -85,7 +85,8 @@ class Requests:
         try:
             yield from self._pages(prefix, after)
         except InvalidPathError as error:
-            yield from self._client.pages_despite(error, f"{prefix}/" if prefix else "")
+            with self.refused_as("list the objects"):
+                yield from self._client.pages_despite(error, f"{prefix}/" if prefix else "")
 
     def _pages(self, prefix: str, after: str) -> Iterator[Sequence[ObjectMeta]]:
         offset = self._path(after) if after else None
