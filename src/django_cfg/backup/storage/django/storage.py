@@ -158,8 +158,9 @@ class DjangoStorage(Storage):
             with self._refused_as(f"delete {stored}"):
                 self._files.delete(stored)
             raise NameTaken(
-                f"{self.location} saved {key} as {stored}, which was deleted again: another process has taken the name, "
-                "or this storage changes names. Run the backup again; if it fails again, choose a plain filename_template."
+                f"{self.location} saved {key} as {stored}, which was deleted again: another process has taken the "
+                "name, or this storage changes names. Run the backup again; if it fails again, choose "
+                "a plain filename_template."
             )
         found = self.stat(key)
         if found is None or found.size != size:
