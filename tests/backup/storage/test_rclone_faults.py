@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,12 +17,14 @@ import pytest
 
 from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, NameTaken, StorageError
-from django_cfg.backup.pipeline.stream import drain
+from django_cfg.backup.pipeline.stream import drain, pump
 from django_cfg.backup.process.pipes import BLOCK
 from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.rclone import RcloneStorage, program
 from django_cfg.backup.storage.rclone.program import Rclone
+from django_cfg.backup.storage.rclone.transfer import Upload
 from tests.backup.storage.test_gcs import USES, refusal
+from tests.support.noise import Noise
 from tests.support.processes import children, command_line, suspended, wait_until
 from tests.support.rclone_remotes import FolderRemote, SFTPServer, WebDAVServer
 
@@ -156,6 +159,15 @@ class TestServerFails:
             pytest.raises(StorageError, match=r"Could not ask, in offsite:x: rclone had not ended after 1 s"),
         ):
             rclone.run("ask", "lsjson", "offsite:x", limit=1)
+
+    def test_an_upload_that_waits_can_be_interrupted(self, own_webdav: WebDAVServer) -> None:
+        """From another thread, as a backup does whose dump has failed."""
+        rclone = own_webdav.storage("x")._rclone
+        with suspended(own_webdav.process.pid), rclone.start("rcat", "offsite:x/a", feed=True) as child:
+            upload = Upload(rclone, "a", child)
+            threading.Timer(0.3, upload.interrupt).start()
+            with pytest.raises(StorageError, match="Could not store a: it was given up"):
+                pump(Noise(500 * BLOCK), upload)
 
     def test_a_refused_folder_makes_a_list_an_error(self, storage: RcloneStorage, place: str) -> None:
         """rclone lists the others, says so and fails."""
