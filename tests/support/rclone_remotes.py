@@ -120,6 +120,7 @@ class WebDAVServer(Remote):
 
     def start(self) -> None:
         log = self.folder / "log"
+        log.unlink(missing_ok=True)  # of an earlier start
         self.process = subprocess.Popen(
             [rclone(), "serve", "webdav", f"--addr=127.0.0.1:{self.port}", "--config=/dev/null", f"--log-file={log}",
              f"--cache-dir={self.folder / 'cache'}", "--dir-cache-time=1ms", *self.options, str(self.data)],
