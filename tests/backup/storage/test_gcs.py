@@ -42,6 +42,18 @@ class TestGCSStorage(StorageContract):
     def reopen(self, gcs_server: GCSServer, bucket: str) -> str:
         return REOPEN.format(parameters=gcs_server.parameters(bucket))
 
+    class TestList(StorageContract.TestList):
+        def test_more_objects_than_one_page_are_listed(
+            self, storage: Storage, gcs_server: GCSServer, bucket: str
+        ) -> None:
+            """They are put on the server's disk: uploads take their time."""
+            keys = {f"{number % 7}/{number:04}.json" for number in range(2_050)}
+            for key in keys:
+                path = gcs_server.server.data / bucket / "db-backups" / key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"x")
+            assert {found.key for found in storage.list()} == keys
+
     class TestIsTaken(StorageContract.TestIsTaken):
         test_a_name_is_taken_by_an_object_that_is_being_written = None  # as on S3
 
