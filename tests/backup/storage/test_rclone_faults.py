@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup.config.storage import BackupStorageConfig
-from django_cfg.backup.errors import ConfigurationError, NameTaken, StorageError
+from django_cfg.backup.errors import ConfigurationError, NameTaken, NotEnoughSpace, StorageError
 from django_cfg.backup.pipeline.stream import drain, pump
 from django_cfg.backup.process.pipes import BLOCK
 from django_cfg.backup.storage import open_storage
@@ -118,18 +118,33 @@ class TestLogin:
             storage = server.storage("")
             assert storage.read("old.json") == b"x"
             assert "Could not store shop.json" in refusal(storage, "write")
-            with pytest.raises(StorageError, match=r"Could not delete old\.json"):
+            with pytest.raises(StorageError, match=r"Could not delete old\.json.*access was denied"):
                 storage.delete("old.json")
             assert [found.key for found in storage.list()] == ["old.json"]
         finally:
             server.stop()
 
 
+class TestPlace:
+    def test_a_full_remote_is_no_space_and_keeps_nothing(self, rclone_folder: FolderRemote, small_disk: Path) -> None:
+        storage = rclone_folder.storage(str(small_disk))
+        full = pytest.raises(NotEnoughSpace, match=r"Could not store shop\.gz, in offsite:.* the remote is full")
+        with full, storage.publish("shop.gz") as sink:
+            pump(Noise(8 * BLOCK), sink)
+        assert list(small_disk.iterdir()) == []
+
+    def test_a_file_in_the_place_of_the_folder(self, rclone_folder: FolderRemote, place: str) -> None:
+        Path(place).write_bytes(b"x")
+        message = refusal(rclone_folder.storage(place))
+        assert "rclone_remote names a file, and a folder is needed there" in message
+
+
 class TestServerFails:
     def test_nothing_listens(self, own_webdav: WebDAVServer) -> None:
         own_webdav.stop()
         for use in USES:
-            assert "nothing answers at its address (connection refused)" in refusal(own_webdav.storage("x"), use)
+            message = refusal(own_webdav.storage("quota/401"), use)  # names that mean something else
+            assert "nothing answers at its address (connection refused)" in message
 
     def test_a_server_that_dies_during_an_upload_publishes_nothing(self, own_webdav: WebDAVServer) -> None:
         storage = own_webdav.storage("x")

@@ -14,6 +14,7 @@ _ADDRESS = "check the host and the port in rclone.conf, the network and the fire
 _FULL = "the remote is full: make room there"
 # What rclone prints, in lower case, and what to do; the first that is found counts.
 _REASONS = (
+    (r"is a file not a directory", "rclone_remote names a file, and a folder is needed there"),
     (r"didn't find section", "rclone.conf has no such remote: `rclone listremotes` lists them; check rclone_remote and "
      "rclone_config"),
     (r"unable to decrypt|decrypt configuration|config.*password", "rclone.conf is encrypted: set RCLONE_CONFIG_PASS "
@@ -25,13 +26,15 @@ _REASONS = (
     (r"no space left|quota|insufficient.?storage|\b507\b|disk full", _FULL),
     (r"unable to authenticate|\b401\b|unauthorized|invalid_grant|fetch token|login incorrect|\b530\b|invalidaccesskeyid"
      r"|signaturedoesnotmatch|access key id", _LOGIN),
-    (r"permission.?denied|\b403\b|forbidden|accessdenied|access denied|read-only", _DENIED),
+    (r"permission.?denied|\b403\b|forbidden|accessdenied|access denied|read-only|method not allowed", _DENIED),
     (r"no such host|server misbehaving", f"its host name is not known: {_ADDRESS}"),
     (r"connection refused", f"nothing answers at its address (connection refused): {_ADDRESS}"),
     (r"timeout|timed out|deadline exceeded", f"it did not answer in time: {_ADDRESS}"),
     (r"connection reset|connection lost|broken pipe|\beof\b", "the connection broke: check the network, and try again"),
 )  # fmt: skip
-_HEAD = re.compile(r"^\d{4}/\d\d/\d\d [\d:]{8} ((ERROR|CRITICAL|NOTICE|INFO) *: *)?|^Attempt \d+/\d+ failed with ")
+_HEAD = re.compile(
+    r"^\d{4}/\d\d/\d\d [\d:]{8} ((ERROR|CRITICAL|NOTICE|INFO) *: *)?|^Attempt \d+/\d+ failed with |^\d+ errors? and: "
+)
 _MOST = 300  # characters of rclone's own words
 
 
@@ -43,11 +46,20 @@ def storage_error(error: ToolFailed, doing: str, location: str) -> StorageError:
             "system did it, its log says why (memory is the usual reason)."
         )
     words = _last_line(error.last_words)
-    reason = next((text for sign, text in _REASONS if re.search(sign, error.last_words.lower())), "")
+    plain = _without_names(error.last_words, doing, location).lower()
+    reason = next((text for sign, text in _REASONS if re.search(sign, plain)), "")
     said = f"rclone: {words}" if words else f"rclone ended with exit code {error.tool_exit_code} and said nothing"
     name = f"{location.partition(':')[0]}:"
     what = f"{reason.format(name=name)} ({said})" if reason else said
     return (NotEnoughSpace if reason == _FULL else StorageError)(f"Could not {doing}, in {location}: {what}.")
+
+
+def _without_names(text: str, doing: str, location: str) -> str:
+    """What rclone says without the names that we have given: one may be ``quota``, or ``401``."""
+    key = doing.partition(" ")[2]
+    for name in (location, location.partition(":")[2], key, key.rpartition("/")[2]):
+        text = text.replace(name, "") if name else text
+    return text
 
 
 def timed_out(doing: str, location: str, seconds: int) -> StorageError:
