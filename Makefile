@@ -11,6 +11,7 @@ WORKERS ?= 4
 PARALLEL = --dist worksteal --tx '$(WORKERS)*popen//python=$(abspath $(BIN))/$(STRICT)'
 # Compiled once, not at every start of the hundreds of processes that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
+export VENV
 CHOSEN = $(FILE) $(if $(K),-k '$(K)')
 
 .PHONY: demo demo-admin screenshots test test-all test-long coverage lint bench matrix clean

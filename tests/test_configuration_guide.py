@@ -283,17 +283,14 @@ class TestBlocks:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-key")
         storage = run(S3_STORAGE)["storage"]
         assert storage.model_dump() == {
+            **BackupStorageConfig().model_dump(),
             "backend": "s3",
-            "local_path": "backups/",
             "s3_bucket": "my-backups",
             "s3_endpoint_url": "https://xxx.r2.cloudflarestorage.com",
             "s3_access_key": "the-id",
             "s3_secret_key": "the-key",
-            "s3_session_token": None,  # ours
-            "s3_use_role": False,  # ours
-            "s3_addressing": "auto",  # ours
             "s3_region": "auto",
-            "s3_prefix": "db-backups/",  # ours
+            "s3_prefix": "db-backups/",
         }
 
     def test_cron_schedule(self) -> None:

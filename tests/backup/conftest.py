@@ -12,8 +12,11 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.support import needs, processes
+from tests.support.azurite import Azurite
 from tests.support.django_project import ADMINS, Site
+from tests.support.gcs_server import GCSServer
 from tests.support.gnupg_home import Home, Laptop
+from tests.support.rclone_remotes import FolderRemote, SFTPServer, WebDAVServer
 from tests.support.redis_server import RedisServer
 from tests.support.s3_server import S3Server
 from tests.support.unprivileged import UNPRIVILEGED_UID, Unprivileged
@@ -23,6 +26,39 @@ from tests.support.unprivileged import UNPRIVILEGED_UID, Unprivileged
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server for all tests of the session; each test makes its own bucket."""
     server = S3Server(tmp_path_factory.mktemp("s3") / "server")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCSServer]:
+    server = GCSServer(tmp_path_factory.mktemp("gcs"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    server = Azurite(tmp_path_factory.mktemp("azurite"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def rclone_folder(tmp_path_factory: pytest.TempPathFactory) -> FolderRemote:
+    return FolderRemote(tmp_path_factory.mktemp("folder"))
+
+
+@pytest.fixture(scope="session")
+def sftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SFTPServer]:
+    server = SFTPServer(tmp_path_factory.mktemp("sftp"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def webdav_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDAVServer]:
+    server = WebDAVServer(tmp_path_factory.mktemp("webdav"))
     yield server
     server.stop()
 

@@ -106,7 +106,24 @@ ADDED = {
         "retention": BackupRetentionConfig(),
         "required": True,
     },
-    BackupStorageConfig: {"s3_session_token": None, "s3_use_role": False, "s3_addressing": "auto"},
+    BackupStorageConfig: {
+        "s3_session_token": None,
+        "s3_use_role": False,
+        "s3_addressing": "auto",
+        "gcs_bucket": None,
+        "gcs_prefix": "db-backups/",
+        "gcs_credentials": None,
+        "gcs_endpoint_url": None,
+        "azure_container": None,
+        "azure_account": None,
+        "azure_account_key": None,
+        "azure_sas_token": None,
+        "azure_prefix": "db-backups/",
+        "azure_endpoint_url": None,
+        "rclone_remote": None,
+        "rclone_config": None,
+        "django_alias": None,
+    },
     BackupScheduleConfig: {"job_timeout": 21_600, "grace_minutes": 60},
     BackupDatabaseConfig: {"connection": {}, "drill_skip": [], "drill_skip_failing": False, "verification_queries": []},
 }
@@ -325,6 +342,62 @@ class TestS3IsComplete:
     def test_a_role_needs_a_bucket(self) -> None:
         with pytest.raises(ValidationError, match='backend="s3" needs s3_bucket:'):
             BackupStorageConfig(backend="s3", s3_use_role=True)
+
+
+class TestOtherKindsAreComplete:
+    @pytest.mark.parametrize(
+        ("backend", "given", "missing"),
+        [
+            ("gcs", {}, "gcs_bucket"),
+            ("gcs", {"gcs_bucket": ""}, "gcs_bucket"),
+            ("azure", {}, "azure_container, azure_account"),
+            ("azure", {"azure_container": "c"}, "azure_account"),
+            ("rclone", {}, "rclone_remote"),
+            ("django", {"s3_bucket": "b"}, "django_alias"),
+        ],
+    )
+    def test_missing_parameters_are_named(self, backend: str, given: dict[str, Any], missing: str) -> None:
+        with pytest.raises(ValidationError) as caught:
+            BackupStorageConfig(backend=backend, **given)
+        assert f'backend="{backend}" needs {missing}: set' in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"backend": "gcs", "gcs_bucket": "b"},
+            {"backend": "azure", "azure_container": "c", "azure_account": "shop"},
+            {"backend": "azure", "azure_container": "c", "azure_account": "shop", "azure_sas_token": "sv=1&sig=2"},
+            {"backend": "rclone", "rclone_remote": "offsite:"},
+            {"backend": "rclone", "rclone_remote": "off site.2:a/b c", "rclone_config": "/etc/rclone.conf"},
+            {"backend": "django", "django_alias": "backups"},
+        ],
+    )
+    def test_credentials_of_the_machine_are_enough(self, given: dict[str, Any]) -> None:
+        assert BackupStorageConfig(**given).backend == given["backend"]
+
+    def test_two_credentials_for_azure_are_refused(self) -> None:
+        given = {
+            "azure_container": "c",
+            "azure_account": "shop",
+            "azure_account_key": SECRET,
+            "azure_sas_token": SECRET,
+        }
+        with pytest.raises(ValidationError, match="cannot both be used: leave one of them out") as caught:
+            BackupStorageConfig(backend="azure", **given)
+        assert SECRET not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "remote", [f":sftp,host=h,pass={SECRET}:backups", f"offsite,pass={SECRET}:x", "/var/backups", "offsite", "-v:x"]
+    )
+    def test_a_remote_is_a_name_and_a_path(self, remote: str) -> None:
+        """What else rclone takes would put passwords on its command line."""
+        with pytest.raises(ValidationError, match=r"rclone_remote is the name of a remote in rclone\.conf") as caught:
+            BackupStorageConfig(backend="rclone", rclone_remote=remote)
+        assert SECRET not in str(caught.value)
+
+    @pytest.mark.parametrize("parameter", ["gcs_credentials", "azure_account_key", "azure_sas_token", "rclone_remote"])
+    def test_secrets_are_not_shown(self, parameter: str) -> None:
+        assert SECRET not in repr(BackupStorageConfig(**{parameter: SECRET}))
 
 
 class TestOneSchedule:

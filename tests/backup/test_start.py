@@ -90,7 +90,8 @@ def test_listing_imports_no_other_vendor_and_no_extra(project: Path) -> None:
     modules = imported(project, "backup_list")
     assert "django_cfg.backup.storage.local.storage" in modules
     assert not modules & EXTRAS
-    for vendor in ("engines.postgresql.engine", "engines.mysql.engine", "storage.s3"):
+    others = ("s3", "gcs", "azure", "object_store", "rclone", "django.storage")
+    for vendor in ("engines.postgresql.engine", "engines.mysql.engine", *(f"storage.{name}" for name in others)):
         assert f"django_cfg.backup.{vendor}" not in modules
 
 

@@ -56,7 +56,7 @@ class Exchange:
             return "CreateMultipartUpload"
         if "list-type" in query:
             return "ListObjects"
-        return (_OF_AN_UPLOAD if "uploadId" in query else _PLAIN)[self.method]
+        return (_OF_AN_UPLOAD if "uploadId" in query else _PLAIN).get(self.method, self.method)
 
     @cached_property
     def body(self) -> bytes:
@@ -115,6 +115,11 @@ class FaultyProxy:
 
     def every(self, kind: str, fault: Fault) -> None:
         self._every[kind] = fault
+
+    def repair(self) -> None:
+        """Let everything pass again."""
+        self._next.clear()
+        self._every.clear()
 
     def hold(self, exchange: Exchange) -> Answer:
         """No answer, as on a line gone dead, until the end of the test."""

@@ -22,7 +22,7 @@ ACCESS_KEY, SECRET_KEY = "AKIDEXAMPLE0", "s3cret-of-the-bucket"
 class S3Server:
     """The server, and its buckets, which are folders of *folder*.
 
-    :param keys: access key and secret key.
+    :param keys: access key and secret key; none: who asks is not looked at.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class S3Server:
         *options: str,
         scheme: str = "http",
         host: str = "127.0.0.1",
-        keys: tuple[str, str] = (ACCESS_KEY, SECRET_KEY),
+        keys: tuple[str, ...] = (ACCESS_KEY, SECRET_KEY),
     ) -> None:
         self.folder, self.keys = folder, keys
         self.data = folder / "data"
@@ -51,7 +51,8 @@ class S3Server:
              "--config=/dev/null", f"--cache-dir={self.folder / 'cache'}", f"--log-file={log}",
              "--dir-cache-time=1ms",  # a bucket made on the disk is seen at once; 0 s would cost 30 ms a request
              *self._options, str(self.data)],
-            env={**os.environ, "RCLONE_AUTH_KEY": f'"{",".join(self.keys)}"'},  # no secret on a command line
+            # no secret on a command line
+            env={**os.environ, **({"RCLONE_AUTH_KEY": f'"{",".join(self.keys)}"'} if self.keys else {})},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from django.core.management import call_command
 from tests.support.canaries import Canaries
 from tests.support.databases import Server
 from tests.support.django_project import Site
+from tests.support.gcs_server import GCSServer
 from tests.support.mysql_databases import MySQLServer
 from tests.support.postgresql_databases import PostgreSQLServer
+from tests.support.rclone_remotes import PASSWORD, WebDAVServer
 from tests.support.s3_server import S3Server
 from tests.support.sqlite_databases import SQLiteServer
 
@@ -65,13 +68,42 @@ def s3(request: pytest.FixtureRequest, canaries: Canaries) -> Place:
     return Place({**server.parameters(bucket), "s3_session_token": token}, server.data / bucket / "db-backups")
 
 
+def gcs(request: pytest.FixtureRequest, canaries: Canaries) -> Place:
+    server: GCSServer = request.getfixturevalue("gcs_server")
+    key = json.loads(server.credentials)
+    canaries.values["private key"] = key["private_key"].splitlines()[1]
+    key["private_key_id"] = canaries.plant("number of the private key")
+    bucket = server.server.new_bucket()
+    parameters = {**server.parameters(bucket), "gcs_credentials": json.dumps(key)}
+    return Place(parameters, server.server.data / bucket / "db-backups")
+
+
+def rclone(request: pytest.FixtureRequest, canaries: Canaries) -> Place:
+    server: WebDAVServer = request.getfixturevalue("webdav_server")
+    canaries.values["password of the remote"] = PASSWORD
+    canaries.values["password in rclone.conf"] = server.config.read_text().rpartition("pass = ")[2].strip()
+    path = server.new_path()
+    return Place(server.parameters(path), server.data / path.strip("/"))
+
+
 # Another engine or storage joins with a line.
 ENGINES: dict[str, Callable[[pytest.FixtureRequest, Canaries], Server]] = {
     "sqlite": sqlite,
     "postgresql": postgresql,
     "mysql": mysql,
 }
-STORAGES: dict[str, Callable[[pytest.FixtureRequest, Canaries], Place]] = {"local": local, "s3": s3}
+STORAGES: dict[str, Callable[[pytest.FixtureRequest, Canaries], Place]] = {
+    "local": local,
+    "s3": s3,
+    "gcs": gcs,
+    "rclone": rclone,
+}
+_SERVERS = {
+    "postgresql": "own_postgresql_server",
+    "mysql": "own_mysql_server",
+    "gcs": "gcs_server",
+    "rclone": "webdav_server",
+}
 
 
 class Pair(str):
@@ -79,11 +111,11 @@ class Pair(str):
 
     @property
     def fixtures(self) -> tuple[str, ...]:
-        return {"postgresql": ("own_postgresql_server",), "mysql": ("own_mysql_server",)}.get(self.split()[0], ())
+        return tuple(_SERVERS[name] for name in self.split() if name in _SERVERS)
 
 
 # Not every pair in every test: an engine does not know where its dump goes.
-ALL = [Pair(f"{engine} {storage}") for engine in ENGINES for storage in STORAGES]
+ALL = [Pair(f"{engine} {storage}") for engine in ENGINES for storage in ("local", "s3")]
 ENGINES_ALONE = [Pair(f"{engine} local") for engine in ENGINES]
 STORAGES_ALONE = [Pair(f"sqlite {storage}") for storage in STORAGES]
 EACH = [*ENGINES_ALONE, Pair("sqlite s3")]  # every engine, and every storage

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 
 import pytest
 
-# Fixtures that come with a database server, or with a browser.
+# Fixtures that come with a database server, a browser, or a server of storage that is slow to start or to ask.
 SERVERS = frozenset(
     {
         "postgresql", "postgresql_server", "own_postgresql", "own_postgresql_server",
         "mariadb", "mysql_server", "own_mariadb", "own_mysql_server", "chromium",
+        "azurite", "gcs_server", "moto_server", "rclone_folder", "s3_of_django_storages", "sftp_server",
+        "webdav_server",
     }
 )  # fmt: skip
 

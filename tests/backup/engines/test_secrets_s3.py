@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from django_cfg.backup import create_backup
-from django_cfg.backup.storage.s3 import client
+from django_cfg.backup.storage.object_store import client
 from tests.support import faulty_s3_proxy as faults
 from tests.support.canaries import Canaries
 from tests.support.faulty_s3_proxy import Answer, Exchange, Fault, FaultyProxy

@@ -14,6 +14,7 @@ from django.core.checks import run_checks
 
 from django_cfg.backup.services.monitoring.preflight import run_preflight
 from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.storage.object_store import place
 from tests.support.django_project import Site
 from tests.support.faulty_s3_proxy import Answer, Exchange, FaultyProxy
 from tests.support.s3_server import S3Server
@@ -27,6 +28,7 @@ settings.configure(BACKUP={{"storage": {parameters!r}}}, INSTALLED_APPS=["django
 django.setup()
 from django_cfg.backup.pipeline.archive import pack
 from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.storage.object_store import place
 from tests.support.noise import Noise
 size = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))  # no file of more than a megabyte can be written
@@ -183,7 +185,7 @@ class TestChecks:
         self, remote: Site, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Loopback passes for another host here: there is no other."""
-        monkeypatch.setattr("django_cfg.backup.storage.s3.bucket._LOOPBACK", __import__("re").compile("nothing"))
+        monkeypatch.setattr(place, "_LOOPBACK", __import__("re").compile("nothing"))
         found = [finding for finding in run_preflight(current_project()) if finding.level == "WARNING"]
         assert ["over plain HTTP" in finding.text for finding in found] == [True]
 

@@ -143,7 +143,7 @@ class TestReading:
     def test_a_storage_with_several_pages_of_a_list(self, site: Site, s3_server: S3Server, proxy: FaultyProxy) -> None:
         bucket = s3_server.new_bucket()
         storage = s3_server.storage(bucket, s3_endpoint_url=proxy.endpoint)
-        folder = s3_server.data / bucket / storage.bucket.prefix
+        folder = s3_server.data / bucket / storage.place.prefix
         folder.mkdir(parents=True, exist_ok=True)
         publish(LocalStorage(folder), *backups("a", "z"))
         for number in range(1_100):

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from django_cfg import BackupConfig
+from django_cfg import BackupConfig, BackupStorageConfig
 from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, proof_key
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.places import Place
@@ -39,7 +39,9 @@ def prune(history: History, storage: Memory, steps: float) -> PruneReport | None
     project = Project(
         BackupConfig(retention=history.policy), history.scope.project, history.scope.env, history.zone, None, {}
     )
-    due = PrunePlan(project, Place("main", storage, history.policy), read_catalog(storage), history.plan())
+    due = PrunePlan(
+        project, Place("main", BackupStorageConfig(), storage, history.policy), read_catalog(storage), history.plan()
+    )
     storage.steps = steps
     try:
         return execute_prune(due)

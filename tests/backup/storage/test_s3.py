@@ -10,7 +10,8 @@ from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, NameTaken, StorageError
 from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.base import Storage
-from django_cfg.backup.storage.s3 import S3Storage, upload
+from django_cfg.backup.storage.object_store import upload
+from django_cfg.backup.storage.s3 import S3Storage
 from tests.backup.storage.storage_contract import StorageContract
 from tests.support.faulty_s3_proxy import FaultyProxy, on_condition
 from tests.support.s3_server import S3Server

@@ -12,7 +12,8 @@ import pytest
 
 from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
-from django_cfg.backup.storage.s3 import S3Storage, bucket, upload
+from django_cfg.backup.storage.object_store import upload
+from django_cfg.backup.storage.s3 import S3Storage, bucket
 from django_cfg.backup.storage.s3.addressing import is_virtual_hosted
 from django_cfg.backup.storage.s3.bucket import Bucket
 from tests.support.faulty_s3_proxy import Answer, Exchange, FaultyProxy

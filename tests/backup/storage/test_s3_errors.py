@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.errors import NotEnoughSpace, ObjectLocked, StorageError
-from django_cfg.backup.storage.s3 import S3Storage, client
+from django_cfg.backup.storage.object_store import client
+from django_cfg.backup.storage.s3 import S3Storage
 from tests.support import needs
 from tests.support.faulty_s3_proxy import Answer, FaultyProxy, status
 from tests.support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
@@ -150,7 +151,7 @@ def test_signed_values_are_not_in_the_message(s3_server: S3Server, bucket: str, 
     proxy.every("ListObjects", lambda exchange: Answer(403, body.encode()))
     storage = s3_server.storage(bucket, s3_endpoint_url=proxy.endpoint, s3_session_token=TOKEN)
     assert "s3_secret_key is wrong" in refusal(storage, "list")
-    assert not re.search(f"{SECRET_KEY}|{TOKEN}|{ACCESS_KEY}", repr(storage.bucket) + repr(vars(storage)))
+    assert not re.search(f"{SECRET_KEY}|{TOKEN}|{ACCESS_KEY}", repr(storage.place) + repr(vars(storage)))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import pytest
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.pipeline.archive import pack
 from django_cfg.backup.pipeline.stream import pump
-from django_cfg.backup.storage.s3 import S3Storage, client, upload
+from django_cfg.backup.storage.object_store import client, upload
+from django_cfg.backup.storage.s3 import S3Storage
 from tests.support import faulty_s3_proxy as faults
 from tests.support.faulty_s3_proxy import Answer, Exchange, Fault, FaultyProxy, Slow
 from tests.support.noise import Noise

@@ -15,8 +15,8 @@ from typing import Any
 import obstore
 import pytest
 
-from django_cfg.backup.storage.s3 import interpreter_exit
-from django_cfg.backup.storage.s3.event_loop import request_loop
+from django_cfg.backup.storage.object_store import interpreter_exit
+from django_cfg.backup.storage.object_store.event_loop import request_loop
 from tests.support.faulty_s3_proxy import FaultyProxy
 from tests.support.processes import wait_until
 from tests.support.s3_server import S3Server

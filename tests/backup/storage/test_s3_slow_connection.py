@@ -7,7 +7,8 @@ import random
 import pytest
 
 from django_cfg.backup.storage.local import LocalStorage
-from django_cfg.backup.storage.s3 import S3Storage, upload
+from django_cfg.backup.storage.object_store import upload
+from django_cfg.backup.storage.s3 import S3Storage
 from tests.support.django_project import Site
 from tests.support.faulty_s3_proxy import FaultyProxy, Slow
 from tests.support.manifests import publish

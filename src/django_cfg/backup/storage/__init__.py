@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,8 +17,12 @@ def open_storage(config: BackupStorageConfig, base_dir: Path | None) -> Storage:
 
     :raises ConfigurationError: the backend is not available, or the path has nothing to start from.
     """
-    if config.backend == "s3":
-        return _open_bucket(config)
+    if config.backend == "local":
+        return _open_folder(config, base_dir)
+    return _OTHERS[config.backend](config)
+
+
+def _open_folder(config: BackupStorageConfig, base_dir: Path | None) -> Storage:
     path = Path(config.local_path)
     if not path.is_absolute() and base_dir is None:
         raise ConfigurationError(
@@ -27,12 +32,56 @@ def open_storage(config: BackupStorageConfig, base_dir: Path | None) -> Storage:
     return LocalStorage((base_dir or Path()) / path)
 
 
-def _open_bucket(config: BackupStorageConfig) -> Storage:
-    if find_spec("obstore") is None:
-        raise ConfigurationError(
-            "BackupStorageConfig.backend=\"s3\" needs obstore: pip install 'django-cfg-backup[s3]'."
-        )
+# The others import what they need when they are opened.
+
+
+def _open_s3(config: BackupStorageConfig) -> Storage:
+    _require_obstore("s3")
     from django_cfg.backup.storage.s3 import S3Storage
     from django_cfg.backup.storage.s3.bucket import Bucket
 
     return S3Storage(Bucket.of(config))
+
+
+def _open_gcs(config: BackupStorageConfig) -> Storage:
+    _require_obstore("gcs")
+    from django_cfg.backup.storage.gcs import GCSStorage
+    from django_cfg.backup.storage.gcs.bucket import GCSBucket
+
+    return GCSStorage(GCSBucket.of(config))
+
+
+def _open_azure(config: BackupStorageConfig) -> Storage:
+    _require_obstore("azure")
+    from django_cfg.backup.storage.azure import AzureStorage
+    from django_cfg.backup.storage.azure.container import Container
+
+    return AzureStorage(Container.of(config))
+
+
+def _open_rclone(config: BackupStorageConfig) -> Storage:
+    from django_cfg.backup.storage.rclone import RcloneStorage
+
+    return RcloneStorage.of(config)
+
+
+def _open_django(config: BackupStorageConfig) -> Storage:
+    from django_cfg.backup.storage.django.storage import DjangoStorage
+
+    return DjangoStorage.of(config)
+
+
+def _require_obstore(backend: str) -> None:
+    if find_spec("obstore") is None:
+        raise ConfigurationError(
+            f"BackupStorageConfig.backend=\"{backend}\" needs obstore: pip install 'django-cfg-backup[{backend}]'."
+        )
+
+
+_OTHERS: dict[str, Callable[[BackupStorageConfig], Storage]] = {
+    "s3": _open_s3,
+    "gcs": _open_gcs,
+    "azure": _open_azure,
+    "rclone": _open_rclone,
+    "django": _open_django,
+}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.pipeline.stream import Readable, Writable
@@ -59,7 +61,12 @@ class Storage(ABC):
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What serves it, and the path in that which ends with a slash: equal however the place is spelled."""
+        """What serves it, and the path in that which ends with a slash: equal however the place is spelled.
+
+        Of a folder links are followed.
+        """
+        if self.folder:
+            return "", os.path.join(os.path.realpath(self.folder), "")  # noqa: PTH118  a Path has no slash at its end
         return self.location, ""
 
     def overlaps(self, other: Storage) -> bool:
@@ -112,9 +119,9 @@ class Storage(ABC):
         return False
 
     @property
-    def is_on_this_machine(self) -> bool:
-        """Whether an object can be read several times at once at little cost."""
-        return False
+    def folder(self) -> Path | None:
+        """The folder of this machine that holds the objects; None: they are not in one."""
+        return None
 
     def free_space(self) -> int | None:
         """Return the bytes that can still be stored, or None if unknown."""

@@ -57,7 +57,7 @@ def load_archives(
         return open_archive(storage, part, keys, report, (checked or {}).get(part.archive_key))
 
     first, *others = manifest.parts
-    if storage.is_on_this_machine:
+    if storage.folder:
         restoration.open_again = partial(open_part, first, lambda count: None)
     with open_part(first, report) as plain:
         restoration.load(plain)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from django_cfg.backup.config.backup import MAIN_PLACE, BackupConfig, BackupRetentionConfig
+from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.base import Storage
@@ -21,6 +22,7 @@ class Place:
     """One of them. Its retention is its own."""
 
     name: str
+    config: BackupStorageConfig
     storage: Storage
     retention: BackupRetentionConfig
     required: bool = True  # a backup that is missing there is a fault
@@ -35,9 +37,9 @@ def open_places(config: BackupConfig, base_dir: Path | None) -> tuple[Place, ...
     :raises ConfigurationError: a backend is not available, or two of them may be the same place.
     """
     places = (
-        Place(MAIN_PLACE, open_storage(config.storage, base_dir), config.retention),
+        Place(MAIN_PLACE, config.storage, open_storage(config.storage, base_dir), config.retention),
         *(
-            Place(copy.name, open_storage(copy.storage, base_dir), copy.retention, copy.required)
+            Place(copy.name, copy.storage, open_storage(copy.storage, base_dir), copy.retention, copy.required)
             for copy in config.copies
         ),
     )

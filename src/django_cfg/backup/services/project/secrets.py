@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
@@ -15,8 +16,9 @@ from urllib.parse import unquote, urlsplit
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from django_cfg.backup.config.storage import ROLE_VARIABLES
+from django_cfg.backup.config.storage import CHAIN_VARIABLES, ROLE_VARIABLES
 from django_cfg.backup.process.redaction import redact, secrets_of_url
+from django_cfg.backup.storage.django.secret_options import secrets_of_options
 
 if TYPE_CHECKING:
     from django_cfg.backup.services.project.project import Project
@@ -36,6 +38,10 @@ def secrets_of(project: Project) -> set[str]:
     for storage in (config.storage, *(copy.storage for copy in config.copies)):
         found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
         found += [os.environ.get(name) for name in ROLE_VARIABLES if storage.s3_use_role]
+        found += [storage.azure_account_key, storage.azure_sas_token]
+        found += [os.environ.get(name) for name in CHAIN_VARIABLES if storage.backend in ("gcs", "azure")]
+        found += _of_a_service_account(storage.gcs_credentials or "")
+    found += _of_the_storages()
     found += [*_of_the_mail(), *_of_the_queues()]
     for url in (*config.notify_urls, config.heartbeat_url or ""):
         found += secrets_of_url(url)
@@ -48,6 +54,19 @@ def secrets_of(project: Project) -> set[str]:
 def _of_the_site() -> Iterator[Any]:
     with suppress(ImproperlyConfigured):  # there is none, which is Django's to say
         yield settings.SECRET_KEY
+
+
+def _of_a_service_account(credentials: str) -> Iterator[Any]:
+    """Yield the key of Google's JSON; a path, which is no secret, has none."""
+    with suppress(ValueError):
+        key = json.loads(credentials)
+        if isinstance(key, dict):
+            yield from (credentials, key.get("private_key"), key.get("private_key_id"))
+
+
+def _of_the_storages() -> Iterator[Any]:
+    for entry in getattr(settings, "STORAGES", {}).values():
+        yield from secrets_of_options(entry.get("OPTIONS", {}))
 
 
 def _of_a_database(values: Mapping[str, Any]) -> Iterator[Any]:

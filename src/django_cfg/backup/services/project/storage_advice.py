@@ -16,24 +16,25 @@ from django.conf import settings
 from django_cfg.backup.errors import ConfigurationError
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.storage.local import LocalStorage
 
 _MOST_NAMES = 3
+_OF_UPLOADS = ("default", "staticfiles")
 
 
 def refuse_served_folder(project: Project) -> None:
     """
-    :raises ConfigurationError: the local storage lies inside MEDIA_ROOT, STATIC_ROOT or a static folder.
+    :raises ConfigurationError: backups are kept inside MEDIA_ROOT, STATIC_ROOT or a static folder.
     """
     for place in project.places:
-        if not isinstance(place.storage, LocalStorage):
+        if place.storage.folder is None:
             continue
-        root = place.storage.root.resolve()
+        root = place.storage.folder.resolve()
+        parameter = "local_path" if place.config.backend == "local" else "django_alias"
         for name, folder in _served_folders():
             if root.is_relative_to(folder):
                 raise ConfigurationError(
-                    f"BackupStorageConfig.local_path ({root}) lies inside {name} ({folder}), which web servers show to "
-                    "the world: move it out of there."
+                    f"BackupStorageConfig.{parameter} ({root}) lies inside {name} ({folder}), which web servers show "
+                    "to the world: move it out of there."
                 )
 
 
@@ -63,15 +64,22 @@ def storage_advice(project: Project) -> Iterator[StorageAdvice]:
 
 def place_advice(project: Project, place: Place) -> Iterator[StorageAdvice]:
     """Like :func:`storage_advice`, of one place."""
-    storage = place.storage
-    if isinstance(storage, LocalStorage):
-        yield from _folder_advice(storage.root)
+    config, storage = place.config, place.storage
+    if storage.folder:
+        yield from _folder_advice(storage.folder)
+    if config.backend == "local":
         return
     if storage.sends_in_the_clear:
         yield StorageAdvice(
             f"Backups go to {storage.location} over plain HTTP: anyone on the line can read them.",
-            "Write https:// in BackupStorageConfig.s3_endpoint_url.",
+            f"Write https:// in BackupStorageConfig.{config.backend}_endpoint_url.",
             "W020",
+        )
+    if config.backend == "django" and config.django_alias in _OF_UPLOADS:
+        yield StorageAdvice(
+            f"Backups go to {storage.location}, which Django also uses for files that it shows to the world.",
+            "Give backups an alias of their own in settings.STORAGES, with a place that is not public.",
+            "W025",
         )
     if project.config.project is None and not getattr(settings, "PROJECT_NAME", ""):
         yield StorageAdvice(

@@ -35,13 +35,8 @@ class LocalStorage(Storage):
         return str(self.root)
 
     @property
-    def identity(self) -> tuple[str, str]:
-        """Links are followed."""
-        return "", os.path.join(os.path.realpath(self.root), "")  # noqa: PTH118  a Path has no slash at its end
-
-    @property
-    def is_on_this_machine(self) -> bool:
-        return True
+    def folder(self) -> Path:
+        return self.root
 
     @contextmanager
     def publish(self, key: str, *, expected_size: int = 0) -> Iterator[Writable]:

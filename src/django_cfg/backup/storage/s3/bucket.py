@@ -12,12 +12,16 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from django_cfg.backup.config.storage import ROLE_VARIABLES, Addressing, BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.process.redaction import redact
+from django_cfg.backup.storage.object_store.place import (
+    crosses_a_network_in_the_clear,
+    parse_endpoint,
+    parse_prefix,
+)
 
 AUTO = "auto"
 _AWS = "https://s3.amazonaws.com"  # knows every bucket's region, but those of China
 _LOOKUP_TIMEOUT = 20  # seconds
 _REGION_IN_HOST = re.compile(r"(?:^|\.)s3[.-]([a-z]+-[a-z0-9-]+)\.")  # s3.eu-central-1.amazonaws.com
-_LOOPBACK = re.compile(r"localhost$|.*\.localhost$|127\.|::1$")
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Bucket:
             name=bucket,
             endpoint=endpoint,
             region=_region_in_host(endpoint) if endpoint and config.s3_region == AUTO else config.s3_region,
-            prefix=_prefix(config.s3_prefix),
+            prefix=parse_prefix(config.s3_prefix, "s3_prefix"),
             addressing=config.s3_addressing,
             access_key=config.s3_access_key or "",
             secret_key=config.s3_secret_key or "",
@@ -81,8 +85,7 @@ class Bucket:
     @property
     def sends_in_the_clear(self) -> bool:
         """Whether backups cross a network unencrypted."""
-        parts = urlsplit(self.endpoint or "")
-        return parts.scheme == "http" and not _LOOPBACK.match(parts.hostname or "")
+        return crosses_a_network_in_the_clear(self.endpoint)
 
     def address(self, region: str, *, virtual_hosted: bool) -> str:
         """The URL that requests go to."""
@@ -104,35 +107,14 @@ class Bucket:
         return [os.environ.get(name, "") for name in ROLE_VARIABLES] if self.uses_role else []
 
 
-def _prefix(value: str) -> str:
-    parts = value.strip("/").split("/")
-    if parts == [""]:
-        return ""
-    if {"", ".", ".."} & set(parts) or not value.isprintable():
-        raise ConfigurationError(
-            f"BackupStorageConfig.s3_prefix is {value!r}: it is a path of plain names with single slashes between them."
-        )
-    return f"{'/'.join(parts)}/"
-
-
 def _endpoint(url: str, bucket: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(
-            "BackupStorageConfig.s3_endpoint_url is no URL: write it with https:// in front, "
-            "or leave it out to use Amazon S3."
-        )
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigurationError(
-            "BackupStorageConfig.s3_endpoint_url may hold a host, a port and a path only; "
-            "the keys belong into s3_access_key and s3_secret_key."
-        )
-    if parts.path.strip("/").split("/")[-1] == bucket:
+    endpoint = parse_endpoint(url, "s3_endpoint_url", default="Amazon S3", keys="s3_access_key and s3_secret_key")
+    if urlsplit(endpoint).path.strip("/").split("/")[-1] == bucket:
         raise ConfigurationError(
             f"BackupStorageConfig.s3_endpoint_url ends in the bucket's name, {bucket!r}: leave it out there, "
             "s3_bucket names it."
         )
-    return parts.geturl().rstrip("/")  # with the scheme in lower case
+    return endpoint
 
 
 def _region_in_host(endpoint: str) -> str:

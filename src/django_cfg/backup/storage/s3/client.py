@@ -1,56 +1,32 @@
-"""obstore's client for a bucket: how long it waits, and how often it tries again."""
+"""obstore's clients for a bucket of S3."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Unpack
 
 from obstore.store import S3Store
 
+from django_cfg.backup.errors import StorageError
+from django_cfg.backup.storage.object_store.client import Client
+from django_cfg.backup.storage.object_store.errors import REFUSED
 from django_cfg.backup.storage.s3.addressing import is_virtual_hosted
 from django_cfg.backup.storage.s3.bucket import Bucket
-from django_cfg.backup.storage.s3.errors import REFUSED, storage_error
+from django_cfg.backup.storage.s3.errors import storage_error
 from django_cfg.backup.storage.s3.signed_list import list_pages
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential
 
-_CONNECT = timedelta(seconds=10)
-# An endpoint that does not answer is reported within a minute: no attempt begins after `retry_timeout`.
-_REQUEST = timedelta(seconds=20)
-_REQUEST_RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
-# A part has to get through a slow line in one piece: 8 MiB at a quarter of a megabit a second. Signatures hold for
-# 15 minutes.
-_PART = timedelta(seconds=300)
-# A download may take days, but no minute without a byte.
-_STREAM, _SILENCE = timedelta(days=7), timedelta(seconds=60)
-_PART_RETRIES: RetryConfig = {"max_retries": 8, "retry_timeout": timedelta(seconds=500)}
 
-
-class Client:
-    """Opened at its first use: what is only configured connects nowhere."""
+class S3Client(Client):
+    """The clients for *bucket*."""
 
     def __init__(self, bucket: Bucket) -> None:
+        super().__init__(bucket)
         self.bucket = bucket
-        self._is_seen = False
-
-    @cached_property
-    def requests(self) -> S3Store:
-        """For everything small."""
-        return self._open(_REQUEST_RETRIES, timeout=_REQUEST)
-
-    @cached_property
-    def parts(self) -> S3Store:
-        """For the parts of an upload."""
-        return self._open(_PART_RETRIES, timeout=_PART)
-
-    @cached_property
-    def streams(self) -> S3Store:
-        """For reading something large."""
-        return self._open(_REQUEST_RETRIES, timeout=_STREAM, read_timeout=_SILENCE)
 
     @cached_property
     def _region(self) -> str:
@@ -60,17 +36,16 @@ class Client:
     def _is_virtual_hosted(self) -> bool:
         return is_virtual_hosted(self.bucket, self._region)
 
-    def list_signed(self, prefix: str) -> Iterator[Sequence[ObjectMeta]]:
-        """Return pages of the objects below *prefix*, also where some of the keys are no paths."""
+    def storage_error(self, error: BaseException, doing: str) -> StorageError:
+        return storage_error(error, doing, self.bucket)
+
+    def pages_despite(self, error: BaseException, prefix: str) -> Iterator[Sequence[ObjectMeta]]:
+        """Without obstore. With a role only obstore has the keys."""
+        if self.bucket.uses_role:
+            return super().pages_despite(error, prefix)
         address = self.bucket.address(self._region, virtual_hosted=self._is_virtual_hosted)
         url = address if self._is_virtual_hosted else f"{address}/{self.bucket.name}"
         return list_pages(self.bucket, url, self._region, prefix)
-
-    def once(self, look: Callable[[], None]) -> None:
-        """Make sure of the bucket, the first time only; *look* raises when there is none."""
-        if not self._is_seen:
-            look()
-            self._is_seen = True
 
     def _open(self, retries: RetryConfig, **timeouts: Unpack[ClientConfig]) -> S3Store:
         """Everything is set: obstore would take the rest from environment variables meant for other programs.
@@ -95,7 +70,6 @@ class Client:
                 },
                 client_options={
                     "allow_http": address.startswith("http:"),
-                    "connect_timeout": _CONNECT,
                     **timeouts,
                 },
                 retry_config=retries,

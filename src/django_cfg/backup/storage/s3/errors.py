@@ -1,19 +1,21 @@
-"""What a service or the network says no with, in words that name the parameter to change.
-
-Only the code and the message of an answer are used: the rest of it may repeat what was signed, secrets included.
-"""
+"""What S3 services say no with, in words that name the parameter to change."""
 
 from __future__ import annotations
 
-import html
 import re
 
-from obstore.exceptions import BaseError
-
-from django_cfg.backup.errors import NotEnoughSpace, ObjectLocked, StorageError
+from django_cfg.backup.errors import StorageError
+from django_cfg.backup.storage.object_store import errors
+from django_cfg.backup.storage.object_store.errors import (
+    CLOCK,
+    FAILED,
+    NOT_AVAILABLE,
+    SLOW_DOWN,
+    Advice,
+    code_of,
+    message_of,
+)
 from django_cfg.backup.storage.s3.bucket import Bucket
-
-REFUSED = (BaseError, OSError, ValueError)  # what obstore raises
 
 _KEY_PAIR = "the pair of s3_access_key and s3_secret_key is wrong: copy both again"
 _TEMPORARY = "s3_session_token is wrong or has expired: get new ones, or use keys that last"
@@ -21,7 +23,6 @@ _POLICY = (
     "access was denied: let the policy of the key behind s3_access_key allow s3:ListBucket on the bucket s3_bucket, "
     "and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload below s3_prefix (docs/storage.md)"
 )
-_CLOCK = "this machine's clock differs too much from the service's: set it (NTP), and try again"
 _BUCKET = "there is no such bucket: check s3_bucket and s3_endpoint_url; this package creates no bucket"
 _FULL = "the bucket or the account is full: make room there, or let s3_bucket name another"
 
@@ -37,15 +38,15 @@ _CODES = {
     "Forbidden": _POLICY,
     "AllAccessDisabled": _POLICY,
     "AccountProblem": _POLICY,
-    "RequestTimeTooSkewed": _CLOCK,
-    "RequestExpired": _CLOCK,
+    "RequestTimeTooSkewed": CLOCK,
+    "RequestExpired": CLOCK,
     "QuotaExceeded": _FULL,
     "StorageQuotaExceeded": _FULL,
     "InsufficientStorage": _FULL,
     "XMinioStorageFull": _FULL,
-    "SlowDown": "the service asks to slow down, also after several attempts: try again later",
-    "ServiceUnavailable": "the service is not available, also after several attempts: try again later",
-    "InternalError": "the service failed, also after several attempts: try again later",
+    "SlowDown": SLOW_DOWN,
+    "ServiceUnavailable": NOT_AVAILABLE,
+    "InternalError": FAILED,
 }
 _ROLE_KEYS = (
     "the service does not take the keys of the role: with s3_use_role=True they come from AWS_ACCESS_KEY_ID and "
@@ -79,51 +80,19 @@ _WRONG_REGION = {
     "InvalidRegion",
     "InvalidLocationConstraint",
 }
-_LOCKED = re.compile(r"object.?lock|worm|retention|legal.?hold|\blocked\b", re.IGNORECASE)
 _EXPECTED = re.compile(r"<Region>([^<]+)</Region>|expecting '([^']+)'|should be '([^']+)'")
-_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?(\w+)")
-# Of the network, as obstore describes them, and what to do.
-_NETWORK = (
-    (
-        "InvalidContentType",
-        "it does not speak TLS there: write s3_endpoint_url with http://, or the port for https",
-    ),
-    ("HTTP request to an HTTPS server", "it speaks TLS there: write s3_endpoint_url with https://"),
-    ("dns error", "its host name is not known: check s3_endpoint_url (and s3_region), and the network"),
-    ("Connection refused", "nothing answers at that address (connection refused): check s3_endpoint_url"),
-    ("kind: Connect", "no connection could be made: check s3_endpoint_url, the network and the firewall"),
-    ("kind: Timeout", "it did not answer in time: check s3_endpoint_url, the network and the firewall"),
-    ("operation timed out", "it did not answer in time: check s3_endpoint_url, the network and the firewall"),
-    ("error sending request", "the connection broke, also after several attempts: check the network, and try again"),
-    ("error decoding response body", "the connection broke while it answered: check the network, and try again"),
-    ("without LOCATION", "the bucket is in another region: set s3_region to the bucket's"),
+_ELSEWHERE = "without LOCATION"  # a redirect to the bucket's region, as obstore describes it
+
+_ADVICE = Advice(
+    codes=_CODES, full=_FULL, denied=_POLICY, endpoint="s3_endpoint_url", host="s3_endpoint_url (and s3_region)"
 )
-_BEYOND = re.compile(r"\s*\n\nDebug source:", re.DOTALL)
-
-
-def code_of(error: BaseException) -> str:
-    """The service's own word for it, or ""."""
-    return _tag("Code", str(error))
-
-
-def is_status(error: BaseException, status: int) -> bool:
-    return f"status code: {status} " in str(error)
-
-
-def says_why(error: BaseException) -> bool:
-    """Not so an answer to HEAD, which has no body."""
-    return bool(code_of(error)) or "status code:" not in str(error)
 
 
 def storage_error(error: BaseException, doing: str, bucket: Bucket) -> StorageError:
     """*error* of obstore as one of ours. Raise it ``from None``: the original is not fit to be shown."""
     code, text = code_of(error), str(error)
-    kind, reason = StorageError, _reason_of_role(code, text, bucket) if bucket.uses_role else _reason(code, text)
-    if doing.startswith("delete") and _LOCKED.search(f"{code} {_tag('Message', text)}"):
-        kind, reason = ObjectLocked, f"it is locked ({code}); it can be deleted when its retention has passed"
-    elif _CODES.get(code) is _FULL:
-        kind = NotEnoughSpace
-    return kind(bucket.redact(f"Could not {doing}, in {bucket.location}: {reason}."))
+    reason = _reason_of_role(code, text, bucket) if bucket.uses_role else ""
+    return errors.storage_error(error, doing, bucket, _ADVICE, reason or _reason(code, text))
 
 
 def _reason_of_role(code: str, text: str, bucket: Bucket) -> str:
@@ -131,34 +100,14 @@ def _reason_of_role(code: str, text: str, bucket: Bucket) -> str:
         return f"{_ROLE_CODES[code]} ({code})"
     request = _REQUEST_FOR_KEYS.search(text)
     addresses = (bucket.endpoint,) if bucket.endpoint else (f"https://{bucket.name}.", "https://s3.")
-    if request and not (request["url"] or "").startswith(addresses):
-        return _NO_ROLE
-    return _reason(code, text)
+    return _NO_ROLE if request and not (request["url"] or "").startswith(addresses) else ""
 
 
 def _reason(code: str, text: str) -> str:
-    message = _tag("Message", text)
-    if code in _CODES:
-        return f"{_CODES[code]} ({code})"
-    if code in _WRONG_REGION or "region" in message.lower():
+    """Return what only S3 has, or ""."""
+    if code in _WRONG_REGION or (code not in _CODES and "region" in message_of(text).lower()):
         return _wrong_region(text)
-    if code:
-        return f"the service answered {code}: {message or 'without a reason'}".rstrip(".")
-    return _of_the_network(text)
-
-
-def _of_the_network(text: str) -> str:
-    if certificate := _CERTIFICATE.search(text):
-        return (
-            f"its certificate is not trusted ({certificate[1]}): check the host in s3_endpoint_url; for an authority "
-            "of your own let the environment variable SSL_CERT_FILE name its certificate"
-        )
-    for sign, meaning in _NETWORK:
-        if sign in text:
-            return meaning
-    if "status code: 403" in text:
-        return _POLICY
-    return _shortened(_BEYOND.split(text)[0])
+    return "the bucket is in another region: set s3_region to the bucket's" if _ELSEWHERE in text else ""
 
 
 def _wrong_region(text: str) -> str:
@@ -166,13 +115,3 @@ def _wrong_region(text: str) -> str:
     region = next(filter(None, found.groups()), "") if found else ""
     wanted = repr(region) if region else "the bucket's"
     return f"the bucket is in another region: set s3_region to {wanted}, and check s3_endpoint_url"
-
-
-def _shortened(text: str) -> str:
-    """The first words, without the answer's body."""
-    return " ".join(text.split("<?xml")[0].split())[:300].rstrip(" .:-")
-
-
-def _tag(name: str, text: str) -> str:
-    found = re.search(rf"<{name}>([^<]*)</{name}>", text)
-    return html.unescape(found[1]).strip() if found else ""

@@ -16,7 +16,7 @@ from typing import ClassVar, TypeVar
 
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.process.deferred_signals import defer_signals
-from django_cfg.backup.storage.s3 import interpreter_exit
+from django_cfg.backup.storage.object_store import interpreter_exit
 
 _T = TypeVar("_T")
 
@@ -24,8 +24,8 @@ _T = TypeVar("_T")
 class RequestLoop:
     """An event loop in a thread of its own.
 
-    :raises StorageError: this process was forked from one that had used S3: obstore's threads are missing in it, and
-        every request would wait for them for ever.
+    :raises StorageError: this process was forked from one that had used obstore, whose threads are missing in it: every
+        request would wait for them for ever.
     """
 
     _user: ClassVar[int | None] = None  # the process that has used obstore
@@ -33,12 +33,12 @@ class RequestLoop:
     def __init__(self) -> None:
         if self._user not in (None, os.getpid()):
             raise StorageError(
-                "S3 cannot be used in a process forked from one that has used it already. Use it in the child only, or "
-                "start the child as a new process (spawn)."
+                "The storage cannot be used in a process forked from one that has used S3, Google Cloud Storage or "
+                "Azure already. Use it in the child only, or start the child as a new process (spawn)."
             )
         RequestLoop._user = os.getpid()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="s3", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="object-store", daemon=True)
         self._thread.start()
 
     def start(self, call: Callable[[], Awaitable[_T]]) -> Future[_T]:

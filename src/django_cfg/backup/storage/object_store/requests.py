@@ -12,10 +12,10 @@ from obstore.exceptions import InvalidPathError
 
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.process.pipes import BLOCK
-from django_cfg.backup.storage.s3.client import Client
-from django_cfg.backup.storage.s3.errors import REFUSED, code_of, says_why, storage_error
-from django_cfg.backup.storage.s3.event_loop import RequestLoop, request_loop
-from django_cfg.backup.storage.s3.interpreter_exit import lend
+from django_cfg.backup.storage.object_store.client import Client
+from django_cfg.backup.storage.object_store.errors import REFUSED, says_why
+from django_cfg.backup.storage.object_store.event_loop import RequestLoop, request_loop
+from django_cfg.backup.storage.object_store.interpreter_exit import lend
 
 if TYPE_CHECKING:
     from obstore import AsyncWritableFile, BytesStream, ObjectMeta
@@ -25,11 +25,11 @@ _PAGE = 1_000  # objects that a service lists at once
 
 
 class Requests:
-    """To the objects of *client*'s bucket, by their keys below the prefix."""
+    """To the objects of *client*'s place, by their keys below the prefix."""
 
     def __init__(self, client: Client, wait: RequestLoop) -> None:
         self.wait = wait
-        self.bucket = client.bucket
+        self.place = client.place
         self._client = client
 
     def do(self, doing: str, call: Callable[[], Awaitable[_T]]) -> _T:
@@ -48,9 +48,13 @@ class Requests:
         except but:
             raise
         except CancelledError:
-            raise StorageError(f"Could not {doing}, in {self.bucket.location}: it was given up.") from None
+            raise StorageError(f"Could not {doing}, in {self.place.location}: it was given up.") from None
         except REFUSED as error:
-            raise storage_error(error, doing, self.bucket) from None
+            raise self.storage_error(error, doing) from None
+
+    def storage_error(self, error: BaseException, doing: str) -> StorageError:
+        """*error* of obstore as one of ours. Raise it ``from None``."""
+        return self._client.storage_error(error, doing)
 
     def find(self, key: str) -> ObjectMeta | None:
         """Return the object *key*; None: there is none."""
@@ -70,7 +74,7 @@ class Requests:
         :raises NameTaken: there is an object *key*.
         """
         if self.find(key) is not None:
-            raise NameTaken.of(key, self.bucket.location)
+            raise NameTaken.of(key, self.place.location)
 
     def pages(self, folder: str = "", after: str = "") -> Iterator[Sequence[ObjectMeta]]:
         """All objects below *folder*, or those whose key is greater than *after*; their ``path`` is the full one.
@@ -81,13 +85,8 @@ class Requests:
         try:
             yield from self._pages(prefix, after)
         except InvalidPathError as error:
-            if self.bucket.uses_role:  # only obstore has its keys
-                raise StorageError(
-                    f"Could not list the objects, in {self.bucket.location}: {str(error).partition('Debug source')[0]} "
-                    "Remove or rename that object with another tool; no backup has such a key."
-                ) from None
             with self.refused_as("list the objects"):
-                yield from self._client.list_signed(f"{prefix}/" if prefix else "")
+                yield from self._client.pages_despite(error, f"{prefix}/" if prefix else "")
 
     def _pages(self, prefix: str, after: str) -> Iterator[Sequence[ObjectMeta]]:
         offset = self._path(after) if after else None
@@ -128,9 +127,8 @@ class Requests:
         with self.refused_as(f"delete {key}"):
             try:
                 self.wait.until(lambda: obstore.delete_async(self._client.requests, self._path(key)))
-            except FileNotFoundError as error:
-                if code_of(error) == "NoSuchBucket":
-                    raise
+            except FileNotFoundError:  # or the bucket is: not every answer says
+                self._client.once(self._look_around)
 
     def open_writer(self, key: str, part_size: int, at_once: int) -> AsyncWritableFile:
         """A writer that begins a multipart upload as soon as it is given a part's worth."""
@@ -139,7 +137,7 @@ class Requests:
         )
 
     def _path(self, key: str) -> str:
-        return f"{self.bucket.prefix}{key}"
+        return f"{self.place.prefix}{key}"
 
     def _look_around(self) -> None:
         """Ask for the beginning of a list: refusing that is explained, and an answer to HEAD has no room for it."""

@@ -15,9 +15,9 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.process.pipes import BLOCK
-from django_cfg.backup.storage.s3.errors import REFUSED, code_of, storage_error
-from django_cfg.backup.storage.s3.interpreter_exit import lend
-from django_cfg.backup.storage.s3.requests import Requests
+from django_cfg.backup.storage.object_store.errors import REFUSED, code_of
+from django_cfg.backup.storage.object_store.interpreter_exit import lend
+from django_cfg.backup.storage.object_store.requests import Requests
 
 if TYPE_CHECKING:
     from obstore import AsyncWritableFile
@@ -98,7 +98,7 @@ class Upload:
             self.interrupt()
             self._requests.wait.until(lambda: writer.__aexit__(StorageError, None, None), _ABORT)
         except REFUSED as error:
-            reason = storage_error(error, f"abort the upload of {self._key}", self._requests.bucket)
+            reason = self._requests.storage_error(error, f"abort the upload of {self._key}")
             _log.warning("%s A lifecycle rule of the bucket removes unfinished uploads (docs/storage.md).", reason)
 
     def _send(self) -> None:
@@ -114,7 +114,7 @@ class Upload:
             self._publish(lambda: self._requests.putting(self._key, data, new=new))
         except (AlreadyExistsError, PreconditionError):
             if not self._is_stored(data):
-                raise NameTaken.of(self._key, self._requests.bucket.location) from None
+                raise NameTaken.of(self._key, self._requests.place.location) from None
         except REFUSED as error:
             if new and code_of(error) == "NotImplemented":
                 self._create(data, new=False)
@@ -165,11 +165,11 @@ class Upload:
         if (found := self._size_there()) == self._size:
             return
         if data is not None and found is not None and not data.startswith(self._requests.fetch(self._key)):
-            raise NameTaken.of(self._key, self._requests.bucket.location)
+            raise NameTaken.of(self._key, self._requests.place.location)
         what = "it is not there" if found is None else f"it has {found:,} bytes instead of {self._size:,}"
         self._requests.delete(self._key)
         raise StorageError(
-            f"{self._key} was stored in {self._requests.bucket.location}, which said yes, but {what}. "
+            f"{self._key} was stored in {self._requests.place.location}, which said yes, but {what}. "
             "Nothing was published. Try again; do not rely on this service if it happens again."
         )
 
@@ -182,7 +182,7 @@ class Upload:
         return gathered
 
     def _error(self, error: BaseException) -> StorageError:
-        return storage_error(error, f"store {self._key}", self._requests.bucket)
+        return self._requests.storage_error(error, f"store {self._key}")
 
     def _too_large(self) -> StorageError:
         most = megabytes(self._part_size * MOST_PARTS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django_cfg.backup.process.pipes import BLOCK
-from django_cfg.backup.storage.s3.requests import Requests
+from django_cfg.backup.storage.object_store.requests import Requests
 
 if TYPE_CHECKING:
     from obstore import BytesStream

@@ -1,0 +1,1 @@
+"""Any storage of Django's, by its alias in settings.STORAGES."""
