@@ -9,6 +9,11 @@ from string import Formatter
 
 from django_cfg.backup.storage.base import Storage
 
+ARCHIVE_KEY = re.compile(
+    r"(?P<name>.+?)(?P<infix>\.[0-9a-f]{8})?(?P<rows>\.rows\d+)?\.(?P<format>pgdump|sql|sqlite3)"
+    r"(?P<compressed>\.(?:gz|zst|bz2|xz))?(?P<encrypted>\.gpg)?",
+    re.DOTALL,
+)
 _UNFIT = re.compile(r"[^\w-]+")  # for a file name on any system; a dot would begin a suffix
 
 

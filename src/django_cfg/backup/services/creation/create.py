@@ -212,7 +212,7 @@ class _BackupAttempt:
                     packed = store(moved)
                 if any(each.raw.size == 0 for each in packed):
                     raise DumpFailed(f"The dump of {self._source.database!r} is empty. Nothing was published.")
-                archives = {key: _archive(key, each) for key, each in zip(keys, packed, strict=True)}
+                archives = {key: describe_archive(key, each) for key, each in zip(keys, packed, strict=True)}
                 return archives, dump.report()
 
     def _manifest(
@@ -249,29 +249,29 @@ class _BackupAttempt:
         try:
             yield
         except NameTaken:  # the manifest's name: it is another backup's
-            if not _are_archives_of(storage, keys, manifest_key):
-                _delete_all(storage, keys)
+            if not are_archives_of(storage, keys, manifest_key):
+                delete_all(storage, keys)
             raise
         except BaseException:
             if storage.stat(manifest_key) is None:
-                _delete_all(storage, keys)
-            elif _are_archives_of(storage, keys, manifest_key):  # interrupted when the manifest had been written
+                delete_all(storage, keys)
+            elif are_archives_of(storage, keys, manifest_key):  # interrupted when the manifest had been written
                 self._succeed(run, Manifest.from_json(storage.read(manifest_key), manifest_key))
             raise
 
 
-def _are_archives_of(storage: Storage, keys: Sequence[str], manifest_key: str) -> bool:
+def are_archives_of(storage: Storage, keys: Sequence[str], manifest_key: str) -> bool:
     """Whether another's manifest names one of the archives *keys*: in a bucket two uploads may end as one object."""
     named = Manifest.from_json(storage.read(manifest_key), manifest_key).archive_keys
     return not set(named).isdisjoint(keys)
 
 
-def _delete_all(storage: Storage, keys: Iterable[str]) -> None:
+def delete_all(storage: Storage, keys: Iterable[str]) -> None:
     for key in keys:
         storage.delete(key)
 
 
-def _archive(key: str, packed: Packed) -> Archive:
+def describe_archive(key: str, packed: Packed) -> Archive:
     return Archive(
         key=key.rpartition("/")[2],
         size=packed.stored.size,
