@@ -292,6 +292,12 @@ class TestBlocks:
             "s3_session_token": None,  # ours
             "s3_use_role": False,  # ours
             "s3_addressing": "auto",  # ours
+            "s3_storage_class": None,  # ours
+            "s3_sse": None,  # ours
+            "s3_sse_kms_key_id": None,  # ours
+            "s3_extra_headers": {},  # ours
+            "s3_object_lock_days": None,  # ours
+            "s3_object_lock_mode": "GOVERNANCE",  # ours
             "s3_region": "auto",
             "s3_prefix": "db-backups/",  # ours
         }

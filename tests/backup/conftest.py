@@ -14,6 +14,7 @@ import pytest
 from tests.support import needs, processes
 from tests.support.django_project import ADMINS, Site
 from tests.support.gnupg_home import Home, Laptop
+from tests.support.moto_server import MotoServer
 from tests.support.redis_server import RedisServer
 from tests.support.s3_server import S3Server
 from tests.support.unprivileged import UNPRIVILEGED_UID, Unprivileged
@@ -23,6 +24,14 @@ from tests.support.unprivileged import UNPRIVILEGED_UID, Unprivileged
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server for all tests of the session; each test makes its own bucket."""
     server = S3Server(tmp_path_factory.mktemp("s3") / "server")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """An S3 server with versions and object lock; each test makes its own bucket."""
+    server = MotoServer(tmp_path_factory.mktemp("moto"))
     yield server
     server.stop()
 

@@ -97,7 +97,17 @@ ADDED = {
         "drill_alias": None,
         "max_proof_age_days": 30,
     },
-    BackupStorageConfig: {"s3_session_token": None, "s3_use_role": False, "s3_addressing": "auto"},
+    BackupStorageConfig: {
+        "s3_session_token": None,
+        "s3_use_role": False,
+        "s3_addressing": "auto",
+        "s3_storage_class": None,
+        "s3_sse": None,
+        "s3_sse_kms_key_id": None,
+        "s3_extra_headers": {},
+        "s3_object_lock_days": None,
+        "s3_object_lock_mode": "GOVERNANCE",
+    },
     BackupScheduleConfig: {"job_timeout": 21_600, "grace_minutes": 60},
     BackupDatabaseConfig: {"connection": {}, "drill_skip": [], "drill_skip_failing": False, "verification_queries": []},
 }

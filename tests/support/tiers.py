@@ -14,11 +14,11 @@ from contextlib import contextmanager
 
 import pytest
 
-# Fixtures that come with a database server, or with a browser.
+# Fixtures that come with a database server, with a slow server of another kind, or with a browser.
 SERVERS = frozenset(
     {
         "postgresql", "postgresql_server", "own_postgresql", "own_postgresql_server",
-        "mariadb", "mysql_server", "own_mariadb", "own_mysql_server", "chromium",
+        "mariadb", "mysql_server", "own_mariadb", "own_mysql_server", "moto_server", "chromium",
     }
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import traceback
 import warnings
@@ -21,6 +22,7 @@ from django_cfg.backup.process.redaction import redact, secrets_of_url
 if TYPE_CHECKING:
     from django_cfg.backup.services.project.project import Project
 
+_SECRET_HEADER = re.compile(r"token|secret|key|auth|password|credential")
 _PASSWORDS = ("password", "passwd", "sslpassword", "ssl_key_password")  # in the OPTIONS of databases
 
 
@@ -34,6 +36,7 @@ def secrets_of(project: Project) -> set[str]:
     found: list[Any] = [config.encryption_key, *config.decryption_keys]
     found += [config.signing_key, *config.earlier_signing_keys, *_of_the_site()]
     found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
+    found += [text for name, text in storage.s3_extra_headers.items() if _SECRET_HEADER.search(name)]
     found += [os.environ.get(name) for name in ROLE_VARIABLES if storage.s3_use_role]
     found += [*_of_the_mail(), *_of_the_queues()]
     for url in (*config.notify_urls, config.heartbeat_url or ""):

@@ -295,6 +295,8 @@ def _sweep(due: PrunePlan) -> tuple[str, ...]:
         try:
             due.storage.delete(key)
             swept.append(key)
+        except ObjectLocked as error:
+            _log.info("%s stays: %s", key, error)
         except StorageError as error:
             _log.warning("%s stays: %s", key, error)
     return tuple(swept)

@@ -12,6 +12,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from django_cfg.backup.config.storage import ROLE_VARIABLES, Addressing, BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.process.redaction import redact
+from django_cfg.backup.storage.s3.upload_settings import UploadSettings
 
 AUTO = "auto"
 _AWS = "https://s3.amazonaws.com"  # knows every bucket's region, but those of China
@@ -33,6 +34,7 @@ class Bucket:
     secret_key: str = field(repr=False)
     session_token: str | None = field(repr=False)
     uses_role: bool = False  # the client finds the keys
+    upload: UploadSettings = field(default_factory=UploadSettings)  # what is sent with an object
 
     @classmethod
     def of(cls, config: BackupStorageConfig) -> Bucket:
@@ -51,6 +53,7 @@ class Bucket:
             secret_key=config.s3_secret_key or "",
             session_token=config.s3_session_token or None,
             uses_role=config.s3_use_role,
+            upload=UploadSettings.of(config),
         )
 
     @property

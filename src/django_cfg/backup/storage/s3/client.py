@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Unpack
 
 from obstore.store import S3Store
 
+from django_cfg.backup.storage.base import Immutability
 from django_cfg.backup.storage.s3.addressing import is_virtual_hosted
 from django_cfg.backup.storage.s3.bucket import Bucket
 from django_cfg.backup.storage.s3.errors import REFUSED, storage_error
+from django_cfg.backup.storage.s3.object_lock import lock_object, read_immutability, require_lock
 from django_cfg.backup.storage.s3.signed_list import list_pages
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Client:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self._is_seen = False
+        self._can_lock = False
 
     @cached_property
     def requests(self) -> S3Store:
@@ -45,7 +48,8 @@ class Client:
     @cached_property
     def parts(self) -> S3Store:
         """For the parts of an upload."""
-        return self._open(_PART_RETRIES, timeout=_PART)
+        upload = self.bucket.upload
+        return self._open(_PART_RETRIES, upload.config, default_headers=upload.headers, timeout=_PART)
 
     @cached_property
     def streams(self) -> S3Store:
@@ -62,9 +66,33 @@ class Client:
 
     def list_signed(self, prefix: str) -> Iterator[Sequence[ObjectMeta]]:
         """Return pages of the objects below *prefix*, also where some of the keys are no paths."""
+        return list_pages(self.bucket, self._url, self._region, prefix)
+
+    def require_lock(self) -> None:
+        """Make sure, the first time only, that the bucket can lock objects.
+
+        A service that does not know the request for a lock may take it for the object itself, and replace that.
+
+        :raises StorageError: it cannot, or refuses to say.
+        """
+        if not self._can_lock:
+            require_lock(self.bucket, read_immutability(self.bucket, self._url, self._region))
+            self._can_lock = True
+
+    def lock(self, path: str) -> None:
+        """Lock the object *path* as the configuration says."""
+        self.require_lock()
+        lock_object(self.bucket, self._url, self._region, path)
+
+    def immutability(self) -> Immutability | None:
+        """Return what the bucket says of versions and locks; None: only obstore has the keys to ask with."""
+        return None if self.bucket.uses_role else read_immutability(self.bucket, self._url, self._region)
+
+    @property
+    def _url(self) -> str:
+        """The bucket's own URL."""
         address = self.bucket.address(self._region, virtual_hosted=self._is_virtual_hosted)
-        url = address if self._is_virtual_hosted else f"{address}/{self.bucket.name}"
-        return list_pages(self.bucket, url, self._region, prefix)
+        return address if self._is_virtual_hosted else f"{address}/{self.bucket.name}"
 
     def once(self, look: Callable[[], None]) -> None:
         """Make sure of the bucket, the first time only; *look* raises when there is none."""
@@ -72,14 +100,15 @@ class Client:
             look()
             self._is_seen = True
 
-    def _open(self, retries: RetryConfig, **timeouts: Unpack[ClientConfig]) -> S3Store:
+    def _open(self, retries: RetryConfig, more: S3Config | None = None, **options: Unpack[ClientConfig]) -> S3Store:
         """Everything is set: obstore would take the rest from environment variables meant for other programs.
 
         With a role it takes the keys from there: AWS's variables, a web identity, a container's role, an instance's.
         """
         address = self.bucket.address(self._region, virtual_hosted=self._is_virtual_hosted)
-        # Amazon asks for it in buckets with object lock; other services have been seen to stumble over it.
-        checksum: S3Config = {"checksum_algorithm": "SHA256"} if self.bucket.is_amazons else {}
+        # Buckets with object lock insist on it; other services have been seen to stumble over it.
+        is_wanted = self.bucket.is_amazons or self.bucket.upload.lock_days
+        checksum: S3Config = {"checksum_algorithm": "SHA256"} if is_wanted else {}
         try:
             return S3Store(
                 self.bucket.name,
@@ -92,11 +121,12 @@ class Client:
                     "conditional_put": "etag",
                     "disable_bulk_delete": True,  # not every service has it
                     **checksum,
+                    **(more or {}),
                 },
                 client_options={
                     "allow_http": address.startswith("http:"),
                     "connect_timeout": _CONNECT,
-                    **timeouts,
+                    **options,
                 },
                 retry_config=retries,
                 credential_provider=None if self.bucket.uses_role else self._credential,

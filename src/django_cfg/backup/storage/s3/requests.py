@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar
 
 import obstore
 from obstore.exceptions import InvalidPathError
@@ -18,10 +18,15 @@ from django_cfg.backup.storage.s3.event_loop import RequestLoop, request_loop
 from django_cfg.backup.storage.s3.interpreter_exit import lend
 
 if TYPE_CHECKING:
-    from obstore import AsyncWritableFile, BytesStream, ObjectMeta
+    from obstore import AsyncWritableFile, Attributes, BytesStream, ObjectMeta
 
 _T = TypeVar("_T")
 _PAGE = 1_000  # objects that a service lists at once
+
+
+class _SentWith(TypedDict):
+    attributes: Attributes | None
+    tags: dict[str, str] | None
 
 
 class Requests:
@@ -121,7 +126,9 @@ class Requests:
     async def putting(self, key: str, data: bytes, *, new: bool) -> None:
         """Write a small object; *new*: only if the service sees none under *key*. Not every service looks."""
         mode: Literal["create", "overwrite"] = "create" if new else "overwrite"
-        await obstore.put_async(self._client.parts, self._path(key), lend(data), mode=mode, use_multipart=False)
+        await obstore.put_async(
+            self._client.parts, self._path(key), lend(data), mode=mode, use_multipart=False, **self._sent_with(key)
+        )
 
     def delete(self, key: str) -> None:
         """One that is gone already is no error."""
@@ -132,11 +139,40 @@ class Requests:
                 if code_of(error) == "NoSuchBucket":
                     raise
 
+    def require_lock(self, key: str) -> None:
+        """
+        :raises StorageError: *key* is to be locked, and the bucket cannot.
+        """
+        if self.bucket.upload.is_locked(key):
+            self._client.require_lock()
+
+    def lock(self, key: str) -> None:
+        """Lock an object that was stored, if the configuration says so.
+
+        :raises StorageError: it could not be locked, and was deleted again.
+        """
+        if not self.bucket.upload.is_locked(key):
+            return
+        try:
+            self._client.lock(self._path(key))
+        except BaseException:
+            self.delete(key)
+            raise
+
     def open_writer(self, key: str, part_size: int, at_once: int) -> AsyncWritableFile:
         """A writer that begins a multipart upload as soon as it is given a part's worth."""
         return obstore.open_writer_async(
-            self._client.parts, self._path(key), buffer_size=part_size, max_concurrency=at_once
+            self._client.parts,
+            self._path(key),
+            buffer_size=part_size,
+            max_concurrency=at_once,
+            **self._sent_with(key),
         )
+
+    def _sent_with(self, key: str) -> _SentWith:
+        """What goes with the object; nothing where nothing is configured, as some services want it."""
+        upload = self.bucket.upload
+        return {"attributes": upload.attributes(key) or None, "tags": upload.tags or None}
 
     def _path(self, key: str) -> str:
         return f"{self.bucket.prefix}{key}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.pipeline.stream import Readable, Writable
-from django_cfg.backup.storage.base import Storage, StoredObject, require_inside
+from django_cfg.backup.storage.base import Immutability, Storage, StoredObject, require_inside
 from django_cfg.backup.storage.s3.bucket import Bucket
 from django_cfg.backup.storage.s3.client import Client
 from django_cfg.backup.storage.s3.download import Download
@@ -52,6 +52,7 @@ class S3Storage(Storage):
     def publish(self, key: str, *, expected_size: int = 0) -> Iterator[Writable]:
         with self._requests_for(key) as requests:
             requests.require_free(key)
+            requests.require_lock(key)
             upload = Upload(requests, key, expected_size)
             try:
                 yield upload
@@ -59,6 +60,7 @@ class S3Storage(Storage):
             except BaseException:
                 upload.abort()
                 raise
+            requests.lock(key)
 
     @contextmanager
     def open(self, key: str) -> Iterator[Readable]:
@@ -70,6 +72,9 @@ class S3Storage(Storage):
     def new_infix(self) -> str:
         """Return eight random digits: of two uploads to one key, the second to end would replace the first."""
         return f".{secrets.token_hex(4)}"
+
+    def immutability(self) -> Immutability | None:
+        return self._client.immutability()
 
     def stat(self, key: str) -> StoredObject | None:
         with self._requests_for(key) as requests:
