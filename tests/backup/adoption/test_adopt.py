@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from django_cfg.backup import adopt_backup, create_backup, drill_backup, restore_backup, verify_backup
+from django_cfg.backup import DecryptionKey, adopt_backup, create_backup, drill_backup, restore_backup, verify_backup
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import read_catalog
@@ -264,6 +264,8 @@ def test_what_does_not_exist_is_wrong_usage(site: Site, old: Path, archive: Path
     refused(site, adopt(old / "missing.gz"), 2, "There is no file")
     refused(site, adopt(old), 2, "is a folder")
     refused(site, adopt(archive, database="unknown"), 2, "no database 'unknown'")
+    refused(site, adopt(""), 2, "no name of a file")
+    refused(site, adopt("x" * 5000), 1, "File name too long")
 
 
 def test_without_a_yes_nothing_is_done(site: Site, archive: Path) -> None:
@@ -279,6 +281,14 @@ def test_what_the_retention_would_delete_is_pinned(site: Site, archive: Path, ad
     assert answer.json["pinned"] is True
     create_backup()
     assert any(manifest.adopted for manifest in manifests(site))
+
+
+def test_what_the_next_backup_would_displace_is_pinned(site: Site, archive: Path, adopt: Adopt) -> None:
+    """As long as it is the only one nothing deletes it; that ends with the next backup."""
+    site.configure(retention={"keep_daily": 1, "keep_weekly": 0, "keep_monthly": 0})
+    assert adopt(archive, "--json").json["pinned"] is True
+    create_backup()
+    assert len(manifests(site)) == 2
 
 
 def test_what_the_retention_keeps_is_not_pinned(site: Site, archive: Path, adopt: Adopt) -> None:
@@ -336,7 +346,7 @@ def test_a_file_that_changes_after_it_was_examined_is_refused(
         return found
 
     monkeypatch.setattr(service, "examine", examine_then_grow)
-    with pytest.raises(Exception, match="has changed since it was examined"):
+    with pytest.raises(Exception, match="changed while it was restored"):
         adopt_backup(str(archive), "default")
     assert site.stored() == []
 
@@ -381,6 +391,35 @@ class TestEncryption:
         key.write_text(laptop.home.private(laptop.good))
         answer = adopt(self.encrypted(archive, laptop), f"--private-key={key}")
         refused(site, answer, 1, "would not be", "encryption_key")
+
+    def test_an_archive_that_was_encrypted_with_a_passphrase(
+        self, site: Site, archive: Path, adopt: Adopt, laptop: Laptop
+    ) -> None:
+        """It is among those of the configuration."""
+        passphrase = "of the old backups"
+        site.configure(encryption_key=laptop.public, decryption_keys=[passphrase])
+        options = ["--pinentry-mode=loopback", "--passphrase-fd=0", "--symmetric"]
+        found = archive.with_name(f"{DBBACKUP}.gpg")
+        laptop.home.run(*options, f"--output={found}", str(archive), given=f"{passphrase}\n".encode())
+        answer = adopt(found)
+        assert answer.code == 0, answer.stderr
+        assert manifests(site)[0].encryption.method == "public-key"
+
+    def test_the_recipients_of_an_archive_whose_manifest_is_lost(
+        self, site: Site, books: Path, adopt: Adopt, laptop: Laptop, tmp_path: Path
+    ) -> None:
+        """They are in the archive, by the ids of their keys."""
+        site.configure(encryption_key=f"{laptop.public}\n{laptop.home.public(laptop.recovery)}")
+        made = create_backup()
+        (site.backups / made.key).unlink()
+        key = tmp_path / "private.asc"
+        key.write_text(laptop.home.private(laptop.good))
+        answer = adopt(made.archive_key, f"--private-key={key}")
+        assert answer.code == 0, answer.stderr
+        (manifest,) = manifests(site)
+        assert len(manifest.encryption.recipients) == len(made.encryption.recipients) == 2
+        assert manifest.archive == made.archive
+        assert drill_backup(decryption_key=DecryptionKey(private_key=key)).succeeded
 
     def test_a_lost_manifest_of_an_encrypted_archive(self, site: Site, books: Path, adopt: Adopt) -> None:
         """It stays encrypted as it is."""

@@ -14,8 +14,8 @@ from django_cfg.backup.services.adoption.adopt import AdoptionPlan, AdoptionResu
 
 class Command(BackupCommand):
     help = (
-        "Make a backup of an archive that another program made, or whose manifest is lost: it is examined, copied into "
-        "the storage, restored into a scratch database to count its rows, and gets a manifest."
+        "Make a backup of an archive that another program made, or whose manifest is lost: it is examined, restored "
+        "into a scratch database to count its rows, copied into the storage, and gets a manifest."
     )
 
     def arguments(self, parser: ArgumentParser) -> None:
@@ -40,8 +40,8 @@ class Command(BackupCommand):
             return planned
         self.show(_describe(planned))
         question = (
-            f"Restoring it into a scratch database next to {database!r} runs the SQL that it holds: adopt only what "
-            "you trust. Adopt it?"
+            f"Restoring it into a scratch database next to {planned.target!r} runs the SQL that it holds: adopt only "
+            "what you trust. Adopt it?"
         )
         self.ask(question, yes=yes)
         result = adopt(planned, self.progress)

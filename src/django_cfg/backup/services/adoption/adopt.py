@@ -1,4 +1,6 @@
-"""Adopting an archive: examined, copied into the storage, restored into a staging database; then it gets a manifest.
+"""Adopting an archive: examined, restored into a staging database, copied into the storage; then it gets a manifest.
+
+It is restored from where it was found: what opens its copy in the storage need not be on this machine.
 
 The manifest comes last, as for any backup. Whatever is refused before leaves nothing, and the archive that was found is
 never changed, overwritten or deleted.
@@ -11,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-from django_cfg.backup.engines.base import Engine
+from django_cfg.backup.engines.base import Engine, Survey
 from django_cfg.backup.errors import (
     BackupError,
     ClockSkew,
@@ -30,6 +32,7 @@ from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, Decryp
 from django_cfg.backup.pipeline.encryption.encrypt import SUFFIX as ENCRYPTED
 from django_cfg.backup.pipeline.encryption.encrypt import open_encryptor
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
+from django_cfg.backup.pipeline.stream import OnProgress, Readable
 from django_cfg.backup.records import Record
 from django_cfg.backup.services.adoption.examine import Examined, examine, unwrap
 from django_cfg.backup.services.adoption.origin import ObjectOrigin, Origin, find_origin
@@ -43,7 +46,7 @@ from django_cfg.backup.services.project.actor import current_actor
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.retention.prune import decide_retention
-from django_cfg.backup.services.verification.drill import require_drillable, survey
+from django_cfg.backup.services.verification.drill import drill_target, require_drillable, survey
 from django_cfg.backup.storage.base import Storage
 
 _WHY_PINNED = "adopted; the retention would have deleted it at the next backup"
@@ -70,6 +73,11 @@ class AdoptionPlan:
     name: str  # of the backup
     key: str  # of the archive; empty: a copy is stored
     keys: DecryptionKeys = field(repr=False)
+
+    @property
+    def target(self) -> str:
+        """The alias of the database next to which it is restored."""
+        return drill_target(self.project, self.source)
 
     @property
     def provisional(self) -> Manifest:
@@ -173,8 +181,9 @@ def adopt(planned: AdoptionPlan, progress: Progress = SILENT) -> AdoptionResult:
     """
     project, storage = planned.project, planned.project.storage
     with _as_refusal(planned.origin), _withdrawn_on_error(planned) as made:
+        found, skipped = _survey(planned, progress)
         stored = planned.provisional if planned.key else _store_copy(planned, made, progress)
-        manifest, skipped = _survey(planned, stored, progress)
+        manifest = _complete(planned, stored, found)
         is_pinned = _is_due(project, manifest)
         if is_pinned:
             made.append(f"{manifest.name}{PIN_SUFFIX}")
@@ -259,11 +268,9 @@ def _store_copy(planned: AdoptionPlan, made: list[str], progress: Progress) -> M
         with (
             byte_progress(progress, f"{planned.origin.name}: storing", planned.origin.size) as advance,
             storage.publish(key, expected_size=examined.raw.size) as sink,
-            unwrap(planned.origin, planned.keys, advance) as unwrapped,
+            unwrap(planned.origin, planned.keys, advance, examined.checkpoints) as unwrapped,
         ):
             packed = pack(unwrapped.plain, sink, compression, None, encryptor)
-            if unwrapped.digests != (examined.stored, examined.raw):
-                raise VerificationFailed("it has changed since it was examined. Wait until it is complete.")
         made.append(key)
         return planned.provisional.model_copy(
             update={
@@ -274,16 +281,30 @@ def _store_copy(planned: AdoptionPlan, made: list[str], progress: Progress) -> M
         )
 
 
-def _survey(planned: AdoptionPlan, stored: Manifest, progress: Progress) -> tuple[Manifest, Sequence[str]]:
-    """Restore *stored* into a staging database; return the manifest with what was found, and what was left out.
+def _survey(planned: AdoptionPlan, progress: Progress) -> tuple[Survey, Sequence[str]]:
+    """Restore the archive into a staging database; return what it holds, and what was left out.
 
-    :raises VerificationFailed: it holds no row.
+    :raises VerificationFailed: it holds no row, or has changed since it was examined.
     """
-    found, skipped = survey(planned.project, stored, planned.keys, progress)
+    origin = planned.origin
+    with byte_progress(progress, f"{origin.name}: restoring into a scratch", origin.size) as advance:
+        plain = _plain(planned, advance)
+        found, skipped = survey(planned.project, planned.provisional, plain, progress)
     if not any(found.rows.values()):
         raise VerificationFailed(
             f"it was restored, and holds {len(found.rows)} tables and not one row: it was made without data."
         )
+    return found, skipped
+
+
+@contextmanager
+def _plain(planned: AdoptionPlan, advance: OnProgress) -> Iterator[Readable]:
+    with unwrap(planned.origin, planned.keys, advance, planned.examined.checkpoints) as unwrapped:
+        yield unwrapped.plain
+
+
+def _complete(planned: AdoptionPlan, stored: Manifest, found: Survey) -> Manifest:
+    """Return the manifest *stored* with what was *found* in the staging database."""
     filled = planned.examined.dump.filled
     engine = planned.project.engine(planned.source.database)
     manifest = stored.model_copy(
@@ -294,15 +315,18 @@ def _survey(planned: AdoptionPlan, stored: Manifest, progress: Progress) -> tupl
             "restore_hint": restore_command(engine, [stored.archive.key], stored.compression, stored.encryption),
         }
     )
-    return Manifest.model_validate(manifest.model_dump(by_alias=True)), skipped
+    return Manifest.model_validate(manifest.model_dump(by_alias=True))
 
 
 def _is_due(project: Project, manifest: Manifest) -> bool:
-    """Whether the next prune would delete *manifest*, and with it an archive that had been kept so far."""
+    """Whether the prune after the next backup would delete *manifest*, and with it an archive that was kept so far."""
     if not project.config.retention.enabled:
         return False
     catalog = read_catalog(project.storage, project.signing_keys)
-    backups = sorted((*catalog.backups, manifest), key=lambda each: (each.started_at, each.name), reverse=True)
+    following = manifest.model_copy(update={"name": f"{manifest.name} and the next", "started_at": clock.now()})
+    backups = sorted(
+        (*catalog.backups, manifest, following), key=lambda each: (each.started_at, each.name), reverse=True
+    )
     try:
         decided = decide_retention(project, replace(catalog, backups=tuple(backups)))
     except ClockSkew:

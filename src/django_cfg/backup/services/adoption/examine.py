@@ -18,6 +18,8 @@ from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.pipeline.encryption.message import HEAD, find_encryption
 from django_cfg.backup.pipeline.stream import (
     CheckedReader,
+    CheckpointReader,
+    Checkpoints,
     Digest,
     HashingReader,
     OnProgress,
@@ -79,6 +81,7 @@ class Examined:
     form: Form
     stored: Digest  # of its bytes as they were found
     raw: Digest  # decrypted and decompressed
+    checkpoints: Checkpoints  # with which a second reading is compared, piece by piece
     dump: ForeignDump
 
 
@@ -92,6 +95,10 @@ class Unwrapped:
         self.plain = CheckedReader(self._raw, self._read_rest)
 
     @property
+    def checkpoints(self) -> Checkpoints:
+        return self._stored.checkpoints
+
+    @property
     def digests(self) -> tuple[Digest, Digest]:
         """Of the bytes as they were found, and of the plain ones; after the end of ``plain``."""
         return self._stored.digest, self._raw.digest
@@ -102,14 +109,18 @@ class Unwrapped:
 
 
 @contextmanager
-def unwrap(origin: Origin, keys: DecryptionKeys, advance: OnProgress) -> Iterator[Unwrapped]:
+def unwrap(
+    origin: Origin, keys: DecryptionKeys, advance: OnProgress, checkpoints: Checkpoints | None = None
+) -> Iterator[Unwrapped]:
     """Read *origin* decrypted and decompressed, whatever its name says of that.
 
+    :param checkpoints: of an earlier reading: not a byte is handed out that was not read then.
+    :raises VerificationFailed: from ``read``: it has changed since.
     :raises KeyMissing: it is encrypted, and *keys* do not open it.
     :raises ConfigurationError: what decompresses it is not installed.
     """
     with origin.open() as found:
-        hashed = HashingReader(found, advance)
+        hashed = CheckpointReader(found, checkpoints, advance) if checkpoints else HashingReader(found, advance)
         stored = PeekableReader(hashed)
         encryption = find_encryption(stored.peek(HEAD))
         with decrypt(stored, encryption, keys) as decrypted:
@@ -136,7 +147,7 @@ def examine(
         dump = engine.examine_foreign(plain, origin.name, tools_dir)
         drain(plain)
         stored, raw = unwrapped.digests
-        return Examined(unwrapped.form, stored, raw, dump)
+        return Examined(unwrapped.form, stored, raw, unwrapped.checkpoints, dump)
 
 
 def recognize(head: bytes) -> Kind:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -90,15 +90,17 @@ def find_origin(project: Project, text: str) -> Origin:
 
     :raises UsageError: neither exists, or both do and differ.
     """
+    if not text or "\0" in text:
+        raise UsageError(f"{printable(text)!r} is no name of a file or of an object.")
     path, storage = Path(text), project.storage
-    if path.is_dir():
+    if _kind_of(path) is Path.is_dir:
         raise UsageError(
             f"{printable(text)} is a folder. An archive is one file; pg_dump's directory format is not adopted: "
             "restore it with pg_restore into a database of its own, and back that one up with backup_create."
         )
     key = _key_of(storage, path) or ("" if text.startswith(("/", "./")) or ".." in text.split("/") else text)
     found = storage.stat(key) if key else None
-    is_file = path.is_file()
+    is_file = _kind_of(path) is Path.is_file
     if found and is_file and _key_of(storage, path) != key:
         raise UsageError(
             f"{printable(text)} is both a file here and an object in {storage.location}: write ./{printable(text)} for "
@@ -109,6 +111,13 @@ def find_origin(project: Project, text: str) -> Origin:
     if is_file:
         return FileOrigin(path)
     raise UsageError(f"There is no file {printable(text)}, and no object of that name in {storage.location}.")
+
+
+def _kind_of(path: Path) -> Callable[[Path], bool] | None:
+    try:
+        return next((is_such for is_such in (Path.is_dir, Path.is_file) if is_such(path)), None)
+    except OSError as error:
+        raise StorageError.from_os("look at", printable(str(path)), error) from error
 
 
 def _key_of(storage: Storage, path: Path) -> str:

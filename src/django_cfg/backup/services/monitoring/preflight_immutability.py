@@ -26,8 +26,7 @@ def check_immutability(project: Project) -> Iterator[Finding]:
     except StorageError as error:
         if own_days:
             raise
-        text = "whether the bucket keeps versions or locks objects is not known: the key may not ask for it"
-        yield Finding(Level.OK, _SUBJECT, f"{text} ({error})")
+        yield Finding(Level.OK, _SUBJECT, f"whether the bucket keeps versions or locks objects is not known: {error}")
         return
     if found is None:
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -19,10 +20,10 @@ from django_cfg.backup.manifest import Manifest, Proof, Source, Table
 from django_cfg.backup.pipeline.compression import require_library
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
-from django_cfg.backup.services.catalog.archives import check_archives, load_archives
+from django_cfg.backup.pipeline.stream import Readable, drain
 from django_cfg.backup.services.catalog.catalog import LATEST, find_backup, read_catalog
 from django_cfg.backup.services.project import clock
-from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
+from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.runs.run import failure_reason
 from django_cfg.backup.services.verification import migration_state
@@ -118,12 +119,13 @@ def require_drillable(project: Project, manifest: Manifest) -> None:
 
 
 def survey(
-    project: Project, manifest: Manifest, keys: DecryptionKeys, progress: Progress
+    project: Project, manifest: Manifest, plain: AbstractContextManager[Readable], progress: Progress
 ) -> tuple[Survey, Sequence[str]]:
-    """Restore *manifest*, which names no tables yet, into a staging database, and return what that holds then.
+    """Restore an archive whose *manifest* names no tables yet into a staging database, and return what that holds then.
 
     Nothing is written to the storage, and no signal is sent.
 
+    :param plain: its bytes, decrypted and decompressed.
     :returns: also what was left out of it, as the configuration says of drills.
     :raises VerificationFailed: the archive cannot be loaded.
     :raises RestoreFailed: the server refuses it.
@@ -133,9 +135,9 @@ def survey(
     _refuse_without_scratch(manifest, alias, engine.preflight(manifest, options))
     with engine.restoration(manifest, options) as restoration:
         _require_scratch(manifest, alias, restoration)
-        checked = check_archives(project.storage, manifest, progress)
-        with byte_progress(progress, f"{manifest.name}: restoring into a scratch", manifest.size) as advance:
-            load_archives(restoration, project.storage, manifest, keys, advance, checked)
+        with plain as reader:
+            restoration.load(reader)
+            drain(reader)
         progress.say(f"{manifest.name}: counting what was restored")
         found = restoration.survey()
         tables = tuple(Table(name=name, rows=rows, exact=True) for name, rows in found.rows.items())
