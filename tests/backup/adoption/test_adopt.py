@@ -331,6 +331,36 @@ def test_a_failure_at_the_last_step_leaves_nothing(
     assert site.stored() == [made.archive_key]
 
 
+def test_an_interruption_after_the_last_step_leaves_the_backup(
+    site: Site, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its manifest names the archive by then."""
+    read = LocalStorage.read
+
+    def interrupt(storage: LocalStorage, key: str) -> bytes:
+        found = read(storage, key)
+        if key.endswith("_test.json"):
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(LocalStorage, "read", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        adopt_backup(str(archive), "default")
+    storage = LocalStorage(site.backups)
+    (manifest,) = read_catalog(storage).backups
+    assert storage.stat(manifest.archive_key) is not None
+
+
+def test_a_dump_of_some_tables_is_said(site: Site, archive: Path, adopt: Adopt) -> None:
+    """As far as the newest backup shows it."""
+    create_backup()
+    site.sql("DROP TABLE book", database=archive)
+    answer = adopt(archive)
+    assert answer.code == 0
+    assert "lacks 1 table of the newest backup (book)" in answer.stderr
+
+
 def test_a_file_that_changes_after_it_was_examined_is_refused(
     site: Site, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

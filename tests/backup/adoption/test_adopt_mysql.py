@@ -130,6 +130,16 @@ def test_a_dump_without_comments_is_refused(mysql_server: MySQLServer, old: Path
     refused(mysql_server, adopt, dump(mysql_server, old / DBBACKUP, "--skip-comments"), "no kind that is known here")
 
 
+def test_a_dump_with_the_transactions_of_a_replica_is_refused(
+    mysql_server: MySQLServer, old: Path, adopt: Adopt
+) -> None:
+    """As mysqldump writes it where GTIDs are on."""
+    found = dump(mysql_server, old / DBBACKUP)
+    head, mark, tail = found.read_text().partition("DROP TABLE")
+    found.write_text(f"{head}SET @@GLOBAL.GTID_PURGED=/*!80000 '+'*/ 'a:1-5';\n{mark}{tail}")
+    refused(mysql_server, adopt, found, "GTID_PURGED", "--set-gtid-purged=OFF")
+
+
 def test_a_dump_of_the_other_vendor_is_refused(mysql_server: MySQLServer, old: Path, adopt: Adopt) -> None:
     found = dump(mysql_server, old / DBBACKUP)
     lines = found.read_text().splitlines(keepends=True)

@@ -100,6 +100,12 @@ class _ForeignScanner(DumpScanner):
                 "a server that holds nothing else, and back that database up with backup_create. If it holds one "
                 "database only, a copy of it without the lines that begin with CREATE DATABASE and USE can be adopted."
             )
+        if b"GTID_PURGED" in text:
+            return RestoreRefused(
+                f"{self._name} sets the transactions that a replica has seen (SET @@GLOBAL.GTID_PURGED), which would "
+                "change the server and not the database. Adopt a copy of it without that statement and without those "
+                "about SQL_LOG_BIN; mysqldump --set-gtid-purged=OFF writes none of them."
+            )
         words = _WORDS.match(text)
         what = " ".join(words[0].decode().split()) if words else "not SQL"
         return RestoreRefused(

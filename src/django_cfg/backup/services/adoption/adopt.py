@@ -24,6 +24,7 @@ from django_cfg.backup.errors import (
     StorageError,
     VerificationFailed,
 )
+from django_cfg.backup.formatting import counted
 from django_cfg.backup.manifest import PIN_SUFFIX, Adoption, Archive, Manifest, Pin, Source, Table
 from django_cfg.backup.manifest import SUFFIX as MANIFEST_SUFFIX
 from django_cfg.backup.pipeline.archive import pack
@@ -49,6 +50,7 @@ from django_cfg.backup.services.retention.prune import decide_retention
 from django_cfg.backup.services.verification.drill import drill_target, require_drillable, survey
 from django_cfg.backup.storage.base import Storage
 
+_MOST_NAMES = 10  # of tables in a message
 _WHY_PINNED = "adopted; the retention would have deleted it at the next backup"
 
 
@@ -184,7 +186,8 @@ def adopt(planned: AdoptionPlan, progress: Progress = SILENT) -> AdoptionResult:
         found, skipped = _survey(planned, progress)
         stored = planned.provisional if planned.key else _store_copy(planned, made, progress)
         manifest = _complete(planned, stored, found)
-        is_pinned = _is_due(project, manifest)
+        catalog = read_catalog(storage, project.signing_keys)
+        is_pinned = _is_due(project, catalog, manifest)
         if is_pinned:
             made.append(f"{manifest.name}{PIN_SUFFIX}")
             storage.write(made[-1], Pin(by=current_actor(), at=clock.now(), why=_WHY_PINNED).to_json())
@@ -192,7 +195,9 @@ def adopt(planned: AdoptionPlan, progress: Progress = SILENT) -> AdoptionResult:
         storage.write(manifest.key, content)  # the last step, which makes the archive a backup
         if storage.read(manifest.key) != content:  # not every service refuses to overwrite
             raise NameTaken.of(manifest.key, storage.location)
-    return AdoptionResult(manifest=manifest, pinned=is_pinned, warnings=tuple(_list_warnings(manifest, skipped)))
+    return AdoptionResult(
+        manifest=manifest, pinned=is_pinned, warnings=tuple(_list_warnings(catalog, manifest, skipped))
+    )
 
 
 def _find_named(catalog: Catalog, origin: Origin) -> Manifest | None:
@@ -318,11 +323,10 @@ def _complete(planned: AdoptionPlan, stored: Manifest, found: Survey) -> Manifes
     return Manifest.model_validate(manifest.model_dump(by_alias=True))
 
 
-def _is_due(project: Project, manifest: Manifest) -> bool:
+def _is_due(project: Project, catalog: Catalog, manifest: Manifest) -> bool:
     """Whether the prune after the next backup would delete *manifest*, and with it an archive that was kept so far."""
     if not project.config.retention.enabled:
         return False
-    catalog = read_catalog(project.storage, project.signing_keys)
     following = manifest.model_copy(update={"name": f"{manifest.name} and the next", "started_at": clock.now()})
     backups = sorted(
         (*catalog.backups, manifest, following), key=lambda each: (each.started_at, each.name), reverse=True
@@ -334,7 +338,16 @@ def _is_due(project: Project, manifest: Manifest) -> bool:
     return manifest.name in {due.name for due in decided.due}
 
 
-def _list_warnings(manifest: Manifest, skipped: Sequence[str]) -> Iterator[str]:
+def _list_warnings(catalog: Catalog, manifest: Manifest, skipped: Sequence[str]) -> Iterator[str]:
+    newest = next((found for found in catalog.backups if found.source == manifest.source and not found.partial), None)
+    held = {table.name for table in manifest.tables}
+    if newest and (lacking := [table.name for table in newest.tables if table.name not in held]):
+        more = f" and {len(lacking) - _MOST_NAMES} more" if len(lacking) > _MOST_NAMES else ""
+        yield (
+            f"It lacks {counted(len(lacking), 'table')} of the newest backup "
+            f"({', '.join(lacking[:_MOST_NAMES])}{more}). If it is not older than these, it is a dump of some tables: a "
+            "restore would bring back nothing else."
+        )
     if manifest.excluded:
         yield (
             f"The archive holds no rows of {', '.join(manifest.excluded)}: its dump left them out, and a restore "
