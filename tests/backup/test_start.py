@@ -47,6 +47,7 @@ AT_START = {
     "django_cfg.backup.config.filename_template",
     "django_cfg.backup.config.pgp_armor",
     "django_cfg.backup.config.schedule",
+    "django_cfg.backup.config.storage",
     "django_cfg.backup.errors",
     "django_cfg.backup.formatting",
     "django_cfg.backup.models",

@@ -345,8 +345,8 @@ def _list_warnings(catalog: Catalog, manifest: Manifest, skipped: Sequence[str])
         more = f" and {len(lacking) - _MOST_NAMES} more" if len(lacking) > _MOST_NAMES else ""
         yield (
             f"It lacks {counted(len(lacking), 'table')} of the newest backup "
-            f"({', '.join(lacking[:_MOST_NAMES])}{more}). If it is not older than these, it is a dump of some tables: a "
-            "restore would bring back nothing else."
+            f"({', '.join(lacking[:_MOST_NAMES])}{more}). If it is not older than these, it is a dump of some tables: "
+            "a restore would bring back nothing else."
         )
     if manifest.excluded:
         yield (
