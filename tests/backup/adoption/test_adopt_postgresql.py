@@ -51,6 +51,20 @@ def test_a_dump_of_pg_dump_becomes_a_backup(
     assert server.text() == before
 
 
+@pytest.mark.parametrize("postgresql", ["oldest"], indirect=True)
+def test_a_dump_of_an_older_version(postgresql_server: PostgreSQLServer, old: Path, adopt: Adopt) -> None:
+    """The layout of the custom format has changed with the versions of pg_dump."""
+    server = postgresql_server
+    reader = server.role("reader")
+    server.run(f"GRANT SELECT ON author TO {reader}")
+    answer = adopt(dump(server, old / DBBACKUP, "--format=custom"))
+    assert answer.code == 0, answer.stderr
+    manifest = adopted()
+    assert manifest.engine.tool_version == server.run("SHOW server_version")[0][0].split()[0]
+    assert reader in manifest.engine.roles
+    assert {table.name: table.rows for table in manifest.tables}["public.book"] == BOOKS
+
+
 def test_a_dump_that_django_dbbackup_has_compressed(
     postgresql_server: PostgreSQLServer, old: Path, adopt: Adopt
 ) -> None:
