@@ -16,6 +16,7 @@ from tests.support.azurite import Azurite
 from tests.support.django_project import ADMINS, Site
 from tests.support.gcs_server import GCSServer
 from tests.support.gnupg_home import Home, Laptop
+from tests.support.moto_server import MotoServer
 from tests.support.rclone_remotes import FolderRemote, SFTPServer, WebDAVServer
 from tests.support.redis_server import RedisServer
 from tests.support.s3_server import S3Server
@@ -52,6 +53,14 @@ def rclone_folder(tmp_path_factory: pytest.TempPathFactory) -> FolderRemote:
 @pytest.fixture(scope="session")
 def sftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SFTPServer]:
     server = SFTPServer(tmp_path_factory.mktemp("sftp"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """An S3 server with versions and object lock; each test makes its own bucket."""
+    server = MotoServer(tmp_path_factory.mktemp("moto"))
     yield server
     server.stop()
 

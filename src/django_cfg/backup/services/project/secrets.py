@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import threading
 import traceback
 import warnings
@@ -23,6 +24,7 @@ from django_cfg.backup.storage.django.secret_options import secrets_of_options
 if TYPE_CHECKING:
     from django_cfg.backup.services.project.project import Project
 
+_SECRET_HEADER = re.compile(r"token|secret|key|auth|password|credential")
 _PASSWORDS = ("password", "passwd", "sslpassword", "ssl_key_password")  # in the OPTIONS of databases
 
 
@@ -37,6 +39,7 @@ def secrets_of(project: Project) -> set[str]:
     found += [config.signing_key, *config.earlier_signing_keys, *_of_the_site()]
     for storage in (config.storage, *(copy.storage for copy in config.copies)):
         found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
+        found += [text for name, text in storage.s3_extra_headers.items() if _SECRET_HEADER.search(name)]
         found += [os.environ.get(name) for name in ROLE_VARIABLES if storage.s3_use_role]
         found += [storage.azure_account_key, storage.azure_sas_token]
         found += [os.environ.get(name) for name in CHAIN_VARIABLES if storage.backend in ("gcs", "azure")]
