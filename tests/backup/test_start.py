@@ -47,6 +47,7 @@ AT_START = {
     "django_cfg.backup.config.filename_template",
     "django_cfg.backup.config.pgp_armor",
     "django_cfg.backup.config.schedule",
+    "django_cfg.backup.config.storage",
     "django_cfg.backup.errors",
     "django_cfg.backup.formatting",
     "django_cfg.backup.models",
@@ -59,7 +60,10 @@ AT_START = {
     "django_cfg.environment",
     "django_cfg.not_provided",
 }
-EXTRAS = {"apprise", "backports.zstd", "compression.zstd", "obstore", "psycopg", "pymysql", "redis", "rq"}
+EXTRAS = {
+    "apprise", "backports.zstd", "celery", "compression.zstd", "django_tasks", "obstore", "psycopg", "pymysql",
+    "redis", "rq",
+}  # fmt: skip
 DEPENDENCIES = {"isal", "tqdm"}
 
 

@@ -60,6 +60,7 @@ class Run(models.Model):
     tables = models.TextField(blank=True, help_text="the only tables of a restore; empty: all")
     host = models.CharField(max_length=255, blank=True)
     queued_at = MomentField(null=True, blank=True, help_text="when its slot was claimed")
+    enqueued_at = MomentField(null=True, blank=True, help_text="when it was put on a queue that cannot be asked for it")
     started_at = MomentField(null=True, blank=True)
     finished_at = MomentField(null=True, blank=True)
     heartbeat_at = MomentField(null=True, blank=True, help_text="its last sign of life")

@@ -22,6 +22,7 @@ from django_cfg.environment import substitute_all
 _REPORTS_SUCCESS = re.compile(r"[?&;]status=up(?:[&;#]|$)", re.IGNORECASE)
 
 Compression = Literal["gzip", "zstd", "bz2", "xz", "none"]
+QueueBackend = Literal["rq", "tasks", "celery", "process"]
 
 
 class BackupRetentionConfig(ConfigModel):
@@ -137,6 +138,11 @@ class BackupConfig(ConfigModel):
     )
     web_download: bool | None = Field(
         None, description="Download from the admin; default: only in `development` and `test`"
+    )
+    queue_backend: QueueBackend | None = Field(
+        None,
+        description="What makes scheduled runs: `rq`, `tasks` (Django's), `celery`, or `process`, that of the tick; "
+        "default: `rq` if there are RQ_QUEUES, else `process`",
     )
     tick_queue: str = Field("default", min_length=1, description="RQ queue of the ticks")
     tools_dir: str | None = Field(

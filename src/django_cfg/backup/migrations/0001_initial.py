@@ -74,6 +74,12 @@ class Migration(migrations.Migration):
                 ("tables", models.TextField(blank=True, help_text="the only tables of a restore; empty: all")),
                 ("host", models.CharField(blank=True, max_length=255)),
                 ("queued_at", models.DateTimeField(blank=True, help_text="when its slot was claimed", null=True)),
+                (
+                    "enqueued_at",
+                    models.DateTimeField(
+                        blank=True, help_text="when it was put on a queue that cannot be asked for it", null=True
+                    ),
+                ),
                 ("started_at", models.DateTimeField(blank=True, null=True)),
                 ("finished_at", models.DateTimeField(blank=True, null=True)),
                 ("heartbeat_at", models.DateTimeField(blank=True, help_text="its last sign of life", null=True)),

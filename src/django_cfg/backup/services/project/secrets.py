@@ -70,6 +70,9 @@ def _of_the_queues() -> Iterator[Any]:
     for queue in getattr(settings, "RQ_QUEUES", {}).values():
         yield queue.get("PASSWORD")
         yield unquote(urlsplit(str(queue.get("URL", ""))).password or "")
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        if url := getattr(settings, name, None):
+            yield from secrets_of_url(str(url))
 
 
 @contextmanager

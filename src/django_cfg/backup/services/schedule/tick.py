@@ -23,7 +23,7 @@ from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.runs.history_database import required
 from django_cfg.backup.services.runs.lease import fail_dead_runs
-from django_cfg.backup.services.schedule import claims, rq
+from django_cfg.backup.services.schedule import claims, queues
 from django_cfg.backup.services.schedule.backup_job import run_claimed_backup
 from django_cfg.backup.services.schedule.claims import Claim
 from django_cfg.backup.services.schedule.verification_job import VerificationResult, run_claimed_verification
@@ -69,7 +69,7 @@ class TickReport(BaseModel):
 def tick(*, in_place: bool | None = None, progress: Progress = SILENT) -> TickReport:
     """Do what is due.
 
-    :param in_place: make the backups here and now instead of on RQ; None: when there are no RQ queues.
+    :param in_place: make the backups here and now instead of on a queue; None: as BackupConfig.queue_backend says.
     :returns: also what went wrong, for which ``schedule_failed`` and ``backup_failed`` have been sent.
     """
     project = current_project()
@@ -79,7 +79,7 @@ def tick(*, in_place: bool | None = None, progress: Progress = SILENT) -> TickRe
     if not scheduled:
         return done
     if in_place is None:
-        in_place = not rq.has_queues()
+        in_place = queues.choose_backend(project.config) == "process"
     catalog = LazyCatalog(project)
     with _problems_of(done), required("fail the runs whose process is gone"):
         fail_dead_runs(project)
@@ -120,7 +120,7 @@ def _start_waiting(
             _serve(claim, done, progress, scheduled[_key(claim)].job_timeout)
             continue
         with _problems_of(done), required("start what waits"):
-            if rq.enqueue(claim, scheduled[_key(claim)]):
+            if queues.enqueue(project, claim, scheduled[_key(claim)]):
                 done.enqueued.append(_label(claim.kind, claim.database))
 
 
