@@ -65,6 +65,7 @@ def test_a_project_works_without_extras(tmp_path: Path) -> None:
         "apprise",
         "redis",
         "celery",
+        "prometheus_client",
         "django_tasks",
     ]
     script = f"""

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 
 import pytest
 
-# Fixtures that come with a database server, with a browser, or with the workers of a queue.
+# Fixtures that come with a database server, a browser, the workers of a queue, or a large program.
 SERVERS = frozenset(
     {
-        "celery_app", "worker_fleets",
+        "celery_app", "promtool", "worker_fleets",
         "postgresql", "postgresql_server", "own_postgresql", "own_postgresql_server",
         "mariadb", "mysql_server", "own_mariadb", "own_mysql_server", "chromium",
     }

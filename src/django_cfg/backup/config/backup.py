@@ -133,6 +133,12 @@ class BackupConfig(ConfigModel):
         repr=False,
         description="Fetched after each backup, with `/fail` on its path after a failed one; may hold `{database}`",
     )
+    metrics_token: str | None = Field(
+        None,
+        min_length=16,
+        repr=False,
+        description="Bearer token of the page of metrics; default: no page",
+    )
     web_restore: bool | None = Field(
         None, description="Restore from the admin; default: only in `development` and `test`"
     )

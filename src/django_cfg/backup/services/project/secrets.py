@@ -32,7 +32,7 @@ def secrets_of(project: Project) -> set[str]:
     """Return all that a message must not show."""
     config, storage = project.config, project.config.storage
     found: list[Any] = [config.encryption_key, *config.decryption_keys]
-    found += [config.signing_key, *config.earlier_signing_keys, *_of_the_site()]
+    found += [config.metrics_token, config.signing_key, *config.earlier_signing_keys, *_of_the_site()]
     found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
     found += [os.environ.get(name) for name in ROLE_VARIABLES if storage.s3_use_role]
     found += [*_of_the_mail(), *_of_the_queues()]
