@@ -66,6 +66,7 @@ def test_a_project_works_without_extras(tmp_path: Path) -> None:
         "redis",
         "celery",
         "prometheus_client",
+        "health_check",
         "django_tasks",
     ]
     script = f"""

@@ -62,7 +62,7 @@ AT_START = {
 }
 EXTRAS = {
     "apprise", "backports.zstd", "celery", "compression.zstd", "django_tasks", "obstore", "psycopg", "pymysql",
-    "prometheus_client", "redis", "rq",
+    "health_check", "prometheus_client", "redis", "rq",
 }  # fmt: skip
 DEPENDENCIES = {"isal", "tqdm"}
 
