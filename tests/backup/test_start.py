@@ -48,6 +48,7 @@ AT_START = {
     "django_cfg.backup.config.pgp_armor",
     "django_cfg.backup.config.schedule",
     "django_cfg.backup.config.storage",
+    "django_cfg.backup.config.webhook",
     "django_cfg.backup.errors",
     "django_cfg.backup.formatting",
     "django_cfg.backup.models",

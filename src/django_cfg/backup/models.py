@@ -111,6 +111,26 @@ class Run(models.Model):
         return Source(project=self.project, env=self.env, database=self.database)
 
 
+class WebhookDelivery(models.Model):
+    """An event that has not arrived at a webhook yet."""
+
+    project = models.CharField(max_length=100)
+    env = models.CharField(max_length=50)
+    receiver = models.CharField(max_length=64, help_text="SHA-256 of its URL")
+    event = models.CharField(max_length=30)
+    body = models.TextField(help_text="as it is sent, JSON")
+    created_at = MomentField()
+    due_at = MomentField(help_text="when it is tried again")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="by ticks")
+
+    class Meta:
+        app_label = "django_cfg_backup"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.event} of {self.created_at}"
+
+
 class CachedObject(models.Model):
     """A copy of a small object of the storage: a manifest, a proof. It saves reading; nothing is lost without it."""
 

@@ -16,6 +16,7 @@ from django_cfg.backup.config import encryption_key as keys
 from django_cfg.backup.config.filename_template import check_template
 from django_cfg.backup.config.schedule import BackupScheduleConfig, BackupVerificationConfig
 from django_cfg.backup.config.storage import BackupStorageConfig
+from django_cfg.backup.config.webhook import BackupWebhookConfig
 from django_cfg.base_config import ConfigModel
 from django_cfg.environment import substitute_all
 
@@ -128,6 +129,7 @@ class BackupConfig(ConfigModel):
     notify_on_success: bool = Field(False, description="Notify of successful backups")
     notify_on_failure: bool = Field(True, description="Notify of failed backups, and when they work again")
     notify_urls: list[str] = Field([], repr=False, description="Apprise URLs that are notified in addition to ADMINS")
+    webhooks: list[BackupWebhookConfig] = Field([], description="Addresses that are sent events, signed")
     heartbeat_url: str | None = Field(
         None,
         repr=False,
@@ -228,6 +230,12 @@ class BackupConfig(ConfigModel):
         aliases = [database.alias for database in self.databases]
         if twice := sorted({alias for alias in aliases if aliases.count(alias) > 1}):
             raise ValueError(f"databases holds {', '.join(twice)} more than once: merge the entries")
+        return self
+
+    @model_validator(mode="after")
+    def _webhooks_are_unique(self) -> Self:
+        if len({webhook.url for webhook in self.webhooks}) < len(self.webhooks):
+            raise ValueError("webhooks holds one url more than once: merge the events of these entries")
         return self
 
     def for_database(self, alias: str) -> BackupDatabaseConfig:

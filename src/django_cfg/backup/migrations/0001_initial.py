@@ -10,6 +10,23 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="WebhookDelivery",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("project", models.CharField(max_length=100)),
+                ("env", models.CharField(max_length=50)),
+                ("receiver", models.CharField(help_text="SHA-256 of its URL", max_length=64)),
+                ("event", models.CharField(max_length=30)),
+                ("body", models.TextField(help_text="as it is sent, JSON")),
+                ("created_at", models.DateTimeField()),
+                ("due_at", models.DateTimeField(help_text="when it is tried again")),
+                ("attempts", models.PositiveSmallIntegerField(default=0, help_text="by ticks")),
+            ],
+            options={
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
             name="CachedObject",
             fields=[
                 (

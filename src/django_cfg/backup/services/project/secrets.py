@@ -36,7 +36,8 @@ def secrets_of(project: Project) -> set[str]:
     found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
     found += [os.environ.get(name) for name in ROLE_VARIABLES if storage.s3_use_role]
     found += [*_of_the_mail(), *_of_the_queues()]
-    for url in (*config.notify_urls, config.heartbeat_url or ""):
+    found += [webhook.secret for webhook in config.webhooks]
+    for url in (*config.notify_urls, config.heartbeat_url or "", *(webhook.url for webhook in config.webhooks)):
         found += secrets_of_url(url)
     for alias, database in project.databases.items():
         for values in (database.settings, config.for_database(alias).connection):

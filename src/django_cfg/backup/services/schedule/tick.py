@@ -19,6 +19,7 @@ from django_cfg.backup.records import ErrorText, Moment
 from django_cfg.backup.services.catalog.catalog import LazyCatalog
 from django_cfg.backup.services.creation.batch import Failure, batch_error
 from django_cfg.backup.services.monitoring.overdue import overdue_message
+from django_cfg.backup.services.monitoring.webhooks import send_waiting
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.runs.history_database import required
@@ -77,6 +78,7 @@ def tick(*, in_place: bool | None = None, progress: Progress = SILENT) -> TickRe
     scheduled = _scheduled(project)
     backups = {alias: schedule for (kind, alias), schedule in scheduled.items() if kind == Run.Kind.BACKUP}
     if not scheduled:
+        send_waiting(project)
         return done
     if in_place is None:
         in_place = queues.choose_backend(project.config) == "process"
@@ -90,6 +92,7 @@ def tick(*, in_place: bool | None = None, progress: Progress = SILENT) -> TickRe
     _start_waiting(project, scheduled, done, in_place, progress)
     _send_overdue(project, backups, done)
     _send_outcome(project, done)
+    send_waiting(project)
     return done
 
 
