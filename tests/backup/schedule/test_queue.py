@@ -50,6 +50,11 @@ class TestJobs:
         run_backup(*job.args)
         assert [m.trigger for m in list_backups()] == ["scheduled"]
 
+    def test_the_backend_process_runs_them_here_although_there_are_queues(self, queued: Site) -> None:
+        queued.configure(queue_backend="process", schedule={"cron": "0 * * * *"})
+        assert [result.trigger for result in tick().results] == ["scheduled"]
+        assert jobs() == []
+
     def test_the_default_timeout_is_six_hours(self, queued: Site) -> None:
         tick()
         assert jobs()[0].timeout == 6 * 60 * 60

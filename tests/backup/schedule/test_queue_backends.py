@@ -112,6 +112,32 @@ def test_a_run_that_exceeds_its_timeout_leaves_no_child_process(
         assert slow.project.stored() == []
 
 
+def test_a_task_that_is_delivered_twice_makes_one_backup(worker_fleets: Start) -> None:
+    """To two workers at once, and again when the backup is made."""
+    again = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+import django
+django.setup()
+from django_cfg.backup.django_tasks import run_backup
+from django_cfg.backup.models import Run
+run = Run.objects.get()
+for _ in range(int(sys.argv[1])):
+    run_backup.using(queue_name="backups").enqueue(run.pk, run.database, run.queued_at.isoformat())
+"""
+    with worker_fleets("tasks") as fleet:
+        (fleet.folder / "again.py").write_text(again)
+        assert fleet.tick().returncode == 0
+        assert fleet._start("again.py", "3").wait(60) == 0
+        workers = [fleet.start_worker("--batch") for _ in range(2)]
+        assert [worker.wait(60) for worker in workers] == [0, 0]
+        assert fleet._start("again.py", "1").wait(60) == 0
+        assert fleet.start_worker("--batch").wait(60) == 0
+    assert len(fleet.manifests()) == 1
+    assert fleet.rows("state") == [("succeeded",)]
+    assert fleet.log() == ""
+
+
 class TestCelery:
     def test_beat_makes_the_ticks(self, worker_fleets: Start) -> None:
         """The one entry of beat_schedule(), the workers, and no other ticker."""

@@ -111,6 +111,15 @@ class TestEvents:
         assert events(web) == ["incident_opened", "incident_closed"]
         assert web.requests[1][2]["incident"] == "backup"
 
+    def test_an_incident_that_could_not_be_sent_is_not_sent_every_minute(self, hourly: Site, time: Clock) -> None:
+        """It waits for the next ticks, and does not begin again with each of them."""
+        source = create_backup().source
+        use(hourly, free_port(), "incident_opened")
+        for _ in range(3):
+            signals.send(signals.backup_overdue, source=source, message="overdue")
+            time.advance(minutes=1)
+        assert waiting() == ["incident_opened"]
+
     def test_only_the_chosen_events_are_sent(self, hourly: Site, web: WebServer) -> None:
         use(hourly, web.port, "backup_failed")
         create_backup()

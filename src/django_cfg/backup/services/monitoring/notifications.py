@@ -205,8 +205,10 @@ def _watch_the_size(project: Project, source: Source, warning: str) -> None:
 
 def _begin(project: Project, kind: Kind, database: str, what: str, why: str, todo: str) -> None:
     def notify() -> bool | None:
-        announce("incident_opened", database, incident=kind, what=what, message=why)
-        return _send(project, what, why=why, todo=todo) if _notifies_of_failures(project) else True
+        heard = {announce("incident_opened", database, incident=kind, what=what, message=why)}
+        if _notifies_of_failures(project):
+            heard.add(_send(project, what, why=why, todo=todo))
+        return True if True in heard else None if None in heard else False
 
     if _notifies_of_failures(project) or is_wanted(project, "incident_opened"):
         Incident(project, kind, database).begin(_clean(why, project), notify)

@@ -43,17 +43,21 @@ _silent_until: dict[str, float] = {}  # by receiver
 _log = logging.getLogger("django_cfg.backup")
 
 
-def announce(event: WebhookEvent, database: str, **facts: Any) -> None:
+def announce(event: WebhookEvent, database: str, **facts: Any) -> bool | None:
     """Send *event* to the webhooks that want it, and keep it for the next ticks where that fails.
 
     :param facts: what has happened, fit for JSON; texts are sent without the secrets of the settings.
+    :returns: True: it has arrived at one of them; None: it waits; False: neither.
     """
     project = current_project()
     receivers = [webhook for webhook in project.config.webhooks if webhook.wants(event)]
-    if receivers:
-        body = _make_body(project, event, database, facts)
-        kept = _keep(project, receivers, event, body)
-        _send_now(project, receivers, kept, body)
+    if not receivers:
+        return False
+    body = _make_body(project, event, database, facts)
+    kept = _keep(project, receivers, event, body)
+    if _send_now(project, receivers, kept, body):
+        return True
+    return None if kept else False
 
 
 def is_wanted(project: Project, event: WebhookEvent) -> bool:
@@ -175,9 +179,12 @@ def _drop(project: Project, receivers: dict[str, BackupWebhookConfig]) -> None:
 
 def _send_now(
     project: Project, receivers: Iterable[BackupWebhookConfig], kept: dict[str, WebhookDelivery], body: str
-) -> None:
-    """Send to all at the same time, so that several receivers that are away cost one deadline."""
-    now = time.monotonic()
+) -> bool:
+    """Send to all at the same time, so that several receivers that are away cost one deadline.
+
+    :returns: whether it has arrived at one of them.
+    """
+    now, has_arrived = time.monotonic(), False
     awake = [webhook for webhook in receivers if _silent_until.get(_identify(webhook), 0.0) <= now]
     calls = [(webhook, InThread(lambda w=webhook: _post(w, body), "backup-webhook")) for webhook in awake]  # type: ignore[misc]
     for webhook, call in calls:
@@ -187,10 +194,13 @@ def _send_now(
             _silent_until[_identify(webhook)] = time.monotonic() + _LEFT_ALONE
             what_now = "it is tried again with the next ticks" if row else "it is not tried again: the history is away"
             _log_failure(project, webhook, json.loads(body)["event"], f"{error}; {what_now}")
-        elif row:
+            continue
+        has_arrived = True
+        if row:
             with attempted("note that an event has arrived at a webhook") as is_possible:
                 if is_possible:
                     retry_while_locked(row.delete)
+    return has_arrived
 
 
 def _take(row: WebhookDelivery) -> bool:
