@@ -26,7 +26,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not token:
         raise Http404
     given = request.headers.get("Authorization", "")
-    if not compare_digest(given.encode(errors="replace"), f"Bearer {token}".encode()):
+    if not compare_digest(given.encode("latin-1", "replace"), f"Bearer {token}".encode()):
         refusal = HttpResponse("The bearer token of metrics_token is needed.\n", status=401, content_type="text/plain")
         refusal.headers["WWW-Authenticate"] = "Bearer"
         return refusal

@@ -225,8 +225,15 @@ class TestPage:
         assert parsed(self.get(f"Bearer {TOKEN}").text)["backups", "default"] == 1
 
     def test_a_short_token_is_refused(self, page: Site) -> None:
-        with pytest.raises(ValueError, match="metrics_token"):
+        with pytest.raises(ValueError, match="metrics_token cannot be used: it has fewer than 16"):
             page.configure(metrics_token="short")
+
+    def test_it_may_be_in_a_file(self, page: Site) -> None:
+        file = page.root / "token"
+        file.write_text(f"{TOKEN}-of-a-file\n")
+        page.configure(metrics_token=f"file:{file}")
+        assert self.get(f"Bearer {TOKEN}-of-a-file").status_code == 200
+        assert self.get(f"Bearer file:{file}").status_code == 401
 
 
 class TestCollector:

@@ -284,7 +284,7 @@ class TestCheck:
     ("wrong", "message"),
     [
         ({"url": "ftp://example.org/", "secret": SECRET}, "url begins with http"),
-        ({"url": "https://example.org/", "secret": "short"}, "at least 16 characters"),
+        ({"url": "https://example.org/", "secret": "short"}, "fewer than 16 characters"),
         ({"url": "https://example.org/", "secret": SECRET, "events": ["nosuch"]}, "Input should be"),
     ],
 )
@@ -292,6 +292,19 @@ def test_settings_that_cannot_be_used(site: Site, wrong: dict[str, Any], message
     with pytest.raises(ValueError, match=message) as caught:
         site.configure(webhooks=[wrong])
     assert SECRET not in str(caught.value)
+
+
+def test_the_secret_may_be_in_a_file(site: Site, web: WebServer) -> None:
+    """Else the path would be the secret, which others know."""
+    (site.root / "secret").write_text("a-secret-that-is-in-a-file\n")
+    url = f"http://127.0.0.1:{web.port}/"
+    site.configure(webhooks=[{"url": url, "secret": f"file:{site.root}/secret"}])
+    announce("backup_failed", "default", message="")
+    ((headers, body),) = web.raw
+    signature = webhooks.sign("a-secret-that-is-in-a-file", headers["X-Backup-Timestamp"], body)
+    assert headers["X-Backup-Signature"] == f"sha256={signature}"
+    with pytest.raises(ValueError, match="the file /nosuch/file it names cannot be read"):
+        site.configure(webhooks=[{"url": url, "secret": "file:/nosuch/file"}])
 
 
 def test_one_address_is_given_once(site: Site) -> None:

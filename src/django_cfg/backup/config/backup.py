@@ -90,7 +90,7 @@ class BackupDatabaseConfig(ConfigModel):
 class BackupConfig(ConfigModel):
     """Backups of a Django project: ``settings.BACKUP``."""
 
-    exact = frozenset({"encryption_key", "decryption_keys", "signing_key", "earlier_signing_keys"})
+    exact = frozenset({"encryption_key", "decryption_keys", "signing_key", "earlier_signing_keys", "metrics_token"})
 
     enabled: bool = Field(False, description="Make backups; listing and restoring work in any case")
     project: str | None = Field(
@@ -137,7 +137,6 @@ class BackupConfig(ConfigModel):
     )
     metrics_token: str | None = Field(
         None,
-        min_length=16,
         repr=False,
         description="Bearer token of the page of metrics; default: no page",
     )
@@ -201,6 +200,11 @@ class BackupConfig(ConfigModel):
     @classmethod
     def _earlier_signing_keys_are_usable(cls, value: list[str]) -> list[str]:
         return [_understood("earlier_signing_keys", key, keys.parse_signing_key) for key in value]
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _metrics_token_is_usable(cls, value: str | None) -> str | None:
+        return None if value is None else _understood("metrics_token", value, keys.parse_signing_key)
 
     @field_validator("heartbeat_url")
     @classmethod

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from django_cfg.backup.config import encryption_key as keys
 from django_cfg.base_config import ConfigModel
 
 WebhookEvent = Literal[
@@ -28,7 +29,7 @@ class BackupWebhookConfig(ConfigModel):
     exact = frozenset({"secret"})
 
     url: str = Field(repr=False, description="Address that events are sent to by POST, http or https")
-    secret: str = Field(min_length=16, repr=False, description="Secret that signs each request (HMAC-SHA256)")
+    secret: str = Field(repr=False, description="Secret that signs each request (HMAC-SHA256)")
     events: list[WebhookEvent] = Field([], description="The events that are sent; empty: all")
 
     @field_validator("url")
@@ -37,6 +38,15 @@ class BackupWebhookConfig(ConfigModel):
         if not value.startswith(("http://", "https://")):
             raise ValueError("url begins with http:// or https://")
         return value
+
+    @field_validator("secret")
+    @classmethod
+    def _secret_is_usable(cls, value: str) -> str:
+        """Read it from its file where it names one."""
+        try:
+            return keys.parse_signing_key(keys.read_secret(value))
+        except ValueError as error:
+            raise ValueError(f"secret cannot be used: {error}") from None
 
     def wants(self, event: WebhookEvent) -> bool:
         """Return True if *event* is sent to it."""
