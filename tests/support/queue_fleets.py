@@ -15,6 +15,10 @@ TASKS = """
 INSTALLED_APPS += ["django_tasks_db"]
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": []}}
 """
+TASKS_ON_RQ = """
+INSTALLED_APPS += ["django_tasks_rq"]
+TASKS = {"default": {"BACKEND": "django_tasks_rq.RQBackend", "QUEUES": ["default", "backups"]}}
+"""
 CELERY = """
 import celery_app
 """
@@ -39,8 +43,8 @@ class QueueFleet(Fleet):
     def __init__(self, backend: str, folder: Path, database: Path, redis: RedisServer, *, more: str = "",
                  **options: Any) -> None:  # fmt: skip
         self.backend = backend
-        more = {"tasks": TASKS, "celery": CELERY}.get(backend, "") + more
-        super().__init__(folder, database, redis, more=more, queue_backend=backend, **options)
+        more = {"tasks": TASKS, "tasks on rq": TASKS_ON_RQ, "celery": CELERY}.get(backend, "") + more
+        super().__init__(folder, database, redis, more=more, queue_backend=backend.partition(" ")[0], **options)
         if backend == "celery":
             (folder / "celery_app.py").write_text(CELERY_APP.format(url=redis.url))
         if backend == "tasks":
@@ -52,6 +56,8 @@ class QueueFleet(Fleet):
             case "tasks":
                 options = ("--queue-name=*", "--interval=0.1", "--no-startup-delay", "--verbosity=0")
                 return self._start("manage.py", "db_worker", *options, *arguments)
+            case "tasks on rq":
+                arguments = ("--job-class=django_tasks_rq.Job", *arguments)
             case "celery":
                 return self.start_celery("worker", "-Q", "celery,backups", "-c", "2", *arguments)
         return super().start_worker(*arguments)

@@ -18,7 +18,7 @@ from tests.support.queue_fleets import QueueFleet, queue_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.stopped_clock import START
 
-BACKENDS = ["rq", "tasks", "celery"]
+BACKENDS = ["rq", "tasks", "tasks on rq", "celery"]
 # A compressor that never ends, and writes its process id.
 STUCK = """\
 #!/bin/sh
