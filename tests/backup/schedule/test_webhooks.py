@@ -259,8 +259,10 @@ class TestRetries:
         announce("backup_failed", "default", message="")
         assert events(web) == ["backup_failed"]
         web.status = 503
-        announce("backup_failed", "default", message="")
-        assert "it is not tried again" in caplog.text
+        for _ in range(2):
+            announce("backup_failed", "default", message="")
+        assert len(web.requests) == 3
+        assert caplog.text.count("it is not tried again") == 2
 
 
 class TestCheck:

@@ -185,8 +185,9 @@ def _send_now(
     :returns: whether it has arrived at one of them.
     """
     now, has_arrived = time.monotonic(), False
-    awake = [webhook for webhook in receivers if _silent_until.get(_identify(webhook), 0.0) <= now]
-    calls = [(webhook, InThread(lambda w=webhook: _post(w, body), "backup-webhook")) for webhook in awake]  # type: ignore[misc]
+    numbers = {_identify(webhook): webhook for webhook in receivers}
+    awake = [one for number, one in numbers.items() if _silent_until.get(number, 0.0) <= now or number not in kept]
+    calls = [(webhook, InThread(partial(_post, webhook, body), "backup-webhook")) for webhook in awake]
     for webhook, call in calls:
         error = call.result(now + _DEADLINE - time.monotonic(), otherwise=f"no answer within {_DEADLINE:.0f} s")
         row = kept.get(_identify(webhook))
