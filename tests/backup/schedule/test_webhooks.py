@@ -26,6 +26,7 @@ from django_cfg.backup.services.monitoring.webhooks import announce
 from django_cfg.backup.services.schedule.tick import tick
 from tests.support.django_project import Site
 from tests.support.notification_servers import WebServer
+from tests.support.processes import wait_until
 from tests.support.server_process import free_port
 from tests.support.stopped_clock import Clock
 
@@ -201,11 +202,10 @@ class TestRetries:
         monkeypatch.setattr(webhooks, "_DEADLINE", 0.3)
         use(hourly, web.port)
         web.hold.clear()
-        begun = real_time.monotonic()
         for _ in range(4):
             create_backup()
+        wait_until(lambda: web.requests)
         assert len(web.requests) == 1
-        assert real_time.monotonic() - begun < 10
         assert waiting() == ["backup_succeeded"] * 4
 
     def test_what_was_not_sent_for_a_day_is_dropped(
