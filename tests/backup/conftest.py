@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import django
 import pytest
 
 from tests.support import needs, processes
@@ -167,3 +170,21 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def notified(site: Site) -> None:
     """A recipient of failure mail is configured; no test that uses this sends any."""
     site.set(ADMINS=ADMINS)
+
+
+@pytest.fixture
+def fresh_tasks() -> Iterator[None]:
+    """Django reads settings.TASKS once: now, and again after the test."""
+    forget_tasks()
+    yield
+    forget_tasks()
+
+
+def forget_tasks() -> None:
+    module = import_module("django.tasks" if django.VERSION >= (6, 0) else "django_tasks")
+    backends = module.task_backends
+    backends._settings = None
+    backends.__dict__.pop("settings", None)
+    if hasattr(backends._connections, "default"):
+        del backends._connections.default
+    sys.modules.pop("django_cfg.backup.django_tasks", None)

@@ -19,6 +19,7 @@ from django_cfg import (
     BackupScheduleConfig,
     BackupStorageConfig,
     BackupVerificationConfig,
+    BackupWebhookConfig,
 )
 
 SECRET = "hunter2-do-not-print"
@@ -88,7 +89,10 @@ ADDED = {
         "earlier_signing_keys": [],
         "notify_urls": [],
         "heartbeat_url": None,
+        "queue_backend": None,
         "tick_queue": "default",
+        "metrics_token": None,
+        "webhooks": [],
         "web_restore": None,
         "web_download": None,
         "verification": BackupVerificationConfig(),
@@ -195,7 +199,10 @@ REFUSED: dict[type[BaseModel], dict[str, list[Any]]] = {
             *("ftp://example.org/x", "example.org", ""),
             *("https://example.org/api/push/KEY?status=up&msg=OK&ping=", "https://example.org/?msg=OK&status=UP"),
         ],
+        "queue_backend": ["Celery", "cron", ""],
         "tick_queue": [""],
+        "metrics_token": ["", "short"],
+        "webhooks": ["https://example.org", None, [{"url": "https://example.org/"}]],
     },
     BackupStorageConfig: {
         "backend": ["ftp", "S3", None],
@@ -258,7 +265,7 @@ class TestParameters:
             model: set(re.findall(r"`(\w+)`", names)) for model, names in re.findall(r"\| `(\w+)` \| (.*) \|", section)
         }
         expected = {model.__name__: set(names) for model, names in ADDED.items()}
-        for model in (BackupVerificationConfig, BackupCopyConfig):
+        for model in (BackupVerificationConfig, BackupCopyConfig, BackupWebhookConfig):
             expected[model.__name__] = set()  # it is said in one word: all
         assert listed == expected
 

@@ -60,6 +60,8 @@ class Scene:
                 "notify_on_success": True,
                 "notify_urls": [self.notify_url(self.web.port)],
                 "heartbeat_url": self.heartbeat_url(self.web.port),
+                "metrics_token": plant("metrics token"),
+                "webhooks": [{"url": self.webhook_url(self.web.port), "secret": plant("webhook secret")}],
                 **parameters,
                 "databases": [
                     {"alias": "empty", "enabled": False},
@@ -72,6 +74,9 @@ class Scene:
         plant = self.canaries.plant
         login = f"site:{plant('password of a notification')}"
         return f"json://{login}@127.0.0.1:{port}/{plant('token of a notification')}"
+
+    def webhook_url(self, port: int) -> str:
+        return f"http://127.0.0.1:{port}/hook/{self.canaries.plant('token of a webhook')}"
 
     def heartbeat_url(self, port: int) -> str:
         return f"http://127.0.0.1:{port}/ping/{self.canaries.plant('token of the heartbeat')}/{{database}}"

@@ -36,7 +36,7 @@ def secrets_of(project: Project) -> set[str]:
     """Return all that a message must not show."""
     config = project.config
     found: list[Any] = [config.encryption_key, *config.decryption_keys]
-    found += [config.signing_key, *config.earlier_signing_keys, *_of_the_site()]
+    found += [config.metrics_token, config.signing_key, *config.earlier_signing_keys, *_of_the_site()]
     for storage in (config.storage, *(copy.storage for copy in config.copies)):
         found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
         found += [text for name, text in storage.s3_extra_headers.items() if _SECRET_HEADER.search(name)]
@@ -46,7 +46,8 @@ def secrets_of(project: Project) -> set[str]:
         found += _of_a_service_account(storage.gcs_credentials or "")
     found += _of_the_storages()
     found += [*_of_the_mail(), *_of_the_queues()]
-    for url in (*config.notify_urls, config.heartbeat_url or ""):
+    found += [webhook.secret for webhook in config.webhooks]
+    for url in (*config.notify_urls, config.heartbeat_url or "", *(webhook.url for webhook in config.webhooks)):
         found += secrets_of_url(url)
     for alias, database in project.databases.items():
         for values in (database.settings, config.for_database(alias).connection):
@@ -93,6 +94,9 @@ def _of_the_queues() -> Iterator[Any]:
     for queue in getattr(settings, "RQ_QUEUES", {}).values():
         yield queue.get("PASSWORD")
         yield unquote(urlsplit(str(queue.get("URL", ""))).password or "")
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        if url := getattr(settings, name, None):
+            yield from secrets_of_url(str(url))
 
 
 @contextmanager
