@@ -11,7 +11,7 @@ import pytest
 from celery import Celery, current_app
 
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.catalog.catalog import list_backups
+from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.schedule.queues import serve_claim
