@@ -73,9 +73,7 @@ PLACES = ("main", "bucket", "sftp")
 
 
 @pytest.mark.parametrize("left", PLACES)
-def test_each_place_alone_brings_all_back(
-    shop: Shop, s3_server: S3Server, sftp_server: SFTPServer, left: str
-) -> None:
+def test_each_place_alone_brings_all_back(shop: Shop, s3_server: S3Server, sftp_server: SFTPServer, left: str) -> None:
     """From one dump of each; by several programs where that is possible."""
     main, bucket, path = shop.site.root / "backups", s3_server.new_bucket(), sftp_server.new_path()
     copies = [

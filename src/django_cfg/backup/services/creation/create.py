@@ -25,7 +25,7 @@ from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.catalog.naming import render_name
 from django_cfg.backup.services.catalog.places import read_places
-from django_cfg.backup.services.copies.copy import send_failed
+from django_cfg.backup.services.copies.copy import send_failed, write_manifest
 from django_cfg.backup.services.creation.restore_command import restore_command
 from django_cfg.backup.services.creation.stall import stalls_reported
 from django_cfg.backup.services.creation.store import store_dump
@@ -162,9 +162,7 @@ class _BackupAttempt:
         for place in targets.left:
             storage = place.storage
             with targets.dropping(place), self._archives_withdrawn_on_error(targets, place, keys, manifest.key, run):
-                storage.write(manifest.key, content)
-                if storage.read(manifest.key) != content:  # not every service refuses to overwrite
-                    raise NameTaken.of(manifest.key, storage.location)
+                write_manifest(storage, manifest.key, content)
                 targets.keep(place)
                 self._succeed(run, manifest)
 

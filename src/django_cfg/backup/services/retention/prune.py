@@ -204,7 +204,7 @@ def decide_retention(
 
     :raises ClockSkew: a backup is dated in the future.
     """
-    distrusted = _distrusted(catalog)
+    distrusted = list_distrusted(catalog)
     decided = plan(
         [manifest for manifest in catalog.backups if manifest.name not in distrusted],
         Sidecars(catalog.proofs, catalog.pinned, catalog.unreadable_proofs),
@@ -224,7 +224,7 @@ def decide_retention(
     return replace(decided, decisions=tuple(in_order))
 
 
-def _distrusted(catalog: Catalog) -> set[str]:
+def list_distrusted(catalog: Catalog) -> set[str]:
     """The names of backups that may not displace others: a bad signature, or none where older ones are signed.
 
     Unsigned backups that are older than all signed ones of their source were made before the key was set.

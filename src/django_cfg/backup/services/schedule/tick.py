@@ -18,7 +18,7 @@ from django_cfg.backup.process.time_limit import limit_time
 from django_cfg.backup.records import ErrorText, Moment
 from django_cfg.backup.services.catalog.places import LazyCatalog
 from django_cfg.backup.services.copies.copy import CopyOutcome, copy_missing
-from django_cfg.backup.services.copies.missing import find_missing
+from django_cfg.backup.services.copies.missing import find_missing, find_missing_proofs
 from django_cfg.backup.services.creation.batch import Failure, batch_error
 from django_cfg.backup.services.monitoring.object_cache import read_cached
 from django_cfg.backup.services.monitoring.overdue import overdue_message
@@ -167,7 +167,7 @@ def _make_up_copies(project: Project, done: TickReport, in_place: bool, progress
         return
     with _problems_of(done):
         catalog = read_cached(project)
-        if not find_missing(project, catalog):
+        if not (find_missing(project, catalog) or find_missing_proofs(project, catalog)):
             return
         if in_place:
             done.copied = copy_missing(project, progress, catalog)
