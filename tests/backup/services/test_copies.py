@@ -157,6 +157,23 @@ class TestOneDump:
         assert row[0] == "succeeded"
         assert row[1].startswith("Not stored in offsite")
 
+    def test_a_place_that_may_only_be_written_to(self, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is stored there could not be found again: it counts as one that is away."""
+        for name in ("is_taken", "list", "open", "stat"):
+            original = getattr(LocalStorage, name)
+
+            def refused(storage: LocalStorage, *arguments: Any, original: Any = original, **options: Any) -> Any:
+                if storage.root == places.offsite:
+                    raise StorageError(f"{storage.root} may not be read.")
+                return original(storage, *arguments, **options)
+
+            monkeypatch.setattr(LocalStorage, name, refused)
+        with pytest.raises(CopyFailed, match="may not be read"):
+            create_backup()
+        assert places.files(places.main) == places.files(places.attic)
+        assert places.files(places.offsite) == {}
+        assert "offsite: it cannot be read" in places.site.call("backup_status").stderr
+
     def test_a_name_that_is_taken_in_one_place_is_used_in_none(self, places: Places) -> None:
         first = create_backup()
         shutil.rmtree(places.main)
