@@ -142,13 +142,13 @@ def test_each_reading_is_compared_with_what_was_checked(
     manifest = create_backup()
     before = server.text()
     path = server.site.backups / manifest.archive_key
-    load_again = RowSource.load_again
+    load_again, changed = RowSource.load_again, bytearray(path.read_bytes())
+    changed[-1000] ^= 1
 
     def replace_first(self: RowSource, *arguments: object) -> None:
-        content = bytearray(path.read_bytes())
-        content[-1000] ^= 1
-        path.unlink()
-        path.write_bytes(content)
+        another = path.with_name(f"another-{threading.get_ident()}")
+        another.write_bytes(changed)
+        another.replace(path)
         load_again(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(RowSource, "load_again", replace_first)

@@ -43,7 +43,7 @@ def test_archives_manifests_and_proofs_are_locked(site: Site, books: Path, moto_
     manifest = create_backup()
     assert verify_backup() == manifest
     assert drill_backup().succeeded
-    pin_backup(current_project().storage, manifest)
+    pin_backup(current_project(), manifest)
     keys = {found.key for found in current_project().storage.list()}
     locked = {key for key in keys if MODE in moto_server.headers(bucket, key)}
     assert keys - locked == {f"{manifest.name}.pin.json"}
@@ -52,7 +52,7 @@ def test_archives_manifests_and_proofs_are_locked(site: Site, books: Path, moto_
         headers = moto_server.headers(bucket, key)
         assert headers[MODE] == mode
         assert is_locked_for(headers, 30)
-    unpin_backup(current_project().storage, manifest)
+    unpin_backup(current_project(), manifest)
 
 
 def test_an_object_of_several_parts_is_locked(moto_server: MotoServer) -> None:

@@ -44,6 +44,7 @@ UNPACK_COMMAND: dict[Compression, str] = {
 
 _Stream = TypeVar("_Stream")
 
+_IGZIP_BLOCK = 256 << 10  # bytes; its reader takes eight times as much at once
 _XZ_MEMORY = "512MiB"  # xz lowers its threads, then its dictionary, to stay below
 _DAMAGE: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, lzma.LZMAError, ValueError, *_ISAL_DAMAGE)
 
@@ -127,7 +128,10 @@ def _reader(source: Readable, method: Compression) -> AbstractContextManager[Rea
     origin = cast(IO[bytes], source)
     match method:
         case "gzip" if igzip_threaded is not None:
-            return cast(AbstractContextManager[Readable], igzip_threaded.open(_ReadInThread(source), "rb"))
+            return cast(
+                AbstractContextManager[Readable],
+                igzip_threaded.open(_ReadInThread(source), "rb", block_size=_IGZIP_BLOCK),
+            )
         case "gzip":
             return gzip.GzipFile(fileobj=origin, mode="rb")
         case "bz2":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -114,18 +115,21 @@ class CheckpointReader(HashingReader):
     def __init__(self, source: Readable, checkpoints: Checkpoints, advance: OnProgress | None = None) -> None:
         super().__init__(source, advance)
         self._expected = iter(checkpoints)
-        self._compared = memoryview(b"")
+        self._compared: deque[memoryview] = deque()
 
     def read(self, size: int = -1) -> bytes:
         if size < 0:
             return b"".join(iter(lambda: self.read(BLOCK), b""))
         if not self._compared and size:
-            self._compared = memoryview(self._read_piece())
-        block = bytes(self._compared[:size])
-        self._compared = self._compared[size:]
-        return block
+            self._compared.extend(map(memoryview, self._read_piece()))
+        if not self._compared or not size:
+            return b""
+        block = self._compared.popleft()
+        if len(block) > size:
+            self._compared.appendleft(block[size:])
+        return bytes(block[:size])
 
-    def _read_piece(self) -> bytes:
+    def _read_piece(self) -> list[bytes]:
         pieces: list[bytes] = []
         while (missing := CHECKPOINT - sum(map(len, pieces))) and (block := super().read(min(missing, BLOCK))):
             pieces.append(block)
@@ -134,7 +138,7 @@ class CheckpointReader(HashingReader):
                 "The archive changed while it was restored: it is not what was read and checked before. Something "
                 "else writes to this storage. Find out what, and use another backup."
             )
-        return b"".join(pieces)
+        return pieces
 
 
 class CheckedReader:

@@ -51,7 +51,7 @@ def load_archives(
     :raises VerificationFailed: the bytes are not the ones that were stored.
     :raises EncryptionError: *keys* do not open it.
     """
-    report = _FromOneThread(advance)
+    report = _one_at_a_time(advance)
 
     def open_part(part: Manifest, report: OnProgress) -> AbstractContextManager[PlainReader]:
         return open_archive(storage, part, keys, report, (checked or {}).get(part.archive_key))
@@ -65,20 +65,15 @@ def load_archives(
         restoration.load_rows([open_part(part, report) for part in others])
 
 
-class _FromOneThread:
-    """Reports what several threads have read from the one that began: that is where a run is cancelled."""
+def _one_at_a_time(advance: OnProgress) -> OnProgress:
+    """Let several threads report what they have read."""
+    lock = threading.Lock()
 
-    def __init__(self, advance: OnProgress) -> None:
-        self._advance, self._owner = advance, threading.get_ident()
-        self._read, self._lock = 0, threading.Lock()  # bytes that have not been reported
+    def report(count: int) -> None:
+        with lock:
+            advance(count)
 
-    def __call__(self, count: int) -> None:
-        with self._lock:
-            self._read += count
-            if threading.get_ident() != self._owner:
-                return
-            count, self._read = self._read, 0
-        self._advance(count)
+    return report
 
 
 def require_readable(storage: Storage, manifest: Manifest, keys: DecryptionKeys) -> None:
