@@ -41,6 +41,12 @@ class PostgreSQLServer(DatabaseServer):
         name = self.databases[alias]
         self.server.sql(f"DROP DATABASE {name} WITH (FORCE)", f"CREATE DATABASE {name} TEMPLATE template0 {options}")
 
+    def sleeping_in_staging(self) -> list[int]:
+        """The sessions in a staging database that pg_sleep holds up."""
+        query = "SELECT pid FROM pg_stat_activity WHERE starts_with(datname, %s) AND wait_event = 'PgSleep'"
+        with self.server.connect() as connection:
+            return [pid for (pid,) in connection.execute(query, [f"{self.databases['default']}__restoring_"])]
+
     def use(self, **changes: Any) -> None:
         """Let the project's settings of both databases be those of the superuser, but for *changes*."""
         aliases = {alias: self.server.settings(name, **changes) for alias, name in self.databases.items()}

@@ -7,11 +7,10 @@ from django_cfg.backup.process.time_limit import queue_limit
 
 def run_backup(run: int, database: str, claimed: str) -> str:
     """Make the backup that a tick has claimed; the name of the backup, empty if the claim is no longer waiting."""
-    from django_cfg.backup.services.schedule.backup_job import run_claimed_backup
+    from django_cfg.backup.services.schedule.backup_job import run_backup_job
 
     with queue_limit(f"scheduled backup of {database!r}"):
-        manifest = run_claimed_backup(run, database, claimed)
-    return manifest.name if manifest else ""
+        return run_backup_job(run, database, claimed)
 
 
 def run_verification(run: int, database: str, claimed: str) -> str:

@@ -132,13 +132,6 @@ def count_jobs(call: list[str]) -> int:
     return next((int(part.removeprefix("--jobs=")) for part in call if part.startswith("--jobs=")), 0)
 
 
-def restoring(server: PostgreSQLServer) -> list[int]:
-    """The sessions that are at work in a staging database."""
-    query = "SELECT pid FROM pg_stat_activity WHERE starts_with(datname, %s) AND wait_event = 'PgSleep'"
-    with server.server.connect() as connection:
-        return [pid for (pid,) in connection.execute(query, [f"{server.databases['default']}__restoring_"])]
-
-
 def grandchildren() -> dict[int, list[int]]:
     """The workers of each pg_restore of ours."""
     pid = child_running("pg_restore")
@@ -300,7 +293,7 @@ def test_one_of_them_is_killed(slow: PostgreSQLServer, whom: str) -> None:
     before, found = slow.text(), {}
 
     def kill() -> None:
-        sessions = wait_until(lambda: len(restoring(slow)) == 2 and restoring(slow), 60)
+        sessions = wait_until(lambda: len(slow.sleeping_in_staging()) == 2 and slow.sleeping_in_staging(), 60)
         found.update(grandchildren())
         ((program, workers),) = found.items()
         assert len(workers) == 2
@@ -314,13 +307,13 @@ def test_one_of_them_is_killed(slow: PostgreSQLServer, whom: str) -> None:
     assert "archive" not in str(failure.value)
     assert ("memory" in str(failure.value)) == (whom != "a session")
     assert not any(is_running(pid) for workers in found.values() for pid in workers)
-    wait_until(lambda: not restoring(slow))
+    wait_until(lambda: not slow.sleeping_in_staging())
     fail_unless_equal(before, slow.text())
 
 
 def test_a_drill_does_not_blame_the_backup_for_it(slow: PostgreSQLServer) -> None:
     def kill() -> None:
-        wait_until(lambda: len(restoring(slow)) == 2, 60)
+        wait_until(lambda: len(slow.sleeping_in_staging()) == 2, 60)
         ((_, workers),) = grandchildren().items()
         os.kill(workers[1], signal.SIGKILL)
 
@@ -339,7 +332,7 @@ def test_we_are_killed(slow: PostgreSQLServer, tmp_path: Path) -> None:
             restore_backup()
         os._exit(1)
     try:
-        wait_until(lambda: len(restoring(slow)) == 2, 60)
+        wait_until(lambda: len(slow.sleeping_in_staging()) == 2, 60)
         tree = descendants(pid)
         assert sum("--jobs=2" in command_line(found) for found in tree) == 3  # one and its two workers
     finally:
@@ -351,7 +344,7 @@ def test_we_are_killed(slow: PostgreSQLServer, tmp_path: Path) -> None:
     assert list((tmp_path / "tmp").glob("*/contents"))
     slow.run(*(f"DROP TABLE slow_{n}" for n in range(4)))
     restore_backup(create_backup().name)
-    assert not restoring(slow)
+    assert not slow.sleeping_in_staging()
 
 
 def descendants(pid: int) -> list[int]:

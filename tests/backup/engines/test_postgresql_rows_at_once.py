@@ -72,12 +72,6 @@ def server(
     assert postgresql_server.made("restoring") == []
 
 
-def waiting(server: PostgreSQLServer) -> list[int]:
-    query = "SELECT pid FROM pg_stat_activity WHERE starts_with(datname, %s) AND wait_event = 'PgSleep'"
-    with server.server.connect() as connection:
-        return [pid for (pid,) in connection.execute(query, [f"{server.databases['default']}__restoring_"])]
-
-
 @pytest.mark.parametrize("compression", ["gzip", "none"])
 def test_everything_is_as_it_was(server: PostgreSQLServer, compression: str) -> None:
     server.run(EVERYTHING)
@@ -98,7 +92,7 @@ def test_a_row_that_is_refused_ends_those_that_wait(server: PostgreSQLServer) ->
     with pytest.raises(RestoreFailed, match="refused"):
         restore_backup()
     fail_unless_equal(before, server.text())
-    wait_until(lambda: not waiting(server))
+    wait_until(lambda: not server.sleeping_in_staging())
 
 
 @pytest.mark.parametrize("whom", ["a program", "a session"])
@@ -108,7 +102,7 @@ def test_one_is_killed(server: PostgreSQLServer, whom: str) -> None:
     create_backup()
 
     def kill() -> None:
-        sessions = wait_until(lambda: len(waiting(server)) == 2 and waiting(server), 60)
+        sessions = wait_until(lambda: len(server.sleeping_in_staging()) == 2 and server.sleeping_in_staging(), 60)
         if whom == "a session":
             server.server.sql(f"SELECT pg_terminate_backend({sessions[0]})")
         else:
@@ -126,7 +120,7 @@ def test_an_interruption_ends_all(server: PostgreSQLServer) -> None:
     create_backup()
 
     def interrupt() -> None:
-        wait_until(lambda: len(waiting(server)) == 2, 60)
+        wait_until(lambda: len(server.sleeping_in_staging()) == 2, 60)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     with in_parallel(interrupt), pytest.raises(KeyboardInterrupt):

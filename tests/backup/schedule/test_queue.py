@@ -17,10 +17,11 @@ import pytest
 from django.db import transaction
 from rq.worker import Worker
 
+from django_cfg.backup import create_backup
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.schedule.tick import tick
-from django_cfg.backup.tasks import run_backup, run_tick
+from django_cfg.backup.tasks import run_backup, run_copies, run_tick
 from tests.support.django_project import Site
 from tests.support.processes import is_running, wait_until
 from tests.support.redis_server import RedisServer
@@ -50,6 +51,19 @@ class TestJobs:
         assert list_backups() == []
         run_backup(*job.args)
         assert [m.trigger for m in list_backups()] == ["scheduled"]
+
+    def test_what_is_missing_in_a_place_is_copied_by_a_worker(self, queued: Site) -> None:
+        """One job, however many ticks; what it has copied is asked for no more."""
+        folder = queued.root / "offsite"
+        copies = [{"name": "offsite", "storage": {"local_path": str(folder)}}]
+        create_backup()
+        queued.configure(schedule={"interval_hours": 168, "queue": "backups"}, copies=copies)
+        assert [clean(tick()).enqueued, clean(tick()).enqueued] == [["copies"], []]
+        (job,) = jobs()
+        assert run_copies(*job.args) == 1
+        assert sorted(path.name for path in folder.iterdir()) == queued.stored()
+        job.delete()
+        assert clean(tick()).enqueued == []
 
     def test_the_backend_process_runs_them_here_although_there_are_queues(self, queued: Site) -> None:
         queued.configure(queue_backend="process", schedule={"cron": "0 * * * *"})

@@ -24,11 +24,15 @@ from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.copies.copy import copy_backup, copy_missing
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.progress import SILENT
 from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.project.secrets import secrets_of
+from django_cfg.backup.services.restore.pre_restore_backup import back_up_first
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.services.schedule.verification_job import VerificationResult
 from django_cfg.backup.services.verification.drill import drill_backup
 from django_cfg.backup.services.verification.verify import verify_backup
+from django_cfg.backup.signals import prune_failed
 from django_cfg.backup.storage.local import LocalStorage
 from tests.support import needs
 from tests.support.django_project import Site
@@ -139,6 +143,68 @@ class TestOneDump:
         status = places.site.call("backup_status", "--json").json
         assert [(place["name"], place["healthy"]) for place in status["places"]][-1] == ("attic", True)
 
+    def test_a_manifest_that_a_place_refuses_leaves_nothing_there(
+        self, places: Places, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write = LocalStorage.write
+
+        def refused(storage: LocalStorage, key: str, data: bytes) -> None:
+            if storage.root == places.offsite:
+                raise StorageError(f"{key} is refused.")
+            write(storage, key, data)
+
+        monkeypatch.setattr(LocalStorage, "write", refused)
+        with pytest.raises(CopyFailed, match="is refused"):
+            create_backup()
+        assert places.files(places.offsite) == {}
+        assert len(places.files(places.main)) == 2
+
+    def test_a_manifest_that_another_has_replaced_is_none_of_ours(
+        self, places: Places, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not every service refuses to overwrite."""
+        write = LocalStorage.write
+
+        def replaced(storage: LocalStorage, key: str, data: bytes) -> None:
+            other = data.replace(b'"note": ""', b'"note": "another"') if storage.root == places.offsite else data
+            write(storage, key, other)
+
+        monkeypatch.setattr(LocalStorage, "write", replaced)
+        with pytest.raises(CopyFailed, match=r"offsite.*already"):
+            create_backup()
+
+    def test_where_it_is_missing_nothing_is_pruned(self, places: Places) -> None:
+        """And so no prune fails there."""
+        failures: list[Any] = []
+
+        def note(**facts: Any) -> None:
+            failures.append(facts["message"])
+
+        prune_failed.connect(note)
+        places.take_away(places.offsite)
+        with pytest.raises(CopyFailed):
+            create_backup()
+        prune_failed.disconnect(note)
+        assert failures == []
+
+    def test_a_backup_before_a_restore_is_good_enough(self, places: Places) -> None:
+        """On the worst day a place that is away does not keep data from being restored."""
+        manifest = create_backup()
+        places.take_away(places.offsite)
+        before = back_up_first(current_project(), "default", manifest, SILENT)
+        assert before.trigger == "before-restore"
+
+    def test_a_tick_says_so(self, places: Places, time: Clock) -> None:
+        places.configure(schedule={"interval_hours": 1})
+        places.take_away(places.offsite)
+        answer = places.site.call("backup_tick", "--json")
+        assert answer.code == 3
+        made, failure = answer.json["results"]
+        assert made["trigger"] == "scheduled"
+        assert "not in all places" in failure["error"]
+        places.bring_back(places.offsite)
+        assert places.site.call("backup_tick").code == 0
+
     def test_all_that_fail_fail_the_backup(self, places: Places) -> None:
         for folder in (places.main, places.offsite, places.attic):
             places.take_away(folder)
@@ -152,7 +218,8 @@ class TestOneDump:
         made, failure = answer.json
         assert made["name"]
         assert "offsite" in failure["error"]
-        assert places.site.call("backup_status").code == 4
+        status = places.site.call("backup_status", "--json")
+        assert (status.code, status.json["healthy"]) == (4, False)
         row = places.site.sql("SELECT state, message FROM django_cfg_backup_run")[0]
         assert row[0] == "succeeded"
         assert row[1].startswith("Not stored in offsite")
@@ -287,7 +354,8 @@ class TestMadeUp:
         drill_backup(manifest.name)
         places.bring_back(places.offsite)
         assert places.files(places.offsite) != places.files(places.main)
-        assert copy_missing(current_project()) == []
+        places.configure(schedule={"interval_hours": 168})
+        assert places.site.call("backup_tick").code == 0
         assert places.files(places.offsite) == places.files(places.main)
 
     def test_another_process_that_copies_the_same(self, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,6 +373,24 @@ class TestMadeUp:
         (outcome,) = copy_missing(current_project())
         assert outcome.error is None
         assert places.files(places.attic) == places.files(places.main)
+
+    def test_a_manifest_that_was_written_although_the_write_failed(
+        self, places: Places, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The answer got lost: the archive that it names stays."""
+        manifest = create_backup()
+        flip(places.offsite, manifest)
+        shutil.rmtree(places.attic)
+        write = LocalStorage.write
+
+        def unanswered(storage: LocalStorage, key: str, data: bytes) -> None:
+            write(storage, key, data)
+            raise StorageError("There was no answer.")
+
+        monkeypatch.setattr(LocalStorage, "write", unanswered)
+        (outcome,) = copy_missing(current_project())
+        assert isinstance(outcome.error, StorageError)
+        assert places.states(manifest.name)["attic"] == "intact"
 
     def test_a_copy_that_fails_in_the_last_moment_leaves_nothing(
         self, places: Places, monkeypatch: pytest.MonkeyPatch
@@ -519,3 +605,9 @@ class TestSamePlace:
         finally:
             subprocess.run(["umount", "--lazy", places.offsite], check=True)
         assert (answer.code, "the same place under two names" in answer.stdout) == (1, True)
+
+
+def test_no_message_shows_a_secret_of_a_copy(site: Site) -> None:
+    bucket = {"backend": "s3", "s3_bucket": "b", "s3_access_key": "AKIDOFACOPY0", "s3_secret_key": "s3cret-of-a-copy"}
+    site.configure(copies=[{"name": "offsite", "storage": bucket}])
+    assert {"AKIDOFACOPY0", "s3cret-of-a-copy"} <= secrets_of(current_project())

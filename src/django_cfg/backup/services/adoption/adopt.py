@@ -18,7 +18,6 @@ from django_cfg.backup.errors import (
     BackupError,
     ClockSkew,
     EncryptionError,
-    NameTaken,
     RestoreFailed,
     RestoreRefused,
     StorageError,
@@ -40,6 +39,7 @@ from django_cfg.backup.services.adoption.origin import ObjectOrigin, Origin, fin
 from django_cfg.backup.services.adoption.taken_at import TakenAt, find_time
 from django_cfg.backup.services.catalog.catalog import Catalog, is_manifest, read_catalog
 from django_cfg.backup.services.catalog.naming import ARCHIVE_KEY, free_name, name_pattern, render_name
+from django_cfg.backup.services.copies.copy import write_manifest
 from django_cfg.backup.services.creation.create import are_archives_of, describe_archive, require_ready
 from django_cfg.backup.services.creation.restore_command import restore_command
 from django_cfg.backup.services.project import clock
@@ -191,10 +191,8 @@ def adopt(planned: AdoptionPlan, progress: Progress = SILENT) -> AdoptionResult:
         if is_pinned:
             made.append(f"{manifest.name}{PIN_SUFFIX}")
             storage.write(made[-1], Pin(by=current_actor(), at=clock.now(), why=_WHY_PINNED).to_json())
-        content = manifest.to_json(project.config.signing_key)
-        storage.write(manifest.key, content)  # the last step, which makes the archive a backup
-        if storage.read(manifest.key) != content:  # not every service refuses to overwrite
-            raise NameTaken.of(manifest.key, storage.location)
+        # The last step, which makes the archive a backup.
+        write_manifest(storage, manifest.key, manifest.to_json(project.config.signing_key))
     return AdoptionResult(
         manifest=manifest, pinned=is_pinned, warnings=tuple(_list_warnings(catalog, manifest, skipped))
     )

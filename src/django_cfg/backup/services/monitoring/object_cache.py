@@ -156,17 +156,24 @@ class ObjectCache:
             yield key, content
 
 
-def read_cached(project: Project, patience: float | None = None) -> Catalog:
-    """Read the catalog of all places, of which each object is read once; keep copies of what was read.
+class CachedCatalog:
+    """The catalog of all places of *project*, for which each object is read once."""
 
-    :param patience: seconds after which one of several places counts as away.
-    """
-    caches = {place.storage.location: ObjectCache(place.storage) for place in project.places}
-    catalog = read_places(project, None, lambda storage: caches[storage.location].read_many, patience)
-    for place in project.places:
-        if place.name not in catalog.away:
-            caches[place.storage.location].save()
-    return catalog
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._caches = {place.storage.location: ObjectCache(place.storage) for place in project.places}
+
+    def read(self, patience: float | None = None) -> Catalog:
+        """
+        :param patience: seconds after which one of several places counts as away.
+        """
+        return read_places(self._project, None, lambda storage: self._caches[storage.location].read_many, patience)
+
+    def save(self, catalog: Catalog) -> None:
+        """Keep copies of what was read; not of a place that is away, which may still be read from."""
+        for place in self._project.places:
+            if place.name not in catalog.away:
+                self._caches[place.storage.location].save()
 
 
 def forget_copies() -> None:

@@ -19,7 +19,7 @@ from django_cfg.backup.policy.retention import Decision
 from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.catalog.places import places_with, read_places
-from django_cfg.backup.services.monitoring.object_cache import ObjectCache
+from django_cfg.backup.services.monitoring.object_cache import CachedCatalog
 from django_cfg.backup.services.monitoring.status import StatusReport, read_status
 from django_cfg.backup.services.monitoring.summary import Summary, Verdict, last_failures, storage_failed, summarize
 from django_cfg.backup.services.project import clock
@@ -141,12 +141,9 @@ def read_catalog_now(project: Project) -> Catalog:
 
 def _read_storage(project: Project, patience: float) -> Catalog:
     """Read the catalog, from copies where they are current; what was read is written in this thread."""
-    caches = {place.storage.location: ObjectCache(place.storage) for place in project.places}
-    read = partial(read_places, project, None, lambda storage: caches[storage.location].read_many, 0.6 * patience)
-    catalog = within(patience, read, project.location)
-    for place in project.places:
-        if place.name not in catalog.away:
-            caches[place.storage.location].save()
+    cached = CachedCatalog(project)
+    catalog = within(patience, partial(cached.read, 0.6 * patience), project.location)
+    cached.save(catalog)
     return catalog
 
 

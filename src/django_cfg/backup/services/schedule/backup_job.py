@@ -34,6 +34,7 @@ def run_claimed_backup(run: int, database: str, claimed: str, progress: Progress
 
     :param claimed: when, in ISO 8601: after a restore the number may be another claim's.
     :returns: None if the claim is no longer waiting, or another backup of the source has to end first.
+    :raises CopyFailed: the backup is made, and missing in a place that is required; the signal has been sent.
     :raises BackupError: the backup failed; the signal has been sent.
     """
     project = current_project()
@@ -43,10 +44,29 @@ def run_claimed_backup(run: int, database: str, claimed: str, progress: Progress
             claim = find_waiting(source, run, claimed)
             if claim is None or project.config.schedule_for(database) is None or _is_served(project, claim):
                 return None
-        manifest = _make(claim, progress)
+        try:
+            manifest = _make(claim, progress)
+        except CopyFailed:
+            send_begun(source, Run.Kind.BACKUP)
+            raise
     if manifest:
         send_begun(source, Run.Kind.BACKUP)
     return manifest
+
+
+def run_backup_job(run: int, database: str, claimed: str) -> str:
+    """Make the backup of a claim in a worker of a queue; its name, empty if the claim waits no more.
+
+    A copy that is missing is no failure of the job: the next tick makes up for it.
+
+    :raises BackupError: the backup failed; the signal has been sent.
+    """
+    try:
+        manifest = run_claimed_backup(run, database, claimed)
+    except CopyFailed as error:
+        _log.warning("%s", error)
+        manifest = error.manifest
+    return manifest.name if manifest else ""
 
 
 @contextmanager
@@ -69,17 +89,13 @@ def send_begun(source: Source, kind: Run.Kind) -> None:
 def _make(claim: Run, progress: Progress) -> Manifest | None:
     try:
         return create_backup(claim.database, trigger="scheduled", progress=progress, claim=claim)
-    except CopyFailed as error:  # which has been sent, and every tick makes up for it
-        _log.warning("%s", error)
-        made: Manifest = error.manifest
-        return made
     except AlreadyRunning as error:
         _log.info("%s It is tried again with the next tick.", error)
         return None
     except Cancelled as error:  # no failure
         _log.info("%s", error)
         return None
-    except HistoryUnavailable:
+    except (CopyFailed, HistoryUnavailable):
         raise
     except BackupError as error:
         with required("record why the backup could not begin"):

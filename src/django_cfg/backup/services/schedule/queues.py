@@ -25,7 +25,7 @@ from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project, backup_config
 from django_cfg.backup.services.runs.history_database import attempted, find_runs, retry_while_locked
 from django_cfg.backup.services.schedule import celery_queue, rq, task_queue
-from django_cfg.backup.services.schedule.backup_job import run_claimed_backup
+from django_cfg.backup.services.schedule.backup_job import run_backup_job
 from django_cfg.backup.services.schedule.verification_job import run_claimed_verification
 
 AGAIN_AFTER = timedelta(minutes=15)
@@ -127,8 +127,7 @@ def serve_claim(kind: Run.Kind, run: int, database: str, claimed: str) -> str:
     try:
         with queue_limit(what), limit_time(seconds, what):
             if is_backup:
-                manifest = run_claimed_backup(run, database, claimed)
-                return manifest.name if manifest else ""
+                return run_backup_job(run, database, claimed)
             verified = run_claimed_verification(run, database, claimed)
             return verified.name if verified else ""
     finally:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from django_cfg.backup import signals
 from django_cfg.backup.config.schedule import BackupScheduleConfig
-from django_cfg.backup.errors import BackupError, DumpFailed, SomeFailed
+from django_cfg.backup.errors import BackupError, CopyFailed, DumpFailed, SomeFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.process.time_limit import limit_time
@@ -20,7 +20,7 @@ from django_cfg.backup.services.catalog.places import LazyCatalog
 from django_cfg.backup.services.copies.copy import CopyOutcome, copy_missing
 from django_cfg.backup.services.copies.missing import find_missing, find_missing_proofs
 from django_cfg.backup.services.creation.batch import Failure, batch_error
-from django_cfg.backup.services.monitoring.object_cache import read_cached
+from django_cfg.backup.services.monitoring.object_cache import CachedCatalog
 from django_cfg.backup.services.monitoring.overdue import overdue_message
 from django_cfg.backup.services.monitoring.webhooks import send_waiting
 from django_cfg.backup.services.project.progress import SILENT, Progress
@@ -149,6 +149,9 @@ def _serve(claim: Run, done: TickReport, progress: Progress, seconds: int) -> No
             else:
                 verified = run_claimed_verification(claim.pk, claim.database, claimed, progress, waits=False)
                 done.verified += [verified] if verified else []
+    except CopyFailed as error:
+        done.results.append(error.manifest)
+        failures.append(Failure(database=claim.database, error=error))
     except BackupError as error:
         failures.append(Failure(database=claim.database, error=error))
     except Exception as error:  # noqa: BLE001
@@ -166,7 +169,9 @@ def _make_up_copies(project: Project, done: TickReport, in_place: bool, progress
     if not (project.config.copies and project.config.enabled):
         return
     with _problems_of(done):
-        catalog = read_cached(project)
+        cached = CachedCatalog(project)
+        catalog = cached.read()
+        cached.save(catalog)
         if not (find_missing(project, catalog) or find_missing_proofs(project, catalog)):
             return
         if in_place:

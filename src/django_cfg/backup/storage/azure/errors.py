@@ -5,8 +5,6 @@ The codes: https://learn.microsoft.com/en-us/rest/api/storageservices/blob-servi
 
 from __future__ import annotations
 
-import re
-
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage.azure.container import Container
 from django_cfg.backup.storage.object_store import errors
@@ -59,7 +57,6 @@ _ADVICE = Advice(
     endpoint="azure_endpoint_url",
     host="azure_account and azure_endpoint_url",
 )
-_REQUEST = re.compile(r"Error performing [A-Z]+ (\S+)")
 _NO_CREDENTIALS = ("token request", "Error reading federated token file", "'az account get-access-token'", "azure cli")
 
 
@@ -73,6 +70,5 @@ def _reason(error: BaseException, container: Container) -> str:
     if container.account_key or container.sas_token:
         return ""
     text = str(error)
-    request = _REQUEST.search(text)
-    is_elsewhere = request is not None and not request[1].startswith(container.endpoint)
+    is_elsewhere = errors.is_of_another_server(error, container.endpoint)
     return _NO_IDENTITY if is_elsewhere or any(sign in text for sign in _NO_CREDENTIALS) else ""

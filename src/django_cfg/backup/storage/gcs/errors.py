@@ -5,8 +5,6 @@ The codes: https://cloud.google.com/storage/docs/xml-api/reference-status
 
 from __future__ import annotations
 
-import re
-
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage.gcs.bucket import GCSBucket
 from django_cfg.backup.storage.object_store import errors
@@ -61,7 +59,6 @@ _ADVICE = Advice(
     endpoint="gcs_endpoint_url",
     host="gcs_endpoint_url",
 )
-_REQUEST = re.compile(r"Error performing [A-Z]+ (\S+)")
 _KEY_FAULTS = ("Unable to decode service account", "CryptoProvider error", "Error encoding jwt")
 _NO_CREDENTIALS = ("token request", "Unable to open service account file", "application default credentials")
 
@@ -78,8 +75,7 @@ def _reason(error: BaseException, bucket: GCSBucket) -> str:
         return _UNUSABLE_KEY
     if code_of(error):
         return ""
-    request = _REQUEST.search(text)
-    is_elsewhere = request is not None and not request[1].startswith(bucket.endpoint)
+    is_elsewhere = errors.is_of_another_server(error, bucket.endpoint)
     if not bucket.credentials and (is_elsewhere or any(sign in text for sign in _NO_CREDENTIALS)):
         return _NO_KEY
     return _KEY if "status code: 401" in text else ""

@@ -24,6 +24,7 @@ CLOCK = "this machine's clock differs too much from the service's: set it (NTP),
 
 _LOCKED = re.compile(r"object.?lock|worm|retention|legal.?hold|immutable|\blocked\b", re.IGNORECASE)
 _CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?(\w+)")
+_REQUEST = re.compile(r"Error performing [A-Z]+ (\S+)")
 _IN_A_BATCH = re.compile(r"Bulk delete request failed for key .*?: (.*) \(code: (\d+)\)")
 # Of the network, as obstore describes them, and what to do.
 _NETWORK = (
@@ -90,6 +91,12 @@ def storage_error(error: BaseException, doing: str, place: Place, advice: Advice
 def code_of(error: BaseException) -> str:
     """The service's own word for it, or ""."""
     return _tag("Code", str(error))
+
+
+def is_of_another_server(error: BaseException, endpoint: str) -> bool:
+    """Return True if a request elsewhere failed, as for a token of the machine's identity."""
+    request = _REQUEST.search(str(error))
+    return request is not None and not request[1].startswith(endpoint)
 
 
 def message_of(text: str) -> str:
