@@ -379,8 +379,8 @@ class TestMadeUp:
     ) -> None:
         """The answer got lost: the archive that it names stays."""
         manifest = create_backup()
-        flip(places.offsite, manifest)
-        shutil.rmtree(places.attic)
+        for folder in (places.offsite, places.attic):
+            shutil.rmtree(folder)
         write = LocalStorage.write
 
         def unanswered(storage: LocalStorage, key: str, data: bytes) -> None:
@@ -388,9 +388,8 @@ class TestMadeUp:
             raise StorageError("There was no answer.")
 
         monkeypatch.setattr(LocalStorage, "write", unanswered)
-        (outcome,) = copy_missing(current_project())
-        assert isinstance(outcome.error, StorageError)
-        assert places.states(manifest.name)["attic"] == "intact"
+        assert all(isinstance(outcome.error, StorageError) for outcome in copy_missing(current_project()))
+        assert set(places.states(manifest.name).values()) == {"intact"}
 
     def test_a_copy_that_fails_in_the_last_moment_leaves_nothing(
         self, places: Places, monkeypatch: pytest.MonkeyPatch
