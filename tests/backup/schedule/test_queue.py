@@ -52,6 +52,15 @@ class TestJobs:
         run_backup(*job.args)
         assert [m.trigger for m in list_backups()] == ["scheduled"]
 
+    def test_a_job_whose_backup_is_missing_in_a_place_has_not_failed(self, queued: Site) -> None:
+        (queued.root / "offsite").write_text("no folder")
+        copies = [{"name": "offsite", "storage": {"local_path": str(queued.root / "offsite")}}]
+        queued.configure(schedule={"cron": "0 * * * *", "queue": "backups"}, copies=copies)
+        tick()
+        (job,) = jobs()
+        name = run_backup(*job.args)
+        assert [manifest.name for manifest in list_backups()] == [name]
+
     def test_what_is_missing_in_a_place_is_copied_by_a_worker(self, queued: Site) -> None:
         """One job, however many ticks; what it has copied is asked for no more."""
         folder = queued.root / "offsite"

@@ -32,8 +32,9 @@ from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.services.schedule.verification_job import VerificationResult
 from django_cfg.backup.services.verification.drill import drill_backup
 from django_cfg.backup.services.verification.verify import verify_backup
-from django_cfg.backup.signals import prune_failed
+from django_cfg.backup.signals import prune_failed, schedule_succeeded
 from django_cfg.backup.storage.local import LocalStorage
+from django_cfg.backup.storage.local.partial_file import PartialFile
 from tests.support import needs
 from tests.support.django_project import Site
 from tests.support.stopped_clock import Clock
@@ -159,6 +160,23 @@ class TestOneDump:
         assert places.files(places.offsite) == {}
         assert len(places.files(places.main)) == 2
 
+    def test_an_archive_that_a_place_refuses_has_no_manifest_there(
+        self, places: Places, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Although the place takes that again."""
+        write = PartialFile.write
+
+        def full(part: PartialFile, block: bytes) -> int:
+            if part.path.is_relative_to(places.offsite) and ".json." not in part.path.name:
+                raise StorageError("There is no room.")
+            return write(part, block)
+
+        monkeypatch.setattr(PartialFile, "write", full)
+        with pytest.raises(CopyFailed, match="There is no room"):
+            create_backup()
+        assert places.files(places.offsite) == {}
+        assert len(places.files(places.main)) == 2
+
     def test_a_manifest_that_another_has_replaced_is_none_of_ours(
         self, places: Places, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -195,9 +213,17 @@ class TestOneDump:
         assert before.trigger == "before-restore"
 
     def test_a_tick_says_so(self, places: Places, time: Clock) -> None:
+        begun: list[Any] = []
+
+        def note(source: Any, **facts: Any) -> None:
+            begun.append(source)
+
+        schedule_succeeded.connect(note)
         places.configure(schedule={"interval_hours": 1})
         places.take_away(places.offsite)
         answer = places.site.call("backup_tick", "--json")
+        schedule_succeeded.disconnect(note)
+        assert begun == [current_project().source("default"), None]  # the run has begun, and the tick did its work
         assert answer.code == 3
         made, failure = answer.json["results"]
         assert made["trigger"] == "scheduled"
