@@ -24,7 +24,7 @@ _PATIENCE = 5.0  # seconds; a check is given six
 
 @dataclass
 class BackupHealthCheck(HealthCheck):  # type: ignore[misc, unused-ignore]
-    """Fails for the same reasons as `backup_status`, whose output has them; its text names databases, and no more.
+    """Fails for the same reasons as `backup_status`, whose output has them; its text only names databases and places.
 
     :param database: the alias to look at; None: all of them.
     """
@@ -50,6 +50,8 @@ class BackupHealthCheck(HealthCheck):  # type: ignore[misc, unused-ignore]
             for database, is_healthy in healthy.items()
             if self.database in (None, database) and not is_healthy
         ]
+        places = metrics.samples[f"{PREFIX}place_healthy"]
+        unhealthy += [f"the place {sample.labels['place']}" for sample in places if not sample.value]
         if unhealthy:
             raise ServiceUnavailable(f"{', '.join(unhealthy)}. `manage.py backup_status` has the reasons.")
 

@@ -50,6 +50,17 @@ def test_an_overdue_backup_fails(page: Site, time: Clock) -> None:
     assert (status, text.split(". ")[0]) == (500, "Unavailable: default: overdue")
 
 
+def test_a_place_that_lacks_a_backup_fails(page: Site) -> None:
+    folder = page.root / "offsite"
+    copies = [{"name": "offsite", "storage": {"local_path": str(folder)}}]
+    page.configure(schedule={"cron": "0 * * * *"}, copies=copies)
+    (folder / create_backup().key).unlink()
+    status, text = ask()
+    assert (status, text.split(". ")[0]) == (500, "Unavailable: the place offsite")
+    page.configure(schedule={"cron": "0 * * * *"}, copies=[{**copies[0], "required": False}])
+    assert ask() == (200, "OK")
+
+
 def test_a_damaged_backup_fails_without_its_details(page: Site) -> None:
     """The page of checks is often public."""
     (page.backups / create_backup().archive_key).unlink()

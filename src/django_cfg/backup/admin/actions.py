@@ -104,13 +104,13 @@ def delete(site: AdminSite, request: HttpRequest) -> HttpResponse:
         return redirect(request, "backup", name=name)
     if request.method != "POST":
         return render(site, request, "delete", f"Delete {name}?", {"name": name, "chosen": chosen})
-    return _delete(request, project, chosen)
+    return _delete(request, project, catalog, chosen)
 
 
-def _delete(request: HttpRequest, project: Project, chosen: Manifest | Damaged) -> HttpResponse:
+def _delete(request: HttpRequest, project: Project, catalog: Catalog, chosen: Manifest | Damaged) -> HttpResponse:
     try:
         require_typed(request, chosen.name)
-        delete_chosen(project, read_catalog_now(project), chosen)
+        delete_chosen(project, catalog, chosen)
     except BackupError as error:
         refuse(request, error)
         return redirect(request, "delete", name=chosen.name)

@@ -10,7 +10,7 @@ from django_cfg.backup.management.command import BackupCommand, add_name_argumen
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import Catalog, find_backup
 from django_cfg.backup.services.catalog.places import read_places
-from django_cfg.backup.services.copies.copy import CopyOutcome, copy_backup, copy_missing
+from django_cfg.backup.services.copies.copy import CopyOutcome, copy_backup, copy_missing, send_complete
 from django_cfg.backup.services.copies.missing import state_in
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project, current_project
@@ -40,6 +40,8 @@ class Command(BackupCommand):
             outcomes = copy_missing(project, self.progress)
         else:
             outcomes = self._copy(project, name, database, to, replace_damaged=options["replace_damaged"])
+        if not options["missing"] and any(outcome.source for outcome in outcomes):
+            send_complete(project, read_places(project))
         self._report(outcomes)
         return outcomes
 

@@ -15,7 +15,7 @@ from django_cfg.backup.errors import (
     UsageError,
     VerificationFailed,
 )
-from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, proof_time
+from django_cfg.backup.manifest import PIN_SUFFIX, Manifest
 from django_cfg.backup.pipeline.archive import check_stored, copy_stored
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.records import ErrorText, Record
@@ -61,6 +61,17 @@ def copy_missing(project: Project, progress: Progress = SILENT, catalog: Catalog
     for place, keys in find_missing_proofs(project, catalog).items():
         _copy_proofs(project, place, keys)
     return outcomes
+
+
+def send_complete(project: Project, catalog: Catalog) -> None:
+    """Send of each place that nothing is missing there, if that is so; what had failed before is over then.
+
+    :param catalog: of all places, as it is now.
+    """
+    missing = find_missing(project, catalog)
+    for place in project.places:
+        if place.name in catalog.by_place and place not in missing:
+            signals.send(signals.copies_complete, place=place.name)
 
 
 def _copy_proofs(project: Project, place: Place, keys: Iterable[str]) -> None:
@@ -131,8 +142,10 @@ def copy_backup(
         if is_damaged:
             read_first_good(sources, lambda storage: check_archives(storage, manifest, progress), progress)
             _delete_damaged(target, manifest, catalog)
+        sidecars = list(catalog.proof_keys.get(manifest.name, ()))
+        sidecars += [f"{manifest.name}{PIN_SUFFIX}"] * (manifest.name in catalog.pinned)
         source, _ = read_first_good(
-            sources, lambda storage: _copy(storage, target.storage, manifest, progress), progress
+            sources, lambda storage: _copy(storage, target.storage, manifest, sidecars, progress), progress
         )
     signals.send(signals.backup_copied, manifest=manifest, place=target.name, copied_from=source.name)
     return source
@@ -147,7 +160,7 @@ def _delete_damaged(target: Place, manifest: Manifest, catalog: Catalog) -> None
     delete_backup(target.storage, manifest.name, {*found.archive_keys, *manifest.archive_keys})
 
 
-def _copy(source: Storage, target: Storage, manifest: Manifest, progress: Progress) -> None:
+def _copy(source: Storage, target: Storage, manifest: Manifest, sidecars: Iterable[str], progress: Progress) -> None:
     """The archives, then the manifest, then the sidecars."""
     content = source.read(manifest.key)
     if Manifest.from_json(content, manifest.key) != manifest:
@@ -166,7 +179,9 @@ def _copy(source: Storage, target: Storage, manifest: Manifest, progress: Progre
                 copy_stored(stored, sink, part.archive, advance)
             made.append(part.archive_key)
         write_manifest(target, manifest.key, content)
-    _copy_sidecars(source, target, manifest.name)
+    for key in sidecars:
+        if source.stat(key) and target.stat(key) is None:  # each may be in some of the places only
+            target.write(key, source.read(key))
 
 
 def write_manifest(storage: Storage, key: str, content: bytes) -> None:
@@ -209,11 +224,3 @@ def _has_same(target: Storage, part: Manifest) -> bool:
     except VerificationFailed:
         pass
     raise NameTaken.of(part.archive_key, target.location)
-
-
-def _copy_sidecars(source: Storage, target: Storage, name: str) -> None:
-    """Sidecars that *target* has already stay."""
-    for found in source.list():
-        is_proof = found.key.startswith(f"{name}.") and proof_time(found.key) is not None
-        if (is_proof or found.key == f"{name}{PIN_SUFFIX}") and target.stat(found.key) is None:
-            target.write(found.key, source.read(found.key))

@@ -25,7 +25,7 @@ from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.catalog.naming import render_name
 from django_cfg.backup.services.catalog.places import read_places
-from django_cfg.backup.services.copies.copy import send_failed, write_manifest
+from django_cfg.backup.services.copies.copy import send_complete, send_failed, write_manifest
 from django_cfg.backup.services.creation.restore_command import restore_command
 from django_cfg.backup.services.creation.stall import stalls_reported
 from django_cfg.backup.services.creation.store import store_dump
@@ -97,6 +97,8 @@ def create_in(
             with open_encryptor(project.config.encryption_key) as encryptor:
                 manifest = attempt.carry_out(run, encryptor)
             catalog = attempt.review(manifest)
+    if catalog:
+        send_complete(project, catalog)
     prune_after_backup(project, manifest, catalog, progress, without={place.name for place in attempt.missing})
     attempt.raise_if_copy_failed(manifest)
     return manifest

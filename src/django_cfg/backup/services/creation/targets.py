@@ -82,15 +82,12 @@ class Targets:
     def withdraw(self) -> None:
         """Delete the archives in all places: nothing is published."""
         for place in self._places:
-            self.withdraw_from(place)
-
-    def withdraw_from(self, place: Place) -> None:
-        for key in self._stored[place.name]:
-            try:
-                place.storage.delete(key)
-            except StorageError as error:
-                _log.warning("What is left of a backup that failed stays: %s", error)
-        self.keep(place)
+            for key in self._stored[place.name]:
+                try:
+                    place.storage.delete(key)
+                except StorageError as error:
+                    _log.warning("What is left of a backup that failed stays: %s", error)
+            self.keep(place)
 
     def keep(self, place: Place) -> None:
         """Leave the archives there: they are a backup, or the fate of them is decided."""

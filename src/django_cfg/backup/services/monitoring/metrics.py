@@ -43,7 +43,7 @@ _HELP = {
     "failures_in_a_row": "Failed backups since the last one that succeeded; missing if the history cannot be read.",
     "backups": "Number of backups.",
     "storage_bytes": "Size of all backups of the database as stored.",
-    "place_healthy": "1 if nothing is missing or damaged in a place of copies and it can be read, else 0.",
+    "place_healthy": "0 if a place that is required is away, or lacks or damages a backup, else 1.",
     "place_backups": "Number of backups in a place; missing if it cannot be read.",
     "place_missing_backups": "Number of backups that are to be copied to a place; missing if it cannot be read.",
     "place_storage_bytes": "Size of the backups in a place as stored.",
@@ -155,7 +155,7 @@ def _of_snapshot(snapshot: Snapshot) -> Metrics:
         return metrics
     for place in snapshot.report.places:
         labels = of_project | {"place": place.name}
-        metrics.add("place_healthy", labels, not place.problem)
+        metrics.add("place_healthy", labels, place.healthy)
         metrics.add("place_backups", labels, place.backups)
         metrics.add("place_missing_backups", labels, len(place.missing) if place.reachable else None)
         metrics.add("place_storage_bytes", labels, place.size)
