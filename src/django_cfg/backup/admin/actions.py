@@ -21,12 +21,12 @@ from django_cfg.backup.admin.access import (
 )
 from django_cfg.backup.admin.base import redirect, refuse, render
 from django_cfg.backup.admin.job_page import start
-from django_cfg.backup.admin.snapshot import read_catalog_now
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.manifest import MAX_NOTE, Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import Catalog, Damaged
 from django_cfg.backup.services.jobs.job import Action, Job
+from django_cfg.backup.services.monitoring.snapshot import read_catalog_now
 from django_cfg.backup.services.project.actor import acting_as
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.retention.delete import delete_chosen, find_damaged, require_unprotected

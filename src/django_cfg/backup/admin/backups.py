@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 from django_cfg.backup.admin.access import requires
 from django_cfg.backup.admin.base import render
-from django_cfg.backup.admin.snapshot import PATIENCE, Stored, read_backups, within
 from django_cfg.backup.errors import BackupError, StorageError
 from django_cfg.backup.manifest import PIN_SUFFIX, Manifest, Pin, Proof
 from django_cfg.backup.policy.retention import Decision, expected_ends
 from django_cfg.backup.services.catalog.catalog import CopyState, Damaged
 from django_cfg.backup.services.monitoring.object_cache import ObjectCache
+from django_cfg.backup.services.monitoring.snapshot import PATIENCE, Stored, read_backups, within
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.retention.delete import protection, protections
 from django_cfg.backup.services.verification.migration_state import compare_migrations

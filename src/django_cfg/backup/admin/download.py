@@ -11,7 +11,6 @@ from django.utils.http import content_disposition_header
 from django_cfg.backup.admin.access import log, require_password, requires
 from django_cfg.backup.admin.backups import find_row
 from django_cfg.backup.admin.base import redirect, refuse, render
-from django_cfg.backup.admin.snapshot import read_backups
 from django_cfg.backup.errors import BackupError, UsageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import read_stored
@@ -19,6 +18,7 @@ from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_key
 from django_cfg.backup.pipeline.stream import Readable, blocks
 from django_cfg.backup.services.catalog.archives import open_archive
 from django_cfg.backup.services.catalog.download import plain_name
+from django_cfg.backup.services.monitoring.snapshot import read_backups
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project, current_project
 

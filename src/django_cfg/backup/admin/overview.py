@@ -14,11 +14,11 @@ from django_cfg.backup.admin.access import requires
 from django_cfg.backup.admin.base import render
 from django_cfg.backup.admin.calendar import Cell, band, days_of, year
 from django_cfg.backup.admin.charts import Chart, Usage, charts
-from django_cfg.backup.admin.snapshot import Snapshot, read_snapshot
 from django_cfg.backup.formatting import MB, elapsed
 from django_cfg.backup.manifest import Manifest, Proof
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.jobs.launch import describe_way
+from django_cfg.backup.services.monitoring.snapshot import Snapshot, read_snapshot
 from django_cfg.backup.services.monitoring.status import SourceStatus
 from django_cfg.backup.services.monitoring.summary import SourceVerdict
 from django_cfg.backup.services.retention.delete import protections

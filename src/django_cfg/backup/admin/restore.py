@@ -22,13 +22,13 @@ from django_cfg.backup.admin.access import (
 from django_cfg.backup.admin.backups import Row, find_row, list_rows
 from django_cfg.backup.admin.base import redirect, refuse, render
 from django_cfg.backup.admin.job_page import start
-from django_cfg.backup.admin.snapshot import Stored, read_backups
 from django_cfg.backup.engines.base import Level
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable
 from django_cfg.backup.formatting import counted, elapsed, megabytes
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.jobs.job import Job, RestoreChoice
+from django_cfg.backup.services.monitoring.snapshot import Stored, read_backups
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.restore.restore import RestorePlan, preview_restore
 from django_cfg.backup.services.runs.reachability import probe

@@ -10,10 +10,10 @@ from django.http import HttpRequest, HttpResponse
 
 from django_cfg.backup.admin.access import requires
 from django_cfg.backup.admin.base import render
-from django_cfg.backup.admin.snapshot import Stored, read_backups
 from django_cfg.backup.config.backup import BackupRetentionConfig
 from django_cfg.backup.errors import ClockSkew
 from django_cfg.backup.policy.retention import Decision, Plan
+from django_cfg.backup.services.monitoring.snapshot import Stored, read_backups
 from django_cfg.backup.services.retention.prune import decide_retention, of_place
 
 

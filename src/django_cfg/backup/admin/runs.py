@@ -82,7 +82,7 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
         """Let each run know whether its backup is still there; None where the storage does not say."""
         if not any(run.name for run in runs):
             return
-        from django_cfg.backup.admin.snapshot import read_backups
+        from django_cfg.backup.services.monitoring.snapshot import read_backups
 
         try:
             catalog = read_backups().catalog

@@ -58,7 +58,7 @@ def backup_summary(context: dict[str, Any]) -> Summary | None:
     """The sentence for the index; None for users who may not see it, or when it cannot be said in a moment."""
     # Django imports the filters of every app, and a project need not have the admin.
     from django_cfg.backup.admin.access import may
-    from django_cfg.backup.admin.snapshot import recent_summary
+    from django_cfg.backup.services.monitoring.snapshot import recent_summary
 
     request = context.get("request")
     return recent_summary() if request is not None and may(request, "view_backup") else None
