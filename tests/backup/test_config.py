@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from django_cfg import (
+    BackupApiConfig,
     BackupConfig,
     BackupCopyConfig,
     BackupDatabaseConfig,
@@ -72,6 +73,7 @@ GUIDE_DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
     },
     BackupVerificationConfig: {},
     BackupCopyConfig: {},
+    BackupApiConfig: {},
 }
 # Parameters of this package that are not in the guide.
 ADDED = {
@@ -92,6 +94,7 @@ ADDED = {
         "web_restore": None,
         "web_download": None,
         "verification": BackupVerificationConfig(),
+        "api": BackupApiConfig(),
     },
     BackupVerificationConfig: {
         "enabled": False,
@@ -100,6 +103,7 @@ ADDED = {
         "drill_alias": None,
         "max_proof_age_days": 30,
     },
+    BackupApiConfig: {"tokens": [], "allow_restore": False, "allow_download": False, "requests_per_minute": 60},
     BackupCopyConfig: {
         "name": REQUIRED,
         "storage": REQUIRED,
@@ -174,6 +178,7 @@ ACCEPTED: dict[type[BaseModel], dict[str, list[Any]]] = {
         "extra_options": [["--no-comments"]],
         "schedule_override": [BackupScheduleConfig(cron="0 4 * * *")],
     },
+    BackupApiConfig: {"tokens": [["t" * 32, "u" * 512], ["aB3-._~+/" * 4 + "=="]], "requests_per_minute": [1, 100_000]},
 }
 # What lies outside, next to the border where there is one.
 REFUSED: dict[type[BaseModel], dict[str, list[Any]]] = {
@@ -220,6 +225,23 @@ REFUSED: dict[type[BaseModel], dict[str, list[Any]]] = {
         "max_total_size_mb": [0, -1],
     },
     BackupDatabaseConfig: {"alias": ["", None], "exclude_tables": ["django_session"]},
+    BackupApiConfig: {
+        "tokens": [
+            None,
+            "t" * 32,
+            [""],
+            ["t" * 31],
+            ["t" * 513],
+            ["t" * 32 + " "],
+            ["t" * 32 + "\n"],
+            ["ä" * 32],
+            ["t" * 20 + "=" + "t" * 20],
+            ["t" * 32] * 2,
+            ["file:relative"],
+            ["file:/no/such/file"],
+        ],
+        "requests_per_minute": [0, 100_001],
+    },
 }
 
 
@@ -252,7 +274,7 @@ class TestParameters:
             model: set(re.findall(r"`(\w+)`", names)) for model, names in re.findall(r"\| `(\w+)` \| (.*) \|", section)
         }
         expected = {model.__name__: set(names) for model, names in ADDED.items()}
-        for model in (BackupVerificationConfig, BackupCopyConfig):
+        for model in (BackupVerificationConfig, BackupCopyConfig, BackupApiConfig):
             expected[model.__name__] = set()  # it is said in one word: all
         assert listed == expected
 
@@ -577,3 +599,19 @@ class TestSecrets:
             (("retention", "keep_daily"), "greater_than_equal"),
             (("databases", 1, "alias"), "string_too_short"),
         ]
+
+
+class TestTokensOfTheAPI:
+    def test_from_a_file_and_from_a_variable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        one, two = "f" * 40, "v" * 40
+        (tmp_path / "token").write_text(f"{one}\n")
+        monkeypatch.setenv("API_TOKEN", two)
+        assert BackupApiConfig(tokens=[f"file:{tmp_path / 'token'}", "${API_TOKEN}"]).tokens == [one, two]
+
+    @pytest.mark.parametrize("wrong", [f"short-{SECRET}"[:31], f"{SECRET}{SECRET} with blanks"])
+    def test_neither_errors_nor_the_models_show_them(self, wrong: str) -> None:
+        with pytest.raises(ValidationError, match="token 2 cannot be used") as caught:
+            BackupConfig(api={"tokens": ["t" * 32, wrong]})
+        assert wrong not in str(caught.value) + repr(caught.value.errors()) + caught.value.json()
+        made = BackupConfig(api=BackupApiConfig(tokens=[SECRET * 2]))
+        assert SECRET not in repr(made) + str(made)

@@ -35,6 +35,7 @@ def secrets_of(project: Project) -> set[str]:
     config = project.config
     found: list[Any] = [config.encryption_key, *config.decryption_keys]
     found += [config.signing_key, *config.earlier_signing_keys, *_of_the_site()]
+    found += config.api.tokens
     for storage in (config.storage, *(copy.storage for copy in config.copies)):
         found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
         found += [os.environ.get(name) for name in ROLE_VARIABLES if storage.s3_use_role]
