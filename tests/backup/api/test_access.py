@@ -34,6 +34,11 @@ def test_the_lists_of_these_tests_are_complete() -> None:
     assert names - {"root", "unknown", "backup", "job"} == tested - {"jobs"}
 
 
+def test_the_checks_of_django_find_nothing(api: Api) -> None:
+    done = api.site.call("check", "--tag=urls", "--tag=security", "--fail-level=WARNING")
+    assert done.code == 0, done.stderr
+
+
 class TestTokens:
     def test_without_tokens_every_address_is_missing(self, api: Api) -> None:
         api.site.configure()

@@ -58,3 +58,9 @@ def test_other_parts(open_api: Api, made: list[Manifest]) -> None:
 def test_what_is_no_backup(open_api: Api, made: list[Manifest]) -> None:
     for name in ("nosuch", "../db.sqlite3", "..%2fdb.sqlite3", "%00"):
         refused(open_api.get(f"download/{name}"), 404, 5)
+
+
+def test_a_backup_of_another_project(open_api: Api, made: list[Manifest]) -> None:
+    """It may be in the same storage, and a token of this site does not open it."""
+    open_api.configure(project="other", api={"allow_download": True})
+    assert "is of tests/test/default" in refused(open_api.get(f"download/{made[0].name}"), 404, 5)

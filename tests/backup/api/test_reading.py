@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.urls import clear_url_caches
 
+from django_cfg.backup.api import urls
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.project import clock
+from tests.support import api_urls
 from tests.support.api_client import Api, refused
 from tests.support.server_process import free_port
 from tests.support.stopped_clock import Clock
@@ -147,8 +151,11 @@ class TestAway:
     def test_a_database(self, api: Api, made: list[Manifest]) -> None:
         """What is stored is shown; the status says which database it does not know enough of."""
         away = {"ENGINE": "django.db.backends.postgresql", "NAME": "shop", "USER": "u", "PASSWORD": SECRET}
-        away |= {"HOST": "127.0.0.1", "PORT": str(free_port())}
+        away |= {"HOST": "127.0.0.1", "PORT": str(free_port()), "ATOMIC_REQUESTS": True}
         api.site.use_databases(**{**settings.DATABASES, "away": away})
+        importlib.reload(urls)  # as when the site starts with these databases
+        importlib.reload(api_urls)
+        clear_url_caches()
         begun = time.monotonic()
         answer = api.get("status")
         assert time.monotonic() - begun < LIMIT

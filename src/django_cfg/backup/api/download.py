@@ -12,7 +12,7 @@ from django_cfg.backup.api.arguments import DownloadQuery, read_query
 from django_cfg.backup.api.endpoint import Call
 from django_cfg.backup.api.refusals import switched_off
 from django_cfg.backup.api.storage import begin_soon, read_catalog
-from django_cfg.backup.errors import UsageError
+from django_cfg.backup.errors import BackupNotFound, UsageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import find_backup
 from django_cfg.backup.services.catalog.download import stream_stored
@@ -31,6 +31,11 @@ def download(call: Call, name: str) -> StreamingHttpResponse:
     query = read_query(call.request, DownloadQuery)
     catalog = read_catalog()
     manifest = find_backup(catalog, call.project, name, query.database)
+    if not call.project.owns(manifest.source):
+        raise BackupNotFound(
+            f"{manifest.name} is of {manifest.source}, and only backups of this project and environment are downloaded "
+            "from here: ask its own site, or run `backup_download`."
+        )
     part = _part(manifest, query.part)
     place = places_with(call.project, catalog, manifest)[0]
     content: Iterator[bytes] = iter(())

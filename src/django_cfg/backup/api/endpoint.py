@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.contrib.auth.decorators import login_not_required
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
@@ -47,13 +47,14 @@ def endpoint(method: str, name: str) -> View:
 
     @csrf_exempt
     @login_not_required
-    @transaction.non_atomic_requests
     def view(request: HttpRequest, **parts: str) -> HttpResponseBase:
         answer = _answer(request, method, name, parts)
         answer["Cache-Control"] = "no-store"
         answer["X-Content-Type-Options"] = "nosniff"
         return answer
 
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
     return view
 
 
