@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from django.core.cache import caches
+from django.test import Client
 from django.urls import get_resolver
 
 from django_cfg.backup.api import access
@@ -94,6 +99,16 @@ class TestTokens:
         assert "canary-in-the-settings" not in caplog.text
 
 
+class TestHosts:
+    def test_one_that_is_not_allowed_starts_nothing(self, api: Api) -> None:
+        """No middleware has to look at it first: the answer would hold the address of the job."""
+        api.site.set(MIDDLEWARE=[])
+        api.client = Client()
+        for answer in (api.get("openapi.json", HTTP_HOST="evil"), api.post("create", HTTP_HOST="evil")):
+            assert "ALLOWED_HOSTS" in refused(answer, 400)
+        assert api.post("create").status_code == 202
+
+
 class TestMethods:
     def test_of_what_reads(self, api: Api) -> None:
         for method in ("post", "put", "patch", "delete", "options", "trace"):
@@ -115,6 +130,17 @@ class TestMethods:
     def test_an_unknown_address(self, api: Api) -> None:
         for path in UNKNOWN:
             assert "There is no address" in refused(api.get(path), 404)
+
+
+@contextmanager
+def other_cache(cache: dict[str, str], patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A block in which the default cache of Django is another one."""
+    patch.setattr(caches, "settings", {"default": cache})
+    patch.delattr(caches._connections, "default", raising=False)
+    try:
+        yield
+    finally:
+        del caches["default"]
 
 
 class TestBound:
@@ -152,7 +178,7 @@ class TestBound:
             {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
             {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1/0"},
             {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "no_such_table"},
-            {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": "/tmp/django-cfg-api-test"},
+            {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": "{}/cache"},
         ],
         ids=lambda cache: str(cache["BACKEND"]).rpartition(".")[2],
     )
@@ -160,15 +186,23 @@ class TestBound:
         self, api: Api, stopped: Clock, cache: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
     ) -> None:
         """One that keeps nothing, does not answer or has no table is replaced by the memory of the process."""
-        if "django-cfg-api-test" in cache.get("LOCATION", ""):
-            cache = {**cache, "LOCATION": str(tmp_path / "cache")}
-        monkeypatch.setattr(caches, "settings", {"default": cache})
-        monkeypatch.delattr(caches._connections, "default", raising=False)
+        if "LOCATION" in cache:
+            cache = {**cache, "LOCATION": cache["LOCATION"].format(tmp_path)}
         api.configure(api={"requests_per_minute": 2})
-        try:
+        with other_cache(cache, monkeypatch):
             assert self.ask(api, 3) == [404, 404, 429]
-        finally:
-            del caches["default"]
+
+    def test_with_a_silent_cache(self, api: Api, stopped: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is waited for once, and not for each request."""
+        monkeypatch.setattr(access, "_silent_until", 0.0)
+        api.configure(api={"requests_per_minute": 2})
+        begun = time.monotonic()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            place = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+            redis = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": place}
+            with other_cache(redis, monkeypatch):
+                assert self.ask(api, 6) == [404, 404, 429, 429, 429, 429]
+        assert time.monotonic() - begun < 5
 
     def test_no_token_is_in_the_cache(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         keys: list[str] = []

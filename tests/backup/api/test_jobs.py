@@ -78,7 +78,7 @@ class TestRefusals:
 
     def test_backups_that_are_switched_off(self, api: Api) -> None:
         api.configure(enabled=False)
-        assert "Backups are switched off" in refused(api.post("create"), 500)
+        assert "Backups are switched off" in refused(api.post("create"), 403)
 
     def test_a_second_run(self, api: Api, made: list[Manifest]) -> None:
         """Also of another machine, of which the history alone says that it lives."""

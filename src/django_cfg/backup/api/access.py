@@ -7,6 +7,7 @@ or keeps nothing is replaced by the memory of this process: on the worst day the
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from hmac import compare_digest
@@ -16,10 +17,11 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
+from django.core.exceptions import DisallowedHost
 from django.db import connections
 from django.http import HttpRequest
 
-from django_cfg.backup.api.refusals import not_found, token_needed, too_many
+from django_cfg.backup.api.refusals import not_found, token_needed, too_many, wrong_host
 from django_cfg.backup.config.api import BackupApiConfig
 from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.project import clock
@@ -27,7 +29,8 @@ from django_cfg.backup.services.project import clock
 _MINUTE = 60  # seconds
 _PATIENCE = 1.0  # seconds for the cache
 _SITE = 64  # bits of an IPv6 address that one client has no choice of
-_own = LocMemCache("django_cfg_backup_api", {})
+_own = LocMemCache("django_cfg_backup_api", {"OPTIONS": {"MAX_ENTRIES": 10_000}})
+_silent_until = 0.0  # by time.monotonic: Django's cache is not asked before
 _log = logging.getLogger("django_cfg.backup")
 
 
@@ -44,6 +47,17 @@ def find_client(config: BackupApiConfig, request: HttpRequest) -> str:
     if number is None:
         raise token_needed()
     return f"HTTP API, token {number + 1}"
+
+
+def require_host(request: HttpRequest) -> None:
+    """Look at the host before anything is started: answers hold addresses.
+
+    :raises Refusal: ALLOWED_HOSTS does not have it.
+    """
+    try:
+        request.get_host()
+    except DisallowedHost:
+        raise wrong_host() from None
 
 
 def _sent_token(request: HttpRequest) -> str:
@@ -86,22 +100,26 @@ def _count(who: str, allowed: int) -> None:
 
 
 def _count_in_shared(key: str) -> int:
-    """Count in Django's cache; 0: it does not count, or does not answer."""
+    """Count in Django's cache; 0: it is of this process alone, or does not count, or does not answer."""
+    global _silent_until
 
-    def count() -> int:
+    def count() -> int | None:
         try:
-            shared = caches["default"]
-            return 0 if isinstance(shared, DummyCache) else _increment(shared, key)
+            return _increment(caches["default"], key)
         except Exception as error:  # noqa: BLE001  each cache has errors of its own
             _log.warning("Django's cache does not count requests, so each process does: %s", error)
             return 0
 
-    if isinstance(caches["default"], LocMemCache):
-        return count()
-    return InThread(lambda: _closing(count), "backup-api-cache").result(_PATIENCE, otherwise=0)
+    if isinstance(caches["default"], DummyCache | LocMemCache) or time.monotonic() < _silent_until:
+        return 0
+    number = InThread(lambda: _closing(count), "backup-api-cache").result(_PATIENCE, otherwise=None)
+    if number is None:
+        _silent_until = time.monotonic() + _MINUTE
+        _log.warning("Django's cache has been silent for %.0f s: for a minute each process counts requests.", _PATIENCE)
+    return number or 0
 
 
-def _closing(count: Callable[[], int]) -> int:
+def _closing(count: Callable[[], int | None]) -> int | None:
     try:
         return count()
     finally:  # this thread's own

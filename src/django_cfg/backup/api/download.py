@@ -41,7 +41,7 @@ def download(call: Call, name: str) -> StreamingHttpResponse:
     content: Iterator[bytes] = iter(())
     if call.request.method == "GET":
         content = begin_soon(stream_stored(place.storage, part), place.storage.location)
-        _log.warning("%s is downloaded by %s", part.archive_key, call.client)
+        _log.warning("%s is downloaded by %s", part.archive_key, call.origin)
     answer = StreamingHttpResponse(content, content_type="application/octet-stream")
     answer["Content-Disposition"] = content_disposition_header(True, part.archive.key)
     answer["Content-Length"] = str(part.archive.size)

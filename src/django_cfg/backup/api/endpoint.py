@@ -32,7 +32,12 @@ class Call:
 
     request: HttpRequest
     project: Project
-    client: str  # who asks, for the history and the log; it is no secret
+    client: str  # who asks, for the history; it is no secret
+
+    @property
+    def origin(self) -> str:
+        """Who asks and from where, for the log."""
+        return f"{self.client}, from {self.request.META.get('REMOTE_ADDR') or 'this machine'}"
 
 
 View = Callable[[HttpRequest], HttpResponseBase]
@@ -91,9 +96,10 @@ def _call(project: Project, request: HttpRequest, method: str, name: str, parts:
     """
     :raises BackupError: why there is no answer.
     """
-    from django_cfg.backup.api.access import find_client
+    from django_cfg.backup.api.access import find_client, require_host
 
     client = find_client(project.config.api, request)
+    require_host(request)
     if not name:
         raise no_such_address(request.path)
     allowed = ("GET", "HEAD") if method == "GET" else (method,)

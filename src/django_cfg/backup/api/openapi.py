@@ -63,7 +63,7 @@ _ADDRESSES = (
     _Address("backups/{name}", "get", "Show one backup", StoredBackup, arguments.ShowQuery, refusals=("404", "422")),
     _Address("status", "get", "Say how the backups are doing", StatusReport),
     _Address("prune", "get", "Say what a prune would delete", PruneReport, arguments.PruneQuery, refusals=("409",)),
-    _Address("create", "post", "Back up databases", JobReport, body=arguments.CreateBody, refusals=("409",)),
+    _Address("create", "post", "Back up databases", JobReport, body=arguments.CreateBody, refusals=("403", "409")),
     _Address(
         "verify", "post", "Read a backup and check it", JobReport,
         body=arguments.VerifyBody, refusals=("404", "409", "422"),

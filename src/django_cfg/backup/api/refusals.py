@@ -33,6 +33,10 @@ def token_needed() -> Refusal:
     )
 
 
+def wrong_host() -> Refusal:
+    return Refusal(400, "The header Host names a host that is not in ALLOWED_HOSTS of this site.")
+
+
 def too_many(allowed: int, seconds: int) -> Refusal:
     return Refusal(
         429,

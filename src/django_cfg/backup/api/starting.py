@@ -11,9 +11,9 @@ from django_cfg.backup.api.answers import answer_document
 from django_cfg.backup.api.arguments import CreateBody, RestoreBody, VerifyBody, read_body
 from django_cfg.backup.api.endpoint import Call
 from django_cfg.backup.api.jobs import report_job
-from django_cfg.backup.api.refusals import switched_off
+from django_cfg.backup.api.refusals import Refusal, switched_off
 from django_cfg.backup.api.storage import read_fresh_catalog, read_soon
-from django_cfg.backup.errors import StorageError
+from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.manifest import Source
 from django_cfg.backup.services.catalog.catalog import find_backup
 from django_cfg.backup.services.jobs.job import Action, Job, RestoreChoice
@@ -28,7 +28,10 @@ def create(call: Call) -> HttpResponse:
     """As ``backup_create [ALIAS...]``."""
     body = read_body(call.request, CreateBody)
     project = call.project
-    require_enabled(project.config)
+    try:
+        require_enabled(project.config)
+    except ConfigurationError as error:
+        raise Refusal(403, str(error)) from None
     databases = tuple(dict.fromkeys(body.databases))
     for alias in databases:
         project.database(alias)
@@ -74,7 +77,7 @@ def _start(call: Call, job: Job, sources: Iterable[Source]) -> HttpResponse:
     """
     _refuse_second(call, job, sources)
     level = logging.WARNING if job.action == "restore" else logging.INFO
-    _log.log(level, "%s, asked for by %s", job, call.client)
+    _log.log(level, "%s, asked for by %s", job, call.origin)
     report = report_job(call, launch(call.project, job))
     answer = answer_document(report, status=202)
     answer["Location"] = report.address
