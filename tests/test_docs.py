@@ -57,7 +57,7 @@ PAGES = [PAGE, *(ROOT / "docs" / f"{name}.md" for name in ("storage", "from-djan
 @pytest.mark.parametrize("block", examples(*PAGES))
 def test_every_example_builds(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in re.findall(r"\$\{(\w+)\}", block):
-        monkeypatch.setenv(variable, "postgres://h/shop" if variable == "DATABASE_URL" else "value")
+        monkeypatch.setenv(variable, "postgres://h/shop" if variable == "DATABASE_URL" else "value-of-a-variable")
     block = re.sub(r"(?m)^(from shop|globals\(\)).*$", "", block)
     names = {name: getattr(django_cfg, name) for name in django_cfg.__all__} | {"INSTALLED_APPS": []}
     exec("from datetime import time\n" + block, names | {"__name__": __name__, "__file__": __file__})  # noqa: S102

@@ -54,7 +54,21 @@ def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
 
 def test_a_project_works_without_extras(tmp_path: Path) -> None:
     """Nothing that an extra brings is imported before it is used."""
-    extras = ["obstore", "psycopg", "psycopg2", "MySQLdb", "pymysql", "rq", "django_rq", "apprise", "redis"]
+    extras = [
+        "obstore",
+        "psycopg",
+        "psycopg2",
+        "MySQLdb",
+        "pymysql",
+        "rq",
+        "django_rq",
+        "apprise",
+        "redis",
+        "celery",
+        "prometheus_client",
+        "health_check",
+        "django_tasks",
+    ]
     script = f"""
 import sys
 for name in {extras!r}:

@@ -13,6 +13,7 @@ from django_cfg.backup.config.backup import (
 )
 from django_cfg.backup.config.schedule import BackupScheduleConfig, BackupVerificationConfig
 from django_cfg.backup.config.storage import BackupStorageConfig
+from django_cfg.backup.config.webhook import BackupWebhookConfig
 from django_cfg.not_provided import NAMES as _NOT_PROVIDED
 from django_cfg.not_provided import refusal_of_import as _refusal_of_import
 
@@ -29,6 +30,7 @@ __all__ = [
     "BackupScheduleConfig",
     "BackupStorageConfig",
     "BackupVerificationConfig",
+    "BackupWebhookConfig",
     "DatabaseConfig",
     "DjangoConfig",
 ]

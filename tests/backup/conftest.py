@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import django
 import pytest
 
 from tests.support import needs, processes
@@ -16,6 +19,7 @@ from tests.support.azurite import Azurite
 from tests.support.django_project import ADMINS, Site
 from tests.support.gcs_server import GCSServer
 from tests.support.gnupg_home import Home, Laptop
+from tests.support.moto_server import MotoServer
 from tests.support.rclone_remotes import FolderRemote, SFTPServer, WebDAVServer
 from tests.support.redis_server import RedisServer
 from tests.support.s3_server import S3Server
@@ -52,6 +56,14 @@ def rclone_folder(tmp_path_factory: pytest.TempPathFactory) -> FolderRemote:
 @pytest.fixture(scope="session")
 def sftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SFTPServer]:
     server = SFTPServer(tmp_path_factory.mktemp("sftp"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """An S3 server with versions and object lock; each test makes its own bucket."""
+    server = MotoServer(tmp_path_factory.mktemp("moto"))
     yield server
     server.stop()
 
@@ -158,3 +170,21 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def notified(site: Site) -> None:
     """A recipient of failure mail is configured; no test that uses this sends any."""
     site.set(ADMINS=ADMINS)
+
+
+@pytest.fixture
+def fresh_tasks() -> Iterator[None]:
+    """Django reads settings.TASKS once: now, and again after the test."""
+    forget_tasks()
+    yield
+    forget_tasks()
+
+
+def forget_tasks() -> None:
+    module = import_module("django.tasks" if django.VERSION >= (6, 0) else "django_tasks")
+    backends = module.task_backends
+    backends._settings = None
+    backends.__dict__.pop("settings", None)
+    if hasattr(backends._connections, "default"):
+        del backends._connections.default
+    sys.modules.pop("django_cfg.backup.django_tasks", None)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 from django.core.checks import CheckMessage, Error, Warning, run_checks  # noqa: A004 (Django's name)
 from django.core.management import call_command
@@ -56,8 +57,48 @@ def test_manage_py_check_runs_them(site: Site) -> None:
         call_command("check")
 
 
+class TestQueueBackend:
+    """E002: the chosen queue_backend cannot serve any run."""
+
+    def test_the_backends_that_can_are_no_message(self, site: Site) -> None:
+        site.set(RQ_QUEUES={"default": {}})
+        for chosen in (None, "rq", "process", "celery"):
+            site.configure(queue_backend=chosen)
+            assert check_backup() == []
+
+    def test_rq_without_queues(self, site: Site) -> None:
+        site.configure(queue_backend="rq")
+        (error,) = check_backup()
+        assert (error.id, type(error)) == ("django_cfg_backup.E002", Error)
+        assert "there are no RQ queues" in error.msg
+
+    def test_celery_that_is_not_installed(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("django_cfg.backup.services.schedule.celery_queue.find_spec", lambda name: None)
+        site.configure(queue_backend="celery")
+        (error,) = check_backup()
+        assert "install django-cfg-backup[celery]" in error.msg
+
+    @pytest.mark.parametrize("name", ["immediate.ImmediateBackend", "dummy.DummyBackend"])
+    def test_task_backends_without_workers_are_refused(self, site: Site, fresh_tasks: None, name: str) -> None:
+        """Immediate is Django's default; what checks and tests run without backups is not blocked."""
+        package = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
+        site.set(TASKS={"default": {"BACKEND": f"{package}.backends.{name}"}})
+        site.configure(queue_backend="tasks")
+        (error,) = check_backup()
+        assert error.id == "django_cfg_backup.E002"
+        assert f"{name.partition('.')[2]}, which no worker serves" in error.msg
+        site.configure(queue_backend="tasks", enabled=False)
+        assert check_backup() == []
+
+    def test_a_task_backend_that_cannot_be_imported(self, site: Site, fresh_tasks: None) -> None:
+        site.set(TASKS={"default": {"BACKEND": "nosuch.Backend"}})
+        site.configure(queue_backend="tasks")
+        (error,) = check_backup()
+        assert "the task backend cannot be used" in error.msg
+
+
 class TestUnusable:
-    """E001: the only Error, since an Error blocks ``migrate``."""
+    """E001: an Error, since nothing works; an Error blocks ``migrate``, too."""
 
     @pytest.mark.parametrize(
         ("value", "words"),

@@ -20,6 +20,7 @@ from django_cfg import (
     BackupScheduleConfig,
     BackupStorageConfig,
     BackupVerificationConfig,
+    BackupWebhookConfig,
 )
 
 SECRET = "hunter2-do-not-print"
@@ -90,7 +91,10 @@ ADDED = {
         "earlier_signing_keys": [],
         "notify_urls": [],
         "heartbeat_url": None,
+        "queue_backend": None,
         "tick_queue": "default",
+        "metrics_token": None,
+        "webhooks": [],
         "web_restore": None,
         "web_download": None,
         "verification": BackupVerificationConfig(),
@@ -127,6 +131,12 @@ ADDED = {
         "rclone_remote": None,
         "rclone_config": None,
         "django_alias": None,
+        "s3_storage_class": None,
+        "s3_sse": None,
+        "s3_sse_kms_key_id": None,
+        "s3_extra_headers": {},
+        "s3_object_lock_days": None,
+        "s3_object_lock_mode": "GOVERNANCE",
     },
     BackupScheduleConfig: {"job_timeout": 21_600, "grace_minutes": 60},
     BackupDatabaseConfig: {"connection": {}, "drill_skip": [], "drill_skip_failing": False, "verification_queries": []},
@@ -194,7 +204,10 @@ REFUSED: dict[type[BaseModel], dict[str, list[Any]]] = {
             *("ftp://example.org/x", "example.org", ""),
             *("https://example.org/api/push/KEY?status=up&msg=OK&ping=", "https://example.org/?msg=OK&status=UP"),
         ],
+        "queue_backend": ["Celery", "cron", ""],
         "tick_queue": [""],
+        "metrics_token": ["", "short"],
+        "webhooks": ["https://example.org", None, [{"url": "https://example.org/"}]],
     },
     BackupStorageConfig: {
         "backend": ["ftp", "S3", None],
@@ -274,7 +287,7 @@ class TestParameters:
             model: set(re.findall(r"`(\w+)`", names)) for model, names in re.findall(r"\| `(\w+)` \| (.*) \|", section)
         }
         expected = {model.__name__: set(names) for model, names in ADDED.items()}
-        for model in (BackupVerificationConfig, BackupCopyConfig, BackupApiConfig):
+        for model in (BackupVerificationConfig, BackupCopyConfig, BackupWebhookConfig, BackupApiConfig):
             expected[model.__name__] = set()  # it is said in one word: all
         assert listed == expected
 

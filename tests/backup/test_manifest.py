@@ -49,7 +49,7 @@ def test_the_json_is_readable_for_people() -> None:
         *("schema", "name", "source", "host", "trigger", "slot", "partial", "started_at", "finished_at", "archive"),
         "row_archives",
         *("compression", "encryption", "engine", "tables", "excluded", "migrations", "packages", "note"),
-        "restore_hint",
+        *("restore_hint", "adopted"),
     }
 
 

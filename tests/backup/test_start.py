@@ -49,6 +49,7 @@ AT_START = {
     "django_cfg.backup.config.pgp_armor",
     "django_cfg.backup.config.schedule",
     "django_cfg.backup.config.storage",
+    "django_cfg.backup.config.webhook",
     "django_cfg.backup.errors",
     "django_cfg.backup.formatting",
     "django_cfg.backup.models",
@@ -61,7 +62,10 @@ AT_START = {
     "django_cfg.environment",
     "django_cfg.not_provided",
 }
-EXTRAS = {"apprise", "backports.zstd", "compression.zstd", "obstore", "psycopg", "pymysql", "redis", "rq"}
+EXTRAS = {
+    "apprise", "backports.zstd", "celery", "compression.zstd", "django_tasks", "obstore", "psycopg", "pymysql",
+    "health_check", "prometheus_client", "redis", "rq",
+}  # fmt: skip
 DEPENDENCIES = {"isal", "tqdm"}
 
 

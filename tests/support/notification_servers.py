@@ -90,6 +90,7 @@ class WebServer:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, Any]] = []
+        self.raw: list[tuple[dict[str, str], bytes]] = []  # headers and body
         self.status = 200
         self.is_echo = False
         self.hold = threading.Event()  # answers wait for it
@@ -105,11 +106,14 @@ class WebServer:
 
             def _take(self) -> None:
                 content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                outer.raw.append((dict(self.headers), content))
                 outer.requests.append((self.command, self.path, json.loads(content) if content else None))
                 outer.hold.wait(20)
                 asked = f"{self.path} {dict(self.headers)}" if outer.is_echo else ""
                 if outer.status:
                     self.send_response(outer.status, asked or None)
+                    if 300 <= outer.status < 400:
+                        self.send_header("Location", f"http://127.0.0.1:{outer.port}/elsewhere")
                     self.end_headers()
                 self.wfile.write(asked.encode())
 

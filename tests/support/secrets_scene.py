@@ -61,6 +61,8 @@ class Scene:
                 "api": {"tokens": [plant("token of the API")]},
                 "notify_urls": [self.notify_url(self.web.port)],
                 "heartbeat_url": self.heartbeat_url(self.web.port),
+                "metrics_token": plant("metrics token"),
+                "webhooks": [{"url": self.webhook_url(self.web.port), "secret": plant("webhook secret")}],
                 **parameters,
                 "databases": [
                     {"alias": "empty", "enabled": False},
@@ -73,6 +75,9 @@ class Scene:
         plant = self.canaries.plant
         login = f"site:{plant('password of a notification')}"
         return f"json://{login}@127.0.0.1:{port}/{plant('token of a notification')}"
+
+    def webhook_url(self, port: int) -> str:
+        return f"http://127.0.0.1:{port}/hook/{self.canaries.plant('token of a webhook')}"
 
     def heartbeat_url(self, port: int) -> str:
         return f"http://127.0.0.1:{port}/ping/{self.canaries.plant('token of the heartbeat')}/{{database}}"

@@ -56,7 +56,7 @@ class Fleet:
         parameters = {"schedule": {"cron": "0 * * * *", "queue": "backups"}, "compression": "none", **parameters}
         settings = SETTINGS.format(url=redis.url, shops=shops) + more
         self.project = RealProject(folder, database, settings, **parameters)
-        self.folder = folder
+        self.folder, self.redis = folder, redis
         (folder / "ticker.py").write_text(TICKER)
         for number in range(shops):
             shutil.copy(database, folder / f"shop{number}.sqlite3")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from django_cfg.backup.pipeline.encryption.decryption_keys import DecryptionKey
+    from django_cfg.backup.services.adoption.adopt import adopt_backup
     from django_cfg.backup.services.catalog.places import list_backups
     from django_cfg.backup.services.creation.create import create_backup
     from django_cfg.backup.services.restore.restore import restore_backup
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DecryptionKey",
+    "adopt_backup",
     "create_backup",
     "drill_backup",
     "list_backups",
@@ -30,6 +32,7 @@ __all__ = [
 
 _HOMES = {
     "DecryptionKey": "pipeline.encryption.decryption_keys",
+    "adopt_backup": "services.adoption.adopt",
     "create_backup": "services.creation.create",
     "drill_backup": "services.verification.drill",
     "list_backups": "services.catalog.places",

@@ -21,6 +21,8 @@ class BackupAppConfig(AppConfig):
         register(_check, "backup")  # not "database": those run only when databases are named
         for signal in signals.NOTIFIED:
             signal.connect(_notify, dispatch_uid="django_cfg_backup.notify")
+        for signal in signals.PUBLISHED:
+            signal.connect(_publish, dispatch_uid="django_cfg_backup.publish")
 
 
 def _check(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -31,5 +33,11 @@ def _check(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 def _notify(signal: Signal, **facts: Any) -> None:
     from django_cfg.backup.services.monitoring.notifications import RECEIVERS
+
+    RECEIVERS[signal](**facts)
+
+
+def _publish(signal: Signal, **facts: Any) -> None:
+    from django_cfg.backup.services.monitoring.webhook_events import RECEIVERS
 
     RECEIVERS[signal](**facts)

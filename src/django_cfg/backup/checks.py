@@ -1,6 +1,7 @@
 """System checks. They start no process and open no connection; those are `backup_check`'s.
 
-Only an unusable BACKUP is an Error, since an Error blocks `migrate`; the rest are Warnings.
+Only an unusable BACKUP, or one whose queue_backend cannot serve any run, is an Error, since an Error blocks `migrate`;
+the rest are Warnings.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from django_cfg.backup.pipeline.compression import require_library
 from django_cfg.backup.services.monitoring.channels import find_faults
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.project.storage_advice import refuse_served_folder, storage_advice
+from django_cfg.backup.services.schedule.queues import choose_backend, require_usable
 
 
 def check_backup() -> list[CheckMessage]:
@@ -39,6 +41,7 @@ def check_backup() -> list[CheckMessage]:
         *_unsupported_engines(project),
         *_unknown_drill_alias(project),
         *_unwise_settings(project),
+        *_unusable_queue_backend(project),
         *_unknown_queues(project),
         *_no_apprise(project),
         *_unusable_channels(project),
@@ -85,8 +88,17 @@ def _unsupported_engines(project: Project) -> Iterator[CheckMessage]:
             )
 
 
+def _unusable_queue_backend(project: Project) -> Iterator[CheckMessage]:
+    if not project.config.enabled:
+        return
+    try:
+        require_usable(project.config)
+    except ConfigurationError as error:
+        yield Error(str(error), id="django_cfg_backup.E002")
+
+
 def _unknown_queues(project: Project) -> Iterator[CheckMessage]:
-    queues = getattr(settings, "RQ_QUEUES", None)
+    queues = getattr(settings, "RQ_QUEUES", None) if choose_backend(project.config) == "rq" else None
     config, aliases = project.config, project.aliases()
     schedules = [
         schedule_of(alias)

@@ -125,6 +125,16 @@ class EngineFacts(Record):
     properties: DatabaseProperties | None = None  # likewise
 
 
+class Adoption(Record):
+    """Where an archive came from that another program made."""
+
+    name: LineOfText  # of the file or object
+    size: Size  # of its bytes as they were found
+    sha256: Digest
+    at: Moment
+    time_from: Literal["option", "name", "file"]  # what says when the archive was made: --taken-at, its name, its age
+
+
 class Table(Record):
     name: str
     rows: Size
@@ -249,7 +259,7 @@ class Manifest(Record):
     schema_: Literal[1] = Field(1, alias="schema")
     name: LineOfText
     source: Source
-    host: LineOfText
+    host: LineOfText  # empty: not known
     trigger: Trigger
     slot: Moment | None = None
     partial: bool = False  # include_tables was given
@@ -266,6 +276,7 @@ class Manifest(Record):
     packages: dict[str, str] = Field(default_factory=dict)  # package: version
     note: str = Field("", max_length=MAX_NOTE)
     restore_hint: str  # a shell command that needs no part of this package
+    adopted: Adoption | None = None  # None: this package made the archive
 
     @model_validator(mode="after")
     def _archives_bear_the_name(self) -> Self:

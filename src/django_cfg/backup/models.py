@@ -60,6 +60,7 @@ class Run(models.Model):
     tables = models.TextField(blank=True, help_text="the only tables of a restore; empty: all")
     host = models.CharField(max_length=255, blank=True)
     queued_at = MomentField(null=True, blank=True, help_text="when its slot was claimed")
+    enqueued_at = MomentField(null=True, blank=True, help_text="when it was put on a queue that cannot be asked for it")
     started_at = MomentField(null=True, blank=True)
     finished_at = MomentField(null=True, blank=True)
     heartbeat_at = MomentField(null=True, blank=True, help_text="its last sign of life")
@@ -108,6 +109,26 @@ class Run(models.Model):
         from django_cfg.backup.manifest import Source
 
         return Source(project=self.project, env=self.env, database=self.database)
+
+
+class WebhookDelivery(models.Model):
+    """An event that has not arrived at a webhook yet."""
+
+    project = models.CharField(max_length=100)
+    env = models.CharField(max_length=50)
+    receiver = models.CharField(max_length=64, help_text="SHA-256 of its URL")
+    event = models.CharField(max_length=30)
+    body = models.TextField(help_text="as it is sent, JSON")
+    created_at = MomentField()
+    due_at = MomentField(help_text="when it is tried again")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="by ticks")
+
+    class Meta:
+        app_label = "django_cfg_backup"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.event} of {self.created_at}"
 
 
 class CachedObject(models.Model):

@@ -87,6 +87,18 @@ NOTIFIED = (
     copies_complete,
 )
 
+# Those that webhooks are sent.
+PUBLISHED = (
+    backup_succeeded,
+    backup_failed,
+    backup_deleted,
+    prune_failed,
+    verification_succeeded,
+    verification_failed,
+    restore_succeeded,
+    restore_failed,
+)
+
 _log = logging.getLogger("django_cfg.backup")
 
 

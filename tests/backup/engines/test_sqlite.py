@@ -195,7 +195,7 @@ def test_a_damaged_page_is_found_and_nothing_is_published(server: SQLiteServer) 
 def test_space_for_the_copy_is_checked_first(server: SQLiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
     real = shutil.disk_usage
     monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=1000))
-    with pytest.raises(NotEnoughSpace, match=r"0\.1 MB needed, 1,000 bytes free.*TMPDIR"):
+    with pytest.raises(NotEnoughSpace, match=r"0\.2 MB needed, 1,000 bytes free.*TMPDIR"):
         create_backup()
 
 

@@ -15,6 +15,7 @@ from tests.support.mariadb_server import MariaDB, mariadb_program
 from tests.support.mysql_databases import MySQLServer
 from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.postgresql_server import PostgreSQL
+from tests.support.rclone_remotes import SFTPServer
 from tests.support.s3_server import S3Server
 
 ALIASES = ["analytics", "default", "local"]
@@ -68,21 +69,20 @@ def test_all_are_backed_up_and_brought_back(shop: Shop) -> None:
     assert shop.run("SELECT count(*) FROM book") == [BOOKS] * 3
 
 
-PLACES = ("main", "folder", "bucket")
+PLACES = ("main", "bucket", "sftp")
 
 
 @pytest.mark.parametrize("left", PLACES)
-def test_each_place_alone_brings_all_back(shop: Shop, s3_server: S3Server, left: str) -> None:
+def test_each_place_alone_brings_all_back(shop: Shop, s3_server: S3Server, sftp_server: SFTPServer, left: str) -> None:
     """From one dump of each; by several programs where that is possible."""
-    main, bucket = shop.site.root / "backups", s3_server.new_bucket()
-    folder = shop.site.root / "folder"
+    main, bucket, path = shop.site.root / "backups", s3_server.new_bucket(), sftp_server.new_path()
     copies = [
-        {"name": "folder", "storage": {"local_path": str(folder)}},
         {"name": "bucket", "storage": s3_server.config(bucket)},
+        {"name": "sftp", "storage": sftp_server.parameters(path)},
     ]
     shop.site.configure(storage={"local_path": str(main)}, copies=copies, dump_jobs=2)
     assert shop.site.call("backup_create").code == 0
-    roots = dict(zip(PLACES, (main, folder, s3_server.data / bucket / "db-backups"), strict=True))
+    roots = dict(zip(PLACES, (main, s3_server.data / bucket / "db-backups", Path(path)), strict=True))
     contents = [{path.name: path.read_bytes() for path in root.iterdir()} for root in roots.values()]
     assert contents[0] == contents[1] == contents[2]
     assert len(contents[0]) >= 6

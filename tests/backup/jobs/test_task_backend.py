@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -173,24 +172,6 @@ class TestElsewhere:
         assert "is not a folder for this user alone" in project.work_off(TMPDIR=str(folder.parent))
         state = self.state_of(job)
         assert (state.phase, "see the log of the worker" in state.message) == ("failed", True)
-
-
-@pytest.fixture
-def fresh_tasks() -> Iterator[None]:
-    """Django reads settings.TASKS once: now, and again after the test."""
-    forget_tasks()
-    yield
-    forget_tasks()
-
-
-def forget_tasks() -> None:
-    from django.tasks import task_backends
-
-    task_backends._settings = None
-    task_backends.__dict__.pop("settings", None)
-    if hasattr(task_backends._connections, "default"):
-        del task_backends._connections.default
-    sys.modules.pop("django_cfg.backup.django_tasks", None)
 
 
 @pytest.mark.parametrize("backend", ["immediate.ImmediateBackend", "dummy.DummyBackend"])

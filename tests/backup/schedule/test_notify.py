@@ -102,7 +102,7 @@ class TestFailure:
 
     def test_no_message_shows_a_secret(self, site: Site, books: Path, mailbox: Mailbox) -> None:
         """Not even a secret of the settings that is part of an error's text."""
-        secrets = [f"hunter2-{number}-do-not-print" for number in range(15)]
+        secrets = [f"hunter2-{number}-do-not-print" for number in range(20)]
         use_all(secrets, site, mailbox)
         signals.send(
             signals.backup_failed,
@@ -122,6 +122,7 @@ def use_all(secrets: Sequence[str], site: Site, mailbox: Mailbox) -> None:
     default = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(site.database)}
     site.set(DATABASES={"default": {**default, "PASSWORD": next(left), "OPTIONS": options}}, SECRET_KEY=next(left))
     site.set(RQ_QUEUES={"a": {"URL": f"redis://:{next(left)}@127.0.0.1/0"}, "b": {"PASSWORD": next(left)}})
+    site.set(CELERY_BROKER_URL=f"redis://:{next(left)}@127.0.0.1/0", CELERY_RESULT_BACKEND=f"redis://:{next(left)}@h/1")
     use_mail(site, mailbox.port)
     if django.VERSION < (6, 1):
         site.set(EMAIL_HOST_PASSWORD=next(left))
@@ -134,6 +135,8 @@ def use_all(secrets: Sequence[str], site: Site, mailbox: Mailbox) -> None:
         databases=[{"alias": "default", "connection": {"PASSWORD": next(left)}}],
         heartbeat_url=f"http://127.0.0.1:1/ping/{next(left)}/{{database}}",
         notify_urls=[f"json://site:{next(left)}@127.0.0.1:1/"],
+        metrics_token=next(left),
+        webhooks=[{"url": f"http://127.0.0.1:1/{next(left)}", "secret": next(left)}],
     )
     assert next(left, None) is None
 

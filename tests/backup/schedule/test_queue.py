@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import django
 import django_rq
 import pytest
 from django.db import transaction
@@ -49,6 +50,11 @@ class TestJobs:
         assert list_backups() == []
         run_backup(*job.args)
         assert [m.trigger for m in list_backups()] == ["scheduled"]
+
+    def test_the_backend_process_runs_them_here_although_there_are_queues(self, queued: Site) -> None:
+        queued.configure(queue_backend="process", schedule={"cron": "0 * * * *"})
+        assert [result.trigger for result in tick().results] == ["scheduled"]
+        assert jobs() == []
 
     def test_the_default_timeout_is_six_hours(self, queued: Site) -> None:
         tick()
@@ -92,6 +98,17 @@ class TestJobs:
         queued.configure(schedule={"enabled": False})
         assert run_backup(*job.args) == ""
         assert list_backups() == []
+
+
+def test_a_task_backend_without_workers_is_a_problem_of_the_tick(hourly: Site, fresh_tasks: None) -> None:
+    """Nothing runs inside of the tick instead; the claim waits. Immediate is Django's default."""
+    package = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
+    hourly.set(TASKS={"default": {"BACKEND": f"{package}.backends.immediate.ImmediateBackend"}})
+    hourly.configure(queue_backend="tasks", schedule={"cron": "0 * * * *"})
+    (problem,) = tick().problems
+    assert "ImmediateBackend, which no worker serves" in str(problem)
+    assert list_backups() == []
+    assert [(row.state, row.enqueued_at) for row in Run.objects.all()] == [("queued", None)]
 
 
 class TestLostJobs:

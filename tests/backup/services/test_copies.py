@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.services.schedule.verification_job import VerificationResult
 from django_cfg.backup.services.verification.drill import drill_backup
 from django_cfg.backup.services.verification.verify import verify_backup
+from django_cfg.backup.storage.local import LocalStorage
 from tests.support import needs
 from tests.support.django_project import Site
 from tests.support.stopped_clock import Clock
@@ -155,6 +157,23 @@ class TestOneDump:
         assert row[0] == "succeeded"
         assert row[1].startswith("Not stored in offsite")
 
+    def test_a_place_that_may_only_be_written_to(self, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is stored there could not be found again: it counts as one that is away."""
+        for name in ("is_taken", "list", "open", "stat"):
+            original = getattr(LocalStorage, name)
+
+            def refused(storage: LocalStorage, *arguments: Any, original: Any = original, **options: Any) -> Any:
+                if storage.root == places.offsite:
+                    raise StorageError(f"{storage.root} may not be read.")
+                return original(storage, *arguments, **options)
+
+            monkeypatch.setattr(LocalStorage, name, refused)
+        with pytest.raises(CopyFailed, match="may not be read"):
+            create_backup()
+        assert places.files(places.main) == places.files(places.attic)
+        assert places.files(places.offsite) == {}
+        assert "offsite: it cannot be read" in places.site.call("backup_status").stderr
+
     def test_a_name_that_is_taken_in_one_place_is_used_in_none(self, places: Places) -> None:
         first = create_backup()
         shutil.rmtree(places.main)
@@ -261,6 +280,65 @@ class TestMadeUp:
         for folder in (places.main, places.offsite, places.attic):
             assert len(places.files(folder)) == 2
         assert copy_missing(current_project()) == []
+
+    def test_a_proof_that_a_place_has_missed(self, places: Places) -> None:
+        manifest = create_backup()
+        places.take_away(places.offsite)
+        drill_backup(manifest.name)
+        places.bring_back(places.offsite)
+        assert places.files(places.offsite) != places.files(places.main)
+        assert copy_missing(current_project()) == []
+        assert places.files(places.offsite) == places.files(places.main)
+
+    def test_another_process_that_copies_the_same(self, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It has found our archive, and writes the manifest before us: the archive stays."""
+        manifest = create_backup()
+        shutil.rmtree(places.attic)
+        write = LocalStorage.write
+
+        def overtaken(storage: LocalStorage, key: str, data: bytes) -> None:
+            if key == manifest.key:
+                write(storage, key, data)
+            write(storage, key, data)
+
+        monkeypatch.setattr(LocalStorage, "write", overtaken)
+        (outcome,) = copy_missing(current_project())
+        assert outcome.error is None
+        assert places.files(places.attic) == places.files(places.main)
+
+    def test_a_copy_that_fails_in_the_last_moment_leaves_nothing(
+        self, places: Places, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        manifest = create_backup()
+        shutil.rmtree(places.attic)
+
+        def refuse(storage: LocalStorage, key: str, data: bytes) -> None:
+            raise StorageError(f"{key} is refused.")
+
+        monkeypatch.setattr(LocalStorage, "write", refuse)
+        (outcome,) = copy_missing(current_project())
+        assert isinstance(outcome.error, StorageError)
+        assert places.files(places.attic) == {}
+        assert places.states(manifest.name)["attic"] == "missing"
+
+    def test_what_is_not_signed_is_not_copied(self, places: Places) -> None:
+        """Someone who can write to main puts a backup of their own there."""
+        places.configure(signing_key="a long secret that signs")
+        create_backup()
+        places.site.configure(storage=local(places.main))
+        forged = create_backup()
+        places.configure(signing_key="a long secret that signs")
+        assert copy_missing(current_project()) == []
+        assert places.states(forged.name) == {"main": "intact", "offsite": "missing", "attic": "missing"}
+
+    def test_a_signature_that_was_changed_in_one_place(self, places: Places) -> None:
+        places.configure(signing_key="a long secret that signs")
+        manifest = create_backup()
+        path = places.main / manifest.key
+        document = json.loads(path.read_bytes())
+        path.write_text(json.dumps(document | {"signature": "0" * 64}))
+        assert places.states(manifest.name) == {"main": "damaged", "offsite": "intact", "attic": "intact"}
+        restore_backup(manifest.name)
 
 
 class TestReading:

@@ -135,10 +135,14 @@ class TestPruning:
         assert len(report.swept) == 3
         assert read_catalog(storage).proof_keys == {"default_3": (last,)}
 
-    def test_superseded_proofs_that_are_locked_stay(self, site: Site, storage: Locking) -> None:
+    def test_superseded_proofs_that_are_locked_stay(
+        self, site: Site, storage: Locking, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nothing is wrong with that, so no prune warns of it."""
         write_proof(storage, daily(3)[2], proof_of(daily(3)[2], succeeded=True))
         storage.locked = read_catalog(storage).proof_keys["default_3"]
         assert prune_backups().swept == ()
+        assert not [record for record in caplog.records if record.levelname == "WARNING"]
         assert len(read_catalog(storage).proof_keys["default_3"]) == 2
 
 

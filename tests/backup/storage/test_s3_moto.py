@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from django_cfg.backup.errors import StorageError
@@ -12,13 +10,6 @@ from django_cfg.backup.storage.s3 import S3Storage
 from tests.backup.storage.storage_contract import StorageContract
 from tests.backup.storage.test_s3 import REOPEN
 from tests.support.moto_server import MotoServer
-
-
-@pytest.fixture(scope="session")
-def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
-    server = MotoServer(tmp_path_factory.mktemp("moto"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.services.monitoring.notifications import send_test_notifications
 from django_cfg.backup.services.monitoring.preflight import run_preflight
 from django_cfg.backup.services.project.project import current_project
-from django_cfg.backup.services.schedule.rq import check_queues
+from django_cfg.backup.services.schedule.queues import check_queues
 
 
 @requires("create_backup")

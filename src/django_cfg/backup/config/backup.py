@@ -17,6 +17,7 @@ from django_cfg.backup.config.api import BackupApiConfig
 from django_cfg.backup.config.filename_template import check_template
 from django_cfg.backup.config.schedule import BackupScheduleConfig, BackupVerificationConfig
 from django_cfg.backup.config.storage import BackupStorageConfig
+from django_cfg.backup.config.webhook import BackupWebhookConfig
 from django_cfg.base_config import ConfigModel
 from django_cfg.environment import substitute_all
 
@@ -24,6 +25,7 @@ _REPORTS_SUCCESS = re.compile(r"[?&;]status=up(?:[&;#]|$)", re.IGNORECASE)
 
 MAIN_PLACE = "main"  # BackupConfig.storage, next to the names of copies
 Compression = Literal["gzip", "zstd", "bz2", "xz", "none"]
+QueueBackend = Literal["rq", "tasks", "celery", "process"]
 
 
 class BackupRetentionConfig(ConfigModel):
@@ -107,7 +109,7 @@ class BackupDatabaseConfig(ConfigModel):
 class BackupConfig(ConfigModel):
     """Backups of a Django project: ``settings.BACKUP``."""
 
-    exact = frozenset({"encryption_key", "decryption_keys", "signing_key", "earlier_signing_keys"})
+    exact = frozenset({"encryption_key", "decryption_keys", "signing_key", "earlier_signing_keys", "metrics_token"})
 
     enabled: bool = Field(False, description="Make backups; listing and restoring work in any case")
     project: str | None = Field(
@@ -147,10 +149,16 @@ class BackupConfig(ConfigModel):
     notify_on_success: bool = Field(False, description="Notify of successful backups")
     notify_on_failure: bool = Field(True, description="Notify of failed backups, and when they work again")
     notify_urls: list[str] = Field([], repr=False, description="Apprise URLs that are notified in addition to ADMINS")
+    webhooks: list[BackupWebhookConfig] = Field([], description="Addresses that are sent events, signed")
     heartbeat_url: str | None = Field(
         None,
         repr=False,
         description="Fetched after each backup, with `/fail` on its path after a failed one; may hold `{database}`",
+    )
+    metrics_token: str | None = Field(
+        None,
+        repr=False,
+        description="Bearer token of the page of metrics; default: no page",
     )
     web_restore: bool | None = Field(
         None, description="Restore from the admin; default: only in `development` and `test`"
@@ -159,6 +167,11 @@ class BackupConfig(ConfigModel):
         None, description="Download from the admin; default: only in `development` and `test`"
     )
     api: BackupApiConfig = Field(default_factory=BackupApiConfig, description="The HTTP API: off")
+    queue_backend: QueueBackend | None = Field(
+        None,
+        description="What makes scheduled runs: `rq`, `tasks` (Django's), `celery`, or `process`, that of the tick; "
+        "default: `rq` if there are RQ_QUEUES, else `process`",
+    )
     tick_queue: str = Field("default", min_length=1, description="RQ queue of the ticks")
     tools_dir: str | None = Field(
         None,
@@ -209,6 +222,11 @@ class BackupConfig(ConfigModel):
     def _earlier_signing_keys_are_usable(cls, value: list[str]) -> list[str]:
         return [_understood("earlier_signing_keys", key, keys.parse_signing_key) for key in value]
 
+    @field_validator("metrics_token")
+    @classmethod
+    def _metrics_token_is_usable(cls, value: str | None) -> str | None:
+        return None if value is None else _understood("metrics_token", value, keys.parse_signing_key)
+
     @field_validator("heartbeat_url")
     @classmethod
     def _heartbeat_is_fetched_over_http(cls, value: str | None) -> str | None:
@@ -246,6 +264,12 @@ class BackupConfig(ConfigModel):
         aliases = [database.alias for database in self.databases]
         if twice := sorted({alias for alias in aliases if aliases.count(alias) > 1}):
             raise ValueError(f"databases holds {', '.join(twice)} more than once: merge the entries")
+        return self
+
+    @model_validator(mode="after")
+    def _webhooks_are_unique(self) -> Self:
+        if len({webhook.url for webhook in self.webhooks}) < len(self.webhooks):
+            raise ValueError("webhooks holds one url more than once: merge the events of these entries")
         return self
 
     def for_database(self, alias: str) -> BackupDatabaseConfig:

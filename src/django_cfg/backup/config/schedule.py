@@ -34,8 +34,10 @@ class BackupScheduleConfig(ConfigModel):
     )
     interval_hours: int | None = Field(None, ge=1, le=168, description="Interval in hours")
     daily_time: time | None = Field(None, description="Time of a daily backup, in TIME_ZONE")
-    queue: str = Field("default", min_length=1, description="RQ queue of the backup jobs")
-    job_timeout: int = Field(21_600, ge=1, le=604_800, description="Seconds an RQ job may take before it is ended")
+    queue: str = Field("default", min_length=1, description="Queue of the scheduled runs")
+    job_timeout: int = Field(
+        21_600, ge=1, le=604_800, description="Seconds a scheduled run may take before it is ended"
+    )
     grace_minutes: int = Field(
         60, ge=0, le=10_080, description="Minutes after its due time at which a backup is overdue"
     )

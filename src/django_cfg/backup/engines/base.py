@@ -61,6 +61,22 @@ def group_migrations(rows: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ..
     return {app: tuple(names) for app, names in found.items()}
 
 
+@dataclass(frozen=True)
+class ForeignDump:
+    """What is known of a dump that another program made, before it is loaded."""
+
+    engine: EngineFacts
+    filled: frozenset[str] | None = None  # the tables whose rows it holds; None: it does not say
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a staging database holds after it was loaded."""
+
+    rows: Mapping[str, int]  # by table
+    migrations: Mapping[str, tuple[str, ...]]  # app: all that are applied, in their order
+
+
 class Dump(ABC):
     """A running dump: read ``stream`` to its end, and all ``row_streams`` at the same time; then call ``report``."""
 
@@ -168,6 +184,13 @@ class Restoration(ABC):
         They may be read in several threads.
         """
         raise VerificationFailed("The manifest names several archives, and this engine writes one: it was changed.")
+
+    def survey(self) -> Survey:
+        """Return what the staging database holds, whatever a manifest says of it.
+
+        :raises VerificationFailed: its structure is invalid.
+        """
+        raise UsageError(f"{type(self).__name__} has no staging database that could be surveyed.")
 
     @abstractmethod
     def check(self, manifest: Manifest) -> Mapping[str, int]:
@@ -314,6 +337,15 @@ class Engine(ABC):
 
         :param tools_dir: folder of the vendor's programs; None: the usual places.
         :raises VerificationFailed: the dump is incomplete or damaged.
+        """
+
+    @classmethod
+    @abstractmethod
+    def examine_foreign(cls, plain: Readable, name: str, tools_dir: str | None = None) -> ForeignDump:
+        """Check the dump *name* of another program to its end, by the rules of its format, without a server.
+
+        :raises VerificationFailed: it is incomplete or damaged.
+        :raises RestoreRefused: it is complete, and of a form that this engine does not restore.
         """
 
     def check_loadable(self, plain: Readable, manifest: Manifest) -> None:

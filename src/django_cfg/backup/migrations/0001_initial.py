@@ -10,6 +10,23 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="WebhookDelivery",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("project", models.CharField(max_length=100)),
+                ("env", models.CharField(max_length=50)),
+                ("receiver", models.CharField(help_text="SHA-256 of its URL", max_length=64)),
+                ("event", models.CharField(max_length=30)),
+                ("body", models.TextField(help_text="as it is sent, JSON")),
+                ("created_at", models.DateTimeField()),
+                ("due_at", models.DateTimeField(help_text="when it is tried again")),
+                ("attempts", models.PositiveSmallIntegerField(default=0, help_text="by ticks")),
+            ],
+            options={
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
             name="CachedObject",
             fields=[
                 (
@@ -74,6 +91,12 @@ class Migration(migrations.Migration):
                 ("tables", models.TextField(blank=True, help_text="the only tables of a restore; empty: all")),
                 ("host", models.CharField(blank=True, max_length=255)),
                 ("queued_at", models.DateTimeField(blank=True, help_text="when its slot was claimed", null=True)),
+                (
+                    "enqueued_at",
+                    models.DateTimeField(
+                        blank=True, help_text="when it was put on a queue that cannot be asked for it", null=True
+                    ),
+                ),
                 ("started_at", models.DateTimeField(blank=True, null=True)),
                 ("finished_at", models.DateTimeField(blank=True, null=True)),
                 ("heartbeat_at", models.DateTimeField(blank=True, help_text="its last sign of life", null=True)),

@@ -160,6 +160,37 @@ class CheckedReader:
         return len(block)
 
 
+class PeekableReader:
+    """A reader of *source* whose beginning can be looked at before it is read."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._ahead = b""
+
+    def peek(self, size: int) -> bytes:
+        """Return the next *size* bytes, fewer at the end; they are read again afterwards."""
+        while len(self._ahead) < size and (block := self._source.read(size - len(self._ahead))):
+            self._ahead += block
+        return self._ahead[:size]
+
+    def give_back(self, data: bytes) -> None:
+        """Let *data*, which was read last, be read again."""
+        self._ahead = data + self._ahead
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._ahead:
+            return self._source.read(size)
+        end = len(self._ahead) if size < 0 else size
+        block, self._ahead = self._ahead[:end], self._ahead[end:]
+        return block + self._source.read() if size < 0 else block
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Read as some decompressors do."""
+        block = self.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+
 def blocks(source: Readable) -> Iterator[bytes]:
     """*source* to its end."""
     while block := source.read(BLOCK):

@@ -24,6 +24,23 @@ class StoredObject:
     etag: str = field(default="", compare=False)  # another one for another content; empty: not known
 
 
+@dataclass(frozen=True)
+class Immutability:
+    """What keeps a storage's objects after they were deleted, or from being deleted."""
+
+    has_versions: bool = False  # what is deleted stays, hidden
+    can_lock: bool = False
+    default_days: int = 0  # for which the storage itself locks each object; 0: it does not
+    default_mode: str = ""  # likewise
+    own_days: int = 0  # for which this package locks each object that it stores; 0: it does not
+    own_mode: str = ""
+
+    @property
+    def lock(self) -> tuple[int, str]:
+        """The days and the mode of the lock that an object gets; a lock of its own comes before the storage's."""
+        return (self.own_days, self.own_mode) if self.own_days else (self.default_days, self.default_mode)
+
+
 def require_inside(key: str, location: str) -> None:
     """
     :raises StorageError: *key* is no path below the storage's root.
@@ -125,6 +142,13 @@ class Storage(ABC):
 
     def free_space(self) -> int | None:
         """Return the bytes that can still be stored, or None if unknown."""
+        return None
+
+    def immutability(self) -> Immutability | None:
+        """Return what keeps objects that are deleted; None: nothing does, or it cannot be asked.
+
+        :raises StorageError: the storage refuses to say.
+        """
         return None
 
     def abandoned(self, before: datetime) -> Iterator[StoredObject]:

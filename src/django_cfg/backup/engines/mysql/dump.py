@@ -212,7 +212,7 @@ def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
         tool = _find_tool(database, session)
         selected = _check_selection(session, selection)
         with explain_dump_errors(alias):
-            migrations = schema.read_migrations(session, selected.tables)
+            migrations = schema.read_migrations(session, [table.name for table in selected.tables])
             size, max_packet = schema.estimate_dump_size(session), get_max_packet(session)
             charset = schema.read_charset(session, session.database)
             source = _Source(session, tool, selected, migrations, size, charset, max_packet)

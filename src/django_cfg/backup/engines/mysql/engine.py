@@ -10,6 +10,7 @@ from django_cfg.backup.engines.base import (
     Dump,
     Engine,
     Finding,
+    ForeignDump,
     KeptObject,
     Preflight,
     Restoration,
@@ -17,7 +18,7 @@ from django_cfg.backup.engines.base import (
     Selection,
     SwitchResult,
 )
-from django_cfg.backup.engines.mysql import connection, dump, preflight, restore, staging_schemas
+from django_cfg.backup.engines.mysql import connection, dump, foreign_dump, preflight, restore, staging_schemas
 from django_cfg.backup.engines.mysql.dump_scanner import DumpScanner
 from django_cfg.backup.engines.mysql.missing_database import is_missing
 from django_cfg.backup.engines.mysql.schema import list_tables
@@ -89,6 +90,10 @@ class MySQLEngine(Engine):
 
     def check_loadable(self, plain: Readable, manifest: Manifest) -> None:
         preflight.refuse_unknown_charsets(self.database, manifest, _scan(plain, manifest))
+
+    @classmethod
+    def examine_foreign(cls, plain: Readable, name: str, tools_dir: str | None = None) -> ForeignDump:
+        return foreign_dump.examine_foreign(plain, name)
 
     @classmethod
     def restore_command(cls, plain: Sequence[str]) -> str:

@@ -175,11 +175,11 @@ def count_all_rows(session: Session, schema: str) -> dict[str, int]:
     return {table.name: count_rows(session, table, schema, history=True) for table in list_tables(session, schema)}
 
 
-def read_migrations(session: Session, tables: Iterable[TableInfo]) -> Mapping[str, tuple[str, ...]]:
+def read_migrations(session: Session, tables: Iterable[str], schema: str = "") -> Mapping[str, tuple[str, ...]]:
     """Return the applied migrations of each app; nothing if Django keeps no record among *tables*."""
-    if "django_migrations" not in {table.name for table in tables}:
+    if "django_migrations" not in tables:
         return {}
-    query = f"SELECT app, name FROM {quote_name(session.database, 'django_migrations')} ORDER BY id"
+    query = f"SELECT app, name FROM {quote_name(schema or session.database, 'django_migrations')} ORDER BY id"
     return group_migrations((str(app), str(name)) for app, name in session.fetch_rows(query))
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
+from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Survey, SwitchResult
 from django_cfg.backup.engines.connection_settings import merged_settings
 from django_cfg.backup.engines.mysql import staging_schemas, switch
 from django_cfg.backup.engines.mysql.connection import connect
 from django_cfg.backup.engines.mysql.dump_loader import DumpLoader
 from django_cfg.backup.engines.mysql.error_advice import explain_restore_errors
 from django_cfg.backup.engines.mysql.error_text import get_error_text, remove_row_data_of
-from django_cfg.backup.engines.mysql.schema import count_all_rows, get_charset
+from django_cfg.backup.engines.mysql.schema import count_all_rows, get_charset, read_migrations
 from django_cfg.backup.engines.mysql.session import Session, end_other_sessions
 from django_cfg.backup.engines.mysql.stored_code.contents import list_contents
 from django_cfg.backup.engines.mysql.stored_code.create import CreatedObjects, create_objects
@@ -51,13 +51,22 @@ class StagingRestoration(Restoration):
         with explain_restore_errors(self._database.alias, AS_IT_WAS):
             self._loader.load(plain)
 
+    def survey(self) -> Survey:
+        with explain_restore_errors(self._database.alias, AS_IT_WAS):
+            counts = self._count_rows()
+            return Survey(counts, read_migrations(self._session, counts, self._staging))
+
     def check(self, manifest: Manifest) -> Mapping[str, int]:
         self._partial = manifest.partial
         with explain_restore_errors(self._database.alias, AS_IT_WAS):
-            counts = count_all_rows(self._session, self._staging)
-            counts.pop(staging_schemas.MARKER, None)
+            counts = self._count_rows()
             compare_tables(manifest.tables, counts, manifest.name)
             self._created = create_objects(self._session, self._staging, self._loader.stored_objects)
+        return counts
+
+    def _count_rows(self) -> Mapping[str, int]:
+        counts = count_all_rows(self._session, self._staging)
+        counts.pop(staging_schemas.MARKER, None)
         return counts
 
     def fetch_value(self, query: str) -> object:

@@ -9,11 +9,13 @@ backup, so blocks of COPY are searched for their end, and their chain is walked 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Generator, Iterable
+from dataclasses import dataclass, field
 from itertools import islice
 
 from django_cfg.backup.engines.postgresql.schema import TableName
-from django_cfg.backup.errors import DumpFailed
+from django_cfg.backup.errors import DumpFailed, RestoreRefused, VerificationFailed
 from django_cfg.backup.pipeline.stream import Readable
 
 _OLDEST, _NEWEST = (1, 12), (1, 16)  # versions of the format that are read here: pg_dump 9.0 to 18
@@ -27,11 +29,28 @@ _SAMPLE_EVERY = 1 << 16  # bytes
 _SAMPLE = 6  # rows
 _TABLE_BLOCK, _LARGE_OBJECTS_BLOCK = 1, 3
 
+_NAMES_ROLES = ("ACL", "DEFAULT ACL", "POLICY", "USER MAPPING")  # kinds of entries
+_NAME = r'(?:"(?:[^"]|"")*"|[^\s",;()]+)'
+_ROLE = re.compile(_NAME)
+_GRANTED = re.compile(rf"\b(?:TO|FROM|FOR ROLE|MAPPING FOR) ({_NAME}(?:, {_NAME})*)")
+_CONDITION = re.compile(r" (?:USING|WITH CHECK) \(")
+
 _Parser = Generator[None, bytes, None]
 
 
 class _Damaged(Exception):
     pass
+
+
+@dataclass
+class DumpContents:
+    """What the beginning of a dump says of it."""
+
+    server_version: str = ""
+    tool_version: str = ""
+    tables: int = 0  # that it defines
+    filled: set[str] = field(default_factory=set)  # tables whose rows it holds, with their schemas
+    roles: set[str] = field(default_factory=set)  # that own something in it or are granted something
 
 
 class CustomFormatReader:
@@ -101,6 +120,30 @@ def measure_contents(blocks: Iterable[bytes]) -> int | None:
     return None
 
 
+def read_contents(blocks: Iterable[bytes], name: str) -> DumpContents:
+    """Read of *blocks*, the dump *name*, what comes before the first data.
+
+    :raises VerificationFailed: it is damaged.
+    :raises RestoreRefused: its format is not known here.
+    """
+    check = _Check(())
+    parser = check.run_to_data()
+    try:
+        next(parser)
+        for block in blocks:
+            parser.send(block)
+        parser.send(b"")
+    except StopIteration:
+        if check.unknown_version:
+            raise RestoreRefused(
+                f"{name} has version {check.unknown_version} of pg_dump's custom format, which this version of "
+                "django-cfg-backup does not know: upgrade it."
+            ) from None
+    except _Damaged as error:
+        raise VerificationFailed(f"{name} is no complete dump: it {error}.") from None
+    return check.contents
+
+
 class _Check:
     """The parser. Its generator is sent the stream's pieces, at last b""."""
 
@@ -110,6 +153,7 @@ class _Check:
         self._tables = tables
         self._buffer, self._position = b"", 0
         self._integer_size = self._offset_size = 0
+        self.contents = DumpContents()
         self._is_copied: dict[int, bool] = {}  # by entry that has data: rows as COPY's text?
 
     @property
@@ -148,8 +192,9 @@ class _Check:
                 yield from self._integer()  # its level
             for _ in range(7):
                 yield from self._integer()  # when it was made
-            for _ in range(3):
-                yield from self._text()  # the database, the versions of server and program
+            yield from self._text()  # the database
+            self.contents.server_version = yield from self._text()
+            self.contents.tool_version = yield from self._text()
         return version
 
     def _read_contents(self, version: tuple[int, int]) -> _Parser:
@@ -162,13 +207,15 @@ class _Check:
             tag = yield from self._text()
             kind = yield from self._text()
             yield from self._integer()  # the section
-            yield from self._skip_texts(2)  # to create and to drop it
+            yield from self._read_roles(kind)  # in the text that creates it
+            yield from self._skip_text()  # to drop it
             is_copied = yield from self._skip_text()
             schema = yield from self._text()
             yield from self._skip_texts(1 + (version >= (1, 14)))  # the tablespace, the access method
             if version >= (1, 16):
                 yield from self._integer()  # the kind of relation
-            yield from self._skip_texts(2)  # the owner, whether it has OIDs
+            self.contents.roles.add((yield from self._text()))  # the owner
+            yield from self._skip_text()  # whether it has OIDs
             while (yield from self._skip_text()):
                 pass  # what it depends on
             yield from self._take(1 + self._offset_size)  # where its data is: not known in a stream
@@ -177,6 +224,9 @@ class _Check:
             if has_data and kind == "TABLE DATA":
                 found.add((schema, tag))
                 tables += 1
+            self.contents.tables += kind == "TABLE"
+        self.contents.filled = {f"{schema}.{tag}" for schema, tag in found}
+        self.contents.roles.discard("")
         self._require_tables(found, tables)
 
     def _require_tables(self, found: set[tuple[str, str]], count: int) -> None:
@@ -187,6 +237,18 @@ class _Check:
             raise _Damaged(
                 f"has the rows of {count} tables, not of the {len(self._tables)} that the database has{names}"
             )
+
+    def _read_roles(self, kind: str) -> _Parser:
+        """Find the roles that a text names which grants something."""
+        size = yield from self._integer()
+        if kind not in _NAMES_ROLES or not 0 < size <= _MAX_TEXT:
+            yield from self._skip(max(0, size))
+            return
+        text = (yield from self._take(size)).decode(errors="replace")
+        if kind == "POLICY":
+            text = _CONDITION.split(text, maxsplit=1)[0]
+        found = {_unquote(role) for roles in _GRANTED.findall(text) for role in _ROLE.findall(roles)}
+        self.contents.roles |= found - {"PUBLIC", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE", "public"}
 
     def _read_block(self) -> _Parser:
         (kind,) = yield from self._take(1)
@@ -300,3 +362,7 @@ class _Check:
         if self._position == len(self._buffer):
             self._buffer, self._position = (yield), 0
         return bool(self._buffer)
+
+
+def _unquote(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name

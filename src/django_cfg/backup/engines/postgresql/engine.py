@@ -10,6 +10,7 @@ from django_cfg.backup.engines.base import (
     Dump,
     Engine,
     Finding,
+    ForeignDump,
     KeptObject,
     Preflight,
     Restoration,
@@ -19,6 +20,7 @@ from django_cfg.backup.engines.base import (
 )
 from django_cfg.backup.engines.postgresql import dump, staging_databases
 from django_cfg.backup.engines.postgresql.connection import connect
+from django_cfg.backup.engines.postgresql.foreign_dump import examine_foreign
 from django_cfg.backup.engines.postgresql.libpq import describe_location, identify
 from django_cfg.backup.engines.postgresql.pg_restore import check_archive
 from django_cfg.backup.engines.postgresql.preflight import run_preflight
@@ -77,6 +79,10 @@ class PostgreSQLEngine(Engine):
         name = manifest.archive.key
         tools = choose_tools(parse_major(manifest.engine.tool_version), tools_dir, f"To read {name}")
         check_archive(plain, tools, name)
+
+    @classmethod
+    def examine_foreign(cls, plain: Readable, name: str, tools_dir: str | None = None) -> ForeignDump:
+        return examine_foreign(plain, name, tools_dir)
 
     @classmethod
     def restore_command(cls, plain: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, SwitchResult
+from django_cfg.backup.engines.base import Database, Restoration, RestoreOptions, Survey, SwitchResult
 from django_cfg.backup.engines.postgresql import database_properties, schema, staging_databases
 from django_cfg.backup.engines.postgresql.archive_script import TRANSACTION_TIMEOUT_SINCE
 from django_cfg.backup.engines.postgresql.connection import connect, connect_to_restore, replace_name
@@ -144,12 +144,22 @@ class StagingRestoration(Restoration):
         self.skipped = (*selection.skipped, *self.skipped)
         self._notes = selection.advise(self._target)
 
+    def survey(self) -> Survey:
+        with self._connect() as connection:
+            counts = schema.count_rows(connection, schema.list_tables(connection))
+            return Survey(counts, schema.fetch_migrations(connection))
+
     def check(self, manifest: Manifest) -> Mapping[str, int]:
-        with connect(self._staging) as connection, explain_restore_errors(self._target.database):
-            schema.execute(connection, "SET row_security = off", schema.NO_TIMEOUTS)
+        with self._connect() as connection:
             counts = schema.count_rows(connection, schema.list_tables(connection))
             compare_tables(manifest.tables, counts, manifest.name)
         return counts
+
+    @contextmanager
+    def _connect(self) -> Iterator[Any]:
+        with connect(self._staging) as connection, explain_restore_errors(self._target.database):
+            schema.execute(connection, "SET row_security = off", schema.NO_TIMEOUTS)
+            yield connection
 
     def fetch_value(self, query: str) -> object:
         with connect(self._staging) as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from django_cfg.backup.engines.base import (
@@ -13,6 +13,7 @@ from django_cfg.backup.engines.base import (
     Dump,
     Engine,
     Finding,
+    ForeignDump,
     KeptObject,
     Level,
     Preflight,
@@ -23,15 +24,16 @@ from django_cfg.backup.engines.base import (
 )
 from django_cfg.backup.engines.sqlite.connection import get_database_path, open_database
 from django_cfg.backup.engines.sqlite.dump import check_selection, open_dump, require_temporary_space
+from django_cfg.backup.engines.sqlite.foreign_dump import HEADER, read_header
 from django_cfg.backup.engines.sqlite.kept_data import list_kept
 from django_cfg.backup.engines.sqlite.preflight import run_preflight
 from django_cfg.backup.engines.sqlite.restore import open_restoration, undo_restore
 from django_cfg.backup.engines.sqlite.schema import list_tables
-from django_cfg.backup.engines.sqlite.staging import check_file
+from django_cfg.backup.engines.sqlite.staging import check_file, survey_file
 from django_cfg.backup.engines.sqlite.workspace import sweep_workspace
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.stream import Readable, blocks
+from django_cfg.backup.pipeline.stream import PeekableReader, Readable, blocks
 from django_cfg.backup.process.private_dir import create_private, private_dir
 
 # An archive is checked without any database of the project; receivers of connection_created know this alias best.
@@ -101,16 +103,31 @@ class SQLiteEngine(Engine):
     @classmethod
     def check_archive(cls, plain: Readable, manifest: Manifest, tools_dir: str | None = None) -> None:
         require_temporary_space(manifest.archive.raw_size)
-        with private_dir() as folder:
-            copy = folder / "copy.sqlite3"
-            with create_private(copy) as file:
-                for block in blocks(plain):
-                    try:
-                        file.write(block)
-                    except OSError as error:
-                        raise StorageError.from_os("write the temporary file", copy, error) from error
+        with _copied(plain) as copy:
             check_file(copy, _NO_DATABASE, manifest, manifest.archive.key, indexes=True)
+
+    @classmethod
+    def examine_foreign(cls, plain: Readable, name: str, tools_dir: str | None = None) -> ForeignDump:
+        source = PeekableReader(plain)
+        dump = read_header(source.peek(HEADER), name)
+        with _copied(source) as copy:
+            survey_file(copy, _NO_DATABASE, name, indexes=True)
+        return dump
 
     @classmethod
     def restore_command(cls, plain: Sequence[str]) -> str:
         return f"{plain[0]} > restored.sqlite3"
+
+
+@contextmanager
+def _copied(plain: Readable) -> Iterator[Path]:
+    """A private file with the bytes of *plain*, which can be opened after its last byte was compared."""
+    with private_dir() as folder:
+        copy = folder / "copy.sqlite3"
+        with create_private(copy) as file:
+            for block in blocks(plain):
+                try:
+                    file.write(block)
+                except OSError as error:
+                    raise StorageError.from_os("write the temporary file", copy, error) from error
+        yield copy

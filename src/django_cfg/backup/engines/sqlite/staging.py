@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from django_cfg.backup.engines.base import Database, Restoration, SwitchResult
+from django_cfg.backup.engines.base import Database, Restoration, Survey, SwitchResult
 from django_cfg.backup.engines.sqlite.connection import (
     Interrupts,
     build_uri,
@@ -20,7 +20,7 @@ from django_cfg.backup.engines.sqlite.connection import (
     run_interruptibly,
 )
 from django_cfg.backup.engines.sqlite.kept_data import OldData
-from django_cfg.backup.engines.sqlite.schema import count_rows, find_damage
+from django_cfg.backup.engines.sqlite.schema import count_rows, fetch_migrations, find_damage
 from django_cfg.backup.engines.table_comparison import compare_tables
 from django_cfg.backup.errors import RestoreFailed, VerificationFailed
 from django_cfg.backup.manifest import Manifest
@@ -65,6 +65,9 @@ class StagingRestoration(Restoration):
         create_private(self._staging).close()
         with closing(open_read_only(path)) as source, closing(open_file(self._staging, mode="rw")) as staging:
             source.backup(staging)
+
+    def survey(self) -> Survey:
+        return survey_file(self._staging, self._database, "The restored file")
 
     def check(self, manifest: Manifest) -> Mapping[str, int]:
         return check_file(self._staging, self._database, manifest, manifest.name)
@@ -133,18 +136,26 @@ def check_file(
     :returns: the rows by table.
     :raises VerificationFailed: the file is damaged, or differs from its manifest.
     """
+    counts = survey_file(path, database, subject, indexes=indexes).rows
+    compare_tables(manifest.tables, counts, subject)
+    return counts
 
-    def check(interrupts: Interrupts) -> Mapping[str, int]:
+
+def survey_file(path: Path, database: Database, subject: str, *, indexes: bool = False) -> Survey:
+    """Check the structure of the database file *path*, as :func:`check_file` does, and return what it holds.
+
+    :raises VerificationFailed: the file is damaged.
+    """
+
+    def survey(interrupts: Interrupts) -> Survey:
         with closing(open_file(path, immutable="1")) as connection:
             connection.execute("SELECT 1 FROM sqlite_master")  # SQLite names a file that is none before Django opens it
         with open_as_project(path, database, interrupts, immutable=True) as connection:
             if damage := find_damage(connection, indexes=indexes):
                 raise VerificationFailed(f"{subject} holds a damaged SQLite database: {damage}.")
-            counts = count_rows(connection)
-            compare_tables(manifest.tables, counts, subject)
-        return counts
+            return Survey(count_rows(connection), fetch_migrations(connection))
 
     try:
-        return run_interruptibly(check)
+        return run_interruptibly(survey)
     except sqlite3.DatabaseError as error:
         raise VerificationFailed(f"{subject} does not hold a readable SQLite database: {error}.") from error

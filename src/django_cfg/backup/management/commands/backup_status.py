@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from datetime import timedelta, tzinfo
+from pathlib import Path
 from typing import Any
 
-from django_cfg.backup.errors import Unhealthy
+from django_cfg.backup.errors import StorageError, Unhealthy, UsageError
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.output import backups, proofs
 from django_cfg.backup.services.catalog.places import read_places
+from django_cfg.backup.services.monitoring.metrics import read_metrics, write_metrics
 from django_cfg.backup.services.monitoring.status import PlaceStatus, SourceStatus, StatusReport, read_status
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import current_project
 
+_PATIENCE = 30.0  # seconds for metrics: no person waits, and a tick of cron must not pile up
 _HEADER = ("SOURCE", "LAST BACKUP", "AGE", "SIZE", "NEXT", "LAST PROOF", "STATE")
 
 _PLACES = ("PLACE", "LOCATION", "BACKUPS", "SIZE", "NEWEST", "MISSING", "STATE")
@@ -22,7 +26,40 @@ _PLACES = ("PLACE", "LOCATION", "BACKUPS", "SIZE", "NEWEST", "MISSING", "STATE")
 class Command(BackupCommand):
     help = "Show how the backups are doing, from the storage alone. Exit code 4: something is unhealthy or overdue."
 
-    def run(self, **options: Any) -> Any:
+    def arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--format",
+            dest="form",
+            choices=["text", "prometheus"],
+            default="text",
+            help="With `prometheus`, print metrics; exit code 0 also if something is unhealthy: the metrics say so.",
+        )
+        parser.add_argument(
+            "--output",
+            metavar="FILE",
+            help="Write the metrics to FILE, which is replaced in one step: for the textfile collector of "
+            "node_exporter, whose files end with .prom.",
+        )
+
+    def run(self, *, form: str, output: str | None, **options: Any) -> Any:
+        if form == "prometheus":
+            return self._export(output)
+        if output:
+            raise UsageError("--output is for --format prometheus.")
+        return self._report()
+
+    def _export(self, output: str | None) -> None:
+        if self.as_json:
+            raise UsageError("--json and --format prometheus exclude each other: give only one of them.")
+        metrics = read_metrics(_PATIENCE)
+        if output:
+            write_metrics(metrics, Path(output))
+        else:
+            self.stdout.write(str(metrics), ending="")
+        if metrics.error:
+            raise StorageError(metrics.error)
+
+    def _report(self) -> StatusReport:
         project = current_project()
         catalog = read_places(project)
         report = read_status(project, catalog)

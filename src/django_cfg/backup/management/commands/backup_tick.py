@@ -13,10 +13,12 @@ from django_cfg.backup.services.schedule.tick import tick
 
 
 class Command(BackupCommand):
-    help = "Start the backups that are due, once a minute: from cron, systemd, Kubernetes. Without RQ they run here."
+    help = (
+        "Start the backups that are due, once a minute: from cron, systemd, Kubernetes. Without a queue they run here."
+    )
 
     def arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--in-place", action="store_true", help="Run them here although there are RQ queues.")
+        parser.add_argument("--in-place", action="store_true", help="Run them here although there is a queue.")
 
     def run(self, *, in_place: bool, **options: Any) -> Any:
         ticked = tick(in_place=in_place or None, progress=self.progress)

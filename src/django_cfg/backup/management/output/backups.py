@@ -10,6 +10,7 @@ from django_cfg.backup.manifest import Manifest, Signature
 from django_cfg.backup.services.catalog.catalog import Catalog
 
 _SIGNATURES = {Signature.GOOD: "good", Signature.NONE: "unsigned", Signature.BAD: "bad signature"}
+TIME_FROM = {"option": "--taken-at", "name": "its name", "file": "the age of the file"}
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -85,6 +86,13 @@ def _describe_archives(manifest: Manifest) -> dict[str, str]:
     return facts
 
 
+def _describe_adoption(manifest: Manifest, zone: tzinfo) -> dict[str, str]:
+    if not (adopted := manifest.adopted):
+        return {}
+    said = TIME_FROM[adopted.time_from]
+    return {"Adopted": f"from {adopted.name} on {format_time(adopted.at, zone)}; when it was made, {said} says"}
+
+
 def format_backup(
     manifest: Manifest,
     zone: tzinfo,
@@ -101,7 +109,8 @@ def format_backup(
         "Source": str(manifest.source),
         "Started": format_time(manifest.started_at, zone),
         "Took": seconds_taken((manifest.finished_at - manifest.started_at).total_seconds()),
-        "Trigger": f"{manifest.trigger}, on {manifest.host}",
+        "Trigger": f"{manifest.trigger}, on {manifest.host or 'an unknown host'}",
+        **_describe_adoption(manifest, zone),
         **_describe_archives(manifest),
         "Compression": manifest.compression,
         "Encryption": ", ".join((manifest.encryption.method, *manifest.encryption.recipients)),

@@ -8,6 +8,11 @@ from collections.abc import Callable
 from datetime import datetime, tzinfo
 from string import Formatter
 
+ARCHIVE_KEY = re.compile(
+    r"(?P<name>.+?)(?P<infix>\.[0-9a-f]{8})?(?P<rows>\.rows\d+)?\.(?P<format>pgdump|sql|sqlite3)"
+    r"(?P<compressed>\.(?:gz|zst|bz2|xz))?(?P<encrypted>\.gpg)?",
+    re.DOTALL,
+)
 _UNFIT = re.compile(r"[^\w-]+")  # for a file name on any system; a dot would begin a suffix
 
 

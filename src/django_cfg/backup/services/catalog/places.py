@@ -198,10 +198,12 @@ def _compare_places(
     broken: dict[str, list[Damaged]] = {}
     for place, catalog in found.items():
         for manifest in catalog.backups:
-            if manifest == chosen[manifest.name][1]:
+            origin, counts = chosen[manifest.name]
+            signatures = (found[origin].signatures.get(manifest.name), catalog.signatures.get(manifest.name))
+            if manifest == counts and signatures[0] == signatures[1]:
                 states[manifest.name][place] = "intact"
             else:
-                broken.setdefault(place, []).append(_of_another(manifest, catalog, chosen[manifest.name][0]))
+                broken.setdefault(place, []).append(_of_another(manifest, catalog, origin))
         broken.setdefault(place, []).extend(each for each in catalog.damaged if each.name in chosen)
         for each in broken[place]:
             states[each.name][place] = "damaged"
@@ -218,8 +220,8 @@ def _compare_places(
 def _of_another(manifest: Manifest, catalog: Catalog, place: str) -> Damaged:
     error = ManifestError(
         f"The manifest {manifest.key} in {catalog.location} differs from the one in {place}: another backup has this "
-        "name there, or one of them was changed. Find out which is right; `backup_copy --replace-damaged` "
-        "puts the one of another place in its stead."
+        "name there, or one of them or its signature was changed. Find out which is right; `backup_copy "
+        "--replace-damaged` puts the one of another place in its stead."
     )
     return Damaged(name=manifest.name, error=error, manifest=manifest)
 

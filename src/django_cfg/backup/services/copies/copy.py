@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import (
@@ -21,13 +22,13 @@ from django_cfg.backup.records import ErrorText, Record
 from django_cfg.backup.services.catalog.archives import check_archives
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.catalog.places import places_with, read_first_good, read_places
-from django_cfg.backup.services.copies.missing import find_missing, state_in
+from django_cfg.backup.services.copies.missing import find_missing, find_missing_proofs, state_in
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.retention.delete import delete_backup
 from django_cfg.backup.services.runs.file_lock import source_lock
-from django_cfg.backup.storage.base import Storage, removed_on_error
+from django_cfg.backup.storage.base import Storage
 
 _KIND = "copy"
 _log = logging.getLogger("django_cfg.backup")
@@ -57,7 +58,19 @@ def copy_missing(project: Project, progress: Progress = SILENT, catalog: Catalog
             outcomes += _copy_all(project, place, missing, catalog, progress)
         except AlreadyRunning as error:
             _log.info("%s", error)
+    for place, keys in find_missing_proofs(project, catalog).items():
+        _copy_proofs(project, place, keys)
     return outcomes
+
+
+def _copy_proofs(project: Project, place: Place, keys: Iterable[str]) -> None:
+    """Copy proofs to *place* from where they are. One that cannot be copied is tried again with the next tick."""
+    for key in keys:
+        for source in project.places:
+            if source is not place:
+                with suppress(StorageError):
+                    place.storage.write(key, source.storage.read(key))
+                    break
 
 
 def _copy_all(
@@ -141,7 +154,7 @@ def _copy(source: Storage, target: Storage, manifest: Manifest, progress: Progre
         raise VerificationFailed(f"{manifest.key} in {source.location} has changed since it was listed.")
     with (
         byte_progress(progress, f"{manifest.name}: copying to {target.location}", manifest.size) as advance,
-        removed_on_error(target) as made,
+        _removed_unless_published(target, manifest.key) as made,
     ):
         for part in manifest.parts:
             if _has_same(target, part):
@@ -152,10 +165,32 @@ def _copy(source: Storage, target: Storage, manifest: Manifest, progress: Progre
             ):
                 copy_stored(stored, sink, part.archive, advance)
             made.append(part.archive_key)
-        target.write(manifest.key, content)
-    if target.read(manifest.key) != content:  # not every service refuses to overwrite
-        raise NameTaken.of(manifest.key, target.location)
+        write_manifest(target, manifest.key, content)
     _copy_sidecars(source, target, manifest.name)
+
+
+def write_manifest(storage: Storage, key: str, content: bytes) -> None:
+    """Write a manifest; it is no error if another process has just written the same one.
+
+    :raises NameTaken: there is another one.
+    """
+    with suppress(NameTaken):
+        storage.write(key, content)
+    if storage.read(key) != content:  # not every service refuses to overwrite
+        raise NameTaken.of(key, storage.location)
+
+
+@contextmanager
+def _removed_unless_published(target: Storage, manifest_key: str) -> Iterator[list[str]]:
+    """Delete the objects whose keys the block has put into the list, if it fails and no manifest may name them."""
+    made: list[str] = []
+    try:
+        yield made
+    except BaseException:
+        if made and target.stat(manifest_key) is None:
+            for key in made:
+                target.delete(key)
+        raise
 
 
 def _has_same(target: Storage, part: Manifest) -> bool:

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Sequence
 
 from django_cfg.backup.errors import ClockSkew
-from django_cfg.backup.manifest import Manifest, Signature
+from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import Catalog, CopyKind
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.retention.prune import decide_retention
+from django_cfg.backup.services.retention.prune import decide_retention, list_distrusted
 
 _log = logging.getLogger("django_cfg.backup")
 
@@ -33,23 +33,38 @@ def find_missing(project: Project, catalog: Catalog) -> dict[Place, list[Manifes
 def missing_in(project: Project, place: Place, catalog: Catalog) -> list[Manifest]:
     """Return the backups of this project and environment that *place* should have and has not, newest first.
 
-    What its retention has deleted is not missing. A backup with a bad signature is copied nowhere.
+    What its retention has deleted is not missing. A backup that retention does not trust is copied nowhere.
 
     :param catalog: of all places.
     :raises ClockSkew: a backup is dated in the future, so that retention decides nothing.
     """
     if place.name not in catalog.by_place:
         return []
+    distrusted = list_distrusted(catalog)
     absent = [
         manifest
         for manifest in catalog.of(project)
-        if state_in(place, manifest, catalog) == "missing"
-        and catalog.signatures.get(manifest.name) is not Signature.BAD
+        if state_in(place, manifest, catalog) == "missing" and manifest.name not in distrusted
     ]
     if not absent or not place.retention.enabled:
         return absent
     kept = {manifest.name for manifest in decide_retention(project, catalog, place).kept}
     return [manifest for manifest in absent if manifest.name in kept]
+
+
+def find_missing_proofs(project: Project, catalog: Catalog) -> dict[Place, list[str]]:
+    """Return by place the keys of proofs that were written while it was away: the last one of each backup in it.
+
+    :param catalog: of all places.
+    """
+    found: dict[Place, list[str]] = {}
+    for place in project.places:
+        in_place = catalog.by_place.get(place.name)
+        for manifest in in_place.of(project) if in_place else ():
+            last = catalog.proof_keys.get(manifest.name, ())[-1:]
+            if in_place and last and last[0] not in in_place.proof_keys.get(manifest.name, ()):
+                found.setdefault(place, []).append(last[0])
+    return found
 
 
 def state_in(place: Place, manifest: Manifest, catalog: Catalog) -> CopyKind:

@@ -25,7 +25,7 @@ from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.catalog.naming import render_name
 from django_cfg.backup.services.catalog.places import read_places
-from django_cfg.backup.services.copies.copy import send_failed
+from django_cfg.backup.services.copies.copy import send_failed, write_manifest
 from django_cfg.backup.services.creation.restore_command import restore_command
 from django_cfg.backup.services.creation.stall import stalls_reported
 from django_cfg.backup.services.creation.store import store_dump
@@ -162,9 +162,7 @@ class _BackupAttempt:
         for place in targets.left:
             storage = place.storage
             with targets.dropping(place), self._archives_withdrawn_on_error(targets, place, keys, manifest.key, run):
-                storage.write(manifest.key, content)
-                if storage.read(manifest.key) != content:  # not every service refuses to overwrite
-                    raise NameTaken.of(manifest.key, storage.location)
+                write_manifest(storage, manifest.key, content)
                 targets.keep(place)
                 self._succeed(run, manifest)
 
@@ -254,7 +252,7 @@ class _BackupAttempt:
                     packed = store(moved)
                 if any(each.raw.size == 0 for each in packed):
                     raise DumpFailed(f"The dump of {self._source.database!r} is empty. Nothing was published.")
-                archives = {key: _archive(key, each) for key, each in zip(keys, packed, strict=True)}
+                archives = {key: describe_archive(key, each) for key, each in zip(keys, packed, strict=True)}
                 return archives, dump.report()
 
     def _manifest(
@@ -295,10 +293,10 @@ class _BackupAttempt:
             is_backup = True  # as long as that is not known
             try:
                 if isinstance(error, NameTaken):  # the manifest's name: it is another backup's
-                    is_backup = _are_archives_of(storage, keys, manifest_key)
+                    is_backup = are_archives_of(storage, keys, manifest_key)
                 else:
                     is_backup = storage.stat(manifest_key) is not None
-                    if is_backup and _are_archives_of(storage, keys, manifest_key):  # interrupted when it was written
+                    if is_backup and are_archives_of(storage, keys, manifest_key):  # interrupted when it was written
                         self._succeed(run, Manifest.from_json(storage.read(manifest_key), manifest_key))
             finally:
                 if is_backup:
@@ -306,13 +304,13 @@ class _BackupAttempt:
             raise
 
 
-def _are_archives_of(storage: Storage, keys: Sequence[str], manifest_key: str) -> bool:
+def are_archives_of(storage: Storage, keys: Sequence[str], manifest_key: str) -> bool:
     """Whether another's manifest names one of the archives *keys*: in a bucket two uploads may end as one object."""
     named = Manifest.from_json(storage.read(manifest_key), manifest_key).archive_keys
     return not set(named).isdisjoint(keys)
 
 
-def _archive(key: str, packed: Packed) -> Archive:
+def describe_archive(key: str, packed: Packed) -> Archive:
     return Archive(
         key=key.rpartition("/")[2],
         size=packed.stored.size,

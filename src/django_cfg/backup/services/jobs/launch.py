@@ -35,9 +35,9 @@ _log = logging.getLogger("django_cfg.backup")
 
 def describe_way(project: Project) -> str:
     """Say where jobs run, for the pages."""
-    if rq.has_queues():
+    if _has_queues(project):
         return f"on the queue {project.config.schedule.queue!r}"
-    if has_task_backend():
+    if _has_tasks(project):
         return "on the task backend of the project"
     try:
         _command()
@@ -46,15 +46,25 @@ def describe_way(project: Project) -> str:
     return "in a process of its own"
 
 
+def _has_queues(project: Project) -> bool:
+    return project.config.queue_backend in (None, "rq") and rq.has_queues()
+
+
+def _has_tasks(project: Project) -> bool:
+    """With Celery, jobs of the admin run in a process of their own."""
+    chosen = project.config.queue_backend
+    return chosen in (None, "tasks") and has_task_backend(is_chosen=chosen == "tasks")
+
+
 def launch(project: Project, job: Job) -> JobState:
     """Start *job*, and return its state; it does not wait for its end.
 
     :raises BackupError: it cannot be started.
     """
-    if rq.has_queues():
+    if _has_queues(project):
         return _enqueue(project, job)
     sweep_boards()
-    if has_task_backend():
+    if _has_tasks(project):
         return _hand_to_tasks(job)
     try:
         return _start_process(job)

@@ -1,4 +1,4 @@
-"""Django's tasks (6.0 or newer), where the project's backend runs them outside of the request."""
+"""Django's tasks, where the project's backend runs them outside of the request."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pydantic import ValidationError
 from django_cfg.backup.errors import QueueUnavailable
 from django_cfg.backup.services.jobs.job import JobPhase, JobState
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.schedule import task_queue
 
 _TASK = "django_cfg.backup.django_tasks.run_job"
 _log = logging.getLogger("django_cfg.backup")
 
 
-def has_task_backend() -> bool:
-    """Whether Django's tasks run somewhere else than in the request."""
-    if django.VERSION < (6, 0):
-        return False
-    from django.tasks import task_backends  # type: ignore[import-not-found, unused-ignore]  # from Django 6.0 on
-    from django.tasks.backends.dummy import DummyBackend  # type: ignore[import-not-found, unused-ignore]
-    from django.tasks.backends.immediate import ImmediateBackend  # type: ignore[import-not-found, unused-ignore]
+def has_task_backend(*, is_chosen: bool = False) -> bool:
+    """Whether Django's tasks run somewhere else than in the request.
 
+    :param is_chosen: by BackupConfig.queue_backend; then also those of the package django-tasks, before Django 6.0.
+    """
+    if django.VERSION < (6, 0) and not is_chosen:
+        return False
     try:
-        return not isinstance(task_backends["default"], DummyBackend | ImmediateBackend)
+        return task_queue.runs_elsewhere(task_queue.find_backend())
     except (ImproperlyConfigured, ImportError) as error:  # settings.TASKS is for Django's checks to judge
         _log.warning("settings.TASKS cannot be used, so jobs run without it: %s", error)
         return False

@@ -26,6 +26,7 @@ from django_cfg.backup.services.monitoring.channels import (
     send_to_all,
 )
 from django_cfg.backup.services.monitoring.incidents import Incident, Kind
+from django_cfg.backup.services.monitoring.webhooks import announce, check_webhooks, is_wanted, send_test_event
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.project.secrets import secrets_of
@@ -45,6 +46,7 @@ def check_notifications(project: Project) -> Iterator[Finding]:
     elif config.notify_on_failure:
         text = "no failure is reported to anybody: set ADMINS and a mail server, notify_urls or heartbeat_url"
         yield Finding(Level.WARNING, "notify", text)
+    yield from check_webhooks(project)
 
 
 def send_test_notifications(project: Project) -> Iterator[Finding]:
@@ -55,6 +57,7 @@ def send_test_notifications(project: Project) -> Iterator[Finding]:
     body = _message(project, what, why="Somebody ran `backup_check --notify`.", todo="Nothing: it works.")
     for name, error in send_to_all(project, ways, what.rstrip("."), body).items():
         yield Finding(Level.FAILED if error else Level.OK, "notify", f"{name}: {error or 'sent'}")
+    yield from send_test_event(project)
 
 
 def _backup_succeeded(manifest: Manifest, warning: str, **_: Any) -> None:
@@ -220,14 +223,22 @@ def _watch_the_size(project: Project, source: Source, warning: str) -> None:
 
 
 def _begin(project: Project, kind: Kind, database: str, what: str, why: str, todo: str) -> None:
-    if _notifies_of_failures(project):
-        incident = Incident(project, kind, database)
-        incident.begin(_clean(why, project), lambda: _send(project, what, why=why, todo=todo))
+    def notify() -> bool | None:
+        heard = {announce("incident_opened", database, incident=kind, what=what, message=why)}
+        if _notifies_of_failures(project):
+            heard.add(_send(project, what, why=why, todo=todo))
+        return True if True in heard else None if None in heard else False
+
+    if _notifies_of_failures(project) or is_wanted(project, "incident_opened"):
+        Incident(project, kind, database).begin(_clean(why, project), notify)
 
 
 def _end(project: Project, kind: Kind, database: str = "") -> bool:
     """End the incident; return True if a notification of its end is wanted."""
-    return Incident(project, kind, database).end() and _notifies_of_failures(project)
+    if not Incident(project, kind, database).end():
+        return False
+    announce("incident_closed", database, incident=kind)
+    return _notifies_of_failures(project)
 
 
 def _notifies_of_failures(project: Project) -> bool:

@@ -20,6 +20,7 @@ from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.creation.create import require_ready, selection_of
 from django_cfg.backup.services.monitoring.notifications import check_notifications
 from django_cfg.backup.services.monitoring.preflight_encryption import check_encryption
+from django_cfg.backup.services.monitoring.preflight_immutability import check_immutability
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project
@@ -100,6 +101,7 @@ def _check_storage(project: Project, place: Place) -> Iterator[Finding]:
         yield Finding(Level.WARNING, subject, f"{unwise.text} {unwise.hint}")
     yield from _check_clock(probe, catalog)
     yield from _check_space(storage, catalog, project)
+    yield from check_immutability(project)
     for damaged in catalog.damaged:
         yield Finding(Level.WARNING, subject, str(damaged.error))
     if place is not project.places[0]:

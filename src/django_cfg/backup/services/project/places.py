@@ -17,7 +17,7 @@ from django_cfg.backup.storage.base import Storage
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Place:
     """One of them. Its retention is its own."""
 

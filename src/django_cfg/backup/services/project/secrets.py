@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import threading
 import traceback
 import warnings
@@ -23,6 +24,7 @@ from django_cfg.backup.storage.django.secret_options import secrets_of_options
 if TYPE_CHECKING:
     from django_cfg.backup.services.project.project import Project
 
+_SECRET_HEADER = re.compile(r"token|secret|key|auth|password|credential")
 _PASSWORDS = ("password", "passwd", "sslpassword", "ssl_key_password")  # in the OPTIONS of databases
 
 
@@ -34,17 +36,19 @@ def secrets_of(project: Project) -> set[str]:
     """Return all that a message must not show."""
     config = project.config
     found: list[Any] = [config.encryption_key, *config.decryption_keys]
-    found += [config.signing_key, *config.earlier_signing_keys, *_of_the_site()]
+    found += [config.metrics_token, config.signing_key, *config.earlier_signing_keys, *_of_the_site()]
     found += config.api.tokens
     for storage in (config.storage, *(copy.storage for copy in config.copies)):
         found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
+        found += [text for name, text in storage.s3_extra_headers.items() if _SECRET_HEADER.search(name)]
         found += [os.environ.get(name) for name in ROLE_VARIABLES if storage.s3_use_role]
         found += [storage.azure_account_key, storage.azure_sas_token]
         found += [os.environ.get(name) for name in CHAIN_VARIABLES if storage.backend in ("gcs", "azure")]
         found += _of_a_service_account(storage.gcs_credentials or "")
     found += _of_the_storages()
     found += [*_of_the_mail(), *_of_the_queues()]
-    for url in (*config.notify_urls, config.heartbeat_url or ""):
+    found += [webhook.secret for webhook in config.webhooks]
+    for url in (*config.notify_urls, config.heartbeat_url or "", *(webhook.url for webhook in config.webhooks)):
         found += secrets_of_url(url)
     for alias, database in project.databases.items():
         for values in (database.settings, config.for_database(alias).connection):
@@ -91,6 +95,9 @@ def _of_the_queues() -> Iterator[Any]:
     for queue in getattr(settings, "RQ_QUEUES", {}).values():
         yield queue.get("PASSWORD")
         yield unquote(urlsplit(str(queue.get("URL", ""))).password or "")
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        if url := getattr(settings, name, None):
+            yield from secrets_of_url(str(url))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from uuid import uuid4
 from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, proved_name
 from django_cfg.backup.records import Record
 from django_cfg.backup.services.catalog.catalog import Catalog, is_manifest
-from django_cfg.backup.services.catalog.naming import name_pattern
+from django_cfg.backup.services.catalog.naming import ARCHIVE_KEY, name_pattern
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project
@@ -22,9 +22,6 @@ from django_cfg.backup.storage.base import StoredObject
 
 YOUNG = timedelta(hours=24)  # its manifest may be on its way
 _PROBE = re.compile(r"(?P<name>backup-check-[0-9a-f]{32})\.probe")
-_ARCHIVE = re.compile(
-    r"(?P<name>.+?)(?P<infix>\.[0-9a-f]{8})?(\.rows\d+)?\.(pgdump|sql|sqlite3)(\.(gz|zst|bz2|xz))?(\.gpg)?", re.DOTALL
-)
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,7 @@ def _name_of(key: str) -> str:
         return key.removesuffix(PIN_SUFFIX)
     if is_manifest(key):
         return ""
-    match = _PROBE.fullmatch(key) or _ARCHIVE.fullmatch(key)
+    match = _PROBE.fullmatch(key) or ARCHIVE_KEY.fullmatch(key)
     return match["name"] if match else ""
 
 
@@ -157,7 +154,7 @@ def _name_of_a_second_archive(key: str, archives: Mapping[str, Sequence[str]]) -
 
     :param archives: of the intact backups, by the key of their manifest.
     """
-    match = _ARCHIVE.fullmatch(key)
+    match = ARCHIVE_KEY.fullmatch(key)
     if not match or not match["infix"] or key in archives.get(f"{match['name']}{SUFFIX}", (key,)):
         return ""
     return match["name"] + match["infix"]

@@ -204,7 +204,7 @@ def decide_retention(
 
     :raises ClockSkew: a backup is dated in the future.
     """
-    distrusted = _distrusted(catalog)
+    distrusted = list_distrusted(catalog)
     decided = plan(
         [manifest for manifest in catalog.backups if manifest.name not in distrusted],
         Sidecars(catalog.proofs, catalog.pinned, catalog.unreadable_proofs),
@@ -224,7 +224,7 @@ def decide_retention(
     return replace(decided, decisions=tuple(in_order))
 
 
-def _distrusted(catalog: Catalog) -> set[str]:
+def list_distrusted(catalog: Catalog) -> set[str]:
     """The names of backups that may not displace others: a bad signature, or none where older ones are signed.
 
     Unsigned backups that are older than all signed ones of their source were made before the key was set.
@@ -233,7 +233,8 @@ def _distrusted(catalog: Catalog) -> set[str]:
     is_signed: dict[Source, bool] = {}
     for manifest in reversed(catalog.backups):
         signature = catalog.signatures.get(manifest.name)
-        is_signed[manifest.source] = is_signed.get(manifest.source, False) or signature is Signature.GOOD
+        was_signed = signature is Signature.GOOD and manifest.adopted is None  # else it is older than its signature
+        is_signed[manifest.source] = is_signed.get(manifest.source, False) or was_signed
         if signature is Signature.BAD or (signature is Signature.NONE and is_signed[manifest.source]):
             distrusted.add(manifest.name)
     return distrusted
@@ -383,6 +384,8 @@ def _sweep(due: PrunePlan) -> tuple[str, ...]:
         try:
             due.storage.delete(key)
             swept.append(key)
+        except ObjectLocked as error:
+            _log.info("%s stays: %s", key, error)
         except StorageError as error:
             _log.warning("%s stays: %s", key, error)
     return tuple(swept)

@@ -47,8 +47,6 @@ def has_queues() -> bool:
 
 def check_queues(project: Project) -> Iterator[Finding]:
     """Check that the queues of scheduled runs and ticks can be reached, and that workers take jobs from them."""
-    if not has_queues():
-        return
     from rq.worker import Worker
 
     config, aliases = project.config, project.aliases()

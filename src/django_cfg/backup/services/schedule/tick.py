@@ -18,15 +18,16 @@ from django_cfg.backup.process.time_limit import limit_time
 from django_cfg.backup.records import ErrorText, Moment
 from django_cfg.backup.services.catalog.places import LazyCatalog
 from django_cfg.backup.services.copies.copy import CopyOutcome, copy_missing
-from django_cfg.backup.services.copies.missing import find_missing
+from django_cfg.backup.services.copies.missing import find_missing, find_missing_proofs
 from django_cfg.backup.services.creation.batch import Failure, batch_error
 from django_cfg.backup.services.monitoring.object_cache import read_cached
 from django_cfg.backup.services.monitoring.overdue import overdue_message
+from django_cfg.backup.services.monitoring.webhooks import send_waiting
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.runs.history_database import required
 from django_cfg.backup.services.runs.lease import fail_dead_runs
-from django_cfg.backup.services.schedule import claims, rq
+from django_cfg.backup.services.schedule import claims, queues
 from django_cfg.backup.services.schedule.backup_job import run_claimed_backup
 from django_cfg.backup.services.schedule.claims import Claim
 from django_cfg.backup.services.schedule.verification_job import VerificationResult, run_claimed_verification
@@ -76,17 +77,19 @@ class TickReport(BaseModel):
 def tick(*, in_place: bool | None = None, progress: Progress = SILENT) -> TickReport:
     """Do what is due.
 
-    :param in_place: make the backups here and now instead of on RQ; None: when there are no RQ queues.
+    :param in_place: make the backups here and now instead of on a queue; None: as BackupConfig.queue_backend says.
     :returns: also what went wrong, for which ``schedule_failed`` and ``backup_failed`` have been sent.
     """
     project = current_project()
     done = TickReport()
     scheduled = _scheduled(project)
     backups = {alias: schedule for (kind, alias), schedule in scheduled.items() if kind == Run.Kind.BACKUP}
-    if not scheduled:
-        return done
     if in_place is None:
-        in_place = not rq.has_queues()
+        in_place = queues.choose_backend(project.config) == "process"
+    if not scheduled:
+        _make_up_copies(project, done, in_place, progress)  # of backups that are made by hand
+        send_waiting(project)
+        return done
     catalog = LazyCatalog(project)
     with _problems_of(done), required("fail the runs whose process is gone"):
         fail_dead_runs(project)
@@ -98,6 +101,7 @@ def tick(*, in_place: bool | None = None, progress: Progress = SILENT) -> TickRe
     _make_up_copies(project, done, in_place, progress)
     _send_overdue(project, backups, done)
     _send_outcome(project, done)
+    send_waiting(project)
     return done
 
 
@@ -128,7 +132,7 @@ def _start_waiting(
             _serve(claim, done, progress, scheduled[_key(claim)].job_timeout)
             continue
         with _problems_of(done), required("start what waits"):
-            if rq.enqueue(claim, scheduled[_key(claim)]):
+            if queues.enqueue(project, claim, scheduled[_key(claim)]):
                 done.enqueued.append(_label(claim.kind, claim.database))
 
 
@@ -159,15 +163,15 @@ def _serve(claim: Run, done: TickReport, progress: Progress, seconds: int) -> No
 
 def _make_up_copies(project: Project, done: TickReport, in_place: bool, progress: Progress) -> None:
     """Copy what is missing in a place, or put that on the queue of backups."""
-    if not project.config.copies:
+    if not (project.config.copies and project.config.enabled):
         return
     with _problems_of(done):
         catalog = read_cached(project)
-        if not find_missing(project, catalog):
+        if not (find_missing(project, catalog) or find_missing_proofs(project, catalog)):
             return
         if in_place:
             done.copied = copy_missing(project, progress, catalog)
-        elif rq.enqueue_copies(project):
+        elif queues.enqueue_copies(project):
             done.enqueued.append("copies")
 
 

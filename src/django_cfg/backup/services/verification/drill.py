@@ -8,18 +8,20 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 from django_cfg.backup import signals
 from django_cfg.backup.config.backup import MAIN_PLACE
 from django_cfg.backup.engines import engine_class
-from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, Restoration, RestoreOptions
+from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, Restoration, RestoreOptions, Survey
 from django_cfg.backup.errors import RestoreRefused, RestoreUnderWay, StorageError, VerificationFailed
-from django_cfg.backup.manifest import Manifest, Proof, Source
+from django_cfg.backup.manifest import Manifest, Proof, Source, Table
 from django_cfg.backup.pipeline.compression import require_library
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
+from django_cfg.backup.pipeline.stream import Readable, drain
 from django_cfg.backup.services.catalog.catalog import LATEST, find_backup
 from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.project import clock
@@ -115,6 +117,51 @@ def drill(
     return proof
 
 
+def require_drillable(project: Project, manifest: Manifest) -> None:
+    """Check, without reading an archive, that :func:`survey` can restore *manifest*.
+
+    :raises BackupError: it cannot.
+    """
+    engine, alias = _open_engine(project, manifest)
+    _refuse_without_scratch(manifest, alias, engine.preflight(manifest, _choose_options(project, manifest)))
+
+
+def survey(
+    project: Project, manifest: Manifest, plain: AbstractContextManager[Readable], progress: Progress
+) -> tuple[Survey, Sequence[str]]:
+    """Restore an archive whose *manifest* names no tables yet into a staging database, and return what that holds then.
+
+    Nothing is written to the storage, and no signal is sent.
+
+    :param plain: its bytes, decrypted and decompressed.
+    :returns: also what was left out of it, as the configuration says of drills.
+    :raises VerificationFailed: the archive cannot be loaded.
+    :raises RestoreFailed: the server refuses it.
+    """
+    engine, alias = _open_engine(project, manifest)
+    options = _choose_options(project, manifest)
+    _refuse_without_scratch(manifest, alias, engine.preflight(manifest, options))
+    with engine.restoration(manifest, options) as restoration:
+        _require_scratch(manifest, alias, restoration)
+        with plain as reader:
+            restoration.load(reader)
+            drain(reader)
+        progress.say(f"{manifest.name}: counting what was restored")
+        found = restoration.survey()
+        tables = tuple(Table(name=name, rows=rows, exact=True) for name, rows in found.rows.items())
+        restoration.check(manifest.model_copy(update={"tables": tables}))  # it also makes what is not a table
+        return found, restoration.skipped
+
+
+def _open_engine(project: Project, manifest: Manifest) -> tuple[Engine, str]:
+    """Return the engine of the database next to which *manifest* is restored, and its alias."""
+    require_library(manifest.compression)
+    alias = drill_target(project, manifest.source)
+    engine = project.engine(alias)
+    _refuse_another_kind(manifest, alias, engine)
+    return engine, alias
+
+
 def _publish_failure(project: Project, manifest: Manifest, proof: Proof) -> None:
     """Keep a failed proof; what was found is raised first, also where it cannot be kept."""
     try:
@@ -169,7 +216,7 @@ def _in_turn(prove: Callable[[], Proof], manifest: Manifest, progress: Progress,
             time.sleep(_PAUSE)
 
 
-def _choose_options(project: Project, manifest: Manifest, given: RestoreOptions) -> RestoreOptions:
+def _choose_options(project: Project, manifest: Manifest, given: RestoreOptions = DEFAULT_OPTIONS) -> RestoreOptions:
     """Return the options of the drill: what is left out by *given* and by the configuration of the database."""
     config = project.config.for_database(manifest.source.database)
     return RestoreOptions(
@@ -191,10 +238,7 @@ def _prove(
     *,
     trust_storage: bool,
 ) -> Proof:
-    require_library(manifest.compression)
-    alias = drill_target(project, manifest.source)
-    engine = project.engine(alias)
-    _refuse_another_kind(manifest, alias, engine)
+    engine, alias = _open_engine(project, manifest)
     engine.refuse_skip(options)
     _refuse_without_scratch(manifest, alias, engine.preflight(manifest, options))
     at, begun = clock.now(), time.monotonic()

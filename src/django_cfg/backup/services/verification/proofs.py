@@ -29,7 +29,8 @@ def publish_proof(project: Project, manifest: Manifest, proof: Proof) -> None:
     :raises BackupNotFound: something deleted the backup in the meantime; the proof is not left behind.
     :raises StorageError: it could be written nowhere. A place that is away gets it with the next copies.
     """
-    results, failures = do_in_each(project.places, lambda place: _write_where_stored(place, manifest, proof))
+    now = clock.now()  # so that it has one name in all places
+    results, failures = do_in_each(project.places, lambda place: _write_where_stored(place, manifest, proof, now))
     if not any(results):
         raise_failures(failures, project.places, f"{manifest.name}: the proof cannot be written")
         raise _deleted(manifest)
@@ -37,19 +38,19 @@ def publish_proof(project: Project, manifest: Manifest, proof: Proof) -> None:
         _log.warning("%s: the proof is not written in %s now: %s", manifest.name, place, error)
 
 
-def _write_where_stored(place: Place, manifest: Manifest, proof: Proof) -> bool:
+def _write_where_stored(place: Place, manifest: Manifest, proof: Proof, now: datetime) -> bool:
     try:
-        write_proof(place.storage, manifest, proof)
+        write_proof(place.storage, manifest, proof, now)
     except BackupNotFound:
         return False
     return True
 
 
-def write_proof(storage: Storage, manifest: Manifest, proof: Proof) -> None:
+def write_proof(storage: Storage, manifest: Manifest, proof: Proof, now: datetime | None = None) -> None:
     """Like :func:`publish_proof`, in one storage."""
     if storage.stat(manifest.key) is None:
         raise _deleted(manifest)
-    key = _write(storage, manifest.name, proof.to_json())
+    key = _write(storage, manifest.name, proof.to_json(), now or clock.now())
     if storage.stat(manifest.key) is None:
         storage.delete(key)
         raise _deleted(manifest)
@@ -116,10 +117,10 @@ def _reach(project: Project) -> timedelta:
     return timedelta(days=max(policy.keep_daily - 1, 7 * (policy.keep_weekly - 1), 28 * (policy.keep_monthly - 1)))
 
 
-def _write(storage: Storage, name: str, data: bytes) -> str:
+def _write(storage: Storage, name: str, data: bytes, now: datetime) -> str:
     """Write a proof of the backup *name* that is later than all others, also where another clock is ahead; its key."""
     known = proof_keys(found.key for found in storage.list()).get(name, ())
-    times = [clock.now(), *(at + _SECOND for key in known if (at := proof_time(key)))]
+    times = [now, *(at + _SECOND for key in known if (at := proof_time(key)))]
     for attempt in range(_ATTEMPTS):
         key = proof_key(name, max(times) + attempt * _SECOND)
         with suppress(NameTaken):

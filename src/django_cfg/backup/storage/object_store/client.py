@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage.object_store.place import Place
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
+    from obstore import Attributes, ObjectMeta
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
 
     Store = AzureStore | GCSStore | S3Store
@@ -27,6 +27,13 @@ _PART = timedelta(seconds=300)
 # A download may take days, but no minute without a byte.
 _STREAM, _SILENCE = timedelta(days=7), timedelta(seconds=60)
 _PART_RETRIES: RetryConfig = {"max_retries": 8, "retry_timeout": timedelta(seconds=500)}
+
+
+class SentWith(TypedDict):
+    """What a service keeps with an object."""
+
+    attributes: Attributes | None
+    tags: dict[str, str] | None
 
 
 class Client(ABC):
@@ -44,12 +51,15 @@ class Client(ABC):
     @cached_property
     def parts(self) -> Store:
         """For the parts of an upload."""
-        return self._open(_PART_RETRIES, connect_timeout=_CONNECT, timeout=_PART)
+        return self._open_for_parts(_PART_RETRIES, connect_timeout=_CONNECT, timeout=_PART)
 
     @cached_property
     def streams(self) -> Store:
         """For reading something large."""
         return self._open(_REQUEST_RETRIES, connect_timeout=_CONNECT, timeout=_STREAM, read_timeout=_SILENCE)
+
+    def _open_for_parts(self, retries: RetryConfig, **timeouts: Unpack[ClientConfig]) -> Store:
+        return self._open(retries, **timeouts)
 
     @abstractmethod
     def _open(self, retries: RetryConfig, **timeouts: Unpack[ClientConfig]) -> Store:
@@ -68,6 +78,18 @@ class Client(ABC):
             f"Could not list the objects, in {self.place.location}: {str(error).partition('Debug source')[0]} "
             "Remove or rename that object with another tool; no backup has such a key."
         ) from None
+
+    def sent_with(self, key: str) -> SentWith:
+        """Return what goes with the object *key*."""
+        return {"attributes": None, "tags": None}
+
+    def require_lock(self, key: str) -> None:  # noqa: B027  most places lock nothing
+        """
+        :raises StorageError: *key* is to be locked, and the place cannot.
+        """
+
+    def lock(self, key: str) -> None:  # noqa: B027
+        """Lock an object that was stored, if the configuration says so."""
 
     def once(self, look: Callable[[], None]) -> None:
         """Make sure of the place, the first time only; *look* raises when there is none."""

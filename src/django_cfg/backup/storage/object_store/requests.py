@@ -120,7 +120,14 @@ class Requests:
     async def putting(self, key: str, data: bytes, *, new: bool) -> None:
         """Write a small object; *new*: only if the service sees none under *key*. Not every service looks."""
         mode: Literal["create", "overwrite"] = "create" if new else "overwrite"
-        await obstore.put_async(self._client.parts, self._path(key), lend(data), mode=mode, use_multipart=False)
+        await obstore.put_async(
+            self._client.parts,
+            self._path(key),
+            lend(data),
+            mode=mode,
+            use_multipart=False,
+            **self._client.sent_with(key),
+        )
 
     def delete(self, key: str) -> None:
         """One that is gone already is no error."""
@@ -130,10 +137,31 @@ class Requests:
             except FileNotFoundError:  # or the bucket is: not every answer says
                 self._client.once(self._look_around)
 
+    def require_lock(self, key: str) -> None:
+        """
+        :raises StorageError: *key* is to be locked, and the bucket cannot.
+        """
+        self._client.require_lock(key)
+
+    def lock(self, key: str) -> None:
+        """Lock an object that was stored, if the configuration says so.
+
+        :raises StorageError: it could not be locked, and was deleted again.
+        """
+        try:
+            self._client.lock(key)
+        except BaseException:
+            self.delete(key)
+            raise
+
     def open_writer(self, key: str, part_size: int, at_once: int) -> AsyncWritableFile:
         """A writer that begins a multipart upload as soon as it is given a part's worth."""
         return obstore.open_writer_async(
-            self._client.parts, self._path(key), buffer_size=part_size, max_concurrency=at_once
+            self._client.parts,
+            self._path(key),
+            buffer_size=part_size,
+            max_concurrency=at_once,
+            **self._client.sent_with(key),
         )
 
     def _path(self, key: str) -> str:

@@ -55,6 +55,7 @@ class ObjectStorage(Storage):
     def publish(self, key: str, *, expected_size: int = 0) -> Iterator[Writable]:
         with self._requests_for(key) as requests:
             requests.require_free(key)
+            requests.require_lock(key)
             upload = Upload(requests, key, expected_size)
             try:
                 yield upload
@@ -62,6 +63,7 @@ class ObjectStorage(Storage):
             except BaseException:
                 upload.abort()
                 raise
+            requests.lock(key)
 
     @contextmanager
     def open(self, key: str) -> Iterator[Readable]:

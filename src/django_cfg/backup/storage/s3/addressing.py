@@ -11,7 +11,8 @@ import re
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage.s3.bucket import Bucket
 from django_cfg.backup.storage.s3.errors import storage_error
-from django_cfg.backup.storage.s3.signed_list import REFUSAL, request_list
+from django_cfg.backup.storage.s3.signed_list import request_list
+from django_cfg.backup.storage.s3.signed_request import REFUSAL
 
 _LISTED_BUCKET = re.compile(r"<ListBucketResult[\s>].*?<Name>([^<]*)</Name>", re.DOTALL)
 

@@ -17,6 +17,7 @@ from django_cfg.backup.storage.object_store.place import (
     parse_endpoint,
     parse_prefix,
 )
+from django_cfg.backup.storage.s3.upload_settings import UploadSettings
 
 AUTO = "auto"
 _AWS = "https://s3.amazonaws.com"  # knows every bucket's region, but those of China
@@ -37,6 +38,7 @@ class Bucket:
     secret_key: str = field(repr=False)
     session_token: str | None = field(repr=False)
     uses_role: bool = False  # the client finds the keys
+    upload: UploadSettings = field(default_factory=UploadSettings)  # what is sent with an object
 
     @classmethod
     def of(cls, config: BackupStorageConfig) -> Bucket:
@@ -55,6 +57,7 @@ class Bucket:
             secret_key=config.s3_secret_key or "",
             session_token=config.s3_session_token or None,
             uses_role=config.s3_use_role,
+            upload=UploadSettings.of(config),
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django_cfg.backup.storage.base import Immutability
 from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from django_cfg.backup.storage.s3.bucket import Bucket
 from django_cfg.backup.storage.s3.client import S3Client
@@ -11,4 +12,8 @@ class S3Storage(ObjectStorage):
     """Objects below the prefix of *bucket*."""
 
     def __init__(self, bucket: Bucket) -> None:
-        super().__init__(S3Client(bucket))
+        self._s3 = S3Client(bucket)
+        super().__init__(self._s3)
+
+    def immutability(self) -> Immutability | None:
+        return self._s3.immutability()

@@ -1,0 +1,1 @@
+"""Adopting archives that another program made, or whose manifest is lost."""
