@@ -4,6 +4,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from django_cfg import checks as _checks  # noqa: F401 (registers the check of an app that is not installed)
+from django_cfg.backup.config.api import BackupApiConfig
 from django_cfg.backup.config.backup import (
     BackupConfig,
     BackupCopyConfig,
@@ -21,6 +22,7 @@ if _TYPE_CHECKING:
     from django_cfg.database_config import DatabaseConfig
 
 __all__ = [
+    "BackupApiConfig",
     "BackupConfig",
     "BackupCopyConfig",
     "BackupDatabaseConfig",

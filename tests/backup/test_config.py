@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from django_cfg import (
+    BackupApiConfig,
     BackupConfig,
     BackupCopyConfig,
     BackupDatabaseConfig,
@@ -73,6 +74,7 @@ GUIDE_DEFAULTS: dict[type[BaseModel], dict[str, Any]] = {
     },
     BackupVerificationConfig: {},
     BackupCopyConfig: {},
+    BackupApiConfig: {},
 }
 # Parameters of this package that are not in the guide.
 ADDED = {
@@ -96,6 +98,7 @@ ADDED = {
         "web_restore": None,
         "web_download": None,
         "verification": BackupVerificationConfig(),
+        "api": BackupApiConfig(),
     },
     BackupVerificationConfig: {
         "enabled": False,
@@ -104,6 +107,7 @@ ADDED = {
         "drill_alias": None,
         "max_proof_age_days": 30,
     },
+    BackupApiConfig: {"tokens": [], "allow_restore": False, "allow_download": False, "requests_per_minute": 60},
     BackupCopyConfig: {
         "name": REQUIRED,
         "storage": REQUIRED,
@@ -184,6 +188,7 @@ ACCEPTED: dict[type[BaseModel], dict[str, list[Any]]] = {
         "extra_options": [["--no-comments"]],
         "schedule_override": [BackupScheduleConfig(cron="0 4 * * *")],
     },
+    BackupApiConfig: {"tokens": [["t" * 32, "u" * 512], ["aB3-._~+/" * 4 + "=="]], "requests_per_minute": [1, 100_000]},
 }
 # What lies outside, next to the border where there is one.
 REFUSED: dict[type[BaseModel], dict[str, list[Any]]] = {
@@ -233,6 +238,23 @@ REFUSED: dict[type[BaseModel], dict[str, list[Any]]] = {
         "max_total_size_mb": [0, -1],
     },
     BackupDatabaseConfig: {"alias": ["", None], "exclude_tables": ["django_session"]},
+    BackupApiConfig: {
+        "tokens": [
+            None,
+            "t" * 32,
+            [""],
+            ["t" * 31],
+            ["t" * 513],
+            ["t" * 32 + " "],
+            ["t" * 32 + "\n"],
+            ["ä" * 32],
+            ["t" * 20 + "=" + "t" * 20],
+            ["t" * 32] * 2,
+            ["file:relative"],
+            ["file:/no/such/file"],
+        ],
+        "requests_per_minute": [0, 100_001],
+    },
 }
 
 
@@ -265,7 +287,7 @@ class TestParameters:
             model: set(re.findall(r"`(\w+)`", names)) for model, names in re.findall(r"\| `(\w+)` \| (.*) \|", section)
         }
         expected = {model.__name__: set(names) for model, names in ADDED.items()}
-        for model in (BackupVerificationConfig, BackupCopyConfig, BackupWebhookConfig):
+        for model in (BackupVerificationConfig, BackupCopyConfig, BackupWebhookConfig, BackupApiConfig):
             expected[model.__name__] = set()  # it is said in one word: all
         assert listed == expected
 
@@ -590,3 +612,19 @@ class TestSecrets:
             (("retention", "keep_daily"), "greater_than_equal"),
             (("databases", 1, "alias"), "string_too_short"),
         ]
+
+
+class TestTokensOfTheAPI:
+    def test_from_a_file_and_from_a_variable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        one, two = "f" * 40, "v" * 40
+        (tmp_path / "token").write_text(f"{one}\n")
+        monkeypatch.setenv("API_TOKEN", two)
+        assert BackupApiConfig(tokens=[f"file:{tmp_path / 'token'}", "${API_TOKEN}"]).tokens == [one, two]
+
+    @pytest.mark.parametrize("wrong", [f"short-{SECRET}"[:31], f"{SECRET}{SECRET} with blanks"])
+    def test_neither_errors_nor_the_models_show_them(self, wrong: str) -> None:
+        with pytest.raises(ValidationError, match="token 2 cannot be used") as caught:
+            BackupConfig(api={"tokens": ["t" * 32, wrong]})
+        assert wrong not in str(caught.value) + repr(caught.value.errors()) + caught.value.json()
+        made = BackupConfig(api=BackupApiConfig(tokens=[SECRET * 2]))
+        assert SECRET not in repr(made) + str(made)

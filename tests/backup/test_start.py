@@ -42,6 +42,7 @@ AT_START = {
     "django_cfg.backup.admin.views",
     "django_cfg.backup.apps",
     "django_cfg.backup.config",
+    "django_cfg.backup.config.api",
     "django_cfg.backup.config.backup",
     "django_cfg.backup.config.encryption_key",
     "django_cfg.backup.config.filename_template",

@@ -58,6 +58,7 @@ class Scene:
                 "decryption_keys": [plant("earlier passphrase")],
                 "storage": self.place.parameters,
                 "notify_on_success": True,
+                "api": {"tokens": [plant("token of the API")]},
                 "notify_urls": [self.notify_url(self.web.port)],
                 "heartbeat_url": self.heartbeat_url(self.web.port),
                 "metrics_token": plant("metrics token"),

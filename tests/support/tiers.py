@@ -21,7 +21,7 @@ SERVERS = frozenset(
         "celery_app", "promtool", "worker_fleets",
         "postgresql", "postgresql_server", "own_postgresql", "own_postgresql_server",
         "mariadb", "mysql_server", "own_mariadb", "own_mysql_server", "chromium",
-        "azurite", "gcs_server", "moto_server", "rclone_folder", "s3_of_django_storages", "sftp_server",
+        "azurite", "gcs_server", "live_api", "moto_server", "rclone_folder", "s3_of_django_storages", "sftp_server",
         "webdav_server",
     }
 )  # fmt: skip

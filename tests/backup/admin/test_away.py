@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.handlers.base import BaseHandler
 from django.db import connections
 
 from django_cfg.backup.manifest import Manifest
@@ -115,3 +116,15 @@ def test_a_database_is_away(admin: Site, made: list[Manifest], port: int) -> Non
     assert name in found["backups"][1]
     assert "What will happen" in found["restore"][1]
     assert "What will happen" not in found["restore there"][1]
+
+
+def test_the_page_of_a_job_begins_no_transaction_in_any_database(admin: Site) -> None:
+    """A restore may be replacing each of them."""
+    admin.use_databases(**{**settings.DATABASES, "other": {**settings.DATABASES["default"], "ATOMIC_REQUESTS": True}})
+    from django.contrib.admin import site  # only while the app is installed
+
+    from django_cfg.backup.admin.views import job_view, page_view
+
+    job, other, handler = job_view("job_page.page", site), page_view("overview.page", site), BaseHandler()
+    assert handler.make_view_atomic(job) is job
+    assert handler.make_view_atomic(other) is not other

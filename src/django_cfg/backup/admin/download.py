@@ -13,11 +13,9 @@ from django_cfg.backup.admin.backups import find_row
 from django_cfg.backup.admin.base import redirect, refuse, render
 from django_cfg.backup.errors import BackupError, UsageError
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.archive import read_stored
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
-from django_cfg.backup.pipeline.stream import Readable, blocks
 from django_cfg.backup.services.catalog.archives import open_archive
-from django_cfg.backup.services.catalog.download import plain_name
+from django_cfg.backup.services.catalog.download import hold_back_last, plain_name, stream_stored
 from django_cfg.backup.services.monitoring.snapshot import read_backups
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project, current_project
@@ -44,7 +42,7 @@ def download(site: AdminSite, request: HttpRequest) -> HttpResponseBase:
             )
         require_password(request)
         place = stored.places_with(manifest)[0]
-        content = _plain(project, place, manifest) if is_plain else _stored(place, manifest)
+        content = _plain(project, place, manifest) if is_plain else stream_stored(place.storage, manifest)
         first = next(content, b"")  # a storage or a key that is missing is found now, and not in the middle of a file
     except BackupError as error:
         refuse(request, error)
@@ -71,21 +69,6 @@ def _rest(first: bytes, content: Iterator[bytes]) -> Iterator[bytes]:
     yield from content
 
 
-def _stored(place: Place, manifest: Manifest) -> Iterator[bytes]:
-    with place.storage.open(manifest.archive_key) as stored:
-        yield from _one_held_back(read_stored(stored, manifest.archive))
-
-
 def _plain(project: Project, place: Place, manifest: Manifest) -> Iterator[bytes]:
     with open_archive(place.storage, manifest, decryption_keys(project.config), lambda count: None) as plain:
-        yield from _one_held_back(plain)
-
-
-def _one_held_back(checked: Readable) -> Iterator[bytes]:
-    """Yield the last block only after all were compared: a transfer that ends before its length is no file."""
-    held = b""
-    for block in blocks(checked):
-        if held:
-            yield held
-        held = block
-    yield held
+        yield from hold_back_last(plain)

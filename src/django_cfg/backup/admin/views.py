@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.admin import AdminSite
 from django.contrib.auth.decorators import login_not_required
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.module_loading import import_string
 
@@ -43,7 +43,9 @@ def job_view(name: str, site: AdminSite) -> View:
 
         return answer(_find(name), request, number, None) if is_owner(request, number) else checked(request, number)
 
-    return transaction.non_atomic_requests(for_anyone)
+    for alias in connections:  # without a name, it would be for the default database alone
+        for_anyone = transaction.non_atomic_requests(using=alias)(for_anyone)
+    return for_anyone
 
 
 def _find(name: str) -> View:

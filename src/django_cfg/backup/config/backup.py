@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from django_cfg.backup.config import encryption_key as keys
+from django_cfg.backup.config.api import BackupApiConfig
 from django_cfg.backup.config.filename_template import check_template
 from django_cfg.backup.config.schedule import BackupScheduleConfig, BackupVerificationConfig
 from django_cfg.backup.config.storage import BackupStorageConfig
@@ -165,6 +166,7 @@ class BackupConfig(ConfigModel):
     web_download: bool | None = Field(
         None, description="Download from the admin; default: only in `development` and `test`"
     )
+    api: BackupApiConfig = Field(default_factory=BackupApiConfig, description="The HTTP API: off")
     queue_backend: QueueBackend | None = Field(
         None,
         description="What makes scheduled runs: `rq`, `tasks` (Django's), `celery`, or `process`, that of the tick; "

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.pipeline.archive import copy_stored
+from django_cfg.backup.pipeline.archive import copy_stored, read_stored
 from django_cfg.backup.pipeline.compression import SUFFIX
 from django_cfg.backup.pipeline.encryption.encrypt import SUFFIX as ENCRYPTED
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
-from django_cfg.backup.pipeline.stream import pump
+from django_cfg.backup.pipeline.stream import Readable, blocks, pump
 from django_cfg.backup.services.catalog.archives import open_archive, require_readable
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.storage.base import Storage, removed_on_error
@@ -56,6 +57,22 @@ def download_backup(
         if not plain:
             target.write(manifest.key, manifest.to_json())
     return target.root / made[0]
+
+
+def stream_stored(storage: Storage, manifest: Manifest) -> Iterator[bytes]:
+    """Yield the first archive of *manifest* as it is stored, as :func:`hold_back_last` does."""
+    with storage.open(manifest.archive_key) as stored:
+        yield from hold_back_last(read_stored(stored, manifest.archive))
+
+
+def hold_back_last(checked: Readable) -> Iterator[bytes]:
+    """Yield the last block only after all were compared: a transfer that ends before its length is no file."""
+    held = b""
+    for block in blocks(checked):
+        if held:
+            yield held
+        held = block
+    yield held
 
 
 def plain_name(manifest: Manifest) -> str:

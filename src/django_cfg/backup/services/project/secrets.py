@@ -37,6 +37,7 @@ def secrets_of(project: Project) -> set[str]:
     config = project.config
     found: list[Any] = [config.encryption_key, *config.decryption_keys]
     found += [config.metrics_token, config.signing_key, *config.earlier_signing_keys, *_of_the_site()]
+    found += config.api.tokens
     for storage in (config.storage, *(copy.storage for copy in config.copies)):
         found += [storage.s3_access_key, storage.s3_secret_key, storage.s3_session_token]
         found += [text for name, text in storage.s3_extra_headers.items() if _SECRET_HEADER.search(name)]

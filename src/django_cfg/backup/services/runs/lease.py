@@ -16,7 +16,7 @@ from django.db import IntegrityError
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import AlreadyRunning, StorageError
-from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.manifest import Manifest, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.places import find_intact_anywhere
 from django_cfg.backup.services.project import clock
@@ -28,7 +28,12 @@ from django_cfg.backup.services.runs.file_lock import (
     is_same_file,
 )
 from django_cfg.backup.services.runs.heartbeat import shared_now
-from django_cfg.backup.services.runs.history_database import find_runs, history_alias, retry_while_locked
+from django_cfg.backup.services.runs.history_database import (
+    find_runs,
+    history_alias,
+    refusal_logged,
+    retry_while_locked,
+)
 
 T = TypeVar("T")
 DEAD_AFTER = timedelta(minutes=5)
@@ -83,6 +88,17 @@ def is_alive(project: Project, row: Run, mine: str = "") -> bool:
         return False
     last = row.heartbeat_at or row.started_at
     return last is not None and shared_now() - last < DEAD_AFTER
+
+
+def require_idle(project: Project, source: Source, kind: str) -> None:
+    """Look before a job of this *kind* is started; the run itself takes the lock.
+
+    :raises AlreadyRunning: the history says that such a run of *source* is under way.
+    """
+    with refusal_logged("look whether such a run is under way"):
+        for row in find_runs(source, kind).filter(state=Run.State.RUNNING):
+            if is_alive(project, row):
+                raise _already_running(row, row)
 
 
 def fail_dead_runs(
@@ -146,7 +162,11 @@ def _write_with_lease(project: Project, row: Run, lock_file: str, write: Callabl
             return retry_while_locked(write)
         except IntegrityError:
             holder = _holder(row) or holder
-    raise AlreadyRunning(
+    raise _already_running(row, holder)
+
+
+def _already_running(row: Run, holder: Run) -> AlreadyRunning:
+    return AlreadyRunning(
         f"A {row.kind} of {row.source} has been running on {holder.host} since {holder.started_at:%Y-%m-%d %H:%M} "
         f"UTC, and two at once are never made: wait for its end. If that process is gone, this is noticed "
         f"{DEAD_AFTER.seconds // 60} minutes after its last sign of life."

@@ -1,0 +1,66 @@
+"""Downloads of archives, as they are stored."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from django_cfg.backup.errors import VerificationFailed
+from django_cfg.backup.manifest import Manifest
+from tests.support.api_client import Api, refused
+
+
+@pytest.fixture
+def open_api(api: Api, made: list[Manifest]) -> Api:
+    api.configure(api={"allow_download": True})
+    return api
+
+
+def test_it_has_to_be_switched_on(api: Api, made: list[Manifest]) -> None:
+    """The setting of the admin does not."""
+    api.configure(web_download=True, api={"allow_restore": True})
+    assert "BackupApiConfig(allow_download=True)" in refused(api.get("download/latest"), 403)
+
+
+def test_the_archive_as_it_is_stored(open_api: Api, made: list[Manifest]) -> None:
+    answer = open_api.get("download/latest")
+    content = b"".join(answer.streaming_content)
+    archive = made[1].archive
+    assert hashlib.sha256(content).hexdigest() == archive.sha256 == answer["X-Archive-SHA256"]
+    assert answer["Content-Length"] == str(len(content)) == str(archive.size)
+    assert answer["Content-Disposition"] == f'attachment; filename="{archive.key}"'
+    assert (answer["Cache-Control"], answer["X-Content-Type-Options"]) == ("no-store", "nosniff")
+
+
+def test_a_damaged_archive(open_api: Api, made: list[Manifest]) -> None:
+    """A small one is refused; of a large one the last bytes are never sent."""
+    path = open_api.site.backups / made[1].archive_key
+    path.write_bytes(bytes(path.stat().st_size))
+    assert made[1].archive_key in refused(open_api.get("download/latest"), 422, 1)
+    open_api.site.sql("CREATE TABLE photo (content blob)", "INSERT INTO photo VALUES (randomblob(4000000))")
+    large = open_api.site.create()
+    path = open_api.site.backups / large.archive_key
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    received: list[bytes] = []
+    with pytest.raises(VerificationFailed):
+        received.extend(open_api.get("download/latest").streaming_content)
+    assert 0 < sum(map(len, received)) < large.archive.size
+
+
+def test_other_parts(open_api: Api, made: list[Manifest]) -> None:
+    assert open_api.get("download/latest?part=1").status_code == 200
+    for query in ("?part=2", "?part=0", "?part=x", "?form=plain"):
+        refused(open_api.get(f"download/latest{query}"), 400)
+
+
+def test_what_is_no_backup(open_api: Api, made: list[Manifest]) -> None:
+    for name in ("nosuch", "../db.sqlite3", "..%2fdb.sqlite3", "%00"):
+        refused(open_api.get(f"download/{name}"), 404, 5)
+
+
+def test_a_backup_of_another_project(open_api: Api, made: list[Manifest]) -> None:
+    """It may be in the same storage, and a token of this site does not open it."""
+    open_api.configure(project="other", api={"allow_download": True})
+    assert "is of tests/test/default" in refused(open_api.get(f"download/{made[0].name}"), 404, 5)
