@@ -54,6 +54,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file= --strict --cache-dir .mypy_cache/users tests/support/python_api_user.py
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	scripts/plain-words
