@@ -7,6 +7,7 @@ from typing import Any
 
 from django_cfg.backup.errors import UsageError
 from django_cfg.backup.management.command import BackupCommand, add_name_argument
+from django_cfg.backup.management.exit_codes import NOT_FOUND, SOME_FAILED, failing
 from django_cfg.backup.services.catalog.catalog import LATEST, find_backup
 from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.copies.copy import (
@@ -22,8 +23,9 @@ from django_cfg.backup.services.project.project import Project, current_project
 class Command(BackupCommand):
     help = (
         "Copy a backup to the places where it is missing, compared with its manifest on the way; --missing copies all "
-        "that are, as every tick does. Exit code 3: some were not copied; 1: none was."
+        "that are, as every tick does."
     )
+    exit_codes = failing("none was copied", NOT_FOUND, SOME_FAILED)
 
     def arguments(self, parser: ArgumentParser) -> None:
         add_name_argument(parser, optional=True)

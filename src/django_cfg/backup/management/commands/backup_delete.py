@@ -7,6 +7,7 @@ from typing import Any
 
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.command import BackupCommand, add_name_argument, add_yes_option
+from django_cfg.backup.management.exit_codes import NOT_FOUND
 from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import Damaged
@@ -17,6 +18,7 @@ from django_cfg.backup.services.retention.delete import choose_backup, delete_ch
 
 class Command(BackupCommand):
     help = "Delete one backup for good."
+    exit_codes = NOT_FOUND
 
     def arguments(self, parser: ArgumentParser) -> None:
         add_name_argument(parser)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand, add_from_option, add_name_argument
+from django_cfg.backup.management.exit_codes import NOT_FOUND
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
 from django_cfg.backup.services.catalog.catalog import find_backup
@@ -17,6 +18,7 @@ from django_cfg.backup.services.project.project import current_project
 
 class Command(BackupCommand):
     help = "Copy a backup out of its storage, checked on the way."
+    exit_codes = NOT_FOUND
 
     def arguments(self, parser: ArgumentParser) -> None:
         add_name_argument(parser)
