@@ -223,10 +223,12 @@ class _OfSeveral(BackupError):
 
 
 class AllFailed(_OfSeveral):
-    pass
+    """Carries ``errors``: by alias the error of each database, or by place that of each copy."""
 
 
 class SomeFailed(_OfSeveral):
+    """Carries ``errors`` as :class:`AllFailed` does, and ``made``: the names of the backups or places that worked."""
+
     exit_code = 3
 
 
