@@ -54,10 +54,12 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file= --strict --cache-dir .mypy_cache/users tests/support/python_api_user.py
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	scripts/plain-words
 	$(BIN)/python docs/generate_configuration.py --check
+	$(BIN)/python docs/generate_api.py --check
 
 # Writes docs/benchmarks.md, its chart and the figures of the README; takes hours. BENCH='--size 0.1 --turns 3 sqlite'
 # only prints: what is named is run, of that size in GB.

@@ -6,6 +6,7 @@
     ├── ConfigurationError       2   settings.BACKUP is missing or cannot be used
     ├── UsageError               2   the call is wrong: an unknown alias, an ambiguous name
     ├── BackupNotFound           5   no backup of that name, or none at all
+    ├── RunNotFound              5   no run of that number, or none that is going on
     ├── AlreadyRunning           1   another backup of this source is being made
     ├── HistoryUnavailable       1   the history table cannot be read or written: nothing was claimed
     ├── QueueUnavailable         1   a job cannot be put on its RQ queue
@@ -32,15 +33,17 @@
     ├── Cancelled                1   a person has ended it: nothing was published or replaced
     ├── Declined                 1   asked, and the answer was no
     ├── Unhealthy                4   nothing failed, and something wants attention
+    ├── AllFailed                1   every one of several backups or copies failed
     └── SomeFailed               3   some databases failed, others succeeded
         └── CopyFailed           3   the backup is made, and missing in a place where it is required
 
-A message says what happened, to what, and what to do next. None of them carries a secret.
+A message says what happened, to what, and what to do next. None of them carries a secret. What a function of the Python
+API raises has the attributes ``database`` and ``backup``, as far as they are known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
@@ -51,6 +54,8 @@ class BackupError(Exception):
     """The root of all errors of this package: a message, or several paragraphs, without control characters."""
 
     exit_code: ClassVar[int] = 1
+    database: str | None = None  # alias of the database that the call was about, where it is known
+    backup: str | None = None  # name of the backup that the call was about, where it is known
 
     def __str__(self) -> str:
         return "\n".join(one_paragraph(str(paragraph)) for paragraph in self.args)
@@ -65,6 +70,10 @@ class UsageError(BackupError):
 
 
 class BackupNotFound(BackupError):
+    exit_code = 5
+
+
+class RunNotFound(BackupError):
     exit_code = 5
 
 
@@ -202,13 +211,31 @@ class Unhealthy(BackupError):
     exit_code = 4
 
 
-class SomeFailed(BackupError):
+class _OfSeveral(BackupError):
+    """Carries what was made, and why the rest was not."""
+
+    def __init__(
+        self, *paragraphs: str, made: Sequence[str] = (), errors: Mapping[str, BackupError] | None = None
+    ) -> None:
+        super().__init__(*paragraphs)
+        self.made = tuple(made)  # names of the backups that are made; of a copy, of the places that have it now
+        self.errors = dict(errors or {})  # by database; of a copy, by place
+
+
+class AllFailed(_OfSeveral):
+    """Carries ``errors``: by alias the error of each database, or by place that of each copy."""
+
+
+class SomeFailed(_OfSeveral):
+    """Carries ``errors`` as :class:`AllFailed` does, and ``made``: the names of the backups or places that worked."""
+
     exit_code = 3
 
 
 class CopyFailed(SomeFailed):
-    """Carries the manifest of the backup, which is made."""
+    """Carries the manifest of the backup, which is made; ``errors`` is by place."""
 
-    def __init__(self, manifest: Any, *paragraphs: str) -> None:
+    def __init__(self, manifest: Any, *paragraphs: str, errors: Mapping[str, BackupError] | None = None) -> None:
+        super().__init__(*paragraphs, made=(manifest.name,), errors=errors)
         self.manifest = manifest
-        super().__init__(*paragraphs)
+        self.database, self.backup = manifest.source.database, manifest.name

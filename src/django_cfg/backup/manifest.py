@@ -58,9 +58,9 @@ class Archive(Record):
     """An object that holds the dump, or a part of it."""
 
     key: Annotated[str, AfterValidator(_plain_file_name)]  # next to the manifest
-    size: Size  # as stored
+    size: Size  # bytes, as stored
     sha256: Digest
-    raw_size: Size  # as the dump tool wrote it
+    raw_size: Size  # bytes, as the dump tool wrote it
     raw_sha256: Digest
 
 
@@ -256,14 +256,16 @@ def _sign(document: Mapping[str, Any], key: str) -> str:
 
 
 class Manifest(Record):
+    """The record of a backup."""
+
     schema_: Literal[1] = Field(1, alias="schema")
     name: LineOfText
     source: Source
     host: LineOfText  # empty: not known
     trigger: Trigger
-    slot: Moment | None = None
+    slot: Moment | None = None  # the due time that it was made for; None: by hand
     partial: bool = False  # include_tables was given
-    started_at: Moment
+    started_at: Moment  # the data is that of this moment, or of a little later
     finished_at: Moment
     archive: Archive
     row_archives: tuple[Archive, ...] = ()  # of a dump by several workers: each holds the rows of some tables

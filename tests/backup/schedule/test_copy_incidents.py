@@ -76,6 +76,6 @@ def test_several_failures_are_notified_once(site: Site, books: Path, mailbox: Ma
     assert [subject.rpartition("] ")[2] for subject in mailbox.subjects() if "offsite" in subject] == [FAILED]
 
 
-def test_a_place_that_is_not_required_is_notified_of_to_nobody(site: Site, books: Path, mailbox: Mailbox) -> None:
+def test_no_mail_is_sent_of_a_place_that_is_not_required(site: Site, books: Path, mailbox: Mailbox) -> None:
     Offsite(site, required=False).fail()
     assert [subject for subject in mailbox.subjects() if "offsite" in subject] == []

@@ -18,6 +18,7 @@ from django_cfg.backup import create_backup, list_backups, migrations
 from django_cfg.backup.engines.base import Dump, Selection
 from django_cfg.backup.engines.sqlite import SQLiteEngine
 from django_cfg.backup.errors import (
+    AllFailed,
     BackupError,
     ConfigurationError,
     DatabaseUnavailable,
@@ -287,7 +288,8 @@ class TestSeveral:
         assert [manifest.source.database for manifest in list_backups()] == ["shop"]
         error = batch_error(results)
         assert isinstance(error, SomeFailed)
-        assert error.exit_code == 3
+        assert (error.exit_code, list(error.errors)) == (3, ["default"])
+        assert error.made == (list_backups()[0].name,)
         assert str(error).startswith("1 of 2 databases were not backed up:\ndefault: The database 'default' is missing")
 
     def test_all_failed_is_a_failure(self, site: Site) -> None:
@@ -296,7 +298,8 @@ class TestSeveral:
         site.database.unlink()
         error = batch_error(list(create_backups()))
         assert error is not None
-        assert (type(error), error.exit_code) == (BackupError, 1)
+        assert isinstance(error, AllFailed)
+        assert (error.exit_code, error.made, sorted(error.errors)) == (1, (), ["default", "shop"])
         assert "default: " in str(error)
         assert "shop: " in str(error)
 

@@ -120,7 +120,7 @@ def test_with_backups_switched_off_nothing_is_deleted_automatically(site: Site) 
 def test_a_backup_before_a_restore_prunes_nothing(site: Site) -> None:
     """The backup to be restored may be the oldest."""
     put(*daily(3))
-    create_backup(trigger="before-restore")
+    site.create(trigger="before-restore")
     assert len(backups(site)) == 4
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.dispatch import Signal
 
-from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup import restore_backup
 from django_cfg.backup.errors import UsageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
@@ -203,7 +203,7 @@ class TestCommand:
 def test_latest_is_never_a_backup_made_before_a_restore(site: Site, backup: Manifest) -> None:
     """Unless there is no other backup."""
     site.sql("DELETE FROM book")
-    safety = create_backup(trigger="before-restore")
+    safety = site.create(trigger="before-restore")
     restore_backup()
     assert site.sql("SELECT count(*) FROM book") == [(200,)]
     site.call("backup_delete", backup.name, "--yes", "--force")

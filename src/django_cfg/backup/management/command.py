@@ -10,13 +10,14 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import FrameType
-from typing import Any, NoReturn, TextIO, cast
+from typing import Any, ClassVar, NoReturn, TextIO, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from pydantic_core import to_jsonable_python
 
 from django_cfg.backup.errors import BackupError, Declined
 from django_cfg.backup.formatting import one_paragraph, printable
+from django_cfg.backup.management.exit_codes import INTERRUPTED, ExitCodesFormatter, Meanings, describe_exit_codes
 from django_cfg.backup.management.output.progress import TerminalProgress
 from django_cfg.backup.management.output.stream import LastingOutput
 from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, Damaged
@@ -33,6 +34,8 @@ class BackupCommand(BaseCommand):
     """
 
     requires_system_checks: list[str] = []  # noqa: RUF012  on the worst day nothing unrelated may stand in the way
+    stealth_options = ("interactive",)  # as the commands of Django take it from call_command; False is --yes
+    exit_codes: ClassVar[Meanings] = {}  # in addition to those of every command
 
     def __init__(self, stdout: TextIO | None = None, stderr: TextIO | None = None, **options: Any) -> None:
         self._output = LastingOutput(sys.stdout)
@@ -41,7 +44,8 @@ class BackupCommand(BaseCommand):
         )
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
-        parser = super().create_parser(prog_name, subcommand, **options)
+        of_help = {"epilog": describe_exit_codes(self.exit_codes), "formatter_class": ExitCodesFormatter}
+        parser = super().create_parser(prog_name, subcommand, **of_help, **options)
         parser.error = partial(self._refuse_arguments, parser.error)  # type: ignore[method-assign]
         return parser
 
@@ -62,6 +66,11 @@ class BackupCommand(BaseCommand):
         """Do it, print it, and return what ``--json`` prints: records, or lists and dicts of them."""
         raise NotImplementedError
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        if not options.pop("interactive", True):
+            options["yes"] = True
+        return super().execute(*args, **options)
+
     def handle(self, *args: Any, **options: Any) -> None:
         self.as_json = bool(options["json"])
         self._is_printed = False
@@ -77,7 +86,7 @@ class BackupCommand(BaseCommand):
                 raise
             self._end_with(error)
         except KeyboardInterrupt as interrupted:
-            raise CommandError(f"Interrupted. {_describe_remains(interrupted)}", returncode=130) from None
+            raise CommandError(f"Interrupted. {_describe_remains(interrupted)}", returncode=INTERRUPTED) from None
         except _EndedBySignal as ended:
             self.stderr.write(f"{ended} {_describe_remains(ended)}")
             raise
@@ -156,6 +165,7 @@ def add_name_argument(parser: ArgumentParser, *, optional: bool = False) -> None
 
 def add_yes_option(parser: ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="Do not ask.")
+    parser.add_argument("--no-input", "--noinput", dest="yes", action="store_true", help="The same as --yes.")
 
 
 def add_skip_options(parser: ArgumentParser) -> None:

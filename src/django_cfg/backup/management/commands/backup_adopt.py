@@ -7,6 +7,7 @@ from typing import Any
 
 from django_cfg.backup.formatting import counted, megabytes
 from django_cfg.backup.management.command import BackupCommand, add_yes_option
+from django_cfg.backup.management.exit_codes import failing
 from django_cfg.backup.management.output.backups import TIME_FROM, format_time
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
 from django_cfg.backup.services.adoption.adopt import AdoptionPlan, AdoptionResult, adopt, plan_adoption
@@ -17,6 +18,7 @@ class Command(BackupCommand):
         "Make a backup of an archive that another program made, or whose manifest is lost: it is examined, restored "
         "into a scratch database to count its rows, copied into the storage, and gets a manifest."
     )
+    exit_codes = failing("it was not adopted, or the answer was no")
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(

@@ -10,6 +10,7 @@ from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, Unhealthy
 from django_cfg.backup.formatting import counted
 from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.management.exit_codes import UNHEALTHY, failing
 from django_cfg.backup.services.monitoring.notifications import send_test_notifications
 from django_cfg.backup.services.monitoring.preflight import run_preflight
 from django_cfg.backup.services.project.project import current_project
@@ -17,7 +18,8 @@ from django_cfg.backup.services.schedule.queues import check_queues
 
 
 class Command(BackupCommand):
-    help = "Check all that a backup needs, without making one. Exit code 1: something failed; 4: there are warnings."
+    help = "Check all that a backup needs, without making one."
+    exit_codes = failing("something failed, and backups will fail", UNHEALTHY)
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--notify", action="store_true", help="Send a test through every notification channel.")

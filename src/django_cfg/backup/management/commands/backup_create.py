@@ -7,12 +7,14 @@ from typing import Any
 
 from django_cfg.backup.formatting import megabytes, seconds_taken
 from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.management.exit_codes import SOME_FAILED, failing
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.creation.batch import Failure, batch_error, create_backups
 
 
 class Command(BackupCommand):
-    help = "Back up databases. Exit code 3: some failed; 1: all failed."
+    help = "Back up databases."
+    exit_codes = failing("all failed", SOME_FAILED)
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("aliases", nargs="*", metavar="ALIAS", help="Databases; none: all that are enabled.")

@@ -5,19 +5,20 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.errors import UsageError
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.command import BackupCommand, add_name_argument, add_yes_option
+from django_cfg.backup.management.exit_codes import NOT_FOUND
 from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.services.catalog.catalog import LATEST, Damaged, find_backup
+from django_cfg.backup.services.catalog.catalog import Damaged
 from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.project.project import Project, current_project
-from django_cfg.backup.services.retention.delete import delete_chosen, find_damaged, require_unprotected
+from django_cfg.backup.services.retention.delete import choose_backup, delete_chosen, require_unprotected
 
 
 class Command(BackupCommand):
     help = "Delete one backup for good."
+    exit_codes = NOT_FOUND
 
     def arguments(self, parser: ArgumentParser) -> None:
         add_name_argument(parser)
@@ -31,23 +32,13 @@ class Command(BackupCommand):
     def run(self, *, name: str, database: str | None, yes: bool, force: bool, **options: Any) -> Any:
         project = current_project()
         catalog = read_places(project)
-        chosen = find_damaged(catalog, name) or _found(find_backup(catalog, project, name, database), project, name)
+        chosen = choose_backup(catalog, project, name, database)
         if isinstance(chosen, Manifest) and not force:
             require_unprotected(catalog, chosen)
         self.ask(f"Delete {_described(chosen, project)} in {catalog.location} for good?", yes=yes)
         delete_chosen(project, catalog, chosen)
         self.show(f"{chosen.name} is deleted.")
         return {"deleted": chosen.name}
-
-
-def _found(manifest: Manifest, project: Project, name: str) -> Manifest:
-    """Another project's backup is deleted by its full name only, never by a beginning that happens to match."""
-    if not project.owns(manifest.source) and manifest.name != name and name != LATEST:
-        raise UsageError(
-            f"{manifest.name} is a backup of {manifest.source}, and this is {project.name}/{project.env}: "
-            "to delete it from here, write its full name."
-        )
-    return manifest
 
 
 def _described(chosen: Manifest | Damaged, project: Project) -> str:

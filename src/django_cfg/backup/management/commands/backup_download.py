@@ -6,18 +6,19 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.management.command import BackupCommand, add_from_option, add_name_argument
+from django_cfg.backup.management.exit_codes import NOT_FOUND
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
 from django_cfg.backup.services.catalog.catalog import find_backup
-from django_cfg.backup.services.catalog.download import download_backup
-from django_cfg.backup.services.catalog.places import places_with, read_first_good, read_places
+from django_cfg.backup.services.catalog.download import download_chosen
+from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.project.project import current_project
 
 
 class Command(BackupCommand):
     help = "Copy a backup out of its storage, checked on the way."
+    exit_codes = NOT_FOUND
 
     def arguments(self, parser: ArgumentParser) -> None:
         add_name_argument(parser)
@@ -33,21 +34,8 @@ class Command(BackupCommand):
         catalog = read_places(project, options["from_place"])
         manifest = find_backup(catalog, project, name, database)
         self.warn_of_places(catalog)
-        places = places_with(project, catalog, manifest)
         folder = Path(to).absolute()
         keys = decryption_keys(project.config, read_decryption_key(options["private_key"], options["passphrase_fd"]))
-        try:
-            _, path = read_first_good(
-                places,
-                lambda storage: download_backup(
-                    storage, manifest, folder, plain=plain, progress=self.progress, keys=keys
-                ),
-                self.progress,
-            )
-        except NameTaken:
-            raise StorageError(
-                f"{folder} holds a file of the backup {manifest.name} already, and nothing is ever overwritten: "
-                "choose another --to."
-            ) from None
+        path = download_chosen(project, catalog, manifest, folder, plain=plain, progress=self.progress, keys=keys)
         self.show(f"{path}")
         return {"name": manifest.name, "file": str(path)}

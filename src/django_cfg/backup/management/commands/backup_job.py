@@ -7,6 +7,7 @@ from typing import Any
 
 from django_cfg.backup.errors import BackupNotFound
 from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.management.exit_codes import NOT_FOUND
 from django_cfg.backup.services.jobs.boards import FileBoard
 from django_cfg.backup.services.jobs.job import JobPhase
 from django_cfg.backup.services.jobs.perform import perform_once
@@ -14,6 +15,7 @@ from django_cfg.backup.services.jobs.perform import perform_once
 
 class Command(BackupCommand):
     help = "Do a job that was asked for in the admin, which starts this command."
+    exit_codes = NOT_FOUND
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("number", metavar="JOB", help="The number of the job.")

@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand, add_name_argument
+from django_cfg.backup.management.exit_codes import NOT_FOUND
 from django_cfg.backup.services.catalog.catalog import find_backup
 from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.project.project import current_project
@@ -14,6 +15,7 @@ from django_cfg.backup.services.retention.pins import pin_backup, unpin_backup
 
 class Command(BackupCommand):
     help = "Pin a backup, so that nothing deletes it; or unpin it."
+    exit_codes = NOT_FOUND
 
     def arguments(self, parser: ArgumentParser) -> None:
         add_name_argument(parser)

@@ -9,6 +9,7 @@ from typing import Any
 from django_cfg.backup.errors import BackupNotFound, StorageError
 from django_cfg.backup.formatting import counted, megabytes
 from django_cfg.backup.management.command import BackupCommand, add_yes_option
+from django_cfg.backup.management.exit_codes import NOT_FOUND, failing
 from django_cfg.backup.management.output import prune
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import Project, current_project
@@ -32,7 +33,8 @@ from django_cfg.backup.services.retention.prune import (
 
 
 class Command(BackupCommand):
-    help = "Show which backups are kept and why, and delete the others after asking. Exit code 1: some would not go."
+    help = "Show which backups are kept and why, and delete the others after asking."
+    exit_codes = failing("some could not be deleted, or the answer was no", NOT_FOUND)
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="Only show.")

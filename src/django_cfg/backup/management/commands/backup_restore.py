@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from datetime import datetime
 from typing import Any
 
 from django_cfg.backup.engines.base import RestoreOptions
+from django_cfg.backup.errors import UsageError
 from django_cfg.backup.management.command import BackupCommand, add_from_option, add_name_argument, add_yes_option
+from django_cfg.backup.management.exit_codes import NOT_FOUND
 from django_cfg.backup.management.output import restore
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
-from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.catalog.moments import parse_moment
+from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.restore.restore import (
     RestorePlan,
     RestoreReport,
@@ -26,15 +30,26 @@ class Command(BackupCommand):
         "Restore a backup. Nothing is changed until the last step, and the old data is kept, unless the preview says "
         "otherwise."
     )
+    exit_codes = NOT_FOUND
 
     def arguments(self, parser: ArgumentParser) -> None:
         add_name_argument(parser, optional=True)
+        parser.add_argument(
+            "--at",
+            metavar="WHEN",
+            help="Instead of NAME: the newest backup not later than this date and time, in TIME_ZONE unless it has an "
+            "offset.",
+        )
         add_yes_option(parser)
         add_unlock_options(parser)
         add_from_option(parser)
         restore.add_restore_options(parser)
 
     def run(self, *, name: str, database: str | None, to: str | None, yes: bool, **options: Any) -> Any:
+        project = current_project()
+        at = None if options["at"] is None else parse_moment(options["at"], project.zone)
+        if options["resume"] or options["undo"]:
+            _refuse_choice(project, at, to, database)
         if options["resume"]:
             return self._resume(to or database)
         if options["undo"]:
@@ -51,6 +66,7 @@ class Command(BackupCommand):
         decryption_key = read_decryption_key(options["private_key"], options["passphrase_fd"])
         plan = plan_restore(
             name,
+            at=at,
             database=database,
             to=to,
             options=chosen,
@@ -95,3 +111,15 @@ class Command(BackupCommand):
         self.show(f"The interrupted restore of {report.to} is finished.")
         self._report_old_data(report)
         return report
+
+
+def _refuse_choice(project: Project, at: datetime | None, *aliases: str | None) -> None:
+    """Refuse what chooses a backup, or a database that there is not, where a restore is resumed or undone.
+
+    :raises UsageError: it was given.
+    """
+    if at is not None:
+        raise UsageError("--at chooses a backup to restore: leave it out with --resume and --undo.")
+    for alias in aliases:
+        if alias is not None:
+            project.database(alias)

@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand, add_name_argument
+from django_cfg.backup.management.exit_codes import NOT_FOUND
 from django_cfg.backup.management.output import backups, proofs
 from django_cfg.backup.management.output.prune import retention_reasons
 from django_cfg.backup.services.catalog.catalog import find_backup
@@ -16,6 +17,7 @@ from django_cfg.backup.services.verification import migration_state
 
 class Command(BackupCommand):
     help = "Show all that is known of one backup."
+    exit_codes = NOT_FOUND
 
     def arguments(self, parser: ArgumentParser) -> None:
         add_name_argument(parser)

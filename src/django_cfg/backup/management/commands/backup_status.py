@@ -10,6 +10,7 @@ from typing import Any
 from django_cfg.backup.errors import StorageError, Unhealthy, UsageError
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.management.exit_codes import UNHEALTHY, failing
 from django_cfg.backup.management.output import backups, proofs
 from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.monitoring.metrics import read_metrics, write_metrics
@@ -24,7 +25,8 @@ _PLACES = ("PLACE", "LOCATION", "BACKUPS", "SIZE", "NEWEST", "MISSING", "STATE")
 
 
 class Command(BackupCommand):
-    help = "Show how the backups are doing, from the storage alone. Exit code 4: something is unhealthy or overdue."
+    help = "Show how the backups are doing, from the storage alone."
+    exit_codes = failing("the storage cannot be read", UNHEALTHY)
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(

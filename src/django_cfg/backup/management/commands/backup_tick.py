@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand
+from django_cfg.backup.management.exit_codes import SOME_FAILED
 from django_cfg.backup.management.output.ticks import format_tick
 from django_cfg.backup.services.jobs.perform import perform_waiting
 from django_cfg.backup.services.schedule.tick import tick
@@ -16,6 +17,7 @@ class Command(BackupCommand):
     help = (
         "Start the backups that are due, once a minute: from cron, systemd, Kubernetes. Without a queue they run here."
     )
+    exit_codes = SOME_FAILED
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--in-place", action="store_true", help="Run them here although there is a queue.")

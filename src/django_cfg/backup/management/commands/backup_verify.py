@@ -15,6 +15,7 @@ from django_cfg.backup.management.command import (
     add_trust_option,
     add_unsigned_option,
 )
+from django_cfg.backup.management.exit_codes import NOT_FOUND, failing
 from django_cfg.backup.management.output import proofs
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
 from django_cfg.backup.manifest import Manifest, Proof
@@ -41,8 +42,9 @@ class VerifyResult(Record):
 class Command(BackupCommand):
     help = (
         "Read backups to their last byte and check them; with --drill restore them into a scratch database and compare "
-        "every table with the manifest. Exit code 1: one is damaged, or a drill failed."
+        "every table with the manifest."
     )
+    exit_codes = failing("one is damaged, or a drill failed", NOT_FOUND)
 
     def arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("names", nargs="*", metavar="NAME", help="Backups; none: all of this project and env.")

@@ -45,7 +45,8 @@ from django_cfg.backup.services.creation.restore_command import restore_command
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.actor import current_actor
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
-from django_cfg.backup.services.project.project import Project, current_project, operation
+from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.project.subject import public
 from django_cfg.backup.services.retention.prune import decide_retention
 from django_cfg.backup.services.verification.drill import drill_target, require_drillable, survey
 from django_cfg.backup.storage.base import Storage
@@ -115,7 +116,7 @@ class AdoptionPlan:
         )
 
 
-@operation()
+@public
 def adopt_backup(
     origin: str,
     database: str,
@@ -127,7 +128,11 @@ def adopt_backup(
     """Make a backup of *database* of an archive that another program made, or whose manifest is lost.
 
     :param origin: the path of a file, or the key of an object in the storage.
+    :param database: the alias of the database that it is a dump of.
     :param taken_at: when it was made, in ISO 8601, in TIME_ZONE unless it has an offset; None: its name or age says.
+    :param decryption_key: what opens an encrypted archive in addition to the configuration.
+    :param progress: is called while it goes on.
+    :returns: the record of the backup, and whether there was one of this archive before.
     :raises UsageError: there is no such archive, or the time is none or in the future.
     :raises RestoreRefused: no restore could load it.
     :raises VerificationFailed: it is damaged, or was restored and is not usable.

@@ -32,6 +32,7 @@ from django_cfg.backup.manifest import (
 from django_cfg.backup.records import ErrorText, Record
 from django_cfg.backup.services.catalog.naming import name_pattern
 from django_cfg.backup.services.project.project import Project
+from django_cfg.backup.services.project.subject import note_subject
 from django_cfg.backup.storage.base import Storage, StoredObject
 
 LATEST = "latest"
@@ -218,9 +219,17 @@ def is_manifest(key: str) -> bool:
 def find_backup(catalog: Catalog, project: Project, name: str, alias: str | None = None) -> Manifest:
     """The backup called *name*: exactly, by an unambiguous beginning, or ``latest``.
 
+    The errors of the call under way are named after it.
+
     :raises BackupNotFound: there is none.
     :raises UsageError: the beginning fits several, or ``latest`` of several databases.
     """
+    manifest = _find(catalog, project, name, alias)
+    note_subject(database=manifest.source.database, backup=manifest.name)
+    return manifest
+
+
+def _find(catalog: Catalog, project: Project, name: str, alias: str | None) -> Manifest:
     require_known_database(project, catalog, alias)
     if name == LATEST:
         return latest_backup(catalog, project, alias)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.archive import copy_stored, read_stored
 from django_cfg.backup.pipeline.compression import SUFFIX
@@ -12,9 +13,39 @@ from django_cfg.backup.pipeline.encryption.encrypt import SUFFIX as ENCRYPTED
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
 from django_cfg.backup.pipeline.stream import Readable, blocks, pump
 from django_cfg.backup.services.catalog.archives import open_archive, require_readable
+from django_cfg.backup.services.catalog.catalog import Catalog
+from django_cfg.backup.services.catalog.places import places_with, read_first_good
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
+from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.base import Storage, removed_on_error
 from django_cfg.backup.storage.local import LocalStorage
+
+
+def download_chosen(
+    project: Project,
+    catalog: Catalog,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    plain: bool = False,
+    progress: Progress = SILENT,
+    keys: DecryptionKeys = USERS_KEYRING,
+) -> Path:
+    """Like :func:`download_backup`, from the first place that has it good.
+
+    :raises StorageError: *folder* has a file of that name; or no place can be read.
+    """
+
+    def download(storage: Storage) -> Path:
+        return download_backup(storage, manifest, folder, plain=plain, progress=progress, keys=keys)
+
+    try:
+        return read_first_good(places_with(project, catalog, manifest), download, progress)[1]
+    except NameTaken:
+        raise StorageError(
+            f"{folder} holds a file of the backup {manifest.name} already, and nothing is ever overwritten: "
+            "choose another folder (--to)."
+        ) from None
 
 
 def download_backup(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -25,10 +26,13 @@ from django_cfg.backup.services.catalog.catalog import (
     Reader,
     find_intact,
     read_catalog,
+    require_known_database,
 )
+from django_cfg.backup.services.catalog.moments import in_zone, is_within, require_order
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import Progress
 from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.project.subject import public
 from django_cfg.backup.storage.base import Storage, StoredObject
 
 _FOR_EVER = 86_400.0  # seconds
@@ -52,11 +56,33 @@ class LazyCatalog:
         return [manifest for manifest in self.read().backups if manifest.source == source]
 
 
-def list_backups(*, every_source: bool = False) -> list[Manifest]:
-    """The backups of this project and environment, newest first; *every_source*: all in the storage."""
+@public
+def list_backups(
+    *,
+    database: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    every_source: bool = False,
+) -> list[Manifest]:
+    """Return the intact backups of this project and environment, newest first.
+
+    A place that cannot be read hides only the backups that are in no other place: :func:`backup_status` reports it, and
+    damaged backups too.
+
+    :param database: only backups of this alias; None: of all.
+    :param since: only backups that were begun at this moment or later; without a time zone it is in ``TIME_ZONE``.
+    :param until: only backups that were begun at this moment or earlier.
+    :param every_source: also those of other projects and environments in the same storage.
+    :raises UsageError: there is no such database, or the period ends before it begins.
+    :raises StorageError: the storage cannot be read.
+    """
     project = current_project()
     catalog = read_places(project)
-    return list(catalog.backups) if every_source else catalog.of(project)
+    require_known_database(project, catalog, database)
+    since, until = (in_zone(moment, project.zone) if moment else None for moment in (since, until))
+    require_order(since, until)
+    chosen = list(catalog.backups) if every_source else catalog.of(project)
+    return [m for m in chosen if database in (None, m.source.database) and is_within(m, since, until)]
 
 
 def read_places(

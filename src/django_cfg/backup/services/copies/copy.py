@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import (
+    AllFailed,
     AlreadyRunning,
     BackupError,
     NameTaken,
+    SomeFailed,
     StorageError,
     UsageError,
     VerificationFailed,
@@ -149,6 +151,58 @@ def copy_backup(
         )
     signals.send(signals.backup_copied, manifest=manifest, place=target.name, copied_from=source.name)
     return source
+
+
+def copy_to_places(
+    project: Project,
+    catalog: Catalog,
+    manifest: Manifest,
+    targets: Sequence[Place],
+    progress: Progress = SILENT,
+    *,
+    replace_damaged: bool = False,
+) -> list[CopyOutcome]:
+    """Copy *manifest* to those of *targets* where it is missing; one that fails does not keep the others from it.
+
+    :param catalog: of all places.
+    :returns: what became of each; nothing of those that have it already.
+    :raises StorageError: one of them is away; nothing was copied.
+    """
+    for place in targets:
+        if place.name in catalog.away:
+            raise StorageError(f"Nothing is copied to {place}: {catalog.away[place.name]}")
+    wanted = {"missing", "damaged"} if replace_damaged else {"missing"}
+    outcomes = []
+    for place in (target for target in targets if state_in(target, manifest, catalog) in wanted):
+        try:
+            source = copy_backup(project, manifest, place, catalog, progress, replace_damaged=replace_damaged)
+            outcomes.append(CopyOutcome(name=manifest.name, place=place.name, source=source.name))
+        except BackupError as error:
+            outcomes.append(CopyOutcome(name=manifest.name, place=place.name, error=error))
+    if any(outcome.source for outcome in outcomes):
+        send_complete(project, read_places(project))
+    return outcomes
+
+
+def copies_error(outcomes: Sequence[CopyOutcome]) -> BackupError | None:
+    """Return the error of several copies: None, the one error, AllFailed or SomeFailed."""
+    failed = {outcome.place: outcome.error for outcome in outcomes if outcome.error}
+    lines = [f"{each.name} to {each.place}: {each.error}" for each in outcomes if each.error]
+    if len(lines) == 1 == len(outcomes):
+        return next(iter(failed.values()))
+    if not lines:
+        return None
+    made = [outcome.place for outcome in outcomes if not outcome.error]
+    kind = AllFailed if len(lines) == len(outcomes) else SomeFailed
+    return kind(f"{len(lines)} of {len(outcomes)} copies were not made:", *lines, made=made, errors=failed)
+
+
+def require_places(project: Project) -> None:
+    """
+    :raises UsageError: there is only one place.
+    """
+    if len(project.places) == 1:
+        raise UsageError("There is one place, and nothing to copy: BackupConfig.copies names further ones.")
 
 
 def send_failed(manifest: Manifest, place: Place, message: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 
-from django_cfg.backup.errors import BackupError, CopyFailed, DumpFailed, SomeFailed
+from django_cfg.backup.errors import AllFailed, BackupError, CopyFailed, DumpFailed, SomeFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.records import ErrorText, Record
 from django_cfg.backup.services.creation.create import create_backup, require_ready
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.project.subject import errors_named
 
 _log = logging.getLogger("django_cfg.backup")
 
@@ -33,7 +34,9 @@ def create_backups(
         project.database(alias)
     for alias in chosen or project.aliases():
         try:
-            yield create_backup(alias, note=note, progress=progress)
+            with errors_named(alias):
+                manifest = create_backup(alias, note=note, progress=progress)
+            yield manifest
         except CopyFailed as error:
             yield error.manifest
             yield Failure(database=alias, error=error)
@@ -42,11 +45,12 @@ def create_backups(
         except Exception as error:  # noqa: BLE001  one database must not keep the others from being backed up
             _log.exception("The backup of %r failed unexpectedly", alias)
             failed = DumpFailed(f"The backup of {alias!r} failed unexpectedly: {error!r}")
+            failed.database = alias
             yield Failure(database=alias, error=failed)
 
 
 def batch_error(results: Sequence[Record]) -> BackupError | None:
-    """Return the error of a run over several databases: None, its one error, or SomeFailed.
+    """Return the error of a run over several databases: None, its one error, AllFailed or SomeFailed.
 
     :param results: of a backup that is missing in some place, its manifest and a failure.
     """
@@ -60,4 +64,7 @@ def batch_error(results: Sequence[Record]) -> BackupError | None:
     what = f"{len(failed)} of {databases} databases were not backed up:"
     summary = what if failed else f"{len(failures)} of {databases} backups are not in all places that are required:"
     lines = [f"{failure.database}: {failure.error}" for failure in failures]
-    return BackupError(summary, *lines) if len(failed) == databases else SomeFailed(summary, *lines)
+    made = [result.name for result in results if isinstance(result, Manifest)]
+    errors = {failure.database: failure.error for failure in failures}
+    kind = AllFailed if len(failed) == databases else SomeFailed
+    return kind(summary, *lines, made=made, errors=errors)

@@ -14,7 +14,7 @@ import django
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import DumpReport, Engine, Selection
-from django_cfg.backup.errors import BackupError, CopyFailed, DumpFailed, NameTaken, UsageError
+from django_cfg.backup.errors import BackupError, CopyFailed, DumpFailed, NameTaken, StorageError, UsageError
 from django_cfg.backup.manifest import MAX_NOTE, Archive, Manifest, Source, Trigger
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.archive import Packed
@@ -45,14 +45,14 @@ _log = logging.getLogger("django_cfg.backup")
 
 @operation()
 def create_backup(
-    alias: str = "default",
+    database: str = "default",
     *,
     trigger: Trigger = "manual",
     note: str = "",
     progress: Progress = SILENT,
     claim: Run | None = None,
 ) -> Manifest:
-    """Back up the database *alias*; then prune what its retention does not keep.
+    """Back up the database of the alias *database*; then prune what its retention does not keep.
 
     :param claim: the row of the slot that this run serves.
     :returns: the manifest of the published backup.
@@ -60,7 +60,7 @@ def create_backup(
     :raises CopyFailed: the backup is made, and missing in a place that is required.
     :raises BackupError: it failed; nothing was published.
     """
-    return create_in(current_project(), alias, trigger=trigger, note=note, progress=progress, claim=claim)
+    return create_in(current_project(), database, trigger=trigger, note=note, progress=progress, claim=claim)
 
 
 def create_in(
@@ -204,6 +204,7 @@ class _BackupAttempt:
                 f"{manifest.name} is made, and is not in all places where it is required. The next tick makes up for "
                 f"that, or `backup_copy {manifest.name}`.",
                 *(f"{place}: {why}" for place, why in failed.items()),
+                errors={place.name: StorageError(why) for place, why in failed.items()},
             )
 
     def announce(self, error: BaseException | None) -> None:

@@ -11,6 +11,8 @@ from django_cfg.backup.process.deferred_signals import DeferredSignals
 
 
 class Progress(Protocol):
+    """What is called while an operation goes on, in its thread: any object with these methods."""
+
     def say(self, text: str) -> None:
         """A step begins or has ended."""
 
@@ -25,6 +27,9 @@ class Progress(Protocol):
 
 
 class _Silent:
+    def __repr__(self) -> str:
+        return "SILENT"
+
     def say(self, text: str) -> None:
         pass
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import partial
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, Restoration, RestoreOptions, SwitchResult
-from django_cfg.backup.errors import EncryptionError, RestoreRefused, StorageError, VerificationFailed
+from django_cfg.backup.errors import EncryptionError, RestoreRefused, StorageError, UsageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
@@ -24,11 +26,13 @@ from django_cfg.backup.services.catalog.archives import (
     require_readable,
 )
 from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find_backup
+from django_cfg.backup.services.catalog.moments import find_backup_at
 from django_cfg.backup.services.catalog.places import places_with, read_first_good, read_places
 from django_cfg.backup.services.project.connections import close_connections
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
-from django_cfg.backup.services.project.project import Project, current_project, database_identity, operation
+from django_cfg.backup.services.project.project import Project, current_project, database_identity
+from django_cfg.backup.services.project.subject import note_subject, public
 from django_cfg.backup.services.restore import pre_restore_backup
 from django_cfg.backup.services.runs import history_database
 from django_cfg.backup.services.runs.file_lock import source_lock
@@ -94,10 +98,11 @@ class RestoreReport(Record):
 OnSwitch = Callable[[RestoreReport], None]
 
 
-@operation()
+@public
 def restore_backup(
     name: str = LATEST,
     *,
+    at: datetime | None = None,
     database: str | None = None,
     to: str | None = None,
     tables: Sequence[str] = (),
@@ -113,8 +118,13 @@ def restore_backup(
     decryption_key: DecryptionKey = NO_KEY,
     progress: Progress = SILENT,
 ) -> RestoreReport:
-    """Restore the backup *name* without asking.
+    """Restore the backup *name* without asking. The old data is kept, unless the engine cannot or *discard_old* is set.
 
+    :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
+    :param at: instead of a name: the newest backup that was begun not later than this moment, which is in ``TIME_ZONE``
+        if it has no time zone.
+    :param database: the alias whose backups *name* is looked for among.
+    :param to: the alias to restore into; None: that of the backup, which has to be of this project and environment.
     :param tables: shell patterns; these tables alone, into the database as it is. Empty: everything.
     :param in_place: into the database itself, without a staging database, where the engine supports it.
     :param disconnect: end the connections that stand in the way of the switch.
@@ -125,27 +135,24 @@ def restore_backup(
     :param trust_storage: load the archive without reading it completely before; its digests are compared at its end.
     :param allow_unsigned: also a backup that is not signed, although there is a signing key; never one signed badly.
     :param from_place: the name of the place to read; None: the first one that has it good.
-
-    See :func:`plan_restore` for the others.
+    :param decryption_key: what opens an encrypted backup in addition to the configuration.
+    :param progress: is called while it goes on.
+    :returns: where the old data is kept, and what has to be done now.
+    :raises RestoreRefused: it cannot be restored there; nothing was touched.
+    :raises RestoreFailed: it failed; the message says how the database is.
+    :raises VerificationFailed: the bytes are not those that were stored, or there is a signing key and it did not sign.
+    :raises BackupNotFound: there is no such backup, or none that old.
     """
     options = RestoreOptions(tuple(tables), in_place, disconnect, discard_old, tuple(skip), skip_failing, jobs=jobs)
-    plan = plan_restore(
-        name,
-        database=database,
-        to=to,
-        options=options,
-        trust_storage=trust_storage,
-        allow_unsigned=allow_unsigned,
-        from_place=from_place,
-        decryption_key=decryption_key,
-        progress=progress,
-    )
-    return execute_restore(plan, progress)
+    chosen = partial(plan_restore, name, at=at, database=database, to=to, from_place=from_place, progress=progress)
+    trusting = partial(chosen, trust_storage=trust_storage, allow_unsigned=allow_unsigned)
+    return execute_restore(trusting(options=options, decryption_key=decryption_key), progress)
 
 
 def plan_restore(
     name: str = LATEST,
     *,
+    at: datetime | None = None,
     database: str | None = None,
     to: str | None = None,
     options: RestoreOptions = DEFAULT_OPTIONS,
@@ -164,6 +171,7 @@ def plan_restore(
     """
     plan = preview_restore(
         name,
+        at=at,
         database=database,
         to=to,
         options=options,
@@ -185,6 +193,7 @@ def plan_restore(
 def preview_restore(
     name: str = LATEST,
     *,
+    at: datetime | None = None,
     database: str | None = None,
     to: str | None = None,
     options: RestoreOptions = DEFAULT_OPTIONS,
@@ -196,6 +205,7 @@ def preview_restore(
     """Like :func:`plan_restore`, without reading the archive: to look at, and not to be executed.
 
     :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
+    :param at: instead of a name: the newest backup that was begun not later than this moment.
     :param database: the alias whose backups *name* is looked for among.
     :param to: the alias to restore into; needed when the backup is of another project, environment or alias.
     :param decryption_key: what opens an encrypted backup in addition to the configuration.
@@ -205,9 +215,10 @@ def preview_restore(
     """
     project = current_project()
     catalog = read_places(project, from_place)
-    manifest = find_backup(catalog, project, name, database)
+    manifest = _chosen(catalog, project, name, at, database)
     catalog.require_signature(manifest, allow_unsigned=allow_unsigned)
     target = to or _own_target(project, manifest)
+    note_subject(database=target)
     engine = project.engine(target)
     _refuse_the_impossible(manifest, target, engine, options)
     keys = decryption_keys(project.config, decryption_key)
@@ -228,6 +239,14 @@ def preview_restore(
         checked=None,
         trust_storage=trust_storage,
     )
+
+
+def _chosen(catalog: Catalog, project: Project, name: str, at: datetime | None, database: str | None) -> Manifest:
+    if at is None:
+        return find_backup(catalog, project, name, database)
+    if name != LATEST:
+        raise UsageError(f"Restore {name!r} or the newest backup of a moment: give one of the two.")
+    return find_backup_at(catalog, project, at, database)
 
 
 def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: OnSwitch | None = None) -> RestoreReport:

@@ -9,10 +9,36 @@ from django_cfg.backup import signals
 from django_cfg.backup.errors import StorageError, UsageError
 from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, Manifest, Signature, Source
 from django_cfg.backup.policy.retention import Sidecars, is_from_the_future, never_deleted
-from django_cfg.backup.services.catalog.catalog import Catalog, Damaged, proof_keys
+from django_cfg.backup.services.catalog.catalog import (
+    LATEST,
+    Catalog,
+    Damaged,
+    find_backup,
+    proof_keys,
+    require_known_database,
+)
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.storage.base import Storage
+
+
+def choose_backup(catalog: Catalog, project: Project, name: str, database: str | None = None) -> Manifest | Damaged:
+    """Return the backup to delete, or what is left of a damaged one. Those are deleted by their full name only, as are
+    backups of another project, which a beginning may happen to match.
+
+    :raises BackupNotFound: there is none.
+    :raises UsageError: *name* is not the full name, or fits several; or there is no such database.
+    """
+    require_known_database(project, catalog, database)
+    if damaged := find_damaged(catalog, name):
+        return damaged
+    manifest = find_backup(catalog, project, name, database)
+    if not project.owns(manifest.source) and manifest.name != name and name != LATEST:
+        raise UsageError(
+            f"{manifest.name} is a backup of {manifest.source}, and this is {project.name}/{project.env}: "
+            "to delete it from here, write its full name."
+        )
+    return manifest
 
 
 def delete_chosen(project: Project, catalog: Catalog, chosen: Manifest | Damaged) -> None:

@@ -25,7 +25,8 @@ from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import SILENT, Progress
-from django_cfg.backup.services.project.project import Project, current_project, operation
+from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.project.subject import public
 from django_cfg.backup.services.retention.delete import delete_backup
 from django_cfg.backup.storage.base import Storage, StoredObject
 
@@ -112,12 +113,14 @@ class PruneReport(Record):
             )
 
 
-@operation()
+@public
 def prune_backups(*, dry_run: bool = False, orphans: bool = False, progress: Progress = SILENT) -> PruneReport:
     """Delete, without asking, what the retention of ``settings.BACKUP`` does not keep.
 
     :param dry_run: only decide.
     :param orphans: apply the rules to backups of databases that are no longer in DATABASES, too.
+    :param progress: is called while it goes on.
+    :returns: the decision on each backup, and what was deleted; of further places in ``copies``.
     :raises ClockSkew: a backup is dated in the future; nothing was deleted.
     :raises StorageError: some could not be deleted; the others are.
     """

@@ -27,7 +27,8 @@ from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import SILENT, Progress
-from django_cfg.backup.services.project.project import Project, current_project, operation
+from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.project.subject import public
 from django_cfg.backup.services.runs.run import failure_reason
 from django_cfg.backup.services.verification import migration_state
 from django_cfg.backup.services.verification.drill_run import DrillRun
@@ -36,7 +37,7 @@ from django_cfg.backup.services.verification.proofs import publish_proof
 _PAUSE = 10.0  # seconds
 
 
-@operation()
+@public
 def drill_backup(
     name: str = LATEST,
     *,
@@ -52,6 +53,7 @@ def drill_backup(
 ) -> Proof:
     """Prove the backup *name* by restoring it into a staging database that is dropped afterwards.
 
+    :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
     :param database: the alias whose backups *name* is looked for among.
     :param skip: names or shell patterns of objects that hold no rows, to be left out in addition to ``drill_skip``.
     :param skip_failing: leave out policies, triggers, refreshes of materialized views, grants and comments that fail.
@@ -60,6 +62,8 @@ def drill_backup(
     :param allow_unsigned: also a backup that is not signed, although there is a signing key; never one signed badly.
     :param from_place: the name of the place to read; None: the first one that has it intact.
     :param decryption_key: what opens an encrypted backup in addition to the configuration.
+    :param progress: is called while it goes on.
+    :returns: the proof, which is kept in the storage.
     :raises VerificationFailed: it cannot be restored, or differs from its manifest; its proof says so.
     :raises BackupError: nothing was learned of the backup: no server, no permission, no space, no key.
     """

@@ -18,12 +18,13 @@ from django_cfg.backup.services.catalog.archives import CheckedArchives, check_a
 from django_cfg.backup.services.catalog.catalog import LATEST, find_backup
 from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
-from django_cfg.backup.services.project.project import current_project, operation
+from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.project.subject import public
 from django_cfg.backup.services.runs.run import failure_reason
 from django_cfg.backup.storage.base import Storage
 
 
-@operation()
+@public
 def verify_backup(
     name: str = LATEST,
     *,
@@ -32,10 +33,14 @@ def verify_backup(
     progress: Progress = SILENT,
     decryption_key: DecryptionKey = NO_KEY,
 ) -> Manifest:
-    """Verify the backup *name*.
+    """Read a backup to its last byte and check it: the stored bytes, what they hold, and the rules of its format.
 
+    :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
+    :param database: the alias whose backups *name* is looked for among.
     :param from_place: the name of the place to read; None: the first one that has it intact.
+    :param progress: is called while it goes on.
     :param decryption_key: what opens an encrypted backup in addition to the configuration.
+    :returns: the record of the backup, which is good.
     :raises VerificationFailed: it is not what was stored, or not a complete dump.
     :raises KeyMissing: the stored bytes are good; what they hold cannot be checked here, without the private key.
     """
