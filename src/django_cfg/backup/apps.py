@@ -6,6 +6,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, register
+from django.db.models.signals import pre_migrate
 from django.dispatch import Signal
 
 
@@ -21,6 +22,8 @@ class BackupAppConfig(AppConfig):
         register(_check, "backup")  # not "database": those run only when databases are named
         for signal in signals.NOTIFIED:
             signal.connect(_notify, dispatch_uid="django_cfg_backup.notify")
+        # sent for every app: that of this one makes it once per command
+        pre_migrate.connect(_before_migrate, sender=self, dispatch_uid="django_cfg_backup.before_migrate")
 
 
 def _check(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -33,3 +36,9 @@ def _notify(signal: Signal, **facts: Any) -> None:
     from django_cfg.backup.services.monitoring.notifications import RECEIVERS
 
     RECEIVERS[signal](**facts)
+
+
+def _before_migrate(**facts: Any) -> None:
+    from django_cfg.backup.management.pre_migrate import receive_pre_migrate
+
+    receive_pre_migrate(**facts)

@@ -53,6 +53,7 @@ def format_preview(plan: RestorePlan) -> str:
     lines = [
         f"Backup   {manifest.name} of {manifest.source}, {format_time(manifest.started_at, plan.project.zone)}",
         f"         {len(manifest.tables)} tables, {manifest.rows:,} rows, {unpacked} unpacked",
+        *([f"Made     {manifest.note}"] if manifest.trigger == "before-migrate" else []),
         f"Archive  {_archive(plan)}",
         f"Target   the {plan.engine.name} database {plan.target!r} ({plan.engine.location})",
         *(
