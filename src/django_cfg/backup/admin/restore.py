@@ -133,6 +133,8 @@ def describe(plan: RestorePlan, row: Row, project: Project) -> list[Sentence]:
     if plan.crosses_sources:
         text = f"It is a backup of {manifest.source}, and not of {project.source(plan.target)}."
         found.append(Sentence(text, is_warning=True))
+    if plan.sanitizer:
+        found.append(Sentence(f"It is sanitised by {plan.sanitizer.name} before it replaces anything."))
     if plan.migrations:
         found.append(Sentence(plan.migrations, is_warning=True))
     if not row.is_proved:

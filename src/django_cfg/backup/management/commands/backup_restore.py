@@ -18,6 +18,7 @@ from django_cfg.backup.services.restore.restore import (
     plan_restore,
 )
 from django_cfg.backup.services.restore.resume import only_database, resume_restore
+from django_cfg.backup.services.restore.sanitize import SanitizeChoice
 from django_cfg.backup.services.restore.undo import undo_restore
 
 
@@ -58,6 +59,7 @@ class Command(BackupCommand):
             allow_unsigned=options["allow_unsigned"],
             from_place=options["from_place"],
             decryption_key=decryption_key,
+            sanitizing=SanitizeChoice(options["sanitize"], options["unsanitized"]),
             progress=self.progress,
         )
         self.warn_of_damage(plan.catalog.damaged)

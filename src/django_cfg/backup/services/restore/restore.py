@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
@@ -30,6 +31,13 @@ from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.services.project.project import Project, current_project, database_identity, operation
 from django_cfg.backup.services.restore import pre_restore_backup
+from django_cfg.backup.services.restore.sanitize import (
+    AS_CONFIGURED,
+    SanitizeChoice,
+    Sanitizer,
+    choose_sanitizer,
+    sanitize_restored_data,
+)
 from django_cfg.backup.services.runs import history_database
 from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.runs.history_database import refusal_logged
@@ -56,6 +64,7 @@ class RestorePlan:
     places: tuple[Place, ...]  # that have it intact, as far as is known; the first good one is used
     checked: CheckedArchives | None  # if they were read completely
     trust_storage: bool
+    sanitizer: Sanitizer | None = None  # runs in the staging database
 
     @property
     def crosses_sources(self) -> bool:
@@ -89,6 +98,7 @@ class RestoreReport(Record):
     advice: str = ""  # what the operator has to do now
     skipped: tuple[str, ...] = ()  # objects that were left out, as asked for
     seconds: float | None = None  # from the beginning to the switch
+    sanitized_by: str | None = None  # the sanitizer that has changed the data; None: none has
 
 
 OnSwitch = Callable[[RestoreReport], None]
@@ -111,6 +121,8 @@ def restore_backup(
     allow_unsigned: bool = False,
     from_place: str | None = None,
     decryption_key: DecryptionKey = NO_KEY,
+    sanitize: str | None = None,
+    unsanitized: bool = False,
     progress: Progress = SILENT,
 ) -> RestoreReport:
     """Restore the backup *name* without asking.
@@ -125,6 +137,7 @@ def restore_backup(
     :param trust_storage: load the archive without reading it completely before; its digests are compared at its end.
     :param allow_unsigned: also a backup that is not signed, although there is a signing key; never one signed badly.
     :param from_place: the name of the place to read; None: the first one that has it good.
+    :param sanitize: what changes the data before it replaces the old; see :mod:`.sanitize`, for *unsanitized* too.
 
     See :func:`plan_restore` for the others.
     """
@@ -138,6 +151,7 @@ def restore_backup(
         allow_unsigned=allow_unsigned,
         from_place=from_place,
         decryption_key=decryption_key,
+        sanitizing=SanitizeChoice(sanitize, unsanitized),
         progress=progress,
     )
     return execute_restore(plan, progress)
@@ -153,6 +167,7 @@ def plan_restore(
     allow_unsigned: bool = False,
     from_place: str | None = None,
     decryption_key: DecryptionKey = NO_KEY,
+    sanitizing: SanitizeChoice = AS_CONFIGURED,
     progress: Progress = SILENT,
 ) -> RestorePlan:
     """Find out all that can be known before a restore.
@@ -171,6 +186,7 @@ def plan_restore(
         allow_unsigned=allow_unsigned,
         from_place=from_place,
         decryption_key=decryption_key,
+        sanitizing=sanitizing,
     )
     if plan.preflight.uses_staging:
         return plan
@@ -192,6 +208,7 @@ def preview_restore(
     allow_unsigned: bool = False,
     from_place: str | None = None,
     decryption_key: DecryptionKey = NO_KEY,
+    sanitizing: SanitizeChoice = AS_CONFIGURED,
 ) -> RestorePlan:
     """Like :func:`plan_restore`, without reading the archive: to look at, and not to be executed.
 
@@ -227,6 +244,7 @@ def preview_restore(
         places=places,
         checked=None,
         trust_storage=trust_storage,
+        sanitizer=choose_sanitizer(project, manifest, target, options, preflight, sanitizing),
     )
 
 
@@ -282,12 +300,13 @@ def _carry_out(plan: RestorePlan, run: RecordedRun, outcome: _Outcome, on_switch
         run.can_be_cancelled = lambda: not restoration.has_changed_target
         _load(plan, place, restoration, checked, progress)
         queries = project.config.for_database(manifest.source.database).verification_queries
-        check_restored_data(restoration, manifest, plan.target, queries, progress)
+        sanitize = partial(sanitize_restored_data, plan.sanitizer, restoration, plan.target, progress)
+        check_restored_data(restoration, manifest, plan.target, queries, progress, sanitize=sanitize)
         progress.say(f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching")
         close_connections(project, plan.engine)  # those that receivers of restore_checked opened
         with defer_signals():
             report = outcome.switched(restoration.switch())
-            run.succeed(old_data=report.old_data or "", message=describe_skipped(report.skipped))
+            run.succeed(old_data=report.old_data or "", message=_describe_changes(report))
             if on_switch:
                 on_switch(report)
     return report
@@ -315,6 +334,7 @@ class _Outcome:
             advice=result.advice,
             skipped=result.skipped,
             seconds=round(time.monotonic() - self._begun, 3),
+            sanitized_by=self._plan.sanitizer.name if self._plan.sanitizer else None,
         )
         return self._report
 
@@ -373,6 +393,12 @@ def _load(
 def describe_skipped(skipped: Sequence[str]) -> str:
     """Return what was left out, for the command and the history; empty if nothing was."""
     return f"Left out: {'; '.join(skipped)}." if skipped else ""
+
+
+def _describe_changes(report: RestoreReport) -> str:
+    """Return how the restored data differs from the backup, for the history; empty if it does not."""
+    sanitized = f"Sanitised by {report.sanitized_by}." if report.sanitized_by else ""
+    return " ".join(filter(None, (sanitized, describe_skipped(report.skipped))))
 
 
 def _own_target(project: Project, manifest: Manifest) -> str:
