@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -213,6 +214,14 @@ class TestCommand:
             site.call("backup_migrate")
         (note,) = failure.value.__notes__
         assert note.endswith(f"manage.py backup_restore {the_backup().name}")
+
+    def test_a_migration_that_fails_is_one_document(
+        self, site: Site, shop: WrittenMigrations, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shop.write("0003_broken", BROKEN)
+        with pytest.raises(OperationalError):
+            call_command("backup_migrate", json=True)
+        assert the_backup().name in json.loads(capsys.readouterr().out)["error"]
 
     @pytest.mark.usefixtures("impatient")
     def test_no_database_is_migrated_when_a_backup_fails(self, site: Site, tmp_path: Path) -> None:

@@ -80,10 +80,26 @@ class Command(BackupCommand):
 
     def _migrate(self, alias: str, made: BeforeMigrate | None, options: dict[str, Any]) -> None:
         stdout, stderr = self.stdout._out, self.stderr._out  # the wrapper ends each part of a line
-        with _explained(alias, made.manifest if made else None), received_by(_go_on):
+        with self._explained(alias, made.manifest if made else None), received_by(_go_on):
             call_command(
                 _migrate(), database=alias, stdout=stderr if self.as_json else stdout, stderr=stderr, **options
             )
+
+    @contextmanager
+    def _explained(self, alias: str, before: Manifest | None) -> Iterator[None]:
+        """Say how to bring the database back if the block, its migration, fails."""
+        try:
+            yield
+        except Exception as error:
+            advice = f"The migration of {alias!r} failed. Correct it and run migrate again"
+            if before:
+                advice += f", or bring back the database as it was before: {recovery_command(before)}"
+            if self.as_json:
+                self.print_document({"error": f"{error} {advice}" if isinstance(error, CommandError) else advice})
+            if isinstance(error, CommandError):
+                raise CommandError(f"{error}\n{advice}", returncode=error.returncode) from error
+            error.add_note(advice)  # the last line of the traceback
+            raise
 
 
 class _PlanFound(Exception):
@@ -109,24 +125,6 @@ def _plan(alias: str, options: dict[str, Any]) -> Plan:
 
 def _go_on(plan: Plan) -> None:
     """The backup is made."""
-
-
-@contextmanager
-def _explained(alias: str, before: Manifest | None) -> Iterator[None]:
-    """Say how to bring the database back if the block, its migration, fails."""
-    try:
-        yield
-    except Exception as error:
-        if before is None:
-            raise
-        advice = (
-            f"The migration of {alias!r} failed. Correct it and run migrate again, or bring back the database as it "
-            f"was before: {recovery_command(before)}"
-        )
-        if isinstance(error, CommandError):
-            raise CommandError(f"{error}\n{advice}", returncode=error.returncode) from error
-        error.add_note(advice)  # the last line of the traceback
-        raise
 
 
 def _migrate() -> BaseCommand:

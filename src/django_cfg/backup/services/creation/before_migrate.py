@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from django.core.management.commands import migrate
+from django.db.backends.base.creation import BaseDatabaseCreation
 from django.db.migrations import Migration
 from django.test import utils
 
@@ -75,7 +76,7 @@ def changes_real_data() -> bool:
     """
     if hasattr(utils._TestState, "saved_data"):  # setup_test_environment has run
         return False
-    return not any(_is_faked(frame) or frame.f_code.co_name == "create_test_db" for frame in _callers())
+    return not any(_is_faked(frame) or _makes_test_database(frame) for frame in _callers())
 
 
 def _callers() -> Iterator[FrameType]:
@@ -90,6 +91,11 @@ def _is_faked(frame: FrameType) -> bool:
         return False
     options = frame.f_locals.get("options") or {}
     return bool(options.get("fake"))
+
+
+def _makes_test_database(frame: FrameType) -> bool:
+    is_named_so = frame.f_code.co_name == "create_test_db"
+    return is_named_so and isinstance(frame.f_locals.get("self"), BaseDatabaseCreation)
 
 
 def _backed_up_alias(project: Project, using: str) -> str | None:
