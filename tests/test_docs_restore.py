@@ -80,6 +80,6 @@ def test_every_command_can_be_parsed(line: str) -> None:
 
 def test_every_python_block_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 4
     for block in blocks:
         exec(block.replace("@receiver(restore_checked)", ""), {})  # noqa: S102

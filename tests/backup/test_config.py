@@ -86,6 +86,8 @@ ADDED = {
         "dump_timeout": None,
         "dump_jobs": 1,
         "restore_jobs": None,
+        "before_migrate": "off",
+        "sanitizers": {},
         "decryption_keys": [],
         "signing_key": None,
         "earlier_signing_keys": [],

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, register
+from django.db.models.signals import pre_migrate
 from django.dispatch import Signal
 
 
@@ -23,6 +24,8 @@ class BackupAppConfig(AppConfig):
             signal.connect(_notify, dispatch_uid="django_cfg_backup.notify")
         for signal in signals.PUBLISHED:
             signal.connect(_publish, dispatch_uid="django_cfg_backup.publish")
+        # sent for every app: that of this one makes it once per command
+        pre_migrate.connect(_before_migrate, sender=self, dispatch_uid="django_cfg_backup.before_migrate")
 
 
 def _check(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -41,3 +44,9 @@ def _publish(signal: Signal, **facts: Any) -> None:
     from django_cfg.backup.services.monitoring.webhook_events import RECEIVERS
 
     RECEIVERS[signal](**facts)
+
+
+def _before_migrate(**facts: Any) -> None:
+    from django_cfg.backup.management.pre_migrate import receive_pre_migrate
+
+    receive_pre_migrate(**facts)

@@ -56,6 +56,12 @@ def _unknown_aliases(project: Project) -> Iterator[CheckMessage]:
                 hint=f"Its aliases are: {', '.join(settings.DATABASES)}.",
                 id="django_cfg_backup.W003",
             )
+    for alias in sorted(set(project.config.sanitizers) - set(settings.DATABASES)):
+        yield Warning(
+            f"BackupConfig.sanitizers names {alias!r}, which settings.DATABASES does not have: it is never used.",
+            hint=f"Its aliases are: {', '.join(settings.DATABASES)}.",
+            id="django_cfg_backup.W003",
+        )
 
 
 def _unknown_drill_alias(project: Project) -> Iterator[CheckMessage]:

@@ -31,7 +31,7 @@ _SIGNATURE = "signature"
 MAX_STORED = 32 << 20  # bytes of a manifest or a proof: some 300,000 tables
 MAX_NOTE = 10_000  # characters
 _LONGEST = 10**9  # seconds
-Trigger = Literal["manual", "scheduled", "before-restore"]
+Trigger = Literal["manual", "scheduled", "before-restore", "before-migrate"]
 
 
 def _plain_file_name(value: str) -> str:

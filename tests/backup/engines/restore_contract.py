@@ -14,7 +14,7 @@ from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import BackupError, RestoreFailed, VerificationFailed
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.restore.kept_data import find_abandoned_staging
-from django_cfg.backup.services.restore.restore import plan_restore
+from django_cfg.backup.services.restore.restore import RestoreRequest, plan_restore
 from tests.support.databases import BOOKS, Server
 from tests.support.restore_receiver import received
 from tests.support.tiers import OfEveryEngine
@@ -135,7 +135,7 @@ class RestoreContract(OfEveryEngine):
     def test_what_can_be_known_is_reported_before(self, server: Server) -> None:
         create_backup()
         options = RestoreOptions(**self.options)
-        outlook = plan_restore(options=options).preflight
+        outlook = plan_restore(RestoreRequest(options=options)).preflight
         assert outlook.uses_staging == self.uses_staging
         assert len(outlook.findings) >= 2
 

@@ -12,7 +12,7 @@ import pytest
 from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions, SwitchResult
 from django_cfg.backup.errors import BackupError, RestoreFailed, RestoreRefused, TablesDiffer, UsageError
-from django_cfg.backup.services.restore.restore import plan_restore
+from django_cfg.backup.services.restore.restore import RestoreRequest, plan_restore
 from tests.support.databases import AUTHORS, BOOKS, DatabaseServer, Server, fail_unless_equal
 from tests.support.django_project import Site
 from tests.support.restore_receiver import received
@@ -26,7 +26,7 @@ def restore(*tables: str, **options: Any) -> SwitchResult:
 
 def preview(*tables: str) -> str:
     """What a restore of *tables* says before it begins."""
-    preflight = plan_restore(options=RestoreOptions(tables=tables, discard_old=True)).preflight
+    preflight = plan_restore(RestoreRequest(options=RestoreOptions(tables=tables, discard_old=True))).preflight
     return "\n".join(finding.text for finding in preflight.findings)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from django_cfg.backup import create_backup
 from django_cfg.backup.models import Run
-from django_cfg.backup.services.restore.restore import plan_restore
+from django_cfg.backup.services.restore.restore import RestoreRequest, plan_restore
 from tests.backup.engines.engine_contract import EngineContract
 from tests.backup.engines.restore_contract import RestoreContract
 from tests.support.mysql_databases import MySQLServer
@@ -38,7 +38,7 @@ def test_a_restore_is_recorded(mysql_server: MySQLServer, in_place: bool) -> Non
     site = mysql_server.site
     site.call("migrate", verbosity=0)
     manifest = create_backup()
-    assert plan_restore().holds_history
+    assert plan_restore(RestoreRequest()).holds_history
     assert site.call("backup_restore", "--yes", *(["--in-place"] if in_place else [])).code == 0
     (run,) = Run.objects.filter(kind="restore")
     assert (run.state, run.name, run.database) == ("succeeded", manifest.name, "default")

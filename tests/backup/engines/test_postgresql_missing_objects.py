@@ -10,7 +10,7 @@ import pytest
 
 from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
-from django_cfg.backup.services.restore.restore import plan_restore
+from django_cfg.backup.services.restore.restore import RestoreRequest, plan_restore
 from django_cfg.backup.services.verification.drill import drill_backup
 from tests.support.database_servers import on_every_postgresql
 from tests.support.databases import BOOKS
@@ -26,7 +26,7 @@ def restore(request: pytest.FixtureRequest) -> Restore:
 
 
 def preview() -> str:
-    findings = plan_restore(options=RestoreOptions(discard_old=True)).preflight.findings
+    findings = plan_restore(RestoreRequest(options=RestoreOptions(discard_old=True))).preflight.findings
     return "\n".join(finding.text for finding in findings)
 
 

@@ -9,7 +9,7 @@ import pytest
 from django_cfg.backup import create_backup, list_backups, restore_backup
 from django_cfg.backup.engines.base import Preflight, RestoreOptions
 from django_cfg.backup.errors import RestoreRefused, ToolTooOld
-from django_cfg.backup.services.restore.restore import plan_restore
+from django_cfg.backup.services.restore.restore import RestoreRequest, plan_restore
 from tests.support.databases import BOOKS, fail_unless_equal
 from tests.support.postgresql_databases import PostgreSQLServer
 from tests.support.postgresql_server import postgresql_programs
@@ -21,7 +21,7 @@ def server(postgresql_server: PostgreSQLServer) -> PostgreSQLServer:
 
 
 def outlook(**options: bool) -> Preflight:
-    return plan_restore(options=RestoreOptions(**options)).preflight
+    return plan_restore(RestoreRequest(options=RestoreOptions(**options))).preflight
 
 
 def preview(**options: bool) -> str:
@@ -166,7 +166,7 @@ def test_newer_programs_are_reported_and_older_ones_refused(server: PostgreSQLSe
     else:
         server.site.configure(tools_dir=str(oldest))
         with pytest.raises(ToolTooOld, match="To restore the database 'default'"):
-            plan_restore()
+            plan_restore(RestoreRequest())
 
 
 def test_missing_roles_are_named_before(server: PostgreSQLServer) -> None:

@@ -13,7 +13,7 @@ from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.engines.postgresql.archive_script import adapt_script
 from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.errors import ToolTooOld
-from django_cfg.backup.services.restore.restore import plan_restore
+from django_cfg.backup.services.restore.restore import RestoreRequest, plan_restore
 from tests.support.databases import fail_unless_equal
 from tests.support.postgresql_databases import PostgreSQLServer
 
@@ -95,4 +95,4 @@ def test_an_old_one_is_refused_before_anything_is_read(
     version = f"if [ $1 = --version ]; then echo 'pg_dump (PostgreSQL) {server.server.major}.1'; exit; fi\n"
     use_programs(server, tmp_path / "bin", pg_dump=version)
     with pytest.raises(ToolTooOld, match=rf"pg_restore {server.server.major}\.1 does not keep psql"):
-        plan_restore(options=options)
+        plan_restore(RestoreRequest(options=options))

@@ -16,7 +16,7 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.engines.base import RestoreOptions
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.manifest import Characters
-from django_cfg.backup.services.restore.restore import plan_restore
+from django_cfg.backup.services.restore.restore import RestoreRequest, plan_restore
 from tests.support import needs
 from tests.support.database_servers import on_every_postgresql
 from tests.support.databases import AUTHORS, BOOKS, fail_unless_equal
@@ -49,7 +49,9 @@ def outside(server: PostgreSQLServer, alias: str = "default") -> tuple[object, .
 
 def findings(server: PostgreSQLServer, **options: bool) -> str:
     """What a restore would tell before it asks."""
-    return "\n".join(finding.text for finding in plan_restore(options=RestoreOptions(**options)).preflight.findings)
+    return "\n".join(
+        finding.text for finding in plan_restore(RestoreRequest(options=RestoreOptions(**options))).preflight.findings
+    )
 
 
 # What lives outside the dump

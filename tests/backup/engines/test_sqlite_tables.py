@@ -19,7 +19,7 @@ from django_cfg.backup import create_backup, restore_backup
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.restore.kept_data import KeptData, list_kept_data
-from django_cfg.backup.services.restore.restore import plan_restore
+from django_cfg.backup.services.restore.restore import RestoreRequest, plan_restore
 from tests.backup.engines.tables_contract import TablesContract
 from tests.support.abandoned_staging import swept
 from tests.support.databases import AUTHORS, BOOKS
@@ -181,7 +181,7 @@ def test_abandoned_staging_is_removed_and_used_staging_is_not(server: SQLiteServ
     (workshop / "scratch.sqlite3").write_bytes(b"half")
     assert swept() == [str(workshop)]
     assert not workshop.exists()
-    plan = plan_restore()
+    plan = plan_restore(RestoreRequest())
     with plan.engine.restoration(plan.manifest):
         assert swept() == []
         assert workshop.exists()

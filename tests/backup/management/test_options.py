@@ -69,7 +69,7 @@ class TestDatabase:
     @pytest.mark.usefixtures("books")
     def test_an_unknown_alias_is_refused(self, site: Site, name: str) -> None:
         site.create()
-        more = ["latest"] if name not in ("backup_list", "backup_cancel", "backup_copy") else []
+        more = ["latest"] if name not in ("backup_list", "backup_cancel", "backup_copy", "backup_migrate") else []
         for alias in ("nosuch", ""):
             answer = site.call(name, *more, "--database", alias)
             if name == "backup_copy":

@@ -48,7 +48,7 @@ def test_json_names_what_was_done(site: Site, backup: Manifest) -> None:
     (old,) = site.root.glob("db.sqlite3.before-restore-*")
     seconds = answer.json["seconds"]
     facts = {"restored": backup.name, "to": "default", "old_data": str(old)}
-    assert answer.json == {**facts, "advice": "", "skipped": [], "seconds": seconds}
+    assert answer.json == {**facts, "advice": "", "skipped": [], "seconds": seconds, "sanitized_by": None}
     assert 0 < seconds < 60
 
 
@@ -132,7 +132,7 @@ class TestOtherSources:
         answer = site.call("backup_restore", backup.name, "--to", "copy", "--yes", "--json")
         seconds = answer.json["seconds"]
         facts = {"restored": backup.name, "to": "copy", "old_data": None}
-        assert answer.json == {**facts, "advice": "", "skipped": [], "seconds": seconds}
+        assert answer.json == {**facts, "advice": "", "skipped": [], "seconds": seconds, "sanitized_by": None}
         assert count(site, copy) == 200
         assert site.content() == before
 

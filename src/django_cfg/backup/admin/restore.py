@@ -30,7 +30,7 @@ from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.jobs.job import Job, RestoreChoice
 from django_cfg.backup.services.monitoring.snapshot import Stored, read_backups
 from django_cfg.backup.services.project.project import Project
-from django_cfg.backup.services.restore.restore import RestorePlan, preview_restore
+from django_cfg.backup.services.restore.restore import RestorePlan, RestoreRequest, preview_restore
 from django_cfg.backup.services.runs.reachability import probe
 
 _PATIENCE = 4.0  # seconds for the target to answer at all
@@ -133,6 +133,8 @@ def describe(plan: RestorePlan, row: Row, project: Project) -> list[Sentence]:
     if plan.crosses_sources:
         text = f"It is a backup of {manifest.source}, and not of {project.source(plan.target)}."
         found.append(Sentence(text, is_warning=True))
+    if plan.sanitizer:
+        found.append(Sentence(f"It is sanitised by {plan.sanitizer.name} before it replaces anything."))
     if plan.migrations:
         found.append(Sentence(plan.migrations, is_warning=True))
     if not row.is_proved:
@@ -174,7 +176,9 @@ def _preview(manifest: Manifest, choice: RestoreChoice) -> tuple[RestorePlan | N
     def look() -> RestorePlan | BackupError:
         try:
             return preview_restore(
-                manifest.name, to=choice.to, options=choice.options, allow_unsigned=choice.allow_unsigned
+                RestoreRequest(
+                    manifest.name, to=choice.to, options=choice.options, allow_unsigned=choice.allow_unsigned
+                )
             )
         except BackupError as error:
             return error

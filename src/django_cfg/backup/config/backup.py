@@ -131,6 +131,16 @@ class BackupConfig(ConfigModel):
         description="How backups are proved automatically: off",
     )
     databases: list[BackupDatabaseConfig] = Field([], description="Overrides per database")
+    sanitizers: dict[str, str] = Field(
+        {},
+        description="By alias, what removes personal data from a backup of another source that is restored there, "
+        "before it replaces anything: the dotted path of a callable, or the path of a `.sql` file",
+    )
+    before_migrate: Literal["off", "pending"] = Field(
+        "off",
+        description="`pending`: `manage.py migrate` backs up a database first if it has migrations to apply, and "
+        "applies none if that fails",
+    )
     compression: Compression = Field("gzip", description="Compression: `gzip`, `zstd`, `bz2`, `xz`, `none`")
     encryption_key: str | None = Field(
         None, repr=False, description="OpenPGP public key, its fingerprint, or a passphrase"

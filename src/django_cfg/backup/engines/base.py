@@ -170,6 +170,21 @@ class Restoration(ABC):
         return None
 
     @property
+    def sanitizer_settings(self) -> Mapping[str, Any] | None:
+        """Likewise, of a connection that may change the staging database."""
+        return self.staging_settings
+
+    def describe_sanitizer_error(self, error: Exception) -> str:
+        """Return what *error* of the database says, without anything of a row; empty if that cannot be known."""
+        return ""
+
+    def finish_sanitizing(self) -> None:  # noqa: B027  most databases show changed rows to no one
+        """Remove from the staging database what changed rows have left in it, where others could read that.
+
+        :raises RestoreFailed: it could not be removed; the target is unchanged.
+        """
+
+    @property
     def tool(self) -> tuple[str, str]:
         """Name and version of the program that loads, for a proof; empty if not recorded."""
         return "", ""

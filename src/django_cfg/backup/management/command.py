@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any, ClassVar, NoReturn, TextIO, cast
@@ -75,10 +76,17 @@ class BackupCommand(BaseCommand):
         self.as_json = bool(options["json"])
         self._is_printed = False
         self.progress = TerminalProgress(self.stderr, quiet=options["verbosity"] == 0)
-        handlers = _exit_on_signals()
+        with exit_on_signals():
+            document = self._run(options)
+        if self.as_json and not self._is_printed:
+            self.print_document(document)
+        if lost := self._output.error:
+            raise CommandError(f"The command has ended well; what it printed is lost: {lost.strerror}.", returncode=1)
+
+    def _run(self, options: dict[str, Any]) -> Any:
         try:
             with operation():
-                document = self.run(**options)
+                return self.run(**options)
         except BackupError as error:
             if self.as_json and not self._is_printed:
                 self.print_document({"error": str(error)})
@@ -90,12 +98,6 @@ class BackupCommand(BaseCommand):
         except _EndedBySignal as ended:
             self.stderr.write(f"{ended} {_describe_remains(ended)}")
             raise
-        finally:
-            _restore_handlers(handlers)
-        if self.as_json and not self._is_printed:
-            self.print_document(document)
-        if lost := self._output.error:
-            raise CommandError(f"The command has ended well; what it printed is lost: {lost.strerror}.", returncode=1)
 
     def _end_with(self, error: BackupError) -> NoReturn:
         """End as Django does after an error; an answer of no is none, and is not printed as one."""
@@ -237,18 +239,20 @@ class _EndedBySignal(SystemExit):
         return f"It was ended by {self.name}."
 
 
-def _exit_on_signals() -> dict[signal.Signals, Any]:
-    """Let SIGTERM, and SIGHUP of a lost terminal, end us as an exception does: children killed, parts and copies
-    removed, the run recorded."""
+@contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP of a lost terminal, end the block as an exception does: children killed, parts and
+    copies removed, the run recorded."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise _EndedBySignal(number)
 
     if threading.current_thread() is not threading.main_thread():
-        return {}  # the main thread handles signals
-    return {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-
-
-def _restore_handlers(handlers: dict[signal.Signals, Any]) -> None:
-    for number, handler in handlers.items():
-        signal.signal(number, handler or signal.SIG_DFL)
+        yield  # the main thread handles signals
+        return
+    handlers = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)

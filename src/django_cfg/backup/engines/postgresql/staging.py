@@ -38,6 +38,7 @@ from django_cfg.backup.errors import BackupError, VerificationFailed
 from django_cfg.backup.manifest import DatabaseProperties, Manifest
 from django_cfg.backup.pipeline.stream import Readable
 
+_RAISE_EXCEPTION = "P0001"
 _UNKNOWN_LOCALE = {"0A000", "22023", "42601", "42704", "42809"}  # an encoding, a locale or a provider
 
 
@@ -70,6 +71,10 @@ class StagingRestoration(Restoration):
     @property
     def staging_settings(self) -> Mapping[str, Any]:
         return get_connection_settings(self._staging)
+
+    def describe_sanitizer_error(self, error: Exception) -> str:
+        is_raised = get_sqlstate(error.__cause__ or error) == _RAISE_EXCEPTION
+        return "" if is_raised else describe_error(error)  # else a function has chosen the words
 
     @property
     def tool(self) -> tuple[str, str]:

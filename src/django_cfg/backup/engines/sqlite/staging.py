@@ -42,6 +42,27 @@ class StagingRestoration(Restoration):
         return {**self._database.settings, "NAME": build_uri(self._staging, immutable="1")}
 
     @property
+    def sanitizer_settings(self) -> Mapping[str, Any]:
+        options = self._database.settings.get("OPTIONS", {})
+        kept = {key: options[key] for key in options if key != "init_command"}  # it could change the journal mode
+        return {**self._database.settings, "NAME": build_uri(self._staging, mode="rw"), "OPTIONS": kept}
+
+    def describe_sanitizer_error(self, error: Exception) -> str:
+        is_raised = getattr(error.__cause__, "sqlite_errorname", "") == "SQLITE_CONSTRAINT_TRIGGER"
+        return "" if is_raised else str(error)  # else a trigger has chosen the words
+
+    def finish_sanitizing(self) -> None:
+        """Build the file again: free pages, and the free space in others, hold what the rows were before."""
+        try:
+            with open_as_project(self._staging, self._database, Interrupts()) as connection:
+                connection.execute("VACUUM")
+        except sqlite3.DatabaseError as error:
+            raise RestoreFailed(
+                f"The sanitised data could not be separated from what it was before (VACUUM): {error}. See whether "
+                f"the disk is full. The database {self._database.alias!r} is as it was."
+            ) from error
+
+    @property
     def tool(self) -> tuple[str, str]:
         return "sqlite3", sqlite3.sqlite_version
 

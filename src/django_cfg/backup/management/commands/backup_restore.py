@@ -17,11 +17,13 @@ from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.restore.restore import (
     RestorePlan,
     RestoreReport,
+    RestoreRequest,
     describe_skipped,
     execute_restore,
     plan_restore,
 )
 from django_cfg.backup.services.restore.resume import only_database, resume_restore
+from django_cfg.backup.services.restore.sanitize import SanitizeChoice
 from django_cfg.backup.services.restore.undo import undo_restore
 
 
@@ -63,19 +65,19 @@ class Command(BackupCommand):
             options["skip_failing"],
             jobs=options["jobs"],
         )
-        decryption_key = read_decryption_key(options["private_key"], options["passphrase_fd"])
-        plan = plan_restore(
+        request = RestoreRequest(
             name,
-            at=at,
-            database=database,
-            to=to,
-            options=chosen,
-            trust_storage=options["trust_storage"],
-            allow_unsigned=options["allow_unsigned"],
-            from_place=options["from_place"],
-            decryption_key=decryption_key,
-            progress=self.progress,
+            at,
+            database,
+            to,
+            chosen,
+            options["trust_storage"],
+            options["allow_unsigned"],
+            options["from_place"],
+            read_decryption_key(options["private_key"], options["passphrase_fd"]),
+            SanitizeChoice(options["sanitize"], options["unsanitized"]),
         )
+        plan = plan_restore(request, self.progress)
         self.warn_of_damage(plan.catalog.damaged)
         self.warn_of_places(plan.catalog)
         self.stderr.write(restore.format_preview(plan), self.plain)

@@ -37,6 +37,17 @@ def add_restore_options(parser: ArgumentParser) -> None:
     add_trust_option(parser)
     add_unsigned_option(parser)
     parser.add_argument(
+        "--sanitize",
+        metavar="PATH",
+        help="Change the data before it replaces anything: the dotted path of a callable, or a .sql file; default: "
+        "BackupConfig.sanitizers for a backup of another source.",
+    )
+    parser.add_argument(
+        "--unsanitized",
+        action="store_true",
+        help="Restore the data as it is, production data in another environment too.",
+    )
+    parser.add_argument(
         "--undo",
         metavar="OLD_DATA",
         help="Bring back the old data that a restore has kept, by its name (SQLite, PostgreSQL); nothing is lost.",
@@ -53,6 +64,7 @@ def format_preview(plan: RestorePlan) -> str:
     lines = [
         f"Backup   {manifest.name} of {manifest.source}, {format_time(manifest.started_at, plan.project.zone)}",
         f"         {len(manifest.tables)} tables, {manifest.rows:,} rows, {unpacked} unpacked",
+        *([f"Made     {manifest.note}"] if manifest.trigger == "before-migrate" else []),
         f"Archive  {_archive(plan)}",
         f"Target   the {plan.engine.name} database {plan.target!r} ({plan.engine.location})",
         *(
@@ -63,6 +75,8 @@ def format_preview(plan: RestorePlan) -> str:
     ]
     if plan.crosses_sources:
         lines.append("Careful  it is a backup of another source")
+    if plan.sanitizer:
+        lines.append(f"Sanitise with {plan.sanitizer.name}, in the scratch database, before anything is replaced")
     if plan.migrations:
         lines.append(f"Code     {plan.migrations}")
     return "\n".join(map(printable, lines))
@@ -79,6 +93,8 @@ def describe_result(plan: RestorePlan, report: RestoreReport) -> str:
     took = f"It took {seconds_taken(report.seconds or 0)}."
     if plan.options.tables:
         return f"{', '.join(plan.options.tables)} of {plan.target} are now as in {manifest.name}. {took}"
+    if report.sanitized_by:
+        return f"{plan.target} is now as in {manifest.name}, sanitised by {report.sanitized_by}. {took}"
     return f"{plan.target} is now as in {manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows. {took}"
 
 

@@ -29,7 +29,7 @@ from django_cfg.backup.services.project.actor import acting_as
 from django_cfg.backup.services.project.progress import Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.project.secrets import keep_secrets_out_of_logs, secrets_of
-from django_cfg.backup.services.restore.restore import execute_restore, plan_restore
+from django_cfg.backup.services.restore.restore import RestoreRequest, execute_restore, plan_restore
 from django_cfg.backup.services.restore.undo import undo_restore
 from django_cfg.backup.services.retention.prune import execute_prune, plan_prune, still_due
 from django_cfg.backup.services.runs.file_lock import source_lock
@@ -250,11 +250,8 @@ def _restore(project: Project, job: Job, progress: JobProgress) -> Outcome:
     if choice is None:
         raise UsageError("The job does not say where to restore.")
     plan = plan_restore(
-        job.names[0],
-        to=choice.to,
-        options=choice.options,
-        allow_unsigned=choice.allow_unsigned,
-        progress=_UntilCancelled(progress),
+        RestoreRequest(job.names[0], to=choice.to, options=choice.options, allow_unsigned=choice.allow_unsigned),
+        _UntilCancelled(progress),
     )
     progress.require_not_cancelled()
     report = execute_restore(plan, progress)

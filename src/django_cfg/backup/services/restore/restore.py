@@ -34,6 +34,13 @@ from django_cfg.backup.services.project.progress import SILENT, Progress, byte_p
 from django_cfg.backup.services.project.project import Project, current_project, database_identity
 from django_cfg.backup.services.project.subject import note_subject, public
 from django_cfg.backup.services.restore import pre_restore_backup
+from django_cfg.backup.services.restore.sanitize import (
+    AS_CONFIGURED,
+    SanitizeChoice,
+    Sanitizer,
+    choose_sanitizer,
+    sanitize_restored_data,
+)
 from django_cfg.backup.services.runs import history_database
 from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.runs.history_database import refusal_logged
@@ -42,6 +49,22 @@ from django_cfg.backup.services.runs.run import RecordedRun, failure_reason
 from django_cfg.backup.services.verification import migration_state
 from django_cfg.backup.services.verification.restored_data import check_restored_data
 from django_cfg.backup.services.verification.verify import read_completely
+
+
+@dataclass(frozen=True)
+class RestoreRequest:
+    """What is to be restored, and where; the parameters of :func:`restore_backup`."""
+
+    name: str = LATEST
+    at: datetime | None = None
+    database: str | None = None
+    to: str | None = None
+    options: RestoreOptions = DEFAULT_OPTIONS
+    trust_storage: bool = False
+    allow_unsigned: bool = False
+    from_place: str | None = None
+    decryption_key: DecryptionKey = NO_KEY
+    sanitizing: SanitizeChoice = AS_CONFIGURED
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,7 @@ class RestorePlan:
     places: tuple[Place, ...]  # that have it intact, as far as is known; the first good one is used
     checked: CheckedArchives | None  # if they were read completely
     trust_storage: bool
+    sanitizer: Sanitizer | None = None  # runs in the staging database
 
     @property
     def crosses_sources(self) -> bool:
@@ -93,6 +117,7 @@ class RestoreReport(Record):
     advice: str = ""  # what the operator has to do now
     skipped: tuple[str, ...] = ()  # objects that were left out, as asked for
     seconds: float | None = None  # from the beginning to the switch
+    sanitized_by: str | None = None  # the sanitizer that has changed the data; None: none has
 
 
 OnSwitch = Callable[[RestoreReport], None]
@@ -116,13 +141,14 @@ def restore_backup(
     allow_unsigned: bool = False,
     from_place: str | None = None,
     decryption_key: DecryptionKey = NO_KEY,
+    sanitize: str | None = None,
+    unsanitized: bool = False,
     progress: Progress = SILENT,
 ) -> RestoreReport:
     """Restore the backup *name* without asking. The old data is kept, unless the engine cannot or *discard_old* is set.
 
     :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
-    :param at: instead of a name: the newest backup that was begun not later than this moment, which is in ``TIME_ZONE``
-        if it has no time zone.
+    :param at: instead of a name: the newest backup begun not later than this, in ``TIME_ZONE`` if it is naive.
     :param database: the alias whose backups *name* is looked for among.
     :param to: the alias to restore into; None: that of the backup, which has to be of this project and environment.
     :param tables: shell patterns; these tables alone, into the database as it is. Empty: everything.
@@ -136,32 +162,25 @@ def restore_backup(
     :param allow_unsigned: also a backup that is not signed, although there is a signing key; never one signed badly.
     :param from_place: the name of the place to read; None: the first one that has it good.
     :param decryption_key: what opens an encrypted backup in addition to the configuration.
+    :param sanitize: what changes the data before it replaces the old: a dotted path, or the path of a ``.sql`` file.
+    :param unsanitized: leave the data as it is, also that of production elsewhere, and that of another source.
     :param progress: is called while it goes on.
-    :returns: where the old data is kept, and what has to be done now.
+    :returns: where the old data is kept, and what to do now.
     :raises RestoreRefused: it cannot be restored there; nothing was touched.
     :raises RestoreFailed: it failed; the message says how the database is.
     :raises VerificationFailed: the bytes are not those that were stored, or there is a signing key and it did not sign.
     :raises BackupNotFound: there is no such backup, or none that old.
     """
     options = RestoreOptions(tuple(tables), in_place, disconnect, discard_old, tuple(skip), skip_failing, jobs=jobs)
-    chosen = partial(plan_restore, name, at=at, database=database, to=to, from_place=from_place, progress=progress)
-    trusting = partial(chosen, trust_storage=trust_storage, allow_unsigned=allow_unsigned)
-    return execute_restore(trusting(options=options, decryption_key=decryption_key), progress)
+    request = RestoreRequest(name, at, database, to, options, trust_storage, allow_unsigned, from_place, decryption_key)
+    return _restore(replace(request, sanitizing=SanitizeChoice(sanitize, unsanitized)), progress)
 
 
-def plan_restore(
-    name: str = LATEST,
-    *,
-    at: datetime | None = None,
-    database: str | None = None,
-    to: str | None = None,
-    options: RestoreOptions = DEFAULT_OPTIONS,
-    trust_storage: bool = False,
-    allow_unsigned: bool = False,
-    from_place: str | None = None,
-    decryption_key: DecryptionKey = NO_KEY,
-    progress: Progress = SILENT,
-) -> RestorePlan:
+def _restore(request: RestoreRequest, progress: Progress) -> RestoreReport:
+    return execute_restore(plan_restore(request, progress), progress)
+
+
+def plan_restore(request: RestoreRequest, progress: Progress = SILENT) -> RestorePlan:
     """Find out all that can be known before a restore.
 
     Where no staging database is used, the archive is read completely now, else before it is loaded.
@@ -169,17 +188,7 @@ def plan_restore(
 
     :param progress: of that reading.
     """
-    plan = preview_restore(
-        name,
-        at=at,
-        database=database,
-        to=to,
-        options=options,
-        trust_storage=trust_storage,
-        allow_unsigned=allow_unsigned,
-        from_place=from_place,
-        decryption_key=decryption_key,
-    )
+    plan = preview_restore(request)
     if plan.preflight.uses_staging:
         return plan
     place, checked = read_first_good(
@@ -190,38 +199,22 @@ def plan_restore(
     return replace(plan, places=(place,), checked=checked)
 
 
-def preview_restore(
-    name: str = LATEST,
-    *,
-    at: datetime | None = None,
-    database: str | None = None,
-    to: str | None = None,
-    options: RestoreOptions = DEFAULT_OPTIONS,
-    trust_storage: bool = False,
-    allow_unsigned: bool = False,
-    from_place: str | None = None,
-    decryption_key: DecryptionKey = NO_KEY,
-) -> RestorePlan:
+def preview_restore(request: RestoreRequest) -> RestorePlan:
     """Like :func:`plan_restore`, without reading the archive: to look at, and not to be executed.
 
-    :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
-    :param at: instead of a name: the newest backup that was begun not later than this moment.
-    :param database: the alias whose backups *name* is looked for among.
-    :param to: the alias to restore into; needed when the backup is of another project, environment or alias.
-    :param decryption_key: what opens an encrypted backup in addition to the configuration.
     :raises RestoreRefused: it cannot be restored there, or the target has to be named.
     :raises VerificationFailed: there is a signing key, and it did not sign the backup.
     :raises EncryptionError: it cannot be decrypted here.
     """
-    project = current_project()
-    catalog = read_places(project, from_place)
-    manifest = _chosen(catalog, project, name, at, database)
-    catalog.require_signature(manifest, allow_unsigned=allow_unsigned)
-    target = to or _own_target(project, manifest)
+    project, options = current_project(), request.options
+    catalog = read_places(project, request.from_place)
+    manifest = _chosen(catalog, project, request)
+    catalog.require_signature(manifest, allow_unsigned=request.allow_unsigned)
+    target = request.to or _own_target(project, manifest)
     note_subject(database=target)
     engine = project.engine(target)
     _refuse_the_impossible(manifest, target, engine, options)
-    keys = decryption_keys(project.config, decryption_key)
+    keys = decryption_keys(project.config, request.decryption_key)
     places = _readable_places(project, catalog, manifest, keys)
     close_connections(project, engine)  # ours are not in anybody's way
     preflight = engine.preflight(manifest, options)
@@ -237,16 +230,17 @@ def preview_restore(
         keys=keys,
         places=places,
         checked=None,
-        trust_storage=trust_storage,
+        trust_storage=request.trust_storage,
+        sanitizer=choose_sanitizer(project, manifest, target, options, preflight, request.sanitizing),
     )
 
 
-def _chosen(catalog: Catalog, project: Project, name: str, at: datetime | None, database: str | None) -> Manifest:
-    if at is None:
-        return find_backup(catalog, project, name, database)
-    if name != LATEST:
-        raise UsageError(f"Restore {name!r} or the newest backup of a moment: give one of the two.")
-    return find_backup_at(catalog, project, at, database)
+def _chosen(catalog: Catalog, project: Project, request: RestoreRequest) -> Manifest:
+    if request.at is None:
+        return find_backup(catalog, project, request.name, request.database)
+    if request.name != LATEST:
+        raise UsageError(f"Restore {request.name!r} or the newest backup of a moment: give one of the two.")
+    return find_backup_at(catalog, project, request.at, request.database)
 
 
 def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: OnSwitch | None = None) -> RestoreReport:
@@ -301,12 +295,13 @@ def _carry_out(plan: RestorePlan, run: RecordedRun, outcome: _Outcome, on_switch
         run.can_be_cancelled = lambda: not restoration.has_changed_target
         _load(plan, place, restoration, checked, progress)
         queries = project.config.for_database(manifest.source.database).verification_queries
-        check_restored_data(restoration, manifest, plan.target, queries, progress)
+        sanitize = partial(sanitize_restored_data, plan.sanitizer, restoration, plan.target, progress)
+        check_restored_data(restoration, manifest, plan.target, queries, progress, sanitize=sanitize)
         progress.say(f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching")
         close_connections(project, plan.engine)  # those that receivers of restore_checked opened
         with defer_signals():
             report = outcome.switched(restoration.switch())
-            run.succeed(old_data=report.old_data or "", message=describe_skipped(report.skipped))
+            run.succeed(old_data=report.old_data or "", message=_describe_changes(report))
             if on_switch:
                 on_switch(report)
     return report
@@ -334,6 +329,7 @@ class _Outcome:
             advice=result.advice,
             skipped=result.skipped,
             seconds=round(time.monotonic() - self._begun, 3),
+            sanitized_by=self._plan.sanitizer.name if self._plan.sanitizer else None,
         )
         return self._report
 
@@ -392,6 +388,12 @@ def _load(
 def describe_skipped(skipped: Sequence[str]) -> str:
     """Return what was left out, for the command and the history; empty if nothing was."""
     return f"Left out: {'; '.join(skipped)}." if skipped else ""
+
+
+def _describe_changes(report: RestoreReport) -> str:
+    """Return how the restored data differs from the backup, for the history; empty if it does not."""
+    sanitized = f"Sanitised by {report.sanitized_by}." if report.sanitized_by else ""
+    return " ".join(filter(None, (sanitized, describe_skipped(report.skipped))))
 
 
 def _own_target(project: Project, manifest: Manifest) -> str:

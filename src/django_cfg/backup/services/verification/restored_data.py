@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import Restoration
@@ -14,15 +14,25 @@ _FALSE = ("", "0", "f", "false")  # as some drivers give it: a text
 
 
 def check_restored_data(
-    restoration: Restoration, manifest: Manifest, alias: str, queries: Sequence[str], progress: Progress
+    restoration: Restoration,
+    manifest: Manifest,
+    alias: str,
+    queries: Sequence[str],
+    progress: Progress,
+    *,
+    sanitize: Callable[[], None] | None = None,
 ) -> None:
     """Check structure and rows against the manifest, then ask the *queries* and the receivers of ``restore_checked``.
+
+    :param sanitize: changes the data in between: the queries see what is about to replace the old.
 
     :raises VerificationFailed: the data differs, or a query gives no truthy value.
     :raises RestoreFailed: a receiver of ``restore_checked`` objects.
     """
     progress.say(f"{alias}: checking the restored data")
     restoration.check(manifest)
+    if sanitize:
+        sanitize()
     for query in queries:
         require_true(restoration, query)
     try:
