@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +15,7 @@ from django.db import connections
 from django_cfg.backup.manifest import Manifest
 from tests.support.admin_pages import address, client_of, make_user
 from tests.support.django_project import Site
+from tests.support.processes import Stopwatch
 from tests.support.server_process import free_port
 
 LIMIT = 5.0  # seconds
@@ -39,10 +39,10 @@ def ask(admin: Site, pages: dict[str, tuple[str, dict[str, Any]]]) -> Answers:
 
     def get(name: str) -> tuple[str, float, int, str]:
         path, query = pages[name]
-        begun = time.monotonic()
+        watch = Stopwatch()
         try:
             answer = clients[name].get(path, query)
-            return name, time.monotonic() - begun, answer.status_code, answer.text
+            return name, watch.seconds, answer.status_code, answer.text
         finally:
             connections.close_all()
 

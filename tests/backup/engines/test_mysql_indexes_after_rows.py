@@ -164,37 +164,44 @@ def test_no_room_to_sort(family: MySQLServer, tmp_path: Path) -> None:
 # --- a restore that is ended while the server adds an index
 
 
-@contextmanager
-def adding_waits(server: MySQLServer) -> Iterator[None]:
-    """A block that begins when the server wants to add the indexes of a staging table, which it cannot: another session
-    reads that table."""
-    sql, found = server.server.sql, "SELECT table_schema FROM information_schema.tables WHERE table_name = 'parent'"
-    name = server.databases["default"]
-    staging = f"{found} AND table_schema LIKE '{name}\\_\\_restore\\_new%'"
-    wait_until(lambda: bool(sql(staging)))
-    schema = str(sql(staging)[0][0])
-    waiting = f"SELECT id FROM information_schema.processlist WHERE db = '{schema}' AND state LIKE 'Waiting for%'"
-    with closing(server.server.connect(schema)) as reader, reader.cursor() as cursor:
-        cursor.execute("BEGIN")
-        cursor.execute("SELECT 1 FROM parent LIMIT 1")
-        wait_until(lambda: bool(sql(f"{waiting} AND info LIKE 'ALTER TABLE%'")))
-        yield
+# The client waits before it adds indexes until the test has let go of the lock of this name.
+WAITS_FOR = """sed -e "s/^ALTER TABLE .parent.$/DO GET_LOCK('NAME', 60); &/" | {}"""
 
 
-def end_while_it_adds(server: MySQLServer, number: signal.Signals) -> None:
-    """End a restore, with its client if the signal is SIGKILL."""
-    server.site.close()
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        with suppress(BaseException):
-            restore_backup()
-        os._exit(0)
-    with adding_waits(server):
+def end_while_it_adds(server: MySQLServer, number: signal.Signals, folder: Path) -> None:
+    """End a restore, with its client if the signal is SIGKILL, when the server wants to add the indexes of a table,
+    which it cannot: another session reads that table."""
+    sql, name = server.server.sql, server.databases["default"]
+    of_client = f"FROM information_schema.processlist WHERE db LIKE '{name}\\_\\_%' AND info LIKE"
+    waiting = WAITS_FOR.replace("NAME", name)
+    with (
+        programs(server, folder, mariadb=waiting, mariadb_dump="{}"),
+        closing(server.server.connect(name)) as reader,
+        reader.cursor() as cursor,
+    ):
+        cursor.execute(f"DO GET_LOCK('{name}', 0)")
+        pid = start_restore(server)
+        wait_until(lambda: bool(sql(f"SELECT 1 {of_client} 'DO GET_LOCK%'")))
+        ((schema,),) = sql(f"SELECT db {of_client} 'DO GET_LOCK%'")
+        for statement in (f"USE {schema}", "BEGIN", "SELECT 1 FROM parent LIMIT 1"):
+            cursor.execute(statement)
+        cursor.execute(f"DO RELEASE_LOCK('{name}')")
+        wait_until(lambda: bool(sql(f"SELECT 1 {of_client} 'ALTER TABLE%' AND state LIKE 'Waiting for%'")))
         os.kill(pid, number)
         os.waitpid(pid, 0)
         assert_continues(server, number)
+
+
+def start_restore(server: MySQLServer) -> int:
+    """Start a restore in a process of its own; return the number of that."""
+    server.site.close()
+    if pid := os.fork():
+        return pid
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with suppress(BaseException):
+        restore_backup()
+    os._exit(0)
 
 
 def assert_continues(server: MySQLServer, number: signal.Signals) -> None:
@@ -210,9 +217,9 @@ def assert_continues(server: MySQLServer, number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_ended_while_an_index_is_added(family: MySQLServer, number: signal.Signals) -> None:
+def test_ended_while_an_index_is_added(family: MySQLServer, tmp_path: Path, number: signal.Signals) -> None:
     """The server would go on for as long as the index takes, and hold the table: that is ended, too."""
     create_backup()
     before = family.text()
-    end_while_it_adds(family, number)
+    end_while_it_adds(family, number, tmp_path)
     fail_unless_equal(before, family.text())
