@@ -1,8 +1,8 @@
 """The tiers of the tests. What a test needs says where it belongs: its fixtures, its parameters, its contract.
 
 ====  ==========================================================================================================
-fast  all that needs no browser, database server or fleet of workers; of each server the contracts of every engine,
-      on its newest
+fast  all that needs no browser, database server, fleet of workers or jobs in processes of their own; of each server
+      the contracts of every engine, on its newest
 full  everything but what is marked ``long``: what a plain ``pytest`` runs
 long  what is marked ``long``
 ====  ==========================================================================================================
@@ -18,7 +18,7 @@ import pytest
 # Fixtures that come with a database server, a browser, the workers of a queue, or what is slow to start or to ask.
 SERVERS = frozenset(
     {
-        "celery_app", "promtool", "worker_fleets",
+        "celery_app", "job_project", "promtool", "stuck_job_project", "worker_fleets",
         "postgresql", "postgresql_server", "own_postgresql", "own_postgresql_server",
         "mariadb", "mysql_server", "own_mariadb", "own_mysql_server", "chromium",
         "azurite", "gcs_server", "live_api", "moto_server", "rclone_folder", "s3_of_django_storages", "sftp_server",
