@@ -7,6 +7,7 @@ STRICT = python -X dev -W error
 # Without the debug hooks of memory allocation, which find faults in C code: they cost a seventh of the time.
 PYTEST = PYTHONMALLOC=default $(BIN)/$(STRICT) -m pytest
 WORKERS ?= 4
+TIER ?= full
 # In interpreters as strict as the one that leads them.
 PARALLEL = --dist worksteal --tx '$(WORKERS)*popen//python=$(abspath $(BIN))/$(STRICT)'
 # Compiled once, not at every start of the hundreds of processes that the tests start.
@@ -34,9 +35,10 @@ test: $(VENV)/.test
 	scripts/test-programs
 	$(PYTEST) $(if $(FILE)$(K),$(CHOSEN),--tier fast $(PARALLEL))
 
+# TIER=rest leaves out what `make test` runs.
 test-all: $(VENV)/.test
 	scripts/test-programs
-	$(PYTEST) --tier full $(PARALLEL) $(CHOSEN)
+	$(PYTEST) --tier $(TIER) $(PARALLEL) $(CHOSEN)
 
 test-long: $(VENV)/.test
 	scripts/test-programs

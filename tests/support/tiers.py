@@ -4,6 +4,7 @@
 fast  all that needs no browser, database server, fleet of workers or jobs in processes of their own; of each server
       the contracts of every engine, on its newest
 full  everything but what is marked ``long``: what a plain ``pytest`` runs
+rest  what is in full and not in fast: after ``make test`` it completes the full tier
 long  what is marked ``long``
 ====  ==========================================================================================================
 """
@@ -36,7 +37,7 @@ class OfEveryEngine:
 
 
 def add_option(parser: pytest.Parser) -> None:
-    parser.addoption("--tier", choices=["fast", "full", "long"], help="which tests are run (default: full, or by -m)")
+    parser.addoption("--tier", choices=["fast", "full", "rest", "long"], help="which tests are run (default: full, or by -m)")
 
 
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -51,9 +52,10 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 def is_in(item: pytest.Item, tier: str) -> bool:
     is_long = item.get_closest_marker("long") is not None
-    if tier != "fast":
+    if tier in ("full", "long"):
         return is_long == (tier == "long")
-    return not is_long and (not needs_server(item) or _is_of_every_engine(item))
+    is_fast = not needs_server(item) or _is_of_every_engine(item)
+    return not is_long and is_fast == (tier == "fast")
 
 
 def needs_server(item: pytest.Item) -> bool:
