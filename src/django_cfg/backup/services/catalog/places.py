@@ -71,7 +71,7 @@ def list_backups(
 
     :param database: only backups of this alias; None: of all.
     :param since: only backups that were begun at this moment or later; without a time zone it is in ``TIME_ZONE``.
-    :param until: only backups that were begun at this moment or earlier.
+    :param until: only backups that were begun at this moment or earlier; a full second means all of it.
     :param every_source: also those of other projects and environments in the same storage.
     :raises UsageError: there is no such database, or the period ends before it begins.
     :raises StorageError: the storage cannot be read.
