@@ -52,6 +52,20 @@ class TestActions:
         assert (ended["phase"], ended["result"]["restored"]) == ("succeeded", made[0].name)
         assert api.site.sql("SELECT count(*) FROM book") == [(200,)]
 
+    def test_a_restore_of_production_elsewhere(self, api: Api, made: list[Manifest]) -> None:
+        api.site.set(ENV_MODE="production")
+        name = api.site.create().name
+        api.site.set(ENV_MODE="staging")
+        wanted = {"name": name, "to": "default"}
+        api.configure(api={"allow_restore": True})
+        refusal = api.ended(api.post("restore", wanted))
+        assert (refusal["phase"], "BackupConfig.sanitizers['default']" in refusal["message"]) == ("failed", True)
+        sanitizer = "tests.support.sanitizers.scrub"
+        api.configure(api={"allow_restore": True}, sanitizers={"default": sanitizer})
+        ended = api.ended(api.post("restore", wanted))
+        assert f"is now as in {name}, sanitised by {sanitizer}." in ended["message"]
+        assert api.site.sql("SELECT DISTINCT name FROM author") == [("somebody",)]
+
     def test_a_failed_job_says_why_and_shows_no_secret(self, api: Api, made: list[Manifest]) -> None:
         started = api.post("verify", NAME)
         archive = api.site.backups / made[1].archive_key

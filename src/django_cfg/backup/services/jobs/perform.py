@@ -255,7 +255,8 @@ def _restore(project: Project, job: Job, progress: JobProgress) -> Outcome:
     )
     progress.require_not_cancelled()
     report = execute_restore(plan, progress)
-    text = f"{report.to} is now as in {report.restored}."
+    how = f", sanitised by {report.sanitized_by}" if report.sanitized_by else ""
+    text = f"{report.to} is now as in {report.restored}{how}."
     kept = f" Its old data is kept in {report.old_data}." if report.old_data else ""
     return f"{text}{kept} {report.advice}".rstrip(), report.document
 

@@ -298,7 +298,9 @@ def _carry_out(plan: RestorePlan, run: RecordedRun, outcome: _Outcome, on_switch
         queries = project.config.for_database(manifest.source.database).verification_queries
         sanitize = partial(sanitize_restored_data, plan.sanitizer, restoration, plan.target, progress)
         check_restored_data(restoration, manifest, plan.target, queries, progress, sanitize=sanitize)
-        progress.say(f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching")
+        then = ", then sanitised" if plan.sanitizer else ""
+        rows = f"{len(manifest.tables)} tables, {manifest.rows:,} rows"
+        progress.say(f"{plan.target}: {rows} as backed up{then}; switching")
         close_connections(project, plan.engine)  # those that receivers of restore_checked opened
         with defer_signals():
             report = outcome.switched(restoration.switch())
