@@ -27,7 +27,6 @@ from django_cfg.backup.services.restore.resume import only_database, resume_rest
 from django_cfg.backup.services.restore.sanitize import SanitizeChoice
 from django_cfg.backup.services.restore.undo import undo_restore
 
-
 _OF_A_BACKUP = {
     "--at": "at",
     "--from": "from_place",
