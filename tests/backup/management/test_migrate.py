@@ -16,6 +16,7 @@ from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs.file_lock import source_lock
+from tests.support import other_migrates
 from tests.support.django_project import Site
 from tests.support.written_migrations import WrittenMigrations, written_migrations
 
@@ -237,6 +238,16 @@ class TestCommand:
             answer = site.call("backup_migrate", "--database", "default", "--database", "second")
         assert (answer.code, is_migrated(site)) == (1, False)
         assert "Nothing was migrated: the backup of 'second'" in answer.stderr
+
+    @pytest.mark.parametrize("kind", ["CatchingMigrate", "TenantsMigrate"])
+    def test_another_migrate_than_djangos(self, site: Site, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+        """Nothing is applied without a backup, whatever it catches, and if its first plan is empty."""
+        migrate = getattr(other_migrates, kind)()
+        monkeypatch.setattr("django_cfg.backup.management.commands.backup_migrate._migrate", lambda: migrate)
+        answer = site.call("backup_migrate", "--json")
+        assert (answer.code, is_migrated(site)) == (0, True), answer.stderr
+        assert answer.json == [{"database": "default", "backup": the_backup().name}]
+        assert the_backup().migrations["sessions"] == ("0001_initial",)
 
     def test_what_cannot_be_migrated_is_not_backed_up(self, site: Site) -> None:
         answer = site.call("backup_migrate", "nonsense")

@@ -148,8 +148,7 @@ def restore_backup(
     """Restore the backup *name* without asking. The old data is kept, unless the engine cannot or *discard_old* is set.
 
     :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
-    :param at: instead of a name: the newest backup begun not later than this (a full second: than its end), in
-        ``TIME_ZONE`` if it is naive.
+    :param at: instead of a name: the newest backup begun not later than this second, in ``TIME_ZONE`` if it is naive.
     :param database: the alias whose backups *name* is looked for among.
     :param to: the alias to restore into; None: that of the backup, which has to be of this project and environment.
     :param tables: shell patterns; these tables alone, into the database as it is. Empty: everything.
