@@ -32,6 +32,16 @@ class TestActions:
         assert api.get(f"backups/{name}").json()["note"] == "before the sale\n\0'"
         assert history() == [("backup", "succeeded", "HTTP API, token 2")]
 
+    def test_a_backup_that_is_missing_in_a_place(self, api: Api) -> None:
+        """It failed in part: what is made has its name in the result all the same."""
+        away = api.site.root / "offsite"
+        away.write_text("a file where a folder is expected")
+        api.configure(copies=[{"name": "offsite", "storage": {"local_path": str(away)}}])
+        ended = api.ended(api.post("create"))
+        (name,) = [backup["name"] for backup in api.get("backups").json()]
+        assert (ended["phase"], ended["result"]) == ("failed", {"names": [name]})
+        assert f"{name} is made, and is not in all places where it is required" in ended["message"]
+
     def test_an_empty_body_backs_up_all(self, api: Api) -> None:
         assert api.ended(api.post("create"))["message"].startswith("1 backup made")
 

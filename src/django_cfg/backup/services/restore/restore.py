@@ -383,8 +383,16 @@ def _load(
     plan: RestorePlan, place: Place, restoration: Restoration, checked: CheckedArchives | None, progress: Progress
 ) -> None:
     manifest = plan.manifest
-    with byte_progress(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.size) as advance:
-        load_archives(restoration, place.storage, manifest, plan.keys, advance, checked)
+    try:
+        with byte_progress(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.size) as advance:
+            load_archives(restoration, place.storage, manifest, plan.keys, advance, checked)
+    except VerificationFailed as error:
+        if restoration.has_changed_target:
+            raise
+        raise VerificationFailed(
+            f"{manifest.name} in {place}: {error} The database {plan.target!r} is as it was. `backup_list` shows the "
+            "other backups, and other copies of this one."
+        ) from error
 
 
 def describe_skipped(skipped: Sequence[str]) -> str:
