@@ -26,3 +26,11 @@ class TenantsMigrate(migrate.Command):
         for app in apps.get_app_configs():
             pre_migrate.send(sender=app, app_config=app, using=options["database"], verbosity=0, plan=[])
         super().handle(*args, **options)
+
+
+class InterruptedMigrate(migrate.Command):
+    """Is interrupted after its migrations."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        super().handle(*args, **options)
+        raise KeyboardInterrupt

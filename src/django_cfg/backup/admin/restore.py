@@ -134,6 +134,8 @@ def describe(plan: RestorePlan, row: Row, project: Project) -> list[Sentence]:
     if plan.crosses_sources:
         text = f"It is a backup of {manifest.source}, and not of {project.source(plan.target)}."
         found.append(Sentence(text, is_warning=True))
+    if plan.left_out:
+        found.append(Sentence(plan.left_out, is_warning=True))
     if plan.sanitizer:
         found.append(Sentence(f"It is sanitised by {plan.sanitizer.name} before it replaces anything."))
     if plan.migrations:

@@ -12,7 +12,7 @@ from django.core.management import call_command, get_commands, load_command_clas
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_cfg.backup.errors import BackupError
-from django_cfg.backup.management.before_migrate import describe, explain_failure, recovery_command
+from django_cfg.backup.management.before_migrate import describe, describe_recovery, explain_failure, recovery_command
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.exit_codes import failing
 from django_cfg.backup.management.pre_migrate import received_by
@@ -95,22 +95,34 @@ class Command(BackupCommand):
 
     @contextmanager
     def _explained(self, alias: str, made: dict[str, BeforeMigrate]) -> Iterator[None]:
-        """Say how to bring the database back if the block, its migration, fails."""
+        """Say how to bring the database back if the block, its migration, fails or is interrupted."""
         try:
             yield
         except Exception as error:
             if isinstance(error.__cause__, BackupError):
                 raise  # a late backup, which has said all
-            before = made[alias].manifest if alias in made else None
-            advice = f"The migration of {alias!r} failed. Correct it and run migrate again"
-            if before:
-                advice += f", or bring back the database as it was before: {recovery_command(before)}"
+            advice = f"The migration of {alias!r} failed. Correct it and run migrate again{_way_back(alias, made)}"
             if self.as_json:
                 self.print_document({"error": f"{error} {advice}" if isinstance(error, CommandError) else advice})
             if isinstance(error, CommandError):
                 raise CommandError(f"{error}\n{advice}", returncode=error.returncode) from error
             error.add_note(advice)  # the last line of the traceback
             raise
+        except BaseException as ended:
+            ended.add_note(
+                f"The migrations of {alias!r} were interrupted; those that had ended stay applied, as `showmigrations` "
+                f"shows. Run migrate again{_way_back(alias, made)}"
+            )
+            raise
+
+
+def _way_back(alias: str, made: dict[str, BeforeMigrate]) -> str:
+    before = made[alias].manifest if alias in made else None
+    if before is None:
+        return "."
+    if before.partial:
+        return f". {describe_recovery(before)}"
+    return f", or bring back the database as it was before: {recovery_command(before)}"
 
 
 class _PlanFound(BaseException):

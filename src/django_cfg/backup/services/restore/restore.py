@@ -98,6 +98,11 @@ class RestorePlan:
         return "" if self.options.tables else migration_state.compare_migrations(self.manifest.migrations)
 
     @property
+    def left_out(self) -> str:
+        """Which tables will be empty, since the backup has none of their rows; empty if there are none."""
+        return describe_left_out(self.manifest) if not self.options.tables else ""
+
+    @property
     def holds_history(self) -> bool:
         """The history lives in the database that is restored."""
         return holds_history(self.project, self.engine)
@@ -120,6 +125,7 @@ class RestoreReport(Record):
     sanitized_by: str | None = None  # the sanitizer that has changed the data; None: none has
 
 
+_MOST_NAMES = 10
 OnSwitch = Callable[[RestoreReport], None]
 
 
@@ -393,6 +399,16 @@ def _load(
             f"{manifest.name} in {place}: {error} The database {plan.target!r} is as it was. `backup_list` shows the "
             "other backups, and other copies of this one."
         ) from error
+
+
+def describe_left_out(manifest: Manifest) -> str:
+    """Say which tables a restore of *manifest* leaves empty, for the preview; empty if there are none."""
+    names = manifest.excluded
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    without = ", ".join(names[:_MOST_NAMES]) + more
+    return f"It holds no rows of {without} (exclude_tables): a restore leaves these tables empty."
 
 
 def describe_skipped(skipped: Sequence[str]) -> str:
