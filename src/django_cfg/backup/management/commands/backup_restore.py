@@ -64,7 +64,7 @@ class Command(BackupCommand):
         at = None if options["at"] is None else parse_moment(options["at"], project.zone)
         if options["resume"] or options["undo"]:
             _refuse_choice({"NAME": name != LATEST, **{option: options[key] for option, key in _OF_A_BACKUP.items()}})
-            for alias in filter(None, (to, database)):
+            for alias in (given for given in (to, database) if given is not None):
                 project.database(alias)
         if options["resume"]:
             return self._resume(to or database)
