@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from pydantic import BaseModel
 
 import django_cfg.backup as api
@@ -219,6 +220,33 @@ class TestMoments:
         assert [manifest.name for manifest in api.list_backups(since=since, until=since)] == three[1:2]
         with pytest.raises(errors.UsageError, match="ends before it begins"):
             api.list_backups(since=since, until=since - timedelta(seconds=1))
+
+
+class TestTransactions:
+    def test_a_restore_in_one_is_refused(self, site: Site, books: Path) -> None:
+        """It would close the connection: what the caller has written before and writes afterwards would be lost."""
+        name = site.create().name
+        with transaction.atomic():
+            connection.cursor().execute("DELETE FROM book")
+            with pytest.raises(errors.RestoreRefused, match="in a transaction of the database 'default'") as refusal:
+                api.restore_backup(name)
+            assert (refusal.value.database, refusal.value.backup) == ("default", name)
+        assert site.sql("SELECT count(*) FROM book") == [(0,)]
+        assert api.restore_backup(name).restored == name
+
+    def test_a_transaction_of_another_database_is_in_no_way(self, site: Site, books: Path) -> None:
+        sqlite, second = "django.db.backends.sqlite3", site.root / "second.sqlite3"
+        databases = {"default": site.database, "second": second}
+        site.use_databases(**{alias: {"ENGINE": sqlite, "NAME": str(path)} for alias, path in databases.items()})
+        name = site.create().name
+        with transaction.atomic(using="second"):
+            assert api.restore_backup(name).restored == name
+
+    def test_what_is_not_committed_is_not_backed_up(self, site: Site, books: Path) -> None:
+        with transaction.atomic():
+            connection.cursor().execute("DELETE FROM book")
+            manifest = api.create_backup()
+        assert {table.name: table.rows for table in manifest.tables}["book"] == 200
 
 
 def test_a_call_with_wrong_arguments_is_refused_as_python_does(site: Site) -> None:

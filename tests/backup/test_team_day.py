@@ -155,7 +155,7 @@ def repair_in_the_morning(team: TeamProject) -> None:
 
 
 def restore_to_staging(team: TeamProject, moment: datetime) -> None:
-    """As it was at the deploy, with addresses that are nobody's."""
+    """As it was at the deploy, with the addresses of no person."""
     team.manage("backup_restore", "--at", moment.isoformat(), "--to", "staging", "--yes")
     addresses = team.addresses("staging")
     assert len(addresses) == CUSTOMERS

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from django.db import connections, models, transaction
@@ -39,6 +42,38 @@ def fail_with_a_row(connection: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT title FROM book WHERE id = 7")
         raise ValueError(f"no e-mail in {cursor.fetchone()}")
+
+
+def forget_using(connection: Any) -> None:
+    """Change the live database."""
+    Author.objects.using("default").count()  # which may be read
+    Author.objects.update(name="somebody")
+
+
+def forget_using_and_go_on(connection: Any) -> None:
+    with suppress(Exception):
+        forget_using(connection)
+
+
+def hang(connection: Any) -> None:
+    """Run a query that never ends."""
+    Path("sanitizing").touch()
+    with connection.cursor() as cursor:
+        cursor.execute("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
+
+
+async def scrub_later(connection: Any) -> None:
+    scrub(connection)
+
+
+def scrub_in_steps(connection: Any) -> Iterator[None]:
+    scrub(connection)
+    yield
+
+
+class Scrubber:
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
 
 
 def lose_books(connection: Any) -> None:

@@ -49,6 +49,19 @@ def test_a_damaged_archive(open_api: Api, made: list[Manifest]) -> None:
     assert 0 < sum(map(len, received)) < large.archive.size
 
 
+def test_a_damaged_archive_that_is_intact_elsewhere(open_api: Api) -> None:
+    """As far as its beginning shows that; of a small one all is read then."""
+    site = open_api.site
+    places = {"storage": {"local_path": str(site.backups)}}
+    copies = [{"name": "offsite", "storage": {"local_path": str(site.root / "offsite")}}]
+    open_api.configure(api={"allow_download": True}, copies=copies, **places)
+    manifest = site.create()
+    for damage in (lambda path: path.write_bytes(bytes(path.stat().st_size)), lambda path: path.unlink()):
+        damage(site.backups / manifest.archive_key)
+        content = b"".join(open_api.get(f"download/{manifest.name}").streaming_content)
+        assert hashlib.sha256(content).hexdigest() == manifest.archive.sha256
+
+
 def test_other_parts(open_api: Api, made: list[Manifest]) -> None:
     assert open_api.get("download/latest?part=1").status_code == 200
     for query in ("?part=2", "?part=0", "?part=x", "?form=plain"):

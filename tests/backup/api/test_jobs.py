@@ -32,6 +32,16 @@ class TestActions:
         assert api.get(f"backups/{name}").json()["note"] == "before the sale\n\0'"
         assert history() == [("backup", "succeeded", "HTTP API, token 2")]
 
+    def test_a_backup_that_is_missing_in_a_place(self, api: Api) -> None:
+        """It failed in part: what is made has its name in the result all the same."""
+        away = api.site.root / "offsite"
+        away.write_text("a file where a folder is expected")
+        api.configure(copies=[{"name": "offsite", "storage": {"local_path": str(away)}}])
+        ended = api.ended(api.post("create"))
+        (name,) = [backup["name"] for backup in api.get("backups").json()]
+        assert (ended["phase"], ended["result"]) == ("failed", {"names": [name]})
+        assert f"{name} is made, and is not in all places where it is required" in ended["message"]
+
     def test_an_empty_body_backs_up_all(self, api: Api) -> None:
         assert api.ended(api.post("create"))["message"].startswith("1 backup made")
 
@@ -51,6 +61,20 @@ class TestActions:
         ended = api.ended(started)
         assert (ended["phase"], ended["result"]["restored"]) == ("succeeded", made[0].name)
         assert api.site.sql("SELECT count(*) FROM book") == [(200,)]
+
+    def test_a_restore_of_production_elsewhere(self, api: Api, made: list[Manifest]) -> None:
+        api.site.set(ENV_MODE="production")
+        name = api.site.create().name
+        api.site.set(ENV_MODE="staging")
+        wanted = {"name": name, "to": "default"}
+        api.configure(api={"allow_restore": True})
+        refusal = api.ended(api.post("restore", wanted))
+        assert (refusal["phase"], "BackupConfig.sanitizers['default']" in refusal["message"]) == ("failed", True)
+        sanitizer = "tests.support.sanitizers.scrub"
+        api.configure(api={"allow_restore": True}, sanitizers={"default": sanitizer})
+        ended = api.ended(api.post("restore", wanted))
+        assert f"is now as in {name}, sanitised by {sanitizer}." in ended["message"]
+        assert api.site.sql("SELECT DISTINCT name FROM author") == [("somebody",)]
 
     def test_a_failed_job_says_why_and_shows_no_secret(self, api: Api, made: list[Manifest]) -> None:
         started = api.post("verify", NAME)

@@ -98,6 +98,13 @@ class SanitizeContract:
         assert "Book 7" not in f"{printed(failure.value)}{caplog.text}"
         self.require_unchanged(server)
 
+    @pytest.mark.parametrize("name", ["forget_using", "forget_using_and_go_on"])
+    def test_the_live_database_cannot_be_changed(self, server: Server, name: str) -> None:
+        """A query of models without ``using`` is one of the live database, and its data would be lost."""
+        with pytest.raises(RestoreFailed, match=r"change the database 'default', which was refused.*connection\.alias"):
+            restore_backup(to="empty", sanitize=f"{HERE}.{name}")
+        self.require_unchanged(server)
+
     def test_a_script_that_fails_leaves_the_database(self, server: Server) -> None:
         text = "UPDATE author SET name = 'somebody';\nUPDATE author SET nmae = 'somebody';\n"
         with pytest.raises(RestoreFailed, match=r"The sanitizer scrub.sql failed: \w+Error: .*nmae"):

@@ -16,6 +16,7 @@ from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs.file_lock import source_lock
+from tests.support import other_migrates
 from tests.support.django_project import Site
 from tests.support.written_migrations import WrittenMigrations, written_migrations
 
@@ -237,6 +238,39 @@ class TestCommand:
             answer = site.call("backup_migrate", "--database", "default", "--database", "second")
         assert (answer.code, is_migrated(site)) == (1, False)
         assert "Nothing was migrated: the backup of 'second'" in answer.stderr
+
+    def test_a_migration_that_is_interrupted_stays_as_far_as_it_is(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is not said that anything was rolled back: migrations that had ended stay."""
+        monkeypatch.setattr(
+            "django_cfg.backup.management.commands.backup_migrate._migrate", other_migrates.InterruptedMigrate
+        )
+        answer = site.call("backup_migrate")
+        assert (answer.code, is_migrated(site), "rolled back" in answer.stderr) == (130, True, False)
+        assert "The migrations of 'default' were interrupted; those that had ended stay applied" in answer.stderr
+        assert answer.stderr.endswith(f"manage.py backup_restore {the_backup().name}")
+
+    def test_a_backup_of_some_tables_cannot_bring_the_database_back(self, site: Site) -> None:
+        site.configure(databases=[{"alias": "default", "include_tables": ["author", "book"]}])
+        answer = site.call("backup_migrate")
+        way = f"cannot bring back the database; into an empty one: manage.py backup_restore {the_backup().name} --to"
+        assert (way in answer.stdout, "bring it back" in answer.stdout) == (True, False)
+
+    def test_rows_that_are_left_out_are_named(self, site: Site) -> None:
+        site.configure(databases=[{"alias": "default", "exclude_tables": ["book"]}])
+        answer = site.call("backup_migrate")
+        assert "It holds no rows of book (exclude_tables): a restore leaves these tables empty." in answer.stdout
+
+    @pytest.mark.parametrize("kind", ["CatchingMigrate", "TenantsMigrate"])
+    def test_another_migrate_than_djangos(self, site: Site, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+        """Nothing is applied without a backup, whatever it catches, and if its first plan is empty."""
+        migrate = getattr(other_migrates, kind)()
+        monkeypatch.setattr("django_cfg.backup.management.commands.backup_migrate._migrate", lambda: migrate)
+        answer = site.call("backup_migrate", "--json")
+        assert (answer.code, is_migrated(site)) == (0, True), answer.stderr
+        assert answer.json == [{"database": "default", "backup": the_backup().name}]
+        assert the_backup().migrations["sessions"] == ("0001_initial",)
 
     def test_what_cannot_be_migrated_is_not_backed_up(self, site: Site) -> None:
         answer = site.call("backup_migrate", "nonsense")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,6 +68,36 @@ def test_nonsense_is_wrong_usage(site: Site) -> None:
         answer = site.call(command, *options, **({"yes": True} if command == "backup_restore" else {}))
         assert (answer.code, words in answer.stderr) == (2, True), (options, answer.stderr)
     assert site.content() == before
+
+
+class TestSeconds:
+    """A backup is begun within a second, and shown with that second: what is shown has to find it."""
+
+    @pytest.fixture
+    def within(self, site: Site, books: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The names of backups of 03:00:00.4 of two days in Berlin."""
+        names = []
+        for day in (19, 20):
+            with monkeypatch.context() as patch:
+                patch.setattr(clock, "now", lambda day=day: datetime(2025, 11, day, 2, 0, 0, 400_000, tzinfo=UTC))
+                names.append(site.create().name)
+        return names
+
+    def test_a_restore(self, site: Site, within: list[str]) -> None:
+        for name in within:
+            shown = re.search(rf"{name}.*?(\S+ 03:00:00) CET", site.call("backup_list").stdout)
+            assert shown
+            answer = site.call("backup_restore", "--at", shown[1], "--yes", "--json", "--discard-old")
+            assert (answer.code, answer.json["restored"]) == (0, name), answer.stderr
+
+    def test_a_period(self, site: Site, within: list[str]) -> None:
+        answer = site.call("backup_list", "--until", "2025-11-19 03:00:00", "--json")
+        assert [found["name"] for found in answer.json] == within[:1]
+
+    def test_fractions_are_exact(self, site: Site, within: list[str]) -> None:
+        for fraction, count in (("399999", 0), ("400000", 1)):
+            answer = site.call("backup_list", "--until", f"2025-11-19 03:00:00.{fraction}", "--json")
+            assert len(answer.json) == count
 
 
 class TestRestoreAt:

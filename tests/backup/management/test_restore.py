@@ -96,6 +96,14 @@ def test_without_differences_nothing_is_said_about_migrations(site: Site, backup
     assert "your code" not in site.call("backup_restore", "--yes").stderr
 
 
+def test_the_preview_names_tables_that_will_be_empty(site: Site, books: Path) -> None:
+    site.configure(databases=[{"alias": "default", "exclude_tables": ["book"]}])
+    site.create()
+    answer = site.call("backup_restore", "--yes")
+    said = "Careful  It holds no rows of book (exclude_tables): a restore leaves these tables empty."
+    assert (answer.code, count(site), said in answer.stderr) == (0, 0, True)
+
+
 class TestOtherSources:
     """A backup of another source is restored only to a database that is named."""
 

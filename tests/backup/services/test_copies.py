@@ -486,9 +486,24 @@ class TestReading:
         verify_backup(manifest.name)
         with pytest.raises(VerificationFailed, match="SHA-256 differs"):
             verify_backup(manifest.name, from_place="offsite")
-        with pytest.raises(VerificationFailed, match="cut short or damaged"):
+        said = (
+            rf"{manifest.name} in offsite \(.*cut short or damaged. The database 'default' is as it was. `backup_list`"
+        )
+        with pytest.raises(VerificationFailed, match=said):
             restore_backup(manifest.name, from_place="offsite")
         restore_backup(manifest.name, from_place="attic")
+
+    def test_a_verification_says_which_copy_is_damaged(self, places: Places) -> None:
+        """Else a backup that is intact elsewhere would be given up."""
+        manifest = create_backup()
+        flip(places.main, manifest)
+        way_out = f"`backup_copy {manifest.name} --to main --replace-damaged`"
+        with pytest.raises(VerificationFailed, match=rf"That is the copy in main \({places.main}\)") as failure:
+            verify_backup(manifest.name)
+        answer = places.site.call("backup_verify", manifest.name)
+        assert (answer.code, way_out in answer.stderr, way_out in str(failure.value)) == (1, True, True)
+        assert places.site.call("backup_copy", manifest.name, "--to", "main", "--replace-damaged").code == 0
+        verify_backup(manifest.name, from_place="main")
 
     def test_an_unknown_place(self, places: Places) -> None:
         manifest = create_backup()
@@ -591,6 +606,24 @@ class TestCommand:
         answer = places.site.call("backup_copy", manifest.name, "--to", "offsite", "--replace-damaged")
         assert answer.code == 0
         assert places.files(places.offsite) == places.files(places.main)
+
+    def test_damage_that_only_reading_shows_is_replaced(self, places: Places) -> None:
+        """And a copy that is good stays as it is."""
+        manifest = create_backup()
+        flip(places.offsite, manifest)
+        good = (places.attic / manifest.archive_key).stat().st_ino
+        answer = places.site.call("backup_copy", manifest.name, "--replace-damaged")
+        assert (answer.code, answer.stdout) == (0, f"{manifest.name}: copied from main to offsite\n"), answer.stderr
+        assert places.files(places.offsite) == places.files(places.main)
+        assert (places.attic / manifest.archive_key).stat().st_ino == good
+
+    def test_damage_that_only_reading_shows_stays_when_there_is_no_good_one(self, places: Places) -> None:
+        manifest = create_backup()
+        for folder in (places.main, places.offsite, places.attic):
+            flip(folder, manifest)
+        before = places.files(places.main)
+        answer = places.site.call("backup_copy", manifest.name, "--to", "main", "--replace-damaged")
+        assert (answer.code, places.files(places.main)) == (1, before)
 
     def test_a_damaged_copy_stays_when_there_is_no_good_one(self, places: Places) -> None:
         manifest = create_backup()

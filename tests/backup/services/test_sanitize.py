@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from django_cfg.backup import create_backup, restore_backup
+from django_cfg.backup import adopt_backup, create_backup, restore_backup
 from django_cfg.backup.checks import check_backup
 from django_cfg.backup.errors import ConfigurationError, RestoreFailed, RestoreRefused, UsageError
 from django_cfg.backup.models import Run
 from tests.support import sanitizers
 from tests.support.django_project import Site
+from tests.support.processes import wait_until
 
 PAGE = Path(__file__).parents[3] / "docs" / "restore.md"
 SCRUB = f"{sanitizers.__name__}.scrub"
@@ -109,10 +114,36 @@ class TestElsewhere:
         site.configure(sanitizers={"other": SCRUB})
         assert restore_backup(to="other").sanitized_by == SCRUB
 
+    @pytest.mark.parametrize(("env", "by"), [("staging", SCRUB), ("production", None)])
+    def test_an_adopted_backup(self, site: Site, books: Path, env: str, by: str | None) -> None:
+        """It counts as one of the environment that adopts it, but nothing says whose data it holds."""
+        site.set(ENV_MODE=env)
+        site.configure(sanitizers={"default": SCRUB})
+        name = adopt_backup(str(books), "default").manifest.name
+        assert restore_backup(name).sanitized_by == by
+
     def test_other_environments_need_no_choice(self, site: Site, books: Path) -> None:
         name = create_backup().name  # of test
         site.set(ENV_MODE="development")
         assert restore_backup(name, to="default").restored == name
+
+
+def test_a_query_that_hangs_can_be_interrupted(
+    site: Site, production: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def interrupt() -> None:
+        wait_until((tmp_path / "sanitizing").exists)
+        time.sleep(0.2)  # most probably the query has begun; how it ends is the same if not
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises((RestoreFailed, KeyboardInterrupt)):
+        restore_backup(production, to="default", sanitize=f"{sanitizers.__name__}.hang")
+    thread.join()
+    assert names(site) == {"old"}
 
 
 class TestDocumentation:
@@ -145,10 +176,17 @@ class TestWhatCannotBeUsed:
             ("scrub", "cannot be used: ImportError"),
             (f"{sanitizers.__name__}.gone", "cannot be used: ImportError"),
             (f"{sanitizers.__name__}.not_callable", "is not callable"),
+            (f"{sanitizers.__name__}.scrub_later", "does nothing when it is called"),
+            (f"{sanitizers.__name__}.scrub_in_steps", "does nothing when it is called"),
+            (f"{sanitizers.__name__}.Scrubber", "does nothing when it is called"),
             ("gone.sql", "cannot be read: No such file"),
+            ("empty.sql", "has no statement"),
+            ("comments.sql", "has no statement"),
         ],
     )
     def test_is_found_out_before_anything_is_read(self, site: Site, production: str, name: str, message: str) -> None:
+        (site.root / "empty.sql").touch()
+        (site.root / "comments.sql").write_text("-- UPDATE author\n/* SET name = ''\n*/ ;\n")
         with pytest.raises(UsageError, match=f"--sanitize names {name}, which {message}"):
             restore_backup(production, to="default", sanitize=name)
         site.configure(sanitizers={"default": name})

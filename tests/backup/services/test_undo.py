@@ -6,7 +6,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from django.db import transaction
 
+from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.restore.restore import restore_backup
 from django_cfg.backup.services.restore.undo import undo_restore
@@ -41,6 +43,22 @@ def test_undo_by_the_command_needs_a_confirmation(site: Site, restored: str) -> 
     assert (answer.code, site.sql("SELECT count(*) FROM book")) == (0, [(3,)]), answer.stderr
     assert "default is again as it was before the restore." in answer.stdout
     assert Run.objects.filter(kind="restore", message=f"Undone: {restored} is the database again.").exists()
+
+
+@pytest.mark.parametrize(
+    "option", ["default_2025", "--sanitize=scrub.sql", "--unsanitized", "--from=main", "--tables=book", "--in-place"]
+)
+def test_what_is_about_a_backup_is_refused_and_not_ignored(site: Site, restored: str, option: str) -> None:
+    """Old data may hold what its sanitizer has removed since."""
+    answer = site.call("backup_restore", option, "--undo", restored, "--yes")
+    assert (answer.code, "is about a backup to restore: leave it out" in answer.stderr) == (2, True), answer.stderr
+    assert site.sql("SELECT count(*) FROM book") == [(200,)]
+
+
+def test_in_a_transaction_it_is_refused(site: Site, restored: str) -> None:
+    with transaction.atomic(), pytest.raises(RestoreRefused, match="in a transaction of the database 'default'"):
+        undo_restore("default", restored)
+    assert site.sql("SELECT count(*) FROM book") == [(200,)]
 
 
 def test_a_file_that_is_no_kept_data_is_refused(site: Site, restored: str) -> None:

@@ -27,6 +27,7 @@ from django_cfg.backup.errors import BackupError, DatabaseUnavailable
 from django_cfg.backup.formatting import counted, elapsed, megabytes
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.services.catalog.moments import is_within
 from django_cfg.backup.services.jobs.job import Job, RestoreChoice
 from django_cfg.backup.services.monitoring.snapshot import Stored, read_backups
 from django_cfg.backup.services.project.project import Project
@@ -69,7 +70,7 @@ def _pick(site: AdminSite, request: HttpRequest, stored: Stored) -> HttpResponse
     rows = [
         row
         for row in list_rows(stored, every_source="all" in request.GET)
-        if wanted in ("", row.manifest.source.database) and (moment is None or row.manifest.started_at <= moment)
+        if wanted in ("", row.manifest.source.database) and is_within(row.manifest, None, moment)
     ]
     context = {
         "stored": stored,
@@ -133,6 +134,8 @@ def describe(plan: RestorePlan, row: Row, project: Project) -> list[Sentence]:
     if plan.crosses_sources:
         text = f"It is a backup of {manifest.source}, and not of {project.source(plan.target)}."
         found.append(Sentence(text, is_warning=True))
+    if plan.left_out:
+        found.append(Sentence(plan.left_out, is_warning=True))
     if plan.sanitizer:
         found.append(Sentence(f"It is sanitised by {plan.sanitizer.name} before it replaces anything."))
     if plan.migrations:

@@ -16,7 +16,8 @@ from django_cfg.backup.errors import BackupNotFound, UsageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import find_backup
 from django_cfg.backup.services.catalog.download import stream_stored
-from django_cfg.backup.services.catalog.places import places_with
+from django_cfg.backup.services.catalog.places import places_with, read_first_good
+from django_cfg.backup.services.project.progress import SILENT
 
 _log = logging.getLogger("django_cfg.backup")
 
@@ -37,10 +38,12 @@ def download(call: Call, name: str) -> StreamingHttpResponse:
             "from here: ask its own site, or run `backup_download`."
         )
     part = _part(manifest, query.part)
-    place = places_with(call.project, catalog, manifest)[0]
+    places = places_with(call.project, catalog, manifest)
     content: Iterator[bytes] = iter(())
     if call.request.method == "GET":
-        content = begin_soon(stream_stored(place.storage, part), place.storage.location)
+        _, content = read_first_good(
+            places, lambda storage: begin_soon(stream_stored(storage, part), storage.location), SILENT
+        )
         _log.warning("%s is downloaded by %s", part.archive_key, call.origin)
     answer = StreamingHttpResponse(content, content_type="application/octet-stream")
     answer["Content-Disposition"] = content_disposition_header(True, part.archive.key)

@@ -18,6 +18,7 @@ from django_cfg.backup.services.creation.before_migrate import (
     changes_real_data,
     is_wanted,
 )
+from django_cfg.backup.services.restore.restore import describe_left_out
 
 
 def back_up_or_stop(using: str, plan: Plan, verbosity: int, stdout: Any) -> None:
@@ -53,10 +54,18 @@ def describe(made: BeforeMigrate) -> str:
     """One line on what was done before the migrations."""
     if made.manifest is None:
         return f"No backup of {made.alias} before its migrations: {made.reason}."
-    return (
-        f"Backed up {made.alias} as {made.manifest.name}, {made.manifest.note}. If a migration fails, bring it back: "
-        f"{recovery_command(made.manifest)}"
-    )
+    return f"Backed up {made.alias} as {made.manifest.name}, {made.manifest.note}. {describe_recovery(made.manifest)}"
+
+
+def describe_recovery(manifest: Manifest) -> str:
+    """How to bring back the database, and what of it the backup does not hold."""
+    way = f"If a migration fails, bring it back: {recovery_command(manifest)}"
+    if manifest.partial:
+        return (
+            "It holds only some tables (include_tables), so it cannot bring back the database; into an empty one: "
+            f"{recovery_command(manifest)} --to ALIAS"
+        )
+    return f"{describe_left_out(manifest)} {way}".lstrip()
 
 
 def recovery_command(manifest: Manifest) -> str:

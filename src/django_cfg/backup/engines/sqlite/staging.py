@@ -59,7 +59,8 @@ class StagingRestoration(Restoration):
         except sqlite3.DatabaseError as error:
             raise RestoreFailed(
                 f"The sanitised data could not be separated from what it was before (VACUUM): {error}. See whether "
-                f"the disk is full. The database {self._database.alias!r} is as it was."
+                "the disk is full, or the sanitizer has left a connection open. The database "
+                f"{self._database.alias!r} is as it was."
             ) from error
 
     @property

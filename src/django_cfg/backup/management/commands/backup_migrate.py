@@ -12,11 +12,10 @@ from django.core.management import call_command, get_commands, load_command_clas
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_cfg.backup.errors import BackupError
-from django_cfg.backup.management.before_migrate import describe, explain_failure, recovery_command
+from django_cfg.backup.management.before_migrate import describe, describe_recovery, explain_failure, recovery_command
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.exit_codes import failing
 from django_cfg.backup.management.pre_migrate import received_by
-from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.creation.before_migrate import (
     BeforeMigrate,
     Plan,
@@ -61,7 +60,7 @@ class Command(BackupCommand):
         else:
             made = {alias: self._back_up(alias, plan) for alias, plan in self._pending(chosen, options) if plan}
         for alias in chosen:
-            self._migrate(alias, made.get(alias), options)
+            self._migrate(alias, made, options)
         return [{"database": alias, "backup": _name(made.get(alias))} for alias in chosen]
 
     def _pending(self, aliases: list[str], options: dict[str, Any]) -> list[tuple[str, Plan]]:
@@ -81,53 +80,69 @@ class Command(BackupCommand):
         self.show(describe(made))
         return made
 
-    def _migrate(self, alias: str, made: BeforeMigrate | None, options: dict[str, Any]) -> None:
+    def _migrate(self, alias: str, made: dict[str, BeforeMigrate], options: dict[str, Any]) -> None:
         stdout, stderr = self.stdout._out, self.stderr._out  # the wrapper ends each part of a line
-        with self._explained(alias, made.manifest if made else None), received_by(_go_on):
+
+        def back_up_late(plan: Plan) -> None:
+            """What was not pending before is now: another deploy, or a migrate that sends several plans."""
+            if plan and alias not in made and changes_real_data():
+                made[alias] = self._back_up(alias, plan)
+
+        with self._explained(alias, made), received_by(back_up_late):
             call_command(
                 _migrate(), database=alias, stdout=stderr if self.as_json else stdout, stderr=stderr, **options
             )
 
     @contextmanager
-    def _explained(self, alias: str, before: Manifest | None) -> Iterator[None]:
-        """Say how to bring the database back if the block, its migration, fails."""
+    def _explained(self, alias: str, made: dict[str, BeforeMigrate]) -> Iterator[None]:
+        """Say how to bring the database back if the block, its migration, fails or is interrupted."""
         try:
             yield
         except Exception as error:
-            advice = f"The migration of {alias!r} failed. Correct it and run migrate again"
-            if before:
-                advice += f", or bring back the database as it was before: {recovery_command(before)}"
+            if isinstance(error.__cause__, BackupError):
+                raise  # a late backup, which has said all
+            advice = f"The migration of {alias!r} failed. Correct it and run migrate again{_way_back(alias, made)}"
             if self.as_json:
                 self.print_document({"error": f"{error} {advice}" if isinstance(error, CommandError) else advice})
             if isinstance(error, CommandError):
                 raise CommandError(f"{error}\n{advice}", returncode=error.returncode) from error
             error.add_note(advice)  # the last line of the traceback
             raise
+        except BaseException as ended:
+            ended.add_note(
+                f"The migrations of {alias!r} were interrupted; those that had ended stay applied, as `showmigrations` "
+                f"shows. Run migrate again{_way_back(alias, made)}"
+            )
+            raise
 
 
-class _PlanFound(Exception):
-    """Ends a migrate that was run to learn its plan."""
+def _way_back(alias: str, made: dict[str, BeforeMigrate]) -> str:
+    before = made[alias].manifest if alias in made else None
+    if before is None:
+        return "."
+    if before.partial:
+        return f". {describe_recovery(before)}"
+    return f", or bring back the database as it was before: {recovery_command(before)}"
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+
+class _PlanFound(BaseException):
+    """Ends a migrate that was run to learn its plan; no Exception, which another app's migrate may catch."""
 
 
 def _plan(alias: str, options: dict[str, Any]) -> Plan:
     """What migrate would apply to the database *alias*: it is run up to its signal ``pre_migrate``."""
+    found: list[Plan] = []
 
     def end(plan: Plan) -> None:
-        raise _PlanFound(plan if changes_real_data() else ())
+        found.append(plan if changes_real_data() else ())
+        raise _PlanFound
 
     try:
         with received_by(end):
             call_command(_migrate(), database=alias, stdout=StringIO(), **options)
-    except _PlanFound as found:
-        return found.plan
-    return ()
-
-
-def _go_on(plan: Plan) -> None:
-    """The backup is made."""
+    except _PlanFound:
+        pass
+    return found[0] if found else ()
 
 
 def _migrate() -> BaseCommand:

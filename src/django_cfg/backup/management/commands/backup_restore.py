@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any
 
 from django_cfg.backup.engines.base import RestoreOptions
@@ -12,8 +12,9 @@ from django_cfg.backup.management.command import BackupCommand, add_from_option,
 from django_cfg.backup.management.exit_codes import NOT_FOUND
 from django_cfg.backup.management.output import restore
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
+from django_cfg.backup.services.catalog.catalog import LATEST
 from django_cfg.backup.services.catalog.moments import parse_moment
-from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.restore.restore import (
     RestorePlan,
     RestoreReport,
@@ -25,6 +26,17 @@ from django_cfg.backup.services.restore.restore import (
 from django_cfg.backup.services.restore.resume import only_database, resume_restore
 from django_cfg.backup.services.restore.sanitize import SanitizeChoice
 from django_cfg.backup.services.restore.undo import undo_restore
+
+_OF_A_BACKUP = {
+    "--at": "at",
+    "--from": "from_place",
+    "--tables": "tables",
+    "--in-place": "in_place",
+    "--skip": "skip",
+    "--skip-failing": "skip_failing",
+    "--sanitize": "sanitize",
+    "--unsanitized": "unsanitized",
+}
 
 
 class Command(BackupCommand):
@@ -51,7 +63,9 @@ class Command(BackupCommand):
         project = current_project()
         at = None if options["at"] is None else parse_moment(options["at"], project.zone)
         if options["resume"] or options["undo"]:
-            _refuse_choice(project, at, to, database)
+            _refuse_choice({"NAME": name != LATEST, **{option: options[key] for option, key in _OF_A_BACKUP.items()}})
+            for alias in (given for given in (to, database) if given is not None):
+                project.database(alias)
         if options["resume"]:
             return self._resume(to or database)
         if options["undo"]:
@@ -115,13 +129,11 @@ class Command(BackupCommand):
         return report
 
 
-def _refuse_choice(project: Project, at: datetime | None, *aliases: str | None) -> None:
-    """Refuse what chooses a backup, or a database that there is not, where a restore is resumed or undone.
+def _refuse_choice(given: Mapping[str, Any]) -> None:
+    """Refuse what is about a backup where a restore is resumed or undone: it would be ignored.
 
-    :raises UsageError: it was given.
+    :raises UsageError: an option is *given*.
     """
-    if at is not None:
-        raise UsageError("--at chooses a backup to restore: leave it out with --resume and --undo.")
-    for alias in aliases:
-        if alias is not None:
-            project.database(alias)
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{option} is about a backup to restore: leave it out with --resume and --undo.")

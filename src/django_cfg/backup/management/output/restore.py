@@ -75,6 +75,8 @@ def format_preview(plan: RestorePlan) -> str:
     ]
     if plan.crosses_sources:
         lines.append("Careful  it is a backup of another source")
+    if plan.left_out:
+        lines.append(f"Careful  {plan.left_out}")
     if plan.sanitizer:
         lines.append(f"Sanitise with {plan.sanitizer.name}, in the scratch database, before anything is replaced")
     if plan.migrations:

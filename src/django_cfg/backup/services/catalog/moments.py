@@ -63,7 +63,7 @@ def in_zone(moment: datetime, zone: tzinfo) -> datetime:
 
 def is_within(manifest: Manifest, since: datetime | None, until: datetime | None) -> bool:
     """Return True if the backup was begun between these moments, both included; None: no bound."""
-    return (since is None or since <= manifest.started_at) and (until is None or manifest.started_at <= until)
+    return (since is None or since <= manifest.started_at) and (until is None or not _is_after(manifest, until))
 
 
 def require_order(since: datetime | None, until: datetime | None) -> None:
@@ -88,7 +88,7 @@ def find_backup_at(catalog: Catalog, project: Project, at: datetime, database: s
         raise UsageError(f"{_local(at, project)} is in the future: the newest backup is called `latest`.")
     newest = latest_backup(catalog, project, database)
     series = [manifest for manifest in catalog.of(project) if manifest.source == newest.source]
-    old_enough = [manifest for manifest in series if manifest.started_at <= at]
+    old_enough = [manifest for manifest in series if not _is_after(manifest, at)]
     if not old_enough:
         oldest = series[-1]
         raise BackupNotFound(
@@ -99,6 +99,15 @@ def find_backup_at(catalog: Catalog, project: Project, at: datetime, database: s
     found = (regular or old_enough)[0]
     note_subject(database=found.source.database, backup=found.name)
     return found
+
+
+def _is_after(manifest: Manifest, moment: datetime) -> bool:
+    """Whether the backup was begun later than *moment*, of which a full second means all of it.
+
+    Lists and messages show seconds: what they show has to find its backup.
+    """
+    started_at = manifest.started_at
+    return (started_at if moment.microsecond else started_at.replace(microsecond=0)) > moment
 
 
 def _parse(text: str) -> datetime:

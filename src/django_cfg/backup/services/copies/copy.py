@@ -128,7 +128,7 @@ def copy_backup(
     """
     catalog.require_signature(manifest, allow_unsigned=True)
     sources = [place for place in places_with(project, catalog, manifest) if place is not target]
-    is_damaged = state_in(target, manifest, catalog) == "damaged"
+    is_damaged = _is_damaged(target, manifest, catalog, progress, by_reading=replace_damaged)
     if is_damaged and not replace_damaged:
         raise UsageError(
             f"{manifest.name} is damaged in {target}, or another backup has its name there. Nothing is overwritten: "
@@ -171,10 +171,14 @@ def copy_to_places(
     for place in targets:
         if place.name in catalog.away:
             raise StorageError(f"Nothing is copied to {place}: {catalog.away[place.name]}")
-    wanted = {"missing", "damaged"} if replace_damaged else {"missing"}
     outcomes = []
-    for place in (target for target in targets if state_in(target, manifest, catalog) in wanted):
+    for place in targets:
         try:
+            is_missing = state_in(place, manifest, catalog) == "missing"
+            if not is_missing and not (
+                replace_damaged and _is_damaged(place, manifest, catalog, progress, by_reading=True)
+            ):
+                continue
             source = copy_backup(project, manifest, place, catalog, progress, replace_damaged=replace_damaged)
             outcomes.append(CopyOutcome(name=manifest.name, place=place.name, source=source.name))
         except BackupError as error:
@@ -209,9 +213,22 @@ def send_failed(manifest: Manifest, place: Place, message: str) -> None:
     signals.send(signals.copy_failed, manifest=manifest, place=place.name, required=place.required, message=message)
 
 
+def _is_damaged(target: Place, manifest: Manifest, catalog: Catalog, progress: Progress, *, by_reading: bool) -> bool:
+    """Whether the copy in *target* is damaged: as the list shows, or *by_reading* its archives."""
+    state = state_in(target, manifest, catalog)
+    if state != "intact" or not by_reading:
+        return state == "damaged"
+    try:
+        check_archives(target.storage, manifest, progress)
+    except VerificationFailed:
+        return True
+    return False
+
+
 def _delete_damaged(target: Place, manifest: Manifest, catalog: Catalog) -> None:
-    found = next(each for each in catalog.damaged_copies[target.name] if each.name == manifest.name)
-    delete_backup(target.storage, manifest.name, {*found.archive_keys, *manifest.archive_keys})
+    listed = [each for each in catalog.damaged_copies.get(target.name, ()) if each.name == manifest.name]
+    keys = {key for each in listed for key in each.archive_keys}
+    delete_backup(target.storage, manifest.name, {*keys, *manifest.archive_keys})
 
 
 def _copy(source: Storage, target: Storage, manifest: Manifest, sidecars: Iterable[str], progress: Progress) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-from django_cfg.backup.errors import BackupError, Cancelled, UsageError
+from django_cfg.backup.errors import BackupError, Cancelled, SomeFailed, UsageError
 from django_cfg.backup.formatting import counted, elapsed, megabytes, one_paragraph, printable
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
@@ -19,7 +19,7 @@ from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_key
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.process.redaction import redact
 from django_cfg.backup.services.catalog.catalog import find_backup
-from django_cfg.backup.services.catalog.places import places_with, read_places
+from django_cfg.backup.services.catalog.places import copy_named, places_with, read_places
 from django_cfg.backup.services.creation.batch import Failure, batch_error, create_backups
 from django_cfg.backup.services.jobs.boards import Board, FileBoard
 from django_cfg.backup.services.jobs.job import LINES, Job, JobPhase, JobState
@@ -173,7 +173,9 @@ def _ended(job: Job, progress: JobProgress, secrets: set[str]) -> dict[str, Any]
     except Cancelled as error:
         return {"phase": JobPhase.CANCELLED, "message": str(error)}
     except BackupError as error:
-        return {"phase": JobPhase.FAILED, "message": redact(str(error), secrets)}
+        made = error.made if job.action == "backup" and isinstance(error, SomeFailed) else ()
+        result = {"names": list(made)} if made else {}
+        return {"phase": JobPhase.FAILED, "message": redact(str(error), secrets), "result": result}
     except Exception as error:  # noqa: BLE001  its end is on the board, whatever it was
         _log.exception("The job %s failed unexpectedly", job)
         message = redact(printable(failure_reason(error), keep_lines=True), secrets)
@@ -227,7 +229,8 @@ def _verify_one(project: Project, name: str, progress: Progress, *, with_drill: 
                 require_success(proof := drill(project, place, manifest, keys, run.progress))
                 done = f"{name} was restored and compared: {proof.tables:,} tables, {proof.rows:,} rows."
             else:
-                verify(place.storage, manifest, run.progress, tools_dir=tools_dir, keys=keys)
+                with copy_named(project, place, manifest):
+                    verify(place.storage, manifest, run.progress, tools_dir=tools_dir, keys=keys)
                 done = f"{name} was read to its last byte and is good."
             run.succeed(name=name, size=manifest.size)
     return done
@@ -255,7 +258,8 @@ def _restore(project: Project, job: Job, progress: JobProgress) -> Outcome:
     )
     progress.require_not_cancelled()
     report = execute_restore(plan, progress)
-    text = f"{report.to} is now as in {report.restored}."
+    how = f", sanitised by {report.sanitized_by}" if report.sanitized_by else ""
+    text = f"{report.to} is now as in {report.restored}{how}."
     kept = f" Its old data is kept in {report.old_data}." if report.old_data else ""
     return f"{text}{kept} {report.advice}".rstrip(), report.document
 

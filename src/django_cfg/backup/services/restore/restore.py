@@ -98,6 +98,11 @@ class RestorePlan:
         return "" if self.options.tables else migration_state.compare_migrations(self.manifest.migrations)
 
     @property
+    def left_out(self) -> str:
+        """Which tables will be empty, since the backup has none of their rows; empty if there are none."""
+        return describe_left_out(self.manifest) if not self.options.tables else ""
+
+    @property
     def holds_history(self) -> bool:
         """The history lives in the database that is restored."""
         return holds_history(self.project, self.engine)
@@ -120,6 +125,7 @@ class RestoreReport(Record):
     sanitized_by: str | None = None  # the sanitizer that has changed the data; None: none has
 
 
+_MOST_NAMES = 10
 OnSwitch = Callable[[RestoreReport], None]
 
 
@@ -148,7 +154,7 @@ def restore_backup(
     """Restore the backup *name* without asking. The old data is kept, unless the engine cannot or *discard_old* is set.
 
     :param name: a backup's name, an unambiguous beginning of it, or ``latest``.
-    :param at: instead of a name: the newest backup begun not later than this, in ``TIME_ZONE`` if it is naive.
+    :param at: instead of a name: the newest backup begun not later than this second, in ``TIME_ZONE`` if it is naive.
     :param database: the alias whose backups *name* is looked for among.
     :param to: the alias to restore into; None: that of the backup, which has to be of this project and environment.
     :param tables: shell patterns; these tables alone, into the database as it is. Empty: everything.
@@ -297,7 +303,9 @@ def _carry_out(plan: RestorePlan, run: RecordedRun, outcome: _Outcome, on_switch
         queries = project.config.for_database(manifest.source.database).verification_queries
         sanitize = partial(sanitize_restored_data, plan.sanitizer, restoration, plan.target, progress)
         check_restored_data(restoration, manifest, plan.target, queries, progress, sanitize=sanitize)
-        progress.say(f"{plan.target}: {len(manifest.tables)} tables, {manifest.rows:,} rows as backed up; switching")
+        then = ", then sanitised" if plan.sanitizer else ""
+        rows = f"{len(manifest.tables)} tables, {manifest.rows:,} rows"
+        progress.say(f"{plan.target}: {rows} as backed up{then}; switching")
         close_connections(project, plan.engine)  # those that receivers of restore_checked opened
         with defer_signals():
             report = outcome.switched(restoration.switch())
@@ -381,8 +389,26 @@ def _load(
     plan: RestorePlan, place: Place, restoration: Restoration, checked: CheckedArchives | None, progress: Progress
 ) -> None:
     manifest = plan.manifest
-    with byte_progress(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.size) as advance:
-        load_archives(restoration, place.storage, manifest, plan.keys, advance, checked)
+    try:
+        with byte_progress(progress, f"{plan.target}: reading {manifest.archive.key}", manifest.size) as advance:
+            load_archives(restoration, place.storage, manifest, plan.keys, advance, checked)
+    except VerificationFailed as error:
+        if restoration.has_changed_target:
+            raise
+        raise VerificationFailed(
+            f"{manifest.name} in {place}: {error} The database {plan.target!r} is as it was. `backup_list` shows the "
+            "other backups, and other copies of this one."
+        ) from error
+
+
+def describe_left_out(manifest: Manifest) -> str:
+    """Say which tables a restore of *manifest* leaves empty, for the preview; empty if there are none."""
+    names = manifest.excluded
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    without = ", ".join(names[:_MOST_NAMES]) + more
+    return f"It holds no rows of {without} (exclude_tables): a restore leaves these tables empty."
 
 
 def describe_skipped(skipped: Sequence[str]) -> str:

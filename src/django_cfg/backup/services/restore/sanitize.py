@@ -5,15 +5,18 @@ Which restores need one, in this order:
 1. ``--unsanitized``: none runs.
 2. ``--sanitize``: that one.
 3. ``BackupConfig.sanitizers`` has one for the target, and the backup is of another source: that one. A backup of the
-   target itself comes back as it is.
+   target itself comes back as it is, unless it was adopted in an environment that is not production: nothing says
+   whose data that is.
 4. A backup of production, in an environment that is not production: refused.
 """
 
 from __future__ import annotations
 
+import inspect
+import re
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,10 @@ from django_cfg.backup.services.project.project import Project
 
 ALIAS = "django_cfg_backup_staging"  # of the staging database, for the time and the thread of the sanitizer
 _PRODUCTION = "production"
+_COMMENT = re.compile(r"(--|#)[^\n]*|/\*(?!!).*?\*/", re.DOTALL)
+_RUN_NOTHING = (inspect.isclass, inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+_CHANGE_NOTHING = ("SELECT", "SET ", "BEGIN", "SAVEPOINT", "RELEASE ", "ROLLBACK", "COMMIT")
+_LOOK_EVERY = 100_000  # steps of SQLite's machine
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def choose_sanitizer(
         return None
     if choice.sanitize:
         sanitizer = _load(project, choice.sanitize, "--sanitize", UsageError)
-    elif manifest.source != project.source(target) and target in project.config.sanitizers:
+    elif _may_be_foreign(project, manifest, target) and target in project.config.sanitizers:
         setting = f"BackupConfig.sanitizers[{target!r}]"
         sanitizer = _load(project, project.config.sanitizers[target], setting, ConfigurationError)
     else:
@@ -101,18 +108,28 @@ def sanitize_restored_data(
         )
     progress.say(f"{alias}: sanitising the restored data with {sanitizer.name}")
     failure = ""
+    changed: list[str] = []
     try:
-        with _connected(settings) as connection:
+        with _connected(settings) as connection, _others_unchanged(changed):
             sanitizer.run(connection)
             _commit(connection)
     except Exception as error:  # noqa: BLE001  the code is the project's
         failure = f"{type(error).__name__}{_describe(error, sanitizer, restoration)}"
+    if changed:
+        failure = (
+            f"it was about to change the database {changed[0]!r}, which was refused. Every query has to name the "
+            "scratch database, as in `User.objects.using(connection.alias)`"
+        )
     if failure:  # outside of the block: what was raised may quote a row, and a log prints causes
         raise RestoreFailed(
             f"The sanitizer {sanitizer.name} failed: {failure}. The database {alias!r} is as it was, and nothing of "
             "the backup is left. Correct the sanitizer, and restore again."
         )
     restoration.finish_sanitizing()
+
+
+def _may_be_foreign(project: Project, manifest: Manifest, target: str) -> bool:
+    return manifest.source != project.source(target) or (manifest.adopted is not None and project.env != _PRODUCTION)
 
 
 def _refuse_production_data(project: Project, manifest: Manifest, target: str) -> None:
@@ -145,10 +162,11 @@ def _load(project: Project, name: str, given_by: str, error_class: type[BackupEr
     """Import or read what *name* names, before anything is restored."""
     try:
         if name.lower().endswith(".sql"):
-            path = (project.base_dir or Path.cwd()) / name
-            text = path.read_text(encoding="utf-8")
-            return Sanitizer(name, lambda connection: _run_script(connection, text), is_script=True)
+            text = ((project.base_dir or Path.cwd()) / name).read_text(encoding="utf-8")
+            return _read_script(name, text, given_by, error_class)
         found = import_string(name)
+    except BackupError:
+        raise
     except OSError as error:
         text = f"{given_by} names {name}, which cannot be read: {error.strerror}. Nothing was touched."
         raise error_class(text) from error
@@ -159,7 +177,18 @@ def _load(project: Project, name: str, given_by: str, error_class: type[BackupEr
         ) from error
     if not callable(found):
         raise error_class(f"{given_by} names {name}, which is not callable. Nothing was touched.")
+    if any(runs_nothing(found) for runs_nothing in _RUN_NOTHING):
+        raise error_class(
+            f"{given_by} names {name}, which does nothing when it is called: it is a class, a generator or "
+            "asynchronous. Name a plain function that takes the connection. Nothing was touched."
+        )
     return Sanitizer(name, found, is_script=False, file=getattr(getattr(found, "__code__", None), "co_filename", ""))
+
+
+def _read_script(name: str, text: str, given_by: str, error_class: type[BackupError]) -> Sanitizer:
+    if not re.search(r"\w", _COMMENT.sub("", text)):
+        raise error_class(f"{given_by} names {name}, which has no statement. Nothing was touched.")
+    return Sanitizer(name, lambda connection: _run_script(connection, text), is_script=True)
 
 
 def _run_script(connection: Any, text: str) -> None:
@@ -182,10 +211,33 @@ def _connected(settings: Any) -> Iterator[Any]:
     connection = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, ALIAS)
     connections[ALIAS] = connection
     try:
+        if connection.vendor == "sqlite":  # a signal is seen by Python code alone: else no query could be interrupted
+            connection.ensure_connection()
+            connection.connection.set_progress_handler(lambda: 0, _LOOK_EVERY)
         yield connection
     finally:
         connection.close()
         del connections[ALIAS]
+
+
+@contextmanager
+def _others_unchanged(changed: list[str]) -> Iterator[None]:
+    """Refuse what would change another database by this thread, as a query of models without ``using`` does.
+
+    :param changed: gets the aliases of those, also where the sanitizer has swallowed the error.
+    """
+
+    def refuse(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        if str(sql).lstrip("( \n\t").upper().startswith(_CHANGE_NOTHING):
+            return execute(sql, params, many, context)
+        changed.append(context["connection"].alias)
+        raise PermissionError(f"A sanitizer may not change the database {changed[-1]!r}.")
+
+    with ExitStack() as stack:
+        for alias in connections:
+            with suppress(Exception):  # what cannot be opened cannot be changed
+                stack.enter_context(connections[alias].execute_wrapper(refuse))
+        yield
 
 
 def _commit(connection: Any) -> None:

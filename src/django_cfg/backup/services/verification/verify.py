@@ -16,7 +16,7 @@ from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, Decryp
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
 from django_cfg.backup.services.catalog.archives import CheckedArchives, check_archive, open_archive
 from django_cfg.backup.services.catalog.catalog import LATEST, find_backup
-from django_cfg.backup.services.catalog.places import places_with, read_places
+from django_cfg.backup.services.catalog.places import copy_named, places_with, read_places
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.project.subject import public
@@ -49,8 +49,9 @@ def verify_backup(
     manifest = find_backup(catalog, project, name, database)
     catalog.require_signature(manifest, allow_unsigned=True)  # reading runs nothing
     keys = decryption_keys(project.config, decryption_key)
-    storage = places_with(project, catalog, manifest)[0].storage
-    verify(storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
+    place = places_with(project, catalog, manifest)[0]
+    with copy_named(project, place, manifest):
+        verify(place.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
     return manifest
 
 
