@@ -37,7 +37,8 @@ class OfEveryEngine:
 
 
 def add_option(parser: pytest.Parser) -> None:
-    parser.addoption("--tier", choices=["fast", "full", "rest", "long"], help="which tests are run (default: full, or by -m)")
+    tiers = ["fast", "full", "rest", "long"]
+    parser.addoption("--tier", choices=tiers, help="which tests are run (default: full, or by -m)")
 
 
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:
