@@ -47,7 +47,7 @@ def test_json_names_what_was_done(site: Site, backup: Manifest) -> None:
     answer = site.call("backup_restore", "--yes", "--json")
     (old,) = site.root.glob("db.sqlite3.before-restore-*")
     seconds = answer.json["seconds"]
-    facts = {"restored": backup.name, "to": "default", "old_data": str(old)}
+    facts = {"restored": backup.name, "to": "default", "old_data": str(old), "places_away": []}
     assert answer.json == {**facts, "advice": "", "skipped": [], "seconds": seconds, "sanitized_by": None}
     assert 0 < seconds < 60
 
@@ -139,7 +139,7 @@ class TestOtherSources:
         before = site.content()
         answer = site.call("backup_restore", backup.name, "--to", "copy", "--yes", "--json")
         seconds = answer.json["seconds"]
-        facts = {"restored": backup.name, "to": "copy", "old_data": None}
+        facts = {"restored": backup.name, "to": "copy", "old_data": None, "places_away": []}
         assert answer.json == {**facts, "advice": "", "skipped": [], "seconds": seconds, "sanitized_by": None}
         assert count(site, copy) == 200
         assert site.content() == before

@@ -212,6 +212,19 @@ class TestOneDump:
         before = back_up_first(current_project(), "default", manifest, SILENT)
         assert before.trigger == "before-restore"
 
+    def test_a_restore_says_where_a_newer_backup_may_be(self, places: Places) -> None:
+        older = create_backup()
+        others = (places.offsite, places.attic)
+        for folder in others:
+            places.take_away(folder)
+        with pytest.raises(CopyFailed):
+            create_backup()
+        for folder in others:
+            places.bring_back(folder)
+        places.take_away(places.main)
+        report = restore_backup()
+        assert (report.restored, report.places_away) == (older.name, ("main",))
+
     def test_a_tick_says_so(self, places: Places, time: Clock) -> None:
         begun: list[Any] = []
 

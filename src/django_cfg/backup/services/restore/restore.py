@@ -123,6 +123,7 @@ class RestoreReport(Record):
     skipped: tuple[str, ...] = ()  # objects that were left out, as asked for
     seconds: float | None = None  # from the beginning to the switch
     sanitized_by: str | None = None  # the sanitizer that has changed the data; None: none has
+    places_away: tuple[str, ...] = ()  # could not be read: a newer backup may be there
 
 
 _MOST_NAMES = 10
@@ -338,6 +339,7 @@ class _Outcome:
             skipped=result.skipped,
             seconds=round(time.monotonic() - self._begun, 3),
             sanitized_by=self._plan.sanitizer.name if self._plan.sanitizer else None,
+            places_away=tuple(self._plan.catalog.away),
         )
         return self._report
 
