@@ -69,6 +69,7 @@ def postgresql_server(site: Site, postgresql: PostgreSQL) -> Iterator[PostgreSQL
 @pytest.fixture
 def own_postgresql_server(site: Site, own_postgresql: PostgreSQL) -> Iterator[PostgreSQLServer]:
     """Likewise, on the server that tests may stop; it is started again if one has."""
+    own_postgresql.start_unless_it_answers()
     server = PostgreSQLServer(site, own_postgresql)
     yield server
     if not own_postgresql.is_running():
@@ -109,6 +110,8 @@ def mysql_server(site: Site, mariadb: MariaDB, run: RunFolder) -> Iterator[MySQL
 @pytest.fixture
 def own_mysql_server(site: Site, own_mariadb: MariaDB) -> Iterator[MySQLServer]:
     """Likewise, on the server that tests may stop; it is started again if one has."""
+    if not own_mariadb.is_running():
+        own_mariadb.start_again()
     server = MySQLServer(site, own_mariadb)
     yield server
     if not own_mariadb.is_running():

@@ -51,6 +51,15 @@ class PostgreSQL:
             argv += ["-c", setting]
         self._process.start(argv, self._is_ready)
 
+    def start_unless_it_answers(self) -> None:
+        """If it died unexpectedly, its last log lines are printed with the test that finds it so."""
+        try:
+            self.connect().close()
+        except psycopg.OperationalError as error:
+            print(f"PostgreSQL does not answer: {error}; its log ends with {self._process.last_words()}")
+            self.stop("immediate")
+            self.start()
+
     def stop(self, mode: str = "fast") -> None:
         self._process.end(_MODES[mode])
 

@@ -52,6 +52,7 @@ class Shop:
 
 @pytest.fixture
 def shop(site: Site, own_postgresql: PostgreSQL, mariadb: MariaDB, s3_server: S3Server) -> Iterator[Shop]:
+    own_postgresql.start_unless_it_answers()
     shop = Shop(site, own_postgresql, mariadb)
     site.always["tools_dir"] = f"{own_postgresql.programs}:{Path(mariadb_program('mariadb')).parent}"
     site.configure(storage=s3_server.config(s3_server.new_bucket()))
