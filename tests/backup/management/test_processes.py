@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import sqlite3
-import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -187,14 +186,19 @@ def test_a_restored_history_with_its_own_backup_as_running(tmp_path: Path, migra
     assert [state for state, _ in sql(project, RUNS)] == ["succeeded"] * 3
 
 
-def test_a_run_without_its_lock_is_not_waited_for(tmp_path: Path, migrated_database: Path) -> None:
+def test_a_run_without_its_lock_is_not_waited_for(
+    tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process that ends between two steps may remove its lock and leave its row. No run waits for it."""
+    temporary = tmp_path / "temporary"  # in the usual one, the locks of other tests would go as well
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     project = RealProject(tmp_path / "project", migrated_database, SLOW)
     with project.start("backup_create") as process:
         wait_until((project.folder / "writing").exists)
         process.kill()
-    for lock in Path(tempfile.gettempdir()).glob("django-cfg-lock-*"):
-        lock.unlink()
+    (lock,) = temporary.glob("django-cfg-lock-*")
+    lock.unlink()
     (project.folder / "settings.py").write_text((project.folder / "settings.py").read_text().replace(SLOW, ""))
     done = project.run("backup_create")
     assert done.returncode == 0, done.stderr
