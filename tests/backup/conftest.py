@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 import django
 import pytest
@@ -20,6 +21,7 @@ from tests.support.django_project import ADMINS, Site
 from tests.support.gcs_server import GCSServer
 from tests.support.gnupg_home import Home, Laptop
 from tests.support.moto_server import MotoServer
+from tests.support.processes import wait_until
 from tests.support.rclone_remotes import FolderRemote, SFTPServer, WebDAVServer
 from tests.support.redis_server import RedisServer
 from tests.support.s3_server import S3Server
@@ -161,9 +163,16 @@ def server_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where temporary files go, on a path that is short enough for gpg."""
-    with TemporaryDirectory(prefix="t-", dir="/tmp") as name:
-        monkeypatch.setattr("tempfile.tempdir", name)
-        yield Path(name)
+    folder = Path(mkdtemp(prefix="t-", dir="/tmp"))
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    yield folder
+
+    def is_removed() -> bool:
+        """A thread that nothing waits for may still remove a folder of its own in it."""
+        shutil.rmtree(folder, ignore_errors=True)
+        return not folder.exists()
+
+    wait_until(is_removed)
 
 
 @pytest.fixture

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
-from django.db import connections
 from django.db.utils import OperationalError
-from django.test.utils import setup_test_environment, teardown_test_environment
+from django.test.utils import (
+    setup_databases,
+    setup_test_environment,
+    teardown_databases,
+    teardown_test_environment,
+)
 
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.places import list_backups
@@ -167,10 +171,8 @@ class TestOfTests:
     """The databases of tests are migrated without a backup."""
 
     def test_a_database_that_a_test_runner_makes(self, site: Site) -> None:
-        connection = connections["default"]
-        old = connection.settings_dict["NAME"]
-        connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
-        connection.creation.destroy_test_db(old, verbosity=0)
+        made = setup_databases(0, interactive=False, aliases={"default"}, serialized_aliases=set())
+        teardown_databases(made, 0)
         assert (list_backups(), is_migrated(site)) == ([], False)
 
     def test_a_test_that_migrates(self, site: Site) -> None:
