@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from django_cfg.backup.formatting import counted, elapsed, megabytes, seconds_taken
+from django_cfg.backup.formatting import counted, elapsed, listed, megabytes, seconds_taken
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,12 @@ def test_durations(seconds: float, text: str) -> None:
 )
 def test_lengths_of_time(span: timedelta, text: str) -> None:
     assert elapsed(span) == text
+
+
+def test_lists_of_names() -> None:
+    assert [listed(names, 2) for names in ((), ("a",), ("a", "b"), ("a", "b", "c"))] == [
+        "",
+        "a",
+        "a, b",
+        "a, b and 1 more",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 MB = 1_000_000
@@ -50,6 +51,12 @@ def elapsed(span: timedelta) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Format a number with its noun: ``1 day``, ``7 days``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Format names for a message: ``a, b``; of more than *most* the first ones, ``a, b and 3 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def seconds_taken(seconds: float) -> str:

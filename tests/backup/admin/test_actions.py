@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline import stream
 from django_cfg.backup.services.jobs.boards import FileBoard
 from django_cfg.backup.services.jobs.perform import perform_waiting
+from django_cfg.backup.services.project.project import current_project
 from tests.support.admin_pages import PASSWORD, address, client_of, log_entries, make_user, messages_of
 from tests.support.django_project import Site
 from tests.support.stored_history import backups, daily, put
@@ -83,6 +85,16 @@ def test_the_newest_backup_is_not_deleted(ada: Any, admin: Site, made: list[Mani
     page = ada.post(address("delete"), {"name": made[1].name, "typed": made[1].name}, follow=True)
     assert "it is the newest backup of tests/test/default" in messages_of(page)[0]
     assert made[1].key in admin.stored()
+
+
+def test_a_restore_is_chosen_by_the_time_that_is_shown_and_names_what_it_lacks(ada: Any, admin: Site) -> None:
+    admin.configure(databases=[{"alias": "default", "exclude_tables": ["book"]}])
+    backup = admin.create()
+    shown = backup.started_at.astimezone(current_project().zone)
+    for earlier, is_listed in ((0, True), (1, False)):
+        at = f"{shown - timedelta(seconds=earlier):%Y-%m-%dT%H:%M:%S}"
+        assert (backup.name in ada.get(address("restore"), {"at": at}).text) is is_listed
+    assert "It holds no rows of book" in ada.get(address("restore"), {"backup": backup.name}).text
 
 
 def test_a_restore_and_its_undo_need_the_name_and_the_password(ada: Any, admin: Site, made: list[Manifest]) -> None:

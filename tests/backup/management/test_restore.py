@@ -100,7 +100,7 @@ def test_the_preview_names_tables_that_will_be_empty(site: Site, books: Path) ->
     site.configure(databases=[{"alias": "default", "exclude_tables": ["book"]}])
     site.create()
     answer = site.call("backup_restore", "--yes")
-    said = "Careful  It holds no rows of book (exclude_tables): a restore leaves these tables empty."
+    said = "Careful  It holds no rows of book: a restore brings none of them back."
     assert (answer.code, count(site), said in answer.stderr) == (0, 0, True)
 
 

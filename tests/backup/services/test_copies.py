@@ -17,12 +17,11 @@ from django_cfg.backup.errors import (
     CopyFailed,
     NameTaken,
     StorageError,
-    UsageError,
     VerificationFailed,
 )
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.places import read_places
-from django_cfg.backup.services.copies.copy import copy_backup, copy_missing
+from django_cfg.backup.services.copies.copy import copy_missing
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.progress import SILENT
 from django_cfg.backup.services.project.project import current_project
@@ -32,7 +31,7 @@ from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.services.schedule.verification_job import VerificationResult
 from django_cfg.backup.services.verification.drill import drill_backup
 from django_cfg.backup.services.verification.verify import verify_backup
-from django_cfg.backup.signals import prune_failed, schedule_succeeded
+from django_cfg.backup.signals import prune_failed, schedule_succeeded, verification_failed
 from django_cfg.backup.storage.local import LocalStorage
 from django_cfg.backup.storage.local.partial_file import PartialFile
 from tests.support import needs
@@ -511,10 +510,19 @@ class TestReading:
         manifest = create_backup()
         flip(places.main, manifest)
         way_out = f"`backup_copy {manifest.name} --to main --replace-damaged`"
+        sent: list[str] = []
+
+        def note(message: str, **facts: Any) -> None:
+            sent.append(message)
+
+        verification_failed.connect(note)
         with pytest.raises(VerificationFailed, match=rf"That is the copy in main \({places.main}\)") as failure:
             verify_backup(manifest.name)
+        verification_failed.disconnect(note)
         answer = places.site.call("backup_verify", manifest.name)
-        assert (answer.code, way_out in answer.stderr, way_out in str(failure.value)) == (1, True, True)
+        assert (answer.code, way_out in answer.stderr) == (1, True)
+        assert sent == [str(failure.value)], "it is notified in the same words, of a scheduled one too"
+        assert way_out in sent[0]
         assert places.site.call("backup_copy", manifest.name, "--to", "main", "--replace-damaged").code == 0
         verify_backup(manifest.name, from_place="main")
 
@@ -613,9 +621,9 @@ class TestCommand:
     def test_a_damaged_copy_is_replaced_only_when_asked_for(self, places: Places) -> None:
         manifest = create_backup()
         cut(places.offsite, manifest)
-        project = current_project()
-        with pytest.raises(UsageError, match="--replace-damaged"):
-            copy_backup(project, manifest, project.place("offsite"), read_places(project))
+        for arguments in ((), ("--to", "offsite")):
+            refused = places.site.call("backup_copy", manifest.name, *arguments)
+            assert (refused.code, "--to offsite --replace-damaged" in refused.stderr) == (1, True), refused.stdout
         answer = places.site.call("backup_copy", manifest.name, "--to", "offsite", "--replace-damaged")
         assert answer.code == 0
         assert places.files(places.offsite) == places.files(places.main)

@@ -13,7 +13,7 @@ from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.catalog.download import download_backup
 from django_cfg.backup.services.project.project import current_project
-from django_cfg.backup.services.verification.verify import verify
+from django_cfg.backup.services.verification.verify import verify_backup
 from django_cfg.backup.storage.local import LocalStorage
 from tests.support.django_project import Site
 
@@ -35,7 +35,8 @@ class TestAsStored:
         assert path == site.root / "out" / manifest.archive_key
         storage = LocalStorage(site.root / "out")
         assert read_catalog(storage).backups == (manifest,)
-        verify(storage, manifest)
+        site.configure(storage={"local_path": str(site.root / "out")})
+        assert verify_backup() == manifest
         assert path.read_bytes() == (site.backups / manifest.archive_key).read_bytes()
 
     def test_folders_in_the_name_are_kept(self, site: Site) -> None:

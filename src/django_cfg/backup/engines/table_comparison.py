@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from django_cfg.backup.errors import RestoreRefused, TablesDiffer, UsageError
+from django_cfg.backup.formatting import listed
 from django_cfg.backup.manifest import Table
 
 
@@ -20,7 +21,7 @@ def matching(names: Iterable[str], patterns: Iterable[str], parameter: str, alia
             where = "" if parameter.startswith("-") else " in settings.BACKUP"
             raise UsageError(
                 f"{parameter} of the database {alias!r} names {pattern!r}, which matches no table. "
-                f"Correct it{where}. Tables: {_shortened(names)}"
+                f"Correct it{where}. Tables: {listed(names, 20)}"
             )
     return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
 
@@ -39,7 +40,7 @@ def compare_tables(expected: Iterable[Table], found: Mapping[str, int], where: s
         if name in found and table.exact and found[name] != table.rows
     ]
     if differences:
-        raise TablesDiffer(f"{where} differs from its manifest: {_shortened(differences)}.", found)
+        raise TablesDiffer(f"{where} differs from its manifest: {listed(differences, 20)}.", found)
 
 
 def require_restorable(chosen: Sequence[str], existing: Collection[str], emptied: Collection[str], alias: str) -> None:
@@ -69,8 +70,3 @@ def describe_foreign_keys(keys: Sequence[str]) -> str:
         "foreign keys between these tables and others are checked at the end, and a row that refers to a missing row "
         f"undoes everything: {'; '.join(keys)}"
     )
-
-
-def _shortened(items: list[str], most: int = 20) -> str:
-    more = f", and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more

@@ -23,7 +23,7 @@ from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_key
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.records import ErrorText, Record
 from django_cfg.backup.services.catalog.catalog import Catalog, find_backup, require_known_database
-from django_cfg.backup.services.catalog.places import copy_named, places_with, read_places
+from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.restore.restore import describe_skipped
 from django_cfg.backup.services.verification.drill import drill, drill_failure
@@ -90,9 +90,7 @@ class Command(BackupCommand):
     ) -> VerifyResult:
         try:
             catalog.require_signature(manifest, allow_unsigned=True)
-            place = places_with(project, catalog, manifest)[0]
-            with copy_named(project, place, manifest):
-                verify(place.storage, manifest, self.progress, tools_dir=project.config.tools_dir, keys=keys)
+            verify(project, places_with(project, catalog, manifest)[0], manifest, keys, self.progress)
         except KeyMissing as error:
             if key_is_given:
                 return VerifyResult(name=manifest.name, error=error)

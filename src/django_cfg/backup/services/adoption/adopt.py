@@ -23,7 +23,7 @@ from django_cfg.backup.errors import (
     StorageError,
     VerificationFailed,
 )
-from django_cfg.backup.formatting import counted
+from django_cfg.backup.formatting import counted, listed
 from django_cfg.backup.manifest import PIN_SUFFIX, Adoption, Archive, Manifest, Pin, Source, Table
 from django_cfg.backup.manifest import SUFFIX as MANIFEST_SUFFIX
 from django_cfg.backup.pipeline.archive import pack
@@ -51,7 +51,6 @@ from django_cfg.backup.services.retention.prune import decide_retention
 from django_cfg.backup.services.verification.drill import drill_target, require_drillable, survey
 from django_cfg.backup.storage.base import Storage
 
-_MOST_NAMES = 10  # of tables in a message
 _WHY_PINNED = "adopted; the retention would have deleted it at the next backup"
 
 
@@ -345,15 +344,14 @@ def _list_warnings(catalog: Catalog, manifest: Manifest, skipped: Sequence[str])
     newest = next((found for found in catalog.backups if found.source == manifest.source and not found.partial), None)
     held = {table.name for table in manifest.tables}
     if newest and (lacking := [table.name for table in newest.tables if table.name not in held]):
-        more = f" and {len(lacking) - _MOST_NAMES} more" if len(lacking) > _MOST_NAMES else ""
         yield (
             f"It lacks {counted(len(lacking), 'table')} of the newest backup "
-            f"({', '.join(lacking[:_MOST_NAMES])}{more}). If it is not older than these, it is a dump of some tables: "
+            f"({listed(lacking)}). If it is not older than these, it is a dump of some tables: "
             "a restore would bring back nothing else."
         )
     if manifest.excluded:
         yield (
-            f"The archive holds no rows of {', '.join(manifest.excluded)}: its dump left them out, and a restore "
+            f"The archive holds no rows of {listed(manifest.excluded)}: its dump left them out, and a restore "
             "brings these tables back empty."
         )
     if skipped:

@@ -18,6 +18,7 @@ from django_cfg.backup.errors import (
     UsageError,
     VerificationFailed,
 )
+from django_cfg.backup.formatting import listed
 from django_cfg.backup.manifest import (
     MAX_STORED,
     PIN_SUFFIX,
@@ -244,7 +245,7 @@ def _find(catalog: Catalog, project: Project, name: str, alias: str | None) -> M
     if not exact:
         fitting += [damaged.name for damaged in catalog.damaged if damaged.name.startswith(name)]
     if found and len(fitting) > 1:
-        raise UsageError(f"{name!r} fits {len(fitting)} backups: {_shortened(fitting)}. Write more of the name.")
+        raise UsageError(f"{name!r} fits {len(fitting)} backups: {listed(fitting, 5)}. Write more of the name.")
     if not found:
         raise _not_found(catalog, name)
     return found[0]
@@ -363,7 +364,3 @@ def _require_complete_archive(manifest: Manifest, size: int | None) -> None:
             f"The archive {manifest.archive_key} has {size:,} bytes, its manifest says {manifest.archive.size:,}: it "
             "was cut short or replaced. Use another backup; `backup_delete` removes this one."
         )
-
-
-def _shortened(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

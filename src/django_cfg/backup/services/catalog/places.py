@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -155,20 +154,6 @@ def read_first_good(places: Sequence[Place], read: Callable[[Storage], T], progr
             if number + 1 < len(places):
                 progress.say(f"The copy in {place} is not used: {error} The one in {places[number + 1]} is tried.")
     raise failures[0]
-
-
-@contextmanager
-def copy_named(project: Project, place: Place, manifest: Manifest) -> Iterator[None]:
-    """Say of what is found damaged which copy it is, where there are several: the others may be good."""
-    try:
-        yield
-    except VerificationFailed as error:
-        if len(project.places) == 1:
-            raise
-        raise VerificationFailed(
-            f"{error} That is the copy in {place}. `backup_list` shows the places where it is intact, and `backup_copy "
-            f"{manifest.name} --to {place.name} --replace-damaged` takes a good one from there."
-        ) from error
 
 
 def find_intact_anywhere(project: Project, name: str) -> Manifest | None:

@@ -102,7 +102,8 @@ def _copy_all(
             if isinstance(error, StorageError) and not isinstance(error, NameTaken):
                 break  # the place itself does not work; the next tick tries again
         else:
-            outcomes.append(CopyOutcome(name=manifest.name, place=place.name, source=source.name))
+            if source:
+                outcomes.append(CopyOutcome(name=manifest.name, place=place.name, source=source.name))
     if outcomes and not any(outcome.error for outcome in outcomes):
         signals.send(signals.copies_complete, place=place.name)
     return outcomes
@@ -116,21 +117,25 @@ def copy_backup(
     progress: Progress = SILENT,
     *,
     replace_damaged: bool = False,
-) -> Place:
+) -> Place | None:
     """Copy *manifest* to *target* from the first place that has it intact, with its proofs and its pin.
 
     :param catalog: of all places.
-    :param replace_damaged: delete what *target* has under the name, after a good one was found elsewhere.
-    :returns: the place that it came from.
+    :param replace_damaged: read what *target* has under the name; if that is damaged, delete it, after a good one was
+        found elsewhere.
+    :returns: the place that it came from; None: *target* has it already.
     :raises NameTaken: *target* has another object under one of its keys: nothing is overwritten.
-    :raises VerificationFailed: it is good in no place.
-    :raises UsageError: *target* has it already.
+    :raises VerificationFailed: it is good in no place; or damaged in *target*, and not to be replaced.
+    :raises UsageError: it is intact in *target* alone.
     """
     catalog.require_signature(manifest, allow_unsigned=True)
+    state = state_in(target, manifest, catalog)
+    if state == "intact" and not (replace_damaged and _is_damaged(target, manifest, progress)):
+        return None
+    is_damaged = state != "missing"
     sources = [place for place in places_with(project, catalog, manifest) if place is not target]
-    is_damaged = _is_damaged(target, manifest, catalog, progress, by_reading=replace_damaged)
     if is_damaged and not replace_damaged:
-        raise UsageError(
+        raise VerificationFailed(
             f"{manifest.name} is damaged in {target}, or another backup has its name there. Nothing is overwritten: "
             f"look at it, then run `backup_copy {manifest.name} --to {target.name} --replace-damaged`."
         )
@@ -164,6 +169,8 @@ def copy_to_places(
 ) -> list[CopyOutcome]:
     """Copy *manifest* to those of *targets* where it is missing; one that fails does not keep the others from it.
 
+    A copy that is damaged counts as one that failed, unless it is replaced.
+
     :param catalog: of all places.
     :returns: what became of each; nothing of those that have it already.
     :raises StorageError: one of them is away; nothing was copied.
@@ -174,13 +181,8 @@ def copy_to_places(
     outcomes = []
     for place in targets:
         try:
-            is_missing = state_in(place, manifest, catalog) == "missing"
-            if not is_missing and not (
-                replace_damaged and _is_damaged(place, manifest, catalog, progress, by_reading=True)
-            ):
-                continue
-            source = copy_backup(project, manifest, place, catalog, progress, replace_damaged=replace_damaged)
-            outcomes.append(CopyOutcome(name=manifest.name, place=place.name, source=source.name))
+            if source := copy_backup(project, manifest, place, catalog, progress, replace_damaged=replace_damaged):
+                outcomes.append(CopyOutcome(name=manifest.name, place=place.name, source=source.name))
         except BackupError as error:
             outcomes.append(CopyOutcome(name=manifest.name, place=place.name, error=error))
     if any(outcome.source for outcome in outcomes):
@@ -213,11 +215,8 @@ def send_failed(manifest: Manifest, place: Place, message: str) -> None:
     signals.send(signals.copy_failed, manifest=manifest, place=place.name, required=place.required, message=message)
 
 
-def _is_damaged(target: Place, manifest: Manifest, catalog: Catalog, progress: Progress, *, by_reading: bool) -> bool:
-    """Whether the copy in *target* is damaged: as the list shows, or *by_reading* its archives."""
-    state = state_in(target, manifest, catalog)
-    if state != "intact" or not by_reading:
-        return state == "damaged"
+def _is_damaged(target: Place, manifest: Manifest, progress: Progress) -> bool:
+    """Whether reading shows that the copy in *target*, which the list takes for intact, is damaged."""
     try:
         check_archives(target.storage, manifest, progress)
     except VerificationFailed:

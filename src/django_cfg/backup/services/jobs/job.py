@@ -50,7 +50,7 @@ class Job(Record):
     id: str = Field(default_factory=_new_id, pattern=r"^[0-9a-f]{24}$")
     action: Action
     by: str  # the user
-    at: Moment = Field(default_factory=lambda: clock.now())
+    at: Moment = Field(default_factory=lambda: clock.now())  # looked up each time: tests stop the clock
     databases: tuple[str, ...] = ()  # aliases, of a backup; empty: all
     names: tuple[str, ...] = ()  # of backups; of a prune: those that were shown as due
     note: str = ""

@@ -19,7 +19,7 @@ from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_key
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.process.redaction import redact
 from django_cfg.backup.services.catalog.catalog import find_backup
-from django_cfg.backup.services.catalog.places import copy_named, places_with, read_places
+from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.creation.batch import Failure, batch_error, create_backups
 from django_cfg.backup.services.jobs.boards import Board, FileBoard
 from django_cfg.backup.services.jobs.job import LINES, Job, JobPhase, JobState
@@ -215,7 +215,7 @@ def _verify_one(project: Project, name: str, progress: Progress, *, with_drill: 
     manifest = find_backup(catalog, project, name)
     catalog.require_signature(manifest, allow_unsigned=not with_drill)
     place = places_with(project, catalog, manifest)[0]
-    keys, tools_dir = decryption_keys(project.config), project.config.tools_dir
+    keys = decryption_keys(project.config)
     kind = Run.Kind.VERIFICATION
     with (
         defer_signals(cancellable=True) as deferred,
@@ -229,8 +229,7 @@ def _verify_one(project: Project, name: str, progress: Progress, *, with_drill: 
                 require_success(proof := drill(project, place, manifest, keys, run.progress))
                 done = f"{name} was restored and compared: {proof.tables:,} tables, {proof.rows:,} rows."
             else:
-                with copy_named(project, place, manifest):
-                    verify(place.storage, manifest, run.progress, tools_dir=tools_dir, keys=keys)
+                verify(project, place, manifest, keys, run.progress)
                 done = f"{name} was read to its last byte and is good."
             run.succeed(name=name, size=manifest.size)
     return done

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from django_cfg.backup.config.schedule import BackupScheduleConfig
 from django_cfg.backup.errors import BackupError, StorageError
-from django_cfg.backup.formatting import counted
+from django_cfg.backup.formatting import counted, listed
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.policy.health import disproof, is_overdue, last_proof, size_warning
 from django_cfg.backup.policy.retention import is_from_the_future
@@ -214,9 +214,8 @@ def _distrust(catalog: Catalog, backups: list[Manifest]) -> str:
     found = [f"{backup.name} ({why})" for backup in backups if (why := catalog.distrust(backup))]
     if not found:
         return ""
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return (
-        f"not signed with signing_key: {', '.join(found[:3])}{more}: unless they were made before it was set, find out "
+        f"not signed with signing_key: {listed(found, 3)}: unless they were made before it was set, find out "
         "who can write to the storage; `backup_delete` removes them"
     )
 

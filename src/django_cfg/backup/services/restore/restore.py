@@ -13,6 +13,7 @@ from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import DEFAULT_OPTIONS, Engine, Preflight, Restoration, RestoreOptions, SwitchResult
 from django_cfg.backup.errors import EncryptionError, RestoreRefused, StorageError, UsageError, VerificationFailed
+from django_cfg.backup.formatting import listed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
@@ -99,7 +100,7 @@ class RestorePlan:
 
     @property
     def left_out(self) -> str:
-        """Which tables will be empty, since the backup has none of their rows; empty if there are none."""
+        """Of which tables the backup has no rows, in words; empty if there are none."""
         return describe_left_out(self.manifest) if not self.options.tables else ""
 
     @property
@@ -126,7 +127,6 @@ class RestoreReport(Record):
     places_away: tuple[str, ...] = ()  # could not be read: a newer backup may be there
 
 
-_MOST_NAMES = 10
 OnSwitch = Callable[[RestoreReport], None]
 
 
@@ -404,13 +404,10 @@ def _load(
 
 
 def describe_left_out(manifest: Manifest) -> str:
-    """Say which tables a restore of *manifest* leaves empty, for the preview; empty if there are none."""
-    names = manifest.excluded
-    if not names:
+    """Say of which tables *manifest* has no rows; empty if there are none."""
+    if not manifest.excluded:
         return ""
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    without = ", ".join(names[:_MOST_NAMES]) + more
-    return f"It holds no rows of {without} (exclude_tables): a restore leaves these tables empty."
+    return f"It holds no rows of {listed(manifest.excluded)}: a restore brings none of them back."
 
 
 def describe_skipped(skipped: Sequence[str]) -> str:

@@ -117,8 +117,8 @@ def sanitize_restored_data(
         failure = f"{type(error).__name__}{_describe(error, sanitizer, restoration)}"
     if changed:
         failure = (
-            f"it was about to change the database {changed[0]!r}, which was refused. Every query has to name the "
-            "scratch database, as in `User.objects.using(connection.alias)`"
+            f"it sent the database {changed[0]!r} a statement that may change it, which was refused. Every query has "
+            "to name the scratch database, as in `User.objects.using(connection.alias)`"
         )
     if failure:  # outside of the block: what was raised may quote a row, and a log prints causes
         raise RestoreFailed(

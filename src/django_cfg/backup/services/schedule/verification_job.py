@@ -165,7 +165,7 @@ def _verify(project: Project, place: Place, manifest: Manifest, progress: Progre
         return VerificationResult(name=manifest.name, manifest=manifest, proof=proof)
     checked = f"{manifest.name} was read to its last byte, and is good."
     try:
-        verify(place.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys, trigger="scheduled")
+        verify(project, place, manifest, keys, progress, trigger="scheduled")
     except KeyMissing as error:
         checked = f"{manifest.name} is stored as it was written; its content was not checked. {error}"
         _log.info("%s", checked)

@@ -9,16 +9,17 @@ from typing import Any
 from django_cfg.backup import signals
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Engine
-from django_cfg.backup.errors import KeyMissing
+from django_cfg.backup.errors import KeyMissing, VerificationFailed
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.compression import require_library
 from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, DecryptionKey, decryption_keys
 from django_cfg.backup.pipeline.encryption.keyring import USERS_KEYRING, DecryptionKeys
 from django_cfg.backup.services.catalog.archives import CheckedArchives, check_archive, open_archive
 from django_cfg.backup.services.catalog.catalog import LATEST, find_backup
-from django_cfg.backup.services.catalog.places import copy_named, places_with, read_places
+from django_cfg.backup.services.catalog.places import places_with, read_places
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
-from django_cfg.backup.services.project.project import current_project
+from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.project.subject import public
 from django_cfg.backup.services.runs.run import failure_reason
 from django_cfg.backup.storage.base import Storage
@@ -49,22 +50,21 @@ def verify_backup(
     manifest = find_backup(catalog, project, name, database)
     catalog.require_signature(manifest, allow_unsigned=True)  # reading runs nothing
     keys = decryption_keys(project.config, decryption_key)
-    place = places_with(project, catalog, manifest)[0]
-    with copy_named(project, place, manifest):
-        verify(place.storage, manifest, progress, tools_dir=project.config.tools_dir, keys=keys)
+    verify(project, places_with(project, catalog, manifest)[0], manifest, keys, progress)
     return manifest
 
 
 def verify(
-    storage: Storage,
+    project: Project,
+    place: Place,
     manifest: Manifest,
+    keys: DecryptionKeys = USERS_KEYRING,
     progress: Progress = SILENT,
     *,
-    tools_dir: str | None = None,
-    keys: DecryptionKeys = USERS_KEYRING,
     trigger: str = "manual",
 ) -> None:
-    """
+    """Read the copy of *manifest* in *place*, and send how that ended.
+
     :raises VerificationFailed: *manifest*'s archive is not what was stored, or not a complete dump.
     :raises ConfigurationError: what decompresses it is not installed.
     :raises KeyMissing: it is what was stored; the rest needs a private key that is not on this machine.
@@ -72,13 +72,14 @@ def verify(
     engine = engine_class(manifest.engine.vendor, of=f"The backup {manifest.name}")
     with (
         _signalled(manifest, trigger),
+        _copy_named(project, place, manifest),
         byte_progress(progress, f"{manifest.name}: verifying", 2 * manifest.size) as advance,
     ):
         require_library(manifest.compression)
         for part in manifest.parts:
-            checkpoints = check_archive(storage, part, advance)
-            with open_archive(storage, part, keys, advance, checkpoints) as plain:
-                engine.check_archive(plain, part, tools_dir)
+            checkpoints = check_archive(place.storage, part, advance)
+            with open_archive(place.storage, part, keys, advance, checkpoints) as plain:
+                engine.check_archive(plain, part, project.config.tools_dir)
 
 
 def read_completely(
@@ -117,3 +118,17 @@ def _signalled(manifest: Manifest, trigger: str) -> Iterator[None]:
         raise
     message = f"{manifest.name} was read to its last byte and is good."
     signals.send_verification(signals.verification_succeeded, message=message, **facts)
+
+
+@contextmanager
+def _copy_named(project: Project, place: Place, manifest: Manifest) -> Iterator[None]:
+    """Say of what is found damaged which copy it is, where there are several: the others may be good."""
+    try:
+        yield
+    except VerificationFailed as error:
+        if len(project.places) == 1:
+            raise
+        raise VerificationFailed(
+            f"{error} That is the copy in {place}. `backup_list` shows the places where it is intact, and `backup_copy "
+            f"{manifest.name} --to {place.name} --replace-damaged` takes a good one from there."
+        ) from error
