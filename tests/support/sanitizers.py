@@ -56,10 +56,12 @@ def forget_using_and_go_on(connection: Any) -> None:
 
 
 def hang(connection: Any) -> None:
-    """Run a query that never ends."""
+    """Run a query that takes half a minute."""
     Path("sanitizing").touch()
     with connection.cursor() as cursor:
-        cursor.execute("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
+        cursor.execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000000) SELECT max(i) FROM n"
+        )
 
 
 async def scrub_later(connection: Any) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +262,7 @@ class TestWorkers:
             wait_until((killed.folder / "writing").exists, 60)
             child = int((killed.folder / "writing").read_text())
             horse = next(iter(children_of(worker.pid)))
-            wait_until(lambda: len(children_of(horse)) >= 2)  # the program, and the shell that watches over it
+            wait_until(lambda: str(child) in words_of(children_of(horse)))  # a shell watches over it
             for process in (horse, worker.pid):
                 os.kill(process, signal.SIGKILL)
             wait_until(lambda: not is_running(child))
@@ -331,6 +331,15 @@ def children_of(pid: int) -> set[int]:
     found: set[int] = set()
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         found.update(map(int, path.read_text().split()))
+    return found
+
+
+def words_of(pids: set[int]) -> set[str]:
+    """What their command lines consist of."""
+    found: set[str] = set()
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found.update(Path(f"/proc/{pid}/cmdline").read_text().split("\0"))
     return found
 
 
