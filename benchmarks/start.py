@@ -35,7 +35,10 @@ _BACKUPS = 10
 _MOST_RATIO, _MOST_IMPORT = 1.3, 30.0  # milliseconds
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(\S+)")
 # Django alone first, and Pydantic's search for its plugins, which the first model of a process pays for: not ours.
+# Nor is a garbage collection of all that Django has made, which would begin in one of our modules by chance.
 _IMPORTS = """
+import gc
+gc.disable()
 import pydantic
 from pydantic import BaseModel
 class First(BaseModel):

@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     tiers.add_option(parser)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses where tmp_path is
 def pytest_configure(config: pytest.Config) -> None:
     run_folder.begin(config)
 

@@ -53,8 +53,10 @@ class Run:
 
 
 def begin(config: pytest.Config) -> None:
+    """Make the folder; ``tmp_path`` is in it too, unless the command names another one."""
     if not hasattr(config, "workerinput"):
-        config.stash[_KEY] = Run()
+        config.stash[_KEY] = run = Run()
+        config.option.basetemp = config.option.basetemp or str(run.folder / "tmp")
 
 
 def hand_on(config: pytest.Config, worker: dict[str, object]) -> None:
@@ -73,7 +75,7 @@ def of(config: pytest.Config) -> RunFolder:
 
 
 def _place() -> str:
-    """Use memory if it is large enough: servers write some files through to the disk, whatever their settings are."""
+    """Use memory if it is large enough: databases and backups are written through to the disk, thousands of times."""
     memory = "/dev/shm"
     has_room = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM
     return memory if has_room else "/tmp"

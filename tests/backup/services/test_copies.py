@@ -505,7 +505,10 @@ class TestReading:
             restore_backup(manifest.name, from_place="offsite")
         restore_backup(manifest.name, from_place="attic")
 
-    def test_a_verification_says_which_copy_is_damaged(self, places: Places) -> None:
+    @pytest.mark.parametrize(("verify", "option"), [(verify_backup, ()), (drill_backup, ("--drill",))])
+    def test_a_verification_says_which_copy_is_damaged(
+        self, places: Places, verify: Any, option: tuple[str, ...]
+    ) -> None:
         """Else a backup that is intact elsewhere would be given up."""
         manifest = create_backup()
         flip(places.main, manifest)
@@ -517,14 +520,14 @@ class TestReading:
 
         verification_failed.connect(note)
         with pytest.raises(VerificationFailed, match=rf"That is the copy in main \({places.main}\)") as failure:
-            verify_backup(manifest.name)
+            verify(manifest.name)
         verification_failed.disconnect(note)
-        answer = places.site.call("backup_verify", manifest.name)
+        answer = places.site.call("backup_verify", manifest.name, *option)
         assert (answer.code, way_out in answer.stderr) == (1, True)
         assert sent == [str(failure.value)], "it is notified in the same words, of a scheduled one too"
         assert way_out in sent[0]
         assert places.site.call("backup_copy", manifest.name, "--to", "main", "--replace-damaged").code == 0
-        verify_backup(manifest.name, from_place="main")
+        verify(manifest.name, from_place="main")
 
     def test_an_unknown_place(self, places: Places) -> None:
         manifest = create_backup()

@@ -33,6 +33,7 @@ from django_cfg.backup.services.runs.run import failure_reason
 from django_cfg.backup.services.verification import migration_state
 from django_cfg.backup.services.verification.drill_run import DrillRun
 from django_cfg.backup.services.verification.proofs import publish_proof
+from django_cfg.backup.services.verification.verify import advise_on_copy
 
 _PAUSE = 10.0  # seconds
 
@@ -248,7 +249,8 @@ def _prove(
     at, begun = clock.now(), time.monotonic()
     with engine.restoration(manifest, options) as restoration:
         _require_scratch(manifest, alias, restoration)
-        drill_run = DrillRun(restoration, place.storage, manifest, keys, progress)
+        advice = advise_on_copy(project, place, manifest)
+        drill_run = DrillRun(restoration, place.storage, manifest, keys, progress, if_damaged=advice)
         queries = project.config.for_database(manifest.source.database).verification_queries
         drill_run.run(queries, check_first=engine.runs_archives and not trust_storage)
         duration = time.monotonic() - begun

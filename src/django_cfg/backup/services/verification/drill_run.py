@@ -28,10 +28,20 @@ def list_evidence(manifest: Manifest, found: Mapping[str, int]) -> tuple[TableEv
 
 
 class DrillRun:
-    """One backup in one staging database: loaded, compared, queried."""
+    """One backup in one staging database: loaded, compared, queried.
+
+    :param if_damaged: what to say where the stored bytes are not those of the manifest.
+    """
 
     def __init__(
-        self, restoration: Restoration, storage: Storage, manifest: Manifest, keys: DecryptionKeys, progress: Progress
+        self,
+        restoration: Restoration,
+        storage: Storage,
+        manifest: Manifest,
+        keys: DecryptionKeys,
+        progress: Progress,
+        *,
+        if_damaged: str = "",
     ) -> None:
         self._restoration = restoration
         self._storage = storage
@@ -39,6 +49,7 @@ class DrillRun:
         self._keys = keys
         self._checked: CheckedArchives | None = None  # once they were
         self._progress = progress
+        self._if_damaged = if_damaged
         self.differences: list[str] = []  # from what the manifest promises
         self.tables = 0  # compared
         self.rows = 0  # compared
@@ -67,7 +78,7 @@ class DrillRun:
         try:
             self._checked = check_archives(self._storage, self._manifest, self._progress)
         except VerificationFailed as error:
-            self.differences.append(f"{error} Nothing of it was run.")
+            self.differences.append(f"{error} Nothing of it was run. {self._if_damaged}".rstrip())
             return False
         return True
 

@@ -126,9 +126,16 @@ def _copy_named(project: Project, place: Place, manifest: Manifest) -> Iterator[
     try:
         yield
     except VerificationFailed as error:
-        if len(project.places) == 1:
-            raise
-        raise VerificationFailed(
-            f"{error} That is the copy in {place}. `backup_list` shows the places where it is intact, and `backup_copy "
-            f"{manifest.name} --to {place.name} --replace-damaged` takes a good one from there."
-        ) from error
+        if advice := advise_on_copy(project, place, manifest):
+            raise VerificationFailed(f"{error} {advice}") from error
+        raise
+
+
+def advise_on_copy(project: Project, place: Place, manifest: Manifest) -> str:
+    """Return what to do about a damaged copy in *place*; "" where there is only one place."""
+    if len(project.places) == 1:
+        return ""
+    return (
+        f"That is the copy in {place}. `backup_list` shows the places where it is intact, and `backup_copy "
+        f"{manifest.name} --to {place.name} --replace-damaged` takes a good one from there."
+    )
