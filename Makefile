@@ -29,8 +29,8 @@ screenshots: $(VENV)/.test
 	scripts/test-programs
 	$(BIN)/python scripts/screenshots docs/images
 
-# The fast tier: all that needs no database server, and the contracts of the engines. With FILE=tests/test_house.py,
-# K=word or both: these of all tests but the long ones, in one process.
+# The fast tier: all that needs no database server and no project in processes of its own, and the contracts of the
+# engines. With FILE=tests/test_house.py, K=word or both: these of all tests but the long ones, in one process.
 test: $(VENV)/.test
 	scripts/test-programs
 	$(PYTEST) $(if $(FILE)$(K),$(CHOSEN),--tier fast $(PARALLEL))

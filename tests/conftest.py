@@ -27,6 +27,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 # They need Django.
 from tests.support import run_folder, tiers  # noqa: E402
 from tests.support.django_project import Site  # noqa: E402
+from tests.support.real_project import MakeProject, RealProject  # noqa: E402
 
 pytest_plugins = ["tests.support.database_servers"]
 
@@ -77,6 +78,17 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: Pat
     site = Site(tmp_path, monkeypatch)
     yield site
     site.close()
+
+
+@pytest.fixture
+def real_project(tmp_path: Path, migrated_database: Path) -> MakeProject:
+    """Make the project of the test, whose commands run in processes of their own: with *more* settings, and
+    *parameters* of BACKUP."""
+
+    def make(more: str = "", **parameters: object) -> RealProject:
+        return RealProject(tmp_path / "project", migrated_database, more, **parameters)
+
+    return make
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.gnupg_home import Home
-from tests.support.real_project import REPOSITORY, RealProject
+from tests.support.real_project import REPOSITORY, MakeProject
 
 PAGE = (Path(__file__).parents[1] / "docs" / "encryption.md").read_text()
 NAME = "default_20250115_020000_production"
@@ -62,11 +62,11 @@ def test_every_shell_block_says_where_it_is_run() -> None:
 
 
 def test_the_page_makes_a_key_encrypts_and_recovers(
-    tmp_path: Path, migrated_database: Path, machines: list[Machine]
+    tmp_path: Path, real_project: MakeProject, machines: list[Machine]
 ) -> None:
     """In the order of the page: key, backup, verify, restore, another machine, extension."""
     admins = 'ADMINS = [("Ops", "ops@example.org")]\n'
-    project = RealProject(tmp_path / "server", migrated_database, admins, encryption_key="file:/etc/shop/backups.asc")
+    project = real_project(admins, encryption_key="file:/etc/shop/backups.asc")
     settings = project.folder / "settings.py"
     settings.write_text(settings.read_text().replace("/etc/shop/", f"{project.folder}/"))
     own, server, another = (Machine(tmp_path / name) for name in ("own", "server", "another"))

@@ -55,7 +55,7 @@ print(sha256("".join(serialize("json", kind.objects.order_by("pk")) for kind in 
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def example_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shop of 40 books, in a folder of its own."""
     folder = tmp_path_factory.mktemp("example") / "shop"
     assert "40 books, 40 orders" in python(copied(folder), FILL)
@@ -71,17 +71,17 @@ def python(folder: Path, text: str) -> str:
     return succeed(folder, "shell", "--verbosity=0", "--command", text)
 
 
-def test_the_example_passes_the_checks_and_writes_only_in_its_folder(shop: Path) -> None:
+def test_the_example_passes_the_checks_and_writes_only_in_its_folder(example_shop: Path) -> None:
     """No missing migrations either."""
-    said = python(shop, CHECK)
+    said = python(example_shop, CHECK)
     assert "no issues" in said
     assert "No changes detected" in said
-    assert said.splitlines()[-1] == f"{shop} bookshop backups/"
-    assert (shop / "bookshop.sqlite3").is_file()
+    assert said.splitlines()[-1] == f"{example_shop} bookshop backups/"
+    assert (example_shop / "bookshop.sqlite3").is_file()
 
 
-def test_filling_is_reproducible_and_the_admin_pages_work(shop: Path, tmp_path: Path) -> None:
-    counts, digest, *answers = python(shop, DIGEST + PAGES).splitlines()
+def test_filling_is_reproducible_and_the_admin_pages_work(example_shop: Path, tmp_path: Path) -> None:
+    counts, digest, *answers = python(example_shop, DIGEST + PAGES).splitlines()
     assert counts.split()[:5] == ["10", "8", "40", "8", "40"]
     assert int(counts.split()[5]) > 40
     assert len(answers) == 15
@@ -90,8 +90,8 @@ def test_filling_is_reproducible_and_the_admin_pages_work(shop: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(("books", "says"), [("0", "at least one book"), ("5", "full already")])
-def test_an_invalid_number_of_books_is_refused(shop: Path, books: str, says: str) -> None:
-    refused = manage(shop, "fill_bookshop", "--books", books)
+def test_an_invalid_number_of_books_is_refused(example_shop: Path, books: str, says: str) -> None:
+    refused = manage(example_shop, "fill_bookshop", "--books", books)
     assert refused.returncode == 1
     assert says in refused.stderr
     assert "Traceback" not in refused.stderr

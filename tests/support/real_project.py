@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -81,6 +82,8 @@ class RealProject:
             check=False,
         )
 
+
+MakeProject = Callable[..., RealProject]
 
 RUNS = "SELECT state, message FROM django_cfg_backup_run ORDER BY id"
 

@@ -1,7 +1,7 @@
 """The tiers of the tests. What a test needs says where it belongs: its fixtures, its parameters, its contract.
 
 ====  ==========================================================================================================
-fast  all that needs no browser, database server, fleet of workers or jobs in processes of their own; of each server
+fast  all that needs no browser, database server, fleet of workers or project in processes of its own; of each server
       the contracts of every engine, on its newest
 full  everything but what is marked ``long``: what a plain ``pytest`` runs
 rest  what is in full and not in fast: after ``make test`` it completes the full tier
@@ -16,10 +16,12 @@ from contextlib import contextmanager
 
 import pytest
 
-# Fixtures that come with a database server, a browser, the workers of a queue, or what is slow to start or to ask.
+# Fixtures that come with a database server, a browser, a project or workers in processes of their own, or what is slow
+# to start or to ask.
 SERVERS = frozenset(
     {
-        "celery_app", "job_project", "promtool", "stuck_job_project", "worker_fleets",
+        "celery_app", "example_shop", "job_project", "promtool", "real_project", "stuck_job_project",
+        "visited_projects", "worker_fleets",
         "postgresql", "postgresql_server", "own_postgresql", "own_postgresql_server",
         "mariadb", "mysql_server", "own_mariadb", "own_mysql_server", "chromium",
         "azurite", "gcs_server", "live_api", "moto_server", "rclone_folder", "s3_of_django_storages", "sftp_server",

@@ -75,26 +75,26 @@ PAGES = (
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+def visited_projects(tmp_path_factory: pytest.TempPathFactory) -> Found:
     return visit(tmp_path_factory.mktemp("projects"), PROJECTS)
 
 
 @pytest.mark.parametrize("name", [name for name in PROJECTS if name != "without the admin"])
-def test_every_page_answers(found: Found, name: str) -> None:
+def test_every_page_answers(visited_projects: Found, name: str) -> None:
     closed = {"restore", "pick", "undo", "download"} if name == "production" else set()
-    statuses = {page: status for page, (status, _) in found[name].items()}
+    statuses = {page: status for page, (status, _) in visited_projects[name].items()}
     expected = {page: 404 if page in closed else 200 for page in PAGES}
-    assert "error" not in statuses, found[name]["error"][1]
+    assert "error" not in statuses, visited_projects[name]["error"][1]
     assert statuses == {**expected, "delete": 404, "anonymous": 302, "owner": 200, "class": 200}
 
 
-def test_the_list_of_runs_has_the_class_of_the_admin_that_is_installed(found: Found) -> None:
-    assert found["plain"]["class"][1] == "django.contrib.admin.options"
-    assert found["unfold, hashed static files"]["class"][1] == "unfold.admin"
+def test_the_list_of_runs_has_the_class_of_the_admin_that_is_installed(visited_projects: Found) -> None:
+    assert visited_projects["plain"]["class"][1] == "django.contrib.admin.options"
+    assert visited_projects["unfold, hashed static files"]["class"][1] == "unfold.admin"
 
 
-def test_a_project_without_the_admin_works(found: Found) -> None:
-    assert found["without the admin"] == {}
+def test_a_project_without_the_admin_works(visited_projects: Found) -> None:
+    assert visited_projects["without the admin"] == {}
 
 
 def attributes(text: str, *wanted: str) -> Iterator[tuple[str, str, str]]:
@@ -109,9 +109,9 @@ def attributes(text: str, *wanted: str) -> Iterator[tuple[str, str, str]]:
     return iter(found)
 
 
-def test_numbers_for_machines_are_not_localized(found: Found) -> None:
+def test_numbers_for_machines_are_not_localized(visited_projects: Found) -> None:
     """In German a point is a comma, and thousands have points."""
-    pages = found["German, no time zones, transactions"]
+    pages = visited_projects["German, no time zones, transactions"]
     shapes = attributes(pages["overview"][1], "x", "y", "width", "height", "cx", "cy", "r")
     drawn = [value for tag, _, value in shapes if tag in ("rect", "circle")]
     assert len(drawn) > 1000
@@ -121,24 +121,28 @@ def test_numbers_for_machines_are_not_localized(found: Found) -> None:
 
 
 @pytest.mark.parametrize("name", ["a site of its own, login required", "two sites"])
-def test_links_stay_within_the_site(found: Found, name: str) -> None:
-    links = [value for _, text in found[name].values() for _, _, value in attributes(text, "href", "action")]
+def test_links_stay_within_the_site(visited_projects: Found, name: str) -> None:
+    links = [value for _, text in visited_projects[name].values() for _, _, value in attributes(text, "href", "action")]
     own = [link for link in links if link.startswith("/") and not link.startswith("/static/")]
     assert len(own) > 100
     assert {link for link in own if not link.startswith("/control/")} == {"/"}  # the admin's "View site"
 
 
-def test_no_page_has_an_inline_script_or_style(found: Found) -> None:
+def test_no_page_has_an_inline_script_or_style(visited_projects: Found) -> None:
     """So they work with a Content-Security-Policy that forbids both."""
-    for page, (_, text) in found["plain"].items():
+    for page, (_, text) in visited_projects["plain"].items():
         bad = [found for found in attributes(text) if found[1] == "style" or found[1].startswith("on")]
         bad += [found for found in attributes(text, "href", "src") if found[2].startswith(("javascript:", "data:"))]
         assert bad == [], page
         assert re.findall(r"<style|<script(?![^>]*(?: src=|application/json))", text) == [], page
 
 
-def test_production_has_no_restore_and_no_download_until_they_are_switched_on(found: Found) -> None:
-    links = [value for _, text in found["production"].values() for _, _, value in attributes(text, "href", "action")]
+def test_production_has_no_restore_and_no_download_until_they_are_switched_on(visited_projects: Found) -> None:
+    links = [
+        value
+        for _, text in visited_projects["production"].values()
+        for _, _, value in attributes(text, "href", "action")
+    ]
     assert any("/run/backup/" in link for link in links)
     assert [link for link in links if "/run/restore/" in link or "/run/download/" in link] == []
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.gnupg_home import Laptop
 from tests.support.processes import wait_until
-from tests.support.real_project import SLOW, RealProject
+from tests.support.real_project import SLOW, MakeProject
 from tests.support.sealed_bytes import PASSPHRASE, processes_in
 from tests.support.terminal import read_until, terminal
 
@@ -20,10 +20,10 @@ class TestAtATerminal:
     """A real process, a real terminal; the passphrase is not shown."""
 
     def test_the_passphrase_of_a_locked_key_is_asked_for(
-        self, laptop: Laptop, key: Path, tmp_path: Path, migrated_database: Path, temporary: Path
+        self, laptop: Laptop, key: Path, real_project: MakeProject, temporary: Path
     ) -> None:
         public = laptop.home.public(laptop.protected)
-        project = RealProject(tmp_path / "project", migrated_database, encryption_key=public)
+        project = real_project(encryption_key=public)
         assert project.run("backup_create").returncode == 0
         with terminal(project, "backup_verify", "--private-key", str(key)) as (ours, process):
             assert b"Passphrase of" in read_until(ours, b": ")
@@ -34,10 +34,10 @@ class TestAtATerminal:
         assert laptop.PASSPHRASE.encode() not in said
         wait_until(lambda: not processes_in(temporary))
 
-    def test_an_open_key_is_not_asked_for(self, laptop: Laptop, tmp_path: Path, migrated_database: Path) -> None:
+    def test_an_open_key_is_not_asked_for(self, laptop: Laptop, tmp_path: Path, real_project: MakeProject) -> None:
         key = tmp_path / "open.asc"
         key.write_text(laptop.home.private(laptop.good))
-        project = RealProject(tmp_path / "project", migrated_database, encryption_key=laptop.public)
+        project = real_project(encryption_key=laptop.public)
         assert project.run("backup_create").returncode == 0
         with terminal(project, "backup_verify", "--private-key", str(key)) as (ours, process):
             said = read_until(ours, b"\0")
@@ -47,11 +47,11 @@ class TestAtATerminal:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_during_a_backup_leaves_nothing(
-    tmp_path: Path, migrated_database: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    real_project: MakeProject, temporary: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """No object, no partial upload, no gpg home and no gpg process."""
     monkeypatch.setenv("TMPDIR", str(temporary))
-    project = RealProject(tmp_path / "project", migrated_database, SLOW, encryption_key=PASSPHRASE)
+    project = real_project(SLOW, encryption_key=PASSPHRASE)
     with project.start("backup_create") as process:
         try:
             wait_until((project.folder / "writing").exists)
@@ -66,11 +66,9 @@ def test_a_signal_during_a_backup_leaves_nothing(
     wait_until(lambda: not processes_in(temporary))
 
 
-def test_the_passphrase_can_come_from_a_pipe(
-    laptop: Laptop, key: Path, tmp_path: Path, migrated_database: Path
-) -> None:
+def test_the_passphrase_can_come_from_a_pipe(laptop: Laptop, key: Path, real_project: MakeProject) -> None:
     """``--passphrase-fd 0``, as in a script."""
-    project = RealProject(tmp_path / "project", migrated_database, encryption_key=laptop.home.public(laptop.protected))
+    project = real_project(encryption_key=laptop.home.public(laptop.protected))
     assert project.run("backup_create").returncode == 0
     arguments = ("backup_verify", "--private-key", str(key), "--passphrase-fd", "0")
     with project.start(*arguments, stdin=subprocess.PIPE) as process:

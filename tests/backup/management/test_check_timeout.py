@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.monitoring import preflight
 from django_cfg.backup.storage.base import Storage
 from tests.support.django_project import Site
-from tests.support.real_project import RealProject
+from tests.support.real_project import MakeProject
 
 SILENT_DATABASE = """
 DATABASES["silent_server"] = {{
@@ -43,7 +42,7 @@ def silent_server() -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
-def test_silent_servers_fail_within_the_deadline(tmp_path: Path, migrated_database: Path, silent_server: int) -> None:
+def test_silent_servers_fail_within_the_deadline(real_project: MakeProject, silent_server: int) -> None:
     storage = {
         "backend": "s3",
         "s3_bucket": "backups",
@@ -53,7 +52,7 @@ def test_silent_servers_fail_within_the_deadline(tmp_path: Path, migrated_databa
         "s3_secret_key": "secret-key",
     }
     settings = SILENT_DATABASE.format(port=silent_server) + 'INSTALLED_APPS += ["hasty.Hasty"]\n'
-    project = RealProject(tmp_path / "project", migrated_database, settings, storage=storage)
+    project = real_project(settings, storage=storage)
     (project.folder / "hasty.py").write_text(HASTY)
     begun = time.monotonic()
     done = project.run("backup_check", "--json")

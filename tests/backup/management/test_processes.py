@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import is_running, wait_until
-from tests.support.real_project import RUNS, SLOW, STUCK, RealProject, sql
+from tests.support.real_project import RUNS, SLOW, STUCK, MakeProject, RealProject, sql
 from tests.support.terminal import read_until, terminal
 
 
-def test_exit_codes_of_processes(tmp_path: Path, migrated_database: Path) -> None:
+def test_exit_codes_of_processes(real_project: MakeProject) -> None:
     """From done to no such backup; the error is one paragraph on stderr, and stdout stays clean."""
-    project = RealProject(tmp_path / "project", migrated_database)
+    project = real_project()
     created = project.run("backup_create", "--json")
     assert created.returncode == 0, created.stderr
     (manifest,) = json.loads(created.stdout)
@@ -36,15 +36,15 @@ def test_exit_codes_of_processes(tmp_path: Path, migrated_database: Path) -> Non
     assert sql(project, "SELECT state FROM django_cfg_backup_run") == [("succeeded",)]
 
 
-def test_some_databases_failing_is_exit_code_3(tmp_path: Path, migrated_database: Path) -> None:
+def test_some_databases_failing_is_exit_code_3(real_project: MakeProject) -> None:
     more = 'DATABASES["shop"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(BASE_DIR / "missing")}\n'
-    project = RealProject(tmp_path / "project", migrated_database, more)
+    project = real_project(more)
     done = project.run("backup_create", "--json")
     assert done.returncode == 3
     assert len(json.loads(done.stdout)) == 2
 
 
-def test_unrelated_system_checks_do_not_prevent_a_restore(tmp_path: Path, migrated_database: Path) -> None:
+def test_unrelated_system_checks_do_not_prevent_a_restore(real_project: MakeProject) -> None:
     """On the worst day a project whose system check fails can still be listed and restored."""
     more = """
 from django.core.checks import Error, register
@@ -53,7 +53,7 @@ from django.core.checks import Error, register
 def broken(**kwargs):
     return [Error("nothing works today", id="shop.E001")]
 """
-    project = RealProject(tmp_path / "project", migrated_database, more)
+    project = real_project(more)
     assert project.run("check").returncode == 1
     assert project.run("backup_create").returncode == 0
     assert project.run("backup_restore", "--yes").returncode == 0
@@ -64,14 +64,14 @@ def broken(**kwargs):
 )
 @pytest.mark.parametrize("means", ["slow storage", "stuck program"])
 def test_a_signal_during_a_backup_leaves_nothing(
-    tmp_path: Path, migrated_database: Path, means: str, number: int, code: int, message: str
+    tmp_path: Path, real_project: MakeProject, means: str, number: int, code: int, message: str
 ) -> None:
     """No object, no partial file, no process, no temporary copy; the run is recorded as failed."""
     folder = tmp_path / "project"
     if means == "slow storage":
-        project = RealProject(folder, migrated_database, SLOW, compression="none")
+        project = real_project(SLOW, compression="none")
     else:
-        project = RealProject(folder, migrated_database, compression="bz2")
+        project = real_project(compression="bz2")
         programs = tmp_path / "programs"
         programs.mkdir()
         (programs / "lbzip2").write_text(STUCK.format(folder=folder))
@@ -96,9 +96,9 @@ def test_a_signal_during_a_backup_leaves_nothing(
         wait_until(lambda: not any(map(is_running, family)))
 
 
-def test_a_killed_backup_publishes_nothing(tmp_path: Path, migrated_database: Path) -> None:
+def test_a_killed_backup_publishes_nothing(real_project: MakeProject) -> None:
     """kill -9 leaves a hidden part and a run that is still called running; the next backup works."""
-    project = RealProject(tmp_path / "project", migrated_database, SLOW, compression="none")
+    project = real_project(SLOW, compression="none")
     with project.start("backup_create") as process:
         wait_until((project.folder / "writing").exists)
         process.kill()
@@ -112,9 +112,9 @@ def test_a_killed_backup_publishes_nothing(tmp_path: Path, migrated_database: Pa
     assert len(json.loads(project.run("backup_list", "--json").stdout)) == 1
 
 
-def test_the_default_answer_at_a_terminal_is_no(tmp_path: Path, migrated_database: Path) -> None:
+def test_the_default_answer_at_a_terminal_is_no(real_project: MakeProject) -> None:
     """Only a yes replaces the database."""
-    project = RealProject(tmp_path / "project", migrated_database)
+    project = real_project()
     with closing(sqlite3.connect(project.database)) as connection, connection:
         connection.execute("INSERT INTO django_content_type (id, app_label, model) VALUES (9999, 'shop', 'book')")
     assert project.run("backup_create").returncode == 0
@@ -157,10 +157,10 @@ LOST = "The command has ended well; what it printed is lost: No space left on de
     ],
 )
 def test_a_broken_output_does_not_stop_a_backup(
-    tmp_path: Path, migrated_database: Path, redirection: str, code: int, words: str, then: list[str]
+    real_project: MakeProject, redirection: str, code: int, words: str, then: list[str]
 ) -> None:
     """Neither a closed terminal nor a full disk under the log stops it, nor another command."""
-    project = RealProject(tmp_path / "project", migrated_database)
+    project = real_project()
     for command in ("backup_create", *then):
         done = project.shell(f"{command} {redirection}")
         assert done.returncode == code, done.stderr
@@ -169,17 +169,17 @@ def test_a_broken_output_does_not_stop_a_backup(
         assert len(project.stored()) == 2, command
 
 
-def test_wrong_arguments_with_json_are_a_document(tmp_path: Path, migrated_database: Path) -> None:
-    project = RealProject(tmp_path / "project", migrated_database)
+def test_wrong_arguments_with_json_are_a_document(real_project: MakeProject) -> None:
+    project = real_project()
     done = project.run("backup_show", "--json", "--nosuch")
     assert done.returncode == 2
     assert "NAME" in json.loads(done.stdout)["error"]
     assert "usage:" in done.stderr
 
 
-def test_a_restored_history_with_its_own_backup_as_running(tmp_path: Path, migrated_database: Path) -> None:
+def test_a_restored_history_with_its_own_backup_as_running(real_project: MakeProject) -> None:
     """A backup of the database that holds the history holds its own row, as running. It keeps nothing waiting."""
-    project = RealProject(tmp_path / "project", migrated_database)
+    project = real_project()
     for command in (["backup_create"], ["backup_restore", "latest", "--yes"], ["backup_create"]):
         done = project.run(*command)
         assert done.returncode == 0, done.stderr
@@ -187,13 +187,13 @@ def test_a_restored_history_with_its_own_backup_as_running(tmp_path: Path, migra
 
 
 def test_a_run_without_its_lock_is_not_waited_for(
-    tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, real_project: MakeProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that ends between two steps may remove its lock and leave its row. No run waits for it."""
     temporary = tmp_path / "temporary"  # in the usual one, the locks of other tests would go as well
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    project = RealProject(tmp_path / "project", migrated_database, SLOW)
+    project = real_project(SLOW)
     with project.start("backup_create") as process:
         wait_until((project.folder / "writing").exists)
         process.kill()
@@ -208,8 +208,8 @@ class TestProgress:
     """Progress: a bar at a terminal, plain lines elsewhere."""
 
     @pytest.fixture
-    def project(self, tmp_path: Path, migrated_database: Path) -> RealProject:
-        return RealProject(tmp_path / "project", migrated_database)
+    def project(self, real_project: MakeProject) -> RealProject:
+        return real_project()
 
     @pytest.mark.parametrize("command", ["backup_create", "backup_verify"])
     def test_a_terminal_shows_a_progress_bar(self, project: RealProject, command: str) -> None:

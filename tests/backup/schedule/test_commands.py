@@ -14,7 +14,7 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.places import list_backups
 from tests.support.django_project import Site
 from tests.support.processes import wait_until
-from tests.support.real_project import SLOW, RealProject
+from tests.support.real_project import SLOW, MakeProject, RealProject
 from tests.support.stopped_clock import Clock
 
 RUNS = "SELECT state, message FROM django_cfg_backup_run ORDER BY id"
@@ -66,10 +66,8 @@ class TestTick:
 
 class TestScheduler:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_due_backups_run_until_a_signal_stops_the_scheduler(
-        self, tmp_path: Path, migrated_database: Path, number: int
-    ) -> None:
-        project = RealProject(tmp_path / "project", migrated_database)
+    def test_due_backups_run_until_a_signal_stops_the_scheduler(self, real_project: MakeProject, number: int) -> None:
+        project = real_project()
         with project.start("backup_scheduler", "--every", "1") as process:
             assert process.stdout
             assert "claimed the slot" in process.stdout.readline()
@@ -80,8 +78,8 @@ class TestScheduler:
         assert stderr.endswith("The scheduler has stopped.\n")
         assert "Traceback" not in stderr
 
-    def test_a_signal_during_a_backup_leaves_nothing_unfinished(self, tmp_path: Path, migrated_database: Path) -> None:
-        project = RealProject(tmp_path / "project", migrated_database, SLOW, compression="none")
+    def test_a_signal_during_a_backup_leaves_nothing_unfinished(self, real_project: MakeProject) -> None:
+        project = real_project(SLOW, compression="none")
         with project.start("backup_scheduler") as process:
             wait_until((project.folder / "writing").exists)
             process.send_signal(signal.SIGTERM)
@@ -91,8 +89,8 @@ class TestScheduler:
         ((state, message),) = runs(project)
         assert (state, "SIGTERM" in message) == ("failed", True)
 
-    def test_a_lost_history_does_not_end_the_scheduler(self, tmp_path: Path, migrated_database: Path) -> None:
-        project = RealProject(tmp_path / "project", migrated_database)
+    def test_a_lost_history_does_not_end_the_scheduler(self, tmp_path: Path, real_project: MakeProject) -> None:
+        project = real_project()
         project.database.rename(tmp_path / "away")
         with project.start("backup_scheduler", "--every", "1") as process:
             assert process.stderr
@@ -114,8 +112,8 @@ class TestScheduler:
         assert site.call("backup_scheduler", "--every", "0").code == 2
 
 
-def test_backup_tick_as_a_cron_job(tmp_path: Path, migrated_database: Path) -> None:
-    project = RealProject(tmp_path / "project", migrated_database)
+def test_backup_tick_as_a_cron_job(real_project: MakeProject) -> None:
+    project = real_project()
     done = project.run("backup_tick", "--json")
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["results"]) == 1

@@ -25,7 +25,7 @@ from django_cfg.backup.services.runs.file_lock import _path, holder_lives, sourc
 from django_cfg.backup.services.schedule.tick import tick
 from tests.support.django_project import Site
 from tests.support.processes import wait_until
-from tests.support.real_project import SLOW, RealProject
+from tests.support.real_project import SLOW, MakeProject
 from tests.support.stopped_clock import Clock
 
 
@@ -182,9 +182,9 @@ class TestAcrossMachines:
 
 
 class TestProcesses:
-    def test_a_killed_backup_does_not_lock_the_source(self, tmp_path: Path, migrated_database: Path) -> None:
+    def test_a_killed_backup_does_not_lock_the_source(self, real_project: MakeProject) -> None:
         """While it runs, a second one is refused; killed with -9, it is found dead by the next one."""
-        project = RealProject(tmp_path / "project", migrated_database, SLOW, compression="none")
+        project = real_project(SLOW, compression="none")
         with project.start("backup_create") as process:
             wait_until((project.folder / "writing").exists)
             settings = project.folder / "settings.py"

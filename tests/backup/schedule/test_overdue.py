@@ -24,7 +24,7 @@ from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.storage.local.partial_file import PartialFile
 from tests.support.django_project import Site
 from tests.support.notification_servers import Mailbox
-from tests.support.real_project import RUNS, STUCK, RealProject, sql
+from tests.support.real_project import RUNS, STUCK, MakeProject, sql
 from tests.support.rq_jobs import clean
 from tests.support.stopped_clock import Clock
 from tests.support.storages import Recording
@@ -105,10 +105,10 @@ class TestHanging:
         assert clean(tick()).claimed == {}
         assert (mailbox.subjects() == [OVERDUE]) == is_notified
 
-    def test_a_backup_in_place_is_ended_after_job_timeout(self, tmp_path: Path, migrated_database: Path) -> None:
+    def test_a_backup_in_place_is_ended_after_job_timeout(self, tmp_path: Path, real_project: MakeProject) -> None:
         """Its programs end too; the scheduler continues with the other databases."""
         schedule = {"cron": "0 * * * *", "job_timeout": 2}
-        project = RealProject(tmp_path / "project", migrated_database, compression="bz2", schedule=schedule)
+        project = real_project(compression="bz2", schedule=schedule)
         programs = tmp_path / "programs"
         programs.mkdir()
         (programs / "lbzip2").write_text(STUCK.format(folder=project.folder))
