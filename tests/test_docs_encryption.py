@@ -69,7 +69,7 @@ def test_the_page_makes_a_key_encrypts_and_recovers(
     project = real_project(admins, encryption_key="file:/etc/shop/backups.asc")
     settings = project.folder / "settings.py"
     settings.write_text(settings.read_text().replace("/etc/shop/", f"{project.folder}/"))
-    own, server, another = (Machine(tmp_path / name) for name in ("own", "server", "another"))
+    own, server, another = Machine(tmp_path / "own"), Machine(project.folder), Machine(tmp_path / "another")
     machines += [own, server, another]
     by_name = {"the server": server, "your own machine": own, "another machine": another}
     with closing(sqlite3.connect(project.database)) as connection, connection:
