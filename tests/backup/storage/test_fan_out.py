@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -55,6 +56,36 @@ def objects(storage: LocalStorage) -> list[str]:
     return sorted(path.name for path in storage.root.rglob("*") if path.is_file())
 
 
+def test_a_thread_that_a_tracer_has_ended(two: dict[str, LocalStorage], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CPython does while another thread installs its tracer: the place is dropped, and nothing waits for ever."""
+    lost: list[str] = []
+
+    def trace(frame: FrameType, event: str, argument: object) -> None:
+        if threading.current_thread().name == "backup-place" and not lost:
+            lost.append(event)
+            raise RuntimeError("no tracer can be installed now")
+
+    def publish() -> None:
+        with publish_in_all(two, "a") as sink:
+            sink.write(BLOCK)
+        done.append(sink)
+
+    done: list[fan_out.FanOut] = []
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    before = threading.gettrace()
+    threading.settrace(trace)
+    try:
+        publishing = threading.Thread(target=publish, daemon=True)
+        publishing.start()
+        publishing.join(30)
+    finally:
+        threading.settrace(before)
+    (sink,) = done
+    assert sink.published == ["offsite"]
+    assert "its thread ended at its start" in str(sink.failures["main"])
+    assert (objects(two["main"]), objects(two["offsite"])) == ([], ["a"])
+
+
 def test_all_get_the_same(two: dict[str, LocalStorage]) -> None:
     with publish_in_all(two, "a") as sink:
         for number in range(20):
@@ -67,7 +98,7 @@ def test_all_get_the_same(two: dict[str, LocalStorage]) -> None:
 def test_a_buffer_that_is_used_again(two: dict[str, LocalStorage]) -> None:
     buffer = bytearray(b"first")
     with publish_in_all(two, "a") as sink:
-        sink.write(memoryview(buffer))  # type: ignore[arg-type]
+        sink.write(memoryview(buffer))
         buffer[:] = b"other"
     assert two["offsite"].read("a") == b"first"
 

@@ -13,6 +13,7 @@ from django_cfg.backup.pipeline.stream import Interruptible, Writable
 from django_cfg.backup.storage.base import Storage
 
 _AHEAD = 8 << 20  # bytes that wait for one storage: the slowest one sets the pace of all
+_LOOK_EVERY = 1.0  # seconds
 
 
 class FanOut:
@@ -28,7 +29,7 @@ class FanOut:
     def open(self) -> None:
         """Wait until each storage takes the object, or refuses it."""
         for lane in self._lanes.values():
-            lane.opened.wait()
+            lane.wait_until_open()
         self._drop_failed()
 
     @property
@@ -95,7 +96,7 @@ class _Lane:
         self._storage, self._key = storage, key
         self.is_published = False
         self.error: Exception | None = None
-        self.opened = threading.Event()  # or it has failed
+        self._opened = threading.Event()  # or it has failed
         self._waiting: deque[bytes] = deque()
         self._bytes = 0  # that wait
         self._is_complete = self._is_aborted = self._has_ended = False
@@ -105,6 +106,15 @@ class _Lane:
             target=copy_context().run, args=(self._run, expected_size), name="backup-place", daemon=True
         )
         self._thread.start()
+
+    def wait_until_open(self) -> None:
+        """Wait until the storage takes the object or refuses it, or the thread is gone: a tracer can end one at its
+        start, before anything of ours runs in it."""
+        while not self._opened.wait(_LOOK_EVERY):
+            if not self._thread.is_alive() and not self._has_ended:
+                self.error = StorageError(f"{self._key} was not written: its thread ended at its start. Try again.")
+                self._has_ended = True
+                return
 
     def put(self, block: bytes) -> None:
         """Hand over *block*; wait while too much waits already."""
@@ -140,7 +150,7 @@ class _Lane:
         try:
             with self._storage.publish(self._key, expected_size=expected_size) as sink:
                 self._sink = sink
-                self.opened.set()
+                self._opened.set()
                 for block in self._blocks():
                     sink.write(block)
             self.is_published = True
@@ -153,7 +163,7 @@ class _Lane:
                 self._has_ended, self._sink = True, None
                 self._waiting.clear()
                 self._changed.notify_all()
-            self.opened.set()
+            self._opened.set()
 
     def _blocks(self) -> Iterator[bytes]:
         while True:
