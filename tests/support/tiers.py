@@ -18,7 +18,7 @@ import pytest
 
 # Fixtures that come with a database server, a browser, a project or workers in processes of their own, or what is slow
 # to start or to ask.
-SERVERS = frozenset(
+SLOW_FIXTURES = frozenset(
     {
         "celery_app", "example_shop", "job_project", "promtool", "real_project", "stuck_job_project",
         "visited_projects", "worker_fleets",
@@ -57,14 +57,14 @@ def is_in(item: pytest.Item, tier: str) -> bool:
     is_long = item.get_closest_marker("long") is not None
     if tier in ("full", "long"):
         return is_long == (tier == "long")
-    is_fast = not needs_server(item) or _is_of_every_engine(item)
+    is_fast = not needs_slow_fixture(item) or _is_of_every_engine(item)
     return not is_long and is_fast == (tier == "fast")
 
 
-def needs_server(item: pytest.Item) -> bool:
-    """Whether a server or a browser is among the fixtures of the test, or among those that its parameters ask for."""
+def needs_slow_fixture(item: pytest.Item) -> bool:
+    """Whether one is among the fixtures of the test, or among those that its parameters ask for."""
     asked = {name for value in _parameters(item).values() for name in getattr(value, "fixtures", ())}
-    return bool(SERVERS & (asked | set(getattr(item, "fixturenames", ()))))
+    return bool(SLOW_FIXTURES & (asked | set(getattr(item, "fixturenames", ()))))
 
 
 def _is_of_every_engine(item: pytest.Item) -> bool:
@@ -92,7 +92,9 @@ def running(item: pytest.Item) -> Iterator[None]:
 def fail_unless_foreseen() -> None:
     """Fail where a test that was taken for one without a server starts one: it would be in the wrong tier."""
     for item in _running:
-        assert needs_server(item), f"{item.nodeid} starts a server, and neither its fixtures nor its parameters say so"
+        assert needs_slow_fixture(item), (
+            f"{item.nodeid} starts a server, and neither its fixtures nor its parameters say so"
+        )
 
 
 class Fixture(str):

@@ -112,7 +112,10 @@ class _Lane:
         start, before anything of ours runs in it."""
         while not self._opened.wait(_LOOK_EVERY):
             if not self._thread.is_alive() and not self._has_ended:
-                self.error = StorageError(f"{self._key} was not written: its thread ended at its start. Try again.")
+                self.error = StorageError(
+                    f"{self._key} was not written to {self._storage.location}: the thread for it ended before it "
+                    "began, as a debugger or a coverage tool may cause. Nothing of it is stored there: try again."
+                )
                 self._has_ended = True
                 return
 

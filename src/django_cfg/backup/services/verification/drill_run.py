@@ -30,7 +30,7 @@ def list_evidence(manifest: Manifest, found: Mapping[str, int]) -> tuple[TableEv
 class DrillRun:
     """One backup in one staging database: loaded, compared, queried.
 
-    :param if_damaged: what to say where the stored bytes are not those of the manifest.
+    :param if_damaged: what to do where the stored bytes are not those of the manifest; "" if there is nothing to say.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class DrillRun:
         keys: DecryptionKeys,
         progress: Progress,
         *,
-        if_damaged: str = "",
+        if_damaged: str,
     ) -> None:
         self._restoration = restoration
         self._storage = storage
