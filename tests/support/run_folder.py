@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import run_guardian
 
-_ROOM = 2_000_000_000  # bytes that the servers' data may come to need
+_ROOM = 6_000_000_000  # bytes that servers and tests may come to need
 _KEY = pytest.StashKey["Run"]()
 
 
