@@ -80,6 +80,9 @@ def _restores(folder: Path, server: MariaDB) -> Iterator[Contender]:
     client, env = _command(server, "mariadb")
 
     def settle() -> None:
+        """Nothing is left of the turn before."""
+        kept = server.sql("SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'bench\\_\\_%'")
+        server.sql(*(f"DROP DATABASE {name}" for (name,) in kept))
         server.sql(f"DROP DATABASE IF EXISTS {_PLAIN}", f"CREATE DATABASE {_PLAIN} CHARACTER SET utf8mb4")
 
     yield Contender(_RESTORE, ["sh", "-c", f"gunzip -c {packed} | {client} {_PLAIN}"], settle, lambda: 0, env)

@@ -53,7 +53,7 @@ from django_cfg.backup.engines.postgresql import custom_format
 custom_format.CustomFormatReader._feed = lambda reader, block: None
 """
 CREATE = ("backup_create", "--verbosity=0")
-RESTORE = ("backup_restore", "--yes", "--discard-old", "--verbosity=0")
+RESTORE = ("backup_restore", "--yes", "--verbosity=0")
 DRILL = ("backup_verify", "latest", "--drill", "--verbosity=0")
 OTHERS_CREATE, OTHERS_RESTORE = ("dbbackup", "-z", "--quiet"), ("dbrestore", "-z", "--noinput", "--quiet")
 

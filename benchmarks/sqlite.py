@@ -45,9 +45,15 @@ def _backups(folder: Path, database: Path) -> Iterator[Contender]:
 def _restores(folder: Path, database: Path) -> Iterator[Contender]:
     packed, new = folder / "packed.sqlite3.gz", folder / "new.sqlite3"
     subprocess.run(["sh", "-c", f"gzip -6 < {database} > {packed}"], check=True)
+
+    def settle() -> None:
+        for kept in database.parent.glob(f"{database.name}.before-restore-*"):
+            kept.unlink()
+
     yield piped(_RESTORE, f"gunzip -c {packed} > {new}", new)
     for method in ("gzip", "zstd", "none"):
-        yield _project(folder, database, f"restore {method}", compression=method).restoring(f"ours, {method}")
+        project = _project(folder, database, f"restore {method}", compression=method)
+        yield project.restoring(f"ours, {method}", prepare=settle)
     yield _project(folder, database, "drill").restoring("ours, a drill, gzip", DRILL)
     others = _project(folder, database, "others restore")
     yield others.restoring("django-dbbackup, dbrestore -z", OTHERS_RESTORE)

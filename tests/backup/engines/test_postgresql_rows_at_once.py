@@ -7,7 +7,9 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from django_cfg.backup.engines.postgresql import load_phases
 from django_cfg.backup.engines.postgresql.archive_script import Contents
 from django_cfg.backup.engines.postgresql.load_phases import RowSource
 from django_cfg.backup.errors import RestoreFailed, VerificationFailed
+from django_cfg.backup.pipeline.archive import PlainReader
 from django_cfg.backup.services.verification.drill import drill_backup
 from tests.backup.engines.restore_contract import OfTables, RestoreContract
 from tests.backup.engines.test_postgresql_restore_jobs import EVERYTHING
@@ -149,6 +152,39 @@ def test_each_reading_is_compared_with_what_was_checked(
     with pytest.raises(VerificationFailed, match="changed while it was restored"):
         restore_backup()
     fail_unless_equal(before, server.text())
+
+
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_a_second_reading_ends_with_its_rows_if_its_bytes_were_checked(
+    server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch, is_trusted: bool
+) -> None:
+    server.run(
+        "CREATE TABLE a_small AS SELECT generate_series(1, 1000) AS i",
+        "CREATE TABLE z_large AS SELECT repeat('x', 1000) AS text FROM generate_series(1, 30000)",
+    )
+    server.site.configure(compression="none", restore_jobs=2)
+    manifest = create_backup()
+    readings: list[PlainReader] = []
+    load_again = RowSource.load_again
+
+    def watch(self: RowSource, *arguments: object) -> None:
+        opened, self._open_again = self._open_again, lambda: noting(opened)
+        load_again(self, *arguments)  # type: ignore[arg-type]
+
+    @contextmanager
+    def noting(opened: Any) -> Iterator[PlainReader]:
+        with opened() as plain:
+            yield plain
+            readings.append(plain)
+
+    monkeypatch.setattr(RowSource, "load_again", watch)
+    restore_backup(trust_storage=is_trusted)
+    (reading,) = readings
+    assert manifest.archive.size > 25_000_000
+    if is_trusted:
+        assert reading.stored.size == manifest.archive.size
+    else:
+        assert reading.stored.size < 10_000_000
 
 
 def test_small_tables_are_not_worth_a_session(server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> None:

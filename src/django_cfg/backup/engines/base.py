@@ -8,11 +8,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from django_cfg.backup.errors import UsageError, VerificationFailed
 from django_cfg.backup.manifest import EngineFacts, Manifest, Table
 from django_cfg.backup.pipeline.stream import Readable
+
+if TYPE_CHECKING:
+    from django_cfg.backup.pipeline.archive import PlainReader
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,7 @@ class Restoration(ABC):
     has_changed_target = False  # True: a failure from now on leaves the target neither old nor new
     skipped: tuple[str, ...] = ()  # objects that were left out of what is loaded, as the operator has chosen
     # Opens what ``load`` gets once more, to be read at the same time; None: that would cost too much.
-    open_again: Callable[[], AbstractContextManager[Readable]] | None = None
+    open_again: Callable[[], AbstractContextManager[PlainReader]] | None = None
 
     @property
     def staging_settings(self) -> Mapping[str, Any] | None:

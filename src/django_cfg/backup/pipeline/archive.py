@@ -44,6 +44,11 @@ class PlainReader(CheckedReader):
         super().__init__(source, check)
         self.stored = stored
 
+    @property
+    def may_end_early(self) -> bool:
+        """Whether each byte was compared before it was handed out, and not only all of them at the end."""
+        return isinstance(self.stored, CheckpointReader)
+
 
 def pack(
     dump: Readable,

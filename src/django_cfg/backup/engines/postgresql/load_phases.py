@@ -23,6 +23,7 @@ from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, Op
 from django_cfg.backup.engines.postgresql.restore_sessions import RestoreSessions
 from django_cfg.backup.engines.postgresql.tools import Tools
 from django_cfg.backup.errors import RestoreFailed, StorageError
+from django_cfg.backup.pipeline.archive import PlainReader
 from django_cfg.backup.pipeline.stream import Readable
 
 CONTENTS_LIMIT = 64 << 20  # bytes of a table of contents; a larger one is restored by one session
@@ -77,7 +78,10 @@ class RowSource:
     """
 
     def __init__(
-        self, tools: Tools, sizes: Mapping[str, int], open_again: Callable[[], AbstractContextManager[Readable]] | None
+        self,
+        tools: Tools,
+        sizes: Mapping[str, int],
+        open_again: Callable[[], AbstractContextManager[PlainReader]] | None,
     ) -> None:
         self._tools, self._open_again, self.sizes = tools, open_again, sizes
         self._opened: list[OpenedArchive] = []
@@ -94,11 +98,11 @@ class RowSource:
         return archive
 
     def load_again(self, database: Database, selection: ArchiveSelection) -> None:
-        """Restore *selection* from another reading of the archive."""
+        """Restore *selection* from another reading of the archive, not farther than its bytes need a check."""
         if self._open_again is None:
             raise StorageError("The archive is read once.")
         with self._open_again() as plain:
-            self.open(plain).load_into(database, selection)
+            self.open(plain).load_into(database, selection, to_the_end=not plain.may_end_early)
 
     def load_at_once(self, loads: Sequence[Callable[[], None]]) -> None:
         """Call the first of *loads* in this thread and each other one in its own; the first error ends all."""

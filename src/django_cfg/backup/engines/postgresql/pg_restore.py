@@ -105,15 +105,19 @@ class OpenedArchive:
                 raise
             _wait(program)
 
-    def load_into(self, database: Database, selection: ArchiveSelection, *, only_head: bool = False) -> None:
+    def load_into(
+        self, database: Database, selection: ArchiveSelection, *, only_head: bool = False, to_the_end: bool = True
+    ) -> None:
         """Restore *selection* into *database*, statement by statement; the first error ends it.
 
         :param only_head: the selection has no rows, and the rest of the archive may have been read.
+        :param to_the_end: read what follows the selection, too, for the checks at the end of the archive.
         :raises RestoreFailed: the server refused something.
         :raises VerificationFailed: the archive is not complete.
         """
         settings = get_program_settings(database)
-        with self._run(selection, *_build_load_options(settings), settings=settings, only_head=only_head) as loader:
+        options = _build_load_options(settings)
+        with self._run(selection, *options, settings=settings, only_head=only_head, to_the_end=to_the_end) as loader:
             self._loader = loader
             try:
                 loader.wait()
@@ -182,22 +186,28 @@ class OpenedArchive:
         *options: str,
         settings: Mapping[str, Any] | None = None,
         only_head: bool = False,
+        to_the_end: bool = True,
     ) -> Iterator[Child]:
         """Run pg_restore on *selection*, fed with the archive."""
         with private_dir() as folder:  # in one that the next process removes, should this one be killed
             chosen = folder / "entries"
             _write_file(chosen, [selection.contents.text])
             argv = [self._program, *selection.options, f"--use-list={chosen}", *options]
-            with self._feed(argv, settings=settings, only_head=only_head) as program:
+            with self._feed(argv, settings=settings, only_head=only_head, to_the_end=to_the_end) as program:
                 yield program
 
     @contextmanager
     def _feed(
-        self, argv: Sequence[str], *, settings: Mapping[str, Any] | None = None, only_head: bool = True
+        self,
+        argv: Sequence[str],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        only_head: bool = True,
+        to_the_end: bool = True,
     ) -> Iterator[Child]:
         archive = iter(self._head) if only_head else chain(self._head, blocks(self._plain))
         with (
-            Feeder(archive, to_the_end=not only_head) as feeder,
+            Feeder(archive, to_the_end=to_the_end and not only_head) as feeder,
             start_program(argv, settings=settings, feed=True) as program,
         ):
             feeder.start(program.stdin)
