@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any
 
 import django
 import pytest
@@ -26,6 +27,7 @@ from tests.support.rclone_remotes import FolderRemote, SFTPServer, WebDAVServer
 from tests.support.redis_server import RedisServer
 from tests.support.s3_server import S3Server
 from tests.support.unprivileged import UNPRIVILEGED_UID, Unprivileged
+from tests.support.worker_fleet import Fleet, MakeFleet, fleet
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +94,16 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
     server.stop()
+
+
+@pytest.fixture
+def rq_fleet(tmp_path: Path, migrated_database: Path, redis_server: RedisServer) -> MakeFleet:
+    """Open the project of the test, with workers of RQ in processes of their own: with *options* of a fleet."""
+
+    def open_fleet(database: Path = migrated_database, **options: Any) -> AbstractContextManager[Fleet]:
+        return fleet(tmp_path / "project", database, redis_server, **options)
+
+    return open_fleet
 
 
 @pytest.fixture

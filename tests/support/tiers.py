@@ -2,7 +2,7 @@
 
 ====  ==========================================================================================================
 fast  all that needs no browser, database server, fleet of workers or project in processes of its own; of each server
-      the contracts of every engine, on its newest
+      the contracts of engine, restore and drill, on its newest
 full  everything but what is marked ``long``: what a plain ``pytest`` runs
 rest  what is in full and not in fast: after ``make test`` it completes the full tier
 long  what is marked ``long``
@@ -20,7 +20,7 @@ import pytest
 # to start or to ask.
 SLOW_FIXTURES = frozenset(
     {
-        "celery_app", "example_shop", "job_project", "promtool", "real_project", "stuck_job_project",
+        "celery_app", "example_shop", "job_project", "promtool", "real_project", "rq_fleet", "stuck_job_project",
         "visited_projects", "worker_fleets",
         "postgresql", "postgresql_server", "own_postgresql", "own_postgresql_server",
         "mariadb", "mysql_server", "own_mariadb", "own_mysql_server", "chromium",
@@ -35,7 +35,7 @@ _running: list[pytest.Item] = []
 class OfEveryEngine:
     """The base of a contract that each engine keeps: it stays in the fast tier where it needs a server."""
 
-    is_variant = False  # True: the engine keeps it with other settings, too, which the full tier shows
+    is_variant = False  # True: the engine keeps it in another way, too, which the full tier shows
 
 
 def add_option(parser: pytest.Parser) -> None:

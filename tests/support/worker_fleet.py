@@ -7,8 +7,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,9 @@ class Fleet:
             )
         self._running.append(process)
         return process
+
+
+MakeFleet = Callable[..., AbstractContextManager[Fleet]]
 
 
 @contextmanager

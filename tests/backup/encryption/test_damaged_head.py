@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,7 @@ def fail_unless_disproved(site: Site, *options: str) -> None:
     assert "it was damaged or replaced" in proof.differences[0]
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("options", [(), ("--trust-storage",)])
+@pytest.mark.parametrize(("position", "options"), list(zip(POSITIONS, cycle([(), ("--trust-storage",)]), strict=False)))
 def test_a_drill_keeps_a_failed_proof(site: Site, sealed: Manifest, position: int, options: tuple[str, ...]) -> None:
     flip(site, sealed, position)
     fail_unless_disproved(site, *options)

@@ -155,6 +155,7 @@ def count(scratch: Mapping[str, Any], table: str) -> int:
 class InPlace:
     """The contract of PostgreSQL's restore in place."""
 
+    is_variant = True
     options: Mapping[str, Any] = {"in_place": True, "discard_old": True}
     uses_staging = False
 
@@ -162,5 +163,6 @@ class InPlace:
 class OfTables:
     """The contract of PostgreSQL's restore of some tables."""
 
+    is_variant = True
     options: Mapping[str, Any] = {"tables": ("book",), "discard_old": True}
     uses_staging = False

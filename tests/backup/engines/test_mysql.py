@@ -27,6 +27,7 @@ class TestRestore(RestoreContract):
 class TestRestoreInPlace(TestRestore):
     """It is not atomic there: the backup that is made first is the way back."""
 
+    is_variant = True
     options = {"in_place": True}
     uses_staging = False
     leaves_old_data = False

@@ -15,7 +15,6 @@ from tests.support.databases import Server
 from tests.support.django_project import Site
 from tests.support.mysql_databases import MySQLServer
 from tests.support.postgresql_databases import PostgreSQLServer
-from tests.support.tiers import OfEveryEngine
 
 LONG = "x" * 300  # room for a statement in its place
 WAYS: dict[str, Callable[[Manifest], Any]] = {
@@ -88,7 +87,7 @@ def replace(attack: Attack, manifest: Manifest) -> None:
     path.write_bytes(forged)
 
 
-class ReplacedArchives(OfEveryEngine):
+class ReplacedArchives:
     @pytest.fixture
     def attack(self, site: Site) -> Attack:
         raise NotImplementedError

@@ -28,7 +28,7 @@ from tests.support.real_project import SLOW
 from tests.support.redis_server import RedisServer
 from tests.support.rq_jobs import jobs
 from tests.support.server_process import free_port
-from tests.support.worker_fleet import Fleet, fleet
+from tests.support.worker_fleet import Fleet, MakeFleet
 
 
 @pytest.fixture(autouse=True)
@@ -177,8 +177,8 @@ class Machine:
 
 
 @contextmanager
-def worker(site: Site, redis_server: RedisServer, folder: Path, **options: str) -> Iterator[Machine]:
-    with fleet(folder / "project", site.database, redis_server, **options) as made:
+def worker(rq_fleet: MakeFleet, site: Site, folder: Path, **options: str) -> Iterator[Machine]:
+    with rq_fleet(site.database, **options) as made:
         shutil.rmtree(folder / "worker-tmp", ignore_errors=True)
         (folder / "worker-tmp").mkdir()
         with pytest.MonkeyPatch.context() as patch:
@@ -187,10 +187,8 @@ def worker(site: Site, redis_server: RedisServer, folder: Path, **options: str) 
         yield Machine(made, site)
 
 
-def test_each_action_on_a_worker_is_followed_from_elsewhere(
-    queued: Site, redis_server: RedisServer, tmp_path: Path
-) -> None:
-    with worker(queued, redis_server, tmp_path) as machine:
+def test_each_action_on_a_worker_is_followed_from_elsewhere(rq_fleet: MakeFleet, queued: Site, tmp_path: Path) -> None:
+    with worker(rq_fleet, queued, tmp_path) as machine:
         made = machine.perform(Job(action="backup", by="ada", note="x"))
         assert (made.phase, made.where) == ("succeeded", "on the queue 'backups'")
         (name,) = made.result["names"]
@@ -207,8 +205,8 @@ def test_each_action_on_a_worker_is_followed_from_elsewhere(
         assert "Traceback" not in machine.fleet.log()
 
 
-def test_a_job_on_a_worker_is_cancelled_from_elsewhere(queued: Site, redis_server: RedisServer, tmp_path: Path) -> None:
-    with worker(queued, redis_server, tmp_path, more=SLOW) as machine:
+def test_a_job_on_a_worker_is_cancelled_from_elsewhere(rq_fleet: MakeFleet, queued: Site, tmp_path: Path) -> None:
+    with worker(rq_fleet, queued, tmp_path, more=SLOW) as machine:
         job = Job(action="backup", by="ada")
         launch(current_project(), job)
         wait_until((machine.fleet.folder / "writing").exists, 60)
@@ -221,8 +219,8 @@ def test_a_job_on_a_worker_is_cancelled_from_elsewhere(queued: Site, redis_serve
         assert machine.fleet.project.stored() == []
 
 
-def test_a_killed_work_horse_is_reported(queued: Site, redis_server: RedisServer, tmp_path: Path) -> None:
-    with worker(queued, redis_server, tmp_path, more=SLOW) as machine:
+def test_a_killed_work_horse_is_reported(rq_fleet: MakeFleet, queued: Site, tmp_path: Path) -> None:
+    with worker(rq_fleet, queued, tmp_path, more=SLOW) as machine:
         job = Job(action="backup", by="ada")
         launch(current_project(), job)
         wait_until((machine.fleet.folder / "writing").exists, 60)

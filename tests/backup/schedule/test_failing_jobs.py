@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rq.job import Job, JobStatus
 
 from django_cfg.backup.models import Run
@@ -17,7 +15,7 @@ from tests.support.processes import wait_until
 from tests.support.redis_server import RedisServer
 from tests.support.rq_jobs import clean, fail_job, jobs
 from tests.support.stopped_clock import START
-from tests.support.worker_fleet import fleet
+from tests.support.worker_fleet import MakeFleet
 
 # A worker that was deployed with code it cannot import.
 BROKEN = """
@@ -28,11 +26,9 @@ if "rqworker" in sys.argv and (BASE_DIR / "broken").exists():
 MORE_THAN_A_FEW = 12
 
 
-def test_a_claim_survives_a_worker_that_cannot_import_the_code(
-    tmp_path: Path, migrated_database: Path, redis_server: RedisServer
-) -> None:
+def test_a_claim_survives_a_worker_that_cannot_import_the_code(rq_fleet: MakeFleet) -> None:
     """However many jobs that worker has failed, the next worker makes the backup."""
-    with fleet(tmp_path / "project", migrated_database, redis_server, more=BROKEN) as broken:
+    with rq_fleet(more=BROKEN) as broken:
         (broken.folder / "broken").touch()
         broken.set_clock(START)
         broken.start_ticker()

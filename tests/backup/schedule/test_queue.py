@@ -28,7 +28,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.rq_jobs import clean, clear, fail_job, jobs
 from tests.support.server_process import free_port
 from tests.support.stopped_clock import START, Clock
-from tests.support.worker_fleet import Fleet, fleet
+from tests.support.worker_fleet import Fleet, MakeFleet
 
 # A compressor that never ends, and writes its process id.
 STUCK = """\
@@ -252,11 +252,9 @@ class TestCheck:
 
 
 class TestWorkers:
-    def test_a_worker_that_is_killed_during_a_dump(
-        self, tmp_path: Path, migrated_database: Path, redis_server: RedisServer
-    ) -> None:
+    def test_a_worker_that_is_killed_during_a_dump(self, rq_fleet: MakeFleet, tmp_path: Path) -> None:
         """The next tick fails the run, the dump's child processes end, the next slot is served."""
-        with stuck_fleet(tmp_path, migrated_database, redis_server) as killed:
+        with stuck_fleet(rq_fleet, tmp_path) as killed:
             killed.start_ticker()
             worker = killed.start_worker()
             wait_until((killed.folder / "writing").exists, 60)
@@ -275,11 +273,9 @@ class TestWorkers:
             wait_until(lambda: killed.rows("state") == [("failed",), ("succeeded",)], 60)
             assert len(killed.manifests()) == 1
 
-    def test_a_job_that_exceeds_its_timeout_leaves_no_child_process(
-        self, tmp_path: Path, migrated_database: Path, redis_server: RedisServer
-    ) -> None:
+    def test_a_job_that_exceeds_its_timeout_leaves_no_child_process(self, rq_fleet: MakeFleet, tmp_path: Path) -> None:
         schedule = {"cron": "0 * * * *", "queue": "backups", "job_timeout": 3}
-        with stuck_fleet(tmp_path, migrated_database, redis_server, schedule=schedule) as slow:
+        with stuck_fleet(rq_fleet, tmp_path, schedule=schedule) as slow:
             slow.start_ticker()
             slow.start_worker()
             wait_until(lambda: slow.rows("state") == [("failed",)], 60)
@@ -291,9 +287,9 @@ class TestWorkers:
             assert slow.project.stored() == []
 
 
-def test_rqcron_runs_ticks(tmp_path: Path, migrated_database: Path, redis_server: RedisServer) -> None:
+def test_rqcron_runs_ticks(rq_fleet: MakeFleet) -> None:
     """`rqcron django_cfg.backup.rq_cron`: ticks on one queue, backups on another."""
-    with fleet(tmp_path / "project", migrated_database, redis_server) as ticking:
+    with rq_fleet() as ticking:
         ticking.start_worker()
         ticking._start("manage.py", "rqworker", "default", "--verbosity=0")
         ticking._start("manage.py", "rqcron", "django_cfg.backup.rq_cron", "-l", "ERROR")
@@ -315,11 +311,11 @@ def test_rqcron_has_a_job_even_with_backups_switched_off(queued: Site) -> None:
 
 
 @contextmanager
-def stuck_fleet(tmp_path: Path, database: Path, redis_server: RedisServer, **parameters: Any) -> Iterator[Fleet]:
+def stuck_fleet(rq_fleet: MakeFleet, tmp_path: Path, **parameters: Any) -> Iterator[Fleet]:
     """A fleet whose compressor is stuck."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    with fleet(tmp_path / "project", database, redis_server, compression="bz2", **parameters) as made:
+    with rq_fleet(compression="bz2", **parameters) as made:
         (programs / "lbzip2").write_text(STUCK.format(folder=made.folder))
         (programs / "lbzip2").chmod(0o755)
         made.project.path = f"{programs}:{made.project.path}"
@@ -352,11 +348,9 @@ def slots_in(fleet: Fleet) -> Counter[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("sources", "hours"), [(2, 2), pytest.param(4, 50, marks=pytest.mark.long)], ids=["4 slots", "200 slots"]
 )
-def test_six_processes_serve_every_slot_exactly_once(
-    tmp_path: Path, migrated_database: Path, redis_server: RedisServer, sources: int, hours: int
-) -> None:
+def test_six_processes_serve_every_slot_exactly_once(rq_fleet: MakeFleet, sources: int, hours: int) -> None:
     """Three tickers and two workers: no slot is served twice, none is missed; SQLite holds the history."""
-    with fleet(tmp_path / "project", migrated_database, redis_server, shops=sources - 1) as racing:
+    with rq_fleet(shops=sources - 1) as racing:
         now = START
         racing.set_clock(now)
         for _ in range(3):

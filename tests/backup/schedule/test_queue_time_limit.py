@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
-from typing import Any
 
 import pytest
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
@@ -19,10 +18,9 @@ from django_cfg.backup.services.verification.drill_run import DrillRun
 from django_cfg.backup.tasks import run_verification
 from tests.support.django_project import Site
 from tests.support.processes import wait_until
-from tests.support.redis_server import RedisServer
 from tests.support.rq_jobs import clean
 from tests.support.stopped_clock import START
-from tests.support.worker_fleet import Fleet, fleet
+from tests.support.worker_fleet import Fleet, MakeFleet
 
 # Some step of a run, which lasts until the timer of the queue has rung.
 SLOW = """
@@ -62,12 +60,10 @@ def tick_once(slow: Fleet) -> None:
 
 
 @contextmanager
-def slow_fleet(tmp_path: Path, database: Path, redis: RedisServer, step: str, **parameters: Any) -> Iterator[Fleet]:
+def slow_fleet(rq_fleet: MakeFleet, step: str) -> Iterator[Fleet]:
     """A fleet in whose runs *step* lasts longer than the queue allows."""
     schedule = {"cron": "0 * * * *", "queue": "backups", "job_timeout": LIMIT}
-    with fleet(
-        tmp_path / "project", database, redis, more='INSTALLED_APPS += ["slow"]\n', schedule=schedule, **parameters
-    ) as made:
+    with rq_fleet(more='INSTALLED_APPS += ["slow"]\n', schedule=schedule) as made:
         (made.folder / "slow").mkdir()
         (made.folder / "slow" / "__init__.py").touch()
         (made.folder / "slow" / "apps.py").write_text(SLOW.format(step=step))
@@ -79,11 +75,9 @@ def slow_fleet(tmp_path: Path, database: Path, redis: RedisServer, step: str, **
 
 
 @pytest.mark.parametrize("step", ["backup_started"])
-def test_before_the_backup_is_made(
-    tmp_path: Path, migrated_database: Path, redis_server: RedisServer, step: str
-) -> None:
+def test_before_the_backup_is_made(rq_fleet: MakeFleet, step: str) -> None:
     """Among the steps that take the lock and the row, and in a receiver, whose errors are logged: it ends the run."""
-    with slow_fleet(tmp_path, migrated_database, redis_server, step) as slow:
+    with slow_fleet(rq_fleet, step) as slow:
         ((state, message, lease),) = slow.rows("state, message, lease")
         assert (state, lease) == ("failed", None)
         assert "The scheduled backup of 'default' reached the time limit of the queue and was ended" in message
@@ -92,11 +86,9 @@ def test_before_the_backup_is_made(
 
 
 @pytest.mark.parametrize("step", ["_end"])
-def test_after_the_backup_is_stored(
-    tmp_path: Path, migrated_database: Path, redis_server: RedisServer, step: str
-) -> None:
+def test_after_the_backup_is_stored(rq_fleet: MakeFleet, step: str) -> None:
     """It is a success for the history too, and the next one is made by the same worker."""
-    with slow_fleet(tmp_path, migrated_database, redis_server, step) as slow:
+    with slow_fleet(rq_fleet, step) as slow:
         assert slow.rows("state, message, lease") == [("succeeded", "", None)]
         slow.advance(START, hours=1)
         tick_once(slow)

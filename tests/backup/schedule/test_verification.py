@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -20,11 +19,10 @@ from django_cfg.backup.tasks import run_verification
 from tests.support.django_project import Site
 from tests.support.notification_servers import Mailbox
 from tests.support.processes import wait_until
-from tests.support.redis_server import RedisServer
 from tests.support.rq_jobs import jobs
 from tests.support.scheduled_verification import HOURLY, NEVER, clean, verify
 from tests.support.stopped_clock import START, Clock
-from tests.support.worker_fleet import fleet
+from tests.support.worker_fleet import MakeFleet
 
 
 def is_proved(manifest: Manifest) -> bool:
@@ -215,13 +213,11 @@ class TestQueue:
         verify(queued, schedule={**HOURLY, "queue": "nosuch"})
         assert "django_cfg_backup.W010" in queued.call("check").stderr
 
-    def test_processes_back_up_and_drill_each_slot_once(
-        self, tmp_path: Path, migrated_database: Path, redis_server: RedisServer
-    ) -> None:
+    def test_processes_back_up_and_drill_each_slot_once(self, rq_fleet: MakeFleet) -> None:
         """Two tickers and two workers, each in its own process."""
         schedule = {**HOURLY, "queue": "backups"}
         parameters = {"schedule": schedule, "verification": {"enabled": True, "schedule": schedule}}
-        with fleet(tmp_path / "fleet", migrated_database, redis_server, **parameters) as made:
+        with rq_fleet(**parameters) as made:
             made.set_clock(START)
             for _ in range(2):
                 made.start_ticker()
