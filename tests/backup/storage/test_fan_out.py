@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
@@ -16,6 +15,7 @@ from django_cfg.backup.storage import fan_out
 from django_cfg.backup.storage.fan_out import publish_in_all
 from django_cfg.backup.storage.local import LocalStorage
 from tests.support.processes import wait_until
+from tests.support.tracers import ending_threads
 
 pytestmark = pytest.mark.usefixtures("nothing_left_running")
 BLOCK = b"x" * (1 << 20)
@@ -56,33 +56,12 @@ def objects(storage: LocalStorage) -> list[str]:
     return sorted(path.name for path in storage.root.rglob("*") if path.is_file())
 
 
-def test_a_thread_that_a_tracer_has_ended(two: dict[str, LocalStorage], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As CPython does while another thread installs its tracer: the place is dropped, and nothing waits for ever."""
-    lost: list[str] = []
-    done: list[fan_out.FanOut] = []
-
-    def trace(frame: FrameType, event: str, argument: object) -> None:
-        if threading.current_thread().name == "backup-place" and not lost:
-            lost.append(event)
-            raise RuntimeError("no tracer can be installed now")
-
-    def publish() -> None:
-        with publish_in_all(two, "a") as sink:
-            sink.write(BLOCK)
-        done.append(sink)
-
-    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
-    before = threading.gettrace()
-    threading.settrace(trace)
-    try:
-        publishing = threading.Thread(target=publish, daemon=True)
-        publishing.start()
-        publishing.join(30)
-    finally:
-        threading.settrace(before)
-    (sink,) = done
+def test_a_place_whose_thread_never_begins(two: dict[str, LocalStorage]) -> None:
+    """It is dropped, and nothing waits for it for ever."""
+    with ending_threads("backup-place", times=5), publish_in_all(two, "a") as sink:
+        sink.write(BLOCK)
     assert sink.published == ["offsite"]
-    assert f"a was not written to {two['main'].location}" in str(sink.failures["main"])
+    assert "ended 5 times before it began" in str(sink.failures["main"])
     assert (objects(two["main"]), objects(two["offsite"])) == ([], ["a"])
 
 

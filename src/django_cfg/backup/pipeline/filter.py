@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Self
 from django_cfg.backup.pipeline.stream import Writable
 from django_cfg.backup.process.child import Child
 from django_cfg.backup.process.pipes import BLOCK
+from django_cfg.backup.process.threads import start_thread
 
 
 class Filter:
@@ -27,8 +27,11 @@ class Filter:
         self._child = Child(argv, feed=True, pass_fds=pass_fds, secrets=secrets)
         self._sink = sink
         self._sink_error: BaseException | None = None
-        self._drain = threading.Thread(target=self._pass_on, daemon=True)
-        self._drain.start()
+        try:
+            self._drain = start_thread(self._pass_on, "filter")
+        except BaseException:
+            with self._child:
+                raise
 
     def write(self, block: bytes) -> int:
         try:

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, cast
@@ -18,6 +19,7 @@ from django_cfg.backup.process import pipes
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.process.environment import child_environment
 from django_cfg.backup.process.redaction import redact
+from django_cfg.backup.process.threads import start_thread
 from django_cfg.backup.process.watchdog import Watchdog
 
 _LAST_WORDS = 20  # lines of stderr kept for the message
@@ -66,8 +68,7 @@ class Child:
                 pipes.widen_pipe(self._process.stdin)
             self._process.stdout = pipes.open_reader(self.stdout)
             self._guard = Watchdog(self._process.pid)
-            self._listener = threading.Thread(target=self._listen, daemon=True)
-            self._listener.start()
+            self._listener = start_thread(self._listen, f"{self._tool}-stderr")
             if self._timer:
                 self._timer.daemon = True
                 self._timer.start()
@@ -175,8 +176,7 @@ class Feeder:
         self._thread: threading.Thread | None = None
 
     def start(self, sink: IO[bytes]) -> None:
-        self._thread = threading.Thread(target=self._feed, args=(sink,), daemon=True)
-        self._thread.start()
+        self._thread = start_thread(partial(self._feed, sink), "feeder")
 
     def __enter__(self) -> Self:
         return self

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from django_cfg.backup.process.threads import start_thread
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -20,8 +21,7 @@ class InThread(Generic[T]):
         self._call = call
         self._results: list[T] = []
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._run, name)
 
     def wait(self, seconds: float) -> bool:
         """Return True if the call has ended within *seconds*."""

@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from functools import partial
 
-from django_cfg.backup.errors import StorageError
+from django_cfg.backup.errors import BackupError, StorageError
 from django_cfg.backup.pipeline.stream import Interruptible, Writable
+from django_cfg.backup.process.threads import start_thread
 from django_cfg.backup.storage.base import Storage
 
 _AHEAD = 8 << 20  # bytes that wait for one storage: the slowest one sets the pace of all
-_LOOK_EVERY = 1.0  # seconds
 
 
 class FanOut:
@@ -102,22 +103,16 @@ class _Lane:
         self._is_complete = self._is_aborted = self._has_ended = False
         self._changed = threading.Condition()
         self._sink: Writable | None = None
-        self._thread = threading.Thread(
-            target=copy_context().run, args=(self._run, expected_size), name="backup-place", daemon=True
-        )
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        try:
+            self._thread = start_thread(partial(copy_context().run, self._run, expected_size), "backup-place")
+        except BackupError as error:
+            self.error, self._has_ended = error, True
+            self._opened.set()
 
     def wait_until_open(self) -> None:
-        """Wait until the storage takes the object or refuses it, or the thread is gone: a tracer can end one at its
-        start, before anything of ours runs in it."""
-        while not self._opened.wait(_LOOK_EVERY):
-            if not self._thread.is_alive() and not self._has_ended:
-                self.error = StorageError(
-                    f"{self._key} was not written to {self._storage.location}: the thread for it ended before it "
-                    "began, as a debugger or a coverage tool may cause. Nothing of it is stored there: try again."
-                )
-                self._has_ended = True
-                return
+        """Wait until the storage takes the object or refuses it."""
+        self._opened.wait()
 
     def put(self, block: bytes) -> None:
         """Hand over *block*; wait while too much waits already."""
@@ -142,7 +137,8 @@ class _Lane:
             sink.interrupt()
 
     def join(self) -> None:
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
 
     def withdraw(self) -> None:
         if self.is_published:

@@ -17,6 +17,7 @@ from django_cfg.backup.engines.postgresql.error_text import describe_error, get_
 from django_cfg.backup.engines.postgresql.schema import NO_TIMEOUTS_LOCAL, execute, fetch_rows, quote_name
 from django_cfg.backup.errors import RestoreFailed
 from django_cfg.backup.manifest import DatabaseProperties
+from django_cfg.backup.process.threads import start_thread
 
 _OBJECT_IN_USE = "55006"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _PAUSE = 0.1  # seconds between two attempts to end the sessions of a database
@@ -98,8 +99,7 @@ def _disconnected(maintenance: Database, name: str) -> Iterator[None]:
                 _end_sessions(connection, oid)
                 stop.wait(_PAUSE)
 
-        thread = threading.Thread(target=end_sessions, daemon=True)
-        thread.start()
+        thread = start_thread(end_sessions, "backup-switch")
         try:
             yield
         finally:

@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 
 from django.db import connections
 
 from django_cfg.backup import signals
 from django_cfg.backup.manifest import Source
 from django_cfg.backup.pipeline.stream import OnProgress
+from django_cfg.backup.process.threads import start_thread
 
 SILENCE = 15 * 60.0  # seconds without a byte
 _LOOK_EVERY = 10.0  # seconds
@@ -24,8 +26,7 @@ _log = logging.getLogger("django_cfg.backup")
 def stalls_reported(source: Source, advance: OnProgress) -> Iterator[OnProgress]:
     """Report once if no bytes flow for ``SILENCE`` seconds; yields *advance*, to be called so that they are seen."""
     watch = _Watch(source, advance)
-    thread = threading.Thread(target=copy_context().run, args=(watch.look,), name="backup-stall", daemon=True)
-    thread.start()
+    thread = start_thread(partial(copy_context().run, watch.look), "backup-stall")
     try:
         yield watch.note
     finally:

@@ -7,8 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from django_cfg.backup.models import Run
 from django_cfg.backup.process.private_dir import create_private
+from django_cfg.backup.process.threads import start_thread
 from django_cfg.backup.services.jobs.boards import FileBoard, QueueBoard, sweep_boards
 from django_cfg.backup.services.jobs.job import Job, JobPhase, JobState
 from django_cfg.backup.services.jobs.task_backend import has_task_backend, put_task
@@ -138,7 +139,7 @@ def _start_process(job: Job) -> JobState:
             stderr=log,
             start_new_session=True,
         )
-    threading.Thread(target=_watch, args=(process, board), name="backup-job-wait", daemon=True).start()
+    start_thread(partial(_watch, process, board), "backup-job-wait")
     return state
 
 

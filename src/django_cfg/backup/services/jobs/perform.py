@@ -18,6 +18,7 @@ from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.process.redaction import redact
+from django_cfg.backup.process.threads import start_thread
 from django_cfg.backup.services.catalog.catalog import find_backup
 from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.creation.batch import Failure, batch_error, create_backups
@@ -155,8 +156,7 @@ def _watched(board: Board, progress: JobProgress, state: Callable[[], JobState])
                 return
 
     look()  # it may have been cancelled while it waited
-    thread = threading.Thread(target=watch, name="backup-job", daemon=True)
-    thread.start()
+    thread = start_thread(watch, "backup-job")
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ from django.db import connections
 
 from django_cfg.backup.formatting import printable
 from django_cfg.backup.models import Run
+from django_cfg.backup.process.threads import start_thread
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.progress import LiveProgress
 from django_cfg.backup.services.runs.history_database import REFUSALS, can_be_opened, find_runs, history_alias
@@ -51,8 +52,7 @@ def heartbeats(row_id: int | None, progress: LiveProgress, cancel: Callable[[str
     """
     ended = threading.Event()
     beat = _Heart(row_id, progress, cancel, ended).beat
-    heart = threading.Thread(target=beat, name="backup-heartbeat", daemon=True)
-    heart.start()
+    heart = start_thread(beat, "backup-heartbeat")
     try:
         yield
     finally:

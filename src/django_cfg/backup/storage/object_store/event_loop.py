@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import ClassVar, TypeVar
 
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.process.deferred_signals import defer_signals
+from django_cfg.backup.process.threads import start_thread
 from django_cfg.backup.storage.object_store import interpreter_exit
 
 _T = TypeVar("_T")
@@ -38,8 +38,7 @@ class RequestLoop:
             )
         RequestLoop._user = os.getpid()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="object-store", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._loop.run_forever, "object-store")
 
     def start(self, call: Callable[[], Awaitable[_T]]) -> Future[_T]:
         """Start it; the future's ``result`` waits for its end."""
