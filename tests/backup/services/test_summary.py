@@ -221,14 +221,14 @@ class TestLastFailures:
 
 @pytest.mark.usefixtures("books")
 def test_a_real_project(site: Site) -> None:
-    def now_says() -> str:
+    def now_says(now: datetime | None = None) -> str:
         project = current_project()
         status = read_status(project, read_catalog(project.storage))
-        return summarize(status, last_failures(status), datetime.now(UTC)).sentence
+        return summarize(status, last_failures(status), now or datetime.now(UTC)).sentence
 
     assert now_says().startswith("Never backed up: 1 of 1 database. default: ")
     made = site.create()
-    assert now_says().startswith(
+    assert now_says(made.finished_at).startswith(
         "Safe: the database default was backed up less than 1 s ago and never proved; next with the next tick."
     )
     prove(site, made, succeeded=False)
