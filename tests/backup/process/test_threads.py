@@ -14,7 +14,7 @@ from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.process.threads import start_thread
 from tests.support.tracers import ending_threads
 
-CONTENT = bytes(1000)  # a pipe holds it: a program ends although nobody reads what it prints
+CONTENT = bytes(1000)  # a pipe holds it: a program ends although what it prints is not read
 
 
 def test_it_has_begun_when_it_is_returned() -> None:
@@ -47,7 +47,7 @@ def test_what_a_program_prints_is_not_lost() -> None:
     assert sink.getvalue() == CONTENT
 
 
-def test_a_program_whose_output_nobody_reads_is_ended(nothing_left_running: None) -> None:
+def test_a_program_whose_output_is_not_read_is_ended(nothing_left_running: None) -> None:
     with ending_threads("filter", times=5), pytest.raises(BackupError, match="before it began"):
         Filter(["sleep", "600"], io.BytesIO())
 
