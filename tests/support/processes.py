@@ -16,11 +16,7 @@ T = TypeVar("T")
 
 def children() -> set[int]:
     """The child processes of this process, ended but unreaped ones too."""
-    found: set[int] = set()
-    for path in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
-        with suppress(OSError):  # the thread has just ended
-            found.update(map(int, path.read_text().split()))
-    return found
+    return children_of(os.getpid())
 
 
 def threads() -> set[threading.Thread]:
@@ -34,6 +30,23 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in ("Z", "X")
+
+
+def children_of(pid: int) -> set[int]:
+    found: set[int] = set()
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # the thread has just ended
+            found.update(map(int, path.read_text().split()))
+    return found
+
+
+def is_watched(child: int, by: int) -> bool:
+    """Whether the shell runs that ends the program *child* after its parent, the process *by*."""
+    words: set[str] = set()
+    for pid in children_of(by):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            words.update(Path(f"/proc/{pid}/cmdline").read_text().split("\0"))
+    return str(child) in words
 
 
 class Stopwatch:

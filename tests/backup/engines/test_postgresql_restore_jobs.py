@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -360,6 +361,12 @@ def sessions_of(server: PostgreSQLServer, **changes: object) -> Database:
     return Database("default", server.server.settings(server.databases["default"], **changes))
 
 
+def connections_of(connection: Any) -> int:
+    """How many sessions of clients its server has."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    return int(connection.execute(query).fetchone()[0])
+
+
 def test_few_free_connections(own_postgresql_server: PostgreSQLServer) -> None:
     """Half of those that are free; three are reserved for superusers, one is that of the question."""
     server = own_postgresql_server
@@ -370,8 +377,9 @@ def test_few_free_connections(own_postgresql_server: PostgreSQLServer) -> None:
     server.server.start("max_connections=10", "autovacuum=off")
     assert prepare_sessions(sessions_of(server), 8).jobs == 3
     with ExitStack() as stack:
-        for expected in (2, 2, 1, 1):
-            stack.enter_context(closing(server.connect()))
+        for held, expected in enumerate((2, 2, 1, 1), start=1):
+            connection = stack.enter_context(closing(server.connect()))
+            wait_until(lambda one=connection, number=held: connections_of(one) == number)  # those before have ended
             assert prepare_sessions(sessions_of(server), 8).jobs == expected
         assert prepare_sessions(sessions_of(server), 1).jobs == 1
     restore_backup(jobs=8)

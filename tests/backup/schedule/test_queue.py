@@ -7,7 +7,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.tasks import run_backup, run_copies, run_tick
 from tests.support.django_project import Site
-from tests.support.processes import is_running, wait_until
+from tests.support.processes import children_of, is_running, is_watched, wait_until
 from tests.support.redis_server import RedisServer
 from tests.support.rq_jobs import clean, clear, fail_job, jobs
 from tests.support.server_process import free_port
@@ -260,7 +260,7 @@ class TestWorkers:
             wait_until((killed.folder / "writing").exists, 60)
             child = int((killed.folder / "writing").read_text())
             horse = next(iter(children_of(worker.pid)))
-            wait_until(lambda: str(child) in words_of(children_of(horse)))  # a shell watches over it
+            wait_until(lambda: is_watched(child, by=horse))
             for process in (horse, worker.pid):
                 os.kill(process, signal.SIGKILL)
             wait_until(lambda: not is_running(child))
@@ -321,22 +321,6 @@ def stuck_fleet(rq_fleet: MakeFleet, tmp_path: Path, **parameters: Any) -> Itera
         made.project.path = f"{programs}:{made.project.path}"
         made.set_clock(START)
         yield made
-
-
-def children_of(pid: int) -> set[int]:
-    found: set[int] = set()
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        found.update(map(int, path.read_text().split()))
-    return found
-
-
-def words_of(pids: set[int]) -> set[str]:
-    """What their command lines consist of."""
-    found: set[str] = set()
-    for pid in pids:
-        with suppress(FileNotFoundError, ProcessLookupError):
-            found.update(Path(f"/proc/{pid}/cmdline").read_text().split("\0"))
-    return found
 
 
 def slots_in(fleet: Fleet) -> Counter[tuple[str, str]]:

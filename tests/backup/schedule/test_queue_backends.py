@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import is_running, wait_until
+from tests.support.processes import is_running, is_watched, wait_until
 from tests.support.queue_fleets import QueueFleet, queue_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.stopped_clock import START
@@ -196,6 +196,7 @@ for _ in range(int(sys.argv[1])):
             worker = killed.start_worker("--pool=solo")
             wait_until((killed.folder / "writing").exists, 60)
             child = int((killed.folder / "writing").read_text())
+            wait_until(lambda: is_watched(child, by=worker.pid))
             os.kill(worker.pid, signal.SIGKILL)
             wait_until(lambda: not is_running(child))
             wait_until(lambda: killed.rows("state") == [("failed",)], 60)
