@@ -82,8 +82,8 @@ def _restores(folder: Path, server: MariaDB) -> Iterator[Contender]:
     def settle() -> None:
         """Nothing is left of the turn before."""
         kept = server.sql("SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'bench\\_\\_%'")
-        server.sql(*(f"DROP DATABASE {name}" for (name,) in kept))
-        server.sql(f"DROP DATABASE IF EXISTS {_PLAIN}", f"CREATE DATABASE {_PLAIN} CHARACTER SET utf8mb4")
+        dropped = (f"DROP DATABASE IF EXISTS {name}" for name in (_PLAIN, *(name for (name,) in kept)))
+        server.sql(*dropped, f"CREATE DATABASE {_PLAIN} CHARACTER SET utf8mb4")
 
     yield Contender(_RESTORE, ["sh", "-c", f"gunzip -c {packed} | {client} {_PLAIN}"], settle, lambda: 0, env)
     for method in ("gzip", "zstd", "none"):

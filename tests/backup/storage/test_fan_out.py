@@ -11,6 +11,7 @@ import pytest
 
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.pipeline.stream import Writable
+from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.storage import fan_out
 from django_cfg.backup.storage.fan_out import publish_in_all
 from django_cfg.backup.storage.local import LocalStorage
@@ -58,8 +59,15 @@ def objects(storage: LocalStorage) -> list[str]:
 
 def test_a_place_whose_thread_never_begins(two: dict[str, LocalStorage]) -> None:
     """It is dropped, and nothing waits for it for ever."""
-    with ending_threads("backup-place", times=5), publish_in_all(two, "a") as sink:
-        sink.write(BLOCK)
+
+    def publish() -> fan_out.FanOut:
+        with publish_in_all(two, "a") as sink:
+            sink.write(BLOCK)
+        return sink
+
+    with ending_threads("backup-place", times=5):
+        sink = InThread(publish, "publishing").result(30, None)
+    assert sink
     assert sink.published == ["offsite"]
     assert "ended 5 times before it began" in str(sink.failures["main"])
     assert (objects(two["main"]), objects(two["offsite"])) == ([], ["a"])

@@ -35,5 +35,5 @@ def start_thread(target: Callable[[], object], name: str) -> threading.Thread:
             return thread
     raise BackupError(
         f"The thread {name!r} ended {_ATTEMPTS} times before it began, as a debugger or a coverage tool may cause. "
-        "Nothing was done: try again without it."
+        "Try again without it."
     )

@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from django.conf import settings
 from pydantic import ValidationError
 
+from django_cfg.backup.errors import BackupError
 from django_cfg.backup.models import Run
 from django_cfg.backup.process.private_dir import create_private
 from django_cfg.backup.process.threads import start_thread
@@ -139,7 +141,8 @@ def _start_process(job: Job) -> JobState:
             stderr=log,
             start_new_session=True,
         )
-    start_thread(partial(_watch, process, board), "backup-job-wait")
+    with suppress(BackupError):  # the job goes on, watched or not
+        start_thread(partial(_watch, process, board), "backup-job-wait")
     return state
 
 
