@@ -16,8 +16,9 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from django_cfg.backup.config.storage import BackupStorageConfig
-from django_cfg.backup.storage.azure import AzureStorage
+from django_cfg.backup.storage.azure.client import AzureClient
 from django_cfg.backup.storage.azure.container import Container
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from tests.support import needs
 from tests.support.processes import wait_until
 from tests.support.server_process import free_port
@@ -74,8 +75,10 @@ class Azurite:
             "azure_endpoint_url": self.endpoint,
         }
 
-    def storage(self, container: str, **changes: Any) -> AzureStorage:
-        return AzureStorage(Container.of(BackupStorageConfig(**{**self.parameters(container), **changes})))
+    def storage(self, container: str, **changes: Any) -> ObjectStorage:
+        return ObjectStorage(
+            AzureClient(Container.of(BackupStorageConfig(**{**self.parameters(container), **changes})))
+        )
 
 
 def azurite() -> str:

@@ -16,8 +16,9 @@ from typing import Any
 from uuid import uuid4
 
 from django_cfg.backup.config.storage import BackupStorageConfig
-from django_cfg.backup.storage.gcs import GCSStorage
 from django_cfg.backup.storage.gcs.bucket import GCSBucket
+from django_cfg.backup.storage.gcs.client import GCSClient
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from tests.support import needs
 from tests.support.faulty_s3_proxy import Answer, Exchange, FaultyProxy
 from tests.support.s3_server import S3Server
@@ -66,8 +67,8 @@ class GCSServer(FaultyProxy):
             "gcs_credentials": self.credentials,
         }
 
-    def storage(self, bucket: str, **changes: Any) -> GCSStorage:
-        return GCSStorage(GCSBucket.of(BackupStorageConfig(**{**self.parameters(bucket), **changes})))
+    def storage(self, bucket: str, **changes: Any) -> ObjectStorage:
+        return ObjectStorage(GCSClient(GCSBucket.of(BackupStorageConfig(**{**self.parameters(bucket), **changes}))))
 
     def answer(self, exchange: Exchange) -> Answer:
         token = exchange.headers.get("authorization", "").removeprefix("Bearer ")

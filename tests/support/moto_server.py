@@ -12,8 +12,9 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from django_cfg.backup.config.storage import BackupStorageConfig
-from django_cfg.backup.storage.s3 import S3Storage
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from django_cfg.backup.storage.s3.bucket import Bucket
+from django_cfg.backup.storage.s3.client import S3Client
 from tests.support.processes import wait_until
 from tests.support.server_process import free_port
 
@@ -62,8 +63,8 @@ class MotoServer:
     def config(self, bucket: str, **changes: Any) -> BackupStorageConfig:
         return BackupStorageConfig(**{**self.parameters(bucket), **changes})
 
-    def storage(self, bucket: str, **changes: Any) -> S3Storage:
-        return S3Storage(Bucket.of(self.config(bucket, **changes)))
+    def storage(self, bucket: str, **changes: Any) -> ObjectStorage:
+        return ObjectStorage(S3Client(Bucket.of(self.config(bucket, **changes))))
 
     def headers(self, bucket: str, key: str) -> dict[str, str]:
         """What the service says of an object below the default prefix."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from django_cfg.backup.config.storage import BackupStorageConfig
-from django_cfg.backup.storage.s3 import S3Storage
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from django_cfg.backup.storage.s3.bucket import Bucket
+from django_cfg.backup.storage.s3.client import S3Client
 from tests.support import needs
 from tests.support.processes import wait_until
 from tests.support.server_process import free_port
@@ -80,8 +81,8 @@ class S3Server:
             "s3_secret_key": self.keys[1],
         }
 
-    def storage(self, bucket: str, **changes: Any) -> S3Storage:
-        return S3Storage(Bucket.of(self.config(bucket, **changes)))
+    def storage(self, bucket: str, **changes: Any) -> ObjectStorage:
+        return ObjectStorage(S3Client(Bucket.of(self.config(bucket, **changes))))
 
     def files(self, bucket: str) -> list[str]:
         """All files on the server's disk, those of unfinished uploads too."""

@@ -15,9 +15,9 @@ import pytest
 from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, NameTaken, ObjectLocked, StorageError
 from django_cfg.backup.storage import open_storage
-from django_cfg.backup.storage.azure import AzureStorage
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.object_store import client, upload
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from tests.backup.storage.storage_contract import StorageContract
 from tests.backup.storage.test_gcs import USES, hasty, refusal
 from tests.backup.storage.test_s3 import REOPEN
@@ -34,13 +34,13 @@ def container(azurite: Azurite) -> str:
 
 
 @pytest.fixture
-def storage(azurite: Azurite, container: str) -> AzureStorage:
+def storage(azurite: Azurite, container: str) -> ObjectStorage:
     return azurite.storage(container)
 
 
 class TestAzureStorage(StorageContract):
     @pytest.fixture
-    def storage(self, azurite: Azurite, container: str) -> AzureStorage:
+    def storage(self, azurite: Azurite, container: str) -> ObjectStorage:
         return azurite.storage(container)
 
     @pytest.fixture
@@ -81,7 +81,7 @@ def proxy(azurite: Azurite, hasty: None) -> Iterator[FaultyProxy]:
 
 
 @pytest.fixture
-def broken(azurite: Azurite, container: str, proxy: FaultyProxy) -> AzureStorage:
+def broken(azurite: Azurite, container: str, proxy: FaultyProxy) -> ObjectStorage:
     """A storage behind the proxy."""
     return azurite.storage(container, azure_endpoint_url=f"{proxy.endpoint}/devstoreaccount1")
 
@@ -198,7 +198,7 @@ class TestRefusals:
         with pytest.raises(ObjectLocked, match="it is locked"):
             storage.delete("shop.json")
 
-    def test_a_list_that_fails_half_way_is_an_error(self, broken: AzureStorage, proxy: FaultyProxy) -> None:
+    def test_a_list_that_fails_half_way_is_an_error(self, broken: ObjectStorage, proxy: FaultyProxy) -> None:
         broken.write("shop.json", b"x")
 
         def with_more(exchange: Exchange) -> Answer:
@@ -213,7 +213,7 @@ class TestRefusals:
             list(broken.list())
 
     def test_a_service_that_dies_during_an_upload_publishes_nothing(
-        self, broken: AzureStorage, proxy: FaultyProxy
+        self, broken: ObjectStorage, proxy: FaultyProxy
     ) -> None:
         with pytest.raises(StorageError, match=r"Could not store shop\.gz"), broken.publish("shop.gz") as sink:  # noqa: PT012
             sink.write(bytes(upload.SMALLEST_PART))
@@ -224,7 +224,7 @@ class TestRefusals:
         assert not broken.is_taken("shop")
 
     def test_a_key_that_is_no_path_is_an_error_that_names_it(
-        self, azurite: Azurite, container: str, storage: AzureStorage
+        self, azurite: Azurite, container: str, storage: ObjectStorage
     ) -> None:
         """Other programs can make one; obstore's list ends there, and what it would leave out may be a backup."""
         storage.write("shop.json", b"x")
@@ -235,13 +235,13 @@ class TestRefusals:
         with pytest.raises(StorageError, match=r"a//b.* Remove or rename that object with another tool"):
             list(storage.list())
 
-    def test_an_object_created_in_the_meantime_stays(self, storage: AzureStorage) -> None:
+    def test_an_object_created_in_the_meantime_stays(self, storage: ObjectStorage) -> None:
         with pytest.raises(NameTaken), storage.publish("shop.gz") as sink:  # noqa: PT012
             storage.write("shop.gz", b"fast")  # first: Azurite refuses it where a block waits uncommitted
             sink.write(bytes(upload.SMALLEST_PART + 5))
         assert storage.read("shop.gz") == b"fast"
 
-    def test_many_parts_become_one_object(self, storage: AzureStorage) -> None:
+    def test_many_parts_become_one_object(self, storage: ObjectStorage) -> None:
         content = random.Random(1).randbytes(2 * upload.SMALLEST_PART + 7)
         with storage.publish("shop.gz") as sink:
             sink.write(content)

@@ -14,8 +14,8 @@ from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, NameTaken, ObjectLocked, StorageError
 from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.base import Storage
-from django_cfg.backup.storage.gcs import GCSStorage
 from django_cfg.backup.storage.object_store import client, upload
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from tests.backup.storage.storage_contract import StorageContract
 from tests.backup.storage.test_s3 import REOPEN
 from tests.support.faulty_s3_proxy import drop, status
@@ -29,13 +29,13 @@ def bucket(gcs_server: GCSServer) -> str:
 
 
 @pytest.fixture
-def storage(gcs_server: GCSServer, bucket: str) -> GCSStorage:
+def storage(gcs_server: GCSServer, bucket: str) -> ObjectStorage:
     return gcs_server.storage(bucket)
 
 
 class TestGCSStorage(StorageContract):
     @pytest.fixture
-    def storage(self, gcs_server: GCSServer, bucket: str) -> GCSStorage:
+    def storage(self, gcs_server: GCSServer, bucket: str) -> ObjectStorage:
         return gcs_server.storage(bucket)
 
     @pytest.fixture
@@ -224,7 +224,7 @@ class TestRefusals:
         assert not storage.is_taken("shop")
 
     def test_an_object_created_in_the_meantime_stays_and_the_upload_is_aborted(
-        self, storage: GCSStorage, gcs_server: GCSServer, bucket: str
+        self, storage: ObjectStorage, gcs_server: GCSServer, bucket: str
     ) -> None:
         with pytest.raises(NameTaken), storage.publish("shop.gz") as sink:  # noqa: PT012
             sink.write(bytes(upload.SMALLEST_PART + 5))
@@ -232,7 +232,7 @@ class TestRefusals:
         assert storage.read("shop.gz") == b"fast"
         assert gcs_server.server.files(bucket) == ["db-backups/shop.gz"]
 
-    def test_many_parts_become_one_object(self, storage: GCSStorage) -> None:
+    def test_many_parts_become_one_object(self, storage: ObjectStorage) -> None:
         content = random.Random(1).randbytes(2 * upload.SMALLEST_PART + 7)
         with storage.publish("shop.gz") as sink:
             sink.write(content)

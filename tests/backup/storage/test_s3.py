@@ -11,7 +11,7 @@ from django_cfg.backup.errors import ConfigurationError, NameTaken, StorageError
 from django_cfg.backup.storage import open_storage
 from django_cfg.backup.storage.base import Storage
 from django_cfg.backup.storage.object_store import upload
-from django_cfg.backup.storage.s3 import S3Storage
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from tests.backup.storage.storage_contract import StorageContract
 from tests.support.faulty_s3_proxy import FaultyProxy, on_condition
 from tests.support.s3_server import S3Server
@@ -31,7 +31,7 @@ class TestS3Storage(StorageContract):
         return s3_server.endpoint
 
     @pytest.fixture
-    def storage(self, s3_server: S3Server, bucket: str, endpoint: str) -> S3Storage:
+    def storage(self, s3_server: S3Server, bucket: str, endpoint: str) -> ObjectStorage:
         return s3_server.storage(bucket, s3_endpoint_url=endpoint)
 
     @pytest.fixture
@@ -70,21 +70,21 @@ class TestS3Storage(StorageContract):
 
 
 @pytest.fixture
-def storage(s3_server: S3Server, bucket: str) -> S3Storage:
+def storage(s3_server: S3Server, bucket: str) -> ObjectStorage:
     return s3_server.storage(bucket)
 
 
 class TestTakenNames:
     """Also on a service without conditional writes, where the storage checks before it writes."""
 
-    def test_an_existing_name_is_refused_before_writing(self, storage: S3Storage) -> None:
+    def test_an_existing_name_is_refused_before_writing(self, storage: ObjectStorage) -> None:
         storage.write("shop.gz", b"first")
         with pytest.raises(NameTaken), storage.publish("shop.gz"):
             pytest.fail("the block was entered")
         assert storage.read("shop.gz") == b"first"
 
     def test_an_object_created_in_the_meantime_stays_and_the_upload_is_aborted(
-        self, storage: S3Storage, s3_server: S3Server, bucket: str
+        self, storage: ObjectStorage, s3_server: S3Server, bucket: str
     ) -> None:
         big = bytes(upload.SMALLEST_PART + 5)
         with pytest.raises(NameTaken), storage.publish("shop.gz") as sink:  # noqa: PT012
@@ -95,7 +95,7 @@ class TestTakenNames:
 
 
 class TestPublishInParts:
-    def test_many_parts_become_one_object(self, storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_many_parts_become_one_object(self, storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> None:
         """Written in blocks of another size than the parts, and larger than expected."""
         monkeypatch.setattr(upload, "SMALLEST_PART", 5 * upload.MIB)
         content = random.Random(1).randbytes(33 * upload.MIB + 7)
@@ -106,7 +106,7 @@ class TestPublishInParts:
 
     @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])
     def test_an_exception_aborts_the_upload(
-        self, storage: S3Storage, s3_server: S3Server, bucket: str, kind: type[BaseException]
+        self, storage: ObjectStorage, s3_server: S3Server, bucket: str, kind: type[BaseException]
     ) -> None:
         """Neither an object nor a part is left on the server's disk."""
         with pytest.raises(kind), storage.publish("shop.gz") as sink:  # noqa: PT012
@@ -118,7 +118,7 @@ class TestPublishInParts:
         assert not storage.is_taken("shop")
 
     def test_a_stream_much_larger_than_expected_is_an_error(
-        self, storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+        self, storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It is raised before the service would refuse part 10,001."""
         monkeypatch.setattr(upload, "SMALLEST_PART", 5 * upload.MIB)
@@ -150,7 +150,7 @@ class TestPartSize:
 class TestKeys:
     @pytest.mark.parametrize("name", ODD)
     def test_special_characters_in_keys_are_kept(
-        self, storage: S3Storage, s3_server: S3Server, bucket: str, name: str
+        self, storage: ObjectStorage, s3_server: S3Server, bucket: str, name: str
     ) -> None:
         """On the server the key is unchanged, not encoded."""
         key = f"{name}.sqlite3.gz"
@@ -204,14 +204,14 @@ class TestReadMany:
         assert {key for key, data in found if isinstance(data, StorageError)} == gone
         assert all(data == key.encode() for key, data in found if key not in gone)
 
-    def test_an_abandoned_iteration_ends(self, storage: S3Storage) -> None:
+    def test_an_abandoned_iteration_ends(self, storage: ObjectStorage) -> None:
         storage.write("a.json", b"1")
         reading = storage.read_many(["a.json"] * 100)
         assert next(reading) == ("a.json", b"1")
         reading.close()
 
 
-def test_a_large_object_is_streamed(storage: S3Storage) -> None:
+def test_a_large_object_is_streamed(storage: ObjectStorage) -> None:
     content = random.Random(2).randbytes(40 * upload.MIB + 3)
     with storage.publish("shop.gz") as sink:
         sink.write(content)

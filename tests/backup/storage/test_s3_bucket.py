@@ -13,9 +13,11 @@ import pytest
 from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.storage.object_store import upload
-from django_cfg.backup.storage.s3 import S3Storage, bucket
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
+from django_cfg.backup.storage.s3 import bucket
 from django_cfg.backup.storage.s3.addressing import is_virtual_hosted
 from django_cfg.backup.storage.s3.bucket import Bucket
+from django_cfg.backup.storage.s3.client import S3Client
 from tests.support.faulty_s3_proxy import Answer, Exchange, FaultyProxy
 from tests.support.s3_server import S3Server
 
@@ -153,12 +155,12 @@ class TestRegion:
         with answering(404, {}) as (address, _):
             monkeypatch.setattr(bucket, "_AWS", address)
             with pytest.raises(StorageError, match="knows no bucket 'shop': check s3_bucket"):
-                list(S3Storage(bucket_of()).list())
+                list(ObjectStorage(S3Client(bucket_of())).list())
 
     def test_an_unreachable_amazon_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(bucket, "_AWS", "http://127.0.0.1:1")
         with pytest.raises(StorageError, match="set s3_region"):
-            list(S3Storage(bucket_of()).list())
+            list(ObjectStorage(S3Client(bucket_of())).list())
 
 
 @contextmanager

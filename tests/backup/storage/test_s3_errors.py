@@ -13,12 +13,12 @@ import pytest
 
 from django_cfg.backup.errors import NotEnoughSpace, ObjectLocked, StorageError
 from django_cfg.backup.storage.object_store import client
-from django_cfg.backup.storage.s3 import S3Storage
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from tests.support import needs
 from tests.support.faulty_s3_proxy import Answer, FaultyProxy, status
 from tests.support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
 
-USES: dict[str, Callable[[S3Storage], object]] = {
+USES: dict[str, Callable[[ObjectStorage], object]] = {
     "write": lambda storage: storage.write("shop.json", b"x"),
     "read": lambda storage: storage.read("shop.json"),
     "stat": lambda storage: storage.stat("shop.json"),
@@ -36,7 +36,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "_REQUEST_RETRIES", quick)
 
 
-def refusal(storage: S3Storage, use: str = "write") -> str:
+def refusal(storage: ObjectStorage, use: str = "write") -> str:
     """Return the error message; assert that it holds no secret."""
     with pytest.raises(StorageError) as caught:
         USES[use](storage)

@@ -15,7 +15,7 @@ from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.pipeline.archive import pack
 from django_cfg.backup.pipeline.stream import pump
 from django_cfg.backup.storage.object_store import client, upload
-from django_cfg.backup.storage.s3 import S3Storage
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from tests.support import faulty_s3_proxy as faults
 from tests.support.faulty_s3_proxy import Answer, Exchange, Fault, FaultyProxy, Slow
 from tests.support.noise import Noise
@@ -46,7 +46,7 @@ def _small_and_hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def storage(s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> S3Storage:
+def storage(s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> ObjectStorage:
     return s3_server.storage(bucket, s3_endpoint_url=proxy.endpoint)
 
 
@@ -60,7 +60,7 @@ def disk(s3_server: S3Server, bucket: str) -> Iterator[list[str]]:
 
 class TestRequestsOfAListing:
     def test_one_list_for_each_thousand_objects(
-        self, storage: S3Storage, proxy: FaultyProxy, s3_server: S3Server, bucket: str
+        self, storage: ObjectStorage, proxy: FaultyProxy, s3_server: S3Server, bucket: str
     ) -> None:
         """And no request for any single one."""
         folder = s3_server.data / bucket / "db-backups"
@@ -71,7 +71,7 @@ class TestRequestsOfAListing:
         assert proxy.seen == ["ListObjects"] * 3
 
     def test_manifests_are_read_by_one_request_each_sixteen_at_once(
-        self, storage: S3Storage, proxy: FaultyProxy, s3_server: S3Server, bucket: str
+        self, storage: ObjectStorage, proxy: FaultyProxy, s3_server: S3Server, bucket: str
     ) -> None:
         folder = s3_server.data / bucket / "db-backups"
         folder.mkdir()
@@ -89,7 +89,7 @@ class TestTemporaryFaults:
     @pytest.mark.parametrize("kind", IN_PARTS)
     @pytest.mark.parametrize("fault", PASSING)
     def test_a_multipart_upload_is_retried(
-        self, storage: S3Storage, proxy: FaultyProxy, s3_server: S3Server, bucket: str, kind: str, fault: str
+        self, storage: ObjectStorage, proxy: FaultyProxy, s3_server: S3Server, bucket: str, kind: str, fault: str
     ) -> None:
         """The request is sent again, not the complete dump; the bytes are right."""
         proxy.next(kind, PASSING[fault])
@@ -102,7 +102,7 @@ class TestTemporaryFaults:
     @pytest.mark.parametrize("kind", IN_ONE)
     @pytest.mark.parametrize("fault", PASSING)
     def test_an_upload_in_one_request_is_retried(
-        self, storage: S3Storage, proxy: FaultyProxy, disk: list[str], kind: str, fault: str
+        self, storage: ObjectStorage, proxy: FaultyProxy, disk: list[str], kind: str, fault: str
     ) -> None:
         """Created conditionally: the second attempt recognises the object that the first one created."""
         proxy.every("PutObject", faults.on_condition())
@@ -113,7 +113,9 @@ class TestTemporaryFaults:
 
     @pytest.mark.parametrize("kind", ["GetObject", "HeadObject", "ListObjects", "DeleteObject"])
     @pytest.mark.parametrize("fault", PASSING)
-    def test_other_requests_are_retried(self, storage: S3Storage, proxy: FaultyProxy, kind: str, fault: str) -> None:
+    def test_other_requests_are_retried(
+        self, storage: ObjectStorage, proxy: FaultyProxy, kind: str, fault: str
+    ) -> None:
         storage.write("shop.json", SMALL)
         proxy.next(kind, PASSING[fault])
         assert storage.read("shop.json") == SMALL
@@ -122,7 +124,7 @@ class TestTemporaryFaults:
         assert storage.stat("shop.json") is None
 
     def test_a_part_without_an_answer_is_retried(
-        self, storage: S3Storage, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+        self, storage: ObjectStorage, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A dead connection is abandoned after a while, and a new one is opened."""
         monkeypatch.setattr(client, "_PART", timedelta(seconds=3))
@@ -132,13 +134,15 @@ class TestTemporaryFaults:
         assert storage.read("shop.gz") == PARTS
 
     @pytest.mark.parametrize("code", ["InternalError", "SlowDown"])
-    def test_an_error_in_an_answer_of_200_is_retried(self, storage: S3Storage, proxy: FaultyProxy, code: str) -> None:
+    def test_an_error_in_an_answer_of_200_is_retried(
+        self, storage: ObjectStorage, proxy: FaultyProxy, code: str
+    ) -> None:
         proxy.next("CompleteMultipartUpload", faults.status(200, code))
         with storage.publish("shop.gz") as sink:
             sink.write(PARTS)
         assert storage.read("shop.gz") == PARTS
 
-    def test_an_interrupted_download_is_resumed(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+    def test_an_interrupted_download_is_resumed(self, storage: ObjectStorage, proxy: FaultyProxy) -> None:
         """The rest is requested. (rclone answers that with 200, which the proxy makes the 206 of other services.)"""
         storage.write("shop.gz", PARTS)
         proxy.next("GetObject", faults.cut_answer, faults.cut_answer, faults.as_partial)
@@ -161,7 +165,7 @@ class TestPermanentFaults:
     )
     @pytest.mark.usefixtures("disk")
     def test_an_upload_fails(
-        self, storage: S3Storage, proxy: FaultyProxy, kind: str, fault: Fault, message: str
+        self, storage: ObjectStorage, proxy: FaultyProxy, kind: str, fault: Fault, message: str
     ) -> None:
         proxy.every(kind, fault)
         expected = f"Could not store shop.gz.*{message}"
@@ -175,14 +179,14 @@ class TestPermanentFaults:
 
     @pytest.mark.usefixtures("disk")
     @pytest.mark.parametrize("code", ["InternalError", "SlowDown", "InvalidPart"])
-    def test_an_error_in_every_answer_of_200_fails(self, storage: S3Storage, proxy: FaultyProxy, code: str) -> None:
+    def test_an_error_in_every_answer_of_200_fails(self, storage: ObjectStorage, proxy: FaultyProxy, code: str) -> None:
         """The status is 200 and the body holds an error."""
         proxy.every("CompleteMultipartUpload", faults.status(200, code))
         with pytest.raises(StorageError, match="Could not store shop"), storage.publish("shop.gz") as sink:
             sink.write(PARTS)
         assert storage.stat("shop.gz") is None
 
-    def test_a_successful_answer_without_an_object_fails(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+    def test_a_successful_answer_without_an_object_fails(self, storage: ObjectStorage, proxy: FaultyProxy) -> None:
         proxy.next("CompleteMultipartUpload", lambda exchange: Answer(200, exchange.body and COMPLETED))
         with pytest.raises(StorageError, match="said yes, but it is not there"), storage.publish("shop.gz") as sink:
             sink.write(PARTS)
@@ -190,7 +194,7 @@ class TestPermanentFaults:
     @pytest.mark.usefixtures("disk")
     @pytest.mark.parametrize("content", [SMALL, PARTS], ids=["in one request", "in parts"])
     def test_a_successful_answer_with_a_truncated_object_fails(
-        self, storage: S3Storage, proxy: FaultyProxy, content: bytes
+        self, storage: ObjectStorage, proxy: FaultyProxy, content: bytes
     ) -> None:
         """The truncated object is removed."""
         proxy.next("PutObject", cut_on_disk)
@@ -199,14 +203,14 @@ class TestPermanentFaults:
             sink.write(content)
         assert storage.stat("shop.gz") is None
 
-    def test_a_download_fails(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+    def test_a_download_fails(self, storage: ObjectStorage, proxy: FaultyProxy) -> None:
         storage.write("shop.gz", PARTS)
         proxy.every("GetObject", faults.cut_answer)
         with pytest.raises(StorageError, match="Could not read shop"):
             storage.read("shop.gz")
 
     def test_a_failed_abort_is_logged_and_the_first_error_is_raised(
-        self, storage: S3Storage, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture
+        self, storage: ObjectStorage, proxy: FaultyProxy, caplog: pytest.LogCaptureFixture
     ) -> None:
         proxy.every("AbortMultipartUpload", faults.status(403, "AccessDenied"))
         with pytest.raises(ValueError, match="the dump failed"), storage.publish("shop.gz") as sink:  # noqa: PT012
@@ -218,7 +222,7 @@ class TestPermanentFaults:
 
 class TestConditions:
     def test_a_service_without_conditional_writes_gets_plain_requests(
-        self, storage: S3Storage, proxy: FaultyProxy
+        self, storage: ObjectStorage, proxy: FaultyProxy
     ) -> None:
         def refuse(exchange: Exchange) -> Answer:
             if "if-none-match" in exchange.headers:
@@ -230,7 +234,7 @@ class TestConditions:
         assert storage.read("shop.json") == SMALL
 
     def test_an_object_created_after_the_check_stays(
-        self, storage: S3Storage, proxy: FaultyProxy, s3_server: S3Server, bucket: str
+        self, storage: ObjectStorage, proxy: FaultyProxy, s3_server: S3Server, bucket: str
     ) -> None:
         """Another machine creates it between the check and the request."""
         condition = faults.on_condition()
@@ -250,7 +254,7 @@ class TestConditions:
 class TestSignals:
     """Ctrl-C has an immediate effect, and nothing is left."""
 
-    def test_ctrl_c_while_parts_are_not_answered(self, storage: S3Storage, proxy: FaultyProxy) -> None:
+    def test_ctrl_c_while_parts_are_not_answered(self, storage: ObjectStorage, proxy: FaultyProxy) -> None:
         proxy.every("UploadPart", proxy.hold)
         full = interrupted_when(lambda: proxy.seen.count("UploadPart") >= upload.parts_at_once(5 * upload.MIB))
         with full, pytest.raises(KeyboardInterrupt), storage.publish("shop.gz") as sink:
@@ -259,7 +263,7 @@ class TestSignals:
 
     @pytest.mark.parametrize("compression", ["gzip", "zstd", "bz2", "none"])
     def test_ctrl_c_while_a_compressor_waits_for_the_upload(
-        self, storage: S3Storage, proxy: FaultyProxy, compression: str
+        self, storage: ObjectStorage, proxy: FaultyProxy, compression: str
     ) -> None:
         """The compressor writes from another thread, which is joined."""
         proxy.every("UploadPart", proxy.hold)
@@ -270,7 +274,7 @@ class TestSignals:
 
     @pytest.mark.parametrize("content", [SMALL, PARTS], ids=["in one request", "in parts"])
     def test_ctrl_c_during_the_request_that_publishes(
-        self, storage: S3Storage, proxy: FaultyProxy, content: bytes
+        self, storage: ObjectStorage, proxy: FaultyProxy, content: bytes
     ) -> None:
         """The request is finished, and the published object is removed."""
 

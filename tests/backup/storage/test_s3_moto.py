@@ -6,7 +6,7 @@ import pytest
 
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage.object_store import upload
-from django_cfg.backup.storage.s3 import S3Storage
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from tests.backup.storage.storage_contract import StorageContract
 from tests.backup.storage.test_s3 import REOPEN
 from tests.support.moto_server import MotoServer
@@ -18,13 +18,13 @@ def bucket(moto_server: MotoServer) -> str:
 
 
 @pytest.fixture
-def storage(moto_server: MotoServer, bucket: str) -> S3Storage:
+def storage(moto_server: MotoServer, bucket: str) -> ObjectStorage:
     return moto_server.storage(bucket)
 
 
 class TestS3StorageOnMoto(StorageContract):
     @pytest.fixture
-    def storage(self, moto_server: MotoServer, bucket: str) -> S3Storage:
+    def storage(self, moto_server: MotoServer, bucket: str) -> ObjectStorage:
         return moto_server.storage(bucket)
 
     @pytest.fixture
@@ -35,7 +35,7 @@ class TestS3StorageOnMoto(StorageContract):
         test_a_name_is_taken_by_an_object_that_is_being_written = None  # S3 shows nothing of it
 
 
-def test_many_parts_become_one_object(storage: S3Storage) -> None:
+def test_many_parts_become_one_object(storage: ObjectStorage) -> None:
     content = bytes(range(256)) * (2 * upload.SMALLEST_PART // 256) + b"end"
     with storage.publish("shop.gz") as sink:
         sink.write(content)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from django_cfg.backup.errors import StorageError
-from django_cfg.backup.storage.s3 import S3Storage
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from tests.backup.storage.test_s3_errors import make_certificates
 from tests.support.role_server import RoleServer
 from tests.support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
@@ -43,7 +43,7 @@ def require_use(server: S3Server, bucket: str) -> None:
     assert list(storage.list()) == []
 
 
-def with_role(server: S3Server, bucket: str) -> S3Storage:
+def with_role(server: S3Server, bucket: str) -> ObjectStorage:
     return server.storage(bucket, s3_access_key=None, s3_secret_key="", s3_use_role=True)
 
 

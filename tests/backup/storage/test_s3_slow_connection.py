@@ -8,7 +8,7 @@ import pytest
 
 from django_cfg.backup.storage.local import LocalStorage
 from django_cfg.backup.storage.object_store import upload
-from django_cfg.backup.storage.s3 import S3Storage
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from tests.support.django_project import Site
 from tests.support.faulty_s3_proxy import FaultyProxy, Slow
 from tests.support.manifests import publish
@@ -26,7 +26,7 @@ def test_slow_answers_are_waited_for(
     monkeypatch.setattr(upload, "SMALLEST_PART", 5 * upload.MIB)
     for kind in EVERYTHING:
         proxy.every(kind, Slow(0.1))
-    storage: S3Storage = s3_server.storage(bucket, s3_endpoint_url=proxy.endpoint)
+    storage: ObjectStorage = s3_server.storage(bucket, s3_endpoint_url=proxy.endpoint)
     with storage.publish("shop.gz") as sink:
         sink.write(PARTS)
     storage.write("shop.json", b"a manifest")

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from django_cfg.backup.config.storage import BackupStorageConfig
+from django_cfg.backup.storage.object_store.storage import ObjectStorage
 from django_cfg.backup.storage.object_store.upload import SMALLEST_PART
-from django_cfg.backup.storage.s3 import S3Storage
 from tests.support.faulty_s3_proxy import Answer, Exchange, FaultyProxy
 from tests.support.s3_server import S3Server
 
@@ -33,13 +33,13 @@ def sent(proxy: FaultyProxy) -> Sent:
 
 @pytest.fixture
 def open_storage(s3_server: S3Server, proxy: FaultyProxy, bucket: str) -> Any:
-    def open_with(**changes: Any) -> S3Storage:
+    def open_with(**changes: Any) -> ObjectStorage:
         return s3_server.storage(bucket, s3_endpoint_url=proxy.endpoint, **changes)
 
     return open_with
 
 
-def write_large(storage: S3Storage, key: str) -> None:
+def write_large(storage: ObjectStorage, key: str) -> None:
     with storage.publish(key, expected_size=SMALLEST_PART) as sink:
         sink.write(bytes(SMALLEST_PART + 1))
 

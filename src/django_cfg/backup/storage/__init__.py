@@ -37,26 +37,29 @@ def _open_folder(config: BackupStorageConfig, base_dir: Path | None) -> Storage:
 
 def _open_s3(config: BackupStorageConfig) -> Storage:
     _require_obstore("s3")
-    from django_cfg.backup.storage.s3 import S3Storage
+    from django_cfg.backup.storage.object_store.storage import ObjectStorage
     from django_cfg.backup.storage.s3.bucket import Bucket
+    from django_cfg.backup.storage.s3.client import S3Client
 
-    return S3Storage(Bucket.of(config))
+    return ObjectStorage(S3Client(Bucket.of(config)))
 
 
 def _open_gcs(config: BackupStorageConfig) -> Storage:
     _require_obstore("gcs")
-    from django_cfg.backup.storage.gcs import GCSStorage
     from django_cfg.backup.storage.gcs.bucket import GCSBucket
+    from django_cfg.backup.storage.gcs.client import GCSClient
+    from django_cfg.backup.storage.object_store.storage import ObjectStorage
 
-    return GCSStorage(GCSBucket.of(config))
+    return ObjectStorage(GCSClient(GCSBucket.of(config)))
 
 
 def _open_azure(config: BackupStorageConfig) -> Storage:
     _require_obstore("azure")
-    from django_cfg.backup.storage.azure import AzureStorage
+    from django_cfg.backup.storage.azure.client import AzureClient
     from django_cfg.backup.storage.azure.container import Container
+    from django_cfg.backup.storage.object_store.storage import ObjectStorage
 
-    return AzureStorage(Container.of(config))
+    return ObjectStorage(AzureClient(Container.of(config)))
 
 
 def _open_rclone(config: BackupStorageConfig) -> Storage:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from django_cfg.backup.errors import StorageError
+from django_cfg.backup.storage.base import Immutability
 from django_cfg.backup.storage.object_store.place import Place
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ class Client(ABC):
     def sent_with(self, key: str) -> SentWith:
         """Return what goes with the object *key*."""
         return {"attributes": None, "tags": None}
+
+    def immutability(self) -> Immutability | None:
+        """Return what the place says of versions and locks; None: it keeps nothing, or cannot be asked."""
+        return None
 
     def require_lock(self, key: str) -> None:  # noqa: B027  most places lock nothing
         """

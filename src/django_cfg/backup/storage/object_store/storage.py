@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.pipeline.stream import Readable, Writable
-from django_cfg.backup.storage.base import Storage, StoredObject, require_inside
+from django_cfg.backup.storage.base import Immutability, Storage, StoredObject, require_inside
 from django_cfg.backup.storage.object_store.client import Client
 from django_cfg.backup.storage.object_store.download import Download
 from django_cfg.backup.storage.object_store.requests import Requests, requests_to
@@ -50,6 +50,9 @@ class ObjectStorage(Storage):
     @property
     def sends_in_the_clear(self) -> bool:
         return self.place.sends_in_the_clear
+
+    def immutability(self) -> Immutability | None:
+        return self._client.immutability()
 
     @contextmanager
     def publish(self, key: str, *, expected_size: int = 0) -> Iterator[Writable]:
