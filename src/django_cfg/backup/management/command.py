@@ -78,8 +78,7 @@ class BackupCommand(BaseCommand):
         self.progress = TerminalProgress(self.stderr, quiet=options["verbosity"] == 0)
         with exit_on_signals():
             document = self._run(options)
-        if self.as_json and not self._is_printed:
-            self.print_document(document)
+        self.print_document(document)
         if lost := self._output.error:
             raise CommandError(f"The command has ended well; what it printed is lost: {lost.strerror}.", returncode=1)
 
@@ -88,8 +87,7 @@ class BackupCommand(BaseCommand):
             with operation():
                 return self.run(**options)
         except BackupError as error:
-            if self.as_json and not self._is_printed:
-                self.print_document({"error": str(error)})
+            self.print_document({"error": str(error)})
             if options["traceback"]:
                 raise
             self._end_with(error)
@@ -107,9 +105,10 @@ class BackupCommand(BaseCommand):
         raise CommandError(str(error), returncode=error.exit_code) from error
 
     def print_document(self, document: Any) -> None:
-        """The one document; what fails afterwards prints no second one."""
-        self._is_printed = True
-        self.stdout.write(json.dumps(to_jsonable_python(document, by_alias=True), indent=2))
+        """Print the one document of ``--json``, without it nothing; what fails afterwards prints no second one."""
+        if self.as_json and not self._is_printed:
+            self._is_printed = True
+            self.stdout.write(json.dumps(to_jsonable_python(document, by_alias=True), indent=2))
 
     def show(self, text: str) -> None:
         """A result for a person; with ``--json`` nothing."""

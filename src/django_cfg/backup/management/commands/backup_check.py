@@ -32,8 +32,7 @@ class Command(BackupCommand):
             findings.append(finding)
             self.show(self._line(finding))
         if error := _verdict(findings):
-            if self.as_json:
-                self.print_document(findings)
+            self.print_document(findings)
             raise error
         return findings
 

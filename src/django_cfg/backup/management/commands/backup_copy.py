@@ -66,6 +66,5 @@ class Command(BackupCommand):
             if not outcome.error:
                 self.show(f"{outcome.name}: copied from {outcome.source} to {outcome.place}")
         if error := copies_error(outcomes):
-            if self.as_json:
-                self.print_document(outcomes)
+            self.print_document(outcomes)
             raise error

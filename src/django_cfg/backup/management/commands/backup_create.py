@@ -27,15 +27,11 @@ class Command(BackupCommand):
             if isinstance(result, Manifest):
                 self.show(_summary(result))
         if error := batch_error(results):
-            self._fail(results, error)
+            self.print_document(results)
+            raise error
         if not results:
             self.warn("No database is enabled for backups: see BackupDatabaseConfig.enabled in settings.BACKUP.")
         return results
-
-    def _fail(self, results: list[Manifest | Failure], error: Exception) -> None:
-        if self.as_json:
-            self.print_document(results)
-        raise error
 
 
 def _summary(manifest: Manifest) -> str:

@@ -72,8 +72,7 @@ class Command(BackupCommand):
             made = back_up_before_migrate(alias, plan, self.progress)
         except BackupError as error:
             text = explain_failure(alias, error)
-            if self.as_json:
-                self.print_document({"error": text})
+            self.print_document({"error": text})
             raise CommandError(text, returncode=error.exit_code) from error
         if made.warning:
             self.warn(made.warning)
@@ -102,8 +101,7 @@ class Command(BackupCommand):
             if isinstance(error.__cause__, BackupError):
                 raise  # a late backup, which has said all
             advice = f"The migration of {alias!r} failed. Correct it and run migrate again{_way_back(alias, made)}"
-            if self.as_json:
-                self.print_document({"error": f"{error} {advice}" if isinstance(error, CommandError) else advice})
+            self.print_document({"error": f"{error} {advice}" if isinstance(error, CommandError) else advice})
             if isinstance(error, CommandError):
                 raise CommandError(f"{error}\n{advice}", returncode=error.returncode) from error
             error.add_note(advice)  # the last line of the traceback

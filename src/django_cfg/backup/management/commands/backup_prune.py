@@ -69,7 +69,7 @@ class Command(BackupCommand):
         self._sweep(project, staging)
         reports = [self._prune(due) for due in self._still_agreed(plans, orphans=orphans)]
         report = report_of_all(reports)
-        if any(each.failed for each in reports) and self.as_json:
+        if any(each.failed for each in reports):
             self.print_document(report)
         for each in reports:
             each.require_complete()
@@ -141,8 +141,7 @@ class Command(BackupCommand):
                 self._remove(leftover, removed, errors)
         document = [leftover.report(removed=leftover in removed) for leftover in found]
         if errors:
-            if self.as_json:
-                self.print_document(document)
+            self.print_document(document)
             raise StorageError(*errors)
         return document
 

@@ -105,8 +105,7 @@ class Command(BackupCommand):
         self._report_old_data(report)
         if plan.migrations:
             self.warn(plan.migrations)
-        if self.as_json:
-            self.print_document(report)
+        self.print_document(report)
 
     def _report_old_data(self, report: RestoreReport) -> None:
         if report.old_data:

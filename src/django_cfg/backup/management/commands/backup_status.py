@@ -75,8 +75,7 @@ class Command(BackupCommand):
         self.warn_of_damage(damaged for damaged in catalog.damaged if damaged.name not in own)
         self._show_old_data(report)
         if report.problems:
-            if self.as_json:
-                self.print_document(report)
+            self.print_document(report)
             raise Unhealthy(*report.problems)
         return report
 

@@ -30,8 +30,7 @@ class Command(BackupCommand):
             self.show(line)
         if not lines and not ticked.problems and sys.stdout.isatty():  # in a crontab it would be a mail a minute
             self.show("Nothing is due.")
-        if self.as_json and (ticked.problems or ticked.error):
-            self.print_document(ticked)
+        self.print_document(ticked)
         ticked.raise_problems()
         if ticked.error:
             raise ticked.error

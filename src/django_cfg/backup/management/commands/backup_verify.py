@@ -125,7 +125,7 @@ class Command(BackupCommand):
 
     def _report(self, results: list[VerifyResult], *, drilled: bool) -> None:
         failed = [result.error for result in results if result.error]
-        if failed and self.as_json:
+        if failed:
             self.print_document(results)
         if len(failed) == 1:
             raise failed[0]
