@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import IO
 
 from django_cfg.backup.errors import StorageError, UsageError
 from django_cfg.backup.formatting import printable
@@ -57,14 +56,8 @@ class FileOrigin(Origin):
         self.size = found.st_size
         self.modified = datetime.fromtimestamp(found.st_mtime, UTC)
 
-    @contextmanager
-    def open(self) -> Iterator[Readable]:
-        try:
-            file = self.path.open("rb", buffering=0)
-        except OSError as error:
-            raise StorageError.from_os("read", self.path, error) from error
-        with file:
-            yield _File(file, self.path)
+    def open(self) -> AbstractContextManager[Readable]:
+        return LocalStorage(self.path.parent).open(self.path.name)
 
     def list_companions(self) -> list[Path]:
         """Return the files next to it in which SQLite keeps the newest data, or what undoes a half-made change."""
@@ -130,14 +123,3 @@ def _key_of(storage: Storage, path: Path) -> str:
 
 def _fit(name: str) -> str:
     return printable(name.encode(errors="backslashreplace").decode())
-
-
-class _File:
-    def __init__(self, file: IO[bytes], path: Path) -> None:
-        self._file, self._path = file, path
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            return self._file.read(size)
-        except OSError as error:
-            raise StorageError.from_os("read", self._path, error) from error
