@@ -21,7 +21,6 @@ from django_cfg.backup.pipeline.archive import Packed
 from django_cfg.backup.pipeline.compression import SUFFIX, require_library
 from django_cfg.backup.pipeline.encryption.encrypt import UNENCRYPTED, Encryptor, open_encryptor
 from django_cfg.backup.policy.health import size_warning
-from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.catalog.naming import render_name
 from django_cfg.backup.services.catalog.places import read_places
@@ -36,7 +35,6 @@ from django_cfg.backup.services.project.progress import SILENT, Progress, byte_p
 from django_cfg.backup.services.project.project import Project, current_project, operation, require_enabled
 from django_cfg.backup.services.project.storage_advice import refuse_served_folder
 from django_cfg.backup.services.retention.prune import prune_after_backup
-from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.runs.run import RecordedRun, failure_reason
 from django_cfg.backup.storage.base import Storage
 
@@ -77,26 +75,14 @@ def create_in(
     project.database(alias)
     source = project.source(alias)
     attempt = _BackupAttempt(project, source, trigger, note)
-    with (
-        defer_signals(cancellable=True) as deferred,
-        source_lock(project, source, Run.Kind.BACKUP) as lock_file,
-    ):
-        run = RecordedRun(
-            project,
-            source,
-            Run.Kind.BACKUP,
-            deferred=deferred,
-            progress=progress,
-            trigger=trigger,
-            lock_file=lock_file,
-            claim=claim,
-            ended=attempt.announce,
-        )
-        with run.recorded(), deferred.allowed():
-            signals.send(signals.backup_started, source=source, trigger=trigger)
-            with open_encryptor(project.config.encryption_key) as encryptor:
-                manifest = attempt.carry_out(run, encryptor)
-            catalog = attempt.review(manifest)
+    run = RecordedRun(
+        project, source, Run.Kind.BACKUP, progress=progress, trigger=trigger, claim=claim, ended=attempt.announce
+    )
+    with run.recorded(), run.interruptible():
+        signals.send(signals.backup_started, source=source, trigger=trigger)
+        with open_encryptor(project.config.encryption_key) as encryptor:
+            manifest = attempt.carry_out(run, encryptor)
+        catalog = attempt.review(manifest)
     if catalog:
         send_complete(project, catalog)
     prune_after_backup(project, manifest, catalog, progress, without={place.name for place in attempt.missing})

@@ -16,7 +16,6 @@ from django_cfg.backup.formatting import counted, elapsed, megabytes, one_paragr
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
-from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.process.redaction import redact
 from django_cfg.backup.process.threads import start_thread
 from django_cfg.backup.services.catalog.catalog import find_backup
@@ -33,7 +32,6 @@ from django_cfg.backup.services.project.secrets import keep_secrets_out_of_logs,
 from django_cfg.backup.services.restore.restore import RestoreRequest, execute_restore, plan_restore
 from django_cfg.backup.services.restore.undo import undo_restore
 from django_cfg.backup.services.retention.prune import execute_prune, plan_prune, still_due
-from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.runs.run import RecordedRun, failure_reason
 from django_cfg.backup.services.verification.drill import drill, require_success
 from django_cfg.backup.services.verification.verify import verify
@@ -216,22 +214,15 @@ def _verify_one(project: Project, name: str, progress: Progress, *, with_drill: 
     catalog.require_signature(manifest, allow_unsigned=not with_drill)
     place = places_with(project, catalog, manifest)[0]
     keys = decryption_keys(project.config)
-    kind = Run.Kind.VERIFICATION
-    with (
-        defer_signals(cancellable=True) as deferred,
-        source_lock(project, manifest.source, kind) as lock_file,
-    ):
-        run = RecordedRun(
-            project, manifest.source, kind, deferred=deferred, progress=progress, lock_file=lock_file, name=name
-        )
-        with run.recorded(), deferred.allowed():
-            if with_drill:
-                require_success(proof := drill(project, place, manifest, keys, run.progress))
-                done = f"{name} was restored and compared: {proof.tables:,} tables, {proof.rows:,} rows."
-            else:
-                verify(project, place, manifest, keys, run.progress)
-                done = f"{name} was read to its last byte and is good."
-            run.succeed(name=name, size=manifest.size)
+    run = RecordedRun(project, manifest.source, Run.Kind.VERIFICATION, progress=progress, name=name)
+    with run.recorded(), run.interruptible():
+        if with_drill:
+            require_success(proof := drill(project, place, manifest, keys, run.progress))
+            done = f"{name} was restored and compared: {proof.tables:,} tables, {proof.rows:,} rows."
+        else:
+            verify(project, place, manifest, keys, run.progress)
+            done = f"{name} was read to its last byte and is good."
+        run.succeed(name=name, size=manifest.size)
     return done
 
 
@@ -275,13 +266,12 @@ def _undo(project: Project, job: Job, progress: JobProgress) -> Outcome:
 def _prune(project: Project, job: Job, progress: JobProgress) -> Outcome:
     """Delete of what was shown as due only what is still due."""
     everything = project.source("")
-    with defer_signals(cancellable=True) as deferred:
-        run = RecordedRun(project, everything, Run.Kind.PRUNE, deferred=deferred, progress=progress)
-        with run.recorded(), deferred.allowed():
-            report = execute_prune(still_due(job.names, plan_prune()), run.progress)
-            report.require_complete()
-            deleted = f"{counted(len(report.deleted), 'backup')} deleted, {megabytes(report.freed)} freed."
-            run.succeed(size=report.freed, message=deleted)
+    run = RecordedRun(project, everything, Run.Kind.PRUNE, progress=progress)
+    with run.recorded(), run.interruptible():
+        report = execute_prune(still_due(job.names, plan_prune()), run.progress)
+        report.require_complete()
+        deleted = f"{counted(len(report.deleted), 'backup')} deleted, {megabytes(report.freed)} freed."
+        run.succeed(size=report.freed, message=deleted)
     return deleted, report.document
 
 

@@ -43,7 +43,6 @@ from django_cfg.backup.services.restore.sanitize import (
     sanitize_restored_data,
 )
 from django_cfg.backup.services.runs import history_database
-from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.runs.history_database import refusal_logged
 from django_cfg.backup.services.runs.lease import fail_dead_runs
 from django_cfg.backup.services.runs.run import RecordedRun, failure_reason
@@ -258,32 +257,26 @@ def execute_restore(plan: RestorePlan, progress: Progress = SILENT, on_switch: O
     project, manifest = plan.project, plan.manifest
     target = project.source(plan.target)
     outcome = _Outcome(plan)
-    with (
-        defer_signals(cancellable=True) as deferred,
-        source_lock(project, target, Run.Kind.RESTORE) as lock_file,
-    ):
-        run = RecordedRun(
-            project,
-            target,
-            Run.Kind.RESTORE,
-            deferred=deferred,
-            progress=progress,
-            lock_file=lock_file,
-            in_target=plan.holds_history,
-            ended=outcome.announce,
-            name=manifest.name,
-            tables=", ".join(plan.options.tables),
-        )
-        with run.recorded():
-            try:
-                with deferred.allowed():
-                    if run.row_id:
-                        with refusal_logged("fail the runs of dead restores"):
-                            fail_dead_runs(project, Run.Kind.RESTORE, mine=lock_file, living=run.row_id)
-                    report = _carry_out(plan, run, outcome, on_switch)
-            finally:
-                if plan.replaces_history and outcome.is_switched:
-                    history_database.reconcile(list(plan.catalog.backups))
+    run = RecordedRun(
+        project,
+        target,
+        Run.Kind.RESTORE,
+        progress=progress,
+        in_target=plan.holds_history,
+        ended=outcome.announce,
+        name=manifest.name,
+        tables=", ".join(plan.options.tables),
+    )
+    with run.recorded():
+        try:
+            with run.interruptible():
+                if run.row_id:
+                    with refusal_logged("fail the runs of dead restores"):
+                        fail_dead_runs(project, Run.Kind.RESTORE, mine=run.lock_file, living=run.row_id)
+                report = _carry_out(plan, run, outcome, on_switch)
+        finally:
+            if plan.replaces_history and outcome.is_switched:
+                history_database.reconcile(list(plan.catalog.backups))
     return report
 
 

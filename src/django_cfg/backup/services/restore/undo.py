@@ -5,12 +5,10 @@ from __future__ import annotations
 from django_cfg.backup import signals
 from django_cfg.backup.errors import UsageError
 from django_cfg.backup.models import Run
-from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services.project.connections import close_connections
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import current_project, operation
 from django_cfg.backup.services.restore.restore import RestoreReport, holds_history
-from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.runs.run import RecordedRun, failure_reason
 
 
@@ -36,24 +34,19 @@ def undo_restore(alias: str, old_data: str, *, disconnect: bool = False, progres
         if error:
             signals.send(signals.restore_failed, manifest=None, database=alias, message=failure_reason(error))
 
-    with defer_signals() as deferred, source_lock(project, target, Run.Kind.RESTORE) as lock_file:
-        run = RecordedRun(
-            project,
-            target,
-            Run.Kind.RESTORE,
-            deferred=deferred,
-            progress=progress,
-            lock_file=lock_file,
-            in_target=holds_history(project, engine),
-            ended=announce,
-            name="",
-        )
-        with run.recorded():
-            close_connections(project, engine)
-            switched = engine.undo(old_data, disconnect=disconnect)
-            run.succeed(old_data=switched.old_data or "", message=f"Undone: {old_data} is the database again.")
-            report = RestoreReport(restored=None, to=alias, old_data=switched.old_data, advice=switched.advice)
-            signals.send(
-                signals.restore_succeeded, manifest=None, database=alias, old_data=switched.old_data, seconds=0.0
-            )
+    run = RecordedRun(
+        project,
+        target,
+        Run.Kind.RESTORE,
+        progress=progress,
+        in_target=holds_history(project, engine),
+        cancellable=False,
+        ended=announce,
+    )
+    with run.recorded():
+        close_connections(project, engine)
+        switched = engine.undo(old_data, disconnect=disconnect)
+        run.succeed(old_data=switched.old_data or "", message=f"Undone: {old_data} is the database again.")
+        report = RestoreReport(restored=None, to=alias, old_data=switched.old_data, advice=switched.advice)
+        signals.send(signals.restore_succeeded, manifest=None, database=alias, old_data=switched.old_data, seconds=0.0)
     return report

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, Self
 
 from django_cfg.backup.errors import Cancelled
 from django_cfg.backup.manifest import Source
 from django_cfg.backup.models import Run
-from django_cfg.backup.process.deferred_signals import CancelRequested, DeferredSignals
+from django_cfg.backup.process.deferred_signals import CancelRequested, defer_signals
 from django_cfg.backup.process.redaction import redact
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.actor import current_actor
@@ -19,6 +19,7 @@ from django_cfg.backup.services.project.progress import SILENT, LiveProgress, Pr
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.project.secrets import secrets_of
 from django_cfg.backup.services.runs import lease
+from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.runs.heartbeat import heartbeats
 from django_cfg.backup.services.runs.history_database import attempted, history_alias, required, retry_while_locked
 
@@ -39,9 +40,8 @@ class RecordedRun:
     A first write that fails is logged, and the later ones are left out. Given a *claim*, the row that a tick has
     written for a slot, that row is started, or nothing is.
 
-    :param lock_file: the file that this process has locked for as long as it runs.
-    :param deferred: the block of signals that the run is in; it ends when somebody cancels the run.
     :param progress: to be replaced by the attribute of that name, which keeps what the history shows of a running run.
+    :param cancellable: somebody may cancel it.
     :param in_target: the history is in the database that a restore replaces: the row is written at the end only.
     :param ended: called once the row is finished, with the error; None: the run has succeeded. A cancelled run is no
         failure: nothing is called.
@@ -53,19 +53,19 @@ class RecordedRun:
         source: Source,
         kind: Run.Kind,
         *,
-        deferred: DeferredSignals,
         progress: Progress = SILENT,
         trigger: str = "manual",
-        lock_file: str = "",
         claim: Run | None = None,
         in_target: bool = False,
+        cancellable: bool = True,
         ended: Ended = lambda error: None,
         **facts: Any,
     ) -> None:
-        self._project, self._lock_file, self._claim, self._in_target = project, lock_file, claim, in_target
-        self._ended, self._deferred = ended, deferred
-        self.progress = LiveProgress(progress, deferred)
-        deferred.allows_cancelling = lambda: self.can_be_cancelled()
+        self._project, self._claim, self._in_target, self._ended = project, claim, in_target, ended
+        self._deferred = defer_signals(cancellable=cancellable)
+        self._deferred.allows_cancelling = lambda: self.can_be_cancelled()
+        self.progress = LiveProgress(progress, self._deferred)
+        self.lock_file = ""  # that this process has locked for as long as the run goes on
         if trigger != "scheduled":
             facts["started_by"] = current_actor()
         self._row = claim or Run(**source.model_dump(), kind=kind, trigger=trigger, **facts)
@@ -88,25 +88,34 @@ class RecordedRun:
     def recorded(self) -> Iterator[Self]:
         """A block that is the run; how it ends is written to the row, then passed to *ended*.
 
-        To be entered where signals are deferred, and to be filled where they are allowed: a row that was begun is
-        finished, too.
+        Signals are deferred in it, except where it is :meth:`interruptible`: a row that was begun is finished, too.
 
         :raises AlreadyRunning: a run of this source is going on, or the claim is no longer waiting.
         :raises HistoryUnavailable: the claim cannot be started.
         :raises Cancelled: somebody has cancelled the run.
         """
-        try:
-            self._begin()
-            with heartbeats(self.row_id, self.progress, self.cancel):
-                yield self
-        except BaseException as error:
-            request = self._request_behind(error)
-            self._end(request or error)
-            if request is None:
-                raise
-            text = f"The {self._row.kind} of {self._row.source} was cancelled by {request.by}."
-            raise Cancelled(text, *getattr(error, "__notes__", ())) from error
-        self._end(None)
+        with self._deferred, self._locked() as self.lock_file:
+            try:
+                self._begin()
+                with heartbeats(self.row_id, self.progress, self.cancel):
+                    yield self
+            except BaseException as error:
+                request = self._request_behind(error)
+                self._end(request or error)
+                if request is None:
+                    raise
+                text = f"The {self._row.kind} of {self._row.source} was cancelled by {request.by}."
+                raise Cancelled(text, *getattr(error, "__notes__", ())) from error
+            self._end(None)
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        """A part of the run in which signals arrive as usual."""
+        return self._deferred.allowed()
+
+    def _locked(self) -> AbstractContextManager[str]:
+        """The lock of the source; a prune has none, which two processes may do at the same time."""
+        row = self._row
+        return nullcontext("") if row.kind == Run.Kind.PRUNE else source_lock(self._project, row.source, row.kind)
 
     def _request_behind(self, error: BaseException) -> CancelRequested | None:
         """Return the request to end that has led to *error*, if one has; a step that it ended may have failed."""
@@ -143,14 +152,14 @@ class RecordedRun:
     def _begin(self) -> None:
         if self._claim is not None:
             with required(f"start the scheduled {self._claim.kind} of {self._claim.source}"):
-                lease.start(self._project, self._claim, self._lock_file)
+                lease.start(self._project, self._claim, self.lock_file)
         elif self._in_target:
-            self._row.host, self._row.lock_file = socket.gethostname(), self._lock_file
+            self._row.host, self._row.lock_file = socket.gethostname(), self.lock_file
             self._row.started_at = clock.now()
         else:
             with attempted("write the history of this run") as is_possible:
                 if is_possible:
-                    lease.begin(self._project, self._row, self._lock_file)
+                    lease.begin(self._project, self._row, self.lock_file)
         self._is_begun = True
         self._is_written = self._in_target or self._row.pk is not None
 

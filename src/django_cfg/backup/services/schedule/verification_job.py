@@ -22,14 +22,12 @@ from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
 from django_cfg.backup.policy.health import last_proof
-from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.records import Record
 from django_cfg.backup.services.catalog.catalog import Catalog, damaged_of, describe_damage, latest_backup
 from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import SILENT, Progress
 from django_cfg.backup.services.project.project import Project, current_project, operation
-from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.runs.history_database import required
 from django_cfg.backup.services.runs.run import RecordedRun, failure_reason
 from django_cfg.backup.services.schedule.backup_job import find_waiting, history_failures_sent, send_begun
@@ -87,23 +85,20 @@ def _serve(project: Project, source: Source, claim: Run, progress: Progress, wai
         if error and not isinstance(error, Exception):  # ended from outside; all other failures have been sent
             _send_failed(project, source, failure_reason(error))
 
-    with defer_signals(cancellable=True) as deferred, source_lock(project, source, _KIND) as lock_file:
-        run = RecordedRun(
-            project, source, _KIND, deferred=deferred, progress=progress, lock_file=lock_file, claim=claim, ended=ended
-        )
-        with run.recorded(), deferred.allowed():
-            try:
-                verified = _verify_newest(project, source, run, waits)
-            except BackupNotFound:
-                run.forget()  # all are gone: there is nothing to verify
-                return None
-            except RestoreUnderWay as error:
-                if waits:
-                    raise
-                run.postpone()
-                _log.info("%s The verification is tried again with the next tick.", error)
-                return None
-            run.succeed(name=verified.name, size=verified.manifest.size)
+    run = RecordedRun(project, source, _KIND, progress=progress, claim=claim, ended=ended)
+    with run.recorded(), run.interruptible():
+        try:
+            verified = _verify_newest(project, source, run, waits)
+        except BackupNotFound:
+            run.forget()  # all are gone: there is nothing to verify
+            return None
+        except RestoreUnderWay as error:
+            if waits:
+                raise
+            run.postpone()
+            _log.info("%s The verification is tried again with the next tick.", error)
+            return None
+        run.succeed(name=verified.name, size=verified.manifest.size)
     return verified
 
 
