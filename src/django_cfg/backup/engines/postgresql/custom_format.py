@@ -14,7 +14,7 @@ from collections.abc import Collection, Generator, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from django_cfg.backup.engines.postgresql.schema import TableName
+from django_cfg.backup.engines.postgresql.schema import TableName, unquote_name
 from django_cfg.backup.errors import DumpFailed, RestoreRefused, VerificationFailed
 from django_cfg.backup.pipeline.stream import Readable
 
@@ -247,7 +247,7 @@ class _Check:
         text = (yield from self._take(size)).decode(errors="replace")
         if kind == "POLICY":
             text = _CONDITION.split(text, maxsplit=1)[0]
-        found = {_unquote(role) for roles in _GRANTED.findall(text) for role in _ROLE.findall(roles)}
+        found = {unquote_name(role) for roles in _GRANTED.findall(text) for role in _ROLE.findall(roles)}
         self.contents.roles |= found - {"PUBLIC", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE", "public"}
 
     def _read_block(self) -> _Parser:
@@ -362,7 +362,3 @@ class _Check:
         if self._position == len(self._buffer):
             self._buffer, self._position = (yield), 0
         return bool(self._buffer)
-
-
-def _unquote(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name

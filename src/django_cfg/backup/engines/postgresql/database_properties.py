@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from django_cfg.backup.engines.postgresql.error_text import describe_error, get_sqlstate
-from django_cfg.backup.engines.postgresql.schema import execute, fetch_rows, quote_literal, quote_name
+from django_cfg.backup.engines.postgresql.schema import execute, fetch_rows, quote_literal, quote_name, unquote_name
 from django_cfg.backup.manifest import Characters, DatabaseGrant, DatabaseProperties, DatabaseSetting
 
 _LOCALE_PROVIDERS_SINCE = 15  # major version of the server
@@ -165,8 +165,8 @@ def find_custom_settings(script: str, name: str) -> Iterator[tuple[str, str]]:
     """Describe and return SQL for the settings with a dot in their names, of *script*, that ``pg_restore --create``
     makes of an archive's entry DATABASE PROPERTIES; for the database *name*."""
     for found in _SET_STATEMENT.finditer(script):
-        if _is_custom(setting := _unquote(found["setting"])):
-            role = _unquote(found["role"] or "")
+        if _is_custom(setting := unquote_name(found["setting"])):
+            role = unquote_name(found["role"] or "")
             statement = f"ALTER {_build_subject(name, role)} SET {found['setting']} TO {found['value']}"
             yield _describe_setting(setting, role), statement
 
@@ -253,7 +253,3 @@ def _build_setting(database: str, setting: DatabaseSetting, value: str) -> str:
         items = [quoted.replace('""', '"') or plain for quoted, plain in _ITEM.findall(value) if value]
         values = ", ".join(map(quote_literal, items)) or quote_literal("")
     return f"ALTER {_build_subject(database, setting.role)} SET {target} TO {values}"
-
-
-def _unquote(name: str) -> str:
-    return re.sub(r'"((?:[^"]|"")*)"', lambda found: found[1].replace('""', '"'), name)

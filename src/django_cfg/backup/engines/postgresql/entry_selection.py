@@ -18,6 +18,7 @@ from django_cfg.backup.engines.postgresql.error_text import describe_error
 from django_cfg.backup.engines.postgresql.missing_roles import find_entries
 from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import PsqlSession
+from django_cfg.backup.engines.postgresql.schema import unquote_name
 from django_cfg.backup.engines.postgresql.target import Target
 from django_cfg.backup.errors import RestoreFailed
 
@@ -140,17 +141,13 @@ def _find_privileges_of_others(target: Target, archive: OpenedArchive) -> list[A
 
     def find(entries: Sequence[ArchiveEntry]) -> Iterator[ArchiveEntry]:
         script = archive.read_script([entry.line for entry in entries], ["--no-owner"]).decode(errors="replace")
-        roles = {_unquote(role) for role in _OF_ROLE.findall(script)}
+        roles = {unquote_name(role) for role in _OF_ROLE.findall(script)}
         if _GRANTOR.search(script) or roles & set(target.forbidden_roles):
             middle = len(entries) // 2
             yield from entries if not middle else (*find(entries[:middle]), *find(entries[middle:]))
 
     privileges = [entry for entry in archive.entries if entry.kind in ("ACL", "DEFAULT ACL")]
     return list(find(privileges)) if privileges else []
-
-
-def _unquote(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def _advise_on_owners(target: Target, left_out: Sequence[str]) -> str:

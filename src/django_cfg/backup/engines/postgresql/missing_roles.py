@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from django_cfg.backup.engines.postgresql.pg_restore import OpenedArchive
+from django_cfg.backup.engines.postgresql.schema import unquote_name
 
 _USER_MAPPING = re.compile(r"\d+; \d+ \d+ USER MAPPING - USER MAPPING (?P<user_and_rest>.*)")
 _POLICY_LINE = re.compile(rb"\d+; \d+ \d+ POLICY ")
@@ -45,9 +46,5 @@ def _find_policy(line: bytes, roles: Sequence[str], archive: OpenedArchive) -> s
     if not _POLICY_LINE.match(line):
         return ""
     found = _POLICY.search(archive.read_script([line]).decode(errors="replace"))
-    named = {_unquote(name) for name in re.findall(_NAME, found["roles"])} if found else set()
+    named = {unquote_name(name) for name in re.findall(_NAME, found["roles"])} if found else set()
     return f"{found['name']} ON {found['table']}" if found and named & set(roles) else ""
-
-
-def _unquote(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -141,6 +142,11 @@ class SelectedTables:
 
 def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def unquote_name(name: str) -> str:
+    """Return *name*, and each part of it if it is qualified, without the quotes that PostgreSQL puts around it."""
+    return re.sub(r'"((?:[^"]|"")*)"', lambda found: found[1].replace('""', '"'), name)
 
 
 def quote_literal(text: str) -> str:

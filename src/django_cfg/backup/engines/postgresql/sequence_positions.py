@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from django_cfg.backup.engines.postgresql.schema import quote_literal
+from django_cfg.backup.engines.postgresql.schema import quote_literal, unquote_name
 
 NAME = r'(?:"(?:[^"]|"")*"|[^\s".,;:()\']+)'
 _QUALIFIED = rf"{NAME}\.{NAME}"
@@ -153,7 +153,7 @@ def _find_columns(script: str) -> Iterator[tuple[Column, Column]]:
 
 def split_name(name: str) -> Column:
     """Return the parts of ``schema.name`` without their quotes."""
-    return tuple(part[1:-1].replace('""', '"') if part.startswith('"') else part for part in re.findall(NAME, name))
+    return tuple(map(unquote_name, re.findall(NAME, name)))
 
 
 def _build_array(parts: Iterable[str]) -> str:
