@@ -110,6 +110,11 @@ class Run(models.Model):
 
         return Source(project=self.project, env=self.env, database=self.database)
 
+    @property
+    def claimed(self) -> str:
+        """When its slot was claimed, in ISO 8601: after a restore the number alone may be another claim's."""
+        return self.queued_at.isoformat() if self.queued_at else ""
+
 
 class WebhookDelivery(models.Model):
     """An event that has not arrived at a webhook yet."""

@@ -15,11 +15,7 @@ from django_cfg.backup.formatting import counted
 from django_cfg.backup.models import Run
 from django_cfg.backup.process.in_thread import InThread
 
-_TASKS = {
-    Run.Kind.BACKUP: "django_cfg.backup.celery.run_backup",
-    Run.Kind.VERIFICATION: "django_cfg.backup.celery.run_verification",
-}
-_COPIES = "django_cfg.backup.celery.run_copies"
+_TASKS = "django_cfg.backup.celery"  # run_backup, run_verification, run_copies
 _PATIENCE = 10.0  # seconds for the broker
 _PING = 2.0  # seconds in which workers answer
 T = TypeVar("T")
@@ -42,27 +38,21 @@ def put(claim: Run, schedule: BackupScheduleConfig, again_after: timedelta) -> N
     :raises ConfigurationError: no Celery app is loaded that workers serve.
     :raises QueueUnavailable: the broker does not take it.
     """
-    claimed = claim.queued_at.isoformat() if claim.queued_at else ""
-    _send(
-        _TASKS[Run.Kind(claim.kind)],
-        (claim.pk, claim.database, claimed),
-        schedule,
-        again_after,
-        f"the scheduled {claim.kind} of {claim.source} waits: look after it. The next tick tries again",
-    )
+    consequence = f"the scheduled {claim.kind} of {claim.source} waits: look after it. The next tick tries again"
+    _send(f"run_{claim.kind}", (claim.pk, claim.database, claim.claimed), schedule, again_after, consequence)
 
 
 def put_copies(schedule: BackupScheduleConfig, again_after: timedelta) -> None:
     """Ask a worker to copy what is missing in a place; raises as :func:`put` does."""
-    _send(_COPIES, (), schedule, again_after, "copies wait: look after it. The next tick tries again")
+    _send("run_copies", (), schedule, again_after, "copies wait: look after it. The next tick tries again")
 
 
 def _send(
     name: str, arguments: tuple[Any, ...], schedule: BackupScheduleConfig, again_after: timedelta, consequence: str
 ) -> None:
     app = _find_app()
-    import_module("django_cfg.backup.celery")
-    task = app.tasks[name]
+    import_module(_TASKS)
+    task = app.tasks[f"{_TASKS}.{name}"]
     queue = {} if schedule.queue == "default" else {"queue": schedule.queue}  # else the app's own routes and queue
 
     def send() -> bool:

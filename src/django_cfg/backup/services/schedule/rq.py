@@ -27,11 +27,7 @@ if TYPE_CHECKING:
     from rq.job import Job
     from rq.queue import Queue
 
-_TASKS = {
-    Run.Kind.BACKUP: "django_cfg.backup.tasks.run_backup",
-    Run.Kind.VERIFICATION: "django_cfg.backup.tasks.run_verification",
-}
-JOB_TASK = "django_cfg.backup.tasks.run_job"  # of what a person has asked for
+_TASKS = "django_cfg.backup.tasks"  # run_backup, run_verification, run_copies, and run_job, what a person has asked for
 _PATIENCE = 3.0  # seconds for one answer of Redis about a job
 _UNDER_WAY = ("queued", "started", "deferred", "scheduled", "created", "rate_limited", "ready_to_enqueue")
 _REMEMBERED = timedelta(days=14)  # failed jobs, by Redis: longer than any job_timeout, and no year, as is rq's default
@@ -78,7 +74,7 @@ def put_job(queue: str, text: str, number: str, description: str, timeout: int) 
     """
     with _queue(queue) as found:
         found.enqueue_call(
-            JOB_TASK,
+            f"{_TASKS}.run_job",
             args=(text, queue),
             timeout=timeout,
             job_id=job_id_of(number),
@@ -192,7 +188,7 @@ def enqueue_copies(project: Project) -> bool:
         if job and _status(job) in _UNDER_WAY and (_status(job) != "queued" or job.get_position() is not None):
             return False
         queue.enqueue_call(
-            "django_cfg.backup.tasks.run_copies",
+            f"{_TASKS}.run_copies",
             timeout=schedule.job_timeout,
             job_id=job_id,
             failure_ttl=int(_REMEMBERED.total_seconds()),
@@ -232,8 +228,8 @@ def _put(queue: Queue, claim: Run, schedule: BackupScheduleConfig, job_id: str) 
 
     try:
         queue.enqueue_call(
-            _TASKS[Run.Kind(claim.kind)],
-            args=(claim.pk, claim.database, _claimed(claim)),
+            f"{_TASKS}.run_{claim.kind}",
+            args=(claim.pk, claim.database, claim.claimed),
             timeout=schedule.job_timeout,
             job_id=job_id,
             failure_ttl=int(_REMEMBERED.total_seconds()),
@@ -301,11 +297,7 @@ def _queue(name: str) -> Iterator[Queue]:
         ) from error
 
 
-def _claimed(claim: Run) -> str:
-    return claim.queued_at.isoformat() if claim.queued_at else ""
-
-
 def _job_id(claim: Run, attempt: int) -> str:
     """Made from the row, of letters, digits and dashes; two projects may share one Redis."""
-    parts = "\0".join((str(claim.source), str(claim.pk), _claimed(claim)))
+    parts = "\0".join((str(claim.source), str(claim.pk), claim.claimed))
     return f"backup-{claim.pk}-{sha256(parts.encode()).hexdigest()[:16]}-{attempt}"

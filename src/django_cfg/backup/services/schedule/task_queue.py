@@ -16,11 +16,7 @@ from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, ConfigurationError, QueueUnavailable
 from django_cfg.backup.models import Run
 
-_TASKS = {
-    Run.Kind.BACKUP: "django_cfg.backup.django_tasks.run_backup",
-    Run.Kind.VERIFICATION: "django_cfg.backup.django_tasks.run_verification",
-}
-_COPIES = "django_cfg.backup.django_tasks.run_copies"
+_TASKS = "django_cfg.backup.django_tasks"  # run_backup, run_verification, run_copies
 _PACKAGE = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
 
 
@@ -77,20 +73,19 @@ def put(claim: Run, schedule: BackupScheduleConfig, again_after: timedelta) -> N
     :raises ConfigurationError: there is no such backend or queue.
     :raises QueueUnavailable: the backend does not take it.
     """
-    claimed = claim.queued_at.isoformat() if claim.queued_at else ""
     what = f"the scheduled {claim.kind} of {claim.source}"
-    _enqueue(_TASKS[Run.Kind(claim.kind)], (claim.pk, claim.database, claimed), schedule, what)
+    _enqueue(f"run_{claim.kind}", (claim.pk, claim.database, claim.claimed), schedule, what)
 
 
 def put_copies(schedule: BackupScheduleConfig, again_after: timedelta) -> None:
     """Ask a worker to copy what is missing in a place; raises as :func:`put` does."""
-    _enqueue(_COPIES, (), schedule, "the copies of backups")
+    _enqueue("run_copies", (), schedule, "the copies of backups")
 
 
-def _enqueue(path: str, arguments: tuple[Any, ...], schedule: BackupScheduleConfig, what: str) -> None:
+def _enqueue(name: str, arguments: tuple[Any, ...], schedule: BackupScheduleConfig, what: str) -> None:
     queue = choose_queue(require_backend().queues, schedule.queue)
     try:
-        import_string(path).using(queue_name=queue).enqueue(*arguments)
+        import_string(f"{_TASKS}.{name}").using(queue_name=queue).enqueue(*arguments)
     except Exception as error:  # each backend has errors of its own
         raise QueueUnavailable(
             f"The task backend of settings.TASKS did not take {what} ({type(error).__name__}: {error}): look after "

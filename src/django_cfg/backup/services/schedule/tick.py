@@ -138,16 +138,15 @@ def _start_waiting(
 
 def _serve(claim: Run, done: TickReport, progress: Progress, seconds: int) -> None:
     """Each on its own: one that fails does not keep the others from being made."""
-    claimed = claim.queued_at.isoformat() if claim.queued_at else ""
     is_backup = claim.kind == Run.Kind.BACKUP
     failures: list[Failure] = []
     try:
         with limit_time(seconds, f"scheduled {claim.kind} of {claim.database!r}"):
             if is_backup:
-                manifest = run_claimed_backup(claim.pk, claim.database, claimed, progress)
+                manifest = run_claimed_backup(claim.pk, claim.database, claim.claimed, progress)
                 done.results += [manifest] if manifest else []
             else:
-                verified = run_claimed_verification(claim.pk, claim.database, claimed, progress, waits=False)
+                verified = run_claimed_verification(claim.pk, claim.database, claim.claimed, progress, waits=False)
                 done.verified += [verified] if verified else []
     except CopyFailed as error:
         done.results.append(error.manifest)
