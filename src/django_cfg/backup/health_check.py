@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db import connections
 from health_check.base import HealthCheck  # type: ignore[import-untyped, import-not-found, unused-ignore]
 from health_check.exceptions import ServiceUnavailable  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
 from django_cfg.backup.errors import ConfigurationError
 from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.monitoring.metrics import PREFIX, Metrics, recent_metrics
+from django_cfg.backup.services.project.connections import closing_connections
 
 _PATIENCE = 5.0  # seconds; a check is given six
 
@@ -36,7 +36,7 @@ class BackupHealthCheck(HealthCheck):  # type: ignore[misc, unused-ignore]
         :raises ServiceUnavailable: something is unhealthy, or the state cannot be read.
         """
         try:
-            metrics = InThread(_read, "backup-health").result(_PATIENCE, otherwise=None)
+            metrics = InThread(closing_connections(recent_metrics), "backup-health").result(_PATIENCE, otherwise=None)
         except ConfigurationError:
             raise ServiceUnavailable("settings.BACKUP cannot be used: see `manage.py check`.") from None
         if metrics is None or metrics.error:
@@ -54,13 +54,6 @@ class BackupHealthCheck(HealthCheck):  # type: ignore[misc, unused-ignore]
         unhealthy += [f"the place {sample.labels['place']}" for sample in places if not sample.value]
         if unhealthy:
             raise ServiceUnavailable(f"{', '.join(unhealthy)}. `manage.py backup_status` has the reasons.")
-
-
-def _read() -> Metrics:
-    try:
-        return recent_metrics()
-    finally:
-        connections.close_all()  # this thread's own
 
 
 def _by_database(metrics: Metrics, name: str) -> dict[str, float]:

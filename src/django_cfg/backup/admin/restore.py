@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.admin import AdminSite
-from django.db import connections
 from django.http import Http404, HttpRequest, HttpResponse
 
 from django_cfg.backup.admin.access import (
@@ -30,6 +29,7 @@ from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.catalog.moments import is_within
 from django_cfg.backup.services.jobs.job import Job, RestoreChoice
 from django_cfg.backup.services.monitoring.snapshot import Stored, read_backups
+from django_cfg.backup.services.project.connections import closing_connections
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.restore.restore import RestorePlan, RestoreRequest, preview_restore
 from django_cfg.backup.services.runs.reachability import probe
@@ -185,10 +185,8 @@ def _preview(manifest: Manifest, choice: RestoreChoice) -> tuple[RestorePlan | N
             )
         except BackupError as error:
             return error
-        finally:
-            connections.close_all()
 
-    looking, connecting = InThread(look, "backup-page-restore"), probe(choice.to)
+    looking, connecting = InThread(closing_connections(look), "backup-page-restore"), probe(choice.to)
     has_answered = looking.wait(_PATIENCE) or connecting.wait(0)
     silent = DatabaseUnavailable(
         f"The database {choice.to!r} has not answered yet. See whether its server can be reached (`backup_check`), and "

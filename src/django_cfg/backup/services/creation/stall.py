@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 
-from django.db import connections
-
 from django_cfg.backup import signals
 from django_cfg.backup.manifest import Source
 from django_cfg.backup.pipeline.stream import OnProgress
 from django_cfg.backup.process.threads import start_thread
+from django_cfg.backup.services.project.connections import closing_connections
 
 SILENCE = 15 * 60.0  # seconds without a byte
 _LOOK_EVERY = 10.0  # seconds
@@ -26,7 +25,7 @@ _log = logging.getLogger("django_cfg.backup")
 def stalls_reported(source: Source, advance: OnProgress) -> Iterator[OnProgress]:
     """Report once if no bytes flow for ``SILENCE`` seconds; yields *advance*, to be called so that they are seen."""
     watch = _Watch(source, advance)
-    thread = start_thread(partial(copy_context().run, watch.look), "backup-stall")
+    thread = start_thread(partial(copy_context().run, closing_connections(watch.look)), "backup-stall")
     try:
         yield watch.note
     finally:
@@ -58,7 +57,4 @@ class _Watch:
             "BackupConfig.dump_timeout ends such a program."
         )
         _log.warning("%s", message)
-        try:
-            signals.send(signals.backup_overdue, source=self._source, message=message)
-        finally:
-            connections.close_all()  # this thread's own
+        signals.send(signals.backup_overdue, source=self._source, message=message)

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from importlib.util import find_spec
 from urllib.error import HTTPError
@@ -15,11 +16,11 @@ from urllib.parse import quote, urlsplit
 import django
 from django.conf import settings
 from django.core.mail import mail_admins
-from django.db import connections
 
 from django_cfg.backup.config.backup import BackupConfig
 from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.process.redaction import redact, secrets_of_url
+from django_cfg.backup.services.project.connections import closing_connections
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.project.secrets import keep_secrets_out_of_logs, secrets_of
 
@@ -107,8 +108,11 @@ def send_to_all(project: Project, ways: Iterable[Channel], subject: str, body: s
 
 
 def _attempt(way: Channel, subject: str, body: str) -> str:
-    """Send in a thread; a server that accepts and falls silent must not delay the backup. What went wrong, or ""."""
-    sending = InThread(lambda: _send(way, subject, body), "backup-notification")
+    """Send in a thread; a server that accepts and falls silent must not delay the backup. What went wrong, or "".
+
+    It may use a database: a mail backend may keep its queue there.
+    """
+    sending = InThread(closing_connections(partial(_send, way, subject, body)), "backup-notification")
     return sending.result(DEADLINE, otherwise=f"{NO_ANSWER} {DEADLINE:.0f} s")
 
 
@@ -119,8 +123,6 @@ def _send(way: Channel, subject: str, body: str) -> str:
         return str(refusal)
     except Exception as failure:  # noqa: BLE001  whatever it is, the backup does not fail of it
         return f"{type(failure).__name__}: {failure}"
-    finally:
-        connections.close_all()  # this thread's: a mail backend may keep its queue in a database
     return ""
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 
-from django.db import connections, router, transaction
+from django.db import router, transaction
 
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.models import CachedObject
@@ -19,6 +20,7 @@ from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.connections import closing_connections
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs.history_database import attempted
 from django_cfg.backup.storage.base import Storage, StoredObject
@@ -119,14 +121,8 @@ class ObjectCache:
         """Return the contents of what is current in the table, by id; nothing where its database does not answer."""
         if not missing:
             return []
-
-        def read() -> list[tuple[str, bytes]]:
-            try:
-                return self._query(missing)
-            finally:
-                connections.close_all()  # this thread's own
-
-        found = InThread(read, "backup-copies").result(_PATIENCE, otherwise=None)
+        query = closing_connections(partial(self._query, missing))
+        found = InThread(query, "backup-copies").result(_PATIENCE, otherwise=None)
         self._is_silent = found is None
         return found or []
 

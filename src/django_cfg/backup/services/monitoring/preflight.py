@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-from django.db import connections
-
 from django_cfg.backup.engines import engine_class
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, VerificationFailed
@@ -22,6 +20,7 @@ from django_cfg.backup.services.monitoring.notifications import check_notificati
 from django_cfg.backup.services.monitoring.preflight_encryption import check_encryption
 from django_cfg.backup.services.monitoring.preflight_immutability import check_immutability
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.connections import closing_connections
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.project.storage_advice import place_advice
@@ -58,7 +57,7 @@ class _Check:
     def __init__(self, subject: str, check: Check) -> None:
         self._subject, self._check = subject, check
         self._findings: list[Finding] = []
-        self._run = InThread(self._collect, f"backup-check-{subject}")
+        self._run = InThread(closing_connections(self._collect), f"backup-check-{subject}")
 
     def findings(self, ends: float) -> Iterator[Finding]:
         """Yield what was found until *ends*, as ``time.monotonic`` counts."""
@@ -75,8 +74,6 @@ class _Check:
             self._findings.extend(self._check())
         except BackupError as error:
             self._findings.append(Finding(Level.FAILED, self._subject, str(error)))
-        finally:
-            connections.close_all()  # this thread's
 
 
 def _check_settings(project: Project) -> Iterator[Finding]:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TypeVar
 
 from django.conf import settings
-from django.db import connections
 from django.utils import timezone
 
 from django_cfg.backup.errors import BackupError, ClockSkew, StorageError
@@ -23,6 +22,7 @@ from django_cfg.backup.services.monitoring.object_cache import CachedCatalog
 from django_cfg.backup.services.monitoring.status import StatusReport, read_status
 from django_cfg.backup.services.monitoring.summary import Summary, Verdict, last_failures, storage_failed, summarize
 from django_cfg.backup.services.project import clock
+from django_cfg.backup.services.project.connections import closing_connections
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project, current_project, operation
 from django_cfg.backup.services.retention.prune import decide_everywhere
@@ -158,14 +158,7 @@ def within(seconds: float, read: Callable[[], T], what: str) -> T:
     :param what: is read, for the message.
     :raises NoAnswerYet: it takes longer; it goes on, and what it has read is found in memory by the next page.
     """
-
-    def call() -> T:
-        try:
-            return read()
-        finally:
-            connections.close_all()  # this thread's own
-
-    found = InThread(call, "backup-page").result(seconds, otherwise=None)
+    found = InThread(closing_connections(read), "backup-page").result(seconds, otherwise=None)
     if found is None:
         raise NoAnswerYet(
             f"{what} has not answered within {max(seconds, 1):.0f} s. Reading goes on: load the page again in a "

@@ -1,14 +1,29 @@
-"""Django's own connections of this process: they must not stand in a restore's way."""
+"""Django's own connections of this process: closed with the thread that opened them, and before a restore."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from django.db import connections
 
 from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.errors import RestoreRefused
 from django_cfg.backup.services.project.project import Project, database_identity
+
+T = TypeVar("T")
+
+
+def closing_connections(call: Callable[[], T]) -> Callable[[], T]:
+    """Return *call* for a thread of its own, whose connections are closed at its end."""
+
+    def closing() -> T:
+        try:
+            return call()
+        finally:
+            connections.close_all()
+
+    return closing
 
 
 def close_connections(project: Project, engine: Engine) -> None:
