@@ -6,7 +6,7 @@ import re
 
 from pydantic import Field, field_validator
 
-from django_cfg.backup.config.encryption_key import read_secret
+from django_cfg.backup.config.encryption_key import usable_secret
 from django_cfg.base_config import ConfigModel
 
 SHORTEST_TOKEN = 32  # characters; too many to be guessed, however many guesses are made
@@ -34,26 +34,21 @@ class BackupApiConfig(ConfigModel):
     @field_validator("tokens")
     @classmethod
     def _tokens_are_usable(cls, value: list[str]) -> list[str]:
-        tokens = [_read_token(number, text) for number, text in enumerate(value, 1)]
+        tokens = [usable_secret(f"token {number}", text, _require_token) for number, text in enumerate(value, 1)]
         if len(set(tokens)) < len(tokens):
             raise ValueError("tokens holds one more than once: give each client its own")
         return tokens
 
 
-def _read_token(number: int, value: str) -> str:
+def _require_token(text: str) -> None:
     """
-    :raises ValueError: it cannot be sent, or guessed too easily; the message does not show it.
+    :raises ValueError: *text* cannot be sent, or guessed too easily; the message does not show it.
     """
     advice = "`openssl rand -hex 32` makes a good one"
-    try:
-        token = read_secret(value)
-    except ValueError as error:
-        raise ValueError(f"token {number} cannot be used: {error}") from None
-    if len(token) < SHORTEST_TOKEN:
-        raise ValueError(f"token {number} cannot be used: it has fewer than {SHORTEST_TOKEN} characters; {advice}")
-    if len(token) > _LONGEST_TOKEN or not _TOKEN.fullmatch(token):
+    if len(text) < SHORTEST_TOKEN:
+        raise ValueError(f"it has fewer than {SHORTEST_TOKEN} characters; {advice}")
+    if len(text) > _LONGEST_TOKEN or not _TOKEN.fullmatch(text):
         raise ValueError(
-            f"token {number} cannot be used: it is at most {_LONGEST_TOKEN} letters, digits and -._~+/ in one line, "
-            f"with = at its end if at all, since it is sent in a header; {advice}"
+            f"it is at most {_LONGEST_TOKEN} letters, digits and -._~+/ in one line, with = at its end if at all, "
+            f"since it is sent in a header; {advice}"
         )
-    return token

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from django_cfg.backup.config import encryption_key as keys
 from django_cfg.backup.config.api import BackupApiConfig
@@ -22,6 +22,15 @@ from django_cfg.base_config import ConfigModel
 from django_cfg.environment import substitute_all
 
 _REPORTS_SUCCESS = re.compile(r"[?&;]status=up(?:[&;#]|$)", re.IGNORECASE)
+
+# The parameters that are secrets or lists of them, and what finds out whether one is usable.
+_SECRETS: dict[str, Callable[[str], object]] = {
+    "encryption_key": keys.parse_encryption_key,
+    "decryption_keys": keys.parse_earlier_passphrase,
+    "signing_key": keys.parse_signing_key,
+    "earlier_signing_keys": keys.parse_signing_key,
+    "metrics_token": keys.parse_signing_key,
+}
 
 MAIN_PLACE = "main"  # BackupConfig.storage, next to the names of copies
 Compression = Literal["gzip", "zstd", "bz2", "xz", "none"]
@@ -109,7 +118,7 @@ class BackupDatabaseConfig(ConfigModel):
 class BackupConfig(ConfigModel):
     """Backups of a Django project: ``settings.BACKUP``."""
 
-    exact = frozenset({"encryption_key", "decryption_keys", "signing_key", "earlier_signing_keys", "metrics_token"})
+    exact = frozenset(_SECRETS)
 
     enabled: bool = Field(False, description="Make backups; listing and restoring work in any case")
     project: str | None = Field(
@@ -212,30 +221,13 @@ class BackupConfig(ConfigModel):
         description="Name of a backup, from `{database}`, `{timestamp}` and `{env}`; `/` makes folders",
     )
 
-    @field_validator("encryption_key")
+    @field_validator(*_SECRETS)
     @classmethod
-    def _key_is_usable(cls, value: str | None) -> str | None:
-        return None if value is None else _understood("encryption_key", value, keys.parse_encryption_key)
-
-    @field_validator("decryption_keys")
-    @classmethod
-    def _earlier_keys_are_usable(cls, value: list[str]) -> list[str]:
-        return [_understood("decryption_keys", key, keys.parse_earlier_passphrase) for key in value]
-
-    @field_validator("signing_key")
-    @classmethod
-    def _signing_key_is_usable(cls, value: str | None) -> str | None:
-        return None if value is None else _understood("signing_key", value, keys.parse_signing_key)
-
-    @field_validator("earlier_signing_keys")
-    @classmethod
-    def _earlier_signing_keys_are_usable(cls, value: list[str]) -> list[str]:
-        return [_understood("earlier_signing_keys", key, keys.parse_signing_key) for key in value]
-
-    @field_validator("metrics_token")
-    @classmethod
-    def _metrics_token_is_usable(cls, value: str | None) -> str | None:
-        return None if value is None else _understood("metrics_token", value, keys.parse_signing_key)
+    def _secrets_are_usable(cls, value: Any, info: ValidationInfo) -> Any:
+        name = str(info.field_name)
+        if isinstance(value, list):
+            return [keys.usable_secret(name, secret, _SECRETS[name]) for secret in value]
+        return None if value is None else keys.usable_secret(name, value, _SECRETS[name])
 
     @field_validator("heartbeat_url")
     @classmethod
@@ -303,13 +295,3 @@ class BackupConfig(ConfigModel):
         """Return True if drills of *alias* are wanted, here or elsewhere."""
         verification = self.verification
         return self.enabled and self.for_database(alias).enabled and verification.enabled and verification.drill
-
-
-def _understood(parameter: str, value: str, reading: Callable[[str], object]) -> str:
-    """The secret *value*, from its file where it names one, after *reading* understood it."""
-    try:
-        text = keys.read_secret(value)
-        reading(text)
-    except ValueError as error:
-        raise ValueError(f"{parameter} cannot be used: {error}") from None
-    return text

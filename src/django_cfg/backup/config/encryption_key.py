@@ -64,6 +64,19 @@ def read_secret(value: str) -> str:
     return content.removesuffix("\n").removesuffix("\r")
 
 
+def usable_secret(parameter: str, value: str, parse: Callable[[str], object]) -> str:
+    """Return the secret *value*, from its file where it names one.
+
+    :raises ValueError: the file cannot be read, or *parse* does not understand the secret; neither shows it.
+    """
+    try:
+        text = read_secret(value)
+        parse(text)
+    except ValueError as error:
+        raise ValueError(f"{parameter} cannot be used: {error}") from None
+    return text
+
+
 def parse_encryption_key(text: str) -> EncryptionKey:
     """
     :raises ValueError: *text* is none of the three; the message does not show it.

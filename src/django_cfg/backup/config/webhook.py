@@ -42,11 +42,7 @@ class BackupWebhookConfig(ConfigModel):
     @field_validator("secret")
     @classmethod
     def _secret_is_usable(cls, value: str) -> str:
-        """Read it from its file where it names one."""
-        try:
-            return keys.parse_signing_key(keys.read_secret(value))
-        except ValueError as error:
-            raise ValueError(f"secret cannot be used: {error}") from None
+        return keys.usable_secret("secret", value, keys.parse_signing_key)
 
     def wants(self, event: WebhookEvent) -> bool:
         """Return True if *event* is sent to it."""
