@@ -6,7 +6,7 @@ the rest are Warnings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 
 from django.conf import settings
@@ -39,7 +39,6 @@ def check_backup() -> list[CheckMessage]:
     return [
         *_unknown_aliases(project),
         *_unsupported_engines(project),
-        *_unknown_drill_alias(project),
         *_unwise_settings(project),
         *_unusable_queue_backend(project),
         *_unknown_queues(project),
@@ -49,30 +48,22 @@ def check_backup() -> list[CheckMessage]:
 
 
 def _unknown_aliases(project: Project) -> Iterator[CheckMessage]:
-    for database in project.config.databases:
-        if database.alias not in settings.DATABASES:
+    config, chosen = project.config, project.config.verification.drill_alias
+    overridden = [database.alias for database in config.databases]
+    drilled = chosen.values() if isinstance(chosen, dict) else [chosen] if chosen else []
+    yield from _unknown_in("BackupConfig.databases", overridden, "W003")
+    yield from _unknown_in("BackupConfig.sanitizers", config.sanitizers, "W003", ": it is never used")
+    yield from _unknown_in("BackupVerificationConfig.drill_alias", drilled, "W012")
+
+
+def _unknown_in(parameter: str, aliases: Iterable[str], number: str, consequence: str = "") -> Iterator[CheckMessage]:
+    for alias in dict.fromkeys(aliases):
+        if alias not in settings.DATABASES:
             yield Warning(
-                f"BackupConfig.databases names {database.alias!r}, which settings.DATABASES does not have.",
+                f"{parameter} names {alias!r}, which settings.DATABASES does not have{consequence}.",
                 hint=f"Its aliases are: {', '.join(settings.DATABASES)}.",
-                id="django_cfg_backup.W003",
+                id=f"django_cfg_backup.{number}",
             )
-    for alias in sorted(set(project.config.sanitizers) - set(settings.DATABASES)):
-        yield Warning(
-            f"BackupConfig.sanitizers names {alias!r}, which settings.DATABASES does not have: it is never used.",
-            hint=f"Its aliases are: {', '.join(settings.DATABASES)}.",
-            id="django_cfg_backup.W003",
-        )
-
-
-def _unknown_drill_alias(project: Project) -> Iterator[CheckMessage]:
-    chosen = project.config.verification.drill_alias
-    aliases = chosen.values() if isinstance(chosen, dict) else [chosen] if chosen else []
-    for alias in sorted(set(aliases) - set(settings.DATABASES)):
-        yield Warning(
-            f"BackupVerificationConfig.drill_alias names {alias!r}, which settings.DATABASES does not have.",
-            hint=f"Its aliases are: {', '.join(settings.DATABASES)}.",
-            id="django_cfg_backup.W012",
-        )
 
 
 def _unwise_settings(project: Project) -> Iterator[CheckMessage]:
@@ -105,14 +96,8 @@ def _unusable_queue_backend(project: Project) -> Iterator[CheckMessage]:
 
 def _unknown_queues(project: Project) -> Iterator[CheckMessage]:
     queues = getattr(settings, "RQ_QUEUES", None) if choose_backend(project.config) == "rq" else None
-    config, aliases = project.config, project.aliases()
-    schedules = [
-        schedule_of(alias)
-        for schedule_of in (config.schedule_for, config.verification_schedule_for)
-        for alias in aliases
-    ]
-    for name in sorted({schedule.queue for schedule in schedules if schedule} - set(queues or {})):
-        if queues:
+    for name in project.queues():
+        if queues and name not in queues:
             yield Warning(
                 f"A backup schedule names the RQ queue {name!r}, which settings.RQ_QUEUES does not have.",
                 hint=f"Its queues are: {', '.join(sorted(queues))}.",

@@ -121,6 +121,12 @@ class Project:
                 chosen.setdefault(database_identity(database), alias)
         return list(chosen.values())
 
+    def queues(self) -> list[str]:
+        """The names of the queues of scheduled runs."""
+        of_kinds = (self.config.schedule_for, self.config.verification_schedule_for)
+        schedules = [schedule_of(alias) for schedule_of in of_kinds for alias in self.aliases()]
+        return sorted({schedule.queue for schedule in schedules if schedule})
+
 
 @contextmanager
 def operation() -> Iterator[None]:

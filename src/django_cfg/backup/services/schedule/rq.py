@@ -45,10 +45,7 @@ def check_queues(project: Project) -> Iterator[Finding]:
     """Check that the queues of scheduled runs and ticks can be reached, and that workers take jobs from them."""
     from rq.worker import Worker
 
-    config, aliases = project.config, project.aliases()
-    schedules = [config.schedule_for(alias) for alias in aliases]
-    schedules += [config.verification_schedule_for(alias) for alias in aliases]
-    for name in sorted({schedule.queue for schedule in schedules if schedule}):
+    for name in project.queues():
         try:
             with _queue(name) as queue:
                 workers = Worker.count(queue=queue)
