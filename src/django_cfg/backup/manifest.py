@@ -11,7 +11,7 @@ import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from django_cfg.backup.config.backup import MAIN_PLACE, Compression
 from django_cfg.backup.errors import ManifestError
+from django_cfg.backup.formatting import megabytes, seconds_taken
 from django_cfg.backup.records import LineOfText, Moment, Record, Size
 
 SCHEMA = 1
@@ -334,6 +335,16 @@ class Manifest(Record):
     @property
     def rows(self) -> int:
         return sum(table.rows for table in self.tables)
+
+    @property
+    def took(self) -> timedelta:
+        return self.finished_at - self.started_at
+
+    @property
+    def summary(self) -> str:
+        """What was stored, in one line for a person."""
+        size, took = megabytes(self.size), seconds_taken(self.took.total_seconds())
+        return f"{self.name}: {len(self.tables)} tables, {self.rows:,} rows, {size} stored in {took}"
 
     def to_json(self, signing_key: str | None = None) -> bytes:
         """The manifest as it is stored, signed if there is a *signing_key*."""

@@ -47,7 +47,7 @@ def charts(backups: Sequence[Manifest], zone: tzinfo) -> list[Chart]:
         return []
     when = [f"{backup.started_at.astimezone(zone):%Y-%m-%d %H:%M}" for backup in past]
     sizes = [float(backup.size) for backup in past]
-    durations = [(backup.finished_at - backup.started_at).total_seconds() for backup in past]
+    durations = [backup.took.total_seconds() for backup in past]
     return [
         _chart("Size", sizes, [f"{at}: {megabytes(int(size))}" for at, size in zip(when, sizes, strict=True)]),
         _chart("Duration", durations, [f"{at}: {took:.1f} s" for at, took in zip(when, durations, strict=True)]),

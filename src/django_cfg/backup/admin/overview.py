@@ -45,7 +45,7 @@ class Card:
 
     @property
     def took(self) -> str:
-        return elapsed(self.newest.finished_at - self.newest.started_at) if self.newest else ""
+        return elapsed(self.newest.took) if self.newest else ""
 
     @property
     def age(self) -> str:

@@ -25,7 +25,7 @@ def is_overdue(schedule: BackupScheduleConfig, zone: tzinfo, backups: Sequence[M
     if not past:
         return True
     last = past[0]
-    patience = timedelta(minutes=schedule.grace_minutes) + (last.finished_at - last.started_at)
+    patience = timedelta(minutes=schedule.grace_minutes) + last.took
     slot = latest_slot(schedule, zone, now - patience, last.started_at)
     return slot is not None and not any(_serves(backup, slot) for backup in past)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.formatting import megabytes, seconds_taken
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.exit_codes import SOME_FAILED, failing
 from django_cfg.backup.manifest import Manifest
@@ -25,18 +24,10 @@ class Command(BackupCommand):
         for result in create_backups(aliases, note=note, progress=self.progress):
             results.append(result)
             if isinstance(result, Manifest):
-                self.show(_summary(result))
+                self.show(result.summary)
         if error := batch_error(results):
             self.print_document(results)
             raise error
         if not results:
             self.warn("No database is enabled for backups: see BackupDatabaseConfig.enabled in settings.BACKUP.")
         return results
-
-
-def _summary(manifest: Manifest) -> str:
-    took = (manifest.finished_at - manifest.started_at).total_seconds()
-    return (
-        f"{manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows, "
-        f"{megabytes(manifest.size)} stored in {seconds_taken(took)}"
-    )

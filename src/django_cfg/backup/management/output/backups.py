@@ -108,7 +108,7 @@ def format_backup(
         "Name": manifest.name,
         "Source": str(manifest.source),
         "Started": format_time(manifest.started_at, zone),
-        "Took": seconds_taken((manifest.finished_at - manifest.started_at).total_seconds()),
+        "Took": seconds_taken(manifest.took.total_seconds()),
         "Trigger": f"{manifest.trigger}, on {manifest.host or 'an unknown host'}",
         **_describe_adoption(manifest, zone),
         **_describe_archives(manifest),

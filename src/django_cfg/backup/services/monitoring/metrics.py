@@ -174,12 +174,11 @@ def _add_source(metrics: Metrics, snapshot: Snapshot, status: SourceStatus, back
     newest = next((backup for backup in backups if backup.name == status.last_backup), None)
     proofs = snapshot.stored.catalog.proofs if snapshot.stored.catalog else {}
     proved = [proofs[one.name].at for one in backups if one.name in proofs and proofs[one.name].proves(one)]
-    took = (newest.finished_at - newest.started_at).total_seconds() if newest else None
     metrics.add("last_success_timestamp_seconds", labels, _timestamp(status.last_success))
     metrics.add("last_proof_timestamp_seconds", labels, _timestamp(max(proved, default=None)))
     metrics.add("next_slot_timestamp_seconds", labels, _timestamp(status.next_slot))
     metrics.add("size_bytes", labels, status.size)
-    metrics.add("duration_seconds", labels, took)
+    metrics.add("duration_seconds", labels, newest.took.total_seconds() if newest else None)
     metrics.add("expected_recovery_seconds", labels, proof.duration if proof and proof.succeeded else None)
     metrics.add("overdue", labels, status.overdue)
     metrics.add("proof_overdue", labels, status.proof_overdue)

@@ -12,7 +12,7 @@ from django.dispatch import Signal
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import StorageError
-from django_cfg.backup.formatting import counted, megabytes, seconds_taken
+from django_cfg.backup.formatting import counted
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.policy.health import disproof
@@ -68,7 +68,7 @@ def _backup_succeeded(manifest: Manifest, warning: str, **_: Any) -> None:
     _end(project, "missed", source.database)  # it is made up for, as was announced
     if over or project.config.notify_on_success:
         what = f"The backup of {source} {'works again' if over else 'succeeded'}."
-        _send(project, what, why=_summary(manifest), todo="Nothing.")
+        _send(project, what, why=f"{manifest.summary}.", todo="Nothing.")
     _watch_the_size(project, source, warning)
 
 
@@ -259,12 +259,6 @@ def _message(project: Project, what: str, *, why: str, todo: str) -> str:
     when = _local(clock.now(), project)
     lines = {"What": what, "Where": where, "When": when, "Why": why, "What to do": todo}
     return _clean("\n\n".join(f"{name}: {text}" for name, text in lines.items()), project) + "\n"
-
-
-def _summary(manifest: Manifest) -> str:
-    took = (manifest.finished_at - manifest.started_at).total_seconds()
-    size = megabytes(manifest.archive.size)
-    return f"{manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows, {size} in {seconds_taken(took)}."
 
 
 def _beat(project: Project, source: Source, *, succeeded: bool) -> None:
