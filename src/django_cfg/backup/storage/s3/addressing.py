@@ -11,8 +11,7 @@ import re
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage.s3.bucket import Bucket
 from django_cfg.backup.storage.s3.errors import storage_error
-from django_cfg.backup.storage.s3.signed_list import request_list
-from django_cfg.backup.storage.s3.signed_request import REFUSAL
+from django_cfg.backup.storage.s3.signed_request import LISTING, REFUSAL, send
 
 _LISTED_BUCKET = re.compile(r"<ListBucketResult[\s>].*?<Name>([^<]*)</Name>", re.DOTALL)
 
@@ -50,4 +49,4 @@ def _is_of(bucket: Bucket, answer: str) -> bool:
 
 def _list(bucket: Bucket, url: str, region: str) -> str:
     """Ask for a list of one object."""
-    return request_list(bucket, url, region, {"list-type": "2", "max-keys": "1", "prefix": bucket.prefix})
+    return send(bucket, url, region, {"list-type": "2", "max-keys": "1", "prefix": bucket.prefix}, LISTING)

@@ -17,7 +17,7 @@ from django_cfg.backup.storage.base import Immutability
 from django_cfg.backup.storage.object_store.errors import code_of
 from django_cfg.backup.storage.s3.bucket import Bucket
 from django_cfg.backup.storage.s3.errors import storage_error
-from django_cfg.backup.storage.s3.signed_request import REFUSAL, send
+from django_cfg.backup.storage.s3.signed_request import REFUSAL, parse_answer, send
 
 _NO_LOCK = (
     "ObjectLockConfigurationNotFoundError",
@@ -115,11 +115,6 @@ def _ask(
     """Return the answer; None: the service has nothing of that kind."""
     doing = "read the settings of the bucket"
     answer = send(bucket, url, region, parameters, doing)
-    if answer.startswith(REFUSAL):
-        if code_of(OSError(answer)) in absent:
-            return None
-        raise storage_error(OSError(answer), doing, bucket)
-    try:
-        return Xml.fromstring(answer)  # noqa: S314  of the service that also holds the backups; expat is bounded
-    except Xml.ParseError as error:
-        raise StorageError(f"Could not {doing}, in {bucket.location}: {error} in its answer.") from None
+    if answer.startswith(REFUSAL) and code_of(OSError(answer)) in absent:
+        return None
+    return parse_answer(bucket, answer, doing)

@@ -1,22 +1,19 @@
-"""Lists of a bucket's objects, asked for without obstore, for two questions that it cannot answer.
+"""Lists of a bucket's objects, asked for without obstore, in which a key is no path.
 
-Whose host is it (:mod:`.addressing`), and what is in a bucket in which a key is no path: S3 takes ``a//b``, ``./a`` and
-control characters, and one such key ends obstore's listing.
+S3 takes ``a//b``, ``./a`` and control characters, and one such key ends obstore's listing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as Xml
 
-from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage.s3.bucket import Bucket
-from django_cfg.backup.storage.s3.errors import storage_error
-from django_cfg.backup.storage.s3.signed_request import REFUSAL, send
+from django_cfg.backup.storage.s3.signed_request import LISTING, parse_answer, send
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -32,13 +29,7 @@ def list_pages(bucket: Bucket, url: str, region: str, prefix: str) -> Iterator[S
     """
     parameters = {"encoding-type": "url", "list-type": "2", "prefix": prefix}
     while True:
-        answer = request_list(bucket, url, region, parameters)
-        if answer.startswith(REFUSAL):
-            raise storage_error(OSError(answer), "list the objects", bucket)
-        try:
-            page = Xml.fromstring(answer)  # noqa: S314  of the service that also holds the backups; expat is bounded
-        except Xml.ParseError as error:
-            raise StorageError(f"Could not list the objects, in {bucket.location}: {error} in its answer.") from None
+        page = parse_answer(bucket, send(bucket, url, region, parameters, LISTING), LISTING)
         yield list(_objects(bucket, page))
         token = page.findtext("{*}NextContinuationToken")
         if page.findtext("{*}IsTruncated") != "true" or not token:
@@ -65,11 +56,3 @@ def _objects(bucket: Bucket, page: Xml.Element) -> Iterator[ObjectMeta]:
 
 def _is_path(key: str) -> bool:
     return key.isprintable() and not {"", ".", ".."} & set(key.split("/"))
-
-
-def request_list(bucket: Bucket, url: str, region: str, parameters: Mapping[str, str]) -> str:
-    """Ask for a list; return what was answered, whatever it is. A refusal begins with ``REFUSAL``.
-
-    :raises StorageError: there is no answer.
-    """
-    return send(bucket, url, region, parameters, "list the objects")

@@ -13,11 +13,14 @@ from datetime import UTC, datetime
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import Request, build_opener
+from xml.etree import ElementTree as Xml
 
+from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage.s3.bucket import Bucket, NoRedirect
 from django_cfg.backup.storage.s3.errors import storage_error
 
 REFUSAL = "status code: "
+LISTING = "list the objects"  # what a request does, for messages
 _TIMEOUT = 20  # seconds
 _MAX_ANSWER = 16 << 20  # bytes; a page of a list has at most 1,000 keys of 1,024 bytes
 
@@ -48,6 +51,18 @@ def send(
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise storage_error(OSError(str(reason)), doing, bucket) from None
+
+
+def parse_answer(bucket: Bucket, answer: str, doing: str) -> Xml.Element:
+    """
+    :raises StorageError: *answer* is a refusal, or no XML.
+    """
+    if answer.startswith(REFUSAL):
+        raise storage_error(OSError(answer), doing, bucket)
+    try:
+        return Xml.fromstring(answer)  # noqa: S314  of the service that also holds the backups; expat is bounded
+    except Xml.ParseError as error:
+        raise StorageError(f"Could not {doing}, in {bucket.location}: {error} in its answer.") from None
 
 
 def _sign(bucket: Bucket, method: str, url: str, query: str, region: str, body: bytes) -> dict[str, str]:
