@@ -12,13 +12,16 @@ from django.template.loader import render_to_string
 
 from django_cfg.backup.admin.access import log, may_do, requires, user_name
 from django_cfg.backup.admin.base import redirect, render, url
+from django_cfg.backup.admin.runs import run_progress
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.formatting import elapsed, megabytes
+from django_cfg.backup.models import Run
 from django_cfg.backup.services.jobs.find import find_board
 from django_cfg.backup.services.jobs.job import Job, JobPhase, JobState
 from django_cfg.backup.services.jobs.launch import launch
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project, current_project, operation
+from django_cfg.backup.services.runs.history_database import find_runs
 
 _VALID_FOR = timedelta(days=2)
 _SALT = "django_cfg.backup.job"
@@ -66,6 +69,24 @@ def state(request: HttpRequest, found: JobState) -> HttpResponse:
             "total": found.total,
             "words": _words(found),
             "ended": found.has_ended or is_lost(found),
+        }
+    )
+
+
+@requires("view_backup")
+def run_state(site: AdminSite, request: HttpRequest, number: int) -> HttpResponse:
+    """The state of a run of the history, for the script of the pages that show it; in words as those have them."""
+    run = find_runs().filter(pk=number).first()
+    if run is None:
+        raise Http404
+    return JsonResponse(
+        {
+            "phase": run.state,
+            "stage": run.stage,
+            "done": run.bytes_done or 0,
+            "total": run.bytes_total or 0,
+            "words": run_progress(run),
+            "ended": run.state not in (Run.State.RUNNING, Run.State.QUEUED),
         }
     )
 

@@ -61,7 +61,7 @@ class RunAdmin(BaseAdmin):  # type: ignore[type-arg]  # generic in the stubs onl
             path("job/<str:number>/", job_view("job_page.page", site), name="django_cfg_backup_job"),
             path("job/<str:number>/state/", job_view("job_page.state", site), name="django_cfg_backup_job_state"),
             path("job/<str:number>/cancel/", page_view("job_page.cancel", site), name="django_cfg_backup_cancel_job"),
-            path("<int:number>/state/", page_view("run_page.state", site), name="django_cfg_backup_run_state"),
+            path("<int:number>/state/", page_view("job_page.run_state", site), name="django_cfg_backup_run_state"),
         ]
         own += [
             path(f"{name.replace('_', '-')}/", page_view(view, site), name=f"django_cfg_backup_{name}")
