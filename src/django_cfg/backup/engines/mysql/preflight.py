@@ -22,6 +22,7 @@ from django_cfg.backup.engines.mysql.stored_code.contents import list_contents
 from django_cfg.backup.engines.mysql.stored_code.export import export_objects, list_broken_views
 from django_cfg.backup.engines.mysql.table_restore import choose_tables
 from django_cfg.backup.engines.mysql.tools import CLIENTS, DUMP_TOOLS, Tool, find_tool, release_series
+from django_cfg.backup.engines.table_comparison import describe_foreign_keys
 from django_cfg.backup.errors import NotEnoughSpace, RestoreFailed, RestoreRefused
 from django_cfg.backup.formatting import megabytes
 from django_cfg.backup.manifest import Manifest
@@ -209,8 +210,7 @@ def _describe_form(
         )
         yield Level.OK, text
         if keys := describe_outer_keys(session, chosen):
-            text = "foreign keys between these tables and others are checked at the end, and a row that would refer to "
-            yield Level.WARNING, f"{text}nothing rolls everything back: {'; '.join(keys)}"
+            yield Level.WARNING, describe_foreign_keys(keys)
     elif uses_staging and is_new:
         yield Level.OK, "into a schema next to the database, checked, then one RENAME TABLE"
     elif uses_staging:
