@@ -5,12 +5,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from django_cfg import checks as _checks  # noqa: F401 (registers the check of an app that is not installed)
 from django_cfg.backup.config.api import BackupApiConfig
-from django_cfg.backup.config.backup import (
-    BackupConfig,
-    BackupCopyConfig,
-    BackupDatabaseConfig,
-    BackupRetentionConfig,
-)
+from django_cfg.backup.config.backup import BackupConfig, BackupCopyConfig, BackupDatabaseConfig, BackupRetentionConfig
 from django_cfg.backup.config.schedule import BackupScheduleConfig, BackupVerificationConfig
 from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.config.webhook import BackupWebhookConfig

@@ -53,9 +53,7 @@ class ConfigModel(BaseModel):
             title, details = error.title, error.errors(include_url=False, include_input=False)
         errors = [
             InitErrorDetails(
-                type=PydanticCustomError(detail["type"], cls._message(detail)),
-                loc=detail["loc"],
-                input=None,
+                type=PydanticCustomError(detail["type"], cls._message(detail)), loc=detail["loc"], input=None
             )
             for detail in details
         ]

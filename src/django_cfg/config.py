@@ -98,9 +98,7 @@ class DjangoConfig(ConfigModel):
     api_url: str = Field("", description="API_URL, for your own use; its host joins `security_domains`")
     debug: bool | None = Field(None, description="Django's DEBUG, in development only; default: True there")
     secret_key: str = Field(
-        default_factory=str,
-        repr=False,
-        description="Django's SECRET_KEY; required outside development, made up in it",
+        default_factory=str, repr=False, description="Django's SECRET_KEY; required outside development, made up in it"
     )
     allowed_hosts: list[str] = Field(default_factory=list, description="Host names the site answers to")
     security_domains: list[str] = Field(
@@ -130,9 +128,7 @@ class DjangoConfig(ConfigModel):
     )
     debug_warnings: bool = Field(False, description="Print the stack above each RuntimeWarning")
     redis_url: str | None = Field(
-        None,
-        repr=False,
-        description="Redis of the RQ queues; makes RQ_QUEUES for every queue a schedule names",
+        None, repr=False, description="Redis of the RQ queues; makes RQ_QUEUES for every queue a schedule names"
     )
     email_url: str | None = Field(
         None,

@@ -85,12 +85,7 @@ if TYPE_CHECKING:
     from django_cfg.backup.services.project.progress import SILENT, Progress
     from django_cfg.backup.services.restore.kept_data import KeptData, Unreachable
     from django_cfg.backup.services.restore.restore import RestoreReport, restore_backup
-    from django_cfg.backup.services.retention.prune import (
-        FailedOutcome,
-        KeptOutcome,
-        PruneReport,
-        prune_backups,
-    )
+    from django_cfg.backup.services.retention.prune import FailedOutcome, KeptOutcome, PruneReport, prune_backups
     from django_cfg.backup.services.verification.drill import drill_backup
     from django_cfg.backup.services.verification.verify import verify_backup
 

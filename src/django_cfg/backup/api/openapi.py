@@ -113,10 +113,7 @@ def describe_api(server: str) -> dict[str, Any]:
         "servers": [{"url": server}],
         "security": [{"token": []}],
         "paths": {f"/{address.path}": {address.method: _operation(address)} for address in _ADDRESSES},
-        "components": {
-            "schemas": _schemas(),
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-        },
+        "components": {"schemas": _schemas(), "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
     }
 
 

@@ -136,8 +136,7 @@ class BackupConfig(ConfigModel):
         default_factory=BackupRetentionConfig, description="How long backups are kept: 7/4/3"
     )
     verification: BackupVerificationConfig = Field(
-        default_factory=BackupVerificationConfig,
-        description="How backups are proved automatically: off",
+        default_factory=BackupVerificationConfig, description="How backups are proved automatically: off"
     )
     databases: list[BackupDatabaseConfig] = Field([], description="Overrides per database")
     sanitizers: dict[str, str] = Field(
@@ -155,9 +154,7 @@ class BackupConfig(ConfigModel):
         None, repr=False, description="OpenPGP public key, its fingerprint, or a passphrase"
     )
     decryption_keys: list[str] = Field(
-        [],
-        repr=False,
-        description="Earlier passphrases, so that old backups stay readable",
+        [], repr=False, description="Earlier passphrases, so that old backups stay readable"
     )
     signing_key: str | None = Field(
         None, repr=False, description="Secret that signs manifests (HMAC-SHA256); restores then refuse unsigned ones"
@@ -175,9 +172,7 @@ class BackupConfig(ConfigModel):
         description="Fetched after each backup, with `/fail` on its path after a failed one; may hold `{database}`",
     )
     metrics_token: str | None = Field(
-        None,
-        repr=False,
-        description="Bearer token of the page of metrics; default: no page",
+        None, repr=False, description="Bearer token of the page of metrics; default: no page"
     )
     web_restore: bool | None = Field(
         None, description="Restore from the admin; default: only in `development` and `test`"

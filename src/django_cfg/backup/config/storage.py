@@ -71,8 +71,7 @@ class BackupStorageConfig(ConfigModel):
     s3_secret_key: str | None = Field(None, repr=False, description="Secret access key")
     s3_session_token: str | None = Field(None, repr=False, description="Session token of temporary keys")
     s3_use_role: bool = Field(
-        False,
-        description="Without keys: use those of the machine's role, or of the AWS variables of the environment",
+        False, description="Without keys: use those of the machine's role, or of the AWS variables of the environment"
     )
     s3_region: str = Field("auto", description="Region; `auto` for R2")
     s3_prefix: str = Field("db-backups/", description="Key prefix in the bucket")

@@ -224,13 +224,7 @@ def open_dump(database: Database, selection: Selection) -> Iterator[Dump]:
         commands = source.build_argv(file, options)
         children = [
             stack.enter_context(
-                Child(
-                    argv,
-                    secrets=file.secrets,
-                    said=remove_row_data,
-                    lines=STDERR_LINES,
-                    limit=database.dump_timeout,
-                )
+                Child(argv, secrets=file.secrets, said=remove_row_data, lines=STDERR_LINES, limit=database.dump_timeout)
             )
             for argv in commands
         ]

@@ -21,12 +21,7 @@ from django_cfg.backup.engines.postgresql.entry_selection import EntrySelection,
 from django_cfg.backup.engines.postgresql.error_advice import explain_restore_errors
 from django_cfg.backup.engines.postgresql.error_text import describe_error, get_sqlstate
 from django_cfg.backup.engines.postgresql.libpq import get_connection_settings
-from django_cfg.backup.engines.postgresql.load_phases import (
-    RowSource,
-    build_on_rows,
-    load_in_phases,
-    split_phases,
-)
+from django_cfg.backup.engines.postgresql.load_phases import RowSource, build_on_rows, load_in_phases, split_phases
 from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
 from django_cfg.backup.engines.postgresql.psql_session import open_psql
 from django_cfg.backup.engines.postgresql.restore_sessions import prepare_sessions

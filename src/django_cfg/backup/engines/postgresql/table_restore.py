@@ -19,12 +19,7 @@ from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, Op
 from django_cfg.backup.engines.postgresql.psql_session import PsqlSession
 from django_cfg.backup.engines.postgresql.restored_data import build_row_check
 from django_cfg.backup.engines.postgresql.schema import TableName
-from django_cfg.backup.engines.postgresql.sequence_positions import (
-    Column,
-    Position,
-    build_positions,
-    find_positions,
-)
+from django_cfg.backup.engines.postgresql.sequence_positions import Column, Position, build_positions, find_positions
 from django_cfg.backup.engines.postgresql.target import Target
 from django_cfg.backup.engines.table_comparison import require_restorable
 from django_cfg.backup.errors import RestoreFailed, VerificationFailed

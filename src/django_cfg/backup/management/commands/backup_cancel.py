@@ -31,11 +31,7 @@ class Command(BackupCommand):
         )
         parser.add_argument("--database", metavar="ALIAS", help="Only a run of this database.")
         parser.add_argument(
-            "--wait",
-            metavar="SECONDS",
-            type=int,
-            default=30,
-            help="How long to wait for its end; default: 30.",
+            "--wait", metavar="SECONDS", type=int, default=30, help="How long to wait for its end; default: 30."
         )
 
     def run(self, *, number: int | None, database: str | None, wait: int, **options: Any) -> Any:

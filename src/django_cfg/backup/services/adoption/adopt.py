@@ -280,11 +280,7 @@ def _store_copy(planned: AdoptionPlan, made: list[str], progress: Progress) -> M
             packed = pack(unwrapped.plain, sink, compression, None, encryptor)
         made.append(key)
         return planned.provisional.model_copy(
-            update={
-                "archive": describe_archive(key, packed),
-                "compression": compression,
-                "encryption": encryptor.facts,
-            }
+            update={"archive": describe_archive(key, packed), "compression": compression, "encryption": encryptor.facts}
         )
 
 

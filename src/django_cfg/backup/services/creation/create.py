@@ -62,13 +62,7 @@ def create_backup(
 
 
 def create_in(
-    project: Project,
-    alias: str,
-    *,
-    trigger: Trigger,
-    note: str,
-    progress: Progress,
-    claim: Run | None = None,
+    project: Project, alias: str, *, trigger: Trigger, note: str, progress: Progress, claim: Run | None = None
 ) -> Manifest:
     """Like :func:`create_backup`, in *project*."""
     require_ready(project)
@@ -215,11 +209,7 @@ class _BackupAttempt:
         project = self._project
         template = project.config.filename_template
         return render_name(
-            template,
-            database=self._source.database,
-            env=project.env,
-            started_at=self._started_at,
-            zone=project.zone,
+            template, database=self._source.database, env=project.env, started_at=self._started_at, zone=project.zone
         )
 
     def _publish_archives(self, engine: Engine, targets: Targets, start: str) -> tuple[dict[str, Archive], DumpReport]:

@@ -20,12 +20,7 @@ from django_cfg.backup.pipeline.encryption.decryption_keys import NO_KEY, Decryp
 from django_cfg.backup.pipeline.encryption.keyring import DecryptionKeys
 from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.records import Record
-from django_cfg.backup.services.catalog.archives import (
-    CheckedArchives,
-    check_archives,
-    load_archives,
-    require_readable,
-)
+from django_cfg.backup.services.catalog.archives import CheckedArchives, check_archives, load_archives, require_readable
 from django_cfg.backup.services.catalog.catalog import LATEST, Catalog, find_backup
 from django_cfg.backup.services.catalog.moments import find_backup_at
 from django_cfg.backup.services.catalog.places import places_with, read_first_good, read_places

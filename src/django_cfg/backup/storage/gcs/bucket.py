@@ -11,11 +11,7 @@ from typing import Any
 from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError
 from django_cfg.backup.process.redaction import redact
-from django_cfg.backup.storage.object_store.place import (
-    crosses_a_network_in_the_clear,
-    parse_endpoint,
-    parse_prefix,
-)
+from django_cfg.backup.storage.object_store.place import crosses_a_network_in_the_clear, parse_endpoint, parse_prefix
 
 GOOGLE = "https://storage.googleapis.com"
 # Of obstore alone: Google's own programs do not read them, and here they cannot be overruled.

@@ -8,14 +8,7 @@ from __future__ import annotations
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage.gcs.bucket import GCSBucket
 from django_cfg.backup.storage.object_store import errors
-from django_cfg.backup.storage.object_store.errors import (
-    CLOCK,
-    FAILED,
-    NOT_AVAILABLE,
-    SLOW_DOWN,
-    Advice,
-    code_of,
-)
+from django_cfg.backup.storage.object_store.errors import CLOCK, FAILED, NOT_AVAILABLE, SLOW_DOWN, Advice, code_of
 
 _BUCKET = "there is no such bucket: check gcs_bucket; this package creates no bucket"
 _POLICY = (

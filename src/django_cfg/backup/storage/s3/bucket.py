@@ -12,11 +12,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from django_cfg.backup.config.storage import ROLE_VARIABLES, Addressing, BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.process.redaction import redact
-from django_cfg.backup.storage.object_store.place import (
-    crosses_a_network_in_the_clear,
-    parse_endpoint,
-    parse_prefix,
-)
+from django_cfg.backup.storage.object_store.place import crosses_a_network_in_the_clear, parse_endpoint, parse_prefix
 from django_cfg.backup.storage.s3.upload_settings import UploadSettings
 
 AUTO = "auto"
