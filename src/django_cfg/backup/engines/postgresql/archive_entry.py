@@ -34,24 +34,12 @@ _NEVER_LEFT_OUT = {
     "SCHEMA", "SEQUENCE", "SEQUENCE OWNED BY", "SEQUENCE SET", "TABLE", "TABLE ATTACH", "TABLE DATA",
 }  # fmt: skip
 _MAY_FAIL = {
-    "ACL",
-    "ACL LANGUAGE",
-    "COMMENT",
-    "DEFAULT ACL",
-    "EVENT TRIGGER",
-    "MATERIALIZED VIEW DATA",
-    "POLICY",
-    "TRIGGER",
-}
+    "ACL", "ACL LANGUAGE", "COMMENT", "DEFAULT ACL", "EVENT TRIGGER", "MATERIALIZED VIEW DATA", "POLICY", "TRIGGER",
+}  # fmt: skip
 FIRST_PASS, LAST_PASS = 0, 3  # of get_pass
 _DEPENDENT = {"ACL", "COMMENT", "SECURITY LABEL"}  # on an object that may have been left out
-_UNDEFINED = (
-    "3F000",
-    "42703",
-    "42704",
-    "42883",
-    "42P01",
-)  # https://www.postgresql.org/docs/current/errcodes-appendix.html
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_UNDEFINED = ("3F000", "42703", "42704", "42883", "42P01")
 _ENVIRONMENT = ("53", "57", "58", "XX")  # no space, a shutdown, a disk, a defect: nothing to leave an object out for
 
 

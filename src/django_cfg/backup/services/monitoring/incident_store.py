@@ -89,10 +89,8 @@ class IncidentStore:
 
     def remove(self, number: int) -> None:
         try:
-            for what in (
-                _NOTIFIED,
-                _BEGUN,
-            ):  # in the other order, a process killed between would leave the next incident notified
+            # In the other order, a process killed between would leave the next incident notified.
+            for what in (_NOTIFIED, _BEGUN):
                 self.place.delete(self._key(number, what))
         except StorageError:
             self.write(number, _OVER, b"")

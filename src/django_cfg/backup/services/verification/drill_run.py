@@ -70,9 +70,8 @@ class DrillRun:
                 self._ask(query)
 
     def server_version(self, engine: Engine) -> str:
-        return str(self._restoration.fetch_value(engine.version_query)).partition(" ")[
-            0
-        ]  # some add how they were built
+        version = str(self._restoration.fetch_value(engine.version_query))
+        return version.partition(" ")[0]  # some add how they were built
 
     def _check_archives(self) -> bool:
         try:
