@@ -33,8 +33,7 @@ class InPlaceRestoration(Restoration):
         target, session = self._target, self._session
         archive = OpenedArchive(plain, target.tools, target.manifest.engine.roles)
         selection = self._select(archive)
-        session.name_entries(archive.find_entry)
-        session.begin()
+        session.begin(archive.find_entry)
         session.send(self._build_preparation(archive))
         archive.write_script(self._select_first(selection), target.server, session.send_entries)
         self._unfinished = archive, selection

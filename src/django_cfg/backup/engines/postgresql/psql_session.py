@@ -51,21 +51,18 @@ class PsqlSession:
         self._headings: deque[tuple[int, tuple[bytes, ...]]] = deque(maxlen=_HEADINGS)  # empty: SQL of our own
         self._find: Find | None = None
 
-    def begin(self) -> None:
-        """Open the transaction, as the role that the settings name."""
+    def begin(self, find: Find) -> None:
+        """Open the transaction, as the role that the settings name.
+
+        :param find: returns the entry of a kind, a schema and a name: an error names the entry that it is about.
+        """
+        self._find = find
         role = get_connection_settings(self._database).get("OPTIONS", {}).get("assume_role")
         self.send("SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\nBEGIN;\n")
         self.send(f"SET LOCAL ROLE {quote_name(role)};\n" if role else "")
         self.send(
             f"SET LOCAL lock_timeout = '{self._database.lock_timeout}s';\nSET LOCAL client_min_messages = error;\n"
         )
-
-    def name_entries(self, find: Find) -> None:
-        """Let an error name the entry of the archive that it is about.
-
-        :param find: returns the entry of a kind, a schema and a name.
-        """
-        self._find = find
 
     def send(self, script: bytes | str) -> None:
         if self._headings and self._headings[-1][1]:

@@ -23,7 +23,7 @@ from django_cfg.backup.engines.postgresql.error_text import describe_error, get_
 from django_cfg.backup.engines.postgresql.libpq import get_connection_settings
 from django_cfg.backup.engines.postgresql.load_phases import RowSource, build_on_rows, load_in_phases, split_phases
 from django_cfg.backup.engines.postgresql.pg_restore import ArchiveSelection, OpenedArchive
-from django_cfg.backup.engines.postgresql.psql_session import open_psql
+from django_cfg.backup.engines.postgresql.psql_session import PsqlSession, open_psql
 from django_cfg.backup.engines.postgresql.restore_sessions import prepare_sessions
 from django_cfg.backup.engines.postgresql.restored_data import FETCH_ANSWER, build_verification_query, parse_answer
 from django_cfg.backup.engines.postgresql.switch import check_switch, explain_refusal, switch_databases
@@ -127,19 +127,20 @@ class StagingRestoration(Restoration):
         if self._may_use_pg_restore:
             archive.load_into(self._sessions.database, selection, only_head=only_head)
             return
-        with open_psql(self._staging, self._target.tools) as session:
-            session.name_entries(archive.find_entry)
-            session.begin()
+        with self._transaction(archive) as session:
             archive.write_script(selection, self._target.server, session.send_entries, only_head=only_head)
+
+    @contextmanager
+    def _transaction(self, archive: OpenedArchive) -> Iterator[PsqlSession]:
+        with open_psql(self._staging, self._target.tools) as session:
+            session.begin(archive.find_entry)
+            yield session
             session.commit()
 
     def _finish(self, archive: OpenedArchive, selection: EntrySelection) -> None:
         if selection.optional:
-            with open_psql(self._staging, self._target.tools) as session:
-                session.name_entries(archive.find_entry)
-                session.begin()
+            with self._transaction(archive) as session:
                 failed = restore_optional(archive, selection, session, self._options)
-                session.commit()
             self.skipped = (*self.skipped, *failed)
         self.skipped = (*selection.skipped, *self.skipped)
         self._notes = selection.advise(self._target)
