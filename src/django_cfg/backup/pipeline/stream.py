@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,7 +85,19 @@ class HashingWriter(StreamHash):
         return self._sink.write(block)
 
 
-class HashingReader(StreamHash):
+class Reader(ABC):
+    """A stream that is read, also as some decompressors do."""
+
+    @abstractmethod
+    def read(self, size: int = -1) -> bytes: ...
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        block = self.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+
+class HashingReader(StreamHash, Reader):
     """A tally on the way out of *source*."""
 
     def __init__(self, source: Readable, advance: OnProgress | None = None) -> None:
@@ -98,12 +111,6 @@ class HashingReader(StreamHash):
         if self._advance:
             self._advance(len(block))
         return block
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:
-        """The way some decompressors read."""
-        block = self.read(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
 
 
 class CheckpointReader(HashingReader):
@@ -141,7 +148,7 @@ class CheckpointReader(HashingReader):
         return pieces
 
 
-class CheckedReader:
+class CheckedReader(Reader):
     """A reader of *source* that reports the end only after *check* has passed."""
 
     def __init__(self, source: Readable, check: Callable[[], None]) -> None:
@@ -157,14 +164,8 @@ class CheckedReader:
             self._check()
         return block
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Read as some decompressors do."""
-        block = self.read(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
 
-
-class PeekableReader:
+class PeekableReader(Reader):
     """A reader of *source* whose beginning can be looked at before it is read."""
 
     def __init__(self, source: Readable) -> None:
@@ -187,12 +188,6 @@ class PeekableReader:
         end = len(self._ahead) if size < 0 else size
         block, self._ahead = self._ahead[:end], self._ahead[end:]
         return block + self._source.read() if size < 0 else block
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Read as some decompressors do."""
-        block = self.read(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
 
 
 def blocks(source: Readable) -> Iterator[bytes]:
