@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 
 MB = 1_000_000
 
@@ -62,3 +62,7 @@ def listed(names: Sequence[str], most: int = 10) -> str:
 def seconds_taken(seconds: float) -> str:
     """Format how long something took, with a unit: ``12.3 s``; never ``0.0 s``."""
     return f"{seconds:.1f} s" if seconds >= 0.05 else "less than 0.1 s"
+
+
+def format_time(moment: datetime, zone: tzinfo) -> str:
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from django_cfg.backup.management.output.backups import format_time
+from django_cfg.backup.formatting import format_time
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.project.project import current_project
 from tests.support.django_project import Site

@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.formatting import counted, megabytes
+from django_cfg.backup.formatting import counted, format_time, megabytes
 from django_cfg.backup.management.command import BackupCommand, add_yes_option
 from django_cfg.backup.management.exit_codes import failing
-from django_cfg.backup.management.output.backups import TIME_FROM, format_time
+from django_cfg.backup.management.output.backups import TIME_FROM
 from django_cfg.backup.management.unlock_options import add_unlock_options, read_decryption_key
 from django_cfg.backup.services.adoption.adopt import AdoptionPlan, AdoptionResult, adopt, plan_adoption
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django_cfg.backup.formatting import megabytes
+from django_cfg.backup.formatting import format_time, megabytes
 from django_cfg.backup.management.command import BackupCommand, add_name_argument, add_yes_option
 from django_cfg.backup.management.exit_codes import NOT_FOUND
-from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import Damaged
 from django_cfg.backup.services.catalog.places import read_places

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django_cfg.backup.errors import StorageError, Unhealthy, UsageError
-from django_cfg.backup.formatting import megabytes
+from django_cfg.backup.formatting import format_time, megabytes
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.exit_codes import UNHEALTHY, failing
 from django_cfg.backup.management.output import backups, proofs
@@ -91,7 +91,7 @@ class Command(BackupCommand):
 def _row(status: SourceStatus, zone: tzinfo) -> tuple[str, ...]:
     return (
         str(status.source),
-        backups.format_time(status.last_success, zone) if status.last_success else "never",
+        format_time(status.last_success, zone) if status.last_success else "never",
         _age(status.age) if status.age is not None else "-",
         megabytes(status.size) if status.size is not None else "-",
         _next(status, zone),
@@ -106,7 +106,7 @@ def _place_row(place: PlaceStatus, zone: tzinfo) -> tuple[str, ...]:
         place.location,
         "-" if place.backups is None else str(place.backups),
         "-" if place.size is None else megabytes(place.size),
-        backups.format_time(place.newest, zone) if place.newest else "-",
+        format_time(place.newest, zone) if place.newest else "-",
         str(len(place.missing)) if place.reachable else "-",
         "ok" if not place.problem else "warning" if place.healthy else "UNHEALTHY" if place.reachable else "AWAY",
     )
@@ -115,7 +115,7 @@ def _place_row(place: PlaceStatus, zone: tzinfo) -> tuple[str, ...]:
 def _next(status: SourceStatus, zone: tzinfo) -> str:
     if status.next_slot is None:
         return "no schedule"
-    return "at the next tick" if status.next_slot <= clock.now() else backups.format_time(status.next_slot, zone)
+    return "at the next tick" if status.next_slot <= clock.now() else format_time(status.next_slot, zone)
 
 
 def _proof(status: SourceStatus, zone: tzinfo) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 
-from django_cfg.backup.formatting import megabytes, printable, seconds_taken
+from django_cfg.backup.formatting import format_time, megabytes, printable, seconds_taken
 from django_cfg.backup.manifest import Manifest, Signature
 from django_cfg.backup.services.catalog.catalog import Catalog
 
@@ -129,7 +129,3 @@ def format_backup(
     width = max(map(len, facts))
     head = "\n".join(f"{name.ljust(width)}  {printable(value)}" for name, value in facts.items())
     return f"{head}\n\n{format_table(('TABLE', 'ROWS'), tables)}"
-
-
-def format_time(moment: datetime, zone: tzinfo) -> str:
-    return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")

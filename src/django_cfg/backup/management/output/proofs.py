@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import tzinfo
 
-from django_cfg.backup.formatting import counted, seconds_taken
-from django_cfg.backup.management.output.backups import format_time
+from django_cfg.backup.formatting import counted, format_time, seconds_taken
 from django_cfg.backup.manifest import Proof
 from django_cfg.backup.services.restore.restore import describe_skipped
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import tzinfo
 
 from django_cfg.backup.errors import ClockSkew
-from django_cfg.backup.formatting import megabytes
-from django_cfg.backup.management.output.backups import format_table, format_time
+from django_cfg.backup.formatting import format_time, megabytes
+from django_cfg.backup.management.output.backups import format_table
 from django_cfg.backup.policy.retention import Decision
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.project.project import Project

@@ -5,14 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from django_cfg.backup.engines.base import Level
-from django_cfg.backup.formatting import megabytes, printable, seconds_taken
+from django_cfg.backup.formatting import format_time, megabytes, printable, seconds_taken
 from django_cfg.backup.management.command import (
     add_jobs_option,
     add_skip_options,
     add_trust_option,
     add_unsigned_option,
 )
-from django_cfg.backup.management.output.backups import format_time
 from django_cfg.backup.services.restore.restore import RestorePlan, RestoreReport
 
 

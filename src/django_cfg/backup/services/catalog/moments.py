@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from django_cfg.backup.errors import BackupNotFound, UsageError
+from django_cfg.backup.formatting import format_time
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import Catalog, latest_backup, require_known_database
 from django_cfg.backup.services.project import clock
@@ -12,7 +13,6 @@ from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.project.subject import note_subject
 
 _EXAMPLE = "2026-11-20 03:00"
-_SHOWN = "%Y-%m-%d %H:%M:%S %Z"
 _FIRST_YEAR, _LAST_YEAR = 1970, 9998  # which have a local time in each zone
 
 
@@ -85,15 +85,15 @@ def find_backup_at(catalog: Catalog, project: Project, at: datetime, database: s
     require_known_database(project, catalog, database)
     at = in_zone(at, project.zone)
     if at > clock.now():
-        raise UsageError(f"{_local(at, project)} is in the future: the newest backup is called `latest`.")
+        raise UsageError(f"{format_time(at, project.zone)} is in the future: the newest backup is called `latest`.")
     newest = latest_backup(catalog, project, database)
     series = [manifest for manifest in catalog.of(project) if manifest.source == newest.source]
     old_enough = [manifest for manifest in series if not _is_after(manifest, at)]
     if not old_enough:
         oldest = series[-1]
         raise BackupNotFound(
-            f"There is no backup of {newest.source} from {_local(at, project)} or before in {catalog.location}: the "
-            f"oldest one is {oldest.name}, of {_local(oldest.started_at, project)}."
+            f"There is no backup of {newest.source} from {format_time(at, project.zone)} or before in "
+            f"{catalog.location}: the oldest one is {oldest.name}, of {format_time(oldest.started_at, project.zone)}."
         )
     regular = [manifest for manifest in old_enough if manifest.trigger != "before-restore"]
     found = (regular or old_enough)[0]
@@ -120,7 +120,3 @@ def _parse(text: str) -> datetime:
 def _start_of(day: date, zone: tzinfo) -> datetime:
     """The first moment of *day*; where the clocks are changed at midnight, the earlier of two."""
     return datetime.combine(day, time(), zone).astimezone(UTC)
-
-
-def _local(moment: datetime, project: Project) -> str:
-    return f"{moment.astimezone(project.zone):{_SHOWN}}"

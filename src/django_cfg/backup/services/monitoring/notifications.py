@@ -12,7 +12,7 @@ from django.dispatch import Signal
 from django_cfg.backup import signals
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import StorageError
-from django_cfg.backup.formatting import counted
+from django_cfg.backup.formatting import counted, format_time
 from django_cfg.backup.manifest import Manifest, Proof, Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.policy.health import disproof
@@ -107,7 +107,7 @@ def _slots_missed(source: Source, kind: str, slots: list[datetime], **_: Any) ->
     if kind != Run.Kind.BACKUP or Incident(project, "backup", source.database).goes_on():
         return
     what = f"{counted(len(slots), 'backup')} of {source} {'was' if len(slots) == 1 else 'were'} missed."
-    first, last = (_local(moment, project) for moment in (min(slots), max(slots)))
+    first, last = (format_time(moment, project.zone) for moment in (min(slots), max(slots)))
     why = (
         f"No ticker or no worker ran when they were due, from {first} to {last}."
         if len(slots) > 1
@@ -256,7 +256,7 @@ def _send(project: Project, what: str, *, why: str, todo: str) -> bool | None:
 
 def _message(project: Project, what: str, *, why: str, todo: str) -> str:
     where = f"{project.name}/{project.env} on {socket.gethostname()}, backups in {project.location}"
-    when = _local(clock.now(), project)
+    when = format_time(clock.now(), project.zone)
     lines = {"What": what, "Where": where, "When": when, "Why": why, "What to do": todo}
     return _clean("\n\n".join(f"{name}: {text}" for name, text in lines.items()), project) + "\n"
 
@@ -265,10 +265,6 @@ def _beat(project: Project, source: Source, *, succeeded: bool) -> None:
     way = heartbeat_channel(project.config, source.database, succeeded=succeeded)
     if way:
         send_to_all(project, [way], "", "")
-
-
-def _local(moment: datetime, project: Project) -> str:
-    return moment.astimezone(project.zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def _clean(text: str, project: Project) -> str:
