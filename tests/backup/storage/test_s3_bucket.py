@@ -118,11 +118,11 @@ class TestUnencryptedConnections:
                 "https://s3.example.com", None],
     )  # fmt: skip
     def test_loopback_and_https_are_accepted(self, url: str | None) -> None:
-        assert not bucket_of(s3_endpoint_url=url).sends_in_the_clear
+        assert not ObjectStorage(S3Client(bucket_of(s3_endpoint_url=url))).sends_in_the_clear
 
     @pytest.mark.parametrize("url", ["http://minio:9000", "http://10.0.0.1", "http://localhost.example.com"])
     def test_plain_http_to_another_host_is_detected(self, url: str) -> None:
-        assert bucket_of(s3_endpoint_url=url).sends_in_the_clear
+        assert ObjectStorage(S3Client(bucket_of(s3_endpoint_url=url))).sends_in_the_clear
 
 
 class TestRegion:

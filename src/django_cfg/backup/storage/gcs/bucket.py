@@ -11,7 +11,7 @@ from typing import Any
 from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError
 from django_cfg.backup.process.redaction import redact
-from django_cfg.backup.storage.object_store.place import crosses_a_network_in_the_clear, parse_endpoint, parse_prefix
+from django_cfg.backup.storage.object_store.place import parse_endpoint, parse_prefix
 
 GOOGLE = "https://storage.googleapis.com"
 # Of obstore alone: Google's own programs do not read them, and here they cannot be overruled.
@@ -55,10 +55,6 @@ class GCSBucket:
     @property
     def identity(self) -> str:
         return f"{self.endpoint} {self.name}"
-
-    @property
-    def sends_in_the_clear(self) -> bool:
-        return crosses_a_network_in_the_clear(self.endpoint)
 
     def redact(self, text: str) -> str:
         """Return *text* without secrets."""

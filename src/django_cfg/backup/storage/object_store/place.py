@@ -27,8 +27,8 @@ class Place(Protocol):
         """ "" or a path that ends with a slash."""
 
     @property
-    def sends_in_the_clear(self) -> bool:
-        """Whether backups cross a network unencrypted."""
+    def endpoint(self) -> str | None:
+        """The URL of the service; None: Amazon's."""
 
     def redact(self, text: str) -> str:
         """Return *text* without secrets."""

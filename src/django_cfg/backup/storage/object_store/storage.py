@@ -15,6 +15,7 @@ from django_cfg.backup.pipeline.stream import Readable, Writable
 from django_cfg.backup.storage.base import Immutability, Storage, StoredObject, require_inside
 from django_cfg.backup.storage.object_store.client import Client
 from django_cfg.backup.storage.object_store.download import Download
+from django_cfg.backup.storage.object_store.place import crosses_a_network_in_the_clear
 from django_cfg.backup.storage.object_store.requests import Requests, requests_to
 from django_cfg.backup.storage.object_store.upload import Upload
 
@@ -49,7 +50,7 @@ class ObjectStorage(Storage):
 
     @property
     def sends_in_the_clear(self) -> bool:
-        return self.place.sends_in_the_clear
+        return crosses_a_network_in_the_clear(self.place.endpoint)
 
     def immutability(self) -> Immutability | None:
         return self._client.immutability()

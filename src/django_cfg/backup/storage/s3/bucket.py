@@ -12,7 +12,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from django_cfg.backup.config.storage import ROLE_VARIABLES, Addressing, BackupStorageConfig
 from django_cfg.backup.errors import ConfigurationError, StorageError
 from django_cfg.backup.process.redaction import redact
-from django_cfg.backup.storage.object_store.place import crosses_a_network_in_the_clear, parse_endpoint, parse_prefix
+from django_cfg.backup.storage.object_store.place import parse_endpoint, parse_prefix
 from django_cfg.backup.storage.s3.upload_settings import UploadSettings
 
 AUTO = "auto"
@@ -80,11 +80,6 @@ class Bucket:
     def is_amazons(self) -> bool:
         host = urlsplit(self.endpoint or _AWS).hostname or ""
         return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-
-    @property
-    def sends_in_the_clear(self) -> bool:
-        """Whether backups cross a network unencrypted."""
-        return crosses_a_network_in_the_clear(self.endpoint)
 
     def address(self, region: str, *, virtual_hosted: bool) -> str:
         """The URL that requests go to."""
