@@ -15,7 +15,7 @@ from health_check.base import HealthCheck  # type: ignore[import-untyped, import
 from health_check.exceptions import ServiceUnavailable  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
 from django_cfg.backup.errors import ConfigurationError
-from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.process.threads import InThread
 from django_cfg.backup.services.monitoring.metrics import PREFIX, Metrics, recent_metrics
 from django_cfg.backup.services.project.connections import closing_connections
 

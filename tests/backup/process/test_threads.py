@@ -10,8 +10,7 @@ import pytest
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.pipeline.filter import Filter
 from django_cfg.backup.process.child import Child, Feeder
-from django_cfg.backup.process.in_thread import InThread
-from django_cfg.backup.process.threads import start_thread
+from django_cfg.backup.process.threads import InThread, start_thread
 from tests.support.tracers import ending_threads
 
 CONTENT = bytes(1000)  # a pipe holds it: a program ends although what it prints is not read

@@ -11,7 +11,7 @@ import pytest
 
 from django_cfg.backup.errors import NameTaken, StorageError
 from django_cfg.backup.pipeline.stream import Writable
-from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.process.threads import InThread
 from django_cfg.backup.storage import fan_out
 from django_cfg.backup.storage.fan_out import publish_in_all
 from django_cfg.backup.storage.local import LocalStorage

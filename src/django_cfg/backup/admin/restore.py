@@ -25,7 +25,7 @@ from django_cfg.backup.engines.base import Level
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable
 from django_cfg.backup.formatting import counted, elapsed, megabytes
 from django_cfg.backup.manifest import Manifest
-from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.process.threads import InThread
 from django_cfg.backup.services.catalog.moments import is_within
 from django_cfg.backup.services.jobs.job import Job, RestoreChoice
 from django_cfg.backup.services.monitoring.snapshot import Stored, read_backups

@@ -23,7 +23,7 @@ from django.http import HttpRequest
 
 from django_cfg.backup.api.refusals import not_found, token_needed, too_many, wrong_host
 from django_cfg.backup.config.api import BackupApiConfig
-from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.process.threads import InThread
 from django_cfg.backup.services.project import clock
 
 _MINUTE = 60  # seconds

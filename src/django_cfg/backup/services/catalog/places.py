@@ -17,7 +17,7 @@ from django_cfg.backup.errors import (
     VerificationFailed,
 )
 from django_cfg.backup.manifest import Manifest, Proof, Signature, Source
-from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.process.threads import InThread
 from django_cfg.backup.services.catalog.catalog import (
     Catalog,
     CopyKind,

@@ -9,7 +9,7 @@ from functools import partial
 
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.pipeline.stream import Writable
-from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.process.threads import InThread
 from django_cfg.backup.services.catalog.naming import free_name
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.storage.fan_out import publish_in_all

@@ -18,8 +18,8 @@ from django.conf import settings
 from django.core.mail import mail_admins
 
 from django_cfg.backup.config.backup import BackupConfig
-from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.process.redaction import redact, secrets_of_url
+from django_cfg.backup.process.threads import InThread
 from django_cfg.backup.services.project.connections import closing_connections
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.project.secrets import keep_secrets_out_of_logs, secrets_of

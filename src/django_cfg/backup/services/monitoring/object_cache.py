@@ -16,7 +16,7 @@ from django.db import router, transaction
 
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.models import CachedObject
-from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.process.threads import InThread
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.catalog.places import read_places
 from django_cfg.backup.services.project import clock

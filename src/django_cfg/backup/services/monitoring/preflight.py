@@ -13,7 +13,7 @@ from django_cfg.backup.errors import BackupError, VerificationFailed
 from django_cfg.backup.formatting import counted, megabytes
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.policy.retention import CLOCK_TOLERANCE, is_from_the_future
-from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.process.threads import InThread
 from django_cfg.backup.services.catalog.catalog import Catalog, read_catalog
 from django_cfg.backup.services.creation.create import require_ready, selection_of
 from django_cfg.backup.services.monitoring.notifications import check_notifications

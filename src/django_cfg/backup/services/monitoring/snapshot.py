@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_cfg.backup.errors import BackupError, ClockSkew, StorageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.policy.retention import Decision
-from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.process.threads import InThread
 from django_cfg.backup.services.catalog.catalog import Catalog
 from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.monitoring.object_cache import CachedCatalog

@@ -26,8 +26,8 @@ from django_cfg.backup.config.webhook import BackupWebhookConfig, WebhookEvent
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.formatting import counted
 from django_cfg.backup.models import WebhookDelivery
-from django_cfg.backup.process.in_thread import InThread
 from django_cfg.backup.process.redaction import redact
+from django_cfg.backup.process.threads import InThread
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project, current_project
 from django_cfg.backup.services.project.secrets import secrets_of

@@ -15,7 +15,7 @@ from pydantic import computed_field
 
 from django_cfg.backup.engines.base import Engine
 from django_cfg.backup.errors import BackupError, DatabaseUnavailable
-from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.process.threads import InThread
 from django_cfg.backup.records import ErrorText, Moment, Record
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project, database_identity

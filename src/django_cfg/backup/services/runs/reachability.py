@@ -9,7 +9,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_cfg.backup.engines.connection_settings import connect_silently
-from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.process.threads import InThread
 
 PATIENCE = 10.0  # seconds to connect
 _BELIEVED_FOR = 60.0  # seconds for which one that was silent is not asked again: what follows at once gives it up, too

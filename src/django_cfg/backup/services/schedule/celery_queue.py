@@ -13,7 +13,7 @@ from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, ConfigurationError, QueueUnavailable
 from django_cfg.backup.formatting import counted
 from django_cfg.backup.models import Run
-from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.process.threads import InThread
 
 _TASKS = "django_cfg.backup.celery"  # run_backup, run_verification, run_copies
 _PATIENCE = 10.0  # seconds for the broker

@@ -17,7 +17,7 @@ from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import BackupError, ConfigurationError, DumpFailed, QueueUnavailable
 from django_cfg.backup.formatting import counted
 from django_cfg.backup.models import Run
-from django_cfg.backup.process.in_thread import InThread
+from django_cfg.backup.process.threads import InThread
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.runs.history_database import find_runs
