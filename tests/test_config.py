@@ -189,6 +189,14 @@ class TestVariables:
         assert made["TIME_ZONE"] == "Europe/Rome"
         assert made["DEEP"] == {"list": ["shop.example"]}
 
+    def test_dicts_that_a_class_adds_may_hold_variables(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SHOP_HOST", "shop.example")
+
+        class Config(DjangoConfig):
+            shops: dict[str, str] = {"it": "${SHOP_HOST}"}
+
+        assert Config().shops == {"it": "shop.example"}
+
     def test_the_error_for_a_missing_variable_names_it_and_the_parameter(self) -> None:
         class Config(DjangoConfig):
             secret_key: str = "${SHOP_KEY}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from difflib import get_close_matches
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
-from django_cfg.environment import substitute
+from django_cfg.environment import substitute, substitute_all
 
 
 class ConfigModel(BaseModel):
@@ -23,12 +23,21 @@ class ConfigModel(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _from_environment(cls, value: Any, info: ValidationInfo) -> Any:
-        """Replace references in strings and in lists of them, and strip the blanks around."""
+        """Replace references in strings, in lists and within dicts; strip the blanks around those in no dict."""
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
         if isinstance(value, list | tuple):
             return [cls._text(one, str(info.field_name)) for one in value]
+        if isinstance(value, dict) and not cls._takes_model(str(info.field_name)):  # a model replaces its own
+            return substitute_all(value, wanted_by=f"{cls.__name__}.{info.field_name}")
         return cls._text(value, str(info.field_name))
+
+    @classmethod
+    def _takes_model(cls, field: str) -> bool:
+        annotation = cls.model_fields[field].annotation
+        return any(
+            isinstance(part, type) and issubclass(part, BaseModel) for part in (annotation, *get_args(annotation))
+        )
 
     @classmethod
     def _text(cls, value: Any, field: str) -> Any:

@@ -22,7 +22,7 @@ from django_cfg.connection_urls import parse_email_url
 from django_cfg.database_config import DatabaseConfig
 from django_cfg.debug_warnings import show_origin_of_warnings
 from django_cfg.domains import LOCAL_HOSTS, hosts, origins, require_host
-from django_cfg.environment import substitute, substitute_all
+from django_cfg.environment import substitute
 from django_cfg.environment_mode import mode_from_variables, parse_mode
 from django_cfg.not_provided import FIELDS, refusal_of_field
 
@@ -255,11 +255,6 @@ class DjangoConfig(ConfigModel):
             return value and ZoneInfo(value).key
         except (ZoneInfoNotFoundError, ValueError):
             raise ValueError("admin_timezone is no time zone: write it as in Europe/Rome") from None
-
-    @field_validator("extra_settings", mode="before")
-    @classmethod
-    def _extras_from_environment(cls, value: Any) -> Any:
-        return substitute_all(value, wanted_by=f"{cls.__name__}.extra_settings")
 
     @field_validator("email_url")
     @classmethod

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from django_cfg.base_config import ConfigModel
 from django_cfg.connection_urls import escape_references, is_database_url, parse_database_url
-from django_cfg.environment import substitute, substitute_all
+from django_cfg.environment import substitute
 
 _VENDORS = {"postg": "PostgreSQL", "mysql": "MySQL", "sqlite": "SQLite", "spatialite": "SQLite", "oracle": "Oracle"}
 _ROUTING = ("apps", "operations", "migrate_to", "routing_description")
@@ -89,11 +89,6 @@ class DatabaseConfig(ConfigModel):
             return data
         engine = substitute(data.get("engine", ""), wanted_by=f"{cls.__name__}.engine").strip()
         return _with_url({**data, "engine": engine}, substitute(name, wanted_by=f"{cls.__name__}.name"))
-
-    @field_validator("options", "test", mode="before")
-    @classmethod
-    def _options_from_environment(cls, value: Any, info: ValidationInfo) -> Any:
-        return substitute_all(value, wanted_by=f"{cls.__name__}.{info.field_name}")
 
     @model_validator(mode="after")
     def _tls_is_of_the_engine(self) -> Self:

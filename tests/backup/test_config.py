@@ -530,6 +530,13 @@ class TestVariables:
         nested = BackupConfig.model_validate({"databases": [{"alias": "${ALIAS:logs}"}]})
         assert nested.databases[0].alias == "logs"
 
+    def test_any_dict_may_hold_variables(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PLACE", "a${b}$${c")
+        assert BackupConfig(sanitizers={"default": "${PLACE}"}).sanitizers == {"default": "a${b}$${c"}
+        assert BackupVerificationConfig(drill_alias={"default": "${PLACE}"}).drill_alias == {"default": "a${b}$${c"}
+        with pytest.raises(ValidationError, match=r"BackupConfig\.sanitizers\['default'\] needs the variable NONE"):
+            BackupConfig(sanitizers={"default": "${NONE}"})
+
     def test_a_nested_secret_is_substituted_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("KEY", "a${b}$${c")
         storage = {"backend": "s3", "s3_bucket": "b", "s3_access_key": "k", "s3_secret_key": "${KEY}"}

@@ -19,7 +19,6 @@ from django_cfg.backup.config.schedule import BackupScheduleConfig, BackupVerifi
 from django_cfg.backup.config.storage import BackupStorageConfig
 from django_cfg.backup.config.webhook import BackupWebhookConfig
 from django_cfg.base_config import ConfigModel
-from django_cfg.environment import substitute_all
 
 _REPORTS_SUCCESS = re.compile(r"[?&;]status=up(?:[&;#]|$)", re.IGNORECASE)
 
@@ -92,11 +91,6 @@ class BackupDatabaseConfig(ConfigModel):
         description="HOST, PORT, USER, PASSWORD, OPTIONS that differ for dump and restore: a replica, "
         "a direct port next to a pooler, a privileged role",
     )
-
-    @field_validator("connection", mode="before")
-    @classmethod
-    def _connection_from_environment(cls, value: Any) -> Any:
-        return substitute_all(value, wanted_by=f"{cls.__name__}.connection")
 
     @field_validator("connection")
     @classmethod

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from django_cfg.base_config import ConfigModel
-from django_cfg.environment import substitute_all
 
 Addressing = Literal["auto", "path", "virtual"]
 ServerSideEncryption = Literal["AES256", "aws:kms"]
@@ -122,11 +121,6 @@ class BackupStorageConfig(ConfigModel):
     s3_object_lock_mode: LockMode = Field(
         "GOVERNANCE", description="`GOVERNANCE`: some users may remove a lock; `COMPLIANCE`: no user may"
     )
-
-    @field_validator("s3_extra_headers", mode="before")
-    @classmethod
-    def _headers_from_environment(cls, value: Any) -> Any:
-        return substitute_all(value, wanted_by=f"{cls.__name__}.s3_extra_headers")
 
     @field_validator("s3_storage_class")
     @classmethod
