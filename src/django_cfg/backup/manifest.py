@@ -338,13 +338,8 @@ class Manifest(Record):
 
     @property
     def took(self) -> timedelta:
+        """How long the backup took."""
         return self.finished_at - self.started_at
-
-    @property
-    def summary(self) -> str:
-        """What was stored, in one line for a person."""
-        size, took = megabytes(self.size), seconds_taken(self.took.total_seconds())
-        return f"{self.name}: {len(self.tables)} tables, {self.rows:,} rows, {size} stored in {took}"
 
     def to_json(self, signing_key: str | None = None) -> bytes:
         """The manifest as it is stored, signed if there is a *signing_key*."""
@@ -387,6 +382,12 @@ class Manifest(Record):
             first = error.errors(include_input=False, include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "it"
             raise ManifestError(f"The manifest {key} is not one of ours: {where}: {first['msg']}.") from None
+
+
+def describe_stored(manifest: Manifest) -> str:
+    """Return what was stored, in one line for a person."""
+    size, took = megabytes(manifest.size), seconds_taken(manifest.took.total_seconds())
+    return f"{manifest.name}: {len(manifest.tables)} tables, {manifest.rows:,} rows, {size} stored in {took}"
 
 
 def _describe(error: Exception) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django_cfg.backup.management.command import BackupCommand
 from django_cfg.backup.management.exit_codes import SOME_FAILED, failing
-from django_cfg.backup.manifest import Manifest
+from django_cfg.backup.manifest import Manifest, describe_stored
 from django_cfg.backup.services.creation.batch import Failure, batch_error, create_backups
 
 
@@ -24,7 +24,7 @@ class Command(BackupCommand):
         for result in create_backups(aliases, note=note, progress=self.progress):
             results.append(result)
             if isinstance(result, Manifest):
-                self.show(result.summary)
+                self.show(describe_stored(result))
         if error := batch_error(results):
             self.print_document(results)
             raise error

@@ -13,7 +13,7 @@ from django_cfg.backup import signals
 from django_cfg.backup.engines.base import Finding, Level
 from django_cfg.backup.errors import StorageError
 from django_cfg.backup.formatting import counted, format_time
-from django_cfg.backup.manifest import Manifest, Proof, Source
+from django_cfg.backup.manifest import Manifest, Proof, Source, describe_stored
 from django_cfg.backup.models import Run
 from django_cfg.backup.policy.health import disproof
 from django_cfg.backup.process.redaction import redact
@@ -68,7 +68,7 @@ def _backup_succeeded(manifest: Manifest, warning: str, **_: Any) -> None:
     _end(project, "missed", source.database)  # it is made up for, as was announced
     if over or project.config.notify_on_success:
         what = f"The backup of {source} {'works again' if over else 'succeeded'}."
-        _send(project, what, why=f"{manifest.summary}.", todo="Nothing.")
+        _send(project, what, why=f"{describe_stored(manifest)}.", todo="Nothing.")
     _watch_the_size(project, source, warning)
 
 
