@@ -20,7 +20,7 @@ from django_cfg.backup.services.jobs import launch as launching
 from django_cfg.backup.services.jobs import perform as performing
 from django_cfg.backup.services.jobs.boards import FileBoard
 from django_cfg.backup.services.jobs.find import find_board
-from django_cfg.backup.services.jobs.job import Job, JobState, RestoreChoice
+from django_cfg.backup.services.jobs.job import Action, Job, JobState, RestoreChoice
 from django_cfg.backup.services.jobs.launch import describe_way, launch
 from django_cfg.backup.services.jobs.perform import perform_waiting
 from django_cfg.backup.services.project import clock
@@ -155,6 +155,26 @@ def test_a_job_of_another_time_is_not_done(waiting: Site, monkeypatch: pytest.Mo
     state = state_of(old)
     assert (state.phase, "no tick has done it since" in state.message) == ("failed", True)
     assert not Run.objects.filter(kind="restore").exists()
+
+
+@pytest.mark.parametrize("action", ["restore", "verify", "drill"])
+def test_a_backup_that_is_gone_is_not_mistaken_for_another(
+    waiting: Site, monkeypatch: pytest.MonkeyPatch, action: Action
+) -> None:
+    """The name of one that was begun in the same second begins with its name."""
+    with monkeypatch.context() as patch:
+        now = clock.now()
+        patch.setattr(clock, "now", lambda: now)
+        chosen, other = waiting.create(), waiting.create()
+    assert other.name == f"{chosen.name}-2"
+    restore = RestoreChoice(to="default") if action == "restore" else None
+    job = Job(action=action, by="ada", names=(chosen.name,), restore=restore)
+    start(job)
+    assert waiting.call("backup_delete", chosen.name, "--yes").code == 0
+    before = waiting.content()
+    perform_waiting()
+    assert (state_of(job).phase, f"{chosen.name} was deleted after it" in state_of(job).message) == ("failed", True)
+    assert waiting.content() == before
 
 
 def test_a_job_that_came_back_with_its_own_dump_is_not_done_again(waiting: Site) -> None:

@@ -11,14 +11,14 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-from django_cfg.backup.errors import BackupError, Cancelled, SomeFailed, UsageError
+from django_cfg.backup.errors import BackupError, BackupNotFound, Cancelled, SomeFailed, UsageError
 from django_cfg.backup.formatting import counted, elapsed, megabytes, one_paragraph, printable
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
 from django_cfg.backup.process.redaction import redact
 from django_cfg.backup.process.threads import start_thread
-from django_cfg.backup.services.catalog.catalog import find_backup
+from django_cfg.backup.services.catalog.catalog import LATEST, find_backup
 from django_cfg.backup.services.catalog.places import places_with, read_places
 from django_cfg.backup.services.creation.batch import Failure, batch_error, create_backups
 from django_cfg.backup.services.jobs.boards import Board, FileBoard
@@ -211,6 +211,7 @@ def _verify_one(project: Project, name: str, progress: Progress, *, with_drill: 
     """Verify one backup, as a run of the history."""
     catalog = read_places(project)
     manifest = find_backup(catalog, project, name)
+    _require_chosen(name, manifest)
     catalog.require_signature(manifest, allow_unsigned=not with_drill)
     place = places_with(project, catalog, manifest)[0]
     keys = decryption_keys(project.config)
@@ -224,6 +225,15 @@ def _verify_one(project: Project, name: str, progress: Progress, *, with_drill: 
             done = f"{name} was read to its last byte and is good."
         run.succeed(name=name, size=manifest.size)
     return done
+
+
+def _require_chosen(name: str, found: Manifest) -> None:
+    """What was chosen may be gone since; a backup whose name only begins with that of it is another one.
+
+    :raises BackupNotFound: it is gone.
+    """
+    if name not in (found.name, LATEST):
+        raise BackupNotFound(f"{name} was deleted after it was chosen. Choose another backup.")
 
 
 class _UntilCancelled:
@@ -246,6 +256,7 @@ def _restore(project: Project, job: Job, progress: JobProgress) -> Outcome:
         RestoreRequest(job.names[0], to=choice.to, options=choice.options, allow_unsigned=choice.allow_unsigned),
         _UntilCancelled(progress),
     )
+    _require_chosen(job.names[0], plan.manifest)
     progress.require_not_cancelled()
     report = execute_restore(plan, progress)
     how = f", sanitised by {report.sanitized_by}" if report.sanitized_by else ""
