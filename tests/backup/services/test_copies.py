@@ -631,6 +631,18 @@ class TestCommand:
         assert answer.code == 0
         assert places.files(places.offsite) == places.files(places.main)
 
+    def test_a_pin_that_only_the_damaged_copy_has_stays(self, places: Places) -> None:
+        manifest = create_backup()
+        places.take_away(places.main)
+        places.take_away(places.attic)
+        places.site.call("backup_pin", manifest.name)
+        assert read_places(current_project(), "offsite").pinned == {manifest.name}
+        places.bring_back(places.main)
+        places.bring_back(places.attic)
+        cut(places.offsite, manifest)
+        assert places.site.call("backup_copy", manifest.name, "--to", "offsite", "--replace-damaged").code == 0
+        assert read_places(current_project()).pinned == {manifest.name}
+
     def test_damage_that_only_reading_shows_is_replaced(self, places: Places) -> None:
         """And a copy that is good stays as it is."""
         manifest = create_backup()

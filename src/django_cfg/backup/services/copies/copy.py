@@ -225,9 +225,11 @@ def _is_damaged(target: Place, manifest: Manifest, progress: Progress) -> bool:
 
 
 def _delete_damaged(target: Place, manifest: Manifest, catalog: Catalog) -> None:
+    """The pin stays: it may be in no other place, and nothing may delete the good ones in the meantime."""
     listed = [each for each in catalog.damaged_copies.get(target.name, ()) if each.name == manifest.name]
     keys = {key for each in listed for key in each.archive_keys}
-    delete_backup(target.storage, manifest.name, {*keys, *manifest.archive_keys})
+    proofs = catalog.proof_keys.get(manifest.name, ())
+    delete_backup(target.storage, manifest.name, {*keys, *manifest.archive_keys}, sidecars=proofs)
 
 
 def _copy(source: Storage, target: Storage, manifest: Manifest, sidecars: Iterable[str], progress: Progress) -> None:
