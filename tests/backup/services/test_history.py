@@ -8,13 +8,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from django import db
 from django.db import router
 
 from django_cfg.backup import create_backup, list_backups, restore_backup, verify_backup
+from django_cfg.backup.engines.sqlite.engine import SQLiteEngine
 from django_cfg.backup.errors import BackupError
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.creation.batch import create_backups
@@ -275,3 +276,20 @@ def test_a_history_on_an_unsupported_engine_does_not_fail_a_restore(site: Site, 
     assert restore_backup(name).old_data
     assert site.sql("SELECT count(*) FROM book") == [(200,)]
     db.connections["default"].connection.close()  # Django keeps a database in memory open
+
+
+@pytest.mark.parametrize("name", ["\udcff", "\0"])
+def test_an_error_that_no_database_can_store(
+    site: Site, books: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A library's, about a file whose name is no text."""
+
+    def fail(*arguments: object, **options: object) -> NoReturn:
+        raise OSError(f"cannot read {name!s}")
+
+    monkeypatch.setattr(SQLiteEngine, "dump", fail)
+    with pytest.raises(OSError, match="cannot read"):
+        create_backup()
+    row = Run.objects.get()
+    assert (row.state, row.lease) == ("failed", None)
+    assert row.message.startswith("cannot read \\")

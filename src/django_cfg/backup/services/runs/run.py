@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from django_cfg.backup.errors import Cancelled
+from django_cfg.backup.formatting import printable
 from django_cfg.backup.manifest import Source
 from django_cfg.backup.models import Run
 from django_cfg.backup.process.deferred_signals import CancelRequested, defer_signals
@@ -170,7 +171,8 @@ class RecordedRun:
         if error is not None and self._success is None:
             is_cancelled = isinstance(error, CancelRequested)
             state = Run.State.CANCELLED if is_cancelled else Run.State.FAILED
-            why = redact(failure_reason(error), secrets_of(self._project))  # of a library, it may name anything
+            words = printable(failure_reason(error), keep_lines=True)  # no database takes all characters
+            why = redact(words, secrets_of(self._project))  # of a library, it may name anything
             self._write(state=state, message=why, finished_at=clock.now(), lease=None)
             if not is_cancelled:
                 self._ended(error)
