@@ -76,3 +76,33 @@ def test_an_index_with_rows_of_its_own_stays(server: SQLiteServer) -> None:
     create_backup()
     restore_backup()
     assert server.run("SELECT content FROM fts WHERE fts MATCH 'zanzibar'") == [("zanzibar",)]
+
+
+OWN = "fts5 (body)", "fts4 (body)"
+
+
+@pytest.mark.parametrize("definition", OWN)
+def test_words_of_an_index_whose_rows_are_left_out(server: SQLiteServer, definition: str) -> None:
+    """It keeps them after its rows are deleted, until it is merged."""
+    server.run(f"CREATE VIRTUAL TABLE fts USING {definition}", "INSERT INTO fts VALUES ('zanzibar'), ('bye')")
+    server.site.configure(databases=[{"alias": "default", "exclude_tables": ["fts"]}])
+    manifest = create_backup()
+    assert b"zanzibar" not in gzip.decompress((server.site.backups / manifest.archive_key).read_bytes())
+    restore_backup(discard_old=True)
+    server.run("INSERT INTO fts VALUES ('new')")
+    assert server.run("SELECT body FROM fts WHERE fts MATCH 'new'") == [("new",)]
+
+
+@pytest.mark.parametrize("definition", [*OWN, *CONTENT])
+def test_words_that_a_sanitizer_has_replaced(server: SQLiteServer, definition: str) -> None:
+    make(server, definition)
+    if definition in OWN:
+        server.run("INSERT INTO fts (rowid, body) SELECT rowid, body FROM article")
+    create_backup()
+    script = "UPDATE article SET body = 'scrubbed';" + "UPDATE fts SET body = 'scrubbed';" * (definition in OWN)
+    (server.site.root / "scrub.sql").write_text(script)
+    restore_backup(to="empty", sanitize="scrub.sql", discard_old=True)
+    assert b"zanzibar" not in server.path("empty").read_bytes()
+    for word, count in (("zanzibar", 0), ("scrubbed", 2)):
+        query = f"SELECT count(*) FROM fts WHERE fts MATCH '{word}'"
+        assert server.run(query, alias="empty") == [(count,)]

@@ -209,6 +209,7 @@ def _write_selection(selected: schema.SelectedTables, copy: Path, database: Data
                 for name in selected.emptied:
                     connection.execute(f"DELETE FROM {schema.quote_name(name)}")
                 schema.rebuild_search_indexes(connection, selected.emptied)
+                schema.forget_removed_words(connection, selected.emptied)
             if selected.dropped:
                 for (view,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall():
                     connection.execute(f"DROP VIEW {schema.quote_name(view)}")  # it may show a table that is dropped

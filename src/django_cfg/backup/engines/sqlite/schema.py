@@ -17,6 +17,7 @@ _FTS = re.compile(
     r"""(?P<content>'(?:[^']|'')+'|"(?:[^"]|"")+"|`(?:[^`]|``)+`|\[[^\]]+\]|[^\s,)'"]+)""",
     re.IGNORECASE | re.DOTALL,
 )
+_FTS_MODULE = re.compile(r"""\bUSING\s+["'`[]?fts[345]\b""", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,19 @@ def rebuild_search_indexes(connection: sqlite3.Connection, changed: Collection[s
         if content.casefold() in tables:
             table = quote_name(name)
             connection.execute(f"INSERT INTO main.{table} ({table}) VALUES ('rebuild')")
+
+
+def forget_removed_words(connection: sqlite3.Connection, changed: Collection[str] | None = None) -> None:
+    """Let full-text tables drop the words of rows that were deleted or changed: they keep them for a long time.
+
+    :param changed: the full-text tables whose rows were; None: any, and what they index too.
+    """
+    query = "SELECT name, sql FROM main.sqlite_master WHERE sql LIKE 'CREATE VIRTUAL%'"
+    of_other_tables = {name for name, _ in list_search_indexes(connection)} if changed is None else set()
+    for name, sql in connection.execute(query).fetchall():
+        if _FTS_MODULE.search(sql) and (changed is None or name in changed):
+            table, command = quote_name(name), "rebuild" if name in of_other_tables else "optimize"
+            connection.execute(f"INSERT INTO main.{table} ({table}) VALUES (?)", (command,))
 
 
 def list_references(connection: sqlite3.Connection, table: str) -> list[tuple[str, str]]:

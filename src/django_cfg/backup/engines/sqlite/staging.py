@@ -20,7 +20,7 @@ from django_cfg.backup.engines.sqlite.connection import (
     run_interruptibly,
 )
 from django_cfg.backup.engines.sqlite.kept_data import OldData
-from django_cfg.backup.engines.sqlite.schema import count_rows, fetch_migrations, find_damage
+from django_cfg.backup.engines.sqlite.schema import count_rows, fetch_migrations, find_damage, forget_removed_words
 from django_cfg.backup.engines.table_comparison import compare_tables
 from django_cfg.backup.errors import RestoreFailed, VerificationFailed
 from django_cfg.backup.manifest import Manifest
@@ -55,6 +55,8 @@ class StagingRestoration(Restoration):
         """Build the file again: free pages, and the free space in others, hold what the rows were before."""
         try:
             with open_as_project(self._staging, self._database, Interrupts()) as connection:
+                forget_removed_words(connection)
+                connection.commit()
                 connection.execute("VACUUM")
         except sqlite3.DatabaseError as error:
             raise RestoreFailed(
