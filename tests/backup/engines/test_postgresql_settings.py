@@ -247,3 +247,25 @@ def test_a_site_that_was_frozen_can_be_restored(
     assert server.count("book") == 200
     with server.server.connect(name, shop, "pw") as connection:
         assert connection.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
+
+
+OF_ANOTHER = (
+    "CREATE SCHEMA legacy",
+    "CREATE TABLE legacy.django_migrations (id int, app text, name text)",
+    "INSERT INTO legacy.django_migrations VALUES (1, 'shop', '0001_initial')",
+)
+
+
+def test_migrations_of_another_project_in_the_same_database(server: PostgreSQLServer) -> None:
+    """No search path finds them: neither the backup nor its drill looks at them."""
+    server.run(*OF_ANOTHER)
+    assert create_backup().migrations == {}
+    assert drill_backup().succeeded
+
+
+def test_migrations_that_are_found_with_the_settings_of_the_backup_alone(server: PostgreSQLServer) -> None:
+    server.run(*OF_ANOTHER)
+    server.use(OPTIONS={"options": "-c search_path=legacy"})
+    assert create_backup().migrations == {"shop": ("0001_initial",)}
+    server.use()
+    assert drill_backup().succeeded

@@ -34,14 +34,15 @@ def migration_differences(ask: Callable[[str], object], manifest: Manifest) -> l
     :raises VerificationFailed: they cannot be read.
     """
     expected = {app: names[-1] for app, names in manifest.migrations.items() if names}
-    if not _holds_migrations(manifest):
+    table = _find_table(ask, manifest)
+    if not table:
         return []
     found = {
-        app: str(ask(f"SELECT name FROM {_TABLE} WHERE app = '{app}' ORDER BY id DESC LIMIT 1"))
+        app: str(ask(f"SELECT name FROM {table} WHERE app = '{app}' ORDER BY id DESC LIMIT 1"))
         for app in sorted(expected)
         if app.isidentifier()
     }
-    apps = int(str(ask(f"SELECT count(DISTINCT app) FROM {_TABLE}")))
+    apps = int(str(ask(f"SELECT count(DISTINCT app) FROM {table}")))
     differences = [
         f"{_TABLE}: the last of {app} is {found.get(app)} instead of {name}"
         for app, name in sorted(expected.items())
@@ -52,15 +53,23 @@ def migration_differences(ask: Callable[[str], object], manifest: Manifest) -> l
     return differences
 
 
-def _holds_migrations(manifest: Manifest) -> bool:
-    """Whether they are to be found in the backup: rows may be left out, and a partial one may be of other tables."""
-    tables, excluded = (
-        {name.rpartition(".")[2] for name in names}
-        for names in ([table.name for table in manifest.tables], manifest.excluded)
-    )
-    if _TABLE in excluded:
-        return False
-    return _TABLE in tables or (bool(manifest.migrations) and not manifest.partial)
+def _find_table(ask: Callable[[str], object], manifest: Manifest) -> str:
+    """Return what the table of the migrations is called in a query; empty: there is none to look into.
+
+    Rows may be left out, a partial backup may be of other tables, and where tables have schemas, one that the search
+    path does not find is another project's.
+    """
+    named = [table.name for table in manifest.tables if table.name.rpartition(".")[2] == _TABLE]
+    if _TABLE in {name.rpartition(".")[2] for name in manifest.excluded}:
+        return ""
+    if not named:
+        return _TABLE if manifest.migrations and not manifest.partial else ""
+    if _TABLE in named:
+        return _TABLE
+    if manifest.migrations and len(named) == 1:  # also where the search path is not that of the backup
+        schema = named[0].rpartition(".")[0].replace('"', '""')
+        return f'"{schema}".{_TABLE}'
+    return str(ask(f"SELECT CAST(to_regclass('{_TABLE}') AS text)") or "")
 
 
 def compare_database(alias: str) -> str:
