@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import traceback
+from collections.abc import Iterator
 
 import pytest
 
@@ -70,6 +71,15 @@ def test_what_holds_no_row_stays_as_it_is() -> None:
         assert remove_row_data(text) == text
 
 
+@pytest.fixture
+def german(server: MySQLServer) -> Iterator[None]:
+    """The server is set up to speak another language."""
+    server.run("SET GLOBAL lc_messages = 'de_DE'")
+    yield
+    server.run("SET GLOBAL lc_messages = 'en_US'")
+
+
+@pytest.mark.usefixtures("german")
 def test_a_restore_that_a_row_makes_fail(server: MySQLServer) -> None:
     """Here a row that another one has in this collation; its text would be advice as well ("deadlock")."""
     server.run(
@@ -90,6 +100,7 @@ def test_a_restore_that_a_row_makes_fail(server: MySQLServer) -> None:
     assert not [path for path in sidecars if SECRET in path.read_text()]
 
 
+@pytest.mark.usefixtures("german")
 def test_a_verification_query_that_a_row_makes_fail(server: MySQLServer) -> None:
     create_backup()
     query = f"SELECT ~0 + LENGTH('{SECRET}')"

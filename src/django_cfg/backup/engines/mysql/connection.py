@@ -12,6 +12,7 @@ from django.db.utils import Error, load_backend
 from django_cfg.backup.engines.base import Database
 from django_cfg.backup.engines.connection_settings import CONNECT_TIMEOUT, connect_silently, merged_settings
 from django_cfg.backup.engines.mysql.error_advice import explain_unavailable
+from django_cfg.backup.engines.mysql.error_text import IN_ENGLISH
 from django_cfg.backup.engines.mysql.option_file import read_connection_options
 from django_cfg.backup.engines.mysql.session import Session, parse_version
 
@@ -58,6 +59,7 @@ def _open_session(wrapper: Any, database: Database) -> Session:
         lock_timeout = database.lock_timeout
         session.execute(
             "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'",
+            IN_ENGLISH,
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",  # a snapshot needs it
             f"SET SESSION lock_wait_timeout = {lock_timeout}, innodb_lock_wait_timeout = {lock_timeout}",
             f"SET SESSION wait_timeout = {_DAY}, net_read_timeout = {_DAY}, net_write_timeout = {_DAY}",

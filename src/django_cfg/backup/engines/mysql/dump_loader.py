@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 
-from django_cfg.backup.engines.mysql.error_text import STDERR_LINES, remove_row_data
+from django_cfg.backup.engines.mysql.error_text import IN_ENGLISH, STDERR_LINES, remove_row_data
 from django_cfg.backup.engines.mysql.option_file import OptionFile
 from django_cfg.backup.engines.mysql.session import Session, quote_name
 from django_cfg.backup.engines.mysql.sql_splitter import Rows, Splitter
@@ -22,10 +22,12 @@ from django_cfg.backup.process.child import Child
 # No statement of a dump may read a file of this machine: without --local-infile=0 the client sends it.
 _OPTIONS = ("--batch", "--binary-mode", "--local-infile=0", "--default-character-set=utf8mb4",
             "--max-allowed-packet=1G")  # fmt: skip
-# What a server refuses today and took once: wide rows, rows that miss a CHECK, tables without a primary key.
+# What a server refuses today and took once: wide rows, rows that miss a CHECK, tables without a primary key. And its
+# errors in words that are understood here.
 _LENIENT = (
     *("SET SESSION innodb_strict_mode = 0", "SET SESSION check_constraint_checks = 0"),
     *("SET SESSION sql_require_primary_key = 0", "SET SESSION max_statement_time = 0"),
+    IN_ENGLISH,
 )
 _LOCKS = (b"LOCK TABLES ", b"UNLOCK TABLES")  # under a lock the default of a column cannot use its sequence
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+IN_ENGLISH = "SET SESSION lc_messages = 'en_US'"  # what is removed is found by the words around it
 STDERR_LINES = 1000  # kept of a program's output: a statement, and an error of at most 512 bytes
 
 # The client prints a statement that failed between two lines of dashes. A dump has no such line within a statement.
