@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from typing import Any
 
 import pytest
+from django.test import AsyncClient
 
 from django_cfg.backup.errors import VerificationFailed
 from django_cfg.backup.manifest import Manifest
-from tests.support.api_client import Api, refused
+from tests.support.api_client import TOKEN, Api, address, headers, refused
 
 
 @pytest.fixture
@@ -47,6 +50,29 @@ def test_a_damaged_archive(open_api: Api, made: list[Manifest]) -> None:
     with pytest.raises(VerificationFailed):
         received.extend(open_api.get("download/latest").streaming_content)
     assert 0 < sum(map(len, received)) < large.archive.size
+
+
+def test_under_asgi_it_is_sent_while_it_is_read(open_api: Api) -> None:
+    """A backup may be larger than the memory: what is sent before its damaged end is found was not collected first."""
+    open_api.site.sql("CREATE TABLE photo (content blob)", "INSERT INTO photo VALUES (randomblob(4000000))")
+    made = open_api.site.create()
+    path = open_api.site.backups / made.archive_key
+    content = path.read_bytes()
+
+    received: list[bytes] = []
+
+    async def download() -> None:
+        received.clear()
+        answer: Any = await AsyncClient().get(address(f"download/{made.name}"), headers=headers(TOKEN))
+        async for block in answer:
+            received.append(block)  # noqa: PERF401  also what comes before an error
+
+    asyncio.run(download())
+    assert b"".join(received) == content
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(VerificationFailed):
+        asyncio.run(download())
+    assert 0 < sum(map(len, received)) < len(content)
 
 
 def test_a_damaged_archive_that_is_intact_elsewhere(open_api: Api) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.contrib.admin import AdminSite
-from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.utils.http import content_disposition_header
 
 from django_cfg.backup.admin.access import log, require_password, requires
@@ -17,6 +17,7 @@ from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_key
 from django_cfg.backup.services.catalog.archives import open_archive
 from django_cfg.backup.services.catalog.download import hold_back_last, plain_name, stream_stored
 from django_cfg.backup.services.monitoring.snapshot import read_backups
+from django_cfg.backup.services.monitoring.streamed_file import StreamedFile
 from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project, current_project
 
@@ -55,8 +56,8 @@ def download(site: AdminSite, request: HttpRequest) -> HttpResponseBase:
     )
 
 
-def _attachment(content: Iterator[bytes], key: str, size: int) -> StreamingHttpResponse:
-    answer = StreamingHttpResponse(content, content_type="application/octet-stream")
+def _attachment(content: Iterator[bytes], key: str, size: int) -> StreamedFile:
+    answer = StreamedFile(content, content_type="application/octet-stream")
     answer["Content-Disposition"] = content_disposition_header(True, key.rpartition("/")[2])
     answer["Content-Length"] = str(size)
     answer["X-Content-Type-Options"] = "nosniff"

@@ -5,24 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
 from django_cfg.backup.api.arguments import DownloadQuery, read_query
 from django_cfg.backup.api.endpoint import Call
 from django_cfg.backup.api.refusals import switched_off
-from django_cfg.backup.api.storage import begin_soon, read_catalog
+from django_cfg.backup.api.storage import read_catalog
 from django_cfg.backup.errors import BackupNotFound, UsageError
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.catalog import find_backup
 from django_cfg.backup.services.catalog.download import stream_stored
 from django_cfg.backup.services.catalog.places import places_with, read_first_good
+from django_cfg.backup.services.monitoring.streamed_file import StreamedFile, begin_soon
 from django_cfg.backup.services.project.progress import SILENT
 
 _log = logging.getLogger("django_cfg.backup")
 
 
-def download(call: Call, name: str) -> StreamingHttpResponse:
+def download(call: Call, name: str) -> StreamedFile:
     """Stream an archive as it is stored: encrypted if it is.
 
     Its bytes are compared with the manifest on the way. The last ones are sent after that: what differs ends early.
@@ -45,7 +45,7 @@ def download(call: Call, name: str) -> StreamingHttpResponse:
             places, lambda storage: begin_soon(stream_stored(storage, part), storage.location), SILENT
         )
         _log.warning("%s is downloaded by %s", part.archive_key, call.origin)
-    answer = StreamingHttpResponse(content, content_type="application/octet-stream")
+    answer = StreamedFile(content, content_type="application/octet-stream")
     answer["Content-Disposition"] = content_disposition_header(True, part.archive.key)
     answer["Content-Length"] = str(part.archive.size)
     answer["X-Archive-SHA256"] = part.archive.sha256

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -54,17 +54,3 @@ def read_soon(read: Callable[[], T], what: str) -> T:
     :raises StorageError: it takes more than a few seconds.
     """
     return within(PATIENCE, read, what)
-
-
-def begin_soon(content: Iterator[bytes], what: str) -> Iterator[bytes]:
-    """Read the beginning of *content* now, so that what is missing is found before the answer begins.
-
-    :raises StorageError: it takes more than a few seconds.
-    """
-    first = within(PATIENCE, lambda: next(content, b""), what)
-
-    def complete() -> Iterator[bytes]:
-        yield first
-        yield from content
-
-    return complete()
