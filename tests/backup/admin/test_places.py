@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -12,7 +15,9 @@ import pytest
 from django_cfg.backup import create_backup
 from django_cfg.backup.errors import CopyFailed
 from django_cfg.backup.manifest import Manifest
-from tests.support.admin_pages import address, client_of, make_user
+from django_cfg.backup.pipeline.stream import Readable
+from django_cfg.backup.storage.local import LocalStorage
+from tests.support.admin_pages import PASSWORD, address, client_of, make_user
 from tests.support.django_project import Site
 from tests.support.processes import Stopwatch
 
@@ -81,3 +86,39 @@ def test_main_away(admin: Site, page: Page) -> None:
     assert manifest.name in page("backups")
     assert "main: unknown" in page("backup", name=manifest.name)
     assert "away" in page("overview")
+
+
+@pytest.mark.parametrize("form", ["stored", "plain"])
+def test_a_download_of_what_is_damaged_in_one_place(admin: Site, offsite: Path, form: str) -> None:
+    manifest = create_backup()
+    archive = manifest.archive
+    path = admin.backups / manifest.archive_key
+    path.write_bytes(bytes(path.stat().st_size))
+    client = client_of(make_user("root", is_superuser=True))
+    answer = client.post(address("download"), {"name": manifest.name, "form": form, "password": PASSWORD})
+    assert answer.status_code == 200, "it is good elsewhere"
+    expected = archive.sha256 if form == "stored" else archive.raw_sha256
+    assert hashlib.sha256(answer.getvalue()).hexdigest() == expected
+
+
+def test_a_download_from_a_place_that_does_not_answer(admin: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lists its objects still."""
+    manifest, ended = create_backup(), Event()
+    client = client_of(make_user("root", is_superuser=True))
+
+    open_at_once = LocalStorage.open
+
+    def open_late(storage: LocalStorage, key: str) -> AbstractContextManager[Readable]:
+        if key == manifest.archive_key:
+            ended.wait(60)
+        return open_at_once(storage, key)
+
+    monkeypatch.setattr(LocalStorage, "open", open_late)
+    form = {"name": manifest.name, "form": "stored", "password": PASSWORD}
+    watch = Stopwatch()
+    try:
+        answer = client.post(address("download"), form, follow=True)
+        assert watch.seconds < LIMIT
+    finally:
+        ended.set()
+    assert "has not answered within 4 s" in answer.text

@@ -16,10 +16,12 @@ from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.pipeline.encryption.decryption_keys import decryption_keys
 from django_cfg.backup.services.catalog.archives import open_archive
 from django_cfg.backup.services.catalog.download import hold_back_last, plain_name, stream_stored
+from django_cfg.backup.services.catalog.places import read_first_good
 from django_cfg.backup.services.monitoring.snapshot import read_backups
-from django_cfg.backup.services.monitoring.streamed_file import StreamedFile
-from django_cfg.backup.services.project.places import Place
+from django_cfg.backup.services.monitoring.streamed_file import StreamedFile, begin_soon
+from django_cfg.backup.services.project.progress import SILENT
 from django_cfg.backup.services.project.project import Project, current_project
+from django_cfg.backup.storage.base import Storage
 
 
 @requires("download_backup")
@@ -42,15 +44,19 @@ def download(site: AdminSite, request: HttpRequest) -> HttpResponseBase:
                 f"`manage.py backup_download {manifest.name}` gets all of them."
             )
         require_password(request)
-        place = stored.places_with(manifest)[0]
-        content = _plain(project, place, manifest) if is_plain else stream_stored(place.storage, manifest)
-        first = next(content, b"")  # a storage or a key that is missing is found now, and not in the middle of a file
+        _, content = read_first_good(
+            stored.places_with(manifest),
+            lambda storage: begin_soon(
+                _plain(project, storage, manifest) if is_plain else stream_stored(storage, manifest), storage.location
+            ),
+            SILENT,
+        )
     except BackupError as error:
         refuse(request, error)
         return redirect(request, "download", name=manifest.name)
     log(request, manifest.name, f"Downloaded, {'plain' if is_plain else 'as stored'}.")
     return _attachment(
-        _rest(first, content),
+        content,
         plain_name(manifest) if is_plain else manifest.archive_key,
         manifest.archive.raw_size if is_plain else manifest.archive.size,
     )
@@ -65,11 +71,6 @@ def _attachment(content: Iterator[bytes], key: str, size: int) -> StreamedFile:
     return answer
 
 
-def _rest(first: bytes, content: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from content
-
-
-def _plain(project: Project, place: Place, manifest: Manifest) -> Iterator[bytes]:
-    with open_archive(place.storage, manifest, decryption_keys(project.config), lambda count: None) as plain:
+def _plain(project: Project, storage: Storage, manifest: Manifest) -> Iterator[bytes]:
+    with open_archive(storage, manifest, decryption_keys(project.config), lambda count: None) as plain:
         yield from hold_back_last(plain)
