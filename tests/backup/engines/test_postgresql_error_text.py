@@ -14,6 +14,7 @@ from django_cfg.backup.engines.postgresql.error_text import (
     remove_row_data,
     remove_row_data_of_several,
 )
+from django_cfg.backup.engines.postgresql.libpq import build_environment
 from django_cfg.backup.errors import BackupError, RestoreFailed
 from tests.support.postgresql_databases import PostgreSQLServer
 
@@ -74,6 +75,13 @@ def test_a_command_of_pg_restore() -> None:
     )
 
 
+def test_the_programs_speak_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    variables = build_environment({})
+    assert "LC_ALL" not in variables
+    assert (variables["LC_MESSAGES"], variables["LC_CTYPE"]) == ("C", "de_DE.UTF-8")
+
+
 def test_what_has_lost_its_beginning() -> None:
     assert remove_row_data("\n".join([SECRET] * STDERR_LINES)) == ""
     assert remove_row_data("pg_dump: something else\nand more") == "pg_dump: something else\nand more"
@@ -131,9 +139,15 @@ def test_several_processes_none_of_which_has_failed_in_a_statement() -> None:
     assert remove_row_data_of_several(said) == f"{refusal}\n{died}"
 
 
+@pytest.mark.parametrize("locale", ["", "C.UTF-8"])
 @pytest.mark.parametrize("in_place", [True, False])
-def test_a_restore_that_a_row_makes_fail(server: PostgreSQLServer, in_place: bool) -> None:
-    """By a function that is longer than a program's last words usually are, and a row that quotes itself."""
+def test_a_restore_that_a_row_makes_fail(
+    server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch, in_place: bool, locale: str
+) -> None:
+    """By a function that is longer than a program's last words usually are, and a row that quotes itself; also where
+    the programs speak another language, if it is installed."""
+    monkeypatch.setenv("LC_ALL", locale)
+    monkeypatch.setenv("LANGUAGE", "de")
     lines = "\n".join(f"  -- {n} {SECRET}" for n in range(50))
     server.run(
         f"CREATE FUNCTION fits(t text) RETURNS bool LANGUAGE plpgsql AS $$\n{lines}\nBEGIN RETURN true; END $$",

@@ -114,7 +114,14 @@ def build_environment(settings: Mapping[str, Any]) -> dict[str, str]:
     own = {variable: found[name] for name, variable in _IN_ENVIRONMENT.items() if name in found}
     inherited = child_environment()
     inherited.pop("PGSERVICE", None)  # see replace_service
-    return {**inherited, **own, "LC_MESSAGES": "C"}
+    return in_english({**inherited, **own})
+
+
+def in_english(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return *environment* for a program whose words are read here; ``LC_ALL`` would outrank ``LC_MESSAGES``."""
+    others = {name: value for name, value in environment.items() if name != "LC_ALL"}
+    characters = {"LC_CTYPE": environment["LC_ALL"]} if environment.get("LC_ALL") else {}
+    return {**others, **characters, "LC_MESSAGES": "C"}
 
 
 def list_secrets(settings: Mapping[str, Any]) -> list[str]:

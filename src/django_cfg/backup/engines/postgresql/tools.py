@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from django_cfg.backup.engines.postgresql.error_text import STDERR_LINES, remove_row_data
-from django_cfg.backup.engines.postgresql.libpq import build_environment, list_secrets
+from django_cfg.backup.engines.postgresql.libpq import build_environment, in_english, list_secrets
 from django_cfg.backup.errors import ToolNotFound, ToolTooOld
 from django_cfg.backup.process.child import Child
 from django_cfg.backup.process.environment import child_environment
@@ -112,7 +112,7 @@ def start_program(
     :param said: removes the rows from what it prints.
     """
     if settings is None:
-        return Child(argv, feed=feed, said=said, lines=STDERR_LINES)
+        return Child(argv, env=in_english(child_environment()), feed=feed, said=said, lines=STDERR_LINES)
     env, secrets = build_environment(settings), list_secrets(settings)
     return Child(argv, env=env, feed=feed, secrets=secrets, said=said, lines=STDERR_LINES, limit=limit)
 
