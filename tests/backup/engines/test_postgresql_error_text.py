@@ -82,6 +82,53 @@ def test_the_programs_speak_english(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (variables["LC_MESSAGES"], variables["LC_CTYPE"]) == ("C", "de_DE.UTF-8")
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            f"FEHLER:  ungültige Eingabesyntax für Typ integer: »{SECRET}«\n"
+            f"CONTEXT:  COPY t, Zeile 1, Spalte i: »{SECRET}«",
+            'FEHLER:  ungültige Eingabesyntax für Typ integer: "..."\nCONTEXT:  COPY t, Zeile 1, Spalte i',
+        ),
+        (
+            "FEHLER:  neue Zeile für Relation »t« verletzt Check-Constraint »t_i_check«\n"
+            f"DETAIL:  Fehlgeschlagene Zeile enthält (0, {SECRET}).\nCONTEXT:  COPY t, Zeile 1: »0\t{SECRET}«",
+            'FEHLER:  neue Zeile für Relation "..."\n'
+            "DETAIL:  Fehlgeschlagene Zeile enthält (...)\nCONTEXT:  COPY t, Zeile 1",
+        ),
+        (
+            f"FEHLER:  Wert »{SECRET}« ist außerhalb des gültigen Bereichs für Typ integer",
+            'FEHLER:  Wert "..." ist außerhalb des gültigen Bereichs für Typ integer',
+        ),
+        (
+            f"ERREUR:  la ligne viole la contrainte « c »\nDETAIL:  La ligne en échec contient (0, {SECRET}).",
+            'ERREUR:  la ligne viole la contrainte "..."\nDETAIL:  La ligne en échec contient (...)',
+        ),
+        (
+            f"ERROR:  llave duplicada viola «u_pkey»\nDETAIL:  Ya existe la llave (k)=({SECRET}).",
+            'ERROR:  llave duplicada viola "..."\nDETAIL:  Ya existe la llave (k)=(...).',
+        ),
+        (
+            f"ERROR:  el nuevo registro viola «c»\nDETAIL:  La fila que falla contiene (0, {SECRET}).",
+            'ERROR:  el nuevo registro viola "..."\nDETAIL:  La fila que falla contiene (...)',
+        ),
+        (
+            f'ERRORE:  il valore "{SECRET}" non è compreso nel tipo integer',
+            'ERRORE:  il valore "..." non è compreso nel tipo integer',
+        ),
+        (
+            f'ОШИБКА:  неверный синтаксис для типа json\nDETAIL:  Ошибочный элемент текста "{SECRET}".',
+            'ОШИБКА:  неверный синтаксис для типа json\nDETAIL:  Ошибочный элемент текста "...".',
+        ),
+        (f'ERROR:  "{SECRET}"型integerの入力構文が不正です', 'ERROR:  "..."型integerの入力構文が不正です'),
+    ],
+)
+@pytest.mark.parametrize("program", ["pg_restore: error: could not execute query: ", "psql:<stdin>:3: "])
+def test_a_server_that_speaks_another_language(said: str, shown: str, program: str) -> None:
+    """Its language cannot be chosen without being a superuser."""
+    assert remove_row_data(f"{program}{said}") == f"{program}{shown}"
+
+
 def test_what_has_lost_its_beginning() -> None:
     assert remove_row_data("\n".join([SECRET] * STDERR_LINES)) == ""
     assert remove_row_data("pg_dump: something else\nand more") == "pg_dump: something else\nand more"

@@ -23,8 +23,14 @@ _FIELD = re.compile(
     rf"(?:{_PROGRAM}(?:[^\n]*?: )?)?(?P<name>ERROR|FATAL|PANIC|WARNING|NOTICE|INFO|DETAIL|HINT|CONTEXT|QUERY|STATEMENT|"
     r"LOCATION|LINE \d+|Command was): *"
 )
+# In another language, which only a superuser could change. The other fields are named by the programs themselves.
+_FOREIGN = re.compile(rf"{_PROGRAM}(?:[^\n]*?: )?(?P<name>[^\W\d_]+):  ")
+_FOREIGN_QUOTES = re.compile(r'["«»„“”「」『』].*["«»„“”「」『』]', re.DOTALL)
 _FREE_TEXT = ("QUERY", "STATEMENT", "Command was")  # a line that looks like another field may be part of it
-_CONTEXT = re.compile(r"COPY .+?, line \d+(, column [^:]+)?|PL/pgSQL function [^\n]+ line \d+ at [A-Za-z ]+")
+_CONTEXT = re.compile(
+    r"COPY .+?, line \d+(, column [^:]+)?|PL/pgSQL function [^\n]+ line \d+ at [A-Za-z ]+"
+    r"|^COPY [^:\"«»„“「]+?, [^\W\d_]+ \d+(, [^\W\d_]+ [^:\n]+)?"
+)
 
 
 def remove_row_data(text: str) -> str:
@@ -83,9 +89,10 @@ def _starts_field(line: str, current: str) -> bool:
 
 def _clean_field(field: str) -> str:
     found = _FIELD.match(field)
+    clean = _CLEANERS.get(found["name"]) if found else _clean_message
+    found = found or _FOREIGN.match(field)
     if not found:
         return field
-    clean = _CLEANERS.get(found["name"])
     rest = clean(field[found.end() :]) if clean else ""
     return field[: found.end()] + rest if rest else ""
 
@@ -94,13 +101,22 @@ def _clean_message(text: str) -> str:
     """Remove the value that did not fit. It ends the message, as in ``invalid input syntax for type integer: "x"``, or
     begins it: ``value "x" is out of range for type integer``, ``invalid value "x" for "YYYY"``."""
     text = re.sub(r'^((?:invalid )?value |)".*"(?= is out of range for | for ")', r'\1"..."', text, flags=re.DOTALL)
-    return re.sub(r': ".*"$', ': "..."', text, flags=re.DOTALL)
+    return _clean_foreign(re.sub(r': ".*"$', ': "..."', text, flags=re.DOTALL))
 
 
 def _clean_detail(text: str) -> str:
     text = re.sub(r"contains \(.*", "contains (...)", text, flags=re.DOTALL)
     text = re.sub(r"\)\s?=\s?\(.*\)", ")=(...)", text, flags=re.DOTALL)
-    return re.sub(r'^(Token|Expected .* found|Escape sequence) ".*"', r'\1 "..."', text, flags=re.DOTALL)
+    text = re.sub(r'^(Token|Expected .* found|Escape sequence) ".*"', r'\1 "..."', text, flags=re.DOTALL)
+    if ")=(...)" not in text:
+        text = re.sub(r" \(.*", " (...)", text, flags=re.DOTALL)  # a row, in any language
+    return _clean_foreign(text)
+
+
+def _clean_foreign(text: str) -> str:
+    """Remove all that is quoted if *text* is not in English: which of it is a value is not known then."""
+    quoted = re.sub(r'".*"', "", text, flags=re.DOTALL)
+    return text if quoted.isascii() else _FOREIGN_QUOTES.sub('"..."', text)
 
 
 def _clean_context(text: str) -> str:
