@@ -43,6 +43,19 @@ def test_failures_of_the_server_are_not_the_backups_fault(words: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
+        "pg_restore: error: could not execute query: FEHLER:  keine Berechtigung, um Erweiterung »citext« zu erzeugen",
+        "psql:<stdin>:12: ERREUR:  annulation de la requête à cause du délai écoulé pour l'obtention des verrous",
+        "pg_restore: from TOC entry 3; 1 2 ACL log postgres\n"
+        "pg_restore: error: could not execute query: ОШИБКА:  нужно быть владельцем таблицы log",
+    ],
+)
+def test_what_a_server_says_in_another_language_is_not_held_against_the_backup(words: str) -> None:
+    assert is_environment_fault(failed(ToolFailed("the tool", 1, words)))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         f'pg_restore: error: COPY failed for table "log": ERROR:  invalid input syntax for type integer: "{ROW}"\n'
         f'CONTEXT:  COPY log, line 1, column line: "{ROW}"',
         f'pg_restore: error: could not execute query: ERROR:  could not create unique index "log_line"\n'

@@ -37,6 +37,8 @@ _NUMBERS = frozenset(
 )
 _SQLITE = ("SQLITE_FULL", "SQLITE_NOMEM", "SQLITE_PERM", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_BUSY")
 _POSTGRESQL = re.compile(r"^(?:pg_restore|psql)\b.*?(?:ERROR|FATAL):\s+(?P<message>.*)$", re.MULTILINE)
+# A server that speaks another language: what it says is not understood, so nothing is said of the backup.
+_NOT_IN_ENGLISH = re.compile(r"^(?:pg_restore|psql)\b[^\n]*?: (?!ERROR|FATAL)[^\W\d_]+:  ", re.MULTILINE)
 _OF_THE_PROGRAM = re.compile(r"^(?:pg_restore|psql): error: (?P<message>.*)$", re.MULTILINE)
 _MYSQL = re.compile(r"^ERROR (?P<number>\d+) ", re.MULTILINE)
 
@@ -62,6 +64,8 @@ def _is_said_by_a_program(words: str) -> bool:
     """By its first verdict: what follows it quotes the statement or the row."""
     if found := _MYSQL.search(words):
         return int(found["number"]) in _NUMBERS
-    if found := _POSTGRESQL.search(words) or _OF_THE_PROGRAM.search(words):
-        return _BEGINNINGS.match(found["message"]) is not None
-    return False
+    found = _POSTGRESQL.search(words)
+    if not found and _NOT_IN_ENGLISH.search(words):
+        return True
+    found = found or _OF_THE_PROGRAM.search(words)
+    return found is not None and _BEGINNINGS.match(found["message"]) is not None
