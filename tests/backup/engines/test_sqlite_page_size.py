@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from django_cfg.backup import create_backup, restore_backup
-from django_cfg.backup.engines.sqlite import switch
+from django_cfg.backup.engines.sqlite import staging
 from django_cfg.backup.errors import RestoreFailed
 from tests.support.databases import BOOKS
 from tests.support.django_project import Site
@@ -20,6 +22,13 @@ SCHEMAS = {
     "an index": "CREATE INDEX reversed ON book (REVERSE(title))",
     "a generated column": "CREATE TABLE sku (code text, md text GENERATED ALWAYS AS (MD5(code)) STORED)",
 }
+
+NUMBERED = (
+    "CREATE TABLE note (body text)",
+    "INSERT INTO note (rowid, body) VALUES (5, 'hello'), (7, 'world')",
+    "CREATE VIRTUAL TABLE fts USING fts5 (body, content='note')",
+    "INSERT INTO fts (fts) VALUES ('rebuild')",
+)
 
 
 @pytest.fixture
@@ -50,6 +59,18 @@ def test_a_schema_that_uses_djangos_functions(server: SQLiteServer, statement: s
     assert server.count("book") == BOOKS
 
 
+def test_rows_keep_their_numbers(server: SQLiteServer) -> None:
+    """A full-text table refers to them; a table without any index has no other number for a row."""
+    server.site.close()
+    rebuild(server, "PRAGMA page_size = 1024", "VACUUM", *NUMBERED)
+    create_backup()
+    server.site.database.unlink()
+    rebuild(server, "PRAGMA page_size = 4096", "PRAGMA journal_mode = WAL", "CREATE TABLE later (i int)")
+    restore_backup()
+    assert server.run("PRAGMA page_size") == [(4096,)]
+    assert server.run("SELECT rowid, body FROM fts WHERE fts MATCH 'world'") == [(7, "world")]
+
+
 def test_a_scratch_that_cannot_be_converted(server: SQLiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the scratch, and a way around."""
     server.site.close()
@@ -57,7 +78,12 @@ def test_a_scratch_that_cannot_be_converted(server: SQLiteServer, monkeypatch: p
     create_backup()
     server.site.database.unlink()
     rebuild(server, "PRAGMA page_size = 4096", "PRAGMA journal_mode = WAL", "CREATE TABLE later (i int)")
-    monkeypatch.setattr(switch, "open_as_project", lambda path, *_: closing(sqlite3.connect(path)))
+    checking = staging.open_as_project
+
+    def without_functions(path: Path, *arguments: Any, **options: bool) -> AbstractContextManager[sqlite3.Connection]:
+        return checking(path, *arguments, **options) if options else closing(sqlite3.connect(path))
+
+    monkeypatch.setattr(staging, "open_as_project", without_functions)
     with pytest.raises(RestoreFailed, match=r"page size of the database, 4096 bytes.*as it was.*move .*away"):
         restore_backup()
     assert server.run("SELECT name FROM sqlite_master") == [("later",)]

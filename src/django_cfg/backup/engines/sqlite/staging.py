@@ -57,13 +57,29 @@ class StagingRestoration(Restoration):
             with open_as_project(self._staging, self._database, Interrupts()) as connection:
                 forget_removed_words(connection)
                 connection.commit()
-                connection.execute("VACUUM")
+            self._write_again()
         except sqlite3.DatabaseError as error:
             raise RestoreFailed(
                 f"The sanitised data could not be separated from what it was before (VACUUM): {error}. See whether "
                 "the disk is full, or the sanitizer has left a connection open. The database "
                 f"{self._database.alias!r} is as it was."
             ) from error
+
+    def _write_again(self, *pragmas: str) -> None:
+        """Write the rows of the staging file into a new one, which has nothing else.
+
+        A plain VACUUM gives other numbers to the rows of tables without any index, to which full-text tables refer.
+
+        :param pragmas: that say how the new one is.
+        :raises sqlite3.DatabaseError: it cannot be read or written, or another connection has it open.
+        """
+        result = self._staging.with_name("written-again.sqlite3")
+        create_private(result).close()
+        with open_as_project(self._staging, self._database, Interrupts()) as connection:
+            for statement in ("PRAGMA journal_mode = DELETE", "BEGIN EXCLUSIVE", "ROLLBACK", *pragmas):
+                connection.execute(statement)
+            connection.execute("VACUUM INTO ?", (str(result),))
+        result.replace(self._staging)
 
     @property
     def tool(self) -> tuple[str, str]:

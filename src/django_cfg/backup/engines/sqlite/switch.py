@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from django_cfg.backup.engines.sqlite.connection import Interrupts, open_as_project, open_file, raise_if_locked
+from django_cfg.backup.engines.sqlite.connection import open_file, raise_if_locked
 from django_cfg.backup.engines.sqlite.kept_data import sync, take_owner_and_mode
 from django_cfg.backup.engines.sqlite.schema import read_pragma
 from django_cfg.backup.engines.sqlite.staging import StagingRestoration
@@ -74,9 +74,7 @@ class DatabaseRestoration(StagingRestoration):
             if int(read_pragma(staging, "page_size")) == page_size:
                 return
         try:
-            with open_as_project(self._staging, self._database, Interrupts()) as staging:  # it may need functions
-                for statement in ("PRAGMA journal_mode = DELETE", f"PRAGMA page_size = {page_size}", "VACUUM"):
-                    staging.execute(statement)
+            self._write_again(f"PRAGMA page_size = {page_size}")
         except sqlite3.DatabaseError as error:
             raise RestoreFailed(
                 f"The scratch file could not be given the page size of the database, {page_size} bytes, which cannot "
