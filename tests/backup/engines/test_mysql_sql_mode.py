@@ -25,13 +25,21 @@ UNCHECKED_ROWS = (
     "INSERT INTO payload VALUES (1, 'not json', 1), (2, '{}', -5)",
 )
 
+ANY_DATE = (
+    "SET SESSION sql_mode = 'ALLOW_INVALID_DATES'",
+    "CREATE TABLE day (id INT PRIMARY KEY, d DATE DEFAULT '2021-04-31', at DATETIME(3), KEY (d))",
+    "INSERT INTO day VALUES (1, '2020-02-31', '2020-02-30 12:00:00.5'), (2, DEFAULT, '0000-00-00')",
+)
+
 
 @pytest.fixture
 def server(mysql_server: MySQLServer) -> MySQLServer:
     return mysql_server
 
 
-@pytest.mark.parametrize("statements", [WIDE_TABLE, UNCHECKED_ROWS], ids=["strict mode", "checks"])
+@pytest.mark.parametrize(
+    "statements", [WIDE_TABLE, UNCHECKED_ROWS, ANY_DATE], ids=["strict mode", "checks", "days that no month has"]
+)
 def test_a_restore_and_a_drill(server: MySQLServer, statements: tuple[str, ...]) -> None:
     server.run(*statements)
     before = server.text()

@@ -29,6 +29,8 @@ _LENIENT = (
     *("SET SESSION sql_require_primary_key = 0", "SET SESSION max_statement_time = 0"),
     IN_ENGLISH,
 )
+# The dump itself chooses a mode in which the server makes 0000-00-00 of a date that it took once, as 2020-02-31.
+_ANY_DATE = b"SET SESSION sql_mode = CONCAT(@@sql_mode, ',ALLOW_INVALID_DATES');\n"
 _LOCKS = (b"LOCK TABLES ", b"UNLOCK TABLES")  # under a lock the default of a column cannot use its sequence
 
 
@@ -98,7 +100,7 @@ class DumpLoader:
         split = split_definition(text) if read_name(text) in self._large else None
         if split:
             self._indexes, self._has_rows = split.indexes, False
-        yield (split.table if split else text) + b";\n"
+        yield _ANY_DATE + (split.table if split else text) + b";\n"
 
     def _take_indexes(self) -> Iterator[bytes]:
         """Return the statement that adds the indexes of the table whose rows are loaded, if they were left out."""
