@@ -273,6 +273,11 @@ def _describe_losses(tool: Tool, selected: SelectedTables) -> Iterator[str]:
         yield f"{tool.name} {tool.version} leaves out the history of {versioned}."
     if selected.without_own_rows:
         yield f"{selected.without_own_rows}: only the definition is in a backup, since the rows belong to other tables."
+    if selected.rounded:
+        yield (
+            f"{selected.rounded}: the server prints six digits of a FLOAT, so a restore rounds what has more. ALTER "
+            "TABLE ... MODIFY ... DOUBLE keeps all of them."
+        )
 
 
 def _require_usable_views(session: Session) -> None:

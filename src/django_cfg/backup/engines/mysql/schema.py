@@ -27,6 +27,11 @@ _TRANSACTION_PRECISE = """
 SELECT DISTINCT table_name FROM information_schema.columns
 WHERE table_schema = %s AND generation_expression = 'ROW START' AND data_type = 'bigint'
 """
+_FLOATS = """
+SELECT table_name, column_name FROM information_schema.columns
+WHERE table_schema = %s AND data_type = 'float' AND COALESCE(generation_expression, '') = ''
+ORDER BY table_name, ordinal_position
+"""
 _WITHOUT_OWN_ROWS = {"mrg_myisam", "federated"}  # mariadb-dump and mysqldump write only their definitions
 _TRANSACTIONAL = {"innodb", "rocksdb", "tokudb", "ndbcluster", "sequence"}
 
@@ -37,6 +42,7 @@ class TableInfo:
     engine: str
     is_versioned: bool  # the server keeps the history of its rows
     is_transaction_precise: bool = False  # by the numbers of transactions, which cannot be dumped
+    floats: tuple[str, ...] = ()  # columns of which the server itself prints only the first digits
 
     @property
     def has_own_rows(self) -> bool:
@@ -82,6 +88,11 @@ class SelectedTables:
         return [table.name for table in self.tables if table.is_transaction_precise]
 
     @property
+    def rounded(self) -> str:
+        """The columns whose values a dump does not hold exactly, for messages."""
+        return ", ".join(f"{table.name}.{column}" for table in self.filled for column in table.floats)
+
+    @property
     def without_own_rows(self) -> str:
         """The tables that show rows of others, for messages."""
         return ", ".join(f"{table.name} ({table.engine})" for table in self.tables if not table.has_own_rows)
@@ -97,7 +108,13 @@ def list_tables(session: Session, schema: str = "") -> list[TableInfo]:
     precise: set[str] = set()
     if any(versioned for _, _, versioned in rows):
         precise = {name for (name,) in session.fetch_text(_TRANSACTION_PRECISE, [schema or session.database])}
-    tables = (TableInfo(name, engine, bool(versioned), name in precise) for name, engine, versioned in rows)
+    floats: dict[str, list[str]] = {}
+    for table, column in session.fetch_text(_FLOATS, [schema or session.database]):
+        floats.setdefault(table, []).append(column)
+    tables = (
+        TableInfo(name, engine, bool(versioned), name in precise, tuple(floats.get(name, ())))
+        for name, engine, versioned in rows
+    )
     return sorted(tables, key=lambda table: table.name)
 
 
