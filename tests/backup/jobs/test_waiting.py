@@ -173,6 +173,24 @@ def test_a_backup_that_is_gone_is_not_mistaken_for_another(
     assert waiting.call("backup_delete", chosen.name, "--yes").code == 0
     before = waiting.content()
     perform_waiting()
+    assert state_of(job).phase == "failed"
+    assert f"There is no backup {chosen.name!r}" in state_of(job).message
+    assert f"{other.name} is another one" in state_of(job).message
+    assert waiting.content() == before
+
+
+def test_a_backup_that_is_gone_is_not_mistaken_for_one_of_another_environment(waiting: Site) -> None:
+    """At the same second of a project whose environment has a longer name."""
+    chosen = waiting.create()
+    for key in waiting.stored():
+        if key.startswith(chosen.name):
+            old, new = waiting.backups / key, waiting.backups / key.replace(chosen.name, f"{chosen.name}2")
+            new.write_bytes(old.read_bytes().replace(chosen.name.encode(), f"{chosen.name}2".encode()))
+            old.unlink()
+    job = Job(action="restore", by="ada", names=(chosen.name,), restore=RestoreChoice(to="default"))
+    start(job)
+    before = waiting.content()
+    perform_waiting()
     assert (state_of(job).phase, f"{chosen.name} was deleted after it" in state_of(job).message) == ("failed", True)
     assert waiting.content() == before
 

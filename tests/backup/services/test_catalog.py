@@ -137,6 +137,16 @@ class TestFinding:
         with pytest.raises(UsageError, match=r"'shop' fits 3 backups: shop_11, shop_10, shop_1\. Write more"):
             found("shop")
 
+    @pytest.mark.parametrize("later", [("logs_1-2",), ("logs_1-2", "logs_1-13")])
+    def test_a_name_that_is_gone_is_no_prefix_of_a_later_one(self, storage: Storage, later: tuple[str, ...]) -> None:
+        """A script that names a deleted backup must not restore the one that was begun in the same second."""
+        publish(storage, *(backup(name, of=source("logs")) for name in later))
+        storage.delete("logs_1.json")
+        storage.delete("logs_1.sqlite3")
+        with pytest.raises(BackupNotFound, match=rf"There is no backup 'logs_1' .*\. {later[0]}.* is another one\. "):
+            found("logs_1")
+        assert found(later[0]) == later[0]
+
     def test_a_prefix_is_searched_within_the_database(self) -> None:
         """``--database`` may make it unambiguous, or leave no match."""
         assert found("l", "logs") == "logs_1"

@@ -31,7 +31,7 @@ from django_cfg.backup.manifest import (
     proved_name,
 )
 from django_cfg.backup.records import ErrorText, Record
-from django_cfg.backup.services.catalog.naming import name_pattern
+from django_cfg.backup.services.catalog.naming import is_later_of_same_name, name_pattern
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.project.subject import note_subject
 from django_cfg.backup.storage.base import Storage, StoredObject
@@ -240,7 +240,7 @@ def _find(catalog: Catalog, project: Project, name: str, alias: str | None) -> M
     exact = [manifest for manifest in wanted if manifest.name == name]
     if not exact and any(damaged.name == name for damaged in catalog.damaged):
         raise _not_found(catalog, name)
-    found = exact or [manifest for manifest in wanted if manifest.name.startswith(name)]
+    found = exact or [m for m in wanted if m.name.startswith(name) and not is_later_of_same_name(m.name, name)]
     fitting = [manifest.name for manifest in found]
     if not exact:
         fitting += [damaged.name for damaged in catalog.damaged if damaged.name.startswith(name)]
@@ -305,8 +305,10 @@ def _not_found(catalog: Catalog, name: str) -> BackupError:
     for damaged in sorted(catalog.damaged, key=lambda damaged: damaged.name != name):
         if damaged.name.startswith(name):
             return damaged.error
+    later = [each.name for each in catalog.backups if is_later_of_same_name(each.name, name)]
+    hint = f"{listed(later, 5)} is another one. " if later else ""
     return BackupNotFound(
-        f"There is no backup {name!r} in {catalog.location}. `backup_list --all` shows what there is."
+        f"There is no backup {name!r} in {catalog.location}. {hint}`backup_list --all` shows what there is."
     )
 
 

@@ -36,5 +36,10 @@ def free_name(is_taken: Callable[[str], bool], wanted: str) -> str:
     return next(name for name in candidates if not is_taken(name))
 
 
+def is_later_of_same_name(name: str, wanted: str) -> bool:
+    """Whether :func:`free_name` gave *name* because *wanted* was taken: it is the name of another backup."""
+    return re.fullmatch(re.escape(wanted) + r"-\d+", name) is not None
+
+
 def _fit(value: str) -> str:
     return _UNFIT.sub("-", value) or "-"
