@@ -21,7 +21,8 @@ from django_cfg.backup.errors import (
 )
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.services.catalog.places import read_places
-from django_cfg.backup.services.copies.copy import copy_missing
+from django_cfg.backup.services.copies import copy
+from django_cfg.backup.services.copies.copy import copy_missing, write_manifest
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.progress import SILENT
 from django_cfg.backup.services.project.project import current_project
@@ -385,6 +386,29 @@ class TestMadeUp:
         for folder in (places.main, places.offsite, places.attic):
             assert len(places.files(folder)) == 2
         assert copy_missing(current_project()) == []
+
+    @pytest.mark.parametrize("of_another", [False, True])
+    def test_nothing_is_deleted_while_copies_are_made(
+        self, places: Places, monkeypatch: pytest.MonkeyPatch, of_another: bool
+    ) -> None:
+        """A copy under way would bring it back, and the next tick would spread it."""
+        older, newer = create_backup(), create_backup()
+        (places.offsite / older.key).unlink()
+        answers = []
+
+        def delete_and_write(*arguments: Any) -> None:
+            name = (newer if of_another else older).name
+            answers.append(places.site.call("backup_delete", name, "--yes", "--force"))
+            write_manifest(*arguments)
+
+        monkeypatch.setattr(copy, "write_manifest", delete_and_write)
+        copy_missing(current_project())
+        (answer,) = answers
+        assert (answer.code, "A copy to offsite of tests/test/default is being made" in answer.stderr) == (1, True)
+        assert places.files(places.offsite) == places.files(places.main)
+        assert len(places.files(places.main)) == 4
+        assert places.site.call("backup_delete", older.name, "--yes", "--force").code == 0
+        assert len(places.files(places.offsite)) == 2
 
     def test_a_proof_that_a_place_has_missed(self, places: Places) -> None:
         manifest = create_backup()

@@ -29,10 +29,9 @@ from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.progress import SILENT, Progress, byte_progress
 from django_cfg.backup.services.project.project import Project
 from django_cfg.backup.services.retention.delete import delete_backup
-from django_cfg.backup.services.runs.file_lock import source_lock
+from django_cfg.backup.services.runs.file_lock import copy_lock
 from django_cfg.backup.storage.base import Storage
 
-_KIND = "copy"
 _log = logging.getLogger("django_cfg.backup")
 
 
@@ -143,7 +142,7 @@ def copy_backup(
         raise UsageError(f"{manifest.name} is intact in {target} alone: there is nothing to copy there.")
     with (
         defer_signals() as deferred,
-        source_lock(project, manifest.source, f"{_KIND} to {target.name}"),
+        copy_lock(project, manifest.source, target),
         deferred.allowed(),
     ):
         if is_damaged:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from django_cfg.backup import signals
 from django_cfg.backup.errors import StorageError, UsageError
 from django_cfg.backup.manifest import PIN_SUFFIX, SUFFIX, Manifest, Signature, Source
 from django_cfg.backup.policy.retention import Sidecars, is_from_the_future, never_deleted
+from django_cfg.backup.process.deferred_signals import defer_signals
 from django_cfg.backup.services.catalog.catalog import (
     LATEST,
     Catalog,
@@ -19,6 +21,7 @@ from django_cfg.backup.services.catalog.catalog import (
 )
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import Project
+from django_cfg.backup.services.runs.file_lock import copy_lock
 from django_cfg.backup.storage.base import Storage
 
 
@@ -45,6 +48,7 @@ def delete_chosen(project: Project, catalog: Catalog, chosen: Manifest | Damaged
     """Delete a backup that somebody has chosen in every place, and send the signal.
 
     :param catalog: of all places.
+    :raises AlreadyRunning: backups of its source are being copied, which could bring it back. Nothing is deleted.
     :raises StorageError: a place is away: a copy there would come back to the others. Nothing is deleted.
     """
     for name, error in catalog.away.items():
@@ -52,12 +56,24 @@ def delete_chosen(project: Project, catalog: Catalog, chosen: Manifest | Damaged
             f"{chosen.name} is not deleted: {name} cannot be read, and a copy there would come back to the other "
             f"places. Try again when it answers. {error}"
         )
-    for place in project.places:
-        damaged = (each for each in catalog.damaged_copies.get(place.name, ()) if each.name == chosen.name)
-        in_place = next(damaged, chosen)
-        delete_backup(place.storage, chosen.name, {*in_place.archive_keys, *chosen.archive_keys})
     manifest = chosen.manifest if isinstance(chosen, Damaged) else chosen
+    with _copies_kept_out(project, manifest):
+        for place in project.places:
+            damaged = (each for each in catalog.damaged_copies.get(place.name, ()) if each.name == chosen.name)
+            in_place = next(damaged, chosen)
+            delete_backup(place.storage, chosen.name, {*in_place.archive_keys, *chosen.archive_keys})
     signals.send(signals.backup_deleted, name=chosen.name, manifest=manifest)
+
+
+@contextmanager
+def _copies_kept_out(project: Project, manifest: Manifest | None) -> Iterator[None]:
+    """Make no copies of the source of *manifest* during the block: one under way would bring back what is deleted."""
+    with defer_signals() as deferred, ExitStack() as locks:
+        if manifest and len(project.places) > 1:
+            for place in project.places:
+                locks.enter_context(copy_lock(project, manifest.source, place))
+        with deferred.allowed():
+            yield
 
 
 def protections(catalog: Catalog) -> dict[str, tuple[str, ...]]:

@@ -14,13 +14,14 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from django_cfg.backup.errors import AlreadyRunning
 from django_cfg.backup.manifest import Source
 from django_cfg.backup.process.private_dir import is_private
+from django_cfg.backup.services.project.places import Place
 from django_cfg.backup.services.project.project import Project
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -50,6 +51,14 @@ def source_lock(project: Project, source: Source, kind: str) -> Iterator[str]:
     finally:
         path.unlink(missing_ok=True)  # while it is locked, no other process can hold it
         os.close(descriptor)
+
+
+def copy_lock(project: Project, source: Source, place: Place) -> AbstractContextManager[str]:
+    """The lock of the copies of *source* to *place*; what deletes takes it, too, so that no copy brings it back.
+
+    :raises AlreadyRunning: a process of this machine holds it.
+    """
+    return source_lock(project, source, f"copy to {place.name}")
 
 
 def holder_lives(project: Project, source: Source, lock_file: str, kind: str) -> bool | None:
