@@ -80,10 +80,10 @@ def test_every_slot_is_served_exactly_once(worker_fleets: Start, backend: str) -
             now = fleet.advance(now, hours=1 if hour < 3 else 0)
         wait_until(lambda: not fleet.rows(where="state IN ('queued', 'running')"), 60)
         served = slots_in(fleet)
+        assert_no_errors(fleet)  # an idle worker of RQ that is ended in a request to Redis reports that
     assert len(served) == 6
     assert set(served.values()) == {1}
     assert [state for (state,) in fleet.rows("state")] == ["succeeded"] * 6
-    assert_no_errors(fleet)
 
 
 @pytest.mark.parametrize("backend", ["tasks", "celery"])
