@@ -48,6 +48,8 @@ def _copy_of(connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
 
 
 def _connect(connection: BaseDatabaseWrapper) -> None:
+    if connection.vendor == "sqlite":
+        return  # a file, which a connection would make where there is none
     copy = _copy_of(connection)  # made here: Django does not allow another thread to close it
     with suppress(Exception):  # the code that uses the database meets the same error and reports it
         try:
