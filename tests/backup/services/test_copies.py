@@ -28,6 +28,7 @@ from django_cfg.backup.services.project.progress import SILENT
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.project.secrets import secrets_of
 from django_cfg.backup.services.restore.pre_restore_backup import back_up_first
+from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.services.schedule.verification_job import VerificationResult
 from django_cfg.backup.services.verification.drill import drill_backup
@@ -488,6 +489,89 @@ class TestMadeUp:
         restore_backup(manifest.name)
 
 
+class TestInDoubt:
+    def test_another_process_that_copies_there(
+        self, places: Places, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It goes on; the other places get theirs."""
+        monkeypatch.setattr("django_cfg.backup.services.runs.file_lock._PATIENCE", 0.01)
+        caplog.set_level("INFO")
+        manifest = create_backup()
+        shutil.rmtree(places.offsite)
+        shutil.rmtree(places.attic)
+        project = current_project()
+        with source_lock(project, manifest.source, "copy to offsite"):
+            (outcome,) = copy_missing(project)
+        assert (outcome.place, outcome.error) == ("attic", None)
+        assert places.files(places.offsite) == {}
+        assert "copy to offsite" in caplog.text
+
+    def test_a_manifest_that_was_changed_after_it_was_listed(self, places: Places) -> None:
+        manifest = create_backup()
+        shutil.rmtree(places.attic)
+        project = current_project()
+        catalog = read_places(project)
+        for folder in (places.main, places.offsite):
+            changed = manifest.model_copy(update={"note": "another"})
+            (folder / manifest.key).write_bytes(changed.to_json())
+        (outcome,) = copy_missing(project, catalog=catalog)
+        assert "has changed since it was listed" in str(outcome.error)
+        assert places.files(places.attic) == {}
+
+    def test_another_object_of_the_same_size_is_not_overwritten(self, places: Places) -> None:
+        manifest = create_backup()
+        (places.attic / manifest.key).unlink()
+        flip(places.attic, manifest)
+        before = places.files(places.attic)
+        (outcome,) = copy_missing(current_project())
+        assert isinstance(outcome.error, NameTaken)
+        assert places.files(places.attic) == before
+
+    def test_a_backup_of_the_future(self, places: Places, time: Clock, caplog: pytest.LogCaptureFixture) -> None:
+        """Retention decides nothing then, so what is missing is not known."""
+        manifest = create_backup()
+        shutil.rmtree(places.attic)
+        time.advance(days=-400)
+        assert copy_missing(current_project()) == []
+        assert f"{manifest.name} of tests/test/default is dated 2026-06-01" in caplog.text
+        assert places.files(places.attic) == {}
+
+    def test_a_proof_that_main_has_missed(self, places: Places) -> None:
+        manifest = create_backup()
+        places.take_away(places.main)
+        drill_backup(manifest.name)
+        places.bring_back(places.main)
+        copy_missing(current_project())
+        assert places.files(places.main) == places.files(places.offsite)
+        assert len(places.files(places.main)) == 3
+
+    def test_a_proof_that_is_gone_again(self, places: Places) -> None:
+        manifest = create_backup()
+        places.take_away(places.main)
+        drill_backup(manifest.name)
+        places.bring_back(places.main)
+        project = current_project()
+        catalog = read_places(project)
+        for folder in (places.offsite, places.attic):
+            for path in folder.glob("*.proof.json"):
+                path.unlink()
+        assert copy_missing(project, catalog=catalog) == []
+        assert len(places.files(places.main)) == 2
+
+    def test_a_pin_that_the_source_has_not(self, places: Places) -> None:
+        manifest = create_backup()
+        places.take_away(places.main)
+        places.take_away(places.attic)
+        places.site.call("backup_pin", manifest.name)
+        places.bring_back(places.main)
+        places.bring_back(places.attic)
+        shutil.rmtree(places.attic)
+        (outcome,) = copy_missing(current_project())
+        assert (outcome.source, outcome.place) == ("main", "attic")
+        assert set(places.files(places.attic)) == {manifest.key, manifest.archive_key}
+        assert read_places(current_project()).pinned == {manifest.name}
+
+
 class TestReading:
     def test_the_list_shows_where_each_is(self, places: Places) -> None:
         manifest = create_backup()
@@ -694,6 +778,55 @@ class TestCommand:
         answer = places.site.call("backup_copy", manifest.name, "--to", "offsite", "--replace-damaged")
         assert answer.code == 1
         assert places.files(places.offsite) == before
+
+    def test_all_that_are_missing(self, places: Places) -> None:
+        older, newer = create_backup(), create_backup()
+        shutil.rmtree(places.attic)
+        answer = places.site.call("backup_copy", "--missing")
+        assert answer.stdout.splitlines() == [f"{each.name}: copied from main to attic" for each in (newer, older)]
+        assert places.files(places.attic) == places.files(places.main)
+
+    @pytest.mark.parametrize("more", [["default_1"], ["--database", "default"], ["--to", "attic"]])
+    def test_all_that_are_missing_are_not_chosen(self, places: Places, more: list[str]) -> None:
+        create_backup()
+        shutil.rmtree(places.attic)
+        answer = places.site.call("backup_copy", "--missing", *more)
+        assert (answer.code, "give neither NAME, --database nor --to" in answer.stderr) == (2, True)
+        assert places.files(places.attic) == {}
+
+    def test_one_that_is_everywhere(self, places: Places) -> None:
+        manifest = create_backup()
+        assert places.site.call("backup_copy").stdout == f"{manifest.name} is in main, offsite, attic already.\n"
+
+    def test_several_that_fail(self, places: Places) -> None:
+        """The document says which."""
+        manifest = create_backup()
+        for folder in (places.offsite, places.attic):
+            (folder / manifest.key).unlink()
+            (folder / manifest.archive_key).write_bytes(b"another")
+        answer = places.site.call("backup_copy", "--json")
+        assert "2 of 2 copies were not made:" in answer.stderr
+        assert [(each["place"], "exists already" in each["error"]) for each in answer.json] == [
+            ("offsite", True),
+            ("attic", True),
+        ]
+        (places.attic / manifest.archive_key).unlink()
+        answer = places.site.call("backup_copy")
+        assert answer.code == 3
+        assert "1 of 2 copies were not made:" in answer.stderr
+        assert answer.stdout == f"{manifest.name}: copied from main to attic\n"
+
+    def test_damage_that_only_reading_shows_of_the_only_copy(self, places: Places) -> None:
+        manifest = create_backup()
+        flip(places.main, manifest)
+        for folder in (places.offsite, places.attic):
+            shutil.rmtree(folder)
+        before = places.files(places.main)
+        answer = places.site.call("backup_copy", "--to", "main", "--replace-damaged")
+        assert answer.code == 1
+        assert f"{manifest.name} is damaged in main" in answer.stderr
+        assert "no other place has it: it stays as it is." in answer.stderr
+        assert places.files(places.main) == before
 
     def test_one_place(self, site: Site) -> None:
         answer = site.call("backup_copy", "latest")

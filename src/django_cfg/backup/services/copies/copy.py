@@ -125,7 +125,6 @@ def copy_backup(
     :returns: the place that it came from; None: *target* has it already.
     :raises NameTaken: *target* has another object under one of its keys: nothing is overwritten.
     :raises VerificationFailed: it is good in no place; or damaged in *target*, and not to be replaced.
-    :raises UsageError: it is intact in *target* alone.
     """
     catalog.require_signature(manifest, allow_unsigned=True)
     state = state_in(target, manifest, catalog)
@@ -139,7 +138,9 @@ def copy_backup(
             f"look at it, then run `backup_copy {manifest.name} --to {target.name} --replace-damaged`."
         )
     if not sources:
-        raise UsageError(f"{manifest.name} is intact in {target} alone: there is nothing to copy there.")
+        raise VerificationFailed(
+            f"{manifest.name} is damaged in {target}, as reading shows, and no other place has it: it stays as it is."
+        )
     with (
         defer_signals() as deferred,
         copy_lock(project, manifest.source, target),
