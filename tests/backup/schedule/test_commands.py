@@ -7,11 +7,16 @@ import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.conf import settings
 
+from django_cfg.backup.errors import StorageError
+from django_cfg.backup.management.commands import backup_scheduler
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.places import list_backups
+from django_cfg.backup.services.schedule import tick
 from tests.support.django_project import Site
 from tests.support.processes import wait_until
 from tests.support.real_project import SLOW, MakeProject, RealProject
@@ -58,6 +63,48 @@ class TestTick:
         assert "run migrate" in answer.json["problems"][0]
         assert "run migrate" in answer.stderr
 
+    def test_a_backup_and_a_verification_that_fail_are_both_reported(self, hourly: Site) -> None:
+        hourly.create()
+        hourly.configure(
+            schedule={"cron": "0 * * * *"},
+            verification={"enabled": True, "schedule": {"cron": "0 * * * *"}, "drill_alias": "nosuch"},
+            databases=[{"alias": "default", "exclude_tables": ["nosuch"]}],
+        )
+        answer = hourly.call("backup_tick")
+        assert answer.code == 1
+        assert "exclude_tables" in answer.stderr
+        assert "There is no database 'nosuch'" in answer.stderr
+
+    def test_a_defect_keeps_no_other_run_from_being_made(
+        self, hourly: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Of this package, or of a driver: whatever it raises is an error of its one run."""
+        hourly.sql("CREATE TABLE book (id integer)", database=hourly.root / "other.sqlite3")
+        hourly.use_databases(
+            default=settings.DATABASES["default"],
+            other={"ENGINE": "django.db.backends.sqlite3", "NAME": str(hourly.root / "other.sqlite3")},
+        )
+        serve = tick.run_claimed_backup
+
+        def fail(run: int, alias: str, *arguments: Any) -> Any:
+            if alias == "default":
+                raise ZeroDivisionError("a defect")
+            return serve(run, alias, *arguments)
+
+        monkeypatch.setattr(tick, "run_claimed_backup", fail)
+        answer = hourly.call("backup_tick")
+        assert answer.code == 3
+        assert "The backup of 'default' failed unexpectedly: ZeroDivisionError('a defect')" in answer.stderr
+        assert [manifest.source.database for manifest in list_backups()] == ["other"]
+        assert "Traceback" in caplog.text
+
+    def test_nothing_due_is_said_to_a_person(self, hourly: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In a crontab it would be a mail a minute."""
+        hourly.call("backup_tick")
+        assert hourly.call("backup_tick").stdout == ""
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        assert hourly.call("backup_tick").stdout == "Nothing is due.\n"
+
     def test_switched_off_backups_run_nothing(self, hourly: Site) -> None:
         hourly.configure(enabled=False)
         assert hourly.call("backup_tick").code == 0
@@ -101,6 +148,22 @@ class TestScheduler:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=20)
         assert process.returncode == 0
+
+    @pytest.mark.parametrize("error", [StorageError("The storage is away."), ZeroDivisionError("a defect")])
+    def test_an_error_of_a_check_does_not_end_the_scheduler(
+        self, hourly: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+    ) -> None:
+        checks = iter([error, SystemExit(0)])
+
+        def fail(**options: Any) -> Any:
+            raise next(checks)
+
+        monkeypatch.setattr(backup_scheduler, "tick", fail)
+        monkeypatch.setattr("threading.Event.wait", lambda event, seconds: True)
+        answer = hourly.call("backup_scheduler")
+        assert answer.code == 0
+        assert "The scheduler has stopped." in answer.stderr
+        assert str(error) in answer.stderr + caplog.text
 
     def test_switched_off_backups_are_reported(self, site: Site) -> None:
         site.configure(enabled=False)

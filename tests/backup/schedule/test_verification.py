@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
+from threading import Event
 
 import pytest
 
-from django_cfg.backup.errors import BackupError, VerificationFailed
+from django_cfg.backup.errors import BackupError, StorageError, VerificationFailed
+from django_cfg.backup.management.output.progress import TerminalProgress
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.creation.batch import Failure
 from django_cfg.backup.services.project.project import current_project
-from django_cfg.backup.services.runs import lease
+from django_cfg.backup.services.runs import heartbeat, lease
+from django_cfg.backup.services.runs.file_lock import source_lock
 from django_cfg.backup.services.schedule.tick import tick
 from django_cfg.backup.services.schedule.verification_job import VerificationResult
 from django_cfg.backup.tasks import run_verification
 from tests.support.django_project import Site
+from tests.support.gnupg_home import Home, Laptop
 from tests.support.notification_servers import Mailbox
 from tests.support.processes import wait_until
 from tests.support.rq_jobs import jobs
@@ -33,6 +38,20 @@ def change_row_count(site: Site, manifest: Manifest) -> None:
     """Make the manifest claim one row more."""
     changed = manifest.model_dump_json(by_alias=True).replace('"name":"book","rows":200', '"name":"book","rows":201')
     (site.backups / manifest.key).write_text(changed)
+
+
+class Cancelling(TerminalProgress):
+    """Cancels the run at its first step."""
+
+    def __init__(self) -> None:
+        self.cancelled_by = ""
+
+    def say(self, text: str) -> None:
+        Run.objects.filter(state=Run.State.RUNNING).update(cancelled_by="ada")
+        Event().wait(20)
+
+    def begin(self, label: str, total: int) -> None:
+        self.say(label)
 
 
 class TestSlots:
@@ -181,6 +200,51 @@ class TestFailures:
         assert "could not be made" in mailbox.subjects()[0]
 
 
+class TestNotMade:
+    def test_one_next_to_another_waits_for_the_next_tick(
+        self, drilled: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr("django_cfg.backup.services.runs.file_lock._PATIENCE", 0.01)
+        caplog.set_level("INFO")
+        manifest, project = drilled.create(), current_project()
+        with source_lock(project, project.source("default"), Run.Kind.VERIFICATION):
+            assert clean(tick()) == []
+        assert "It is tried again with the next tick." in caplog.text
+        assert [result.name for result in clean(tick())] == [manifest.name]
+
+    @pytest.mark.parametrize("drill", [True, False])
+    def test_one_that_is_cancelled_is_no_failure(
+        self, hourly: Site, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, drill: bool
+    ) -> None:
+        monkeypatch.setattr(heartbeat, "_LOOK_EVERY", 0.05)
+        verify(hourly, drill=drill)
+        hourly.create()
+        assert clean(tick(progress=Cancelling())) == []
+        assert [row.state for row in Run.objects.filter(kind="verification")] == ["cancelled"]
+        assert mailbox.mails == []
+
+    def test_what_is_not_signed_is_not_verified(self, drilled: Site, mailbox: Mailbox) -> None:
+        manifest = drilled.create()
+        verification = {"enabled": True, "schedule": HOURLY}
+        drilled.configure(schedule=NEVER, verification=verification, signing_key="k" * 43 + "=")
+        (result,) = clean(tick())
+        assert isinstance(result.error, VerificationFailed)
+        assert "sign" in str(result.error)
+        assert "could not be made" in mailbox.subjects()[0]
+        assert not is_proved(manifest)
+
+    def test_content_that_cannot_be_opened_here_is_still_read(
+        self, hourly: Site, laptop: Laptop, server_home: Home, temporary: Path
+    ) -> None:
+        verification = {"enabled": True, "schedule": HOURLY, "drill": False}
+        hourly.configure(schedule=NEVER, verification=verification, encryption_key=laptop.public)
+        manifest = hourly.create()
+        (result,) = clean(tick())
+        assert isinstance(result, VerificationResult)
+        assert f"{manifest.name} is stored as it was written; its content was not checked." in result.checked
+        assert "private key" in result.checked
+
+
 class TestQueue:
     def test_a_due_drill_becomes_a_job(self, queued: Site) -> None:
         manifest = queued.create()
@@ -208,6 +272,25 @@ class TestQueue:
         queued.configure(schedule=NEVER)
         assert run_verification(*jobs()[0].args) == ""
         assert not is_proved(manifest)
+
+    def test_a_storage_that_is_away_is_notified(self, queued: Site, mailbox: Mailbox) -> None:
+        queued.create()
+        verify(queued, schedule={**HOURLY, "queue": "backups"})
+        tick()
+        queued.backups.rename(queued.root / "away")
+        queued.backups.write_text("no folder")
+        with pytest.raises(StorageError):
+            run_verification(*jobs()[0].args)
+        assert "could not be made" in mailbox.subjects()[0]
+
+    def test_backups_that_are_gone_when_its_turn_comes_are_no_failure(self, queued: Site, mailbox: Mailbox) -> None:
+        manifest = queued.create()
+        verify(queued, schedule={**HOURLY, "queue": "backups"})
+        tick()
+        assert queued.call("backup_delete", manifest.name, "--yes", "--force").code == 0
+        assert run_verification(*jobs()[0].args) == ""
+        assert not Run.objects.filter(kind="verification").exists()
+        assert mailbox.mails == []
 
     def test_an_unknown_queue_is_a_system_check_warning(self, queued: Site) -> None:
         verify(queued, schedule={**HOURLY, "queue": "nosuch"})

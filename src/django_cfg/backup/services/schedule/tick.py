@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -47,10 +46,6 @@ class TickReport(BaseModel):
     verified: list[VerificationResult | Failure] = []  # likewise, of verifications
     copied: list[CopyOutcome] = []  # backups that were missing in a place
     problems: list[ErrorText] = []  # of the tick, not of a backup
-
-    @property
-    def document(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", by_alias=True)
 
     def raise_problems(self) -> None:
         """
