@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -81,3 +82,15 @@ class Scrubber:
 def lose_books(connection: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM book")
+
+
+def leave_a_connection_open(connection: Any) -> None:
+    """Another one than the one that it was given, which still reads."""
+    scrub(connection)
+    connection.commit()
+    left_open.append(sqlite3.connect(connection.settings_dict["NAME"], uri=True))
+    left_open[-1].execute("BEGIN")
+    left_open[-1].execute("SELECT name FROM author").fetchone()
+
+
+left_open: list[sqlite3.Connection] = []
