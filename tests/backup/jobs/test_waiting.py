@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from django.core.management import call_command
 from django.test.utils import override_settings
 
 from django_cfg.backup import signals
-from django_cfg.backup.errors import HistoryUnavailable
+from django_cfg.backup.errors import HistoryUnavailable, StorageError
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.catalog.places import list_backups
 from django_cfg.backup.services.jobs import launch as launching
@@ -22,7 +23,7 @@ from django_cfg.backup.services.jobs.boards import FileBoard
 from django_cfg.backup.services.jobs.find import find_board
 from django_cfg.backup.services.jobs.job import Action, Job, JobState, RestoreChoice
 from django_cfg.backup.services.jobs.launch import describe_way, launch
-from django_cfg.backup.services.jobs.perform import perform_waiting
+from django_cfg.backup.services.jobs.perform import perform_once, perform_waiting
 from django_cfg.backup.services.project import clock
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.runs.cancel import cancel_run
@@ -278,3 +279,80 @@ def test_a_cancelled_backup_of_all_databases_does_not_begin_the_others(
     assert made.source.database == "default"
     state = state_of(job)
     assert (state.phase, state.message) == ("cancelled", f"Cancelled by ben.\n1 backup made: {made.name}.")
+
+
+def test_a_defect_is_the_end_of_its_job_alone(
+    waiting: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = Job(action="backup", by="ada"), Job(action="backup", by="ben")
+    start(first, second)
+    create_backups, calls = performing.create_backups, iter([ZeroDivisionError("a defect"), None])
+
+    def fail_once(*arguments: Any, **options: Any) -> Any:
+        if error := next(calls):
+            raise error
+        return create_backups(*arguments, **options)
+
+    monkeypatch.setattr(performing, "create_backups", fail_once)
+    perform_waiting()
+    assert (state_of(first).phase, state_of(first).message) == ("failed", "a defect")
+    assert f"The job {first} failed unexpectedly" in caplog.text
+    assert state_of(second).phase == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [("restore", "The job does not say where to restore."), ("undo", "The job does not say which restore to undo.")],
+)
+def test_a_job_that_does_not_say_what_to_replace(waiting: Site, action: Action, said: str) -> None:
+    job = Job(action=action, by="ada", names=(waiting.create().name,))
+    before = waiting.content()
+    start(job)
+    perform_waiting()
+    assert (state_of(job).phase, state_of(job).message) == ("failed", said)
+    assert waiting.content() == before
+
+
+def test_settings_that_cannot_be_used_end_a_job(waiting: Site) -> None:
+    """They were changed after it was started."""
+    job = Job(action="backup", by="ada")
+    waiting.set(BACKUP="nonsense")
+    ended = perform_once(job, FileBoard(job.id), "in a process of its own")
+    assert ended is not None
+    assert (ended.phase, "settings.BACKUP" in ended.message) == ("failed", True)
+
+
+def test_a_job_whose_board_cannot_be_used_is_logged(
+    waiting: Site, temporary: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = Job(action="backup", by="ada")
+    start(job)
+    (folder,) = temporary.glob("django-cfg-jobs-*")
+    folder.chmod(0o777)
+    perform_waiting()
+    assert f"The job {job} could not be done: " in caplog.text
+    assert waiting.stored() == []
+
+
+def test_boards_of_jobs_that_ended_long_ago_are_removed(waiting: Site, temporary: Path) -> None:
+    old, new = Job(action="backup", by="ada"), Job(action="backup", by="ben")
+    start(old)
+    for path in temporary.glob("django-cfg-jobs-*/*"):
+        os.utime(path, (0, 0))
+    start(new)
+    left = [path.name for path in temporary.glob("django-cfg-jobs-*/*")]
+    assert all(name.startswith(new.id) for name in left)
+    assert left
+
+
+def test_where_no_board_can_be_made_no_job_is_started(waiting: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(waiting.database))  # no folder
+    with pytest.raises(StorageError, match=r"Could not make .*django-cfg-jobs-.*Not a directory"):
+        launch(current_project(), Job(action="backup", by="ada"))
+    assert not Run.objects.exists()
+
+
+def test_the_way_of_a_queue(waiting: Site) -> None:
+    waiting.set(RQ_QUEUES={"backups": {"URL": "redis://127.0.0.1:1/0"}})
+    waiting.configure(schedule={"queue": "backups"})
+    assert describe_way(current_project()) == "on the queue 'backups'"
