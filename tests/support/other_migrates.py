@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import apps
+from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db.models.signals import pre_migrate
 
@@ -34,3 +35,11 @@ class InterruptedMigrate(migrate.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         super().handle(*args, **options)
         raise KeyboardInterrupt
+
+
+class RefusingMigrate(migrate.Command):
+    """Finds something wrong after its migrations, and has an exit code of its own for that."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        super().handle(*args, **options)
+        raise CommandError("The tenants differ.", returncode=7)

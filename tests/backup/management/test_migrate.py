@@ -274,6 +274,63 @@ class TestCommand:
         assert answer.json == [{"database": "default", "backup": the_backup().name}]
         assert the_backup().migrations["sessions"] == ("0001_initial",)
 
+    @pytest.mark.usefixtures("impatient")
+    def test_a_backup_that_fails_is_one_document(self, site: Site) -> None:
+        project = current_project()
+        with source_lock(project, project.source("default"), "backup"):
+            answer = site.call("backup_migrate", "--json")
+        assert (answer.code, is_migrated(site)) == (1, False)
+        assert "Nothing was migrated: the backup of 'default'" in answer.json["error"]
+
+    def test_a_copy_that_is_missing_warns(self, site: Site) -> None:
+        (site.root / "offsite").write_text("no folder")
+        site.configure(copies=[{"name": "offsite", "storage": {"local_path": str(site.root / "offsite")}}])
+        answer = site.call("backup_migrate")
+        assert (answer.code, is_migrated(site)) == (0, True)
+        assert "offsite" in answer.stderr
+
+    @pytest.mark.usefixtures("impatient")
+    def test_a_late_backup_that_fails_says_all(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        """There is nothing to correct in the migration, which has not begun."""
+        migrate = other_migrates.TenantsMigrate()
+        monkeypatch.setattr("django_cfg.backup.management.commands.backup_migrate._migrate", lambda: migrate)
+        project = current_project()
+        with source_lock(project, project.source("default"), "backup"):
+            answer = site.call("backup_migrate")
+        assert (answer.code, is_migrated(site)) == (1, False)
+        assert "the backup of 'default'" in answer.stderr
+        assert "Correct it and run migrate again" not in answer.stderr
+
+    @pytest.mark.parametrize("as_json", [True, False])
+    def test_a_migrate_that_refuses_after_the_backup(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, as_json: bool
+    ) -> None:
+        """Its words and its exit code, and the way back."""
+        migrate = other_migrates.RefusingMigrate()
+        monkeypatch.setattr("django_cfg.backup.management.commands.backup_migrate._migrate", lambda: migrate)
+        answer = site.call("backup_migrate", json=as_json)
+        assert (answer.code, is_migrated(site)) == (7, True)
+        assert "The tenants differ.\nThe migration of 'default' failed." in answer.stderr
+        way = f"or bring back the database as it was before: manage.py backup_restore {the_backup().name}"
+        assert way in (answer.json["error"] if as_json else answer.stderr)
+
+    def test_a_migrate_that_refuses_without_a_backup(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert site.call("migrate", verbosity=0).code == 0
+        migrate = other_migrates.RefusingMigrate()
+        monkeypatch.setattr("django_cfg.backup.management.commands.backup_migrate._migrate", lambda: migrate)
+        answer = site.call("backup_migrate")
+        assert (answer.code, list_backups()) == (7, [])
+        assert answer.stderr.endswith("The migration of 'default' failed. Correct it and run migrate again.")
+
+    def test_a_backup_of_some_tables_is_no_way_back(self, site: Site, shop: WrittenMigrations) -> None:
+        site.configure(databases=[{"alias": "default", "include_tables": ["author", "book"]}])
+        shop.write("0003_broken", BROKEN)
+        with pytest.raises(OperationalError) as failure:
+            site.call("backup_migrate")
+        (note,) = failure.value.__notes__
+        assert "or bring back the database" not in note
+        assert "cannot bring back the database" in note
+
     def test_what_cannot_be_migrated_is_not_backed_up(self, site: Site) -> None:
         answer = site.call("backup_migrate", "nonsense")
         assert (answer.code, list_backups()) == (1, [])
