@@ -105,3 +105,17 @@ class TestKindsThatAreNotDrilled:
         put(site, START, engine=facts, partial=True)
         assert status(site)[0] == 0
         assert current_project().config.verification.enabled
+
+
+def test_without_a_retention_only_the_first_drill_and_the_limit_count(site: Site, time: Clock) -> None:
+    """All backups are kept, so it is known that none was proved."""
+    site.configure(
+        schedule={"enabled": False},
+        retention={"enabled": False},
+        verification={"enabled": True, "schedule": {"enabled": False}, "max_proof_age_days": 20},
+    )
+    put(site, START)
+    time.now = START + timedelta(days=20)
+    assert status(site)[0] == 0
+    time.now += timedelta(hours=1)
+    assert "none of its backups is proved" in status(site)[1]["problems"][0]

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from django_cfg.backup.errors import StorageError, VerificationFailed
-from django_cfg.backup.manifest import Manifest, Proof, proof_key, proof_time
+from django_cfg.backup.errors import BackupNotFound, StorageError, VerificationFailed
+from django_cfg.backup.manifest import Encryption, Manifest, Proof, proof_key, proof_time
 from django_cfg.backup.services.catalog.catalog import read_catalog
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.services.retention.delete import delete_backup
 from django_cfg.backup.services.retention.leftovers import find_leftovers
 from django_cfg.backup.services.retention.prune import execute_prune, plan_prune, prune_backups
 from django_cfg.backup.services.verification.drill import drill_backup
-from django_cfg.backup.services.verification.proofs import write_proof
+from django_cfg.backup.services.verification.proofs import can_be_opened_here, publish_proof, write_proof
+from django_cfg.backup.storage.local import LocalStorage
 from tests.support.django_project import Site
 from tests.support.manifests import make_manifest, publish
 from tests.support.retention_histories import proof_of
@@ -181,3 +182,53 @@ def test_a_failed_drill_is_notified_even_if_its_proof_cannot_be_stored(
     finally:
         signals.verification_failed.disconnect(hear)
     assert [proof and proof.succeeded for proof in received] == [False]
+
+
+class Vanishing(LocalStorage):
+    """Another machine deletes the backup while its proof is written."""
+
+    def write(self, key: str, data: bytes) -> None:
+        super().write(key, data)
+        if key.endswith(".proof.json"):
+            self.delete(BACKUP.key)
+
+
+class TestDeletedMeanwhile:
+    def test_no_proof_is_left_behind(self, tmp_path: Path) -> None:
+        storage = Vanishing(tmp_path)
+        publish(storage, BACKUP)
+        with pytest.raises(BackupNotFound, match="shop was deleted while it was drilled: nothing is proved"):
+            write_proof(storage, BACKUP, proof_of(BACKUP, succeeded=True))
+        assert [path.name for path in tmp_path.iterdir()] == [BACKUP.archive_key]
+
+    def test_in_all_places(self, site: Site) -> None:
+        site.configure(copies=[{"name": "offsite", "storage": {"local_path": str(site.root / "offsite")}}])
+        with pytest.raises(BackupNotFound, match="shop was deleted while it was drilled"):
+            publish_proof(current_project(), BACKUP, proof_of(BACKUP, succeeded=True))
+        assert not site.backups.exists()
+
+    def test_a_place_that_refuses_it_gets_it_later(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        site.configure(copies=[{"name": "offsite", "storage": {"local_path": str(site.root / "offsite")}}])
+        for place in current_project().places:
+            publish(place.storage, BACKUP)
+        write = LocalStorage.write
+
+        def refuse(storage: LocalStorage, key: str, data: bytes) -> None:
+            if storage.root.name == "offsite":
+                raise StorageError("It is read-only.")
+            write(storage, key, data)
+
+        monkeypatch.setattr(LocalStorage, "write", refuse)
+        publish_proof(current_project(), BACKUP, proof_of(BACKUP, succeeded=True))
+        assert read_catalog(current_project().storage).is_proved(BACKUP)
+        assert "shop: the proof is not written in offsite" in caplog.text
+        assert "It is read-only." in caplog.text
+
+
+def test_without_gpg_nothing_that_is_encrypted_to_a_key_is_proved_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert can_be_opened_here(BACKUP)
+    sealed = make_manifest("shop", encryption=Encryption(method="public-key", recipients=("A" * 40,)))
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert not can_be_opened_here(sealed)
