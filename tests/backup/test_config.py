@@ -461,6 +461,19 @@ class TestOneSchedule:
         with pytest.raises(ValidationError, match=r"not a cron expression \(Bad day-of-month"):
             BackupScheduleConfig(cron="0 0 31 4,6,9,11 *")
 
+    def test_a_day_that_never_comes_is_refused(self) -> None:
+        """The first of a month is no second Monday."""
+        with pytest.raises(ValidationError, match=r"cron '0 0 \*/31 \* 1#2' names a day that never comes"):
+            BackupScheduleConfig(cron="0 0 */31 * 1#2")
+
+    def test_no_cron_is_the_default(self) -> None:
+        assert BackupScheduleConfig(cron=None).cron == BackupScheduleConfig().cron
+        assert BackupScheduleConfig(cron=None, interval_hours=3).cron is None
+
+    def test_what_is_no_schedule_is_refused(self) -> None:
+        with pytest.raises(ValidationError, match="schedule"):
+            BackupConfig(schedule="daily")
+
     def test_a_time_with_a_zone_is_refused(self) -> None:
         with pytest.raises(ValidationError, match=r"settings\.TIME_ZONE: give a time without a time zone"):
             BackupScheduleConfig(daily_time=time(2, 0, tzinfo=UTC))
@@ -502,6 +515,13 @@ class TestDatabases:
         entries = [BackupDatabaseConfig(alias=alias) for alias in ("default", "logs", "default")]
         with pytest.raises(ValidationError, match="databases holds default more than once: merge"):
             BackupConfig(databases=entries)
+
+    def test_places_have_names_of_their_own(self, tmp_path: Path) -> None:
+        storage = {"local_path": str(tmp_path)}
+        with pytest.raises(ValidationError, match=r"'main', which is that of BackupConfig\.storage: rename it"):
+            BackupConfig(copies=[{"name": "main", "storage": storage}])
+        with pytest.raises(ValidationError, match="copies holds the name offsite more than once"):
+            BackupConfig(copies=[{"name": "offsite", "storage": storage}] * 2)
 
     def test_a_table_on_both_lists_is_refused(self) -> None:
         with pytest.raises(ValidationError) as caught:

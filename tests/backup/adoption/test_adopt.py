@@ -254,6 +254,11 @@ def test_what_no_restore_could_load_is_refused_with_the_way_out(
     refused(site, adopt(found), 1, *words)
 
 
+def test_a_database_that_is_cut_short_is_refused(site: Site, archive: Path, adopt: Adopt) -> None:
+    archive.write_bytes(archive.read_bytes()[:50])
+    refused(site, adopt(archive), 1, "is cut short: it has 50 bytes, less than the header of SQLite")
+
+
 def test_a_database_without_a_row_is_refused(site: Site, old: Path, adopt: Adopt) -> None:
     found = old / DBBACKUP
     site.sql("CREATE TABLE t (i)", database=found)

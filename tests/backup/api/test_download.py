@@ -103,3 +103,19 @@ def test_a_backup_of_another_project(open_api: Api, made: list[Manifest]) -> Non
     """It may be in the same storage, and a token of this site does not open it."""
     open_api.configure(project="other", api={"allow_download": True})
     assert "is of tests/test/default" in refused(open_api.get(f"download/{made[0].name}"), 404, 5)
+
+
+def test_the_length_without_the_archive(open_api: Api, made: list[Manifest]) -> None:
+    answer = open_api.client.head(address("download/latest"), headers=headers(TOKEN))
+    assert (answer.status_code, answer["Content-Length"]) == (200, str(made[1].archive.size))
+    assert b"".join(answer.streaming_content) == b""
+
+
+def test_one_of_several_archives_has_to_be_chosen(open_api: Api, made: list[Manifest]) -> None:
+    old, rows = made[1], b"rows"
+    facts = {"key": f"{old.name}.rows1.sqlite3.gz", "size": len(rows), "sha256": hashlib.sha256(rows).hexdigest()}
+    more = old.archive.model_copy(update=facts)
+    (open_api.site.backups / more.key).write_bytes(rows)
+    (open_api.site.backups / old.key).write_bytes(old.model_copy(update={"row_archives": (more,)}).to_json())
+    assert "has 2 archives: get each with ?part=1 to ?part=2." in refused(open_api.get("download/latest"), 400)
+    assert b"".join(open_api.get("download/latest", {"part": 2}).streaming_content) == rows

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
+from django.core.handlers.asgi import ASGIRequest
 
+from django_cfg.backup.api.arguments import CreateBody, read_body
+from django_cfg.backup.api.refusals import Refusal
 from django_cfg.backup.manifest import Manifest
 from django_cfg.backup.models import Run
 from django_cfg.backup.services.project import clock
@@ -204,6 +208,26 @@ class TestBodies:
             assert "more than 65,536 bytes" in refused(api.post("create", b" " * size), 413)
         for length in ("9" * 5_000, "-1", "many"):
             refused(api.post("create", b"{}", CONTENT_LENGTH=length), 413)
+        assert history() == []
+
+    def test_larger_ones_than_django_takes(self, api: Api) -> None:
+        api.site.set(DATA_UPLOAD_MAX_MEMORY_SIZE=10)
+        assert "bytes" in refused(api.post("create", {"databases": ["default"]}), 413)
+        assert history() == []
+
+    def test_huge_ones_of_no_length(self) -> None:
+        """As ASGI hands them on when they come in chunks."""
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+        with pytest.raises(Refusal, match="more than 65,536 bytes"):
+            read_body(ASGIRequest(scope, BytesIO(b" " * 65_537)), CreateBody)
+
+    def test_one_that_ends_early(self, api: Api) -> None:
+        class Cut(BytesIO):
+            def read(self, *arguments: Any) -> bytes:
+                raise OSError("The connection was cut.")
+
+        text = refused(api.post("create", {"note": "x"}, **{"wsgi.input": Cut()}), 400)
+        assert text == "The body could not be read: send JSON, and all of it."
         assert history() == []
 
     def test_whatever_they_are_called_they_are_read_as_json(self, api: Api) -> None:

@@ -10,6 +10,7 @@ import pytest
 from django_cfg.backup import list_backups
 from django_cfg.backup.errors import BackupNotFound, ManifestError, StorageError, UsageError, VerificationFailed
 from django_cfg.backup.manifest import Manifest, Source
+from django_cfg.backup.services.catalog import catalog as reading
 from django_cfg.backup.services.catalog.catalog import Catalog, find_backup, read_catalog
 from django_cfg.backup.services.project.project import current_project
 from django_cfg.backup.storage.base import Storage
@@ -93,6 +94,25 @@ class TestReading:
         }
         assert "gone.sqlite3 is missing" in str(errors["gone"])
         assert "short.sqlite3 has 0 bytes" in str(errors["short"])
+
+    def test_a_manifest_that_no_test_foresaw_hides_no_other(
+        self, storage: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        publish(storage, backup("shop_1"), backup("shop_2"))
+        read = reading._read
+
+        def fail(key: str, data: bytes) -> Manifest:
+            if key == "shop_1.json":
+                raise ZeroDivisionError
+            return read(key, data)
+
+        monkeypatch.setattr(reading, "_read", fail)
+        found = catalog()
+        assert [manifest.name for manifest in found.backups] == ["shop_2"]
+        (damaged,) = found.damaged
+        assert damaged.name == "shop_1"
+        assert "cannot be read (ZeroDivisionError). Report this as a bug." in str(damaged.error)
+        assert "Traceback" in caplog.text
 
     def test_a_manifest_without_read_permission_is_listed_as_damaged(
         self, site: Site, open_folder: Path, unprivileged: Unprivileged
@@ -210,6 +230,11 @@ class TestFinding:
         with pytest.raises(ManifestError, match=r"site_1\.json is not complete JSON"):
             found("site_1")
         assert found("site_1-2") == "site_1-2"
+
+    def test_a_damaged_backup_of_another_name_is_not_meant(self, storage: Storage) -> None:
+        Path(storage.location, "broken_1.json").write_bytes(b"{")
+        with pytest.raises(BackupNotFound, match="no backup 'nosuch'"):
+            found("nosuch")
 
     def test_latest_skips_a_damaged_newest_backup(self, storage: Storage) -> None:
         """The commands warn of the damaged one."""
