@@ -79,6 +79,22 @@ class TestConfiguration:
         with pytest.raises(ConfigurationError, match=r"rclone_config names .*/none, and there is no such file"):
             open_storage(config, None)
 
+    def test_an_encrypted_rclone_conf_hides_no_secret_of_the_environment(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """Its password is one."""
+        config = tmp_path / "rclone.conf"
+        config.write_text("# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\nb2Zmc2l0ZQ==\n")
+        monkeypatch.setenv("RCLONE_CONFIG_PASS", "hunter2secret")
+        assert "hunter2secret" in program._secrets_of(config)
+
+    def test_each_part_of_a_token_is_a_secret(self, tmp_path: Path) -> None:
+        config = tmp_path / "rclone.conf"
+        config.write_text('[drive]\ntype = drive\ntoken = {"access_token": "ya29", "refresh_token": "1//0", "n": 5}\n')
+        assert {"ya29", "1//0"} <= set(program._secrets_of(config))
+        config.write_text("[drive]\ntype = drive\ntoken = 12345\n")
+        assert list(program._secrets_of(config)) == ["12345"]
+
     @pytest.mark.parametrize("path", ["..", "a/../../b", "../x"])
     def test_a_path_that_leads_out(self, path: str) -> None:
         with pytest.raises(ConfigurationError, match=r"rclone_remote may not hold \.\. in its path"):

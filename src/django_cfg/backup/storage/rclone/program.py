@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from django_cfg.backup.errors import ConfigurationError, StorageError, ToolFailed, ToolTimedOut
@@ -93,10 +93,8 @@ def find_program() -> str:
 def _secrets_of(config: Path | None) -> Sequence[str]:
     """What of rclone.conf no message may show. A file that is encrypted, or not there, has nothing to show."""
     parser = configparser.ConfigParser(interpolation=None, strict=False)
-    try:
+    with suppress(OSError, ValueError, configparser.Error):
         parser.read([config] if config else _default_configs(), encoding="utf-8")
-    except (OSError, ValueError, configparser.Error):
-        return ()
     found = [value for section in parser.values() for name, value in section.items() if _SECRET.search(name)]
     found += [value for name, value in os.environ.items() if name.startswith("RCLONE_") and _SECRET.search(name)]
     return [part for value in found for part in (value, *_parts(value))]
