@@ -296,3 +296,22 @@ def test_the_list_names_where_a_backup_is_from(read: Read) -> None:
     put(make_manifest("far_1", source=Source(project="far", env="test", database="far")))
     assert "far_1" in read("restore", all="on")
     assert "far_1" not in read("restore")
+
+
+def test_the_retention_of_a_storage_that_is_away_by_other_numbers(read: Read, admin: Site) -> None:
+    admin.backups.write_text("no folder")
+    assert "would stay" not in read("retention", keep_daily="1", keep_weekly="0", keep_monthly="0")
+
+
+def test_the_index_reads_the_storage_once_a_minute(ada: Any, made: list[Manifest]) -> None:
+    first, second = ada.get("/admin/"), ada.get("/admin/")
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert "never proved" in first.text
+    assert "never proved" in second.text
+
+
+def test_the_index_with_settings_that_cannot_be_used(ada: Any, admin: Site) -> None:
+    """The other apps of the site are shown as ever."""
+    admin.set(BACKUP="nonsense")
+    answer = ada.get("/admin/")
+    assert (answer.status_code, "Users" in answer.text) == (200, True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import django
 import pytest
 
+from django_cfg.backup.errors import StorageError
 from django_cfg.backup.storage.local import LocalStorage
 from tests.support.django_project import Site
 from tests.support.notification_servers import load_apprise
@@ -69,6 +71,39 @@ def test_a_storage_that_cannot_be_written_fails(site: Site) -> None:
     answer = site.call("backup_check")
     assert answer.code == 1
     assert "FAILED   storage" in answer.stdout
+
+
+def test_a_storage_that_gives_back_something_else_fails(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LocalStorage, "read", lambda storage, key: b"something else")
+    answer = site.call("backup_check")
+    assert answer.code == 1
+    assert f"{site.backups} did not give back what was written there. Do not rely on it." in answer.stdout
+    assert site.stored() == []
+
+
+def test_a_place_that_is_away_fails_alone(site: Site) -> None:
+    offsite = site.root / "offsite"
+    offsite.write_text("a file where the folder should be")
+    site.configure(copies=[{"name": "offsite", "storage": {"local_path": str(offsite)}}])
+    answer = site.call("backup_check")
+    assert answer.code == 1
+    assert re.findall("FAILED +(.*?):", answer.stdout) == ["offsite"]
+    assert "OK       main: " in answer.stdout
+
+
+def test_a_storage_that_does_not_say_whether_it_locks_is_no_failure(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key may not ask."""
+
+    def refuse(storage: LocalStorage) -> None:
+        raise StorageError("access was denied")
+
+    monkeypatch.setattr(LocalStorage, "immutability", refuse)
+    answer = site.call("backup_check")
+    assert answer.code == 0
+    said = "object lock: whether the bucket keeps versions or locks objects is not known: access was denied"
+    assert said in answer.stdout
 
 
 def test_switched_off_backups_fail(site: Site) -> None:

@@ -42,6 +42,8 @@ NONSENSE = [
     (["backup_restore", "--at", "2025-13-01 03:00"], "no date and time"),
     (["backup_restore", "--at", ""], "no date and time"),
     (["backup_restore", "--at", "2025-11-20"], "give the time, too"),
+    (["backup_list", "--since", "0001-01-01"], "is out of range"),
+    (["backup_restore", "--at", "0001-01-01 03:00"], "is out of range"),
     (["backup_restore", "--at", "9000-01-01 03:00"], "in the future"),
     (["backup_restore", "--at", "2025-10-26 02:30"], "occurs twice in Europe/Berlin"),
     (["backup_restore", "--at", "2025-03-30 02:30"], "does not exist in Europe/Berlin"),

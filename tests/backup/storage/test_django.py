@@ -241,6 +241,46 @@ def test_a_list_that_fails_in_a_folder_is_an_error(tmp_path: Path) -> None:
             list(storage.list())
 
 
+class Passing(FileSystemStorage):
+    """One of its objects is deleted while they are listed."""
+
+    def get_modified_time(self, name: str) -> datetime:
+        if name == "one.json":
+            self.delete(name)
+        return super().get_modified_time(name)
+
+
+def test_an_object_that_is_deleted_while_it_is_listed_is_none(tmp_path: Path) -> None:
+    with opened(Passing, tmp_path) as storage:
+        for key in ("one.json", "two.json"):
+            (tmp_path / key).touch()
+        assert [found.key for found in storage.list()] == ["two.json"]
+
+
+class Vanishing(FileSystemStorage):
+    """Fails in the middle of a save, and for good."""
+
+    is_away = False
+
+    def _save(self, name: str, content: Any) -> str:
+        (Path(self.location) / name).write_bytes(content.read(3))
+        self.is_away = True
+        raise ConnectionError("Connection reset")
+
+    def exists(self, name: str) -> bool:
+        if self.is_away:
+            raise ConnectionError("Connection refused")
+        return super().exists(name)
+
+
+def test_what_cannot_be_deleted_after_a_failed_save_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The error is that of the save."""
+    with opened(Vanishing, tmp_path) as storage, pytest.raises(StorageError, match="Connection reset"):
+        storage.write("shop.gz", b"content")
+    assert "Connection refused" in caplog.text
+    assert "A part of it may be there." in caplog.text
+
+
 def test_a_folder_is_not_deleted(tmp_path: Path) -> None:
     with opened(FileSystemStorage, tmp_path) as storage:
         (tmp_path / "2026").mkdir()

@@ -361,3 +361,19 @@ def test_files_of_the_mount_are_not_listed(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     storage.write("a.json", b"{}")
     assert [found.key for found in storage.list()] == ["a.json"]
+
+
+def test_free_space_that_cannot_be_asked_for(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> object:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("shutil.disk_usage", fail)
+    with pytest.raises(StorageError, match=r"Could not look at .*: Input/output error"):
+        storage.free_space()
+
+
+def test_a_disk_that_fails_during_a_read() -> None:
+    """The memory of a process is a file whose first page cannot be read."""
+    with LocalStorage(Path("/proc/self")).open("mem") as file, pytest.raises(StorageError) as caught:
+        file.read(10)
+    assert str(caught.value).startswith("Could not read /proc/self/mem: Input/output error")

@@ -166,6 +166,8 @@ class Service:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 service.asked.append((self.command, self.path, headers, body))
                 status, text = service.answers.pop(0)
+                if not status:
+                    return  # without an answer
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
@@ -213,6 +215,12 @@ def test_a_service_that_fails_is_asked_again(service: Service) -> None:
     service.answers = [(503, refusal("SlowDown")), (500, ""), (200, "")]
     lock(service)
     assert len(service.asked) == 3
+
+
+def test_a_service_that_gives_no_answer_is_asked_again(service: Service) -> None:
+    service.answers = [(0, ""), (200, "")]
+    lock(service)
+    assert len(service.asked) == 2
 
 
 @pytest.mark.parametrize(
@@ -284,4 +292,12 @@ def test_a_key_that_may_not_ask(service: Service) -> None:
     service.answers = [(403, refusal("AccessDenied"))]
     bucket = service.bucket()
     with pytest.raises(StorageError, match="access was denied"):
+        object_lock.read_immutability(bucket, f"{bucket.endpoint}/b", "us-east-1")
+
+
+def test_an_answer_that_is_no_xml(service: Service) -> None:
+    """Of a proxy, or of another program at that address."""
+    service.answers = [(200, "Welcome!")]
+    bucket = service.bucket()
+    with pytest.raises(StorageError, match=r"Could not read the settings of the bucket, in s3://b/.* in its answer"):
         object_lock.read_immutability(bucket, f"{bucket.endpoint}/b", "us-east-1")
