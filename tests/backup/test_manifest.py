@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from django_cfg.backup.errors import ManifestError
-from django_cfg.backup.manifest import Encryption, Manifest, Table
+from django_cfg.backup.manifest import Encryption, Manifest, Proof, Table, proof_key, proof_time
 from tests.support.manifests import STARTED, make_manifest
 
 FULL = make_manifest(
@@ -213,3 +213,24 @@ def test_deeply_nested_json_is_refused() -> None:
 def test_a_time_out_of_range_is_refused() -> None:
     with pytest.raises(ManifestError, match="out of range"):
         Manifest.from_json(changed(started_at="9999-12-31T23:59:59-12:00"), FULL.key)
+
+
+def test_two_archives_of_one_name_are_refused() -> None:
+    """One of them would be lost."""
+    archive = json.loads(FULL.to_json())["archive"]
+    with pytest.raises(ManifestError, match="two archives have the same name"):
+        Manifest.from_json(changed(row_archives=[archive]), FULL.key)
+
+
+class TestProofs:
+    proof = Proof(name="shop", archive_sha256="0" * 64, at=STARTED, duration=1, succeeded=True)
+
+    def test_one_of_another_backup_is_refused(self) -> None:
+        """It was renamed, and proves nothing of the backup whose name it has."""
+        key = proof_key("other", STARTED)
+        with pytest.raises(ManifestError, match=f"The proof {key} is of shop: it was renamed or moved. Drill again."):
+            Proof.from_json(self.proof.to_json(), key)
+
+    def test_digits_that_are_no_date_are_no_time(self) -> None:
+        assert proof_time(proof_key("shop", STARTED)) == STARTED
+        assert proof_time("shop.20269931T020000Z.proof.json") is None
