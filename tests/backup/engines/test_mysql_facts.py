@@ -24,7 +24,7 @@ MANIFEST = make_manifest()
     ],
 )
 def test_a_character_set_of_a_manifest_is_a_name_or_none(charset: str, collation: str, expected: str) -> None:
-    """It stands in a statement, which takes no parameters."""
+    """A statement holds it, and takes no parameters there."""
     facts = MANIFEST.engine.model_copy(update={"charset": charset, "collation": collation})
     assert format_charset(facts) == expected
 
