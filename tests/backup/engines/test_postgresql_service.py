@@ -38,7 +38,7 @@ def asked(server: PostgreSQLServer, query: str) -> object:
     with psql_session.open_psql(
         database, tools.choose_tools(server.server.major, database.tools_dir, "To test")
     ) as session:
-        session.begin()
+        session.begin(lambda name: None)
         return session.fetch_value(query)
 
 

@@ -65,8 +65,11 @@ class Session:
     def execute(self, *statements: str | bytes, values: Sequence[object] = ()) -> None:
         """Execute *statements*; bytes are sent to the server as they are."""
         for statement in statements:
-            with closing(self.connection.cursor()) as cursor:
-                cursor.execute(statement, values) if values else cursor.execute(statement)
+            self._run(statement, values)
+
+    def _run(self, statement: str | bytes, values: Sequence[object]) -> None:
+        with closing(self.connection.cursor()) as cursor:
+            cursor.execute(statement, values) if values else cursor.execute(statement)
 
 
 def list_other_sessions(session: Session) -> list[str]:
