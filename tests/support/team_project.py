@@ -49,12 +49,17 @@ urlpatterns = [
 ]
 """
 MORE = """\
+import django
+
 ENV_MODE, PROJECT_NAME = "production", "shop"
 INSTALLED_APPS += ["shop"]
 ROOT_URLCONF = "urls"
-ADMINS = [("Ada", "ada@example.org")]
-EMAIL_BACKEND, EMAIL_FILE_PATH = "django.core.mail.backends.filebased.EmailBackend", str(BASE_DIR / "mails")
-MAILERS = {"default": {"BACKEND": EMAIL_BACKEND, "OPTIONS": {"file_path": EMAIL_FILE_PATH}}}
+ADMINS = ["ada@example.org"] if django.VERSION >= (6, 0) else [("Ada", "ada@example.org")]
+_backend, _folder = "django.core.mail.backends.filebased.EmailBackend", str(BASE_DIR / "mails")
+if django.VERSION < (6, 1):
+    EMAIL_BACKEND, EMAIL_FILE_PATH = _backend, _folder
+else:
+    MAILERS = {"default": {"BACKEND": _backend, "OPTIONS": {"file_path": _folder}}}
 """
 CUSTOMERS = 500
 _DATABASES = {"default": "default", "staging": "empty"}  # those of the server, by alias
