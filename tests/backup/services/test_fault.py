@@ -64,10 +64,13 @@ def test_what_a_server_says_in_another_language_is_not_held_against_the_backup(w
         f"ERROR 1062 (23000) at line 40: Duplicate entry '{ROW}' for key 'line'",
         f"ERROR 1064 (42000) at line 4: You have an error in your SQL syntax; near '{ROW}' at line 1",
         f"pg_restore: error: could not read from input file: {ROW}",
+        "pg_restore: WARNING:  database has no actual collation version\n"
+        "pg_restore: error: could not uncompress data: invalid block type",
+        "psql:<stdin>:7: NOTICE:  table is skipped\npsql: error: input file is damaged",
         ROW,
     ],
 )
-def test_quoted_text_does_not_count(words: str) -> None:
+def test_quoted_text_and_warnings_do_not_count(words: str) -> None:
     assert not is_environment_fault(failed(ToolFailed("the tool", 1, words)))
 
 

@@ -37,8 +37,9 @@ _NUMBERS = frozenset(
 )
 _SQLITE = ("SQLITE_FULL", "SQLITE_NOMEM", "SQLITE_PERM", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_BUSY")
 _POSTGRESQL = re.compile(r"^(?:pg_restore|psql)\b.*?(?:ERROR|FATAL):\s+(?P<message>.*)$", re.MULTILINE)
+_ENGLISH = "ERROR|FATAL|PANIC|WARNING|NOTICE|INFO|LOG|DEBUG"
 # A server that speaks another language: what it says is not understood, so nothing is said of the backup.
-_NOT_IN_ENGLISH = re.compile(r"^(?:pg_restore|psql)\b[^\n]*?: (?!ERROR|FATAL)[^\W\d_]+:  ", re.MULTILINE)
+_NOT_IN_ENGLISH = re.compile(rf"^(?:pg_restore|psql)\b[^\n]*?: (?!{_ENGLISH})[^\W\d_]+:  ", re.MULTILINE)
 _OF_THE_PROGRAM = re.compile(r"^(?:pg_restore|psql): error: (?P<message>.*)$", re.MULTILINE)
 _MYSQL = re.compile(r"^ERROR (?P<number>\d+) ", re.MULTILINE)
 
