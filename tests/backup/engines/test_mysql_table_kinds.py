@@ -55,8 +55,8 @@ def test_a_history_of_transactions_that_is_excluded(server: MySQLServer) -> None
 
 def test_numbers_that_a_restore_rounds(server: MySQLServer, caplog: pytest.LogCaptureFixture) -> None:
     server.run(
-        "CREATE TABLE measured (id int PRIMARY KEY, x float, y double, z float AS (y) VIRTUAL)",
-        "INSERT INTO measured (id, x, y) VALUES (1, 16777215, 16777215)",
+        "CREATE TABLE measured (id int PRIMARY KEY, x float, y double, z float AS (y) VIRTUAL, fixed float(10, 1))",
+        "INSERT INTO measured (id, x, y, fixed) VALUES (1, 16777215, 16777215, 1677721.5)",
     )
     expected = "measured.x: the server prints six digits of a FLOAT, so a restore rounds what has more"
     assert [text.startswith(expected) for text in warnings_of_check(server) if "FLOAT" in text] == [True]
@@ -65,7 +65,8 @@ def test_numbers_that_a_restore_rounds(server: MySQLServer, caplog: pytest.LogCa
     server.site.configure(databases=[{"alias": "default", "exclude_tables": ["measured"]}])
     assert not any("FLOAT" in text for text in warnings_of_check(server))
     restore_backup(to="empty")
-    assert server.run("SELECT x + 0e0, y FROM measured", alias="empty") == [(16777200.0, 16777215.0)]
+    found = server.run("SELECT x + 0e0, y, fixed + 0e0 FROM measured", alias="empty")
+    assert found == [(16777200.0, 16777215.0, 1677721.5)]
 
 
 def test_tables_that_show_rows_of_others(server: MySQLServer, caplog: pytest.LogCaptureFixture) -> None:

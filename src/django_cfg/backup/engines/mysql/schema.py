@@ -29,7 +29,7 @@ WHERE table_schema = %s AND generation_expression = 'ROW START' AND data_type = 
 """
 _FLOATS = """
 SELECT table_name, column_name FROM information_schema.columns
-WHERE table_schema = %s AND data_type = 'float' AND COALESCE(generation_expression, '') = ''
+WHERE table_schema = %s AND data_type = 'float' AND numeric_scale IS NULL AND COALESCE(generation_expression, '') = ''
 ORDER BY table_name, ordinal_position
 """
 _WITHOUT_OWN_ROWS = {"mrg_myisam", "federated"}  # mariadb-dump and mysqldump write only their definitions
