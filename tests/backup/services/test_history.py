@@ -293,3 +293,18 @@ def test_an_error_that_no_database_can_store(
     row = Run.objects.get()
     assert (row.state, row.lease) == ("failed", None)
     assert row.message.startswith("cannot read \\")
+
+
+def test_a_secret_with_a_character_that_is_escaped_is_not_shown(
+    site: Site, books: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "sesame\topen-it"
+    site.use_databases(default={"ENGINE": SQLITE, "NAME": str(books), "PASSWORD": secret})
+
+    def fail(*arguments: object, **options: object) -> NoReturn:
+        raise OSError(f"login failed with {secret}")
+
+    monkeypatch.setattr(SQLiteEngine, "dump", fail)
+    with pytest.raises(OSError, match="login failed"):
+        create_backup()
+    assert Run.objects.get().message == "login failed with ***"

@@ -176,7 +176,7 @@ def _ended(job: Job, progress: JobProgress, secrets: set[str]) -> dict[str, Any]
         return {"phase": JobPhase.FAILED, "message": redact(str(error), secrets), "result": result}
     except Exception as error:  # noqa: BLE001  its end is on the board, whatever it was
         _log.exception("The job %s failed unexpectedly", job)
-        message = redact(printable(failure_reason(error), keep_lines=True), secrets)
+        message = printable(redact(failure_reason(error), secrets), keep_lines=True)
         return {"phase": JobPhase.FAILED, "message": message}
     return {"phase": JobPhase.SUCCEEDED, "message": message, "result": result}
 

@@ -171,9 +171,9 @@ class RecordedRun:
         if error is not None and self._success is None:
             is_cancelled = isinstance(error, CancelRequested)
             state = Run.State.CANCELLED if is_cancelled else Run.State.FAILED
-            words = printable(failure_reason(error), keep_lines=True)  # no database takes all characters
-            why = redact(words, secrets_of(self._project))  # of a library, it may name anything
-            self._write(state=state, message=why, finished_at=clock.now(), lease=None)
+            why = redact(failure_reason(error), secrets_of(self._project))  # of a library, it may name anything
+            message = printable(why, keep_lines=True)  # no database takes all characters
+            self._write(state=state, message=message, finished_at=clock.now(), lease=None)
             if not is_cancelled:
                 self._ended(error)
             return
