@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from django.contrib.admin import AdminSite
 from django.http import Http404, HttpRequest, HttpResponseBase
-from django.utils.http import content_disposition_header
 
 from django_cfg.backup.admin.access import log, require_password, requires
 from django_cfg.backup.admin.backups import find_row
@@ -55,20 +54,11 @@ def download(site: AdminSite, request: HttpRequest) -> HttpResponseBase:
         refuse(request, error)
         return redirect(request, "download", name=manifest.name)
     log(request, manifest.name, f"Downloaded, {'plain' if is_plain else 'as stored'}.")
-    return _attachment(
+    return StreamedFile(
         content,
         plain_name(manifest) if is_plain else manifest.archive_key,
         manifest.archive.raw_size if is_plain else manifest.archive.size,
     )
-
-
-def _attachment(content: Iterator[bytes], key: str, size: int) -> StreamedFile:
-    answer = StreamedFile(content, content_type="application/octet-stream")
-    answer["Content-Disposition"] = content_disposition_header(True, key.rpartition("/")[2])
-    answer["Content-Length"] = str(size)
-    answer["X-Content-Type-Options"] = "nosniff"
-    answer["Cache-Control"] = "no-store"
-    return answer
 
 
 def _plain(project: Project, storage: Storage, manifest: Manifest) -> Iterator[bytes]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from django.utils.http import content_disposition_header
-
 from django_cfg.backup.api.arguments import DownloadQuery, read_query
 from django_cfg.backup.api.endpoint import Call
 from django_cfg.backup.api.refusals import switched_off
@@ -45,9 +43,7 @@ def download(call: Call, name: str) -> StreamedFile:
             places, lambda storage: begin_soon(stream_stored(storage, part), storage.location), SILENT
         )
         _log.warning("%s is downloaded by %s", part.archive_key, call.origin)
-    answer = StreamedFile(content, content_type="application/octet-stream")
-    answer["Content-Disposition"] = content_disposition_header(True, part.archive.key)
-    answer["Content-Length"] = str(part.archive.size)
+    answer = StreamedFile(content, part.archive.key, part.archive.size)
     answer["X-Archive-SHA256"] = part.archive.sha256
     return answer
 
